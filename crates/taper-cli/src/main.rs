@@ -1,0 +1,2 @@
+//! Command line of taper: train, evaluate and inspect sparse networks.
+fn main() {}

@@ -1,0 +1,271 @@
+//! [`Dataset`]: a name or a folder becomes training and test images.
+
+use crate::folder::{Layout, recognise};
+use crate::parquet::read_rows;
+use crate::{
+    Cifar, DataError, FetchProgress, HubOptions, ImageShape, Normalisation, Result, Silent, Split,
+    digits, fetch_file, read_binary,
+};
+use sha2::{Digest, Sha256};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The names that [`Dataset::open`] knows.
+pub const DATASETS: [&str; 3] = ["digits", "cifar10", "cifar100"];
+
+/// A data set in memory.
+#[derive(Debug, Clone)]
+pub struct Dataset {
+    /// `digits`, `cifar10` or `cifar100`, also when it came from a folder.
+    pub name: String,
+    /// Names of the classes; a label is an index into them.
+    pub classes: Vec<String>,
+    /// The images to train on.
+    pub train: Arc<Split>,
+    /// The images to measure on.
+    pub test: Arc<Split>,
+    /// What `auto` stands for: [`Normalisation::DIGITS`] for the digits, [`Normalisation::FEATHER`] for both CIFARs.
+    pub normalisation: Normalisation,
+    /// The first 16 hexadecimal digits of the SHA-256 over shapes, counts, pixels and labels of both parts, in order:
+    /// equal if and only if training sees the same data.
+    pub fingerprint: String,
+}
+
+/// How to open a data set. The default reads all of it, silently, with the hub of the environment.
+#[derive(Clone, Default)]
+pub struct OpenOptions<'a> {
+    /// Told about fetching.
+    pub progress: Option<&'a dyn FetchProgress>,
+    /// Keep only the first so many images of the training part, and of the test part.
+    pub limit: Option<usize>,
+    /// The hub and its cache; [`HubOptions::from_env`] if absent.
+    pub hub: Option<HubOptions>,
+}
+
+impl OpenOptions<'_> {
+    fn progress(&self) -> &dyn FetchProgress {
+        self.progress.unwrap_or(&Silent)
+    }
+}
+
+impl Dataset {
+    /// Opens `digits`, `cifar10` or `cifar100` (fetched from the hub if not cached), or a folder: one that holds
+    /// CIFAR's parquet or binary files, or whose only sub-folder with data does.
+    ///
+    /// Known names win over folders of that name; write `./cifar10` for such a folder.
+    ///
+    /// # Errors
+    /// [`DataError::Unknown`] for a name that is neither; otherwise what reading or fetching may return.
+    pub fn open(name_or_dir: &str, options: &OpenOptions<'_>) -> Result<Self> {
+        let limit = match options.limit {
+            Some(0) => {
+                return Err(DataError::Invalid(
+                    "a limit of 0 images leaves nothing; it must be at least 1".into(),
+                ));
+            }
+            limit => limit.unwrap_or(usize::MAX),
+        };
+        match name_or_dir {
+            "digits" => Self::digits(limit),
+            "cifar10" => Self::from_hub(Cifar::Ten, options, limit),
+            "cifar100" => Self::from_hub(Cifar::Hundred, options, limit),
+            other => Self::from_folder(other, limit),
+        }
+    }
+
+    /// Makes sure that a data set is on this machine and returns its files: none for `digits`, which is embedded.
+    ///
+    /// # Errors
+    /// [`DataError::Unknown`] for other names; otherwise what [`fetch_file`] may return.
+    pub fn fetch(name: &str, options: &OpenOptions<'_>) -> Result<Vec<PathBuf>> {
+        match name {
+            "digits" => Ok(Vec::new()),
+            "cifar10" => fetch_cifar(Cifar::Ten, options).map(Vec::from),
+            "cifar100" => fetch_cifar(Cifar::Hundred, options).map(Vec::from),
+            _ => Err(unknown(name)),
+        }
+    }
+
+    /// Shape of the images.
+    pub fn shape(&self) -> ImageShape {
+        self.train.shape()
+    }
+
+    fn digits(limit: usize) -> Result<Self> {
+        let parts = digits::splits()?;
+        Ok(Self::assemble("digits", digits::class_names(), parts, Normalisation::DIGITS, limit))
+    }
+
+    fn from_hub(cifar: Cifar, options: &OpenOptions<'_>, limit: usize) -> Result<Self> {
+        let [train, test] = fetch_cifar(cifar, options)?;
+        let parts = [
+            read_shards(&[train], Some(cifar), limit)?.1,
+            read_shards(&[test], Some(cifar), limit)?.1,
+        ];
+        Ok(Self::cifar(cifar, parts, limit))
+    }
+
+    fn from_folder(name: &str, limit: usize) -> Result<Self> {
+        let dir = Path::new(name);
+        if !dir.is_dir() {
+            if dir.exists() {
+                return Err(DataError::file(dir, "is a file; give the folder that holds it"));
+            }
+            if name.contains(['/', '\\', '.']) {
+                return Err(DataError::file(dir, "there is no such folder"));
+            }
+            return Err(unknown(name));
+        }
+        match recognise(dir)? {
+            Layout::Parquet { train, test } => {
+                let (cifar, train) = read_shards(&train, None, limit)?;
+                let (_, test) = read_shards(&test, Some(cifar), limit)?;
+                Ok(Self::cifar(cifar, [train, test], limit))
+            }
+            Layout::Binary { cifar, train, test } => {
+                let read =
+                    |paths: &[PathBuf]| join(paths, limit, |path, _| read_binary(path, cifar));
+                Ok(Self::cifar(cifar, [read(&train)?, read(&test)?], limit))
+            }
+        }
+    }
+
+    fn cifar(cifar: Cifar, parts: [Split; 2], limit: usize) -> Self {
+        let classes = cifar.class_names().iter().map(|&name| name.to_owned()).collect();
+        Self::assemble(cifar.name(), classes, parts, Normalisation::FEATHER, limit)
+    }
+
+    fn assemble(
+        name: &str,
+        classes: Vec<String>,
+        [mut train, mut test]: [Split; 2],
+        normalisation: Normalisation,
+        limit: usize,
+    ) -> Self {
+        train.truncate(limit);
+        test.truncate(limit);
+        let mut hash = Sha256::new();
+        train.feed(&mut hash);
+        test.feed(&mut hash);
+        let mut fingerprint = crate::hex(&hash.finalize());
+        fingerprint.truncate(16);
+        Self {
+            name: name.into(),
+            classes,
+            train: train.into(),
+            test: test.into(),
+            normalisation,
+            fingerprint,
+        }
+    }
+}
+
+fn fetch_cifar(cifar: Cifar, options: &OpenOptions<'_>) -> Result<[PathBuf; 2]> {
+    let hub = match &options.hub {
+        Some(hub) => hub.clone(),
+        None => HubOptions::from_env()?,
+    };
+    let [train, test] = cifar.hub_files();
+    let fetch = |file| fetch_file(cifar.repository(), file, &hub, options.progress());
+    Ok([fetch(train)?, fetch(test)?])
+}
+
+/// Reads the shards of one part, which must all be of one data set.
+fn read_shards(paths: &[PathBuf], expected: Option<Cifar>, limit: usize) -> Result<(Cifar, Split)> {
+    let mut kind = expected;
+    let split = join(paths, limit, |path, left| {
+        let (cifar, split) = read_rows(path, left)?;
+        match *kind.get_or_insert(cifar) {
+            k if k == cifar => Ok(split),
+            k => Err(DataError::file(
+                path,
+                format!(
+                    "has the columns of {}, but {} was expected; keep one data set in a folder",
+                    cifar.name(),
+                    k.name()
+                ),
+            )),
+        }
+    })?;
+    let kind = kind.ok_or_else(|| DataError::Invalid("there are no files to read".into()))?;
+    Ok((kind, split))
+}
+
+/// Reads files one after the other until there are `limit` images, and joins them.
+fn join(
+    paths: &[PathBuf],
+    limit: usize,
+    mut read: impl FnMut(&Path, usize) -> Result<Split>,
+) -> Result<Split> {
+    let mut whole: Option<Split> = None;
+    for path in paths {
+        let left = limit - whole.as_ref().map_or(0, Split::len).min(limit);
+        if left == 0 {
+            break;
+        }
+        let next = read(path, left)?;
+        match &mut whole {
+            None => whole = Some(next),
+            Some(w) if w.coarse().is_some() == next.coarse().is_some() => w.append(next),
+            Some(_) => {
+                return Err(DataError::file(
+                    path,
+                    "only some shards have a column `coarse_label`; download them again",
+                ));
+            }
+        }
+    }
+    whole.ok_or_else(|| DataError::Invalid("there are no files to read".into()))
+}
+
+fn unknown(name: &str) -> DataError {
+    let nearest = DATASETS
+        .into_iter()
+        .map(|known| (strsim::damerau_levenshtein(&name.to_lowercase(), known), known))
+        .min()
+        .filter(|(distance, _)| *distance <= 3)
+        .map(|(_, known)| known);
+    DataError::Unknown { name: name.to_owned(), nearest }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_digits_are_the_same_everywhere() {
+        let data = Dataset::open("digits", &OpenOptions::default()).unwrap();
+        assert_eq!((data.name.as_str(), data.classes.len()), ("digits", 10));
+        assert_eq!((data.train.len(), data.test.len()), (1442, 355));
+        assert_eq!(data.fingerprint, "eed3666bccdaf4cb");
+        assert!(Dataset::fetch("digits", &OpenOptions::default()).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_limit_changes_counts_and_fingerprint() {
+        let open = |limit| Dataset::open("digits", &OpenOptions { limit, ..Default::default() });
+        let few = open(Some(20)).unwrap();
+        assert_eq!((few.train.len(), few.test.len()), (20, 20));
+        let all = open(None).unwrap();
+        assert_eq!(few.train.images(), &all.train.images()[..20 * 64]);
+        assert_ne!(few.fingerprint, all.fingerprint);
+        assert_eq!(open(Some(usize::MAX)).unwrap().fingerprint, all.fingerprint);
+        assert!(open(Some(0)).unwrap_err().to_string().contains("at least 1"));
+    }
+
+    #[test]
+    fn unknown_names_get_a_suggestion_and_the_list() {
+        let message =
+            |name: &str| Dataset::open(name, &OpenOptions::default()).unwrap_err().to_string();
+        let text = message("cifer100");
+        assert!(text.contains("did you mean `cifar100`") && text.contains("`digits`"), "{text}");
+        assert!(!message("imagenet").contains("did you mean"));
+        assert!(message("no/such/folder").contains("no such folder"));
+        let file = tempfile::NamedTempFile::new().unwrap();
+        assert!(message(file.path().to_str().unwrap()).contains("is a file"));
+        assert!(matches!(
+            Dataset::fetch("mnist", &OpenOptions::default()),
+            Err(DataError::Unknown { .. })
+        ));
+    }
+}

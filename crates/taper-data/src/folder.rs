@@ -1,0 +1,242 @@
+//! Recognising what a folder holds from the names of its files.
+
+use crate::{Cifar, DataError, Result};
+use std::path::{Path, PathBuf};
+
+/// The files of a data set in a folder.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Layout {
+    /// Shards of the training and the test part, in order.
+    Parquet { train: Vec<PathBuf>, test: Vec<PathBuf> },
+    /// Files of CIFAR's binary version.
+    Binary { cifar: Cifar, train: Vec<PathBuf>, test: Vec<PathBuf> },
+}
+
+const EXPECTED: &str = "expected parquet files named like train-00000-of-00001.parquet and \
+     test-00000-of-00001.parquet, or CIFAR's binary files (data_batch_1.bin to data_batch_5.bin and test_batch.bin, or \
+     train.bin and test.bin)";
+
+/// Looks at `dir` and, if it holds no data itself, at the folders in it.
+pub(crate) fn recognise(dir: &Path) -> Result<Layout> {
+    let (files, folders) = list(dir)?;
+    if let Some(layout) = layout(dir, &files)? {
+        return Ok(layout);
+    }
+    let mut found = Vec::new();
+    for folder in folders {
+        // A folder that cannot be listed cannot be meant.
+        if let Ok((files, _)) = list(&folder)
+            && let Some(layout) = layout(&folder, &files)?
+        {
+            found.push((folder, layout));
+        }
+    }
+    match found.len() {
+        0 => {
+            Err(DataError::file(dir, format!("no data found here or one folder below; {EXPECTED}")))
+        }
+        1 => Ok(found.remove(0).1),
+        _ => {
+            let names: Vec<_> =
+                found.iter().map(|(folder, _)| folder.display().to_string()).collect();
+            Err(DataError::file(
+                dir,
+                format!("several data sets are in here; name one of {}", names.join(", ")),
+            ))
+        }
+    }
+}
+
+/// Names of the files in a folder and paths of the folders in it, both sorted.
+fn list(dir: &Path) -> Result<(Vec<String>, Vec<PathBuf>)> {
+    let (mut files, mut folders) = (Vec::new(), Vec::new());
+    for entry in std::fs::read_dir(dir).map_err(|e| DataError::io(dir, e))? {
+        let entry = entry.map_err(|e| DataError::io(dir, e))?;
+        let path = entry.path();
+        if path.is_dir() {
+            folders.push(path);
+        } else if let Ok(name) = entry.file_name().into_string() {
+            files.push(name);
+        }
+    }
+    files.sort();
+    folders.sort();
+    Ok((files, folders))
+}
+
+fn layout(dir: &Path, files: &[String]) -> Result<Option<Layout>> {
+    if files.iter().any(|f| f.ends_with(".parquet")) {
+        return Ok(Some(Layout::Parquet {
+            train: shards(dir, files, "train")?,
+            test: shards(dir, files, "test")?,
+        }));
+    }
+    let has = |name: &str| files.iter().any(|f| f == name);
+    let ten: Vec<String> = (1..=5).map(|i| format!("data_batch_{i}.bin")).collect();
+    let (cifar, train, test) = if ten.iter().any(|f| has(f)) || has("test_batch.bin") {
+        (Cifar::Ten, ten, "test_batch.bin")
+    } else if has("train.bin") || has("test.bin") {
+        (Cifar::Hundred, vec!["train.bin".to_owned()], "test.bin")
+    } else {
+        return Ok(None);
+    };
+    if let Some(missing) = train.iter().map(String::as_str).chain([test]).find(|f| !has(f)) {
+        return Err(DataError::file(
+            dir,
+            format!("the file {missing} is missing; unpack the archive again"),
+        ));
+    }
+    Ok(Some(Layout::Binary {
+        cifar,
+        train: train.iter().map(|f| dir.join(f)).collect(),
+        test: vec![dir.join(test)],
+    }))
+}
+
+/// The shards of one part, complete and in order.
+fn shards(dir: &Path, files: &[String], part: &str) -> Result<Vec<PathBuf>> {
+    let whole = format!("{part}.parquet");
+    let mut numbered: Vec<(usize, usize, &String)> =
+        files.iter().filter_map(|f| shard(f, part).map(|(k, n)| (k, n, f))).collect();
+    numbered.sort();
+    let problem = |text: String| Err(DataError::file(dir, text));
+    match numbered.first() {
+        None if files.contains(&whole) => Ok(vec![dir.join(whole)]),
+        None => {
+            problem(format!("there are parquet files, but none of the {part} part; {EXPECTED}"))
+        }
+        Some(&(_, n, _)) => {
+            if let Some((_, other, file)) = numbered.iter().find(|s| s.1 != n) {
+                return problem(format!(
+                    "{file} is one of {other} shards, others are of {n}; keep one set only"
+                ));
+            }
+            if let Some(w) = numbered.windows(2).find(|w| w[0].0 == w[1].0) {
+                return problem(format!(
+                    "{} and {} are the same shard; keep one only",
+                    w[0].2, w[1].2
+                ));
+            }
+            if let Some(k) = (0..n).find(|&k| numbered.get(k).is_none_or(|s| s.0 != k)) {
+                return problem(format!(
+                    "shard {part}-{k:05}-of-{n:05}.parquet is missing; download it"
+                ));
+            }
+            Ok(numbered.iter().map(|s| dir.join(s.2)).collect())
+        }
+    }
+}
+
+/// `(k, n)` of `PART-0000k-of-0000n.parquet` or `PART-0000k-of-0000n-HASH.parquet`, if `k < n`.
+fn shard(file: &str, part: &str) -> Option<(usize, usize)> {
+    let rest = file.strip_suffix(".parquet")?.strip_prefix(part)?.strip_prefix('-')?;
+    let (k, rest) = rest.split_once("-of-")?;
+    let n = rest.split_once('-').map_or(rest, |(n, _)| n);
+    let (k, n) = (k.parse().ok()?, n.parse().ok()?);
+    (k < n).then_some((k, n))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn look(files: &[&str]) -> Result<Layout> {
+        let dir = tempfile::tempdir().unwrap();
+        for file in files {
+            let path = dir.path().join(file);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "").unwrap();
+        }
+        recognise(dir.path()).map(|layout| match layout {
+            Layout::Parquet { train, test } => {
+                Layout::Parquet { train: relative(&dir, train), test: relative(&dir, test) }
+            }
+            Layout::Binary { cifar, train, test } => {
+                Layout::Binary { cifar, train: relative(&dir, train), test: relative(&dir, test) }
+            }
+        })
+    }
+
+    fn relative(dir: &tempfile::TempDir, paths: Vec<PathBuf>) -> Vec<PathBuf> {
+        paths.iter().map(|p| p.strip_prefix(dir.path()).unwrap().to_owned()).collect()
+    }
+
+    fn complaint(files: &[&str]) -> String {
+        look(files).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn shards_are_put_in_order() {
+        let layout = look(&[
+            "p/test-00000-of-00001.parquet",
+            "p/train-00001-of-00002-ab12.parquet",
+            "p/train-00000-of-00002-cd34.parquet",
+            "README.md",
+        ]);
+        let paths = |names: &[&str]| names.iter().map(PathBuf::from).collect::<Vec<_>>();
+        assert_eq!(
+            layout.unwrap(),
+            Layout::Parquet {
+                train: paths(&[
+                    "p/train-00000-of-00002-cd34.parquet",
+                    "p/train-00001-of-00002-ab12.parquet"
+                ]),
+                test: paths(&["p/test-00000-of-00001.parquet"]),
+            }
+        );
+        let Layout::Parquet { train, .. } = look(&["train.parquet", "test.parquet"]).unwrap()
+        else {
+            panic!()
+        };
+        assert_eq!(train, paths(&["train.parquet"]));
+    }
+
+    #[test]
+    fn incomplete_or_contradicting_shards_are_named() {
+        let test = "test-00000-of-00001.parquet";
+        let missing = |name: &str| format!("{name}.parquet is missing");
+        assert!(
+            complaint(&[test, "train-00000-of-00002.parquet"])
+                .contains(&missing("train-00001-of-00002"))
+        );
+        assert!(
+            complaint(&[test, "train-00001-of-00002.parquet"])
+                .contains(&missing("train-00000-of-00002"))
+        );
+        let two =
+            complaint(&[test, "train-00000-of-00002.parquet", "train-00000-of-00001.parquet"]);
+        assert!(two.contains("one of 2 shards"), "{two}");
+        let twice =
+            complaint(&[test, "train-00000-of-00001-a.parquet", "train-00000-of-00001-b.parquet"]);
+        assert!(twice.contains("same shard"), "{twice}");
+        assert!(complaint(&["train-00000-of-00001.parquet"]).contains("none of the test part"));
+        // A file that claims a huge number of shards must not be believed into a long loop or allocation.
+        assert!(
+            complaint(&[test, "train-0-of-18446744073709551615.parquet"]).contains("is missing")
+        );
+    }
+
+    #[test]
+    fn binary_versions_are_recognised_one_level_below() {
+        let files: Vec<String> =
+            (1..=5).map(|i| format!("cifar-10-batches-bin/data_batch_{i}.bin")).collect();
+        let mut files: Vec<&str> = files.iter().map(String::as_str).collect();
+        files.push("cifar-10-batches-bin/test_batch.bin");
+        assert!(
+            matches!(look(&files).unwrap(), Layout::Binary { cifar: Cifar::Ten, train, .. } if train.len() == 5)
+        );
+        files.remove(2);
+        assert!(complaint(&files).contains("data_batch_3.bin is missing"));
+        assert!(matches!(
+            look(&["train.bin", "test.bin"]).unwrap(),
+            Layout::Binary { cifar: Cifar::Hundred, .. }
+        ));
+    }
+
+    #[test]
+    fn nothing_and_too_much_are_explained() {
+        assert!(complaint(&["a.txt"]).contains("expected parquet files"));
+        let both = complaint(&["a/train.bin", "a/test.bin", "b/train.parquet", "b/test.parquet"]);
+        assert!(both.contains("several data sets") && both.contains("/b"), "{both}");
+    }
+}

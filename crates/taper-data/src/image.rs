@@ -1,0 +1,173 @@
+//! Decoding one PNG, without trusting it.
+
+use crate::{DataError, ImageShape, Result};
+use png::{BitDepth, ColorType, Decoder, Limits, Transformations};
+use std::io::Cursor;
+
+/// Deflate cannot expand further than this, so a header that claims more pixels than this many times the file's
+/// bytes is a lie, and nothing is allocated for it.
+const LARGEST_RATIO: usize = 1032;
+
+/// An RGB image of 8 bits a channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Image {
+    /// Always three channels.
+    pub shape: ImageShape,
+    /// `[3, height, width]`, row-major.
+    pub pixels: Vec<u8>,
+}
+
+/// Decodes a PNG of colour type RGB with 8 bits a channel to planes of red, green and blue.
+///
+/// # Errors
+/// [`DataError::Image`] for anything else: broken or truncated files, other colour types or depths (they are not
+/// converted), or a header that claims more pixels than the bytes can hold.
+pub fn decode_png(bytes: &[u8]) -> Result<Image> {
+    let (shape, interleaved) = decode(bytes, None).map_err(DataError::Image)?;
+    let mut pixels = vec![0; shape.len()];
+    to_planes(&interleaved, &mut pixels);
+    Ok(Image { shape, pixels })
+}
+
+/// Decodes a PNG of exactly the given size into `target`, `[3, height, width]`.
+pub(crate) fn decode_into(
+    bytes: &[u8],
+    shape: ImageShape,
+    target: &mut [u8],
+) -> Result<(), String> {
+    let (_, interleaved) = decode(bytes, Some(shape))?;
+    to_planes(&interleaved, target);
+    Ok(())
+}
+
+fn decode(bytes: &[u8], expected: Option<ImageShape>) -> Result<(ImageShape, Vec<u8>), String> {
+    // The limit covers the decoder's own buffers, a few lines of the image and chunks of text that are skipped anyway.
+    let mut decoder = Decoder::new_with_limits(Cursor::new(bytes), Limits { bytes: 1 << 20 });
+    decoder.set_transformations(Transformations::IDENTITY);
+    decoder.set_ignore_text_chunk(true);
+    decoder.set_ignore_iccp_chunk(true);
+    let mut reader = decoder.read_info().map_err(|e| format!("the PNG cannot be decoded: {e}"))?;
+
+    let info = reader.info();
+    let shape =
+        ImageShape { channels: 3, height: info.height as usize, width: info.width as usize };
+    if let Some(want) = expected.filter(|want| *want != shape) {
+        return Err(format!(
+            "the image is {} x {} pixels, but must be {} x {}",
+            shape.width, shape.height, want.width, want.height
+        ));
+    }
+    if (info.color_type, info.bit_depth) != (ColorType::Rgb, BitDepth::Eight) {
+        return Err(format!(
+            "the image has colour type {:?} with {} bits, but must be RGB with 8; convert it first",
+            info.color_type, info.bit_depth as u8
+        ));
+    }
+    let needed = reader
+        .output_buffer_size()
+        .filter(|&n| n / LARGEST_RATIO <= bytes.len())
+        .ok_or_else(|| {
+            format!(
+                "{} x {} pixels cannot come from {} bytes",
+                shape.width,
+                shape.height,
+                bytes.len()
+            )
+        })?;
+    let mut interleaved = vec![0; needed];
+    reader.next_frame(&mut interleaved).map_err(|e| format!("the PNG cannot be decoded: {e}"))?;
+    Ok((shape, interleaved))
+}
+
+/// From `[height, width, 3]` to `[3, height, width]`.
+fn to_planes(interleaved: &[u8], planes: &mut [u8]) {
+    let area = planes.len() / 3;
+    for (i, pixel) in interleaved.chunks_exact(3).enumerate() {
+        for (channel, &value) in pixel.iter().enumerate() {
+            planes[channel * area + i] = value;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn encode(color: ColorType, depth: BitDepth, width: u32, height: u32, data: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        let mut encoder = png::Encoder::new(&mut out, width, height);
+        encoder.set_color(color);
+        encoder.set_depth(depth);
+        if color == ColorType::Indexed {
+            encoder.set_palette(vec![0, 0, 0, 255, 255, 255]);
+        }
+        encoder.write_header().unwrap().write_image_data(data).unwrap();
+        out
+    }
+
+    #[test]
+    fn rgb_becomes_planes() {
+        let png = encode(ColorType::Rgb, BitDepth::Eight, 2, 1, &[1, 2, 3, 4, 5, 6]);
+        let image = decode_png(&png).unwrap();
+        assert_eq!(image.shape, ImageShape { channels: 3, height: 1, width: 2 });
+        assert_eq!(image.pixels, [1, 4, 2, 5, 3, 6]);
+    }
+
+    #[test]
+    fn other_colours_and_depths_are_named_and_refused() {
+        for (color, depth, bytes, word) in [
+            (ColorType::Grayscale, BitDepth::Eight, 4, "Grayscale"),
+            (ColorType::GrayscaleAlpha, BitDepth::Eight, 8, "GrayscaleAlpha"),
+            (ColorType::Rgba, BitDepth::Eight, 16, "Rgba"),
+            (ColorType::Indexed, BitDepth::Eight, 4, "Indexed"),
+            (ColorType::Rgb, BitDepth::Sixteen, 24, "16 bits"),
+        ] {
+            let png = encode(color, depth, 2, 2, &vec![0; bytes]);
+            let message = decode_png(&png).unwrap_err().to_string();
+            assert!(message.contains(word) && message.contains("convert"), "{message}");
+        }
+    }
+
+    #[test]
+    fn the_size_is_checked_before_decoding() {
+        let png = encode(ColorType::Rgb, BitDepth::Eight, 2, 1, &[0; 6]);
+        let message = decode_into(&png, ImageShape::CIFAR, &mut [0; 3072]).unwrap_err();
+        assert!(message.contains("2 x 1") && message.contains("32 x 32"), "{message}");
+    }
+
+    #[test]
+    fn every_truncation_and_every_flipped_byte_is_survived() {
+        let pixels: Vec<u8> = (0..300u32).map(|i| (i * i % 251) as u8).collect();
+        let png = encode(ColorType::Rgb, BitDepth::Eight, 10, 10, &pixels);
+        let whole = decode_png(&png).unwrap();
+        for n in 0..png.len() {
+            // The last 12 bytes are the end marker, and the 4 before it a checksum: the pixels may be whole without.
+            let cut = decode_png(&png[..n]);
+            assert!(cut.is_err() || n + 16 >= png.len(), "{n} of {}", png.len());
+            let mut bad = png.clone();
+            bad[n] ^= 0x55;
+            if let Ok(image) = decode_png(&bad) {
+                assert_eq!(image, whole, "byte {n} changed the pixels unnoticed");
+            }
+        }
+    }
+
+    #[test]
+    fn a_header_that_claims_a_huge_image_is_refused_without_allocating_it() {
+        let mut png = encode(ColorType::Rgb, BitDepth::Eight, 2, 1, &[0; 6]);
+        png[16..20].copy_from_slice(&60_000u32.to_be_bytes());
+        png[20..24].copy_from_slice(&60_000u32.to_be_bytes());
+        let crc = crc32(&png[12..29]);
+        png[29..33].copy_from_slice(&crc.to_be_bytes());
+        let message = decode_png(&png).unwrap_err().to_string();
+        assert!(message.contains("60000 x 60000 pixels cannot come from"), "{message}");
+    }
+
+    fn crc32(bytes: &[u8]) -> u32 {
+        !bytes.iter().fold(!0u32, |crc, &b| {
+            (0..8).fold(crc ^ u32::from(b), |c, _| {
+                if c & 1 == 1 { (c >> 1) ^ 0xEDB8_8320 } else { c >> 1 }
+            })
+        })
+    }
+}

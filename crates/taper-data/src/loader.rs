@@ -1,0 +1,353 @@
+//! Batches for training and evaluation, prepared one step ahead.
+
+use crate::rng::shuffled;
+use crate::{Augment, DataError, ImageShape, Normalisation, Result, Split};
+use rayon::prelude::*;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread::{Builder, JoinHandle};
+
+/// How a [`Loader`] makes batches.
+#[derive(Debug, Clone)]
+pub struct LoaderConfig {
+    /// Images in a batch, at least 1; the last batch of an epoch may have fewer.
+    pub batch_size: usize,
+    /// What is done at random to each image.
+    pub augment: Augment,
+    /// From pixels to numbers; as many channels as the images.
+    pub normalisation: Normalisation,
+    /// Decides order and augmentation, together with the epoch.
+    pub seed: u64,
+    /// Visit the images in an order of the epoch's own, instead of the file's.
+    pub shuffle: bool,
+    /// Leave out a last batch that is not full. The reference keeps it.
+    pub drop_last: bool,
+}
+
+impl LoaderConfig {
+    /// For training: shuffled, and the last batch kept.
+    pub fn train(
+        batch_size: usize,
+        augment: Augment,
+        normalisation: Normalisation,
+        seed: u64,
+    ) -> Self {
+        Self { batch_size, augment, normalisation, seed, shuffle: true, drop_last: false }
+    }
+
+    /// For evaluation: every image once, in the file's order, as it is.
+    pub fn evaluation(batch_size: usize, normalisation: Normalisation) -> Self {
+        Self {
+            batch_size,
+            augment: Augment::None,
+            normalisation,
+            seed: 0,
+            shuffle: false,
+            drop_last: false,
+        }
+    }
+}
+
+/// Images ready for a network, and their labels.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Batch {
+    /// `[n, channels, height, width]`, row-major, normalised.
+    pub images: Vec<f32>,
+    /// `[n]`.
+    pub labels: Vec<u32>,
+    /// Shape of one image.
+    pub shape: ImageShape,
+}
+
+impl Batch {
+    /// Number of images.
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Whether there is no image; never so in a batch that a loader made.
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+
+    /// `[n, channels, height, width]`.
+    pub fn dims(&self) -> [usize; 4] {
+        [self.len(), self.shape.channels, self.shape.height, self.shape.width]
+    }
+}
+
+/// Makes the batches of any epoch. What is in a batch is a function of split, configuration, epoch and the batch's
+/// number alone; the number of threads changes nothing.
+///
+/// ```
+/// use taper_data::{Augment, Dataset, Loader, LoaderConfig, OpenOptions};
+/// let data = Dataset::open("digits", &OpenOptions::default())?;
+/// let config = LoaderConfig::train(64, Augment::Shift, data.normalisation.clone(), 0);
+/// let loader = Loader::new(data.train.clone(), config)?;
+/// let all: Vec<_> = loader.epoch(3).collect();
+/// let rest: Vec<_> = loader.epoch_from(3, 20).collect();   // resumed in the middle
+/// assert_eq!(all[20..], rest);
+/// # Ok::<(), taper_data::DataError>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Loader {
+    maker: Arc<Maker>,
+}
+
+#[derive(Debug)]
+struct Maker {
+    split: Arc<Split>,
+    config: LoaderConfig,
+    tables: Vec<[f32; 256]>,
+}
+
+impl Loader {
+    /// A loader over `split`.
+    ///
+    /// # Errors
+    /// [`DataError::Invalid`] for a batch size of 0, or a normalisation with another number of channels.
+    pub fn new(split: impl Into<Arc<Split>>, config: LoaderConfig) -> Result<Self> {
+        let split = split.into();
+        if config.batch_size == 0 {
+            return Err(DataError::Invalid(
+                "a batch size of 0 is out of range; it must be at least 1".into(),
+            ));
+        }
+        let (have, want) = (config.normalisation.channels(), split.shape().channels);
+        if have != want {
+            return Err(DataError::Invalid(format!(
+                "the normalisation is for {have} channels, but the images have {want}; choose the data set's own"
+            )));
+        }
+        let tables = config.normalisation.tables();
+        Ok(Self { maker: Arc::new(Maker { split, config, tables }) })
+    }
+
+    /// Number of batches in every epoch.
+    pub fn batches_per_epoch(&self) -> usize {
+        let (n, size) = (self.n_images(), self.maker.config.batch_size);
+        if self.maker.config.drop_last { n / size } else { n.div_ceil(size) }
+    }
+
+    /// Number of images in the split.
+    pub fn n_images(&self) -> usize {
+        self.maker.split.len()
+    }
+
+    /// The batches of an epoch, counted from 0.
+    pub fn epoch(&self, epoch: u64) -> Epoch {
+        self.epoch_from(epoch, 0)
+    }
+
+    /// The batches of an epoch from number `first_batch` on: what [`Self::epoch`] gives after so many. None if there
+    /// are no more than that.
+    pub fn epoch_from(&self, epoch: u64, first_batch: usize) -> Epoch {
+        let left = first_batch..self.batches_per_epoch();
+        let (sender, receiver) = sync_channel(1);
+        let (maker, batches) = (Arc::clone(&self.maker), left.clone());
+        let work = move || {
+            let order = maker.order(epoch);
+            for b in batches {
+                // The receiver is gone when the iterator was dropped: nobody wants the rest.
+                if sender.send(maker.batch(&order, epoch, b)).is_err() {
+                    break;
+                }
+            }
+        };
+        let source = match Builder::new().name("taper-loader".into()).spawn(work) {
+            Ok(thread) => Source::Thread { receiver: Some(receiver), thread: Some(thread) },
+            // A system that has no thread left gets the same batches, only not ahead of time.
+            Err(_) => Source::Here {
+                order: self.maker.order(epoch),
+                maker: Arc::clone(&self.maker),
+                epoch,
+            },
+        };
+        Epoch { left, source }
+    }
+}
+
+impl Maker {
+    fn order(&self, epoch: u64) -> Vec<u32> {
+        match self.config.shuffle {
+            true => shuffled(self.split.len(), self.config.seed, epoch),
+            false => (0..self.split.len() as u32).collect(),
+        }
+    }
+
+    fn batch(&self, order: &[u32], epoch: u64, number: usize) -> Batch {
+        let Self { split, config, tables } = self;
+        let start = number * config.batch_size;
+        let chosen = &order[start..order.len().min(start.saturating_add(config.batch_size))];
+        let shape = split.shape();
+        let mut images = vec![0.0; chosen.len() * shape.len()];
+        images.par_chunks_exact_mut(shape.len()).zip(chosen).for_each(|(target, &index)| {
+            let source = &split.images()[index as usize * shape.len()..][..shape.len()];
+            config
+                .augment
+                .view(config.seed, epoch, index.into())
+                .render(shape, source, tables, target);
+        });
+        let labels = chosen.iter().map(|&index| split.labels()[index as usize]).collect();
+        Batch { images, labels, shape }
+    }
+}
+
+/// The batches of one epoch, or what is left of them. Prepares one batch or two ahead on a thread of its own, which
+/// ends with the iterator.
+#[derive(Debug)]
+pub struct Epoch {
+    left: Range<usize>,
+    source: Source,
+}
+
+#[derive(Debug)]
+enum Source {
+    Thread { receiver: Option<Receiver<Batch>>, thread: Option<JoinHandle<()>> },
+    Here { maker: Arc<Maker>, order: Vec<u32>, epoch: u64 },
+}
+
+impl Iterator for Epoch {
+    type Item = Batch;
+
+    fn next(&mut self) -> Option<Batch> {
+        let number = self.left.next()?;
+        match &mut self.source {
+            Source::Here { maker, order, epoch } => Some(maker.batch(order, *epoch, number)),
+            Source::Thread { receiver, thread } => match receiver.as_ref()?.recv() {
+                Ok(batch) => Some(batch),
+                // The thread ended early, which only a panic can make it do: pass that on.
+                Err(_) => match thread.take()?.join() {
+                    Ok(()) => None,
+                    Err(panic) => std::panic::resume_unwind(panic),
+                },
+            },
+        }
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.left.size_hint()
+    }
+}
+
+impl ExactSizeIterator for Epoch {}
+
+impl Drop for Epoch {
+    fn drop(&mut self) {
+        if let Source::Thread { receiver, thread } = &mut self.source {
+            // In this order: a thread that waits to send wakes up when the receiver goes.
+            drop(receiver.take());
+            if let Some(thread) = thread.take() {
+                let _ = thread.join();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Image `i` is `[i, 0]` with label `i`.
+    fn loader(n: usize, change: impl FnOnce(&mut LoaderConfig)) -> Loader {
+        let shape = ImageShape { channels: 1, height: 1, width: 2 };
+        let images = (0..n).flat_map(|i| [i as u8, 0]).collect();
+        let split = Split::new(shape, images, (0..n as u32).collect(), None).unwrap();
+        let plain = Normalisation::new(vec![0.0], vec![1.0], 1.0).unwrap();
+        let mut config = LoaderConfig::train(4, Augment::None, plain, 7);
+        change(&mut config);
+        Loader::new(split, config).unwrap()
+    }
+
+    fn labels(epoch: Epoch) -> Vec<u32> {
+        epoch.flat_map(|b| b.labels).collect()
+    }
+
+    #[test]
+    fn the_last_batch_is_kept_unless_asked() {
+        let sizes = |l: &Loader| l.epoch(0).map(|b| b.len()).collect::<Vec<_>>();
+        let kept = loader(10, |_| {});
+        assert_eq!((kept.batches_per_epoch(), sizes(&kept)), (3, vec![4, 4, 2]));
+        let dropped = loader(10, |c| c.drop_last = true);
+        assert_eq!((dropped.batches_per_epoch(), sizes(&dropped)), (2, vec![4, 4]));
+        assert_eq!(loader(0, |_| {}).epoch(0).count(), 0);
+        assert_eq!(sizes(&loader(3, |c| c.batch_size = usize::MAX)), [3]);
+    }
+
+    #[test]
+    fn every_image_comes_once_with_its_label() {
+        let l = loader(50, |_| {});
+        for epoch in 0..3 {
+            let mut seen = Vec::new();
+            for batch in l.epoch(epoch) {
+                assert_eq!(batch.dims(), [batch.len(), 1, 1, 2]);
+                for (image, &label) in batch.images.chunks(2).zip(&batch.labels) {
+                    assert_eq!(image, [label as f32, 0.0]);
+                }
+                seen.extend(batch.labels);
+            }
+            assert!(!seen.is_sorted());
+            seen.sort_unstable();
+            assert_eq!(seen, (0..50).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn order_depends_on_seed_and_epoch_and_on_nothing_else() {
+        let l = loader(50, |_| {});
+        assert_eq!(labels(l.epoch(1)), labels(l.epoch(1)));
+        assert_ne!(labels(l.epoch(1)), labels(l.epoch(2)));
+        assert_ne!(labels(l.epoch(1)), labels(loader(50, |c| c.seed = 8).epoch(1)));
+        assert_eq!(labels(l.epoch(1)), labels(loader(50, |c| c.augment = Augment::Shift).epoch(1)));
+        assert!(labels(loader(50, |c| c.shuffle = false).epoch(1)).is_sorted());
+    }
+
+    #[test]
+    fn an_epoch_resumes_at_any_batch() {
+        let l = loader(30, |c| c.augment = Augment::Shift);
+        let all: Vec<_> = l.epoch(5).collect();
+        for first in 0..=all.len() {
+            assert_eq!(l.epoch_from(5, first).collect::<Vec<_>>(), all[first..]);
+        }
+        assert_eq!(l.epoch_from(5, 99).count(), 0);
+    }
+
+    #[test]
+    fn threads_change_nothing() {
+        let l = loader(60, |c| c.augment = Augment::CropFlip);
+        let on = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let order = l.maker.order(2);
+            pool.install(|| (0..15).map(|b| l.maker.batch(&order, 2, b)).collect::<Vec<_>>())
+        };
+        assert_eq!(on(1), on(3));
+        assert_eq!(on(1), l.epoch(2).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn dropping_an_epoch_ends_its_thread() {
+        let l = loader(60, |_| {});
+        let mut epoch = l.epoch(0);
+        assert_eq!(epoch.len(), 15);
+        epoch.next();
+        assert_eq!(epoch.len(), 14);
+        // The thread holds the maker; after the drop only the loader does.
+        drop(epoch);
+        assert_eq!(Arc::strong_count(&l.maker), 1);
+        drop(l.epoch(0));
+        assert_eq!(Arc::strong_count(&l.maker), 1);
+    }
+
+    #[test]
+    fn impossible_configurations_are_refused() {
+        let data =
+            |c: LoaderConfig| Loader::new(crate::digits::splits().unwrap()[0].clone(), c).map(drop);
+        let zero =
+            data(LoaderConfig::evaluation(0, Normalisation::DIGITS)).unwrap_err().to_string();
+        assert!(zero.contains("at least 1"), "{zero}");
+        let colours =
+            data(LoaderConfig::evaluation(1, Normalisation::FEATHER)).unwrap_err().to_string();
+        assert!(colours.contains("3 channels") && colours.contains("have 1"), "{colours}");
+    }
+}

@@ -1,0 +1,160 @@
+//! From pixels of 8 bits to the numbers a network sees: `(pixel / scale - mean) / std` per channel, in `f32`.
+
+use crate::{DataError, Result};
+use std::borrow::Cow;
+
+/// Mean and standard deviation of each channel, in units of `pixel / scale`.
+///
+/// ```
+/// use taper_data::Normalisation;
+/// let black = Normalisation::FEATHER.apply(0, 0);
+/// assert!((black - (0.0 - 0.4914) / 0.2023).abs() < 1e-6);
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct Normalisation {
+    mean: Cow<'static, [f32]>,
+    std: Cow<'static, [f32]>,
+    scale: f32,
+}
+
+impl Normalisation {
+    /// The constants of the Feather reference, which are CIFAR-10's. The reference applies them to CIFAR-100 too: a
+    /// quirk that changes numbers, so it is the default for both data sets here; see [`Self::CIFAR100_TRUE`].
+    pub const FEATHER: Self = Self {
+        mean: Cow::Borrowed(&[0.4914, 0.4822, 0.4465]),
+        std: Cow::Borrowed(&[0.2023, 0.1994, 0.2010]),
+        scale: 255.0,
+    };
+
+    /// Mean and deviation of CIFAR-100's own training images.
+    pub const CIFAR100_TRUE: Self = Self {
+        mean: Cow::Borrowed(&[0.5071, 0.4865, 0.4409]),
+        std: Cow::Borrowed(&[0.2673, 0.2564, 0.2762]),
+        scale: 255.0,
+    };
+
+    /// Mean and deviation over the training part of the embedded digits, whose values reach 16 instead of 255.
+    pub const DIGITS: Self = Self {
+        mean: Cow::Borrowed(&[0.305_135_8]),
+        std: Cow::Borrowed(&[0.376_157_55]),
+        scale: 16.0,
+    };
+
+    /// The names that [`Self::by_name`] knows.
+    pub const NAMES: [&'static str; 3] = ["cifar10", "cifar100", "digits"];
+
+    /// Constants of one's own: a mean and a deviation per channel, in units of `pixel / scale`.
+    ///
+    /// # Errors
+    /// [`DataError::Invalid`] unless there are as many means as deviations (at least one), all means are finite, and
+    /// all deviations and the scale are finite and positive.
+    pub fn new(mean: Vec<f32>, std: Vec<f32>, scale: f32) -> Result<Self> {
+        if mean.is_empty() || mean.len() != std.len() {
+            return Err(DataError::Invalid(format!(
+                "normalisation needs one mean and one deviation for each channel, but has {} and {}",
+                mean.len(),
+                std.len()
+            )));
+        }
+        if let Some(m) = mean.iter().find(|m| !m.is_finite()) {
+            return Err(DataError::Invalid(format!(
+                "a mean of {m} cannot be subtracted; it must be finite"
+            )));
+        }
+        if let Some(s) = std.iter().chain([&scale]).find(|s| !(s.is_finite() && **s > 0.0)) {
+            return Err(DataError::Invalid(format!(
+                "a deviation or scale of {s} is out of range; it must be above 0"
+            )));
+        }
+        Ok(Self { mean: mean.into(), std: std.into(), scale })
+    }
+
+    /// The constants with a name: `cifar10` ([`Self::FEATHER`]), `cifar100` ([`Self::CIFAR100_TRUE`]) or `digits`.
+    ///
+    /// # Errors
+    /// [`DataError::Invalid`], listing the names, for any other.
+    pub fn by_name(name: &str) -> Result<Self> {
+        match name {
+            "cifar10" => Ok(Self::FEATHER),
+            "cifar100" => Ok(Self::CIFAR100_TRUE),
+            "digits" => Ok(Self::DIGITS),
+            _ => Err(DataError::Invalid(format!(
+                "no normalisation is named `{name}`; known are {}",
+                Self::NAMES.map(|n| format!("`{n}`")).join(", ")
+            ))),
+        }
+    }
+
+    /// Mean of each channel.
+    pub fn mean(&self) -> &[f32] {
+        &self.mean
+    }
+
+    /// Standard deviation of each channel.
+    pub fn std(&self) -> &[f32] {
+        &self.std
+    }
+
+    /// What a pixel is divided by first: its largest value.
+    pub fn scale(&self) -> f32 {
+        self.scale
+    }
+
+    /// Number of channels.
+    pub fn channels(&self) -> usize {
+        self.mean.len()
+    }
+
+    /// The normalised value of one pixel. Each of the three operations is rounded to `f32`, as torchvision does.
+    ///
+    /// # Panics
+    /// If `channel` is not below [`Self::channels`].
+    pub fn apply(&self, channel: usize, pixel: u8) -> f32 {
+        (f32::from(pixel) / self.scale - self.mean[channel]) / self.std[channel]
+    }
+
+    /// All 256 values of each channel.
+    pub(crate) fn tables(&self) -> Vec<[f32; 256]> {
+        (0..self.channels()).map(|c| std::array::from_fn(|p| self.apply(c, p as u8))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_follow_the_formula() {
+        // Worked out in double precision: (200/255 - 0.4465) / 0.2010.
+        assert!(
+            (f64::from(Normalisation::FEATHER.apply(2, 200)) - 1.680_665_300_946_248_9).abs()
+                < 1e-6
+        );
+        assert_eq!(Normalisation::new(vec![0.5], vec![0.25], 16.0).unwrap().apply(0, 16), 2.0);
+    }
+
+    #[test]
+    fn tables_agree_with_single_pixels() {
+        let n = Normalisation::CIFAR100_TRUE;
+        let tables = n.tables();
+        assert_eq!(tables.len(), 3);
+        assert_eq!(tables[1][77], n.apply(1, 77));
+    }
+
+    #[test]
+    fn names_are_all_known_and_others_are_listed() {
+        for name in Normalisation::NAMES {
+            assert!(Normalisation::by_name(name).is_ok());
+        }
+        assert!(Normalisation::by_name("imagenet").unwrap_err().to_string().contains("`cifar100`"));
+    }
+
+    #[test]
+    fn impossible_constants_are_refused() {
+        assert!(Normalisation::new(vec![], vec![], 255.0).is_err());
+        assert!(Normalisation::new(vec![0.0], vec![1.0, 1.0], 255.0).is_err());
+        assert!(Normalisation::new(vec![0.0], vec![0.0], 255.0).is_err());
+        assert!(Normalisation::new(vec![f32::NAN], vec![1.0], 255.0).is_err());
+        assert!(Normalisation::new(vec![0.0], vec![1.0], -1.0).is_err());
+    }
+}

@@ -1,0 +1,216 @@
+//! CIFAR from parquet files with the columns of the hub: `img` (a struct whose `bytes` is a PNG) and `label`, or
+//! `fine_label` and `coarse_label`.
+
+mod pages;
+
+use crate::image::decode_into;
+use crate::{Cifar, DataError, ImageShape, Result, Split};
+use bytes::Bytes;
+use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
+use parquet::data_type::{ByteArray, DataType};
+use parquet::file::reader::{FileReader, RowGroupReader, SerializedFileReader};
+use parquet::schema::types::SchemaDescriptor;
+use rayon::prelude::*;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+/// Records asked for at a time, so that buffers grow with what is there and not with what is promised.
+const BATCH: usize = 1024;
+
+/// Reads one parquet file: which of the CIFAR data sets it belongs to, its images in row order, their labels and, for
+/// CIFAR-100, their coarse labels. PNGs are decoded on all cores.
+///
+/// # Errors
+/// [`DataError::Io`], [`DataError::File`] (not parquet, cut short, corrupt, or without the columns) and
+/// [`DataError::Row`] (a missing value, an image that is not RGB of 32 by 32, a label out of range).
+pub fn read_parquet(path: &Path) -> Result<(Cifar, Split)> {
+    read_rows(path, usize::MAX)
+}
+
+/// As [`read_parquet`], but at most `limit` rows.
+pub(crate) fn read_rows(path: &Path, limit: usize) -> Result<(Cifar, Split)> {
+    let bytes = Bytes::from(std::fs::read(path).map_err(|e| DataError::io(path, e))?);
+    // The parquet crate may panic on corrupt input; to the user that is one more way of being corrupt.
+    let read = catch_unwind(AssertUnwindSafe(|| read(&bytes, limit))).unwrap_or_else(|_| {
+        Err(Trouble::File("the file is corrupt and cannot be read; download it again".into()))
+    });
+    match read {
+        Ok((cifar, images, labels, coarse)) => {
+            Split::new(ImageShape::CIFAR, images, labels, coarse).map(|split| (cifar, split))
+        }
+        Err(Trouble::File(problem)) => Err(DataError::file(path, problem)),
+        Err(Trouble::Row(row, problem)) => Err(DataError::row(path, row, problem)),
+    }
+}
+
+enum Trouble {
+    File(String),
+    Row(usize, String),
+}
+
+impl From<parquet::errors::ParquetError> for Trouble {
+    fn from(error: parquet::errors::ParquetError) -> Self {
+        Self::File(format!("cannot be read as parquet ({error}); download it again"))
+    }
+}
+
+type Parts = (Cifar, Vec<u8>, Vec<u32>, Option<Vec<u32>>);
+
+fn read(bytes: &Bytes, limit: usize) -> Result<Parts, Trouble> {
+    let reader = SerializedFileReader::new(bytes.clone())?;
+    let meta = reader.metadata();
+    let schema = meta.file_metadata().schema_descr();
+    let Some(image) = column(schema, "img.bytes") else {
+        return Err(Trouble::File(
+            "there is no column `img.bytes`; only CIFAR's hub layout is read".into(),
+        ));
+    };
+    let (cifar, label) = match (column(schema, "fine_label"), column(schema, "label")) {
+        (Some(fine), _) => (Cifar::Hundred, fine),
+        (None, Some(label)) => (Cifar::Ten, label),
+        (None, None) => {
+            return Err(Trouble::File("there is neither a column `fine_label` nor `label`".into()));
+        }
+    };
+    let above = if cifar == Cifar::Hundred { column(schema, "coarse_label") } else { None };
+
+    let claimed: u64 = meta
+        .row_groups()
+        .iter()
+        .map(|g| u64::try_from(g.num_rows()).unwrap_or(u64::MAX / 2))
+        .fold(0, u64::saturating_add);
+    // An image takes 3,072 bytes once decoded and never fewer than 32 encoded.
+    if claimed > bytes.len() as u64 / 32 + 1024 {
+        return Err(Trouble::File(format!(
+            "{} bytes cannot hold {claimed} images; the file is corrupt",
+            bytes.len()
+        )));
+    }
+
+    let (mut images, mut labels, mut coarse) = (Vec::new(), Vec::new(), Vec::new());
+    for g in 0..meta.num_row_groups() {
+        let first = labels.len();
+        let n = (meta.row_group(g).num_rows() as usize).min(limit - first);
+        if n == 0 {
+            continue;
+        }
+        let group = Group { bytes, reader: &*reader.get_row_group(g)?, first, n };
+        let fine = group.integers(label)?;
+        let over = above.map(|index| group.integers(index)).transpose()?;
+        for (i, &label) in fine.iter().enumerate() {
+            let coarse = over.as_ref().map(|o| o[i]);
+            cifar.check(label, coarse).map_err(|problem| Trouble::Row(first + i, problem))?;
+        }
+        decode(&group.byte_arrays(image)?, first, &mut images)?;
+        labels.extend(fine.into_iter().map(|l| l as u32));
+        coarse.extend(over.into_iter().flatten().map(|l| l as u32));
+    }
+    if labels.is_empty() && limit > 0 {
+        return Err(Trouble::File("there are no rows; download it again".into()));
+    }
+    Ok((cifar, images, labels, above.map(|_| coarse)))
+}
+
+fn column(schema: &SchemaDescriptor, name: &str) -> Option<usize> {
+    (0..schema.num_columns()).find(|&i| schema.column(i).path().string() == name)
+}
+
+/// Decodes the PNGs of a row group on all cores and appends their pixels.
+fn decode(pngs: &[ByteArray], first: usize, images: &mut Vec<u8>) -> Result<(), Trouble> {
+    let len = ImageShape::CIFAR.len();
+    let start = images.len();
+    images.resize(start + pngs.len() * len, 0);
+    // Of several bad images the first is reported, whichever thread finds it.
+    let worst = images[start..]
+        .par_chunks_exact_mut(len)
+        .zip(pngs)
+        .enumerate()
+        .filter_map(|(i, (target, png))| {
+            decode_into(png.data(), ImageShape::CIFAR, target)
+                .err()
+                .map(|problem| (first + i, problem))
+        })
+        .min_by_key(|(row, _)| *row);
+    worst.map_or(Ok(()), |(row, problem)| Err(Trouble::Row(row, problem)))
+}
+
+/// One row group, of which `n` rows are wanted; `first` is its first row's number in the file.
+struct Group<'a> {
+    bytes: &'a Bytes,
+    reader: &'a dyn RowGroupReader,
+    first: usize,
+    n: usize,
+}
+
+impl Group<'_> {
+    fn open(&self, index: usize) -> Result<ColumnReader, Trouble> {
+        let meta = self.reader.metadata();
+        if meta.column(index).column_descr().max_rep_level() > 0 {
+            return Err(Trouble::File(format!(
+                "column `{}` is a list; expected one value a row",
+                self.name(index)
+            )));
+        }
+        pages::check(self.bytes, meta.column(index), meta.num_rows() as usize)
+            .map_err(Trouble::File)?;
+        Ok(self.reader.get_column_reader(index)?)
+    }
+
+    fn name(&self, index: usize) -> String {
+        self.reader.metadata().column(index).column_path().string()
+    }
+
+    fn integers(&self, index: usize) -> Result<Vec<i64>, Trouble> {
+        match self.open(index)? {
+            ColumnReader::Int64ColumnReader(reader) => self.values(index, reader),
+            ColumnReader::Int32ColumnReader(reader) => {
+                Ok(self.values(index, reader)?.into_iter().map(i64::from).collect())
+            }
+            _ => Err(Trouble::File(format!(
+                "column `{}` does not hold whole numbers",
+                self.name(index)
+            ))),
+        }
+    }
+
+    fn byte_arrays(&self, index: usize) -> Result<Vec<ByteArray>, Trouble> {
+        match self.open(index)? {
+            ColumnReader::ByteArrayColumnReader(reader) => self.values(index, reader),
+            _ => Err(Trouble::File(format!("column `{}` does not hold bytes", self.name(index)))),
+        }
+    }
+
+    fn values<T: DataType>(
+        &self,
+        index: usize,
+        mut reader: ColumnReaderImpl<T>,
+    ) -> Result<Vec<T::T>, Trouble> {
+        let present = self.reader.metadata().column(index).column_descr().max_def_level();
+        let (mut values, mut levels) = (Vec::new(), Vec::new());
+        let mut done = 0;
+        while done < self.n {
+            levels.clear();
+            let want = BATCH.min(self.n - done);
+            let (n, _, _) = reader.read_records(want, Some(&mut levels), None, &mut values)?;
+            if n == 0 {
+                break;
+            }
+            if let Some(i) = levels.iter().position(|&level| level != present) {
+                return Err(Trouble::Row(
+                    self.first + done + i,
+                    format!("column `{}` has no value", self.name(index)),
+                ));
+            }
+            done += n;
+        }
+        if values.len() != self.n {
+            return Err(Trouble::File(format!(
+                "column `{}` has {} values for {} rows; the file is corrupt",
+                self.name(index),
+                values.len(),
+                self.n
+            )));
+        }
+        Ok(values)
+    }
+}

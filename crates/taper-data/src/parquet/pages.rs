@@ -1,0 +1,250 @@
+//! Checks the page headers of a column chunk before the parquet crate acts on them.
+//!
+//! A page header states how large the page is once decompressed and how many values it holds, and the decoder
+//! allocates accordingly. This walk compares these claims with the bytes that are there, so that a small file cannot
+//! ask for gigabytes. Headers are structs in Thrift's compact protocol.
+
+use parquet::basic::Compression;
+use parquet::file::metadata::ColumnChunkMetaData;
+
+/// Snappy's densest element makes 64 bytes of 3; this leaves room above that.
+const LARGEST_RATIO: i64 = 32;
+
+/// Structs nested deeper than this do not occur.
+const MAX_DEPTH: u32 = 8;
+
+/// The fields of interest. `-1` = absent.
+#[derive(Debug)]
+struct Header {
+    kind: i64,
+    uncompressed: i64,
+    compressed: i64,
+    n_values: i64,
+    encoding: i64,
+}
+
+/// Checks every page of `column` in `file`, which must hold `n_rows` values in all.
+pub(super) fn check(
+    file: &[u8],
+    column: &ColumnChunkMetaData,
+    n_rows: usize,
+) -> Result<(), String> {
+    // The crate's own range of a column panics on negative numbers; these are looked at first, here and for its sake.
+    let start = column.dictionary_page_offset().unwrap_or_else(|| column.data_page_offset());
+    let mut rest = usize::try_from(start)
+        .ok()
+        .zip(usize::try_from(column.compressed_size()).ok())
+        .and_then(|(start, len)| file.get(start..start.checked_add(len)?))
+        .ok_or("a column lies outside the file; it is cut short or corrupt")?;
+    let mut n = 0i64;
+    while !rest.is_empty() {
+        let header = Header::read(&mut rest).ok_or("a page header is corrupt")?;
+        let size = usize::try_from(header.compressed).ok().filter(|&size| size <= rest.len());
+        let size =
+            size.ok_or("a page is longer than its column; the file is cut short or corrupt")?;
+        rest = &rest[size..];
+        n = n.checked_add(header.check(column.compression())?).ok_or("a page header is corrupt")?;
+    }
+    if usize::try_from(n) != Ok(n_rows) {
+        return Err(format!("a column has {n} values for {n_rows} rows; the file is corrupt"));
+    }
+    Ok(())
+}
+
+impl Header {
+    /// The number of rows the page holds (0 for a dictionary), if its claims are plausible.
+    fn check(&self, compression: Compression) -> Result<i64, String> {
+        let most = match compression {
+            Compression::UNCOMPRESSED => self.compressed,
+            Compression::SNAPPY => self.compressed.saturating_mul(LARGEST_RATIO).saturating_add(64),
+            other => {
+                return Err(format!(
+                    "pages are compressed with {other}; only snappy and none are read, rewrite it"
+                ));
+            }
+        };
+        if self.uncompressed < 0 || self.uncompressed > most {
+            return Err(format!(
+                "a page claims {} bytes decompressed from {}; the file is corrupt",
+                self.uncompressed, self.compressed
+            ));
+        }
+        match self.kind {
+            // Index pages are skipped by the reader.
+            1 => Ok(0),
+            // A dictionary: each value takes at least 4 bytes (a length, or a number).
+            2 if self.n_values < 0 || self.n_values > self.uncompressed / 4 => {
+                Err(format!("a dictionary claims {} values; the file is corrupt", self.n_values))
+            }
+            2 => Ok(0),
+            0 | 3 => match self.encoding {
+                // Plain, and the two names of dictionary encoding.
+                0 | 2 | 8 if self.n_values >= 0 => Ok(self.n_values),
+                0 | 2 | 8 => Err("a page header is corrupt".into()),
+                e => Err(format!(
+                    "values have encoding {e}; only plain and dictionary are read, rewrite the file"
+                )),
+            },
+            other => Err(format!("a page has unknown type {other}; the file is corrupt")),
+        }
+    }
+
+    fn read(bytes: &mut &[u8]) -> Option<Self> {
+        let mut header =
+            Self { kind: -1, uncompressed: -1, compressed: -1, n_values: -1, encoding: -1 };
+        read_struct(bytes, 0, 0, &mut |parent, field, value| match (parent, field) {
+            (0, 1) => header.kind = value,
+            (0, 2) => header.uncompressed = value,
+            (0, 3) => header.compressed = value,
+            // Data page, dictionary page, data page of version 2.
+            (5 | 7 | 8, 1) => header.n_values = value,
+            (5, 2) | (8, 4) => header.encoding = value,
+            _ => {}
+        })?;
+        Some(header)
+    }
+}
+
+/// Reads a struct and reports `(field id of the struct, field id, value)` for each integer in it.
+fn read_struct(
+    bytes: &mut &[u8],
+    parent: i64,
+    depth: u32,
+    report: &mut dyn FnMut(i64, i64, i64),
+) -> Option<()> {
+    let mut id = 0i64;
+    loop {
+        let head = byte(bytes)?;
+        if head == 0 {
+            return Some(());
+        }
+        id = match head >> 4 {
+            0 => integer(bytes)?,
+            delta => id.checked_add(delta.into())?,
+        };
+        match head & 15 {
+            1 | 2 => {}
+            4..=6 => report(parent, id, integer(bytes)?),
+            // Only the structs right below the header matter; deeper ones get an id that nothing matches.
+            12 if depth < MAX_DEPTH => {
+                read_struct(bytes, if depth == 0 { id } else { -1 }, depth + 1, report)?
+            }
+            kind => skip(bytes, kind, depth + 1)?,
+        }
+    }
+}
+
+fn skip(bytes: &mut &[u8], kind: u8, depth: u32) -> Option<()> {
+    if depth > MAX_DEPTH {
+        return None;
+    }
+    match kind {
+        1..=3 => byte(bytes).map(drop),
+        4..=6 => varint(bytes).map(drop),
+        7 => take(bytes, 8),
+        8 => {
+            let n = varint(bytes)?;
+            take(bytes, usize::try_from(n).ok()?)
+        }
+        9 | 10 => {
+            let head = byte(bytes)?;
+            let n = if head >> 4 == 15 { varint(bytes)? } else { u64::from(head >> 4) };
+            (0..n).try_for_each(|_| skip(bytes, head & 15, depth + 1))
+        }
+        12 => read_struct(bytes, -1, depth + 1, &mut |_, _, _| {}),
+        _ => None,
+    }
+}
+
+fn byte(bytes: &mut &[u8]) -> Option<u8> {
+    let (&first, rest) = bytes.split_first()?;
+    *bytes = rest;
+    Some(first)
+}
+
+fn take(bytes: &mut &[u8], n: usize) -> Option<()> {
+    *bytes = bytes.get(n..)?;
+    Some(())
+}
+
+fn varint(bytes: &mut &[u8]) -> Option<u64> {
+    let mut value = 0u64;
+    for shift in (0..64).step_by(7) {
+        let b = byte(bytes)?;
+        value |= u64::from(b & 127) << shift;
+        if b < 128 {
+            return Some(value);
+        }
+    }
+    None
+}
+
+/// A zigzag varint.
+fn integer(bytes: &mut &[u8]) -> Option<i64> {
+    let v = varint(bytes)?;
+    Some((v >> 1) as i64 ^ -((v & 1) as i64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Type 0, 100 bytes from `compressed`, then a data page header with 5 values, plain, levels RLE.
+    fn page(compressed: u8) -> Vec<u8> {
+        vec![
+            0x15,
+            0,
+            0x15,
+            200,
+            1,
+            0x15,
+            compressed * 2,
+            0x2c,
+            0x15,
+            10,
+            0x15,
+            0,
+            0x15,
+            6,
+            0x15,
+            6,
+            0,
+            0,
+        ]
+    }
+
+    #[test]
+    fn headers_are_understood() {
+        let bytes = page(50);
+        let mut rest = &bytes[..];
+        let header = Header::read(&mut rest).unwrap();
+        assert!(rest.is_empty());
+        assert_eq!((header.uncompressed, header.compressed, header.n_values), (100, 50, 5));
+        assert_eq!(header.check(Compression::SNAPPY), Ok(5));
+        assert!(header.check(Compression::UNCOMPRESSED).unwrap_err().contains("100 bytes"));
+        for n in 0..bytes.len() {
+            assert!(Header::read(&mut &bytes[..n]).is_none(), "cut to {n}");
+        }
+    }
+
+    #[test]
+    fn implausible_claims_are_refused() {
+        let header = |kind, uncompressed, n_values, encoding| {
+            Header { kind, uncompressed, compressed: 100, n_values, encoding }
+                .check(Compression::SNAPPY)
+        };
+        assert!(header(0, 1 << 31, 5, 0).unwrap_err().contains("decompressed"));
+        assert!(header(2, 400, 101, 0).unwrap_err().contains("dictionary"));
+        assert_eq!(header(2, 400, 100, 0), Ok(0));
+        assert!(header(0, 400, 5, 5).unwrap_err().contains("encoding 5"));
+        assert!(header(9, 400, 5, 0).unwrap_err().contains("type 9"));
+        assert!(header(0, 400, -5, 0).is_err());
+    }
+
+    #[test]
+    fn nesting_without_end_is_refused() {
+        assert!(Header::read(&mut &[0x1c; 10_000][..]).is_none());
+        assert!(Header::read(&mut &[0x19; 10_000][..]).is_none());
+        assert!(Header::read(&mut &[0x19, 0xf9, 0xff, 0xff, 0xff, 0xff, 0x7f][..]).is_none());
+    }
+}

@@ -1,0 +1,382 @@
+//! Fetching from a hub that breaks off, refuses, lies or is not there: either it is tried again and the bytes are
+//! right, or there is one clear error and nothing half-written is ever used.
+
+mod common;
+
+use common::hub::{COMMIT, Fault, Hub};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::Duration;
+use taper_data::{DataError, Dataset, FetchProgress, HubOptions, OpenOptions, fetch_file};
+use tempfile::TempDir;
+
+const REPO: &str = "owner/set";
+const FILE: &str = "sub/train.parquet";
+
+/// A hub with one file of 100,000 bytes, and an empty cache.
+struct Scene {
+    hub: Hub,
+    cache: TempDir,
+    content: Vec<u8>,
+    watch: Watch,
+}
+
+#[derive(Default)]
+struct Watch {
+    notes: Mutex<Vec<String>>,
+    /// Announced size and bytes reported since the last start.
+    transfer: Mutex<(u64, u64)>,
+}
+
+impl FetchProgress for Watch {
+    fn start(&self, _: &str, total: u64) {
+        *self.transfer.lock().unwrap() = (total, 0);
+    }
+
+    fn advance(&self, bytes: u64) {
+        self.transfer.lock().unwrap().1 += bytes;
+    }
+
+    fn finish(&self) {}
+
+    fn note(&self, text: &str) {
+        self.notes.lock().unwrap().push(text.to_owned());
+    }
+}
+
+impl Scene {
+    fn new(faults: &[Fault], forever: Option<Fault>) -> Self {
+        let content: Vec<u8> =
+            (0..100_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+        let hub = Hub::start(&[(FILE, &content)], faults, forever);
+        Self { hub, cache: tempfile::tempdir().unwrap(), content, watch: Watch::default() }
+    }
+
+    fn options(&self) -> HubOptions {
+        HubOptions {
+            backoff: Duration::from_millis(1),
+            retries: 3,
+            ..HubOptions::new(&self.hub.endpoint, self.cache.path())
+        }
+    }
+
+    fn fetch(&self) -> Result<PathBuf, DataError> {
+        fetch_file(REPO, FILE, &self.options(), &self.watch)
+    }
+
+    /// Fetches, and checks content, progress and that all faults have happened.
+    fn succeeds(&self) -> PathBuf {
+        let path = self.fetch().unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), self.content);
+        assert_eq!(self.hub.faults_left(), 0, "not every fault happened");
+        let (total, arrived) = *self.watch.transfer.lock().unwrap();
+        assert_eq!((total, arrived), (100_000, 100_000));
+        path
+    }
+
+    /// Fetches in vain; returns the message after checking that it names the address and that nothing can be used.
+    fn fails(&self) -> String {
+        let error = self.fetch().unwrap_err();
+        let DataError::Fetch { url, remedy, .. } = &error else { panic!("{error}") };
+        assert_eq!(*url, format!("{}/datasets/{REPO}/resolve/main/{FILE}", self.hub.endpoint));
+        assert!(!remedy.is_empty());
+        self.nothing_usable();
+        error.to_string()
+    }
+
+    /// No blob but parts, and no link.
+    fn nothing_usable(&self) {
+        for entry in files(&self.repo_dir().join("blobs"))
+            .into_iter()
+            .chain(files(&self.repo_dir().join("snapshots")))
+        {
+            let extension = entry.extension().and_then(|e| e.to_str());
+            assert!(
+                matches!(extension, Some("part" | "lock")),
+                "{} was left behind",
+                entry.display()
+            );
+        }
+    }
+
+    fn repo_dir(&self) -> PathBuf {
+        self.cache.path().join("datasets--owner--set")
+    }
+
+    fn blob(&self) -> PathBuf {
+        use sha2::{Digest, Sha256};
+        let name: String =
+            Sha256::digest(&self.content).iter().map(|b| format!("{b:02x}")).collect();
+        self.repo_dir().join("blobs").join(name)
+    }
+
+    fn leave_part(&self, bytes: &[u8]) {
+        std::fs::create_dir_all(self.repo_dir().join("blobs")).unwrap();
+        std::fs::write(self.blob().with_extension("part"), bytes).unwrap();
+    }
+
+    fn notes(&self) -> String {
+        self.watch.notes.lock().unwrap().join("\n")
+    }
+}
+
+fn files(dir: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(dir) else { return Vec::new() };
+    entries
+        .flat_map(|e| {
+            let path = e.unwrap().path();
+            if path.is_dir() { files(&path) } else { vec![path] }
+        })
+        .collect()
+}
+
+#[test]
+fn a_file_is_fetched_once_and_then_needs_no_hub() {
+    let scene = Scene::new(&[], None);
+    let path = scene.succeeds();
+    assert_eq!(path, scene.repo_dir().join("snapshots").join(COMMIT).join(FILE));
+    assert!(scene.blob().is_file());
+    assert!(!scene.hub.take_log().is_empty());
+    assert_eq!(scene.fetch().unwrap(), path);
+    assert_eq!(scene.hub.take_log(), [""; 0], "a cached file must cause no request");
+    // Nor is it hashed again.
+    assert_eq!(scene.notes().matches("checking").count(), 1);
+    let nowhere =
+        HubOptions { offline: true, ..HubOptions::new("http://127.0.0.1:1", scene.cache.path()) };
+    assert_eq!(fetch_file(REPO, FILE, &nowhere, &scene.watch).unwrap(), path);
+}
+
+#[test]
+fn a_transfer_that_breaks_off_is_resumed() {
+    let scene = Scene::new(&[Fault::BreakAfter(30_000), Fault::BreakAfter(20_000)], None);
+    scene.succeeds();
+    let log = scene.hub.take_log();
+    let starts: Vec<&str> = log
+        .iter()
+        .filter_map(|l| l.strip_prefix("/storage/sub/train.parquet "))
+        .filter(|r| r.ends_with('-'))
+        .collect();
+    assert_eq!(starts, ["0-", "30000-", "50000-"], "{log:?}");
+}
+
+#[test]
+fn a_transfer_that_always_breaks_off_is_one_error() {
+    let scene = Scene::new(&[], Some(Fault::BreakAfter(10)));
+    let message = scene.fails();
+    assert!(message.contains("broke off") && message.contains("tried 4 times"), "{message}");
+    // What has arrived is kept for next time.
+    assert_eq!(std::fs::read(scene.blob().with_extension("part")).unwrap(), scene.content[..40]);
+}
+
+#[test]
+fn an_overloaded_hub_is_waited_for_as_it_asks() {
+    // The second refusal answers the question how long to wait.
+    let refusal = Fault::Status(429, "Retry-After: 1\r\n");
+    let scene = Scene::new(&[refusal.clone(), refusal], None);
+    scene.succeeds();
+    assert!(
+        scene.notes().contains("429")
+            && scene.notes().contains("trying again in 1s, as the hub asks"),
+        "{}",
+        scene.notes()
+    );
+}
+
+#[test]
+fn an_overloaded_hub_that_does_not_say_how_long_is_tried_again() {
+    let scene = Scene::new(&[Fault::Status(429, ""), Fault::Status(429, "")], None);
+    scene.succeeds();
+    let scene = Scene::new(&[Fault::Status(429, "")], None);
+    scene.succeeds();
+}
+
+#[test]
+fn an_overloaded_hub_that_asks_for_too_long_is_left_alone() {
+    let scene = Scene::new(&[], Some(Fault::Status(429, "Retry-After: 86400\r\n")));
+    let message = scene.fails();
+    assert!(message.contains("wait 86400 s"), "{message}");
+    assert_eq!(scene.hub.take_log().len(), 2);
+}
+
+#[test]
+fn a_broken_hub_is_tried_again() {
+    let scene =
+        Scene::new(&[Fault::Status(500, ""), Fault::Status(503, ""), Fault::Status(502, "")], None);
+    scene.succeeds();
+}
+
+#[test]
+fn a_hub_that_stays_broken_is_one_error() {
+    let scene = Scene::new(&[], Some(Fault::Status(500, "")));
+    let message = scene.fails();
+    assert!(message.contains("answered 500") && message.contains("tried 4 times"), "{message}");
+    assert_eq!(scene.hub.take_log().len(), 4);
+}
+
+#[test]
+fn refusals_that_waiting_cannot_help_are_not_repeated() {
+    for (status, word) in [(401, "HF_TOKEN"), (403, "HF_TOKEN"), (404, "HF_ENDPOINT")] {
+        let scene = Scene::new(&[], Some(Fault::Status(status, "")));
+        let message = scene.fails();
+        assert!(message.contains(&status.to_string()) && message.contains(word), "{message}");
+        assert_eq!(scene.hub.take_log().len(), 1);
+    }
+}
+
+#[test]
+fn a_wrong_size_is_never_accepted() {
+    for by in [-1, 1, 5000] {
+        let scene = Scene::new(&[Fault::SizeOff(by)], None);
+        // The size is asked for twice; one wrong answer may or may not be noticed, but the bytes are right.
+        let path = scene.fetch().unwrap();
+        assert_eq!(std::fs::read(path).unwrap(), scene.content);
+
+        let scene = Scene::new(&[], Some(Fault::SizeOff(by)));
+        let message = scene.fails();
+        assert!(
+            message.contains("100000 bytes") && message.contains(&(100_000 + by).to_string()),
+            "{message}"
+        );
+    }
+}
+
+#[test]
+fn a_corrupt_file_is_fetched_once_more() {
+    let scene = Scene::new(&[Fault::Corrupt], None);
+    scene.succeeds();
+    assert!(
+        scene.notes().contains("corrupt") && scene.notes().contains("fetched anew"),
+        "{}",
+        scene.notes()
+    );
+}
+
+#[test]
+fn a_file_that_stays_corrupt_is_one_error() {
+    let scene = Scene::new(&[], Some(Fault::Corrupt));
+    let message = scene.fails();
+    assert!(message.contains("corrupt, twice") && message.contains("SHA-256"), "{message}");
+}
+
+#[test]
+fn a_hub_that_is_not_there_is_one_error() {
+    let mut scene = Scene::new(&[], None);
+    // A port that was free a moment ago.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    scene.hub.endpoint = format!("http://{free}");
+    let message = scene.fails();
+    assert!(message.contains("no answer") && message.contains("check the network"), "{message}");
+}
+
+#[test]
+fn an_endpoint_that_is_no_address_is_one_error() {
+    let cache = tempfile::tempdir().unwrap();
+    for endpoint in ["", "not an address", "http://"] {
+        let options =
+            HubOptions { backoff: Duration::ZERO, ..HubOptions::new(endpoint, cache.path()) };
+        let message = fetch_file(REPO, FILE, &options, &Watch::default()).unwrap_err().to_string();
+        assert!(message.contains("HF_ENDPOINT"), "{message}");
+    }
+}
+
+#[test]
+fn left_over_parts_do_no_harm() {
+    // Garbage that is shorter, as long and longer; and a true beginning.
+    for n in [1, 1000, 99_999, 100_000, 200_000] {
+        let scene = Scene::new(&[], None);
+        scene.leave_part(&vec![0xAA; n]);
+        scene.succeeds();
+    }
+    let scene = Scene::new(&[], None);
+    scene.leave_part(&scene.content[..60_000]);
+    scene.succeeds();
+    assert!(!scene.notes().contains("corrupt"), "{}", scene.notes());
+    assert!(scene.hub.take_log().iter().any(|l| l.ends_with(" 60000-")));
+}
+
+#[test]
+fn a_hub_that_cannot_resume_does_no_harm() {
+    let scene = Scene::new(&[Fault::BreakAfter(500), Fault::IgnoreRange], None);
+    scene.succeeds();
+}
+
+#[test]
+fn damage_in_the_cache_is_noticed_and_repaired() {
+    let scene = Scene::new(&[], None);
+    let path = scene.succeeds();
+    for damage in [&scene.content[..99], &[0xAA; 100_000]] {
+        std::fs::write(scene.blob(), damage).unwrap();
+        assert_eq!(scene.succeeds(), path);
+    }
+    // A link without a blob.
+    std::fs::remove_file(scene.blob()).unwrap();
+    assert_eq!(scene.succeeds(), path);
+    // Damage that cannot be repaired is not handed out either.
+    std::fs::write(scene.blob(), "half").unwrap();
+    let offline = HubOptions { offline: true, ..scene.options() };
+    let message = fetch_file(REPO, FILE, &offline, &scene.watch).unwrap_err().to_string();
+    assert!(message.contains("HF_HUB_OFFLINE"), "{message}");
+    scene.nothing_usable();
+}
+
+#[test]
+fn names_from_the_hub_cannot_leave_the_cache() {
+    for etag in ["../../escape", "", "a/b", ".."] {
+        let scene = Scene::new(&[], Some(Fault::ETag(etag)));
+        let message = scene.fails();
+        assert!(message.contains("strange ETag"), "{message}");
+    }
+}
+
+#[test]
+fn the_token_is_sent() {
+    let scene = Scene::new(&[], None);
+    let options = HubOptions { token: Some("hf_secret".into()), ..scene.options() };
+    fetch_file(REPO, FILE, &options, &scene.watch).unwrap();
+    let log = scene.hub.take_log();
+    assert!(
+        log.iter().all(|l| !l.starts_with("/datasets/") || l.ends_with("bearer hf_secret")),
+        "{log:?}"
+    );
+    assert!(!format!("{:?}", options).contains("secret"));
+}
+
+#[test]
+fn a_cache_that_cannot_be_written_is_one_error() {
+    let scene = Scene::new(&[], None);
+    // A file where the cache folder should be fails for every user, root included.
+    let blocked = scene.cache.path().join("file");
+    std::fs::write(&blocked, "").unwrap();
+    let options = HubOptions { cache_dir: blocked, ..scene.options() };
+    let message = fetch_file(REPO, FILE, &options, &scene.watch).unwrap_err().to_string();
+    assert!(message.contains("cache folder"), "{message}");
+}
+
+#[test]
+fn a_data_set_opens_through_faults_and_then_offline() {
+    let train = common::parquet_file(&[&common::rows(true, 0, 150)], true, true);
+    let test = common::parquet_file(&[&common::rows(true, 150, 20)], true, false);
+    let files = [
+        ("cifar100/train-00000-of-00001.parquet", &train[..]),
+        ("cifar100/test-00000-of-00001.parquet", &test[..]),
+    ];
+    let faults = [Fault::Status(500, ""), Fault::BreakAfter(1000), Fault::Corrupt];
+    let hub = Hub::start(&files, &faults, None);
+    let cache = tempfile::tempdir().unwrap();
+    let here =
+        HubOptions { backoff: Duration::ZERO, ..HubOptions::new(&hub.endpoint, cache.path()) };
+    let options = OpenOptions { hub: Some(here.clone()), ..Default::default() };
+    let data = Dataset::open("cifar100", &options).unwrap();
+    assert_eq!((data.train.len(), data.test.len(), hub.faults_left()), (150, 20, 0));
+    assert_eq!(data.train.image(3).unwrap(), common::planes(3));
+    assert_eq!(data.test.labels()[0], 50);
+
+    hub.take_log();
+    let offline =
+        OpenOptions { hub: Some(HubOptions { offline: true, ..here }), ..Default::default() };
+    assert_eq!(Dataset::open("cifar100", &offline).unwrap().fingerprint, data.fingerprint);
+    assert_eq!(Dataset::fetch("cifar100", &offline).unwrap().len(), 2);
+    assert_eq!(hub.take_log(), [""; 0]);
+    let missing = Dataset::open("cifar10", &offline).unwrap_err().to_string();
+    assert!(missing.contains("not cached") && missing.contains("uoft-cs/cifar10"), "{missing}");
+}

@@ -1,0 +1,33 @@
+//! CPU kernels of sparse training over plain slices.
+//!
+//! Nothing here knows tensors, files, random numbers or policies: a kernel takes slices, shapes and a few
+//! numbers. The scalar functions are the specification; faster variants must agree with them.
+//!
+//! | module | computes |
+//! | --- | --- |
+//! | [`threshold`] | the threshold operator T(w; t) and the gradient of its straight-through estimator |
+//! | [`select`] | order statistics of magnitudes over several slices, and the cuts that follow from them |
+//! | [`mask`] | packed sets of kept weights: build, count, compare |
+//! | [`conv`] | convolution and its two gradients |
+//! | [`norm`] | batch normalisation and its gradient |
+//!
+//! Work is split over rayon's current pool. The split never changes a result: each output is computed by one
+//! task, and sums over a batch are taken in an order that depends on the batch alone.
+//!
+//! ```
+//! use taper_kernels::{mask::Mask, select, threshold::Threshold};
+//!
+//! let weights = [0.5f32, -0.1, 0.3, -0.9];
+//! let cut = select::exact(&[&weights], 2);
+//! let mask = Mask::above(&weights, cut.at);
+//! let mut out = [0.0; 4];
+//! Threshold::Hard.forward(&weights, &mask, cut.at, &mut out);
+//! assert_eq!(out, [0.5, 0.0, 0.0, -0.9]);
+//! ```
+
+pub mod conv;
+pub mod mask;
+mod matmul;
+pub mod norm;
+pub mod select;
+pub mod threshold;

@@ -1,0 +1,158 @@
+//! Packed sets of kept weights.
+//!
+//! Bit `i % 64` of word `i / 64` is weight `i`; bits past the end are 0.
+
+/// A packed set of kept weights.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mask {
+    words: Vec<u64>,
+    len: usize,
+}
+
+/// How a mask differs from the one before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Change {
+    /// Weights in the new mask that were not in the old one.
+    pub n_entered: u64,
+    /// Weights in the old mask that are not in the new one.
+    pub n_left: u64,
+}
+
+impl Mask {
+    /// Keeps every one of `len` weights.
+    pub fn full(len: usize) -> Self {
+        let mut words = vec![u64::MAX; len.div_ceil(64)];
+        if let (Some(last), tail @ 1..) = (words.last_mut(), len % 64) {
+            *last = (1 << tail) - 1;
+        }
+        Self { words, len }
+    }
+
+    /// Keeps weights whose magnitude is above `at`. NaN counts as above.
+    pub fn above(weights: &[f32], at: f32) -> Self {
+        Self::above_with_ties(weights, at, &mut 0)
+    }
+
+    /// Keeps weights whose magnitude is above `at`, and of those whose magnitude equals `at` the first
+    /// `ties_left` in index order, which is counted down so that one budget serves several layers.
+    pub fn above_with_ties(weights: &[f32], at: f32, ties_left: &mut u64) -> Self {
+        let words = weights
+            .chunks(64)
+            .map(|chunk| {
+                let mut word = 0u64;
+                for (bit, w) in chunk.iter().enumerate() {
+                    let magnitude = w.abs();
+                    let mut kept = magnitude > at || magnitude.is_nan();
+                    if magnitude == at && *ties_left > 0 {
+                        *ties_left -= 1;
+                        kept = true;
+                    }
+                    word |= u64::from(kept) << bit;
+                }
+                word
+            })
+            .collect();
+        Self { words, len: weights.len() }
+    }
+
+    /// Takes back what [`words`](Self::words) gave; `None` if the number of words does not fit `len` weights
+    /// or a bit past the end is set.
+    pub fn from_words(words: Vec<u64>, len: usize) -> Option<Self> {
+        let fits = words.len() == len.div_ceil(64)
+            && words.last().is_none_or(|last| len.is_multiple_of(64) || last >> (len % 64) == 0);
+        fits.then_some(Self { words, len })
+    }
+
+    /// Number of weights, kept or not.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are no weights at all.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The packed bits.
+    pub fn words(&self) -> &[u64] {
+        &self.words
+    }
+
+    /// Whether weight `index` is kept.
+    ///
+    /// # Panics
+    /// If `index` is not below [`len`](Self::len).
+    pub fn is_kept(&self, index: usize) -> bool {
+        assert!(index < self.len, "weight {index} of {}", self.len);
+        self.words[index / 64] >> (index % 64) & 1 == 1
+    }
+
+    /// Number of kept weights.
+    pub fn n_kept(&self) -> u64 {
+        self.words.iter().map(|word| u64::from(word.count_ones())).sum()
+    }
+
+    /// How this mask differs from the one before it.
+    ///
+    /// # Panics
+    /// If the masks differ in length.
+    pub fn change_since(&self, before: &Self) -> Change {
+        assert_eq!(self.len, before.len, "masks differ in length");
+        self.words.iter().zip(&before.words).fold(Change::default(), |change, (new, old)| Change {
+            n_entered: change.n_entered + u64::from((new & !old).count_ones()),
+            n_left: change.n_left + u64::from((old & !new).count_ones()),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn full_masks_have_no_bits_past_the_end() {
+        for len in [0, 1, 63, 64, 65, 128, 130] {
+            let mask = Mask::full(len);
+            assert_eq!(mask.n_kept(), len as u64);
+            assert_eq!(Mask::from_words(mask.words().to_vec(), len), Some(mask));
+        }
+    }
+
+    #[test]
+    fn words_that_do_not_fit_are_refused() {
+        assert_eq!(Mask::from_words(vec![0b1000], 3), None);
+        assert_eq!(Mask::from_words(vec![0, 0], 64), None);
+        assert_eq!(Mask::from_words(vec![], 1), None);
+    }
+
+    #[test]
+    fn one_budget_of_ties_serves_several_layers_in_order() {
+        let mut ties = 3;
+        let first = Mask::above_with_ties(&[0.5, -0.5, 0.7, 0.1], 0.5, &mut ties);
+        let second = Mask::above_with_ties(&[0.5, 0.5], 0.5, &mut ties);
+        assert_eq!((first.words()[0], second.words()[0], ties), (0b0111, 0b01, 0));
+    }
+
+    #[test]
+    fn nan_is_kept_so_that_it_shows() {
+        assert!(Mask::above(&[f32::NAN], 1.0).is_kept(0));
+    }
+
+    proptest! {
+        #[test]
+        fn masks_agree_with_their_definition(
+            weights in prop::collection::vec(-1.0f32..1.0, 0..300), old in 0.0f32..1.0, new in 0.0f32..1.0,
+        ) {
+            let (a, b) = (Mask::above(&weights, old), Mask::above(&weights, new));
+            let count = |pick: &dyn Fn(f32) -> bool| weights.iter().filter(|w| pick(w.abs())).count() as u64;
+            prop_assert_eq!(b.n_kept(), count(&|w| w > new));
+            for (i, w) in weights.iter().enumerate() {
+                prop_assert_eq!(b.is_kept(i), w.abs() > new);
+            }
+            let change = b.change_since(&a);
+            prop_assert_eq!(change.n_entered, count(&|w| w > new && w <= old));
+            prop_assert_eq!(change.n_left, count(&|w| w <= new && w > old));
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! Order statistics of magnitudes over several slices, without concatenating and without sorting.
+//!
+//! The bits of a non-negative float, read as an integer, are ordered like the float. So a histogram of the upper
+//! half of the bits finds the bucket of an order statistic, and a second one of the lower half, within that
+//! bucket, finds its value exactly: two passes over the weights, whatever their number. NaN ranks above infinity.
+
+use ranks::{Ranks, magnitude_bits};
+
+mod ranks;
+
+/// A cut that keeps an exact number of weights.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ExactCut {
+    /// Magnitude at or below which a weight is pruned, ties aside.
+    pub at: f32,
+    /// How many of the weights whose magnitude equals `at` are kept all the same, in index order.
+    pub n_ties_kept: u64,
+}
+
+/// The cut that keeps exactly the `n_keep` largest magnitudes; equal ones in index order. All are kept if
+/// `n_keep` is not below their number.
+///
+/// `at` is the largest pruned magnitude, so that without ties exactly the magnitudes above it are kept.
+///
+/// ```
+/// use taper_kernels::select::exact;
+/// let cut = exact(&[&[0.1, -0.4], &[0.3, 0.2]], 1);
+/// assert_eq!((cut.at, cut.n_ties_kept), (0.3, 0));
+/// ```
+pub fn exact(slices: &[&[f32]], n_keep: u64) -> ExactCut {
+    let n = len(slices);
+    if n_keep >= n {
+        let n_zeros = slices.iter().flat_map(|s| s.iter()).filter(|&&w| w == 0.0).count() as u64;
+        return ExactCut { at: 0.0, n_ties_kept: n_zeros };
+    }
+    let found = Ranks::of(slices).select(slices, n - n_keep - 1);
+    ExactCut { at: found.value, n_ties_kept: n_keep - found.n_above }
+}
+
+/// The `sparsity`-quantile of the magnitudes, linear between neighbours; weights above it are kept.
+///
+/// With `s` the sorted magnitudes of all slices and `m = (n − 1)·sparsity`,
+///
+/// ```text
+/// cut = s[⌊m⌋] + (s[⌈m⌉] − s[⌊m⌋])·(m − ⌊m⌋)
+/// ```
+///
+/// where `m` is computed in f64 and the rest in f32, as the reference implementation of Feather does. It prunes
+/// ⌊m⌋ + 1 weights where there are no ties.
+///
+/// # Panics
+/// If there are no weights, or `sparsity` is outside `[0, 1]`.
+pub fn interpolated(slices: &[&[f32]], sparsity: f64) -> f32 {
+    let n = len(slices);
+    assert!(n > 0, "the quantile of no weights does not exist");
+    assert!((0.0..=1.0).contains(&sparsity), "sparsity {sparsity} is outside [0, 1]");
+    let position = (n - 1) as f64 * sparsity;
+    let (below, above) = (position.floor(), position.ceil());
+    let ranks = Ranks::of(slices);
+    let low = ranks.select(slices, below as u64).value;
+    let high = if above > below { ranks.select(slices, above as u64).value } else { low };
+    low + (high - low) * ((position - below) as f32)
+}
+
+fn len(slices: &[&[f32]]) -> u64 {
+    slices.iter().map(|s| s.len() as u64).sum()
+}
+
+/// The largest finite or infinite magnitude, 0 for no weights; for reports and tests.
+pub fn max_magnitude(weights: &[f32]) -> f32 {
+    f32::from_bits(weights.iter().map(|&w| magnitude_bits(w)).max().unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mask::Mask;
+    use proptest::prelude::*;
+
+    fn sorted(slices: &[&[f32]]) -> Vec<f32> {
+        let mut all: Vec<f32> = slices.iter().flat_map(|s| s.iter().map(|w| w.abs())).collect();
+        all.sort_by(f32::total_cmp);
+        all
+    }
+
+    fn kept(slices: &[&[f32]], cut: ExactCut) -> u64 {
+        let mut ties = cut.n_ties_kept;
+        slices.iter().map(|s| Mask::above_with_ties(s, cut.at, &mut ties).n_kept()).sum()
+    }
+
+    /// Few distinct values, so that ties are the rule, and every kind of finite float.
+    fn finite_weight() -> impl Strategy<Value = f32> {
+        prop_oneof![
+            (-4i8..4).prop_map(|v| f32::from(v) / 4.0),
+            -1.0f32..1.0,
+            Just(0.0),
+            Just(-0.0),
+            Just(f32::MIN_POSITIVE / 4.0),
+        ]
+    }
+
+    fn weight() -> impl Strategy<Value = f32> {
+        prop_oneof![9 => finite_weight(), 1 => Just(f32::INFINITY)]
+    }
+
+    proptest! {
+        #[test]
+        fn exactly_as_many_are_kept_as_asked(
+            a in prop::collection::vec(weight(), 0..80), b in prop::collection::vec(weight(), 1..80), n_keep in 0u64..170,
+        ) {
+            let slices = [&a[..], &b[..]];
+            prop_assert_eq!(kept(&slices, exact(&slices, n_keep)), n_keep.min((a.len() + b.len()) as u64));
+        }
+
+        #[test]
+        fn the_quantile_is_that_of_the_sorted_magnitudes(
+            a in prop::collection::vec(-1.0f32..1.0, 0..80), b in prop::collection::vec(finite_weight(), 1..80), s in 0.0..=1.0f64,
+        ) {
+            let slices = [&a[..], &b[..]];
+            let all = sorted(&slices);
+            let m = (all.len() - 1) as f64 * s;
+            let (low, high) = (all[m.floor() as usize], all[m.ceil() as usize]);
+            prop_assert_eq!(interpolated(&slices, s), low + (high - low) * ((m - m.floor()) as f32));
+        }
+    }
+
+    #[test]
+    fn keeping_all_keeps_zeros_too() {
+        let weights: &[f32] = &[0.0, 1.0, -0.0];
+        assert_eq!(kept(&[weights], exact(&[weights], 3)), 3);
+        assert_eq!(kept(&[weights], exact(&[weights], 0)), 0);
+    }
+
+    #[test]
+    fn no_weights_have_a_cut_of_zero() {
+        assert_eq!(exact(&[], 5), ExactCut { at: 0.0, n_ties_kept: 0 });
+        assert_eq!(max_magnitude(&[]), 0.0);
+        assert_eq!(max_magnitude(&[-3.0, 2.0]), 3.0);
+    }
+
+    #[test]
+    fn neighbours_in_the_last_bit_are_told_apart() {
+        let bits = 0.1f32.to_bits();
+        let weights: Vec<f32> = (0..100).map(|i| f32::from_bits(bits + (i * 37) % 100)).collect();
+        assert_eq!(exact(&[&weights], 60).at.to_bits(), bits + 39);
+    }
+}

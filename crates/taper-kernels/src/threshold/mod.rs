@@ -1,0 +1,152 @@
+//! The threshold operator and the gradient of its straight-through estimator.
+//!
+//! ```text
+//! T(w; t) = sign(w)·(|w|^p − t^p)^(1/p)   for a kept weight
+//!           0                             for a pruned one
+//! ```
+//!
+//! Which weights are kept is given by a [`Mask`], so that ties at the cut and masks held
+//! between refreshes need no rule here. The derivative of T is never used: the backward pass hands kept weights
+//! their whole gradient and pruned ones a share of it.
+//!
+//! # References
+//! Feather (arXiv:2310.02448), equations 3 to 5.
+
+mod exponent;
+
+pub use exponent::{Exponent, ExponentError};
+
+use crate::mask::Mask;
+
+/// Which threshold operator.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Threshold {
+    /// `p = 1`: kept weights shrink by the whole cut.
+    Soft,
+    /// `1 < p < ∞`: kept weights far above the cut hardly shrink.
+    Power(Exponent),
+    /// `p → ∞`: kept weights do not shrink.
+    Hard,
+}
+
+impl Threshold {
+    /// Feather's operator, `p = 3`.
+    pub const FEATHER: Self = Self::Power(Exponent::THREE);
+
+    /// `T(w; t)` of one kept weight; 0 if `|w| ≤ t`, which a held mask can bring about.
+    ///
+    /// Computed with the ratio `t / |w|`, so that neither `|w|^p` nor `t^p` can under- or overflow. At `t = 0`
+    /// every operator is the identity. NaN stays NaN.
+    pub fn apply(self, w: f32, t: f32) -> f32 {
+        let magnitude = w.abs();
+        if magnitude <= t && t > 0.0 && self != Self::Hard {
+            return 0.0;
+        }
+        if t == 0.0 {
+            return w;
+        }
+        match self {
+            Self::Hard => w,
+            Self::Soft => (magnitude - t).copysign(w),
+            Self::Power(p) => {
+                let ratio = f64::from(t) / f64::from(magnitude);
+                let shrunk = if p == Exponent::THREE {
+                    (1.0 - ratio * ratio * ratio).cbrt()
+                } else {
+                    let p = f64::from(p.get());
+                    (1.0 - ratio.powf(p)).powf(1.0 / p)
+                };
+                ((f64::from(magnitude) * shrunk) as f32).copysign(w)
+            }
+        }
+    }
+
+    /// Writes `T(w; t)` of each weight to `out`: kept as the mask says, the others 0.
+    ///
+    /// # Panics
+    /// If the lengths of `weights`, `mask` and `out` differ.
+    pub fn forward(self, weights: &[f32], mask: &Mask, t: f32, out: &mut [f32]) {
+        assert_eq!(weights.len(), out.len(), "weights and output differ in length");
+        assert_eq!(weights.len(), mask.len(), "weights and mask differ in length");
+        for ((weights, out), &word) in weights.chunks(64).zip(out.chunks_mut(64)).zip(mask.words()) {
+            for (bit, (&w, out)) in weights.iter().zip(out).enumerate() {
+                *out = if word >> bit & 1 == 1 { self.apply(w, t) } else { 0.0 };
+            }
+        }
+    }
+}
+
+/// Scales the gradient of pruned weights in place; kept weights keep theirs to the bit.
+///
+/// The factor of a pruned weight is `at_zero + (at_threshold − at_zero)·min(|w|/t, 1)`; at `t = 0` it is `at_zero`.
+///
+/// # Panics
+/// If the lengths of `weights`, `mask` and `grad` differ.
+pub fn scale_pruned_grad(weights: &[f32], mask: &Mask, t: f32, at_zero: f32, at_threshold: f32, grad: &mut [f32]) {
+    assert_eq!(weights.len(), grad.len(), "weights and gradient differ in length");
+    assert_eq!(weights.len(), mask.len(), "weights and mask differ in length");
+    let slope = if t > 0.0 { (at_threshold - at_zero) / t } else { 0.0 };
+    for ((weights, grad), &word) in weights.chunks(64).zip(grad.chunks_mut(64)).zip(mask.words()) {
+        for (bit, (&w, g)) in weights.iter().zip(grad).enumerate() {
+            if word >> bit & 1 == 0 {
+                // Equal ends must give exactly that factor, whatever the rounding of the slope.
+                let factor =
+                    if slope == 0.0 { at_zero } else { (at_zero + slope * w.abs().min(t)).clamp(0.0, 1.0) };
+                *g *= factor;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn operators_at_their_boundaries() {
+        let p2 = Threshold::Power(Exponent::new(2.0).unwrap());
+        assert_eq!(Threshold::Soft.apply(-3.0, 1.0), -2.0);
+        assert_eq!(p2.apply(5.0, 4.0), 3.0);
+        assert_eq!(p2.apply(-5.0, 4.0), -3.0);
+        assert_eq!(Threshold::Hard.apply(-3.0, 1.0), -3.0);
+        assert_eq!(Threshold::FEATHER.apply(1.0, 1.0), 0.0);
+        let next = f32::from_bits(1.0f32.to_bits() + 1);
+        assert!(Threshold::FEATHER.apply(next, 1.0) > 0.0);
+        for op in [Threshold::Soft, p2, Threshold::FEATHER, Threshold::Hard] {
+            assert_eq!(op.apply(0.7, 0.0), 0.7, "{op:?} is the identity at a cut of zero");
+            assert!(op.apply(f32::NAN, 0.5).is_nan());
+            assert_eq!(op.apply(f32::NEG_INFINITY, 0.5), f32::NEG_INFINITY);
+        }
+    }
+
+    #[test]
+    fn high_powers_of_tiny_weights_do_not_underflow() {
+        let p8 = Threshold::Power(Exponent::new(8.0).unwrap());
+        let out = p8.apply(2e-6, 1e-6);
+        assert!((out - 2e-6 * (1.0 - 0.5f32.powi(8)).powf(0.125)).abs() < 1e-12);
+    }
+
+    #[test]
+    fn the_mask_decides_not_the_magnitude() {
+        let weights = [3.0, 1.0, -2.0];
+        let mut mask = Mask::above(&weights, 1.5);
+        let mut out = [9.0; 3];
+        Threshold::Soft.forward(&weights, &mask, 1.5, &mut out);
+        assert_eq!(out, [1.5, 0.0, -0.5]);
+        mask = Mask::above(&[0.0, 1.0, 1.0], 0.5);
+        Threshold::Hard.forward(&weights, &mask, 1.5, &mut out);
+        assert_eq!(out, [0.0, 1.0, -2.0]);
+    }
+
+    #[test]
+    fn gradients_of_pruned_weights_are_scaled_and_others_untouched() {
+        let weights = [0.0f32, 0.5, -1.0, 2.0];
+        let mask = Mask::above(&weights, 1.0);
+        let mut grad = [1.0, 1.0, 1.0, 0.1];
+        scale_pruned_grad(&weights, &mask, 1.0, 0.5, 0.5, &mut grad);
+        assert_eq!(grad, [0.5, 0.5, 0.5, 0.1]);
+        let mut grad = [1.0; 4];
+        scale_pruned_grad(&weights, &mask, 1.0, 0.0, 1.0, &mut grad);
+        assert_eq!(grad, [0.0, 0.5, 1.0, 1.0]);
+    }
+}

@@ -1,0 +1,86 @@
+//! Convolution.
+
+use crate::{Init, ParamKind, Pass, Scope, ops};
+use candle_core::{Result, Tensor, Var};
+use taper_core::LayerId;
+
+/// Sizes of a convolution besides its channels; the kernel is square.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConvConfig {
+    /// Rows and columns of the kernel.
+    pub kernel: usize,
+    /// Step between output pixels.
+    pub stride: usize,
+    /// Zeros around the input.
+    pub padding: usize,
+    /// Distance between kernel taps.
+    pub dilation: usize,
+    /// Groups of channels that do not see each other.
+    pub groups: usize,
+    /// Whether there is a bias.
+    pub bias: bool,
+}
+
+impl ConvConfig {
+    /// An odd kernel that keeps the size of the plane; stride 1, no bias.
+    pub const fn same(kernel: usize) -> Self {
+        Self { kernel, stride: 1, padding: kernel / 2, dilation: 1, groups: 1, bias: false }
+    }
+
+    /// The same with another stride.
+    #[must_use]
+    pub const fn stride(self, stride: usize) -> Self {
+        Self { stride, ..self }
+    }
+}
+
+/// Convolution of `[batch, in, height, width]` with a weight `[out, in / groups, kernel, kernel]`.
+#[derive(Clone, Debug)]
+pub struct Conv2d {
+    name: String,
+    id: LayerId,
+    weight: Var,
+    bias: Option<Var>,
+    config: ConvConfig,
+}
+
+impl Conv2d {
+    /// Registers `weight`, and `bias` if there is one, in `scope`.
+    ///
+    /// # Errors
+    /// If the name is taken.
+    pub fn new(
+        scope: &Scope,
+        channels_in: usize,
+        channels_out: usize,
+        config: ConvConfig,
+        init: Init,
+    ) -> Result<Self> {
+        let ConvConfig { kernel, groups, .. } = config;
+        if groups == 0 || !channels_in.is_multiple_of(groups) || !channels_out.is_multiple_of(groups) {
+            candle_core::bail!("{}: {channels_in} to {channels_out} channels in {groups} groups", scope.path())
+        }
+        let shape = (channels_out, channels_in / groups, kernel, kernel);
+        let (weight, id) = scope.weight(shape, ParamKind::ConvWeight, init)?;
+        let bias = config
+            .bias
+            .then(|| scope.param("bias", channels_out, ParamKind::Bias, Init::Constant(0.0)))
+            .transpose()?;
+        Ok(Self { name: scope.path().to_string(), id, weight, bias, config })
+    }
+
+    /// Convolves `x`.
+    ///
+    /// # Errors
+    /// If `x` does not have the channels that the layer was built for, or is smaller than the kernel.
+    pub fn forward(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
+        let weight = pass.weight(self.id, self.weight.as_tensor())?;
+        let mut y = ops::conv2d(x, &weight, &self.config)?;
+        if let Some(bias) = self.bias.as_ref().filter(|_| pass.has_bias()) {
+            y = y.broadcast_add(&bias.reshape((1, (), 1, 1))?)?;
+        }
+        let (_, _, height, width) = y.dims4()?;
+        pass.report(&self.name, Some(self.id), &y, (self.weight.elem_count() * height * width) as u64)?;
+        Ok(y)
+    }
+}

@@ -1,0 +1,68 @@
+//! What a pruner hands to a layer: which weights to keep, and how the others learn.
+
+use std::sync::Arc;
+use taper_core::LayerId;
+use taper_kernels::{mask::Mask, threshold::Threshold};
+
+/// How one layer's weight is pruned in this step.
+///
+/// The mask is the decision; `cut` only says how far the operator shrinks what is kept.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Gate {
+    /// The operator on kept weights.
+    pub threshold: Threshold,
+    /// Magnitude at or below which weights are pruned, at least 0.
+    pub cut: f32,
+    /// The kept weights, in row-major order.
+    pub mask: Arc<Mask>,
+    /// Factor on the gradient of a pruned weight of magnitude 0, in `[0, 1]`.
+    pub grad_at_zero: f32,
+    /// Factor on the gradient of a pruned weight whose magnitude is the cut, in `[0, 1]`.
+    pub grad_at_cut: f32,
+}
+
+impl Gate {
+    /// The pruned weight, `T(w; cut)`.
+    ///
+    /// # Panics
+    /// If `weights` and the mask differ in length.
+    pub fn apply(&self, weights: &[f32]) -> Vec<f32> {
+        let mut out = vec![0.0; weights.len()];
+        self.threshold.forward(weights, &self.mask, self.cut, &mut out);
+        out
+    }
+
+    /// Turns the gradient of the pruned weight into that of the dense one, in place.
+    ///
+    /// # Panics
+    /// If `weights`, the mask and `grad` differ in length.
+    pub fn scale_grad(&self, weights: &[f32], grad: &mut [f32]) {
+        taper_kernels::threshold::scale_pruned_grad(
+            weights,
+            &self.mask,
+            self.cut,
+            self.grad_at_zero,
+            self.grad_at_cut,
+            grad,
+        );
+    }
+}
+
+/// A gate for each prunable layer that has one; a layer without runs dense.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Gates(Vec<Option<Gate>>);
+
+impl Gates {
+    /// No gates: every layer runs dense.
+    pub const NONE: Self = Self(Vec::new());
+
+    /// Gates by layer, in the order of [`Params::layers`](crate::Params::layers).
+    pub fn new(gates: Vec<Option<Gate>>) -> Self {
+        Self(gates)
+    }
+
+    /// The gate of a layer.
+    pub fn get(&self, layer: LayerId) -> Option<&Gate> {
+        self.0.get(layer.0)?.as_ref()
+    }
+}

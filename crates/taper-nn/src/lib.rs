@@ -1,0 +1,53 @@
+//! Candle layers over the taper kernels, and the ordered registry of their parameters.
+//!
+//! A model is built in a [`Scope`], which names its parameters as PyTorch's state dict does and initialises them
+//! from a seed. Its forward pass takes a [`Pass`]: the mode, and the [`Gates`] that a pruner hands to the layers.
+//! Gates are a plain value, so one model runs dense, gated or baked, and which it is can be seen at the call.
+//!
+//! ```
+//! use candle_core::{Device, Tensor};
+//! use taper_nn::{Conv2d, ConvConfig, Init, Pass, Scope};
+//!
+//! let scope = Scope::new(0, &Device::Cpu);
+//! let conv = Conv2d::new(&scope.pp("conv1"), 3, 8, ConvConfig::same(3), Init::FanOut)?;
+//! let params = scope.finish();
+//! assert_eq!(params.layers()[0].name, "conv1.weight");
+//!
+//! let images = Tensor::zeros((2, 3, 8, 8), candle_core::DType::F32, &Device::Cpu)?;
+//! assert_eq!(conv.forward(&images, &Pass::eval())?.dims(), [2, 8, 8, 8]);
+//! # Ok::<(), candle_core::Error>(())
+//! ```
+#![forbid(unsafe_code)]
+
+mod conv;
+mod gate;
+mod linear;
+mod norm;
+pub mod ops;
+mod params;
+mod pass;
+mod pool;
+mod scope;
+
+pub use conv::{Conv2d, ConvConfig};
+pub use gate::{Gate, Gates};
+pub use linear::Linear;
+pub use norm::BatchNorm;
+pub use params::{Entry, LoadError, ParamKind, Params};
+pub use pass::{LayerEvent, Mode, Pass, Probe};
+pub use pool::global_average;
+pub use scope::{Init, Scope};
+
+use candle_core::{Result, Tensor};
+
+/// A network for images.
+pub trait Model: Send + Sync {
+    /// Logits `[batch, classes]` of images `[batch, channels, height, width]`.
+    ///
+    /// # Errors
+    /// If the images do not have the shape that the network was built for.
+    fn forward(&self, images: &Tensor, pass: &Pass) -> Result<Tensor>;
+
+    /// Its parameters and buffers, in the order of the state dict.
+    fn params(&self) -> &Params;
+}

@@ -1,0 +1,40 @@
+//! Fully connected layer.
+
+use crate::{Init, ParamKind, Pass, Scope, ops};
+use candle_core::{Result, Tensor, Var};
+use taper_core::LayerId;
+
+/// `x·weightᵀ + bias` for `x` of shape `[batch, in]`; weight `[out, in]`.
+#[derive(Clone, Debug)]
+pub struct Linear {
+    name: String,
+    id: LayerId,
+    weight: Var,
+    bias: Var,
+}
+
+impl Linear {
+    /// Registers `weight` and `bias` (which starts at zero) in `scope`.
+    ///
+    /// # Errors
+    /// If the name is taken.
+    pub fn new(scope: &Scope, features_in: usize, features_out: usize, init: Init) -> Result<Self> {
+        let (weight, id) = scope.weight((features_out, features_in), ParamKind::LinearWeight, init)?;
+        let bias = scope.param("bias", features_out, ParamKind::Bias, Init::Constant(0.0))?;
+        Ok(Self { name: scope.path().to_string(), id, weight, bias })
+    }
+
+    /// Multiplies `x`.
+    ///
+    /// # Errors
+    /// If `x` does not have the features that the layer was built for.
+    pub fn forward(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
+        let weight = pass.weight(self.id, self.weight.as_tensor())?;
+        let mut y = ops::linear(x, &weight)?;
+        if pass.has_bias() {
+            y = y.broadcast_add(self.bias.as_tensor())?;
+        }
+        pass.report(&self.name, Some(self.id), &y, self.weight.elem_count() as u64)?;
+        Ok(y)
+    }
+}

@@ -1,0 +1,26 @@
+//! Plain slices of CPU tensors.
+
+use candle_core::{CpuStorage, DType, Layout, Result, Storage, Tensor};
+
+/// Whether the kernels can take this tensor.
+pub(super) fn has_kernels(tensor: &Tensor) -> bool {
+    tensor.device().is_cpu() && tensor.dtype() == DType::F32
+}
+
+/// The values behind a contiguous f32 layout, inside a custom operation.
+pub(super) fn slice<'a>(op: &'static str, storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
+    let Some((from, to)) = layout.contiguous_offsets() else {
+        candle_core::bail!("{op}: the layout {layout:?} is not contiguous")
+    };
+    Ok(&storage.as_slice::<f32>()?[from..to])
+}
+
+/// Calls `f` with the values of a CPU tensor in row-major order.
+pub(super) fn with_slice<R>(op: &'static str, tensor: &Tensor, f: impl FnOnce(&[f32]) -> R) -> Result<R> {
+    let tensor = tensor.contiguous()?;
+    let (storage, layout) = tensor.storage_and_layout();
+    match &*storage {
+        Storage::Cpu(storage) => Ok(f(slice(op, storage, layout)?)),
+        _ => candle_core::bail!("{op}: expected a tensor on the CPU"),
+    }
+}

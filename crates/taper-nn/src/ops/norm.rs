@@ -1,0 +1,160 @@
+//! Batch normalisation with the statistics of the batch.
+
+use super::cpu;
+use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
+use taper_kernels::norm::{self, NormShape, Stats};
+
+/// What a normalisation of a batch gives.
+#[derive(Clone, Debug)]
+pub struct BatchNormed {
+    /// The normalised activation, with a gradient.
+    pub y: Tensor,
+    /// Mean of each channel, `[channels]`, without a gradient.
+    pub mean: Tensor,
+    /// Unbiased variance of each channel, `[channels]`, without a gradient.
+    pub unbiased_var: Tensor,
+}
+
+/// Normalises `x` `[batch, channels, height, width]` by its own mean and biased variance per channel.
+///
+/// # Errors
+/// If `weight` or `bias` do not have a value for each channel.
+pub fn batch_norm_train(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<BatchNormed> {
+    let (batch, channels, height, width) = x.dims4()?;
+    if weight.dims() != [channels] || bias.dims() != [channels] {
+        candle_core::bail!("batch-norm: {channels} channels for a weight of {:?}", weight.dims())
+    }
+    let count = (batch * height * width) as f64;
+    let unbias = count / (count - 1.0).max(1.0);
+    if cpu::has_kernels(x) && cpu::has_kernels(weight) {
+        let x = x.contiguous()?;
+        let shape = NormShape { batch, channels, pixels: height * width };
+        let stats = cpu::with_slice(NAME, &x, |x| norm::stats(&shape, x))?;
+        let mean = Tensor::new(&stats.mean[..], x.device())?;
+        let unbiased_var = (Tensor::new(&stats.var[..], x.device())? * unbias)?;
+        let y = x.apply_op3(weight, bias, BatchNormTrain { shape, stats, eps })?;
+        return Ok(BatchNormed { y, mean, unbiased_var });
+    }
+    let per_channel = |t: &Tensor| t.reshape((1, (), 1, 1));
+    let mean = x.mean_keepdim((0, 2, 3))?;
+    let centred = x.broadcast_sub(&mean)?;
+    let var = centred.sqr()?.mean_keepdim((0, 2, 3))?;
+    let normed = centred.broadcast_div(&(&var + eps)?.sqrt()?)?;
+    let y = normed.broadcast_mul(&per_channel(weight)?)?.broadcast_add(&per_channel(bias)?)?;
+    Ok(BatchNormed {
+        y,
+        mean: mean.flatten_all()?.detach(),
+        unbiased_var: (var.flatten_all()?.detach() * unbias)?,
+    })
+}
+
+/// 1 where `x` is positive and 0 elsewhere, with a positive gradient where `x` is: a value that says
+/// whether anything arrives, without growing from layer to layer.
+///
+/// # Errors
+/// If candle has no kernel for an operation on this device.
+pub fn indicator(x: &Tensor) -> Result<Tensor> {
+    let value = x.detach();
+    let positive = value.gt(&value.zeros_like()?)?;
+    let inverse = positive.where_cond(&value.recip()?, &value.zeros_like()?)?;
+    x * inverse
+}
+
+const NAME: &str = "batch-norm";
+
+struct BatchNormTrain {
+    shape: NormShape,
+    stats: Stats,
+    eps: f64,
+}
+
+impl CustomOp3 for BatchNormTrain {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        weight: &CpuStorage,
+        weight_layout: &Layout,
+        bias: &CpuStorage,
+        bias_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let x = cpu::slice(NAME, x, x_layout)?;
+        let weight = cpu::slice(NAME, weight, weight_layout)?;
+        let bias = cpu::slice(NAME, bias, bias_layout)?;
+        let scale: Vec<f32> = self.stats.inverse_std(self.eps).iter().zip(weight).map(|(s, w)| s * w).collect();
+        let shift: Vec<f32> =
+            self.stats.mean.iter().zip(&scale).zip(bias).map(|((m, s), b)| b - m * s).collect();
+        let mut y = vec![0.0; x.len()];
+        norm::affine(&self.shape, x, &scale, &shift, &mut y);
+        Ok((CpuStorage::F32(y), x_layout.shape().clone()))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        bias: &Tensor,
+        _y: &Tensor,
+        grad_y: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let weights = weight.to_vec1::<f32>()?;
+        let grads = cpu::with_slice(NAME, x, |x| {
+            cpu::with_slice(NAME, grad_y, |grad_y| {
+                norm::backward(&self.shape, x, &self.stats, self.eps, &weights, grad_y)
+            })
+        })??;
+        Ok((
+            Some(Tensor::from_vec(grads.x, x.dims(), x.device())?),
+            Some(Tensor::from_vec(grads.weight, weight.dims(), weight.device())?),
+            Some(Tensor::from_vec(grads.bias, bias.dims(), bias.device())?),
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::{DType, Device, Var};
+
+    #[test]
+    fn the_kernel_agrees_with_candles_own_operations() -> Result<()> {
+        let wave = |n: usize, f: f32| (0..n).map(|i| (i as f32 * f).sin() + 0.2).collect::<Vec<_>>();
+        let run = |dtype: DType| -> Result<Vec<Vec<f64>>> {
+            let var = |values: Vec<f32>, shape: &[usize]| {
+                Var::from_tensor(&Tensor::from_vec(values, shape, &Device::Cpu)?.to_dtype(dtype)?)
+            };
+            let x = var(wave(4 * 3 * 10, 0.7), &[4, 3, 2, 5])?;
+            let (weight, bias) = (var(wave(3, 1.0), &[3])?, var(wave(3, 2.0), &[3])?);
+            let normed = batch_norm_train(&x, &weight, &bias, 1e-5)?;
+            let upstream = var(wave(120, 1.3), &[4, 3, 2, 5])?.detach();
+            let grads = (&normed.y * upstream)?.sum_all()?.backward()?;
+            let get = |v: &Var| grads.get(v).cloned().expect("a gradient");
+            [normed.y.clone(), normed.mean, normed.unbiased_var, get(&x), get(&weight), get(&bias)]
+                .iter()
+                .map(|t| t.flatten_all()?.to_dtype(DType::F64)?.to_vec1())
+                .collect()
+        };
+        // In f64 the composed path runs.
+        for (kernel, composed) in run(DType::F32)?.iter().zip(&run(DType::F64)?) {
+            assert_eq!(kernel.len(), composed.len());
+            for (a, b) in kernel.iter().zip(composed) {
+                assert!((a - b).abs() < 1e-5 * (1.0 + b.abs()), "{a} {b}");
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn an_indicator_has_a_gradient_only_where_something_arrives() -> Result<()> {
+        let x = Var::from_tensor(&Tensor::new(&[0.0f64, 4.0, -1.0], &Device::Cpu)?)?;
+        let y = indicator(&x)?;
+        assert_eq!(y.to_vec1::<f64>()?, [0.0, 1.0, 0.0]);
+        let grads = y.sum_all()?.backward()?;
+        assert_eq!(grads.get(&x).unwrap().to_vec1::<f64>()?, [0.0, 0.25, 0.0]);
+        Ok(())
+    }
+}

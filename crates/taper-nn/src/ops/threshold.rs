@@ -1,0 +1,135 @@
+//! The threshold operator with its straight-through gradient.
+
+use super::cpu;
+use crate::Gate;
+use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor};
+use taper_kernels::threshold::Threshold;
+
+const NAME: &str = "threshold-ste";
+
+/// The pruned weight `T(w; cut)`; its gradient goes to `weight` whole where a weight is kept, and scaled where it
+/// is pruned.
+///
+/// # Errors
+/// If the gate's mask does not have as many weights as `weight`.
+pub fn threshold_ste(weight: &Tensor, gate: &Gate) -> Result<Tensor> {
+    if weight.elem_count() != gate.mask.len() {
+        candle_core::bail!("{NAME}: a mask of {} weights for a weight of {:?}", gate.mask.len(), weight.dims())
+    }
+    if cpu::has_kernels(weight) {
+        weight.contiguous()?.apply_op1(ThresholdSte { gate: gate.clone() })
+    } else {
+        threshold_ste_composed(weight, gate)
+    }
+}
+
+/// The same from candle's own operations, on any device:
+/// `detach(T(w)) + (s⊙w − detach(s⊙w))`, whose value is `T(w)` and whose gradient is `s⊙g`.
+///
+/// # Errors
+/// If candle has no kernel for an operation on this device.
+pub fn threshold_ste_composed(weight: &Tensor, gate: &Gate) -> Result<Tensor> {
+    let (device, dims) = (weight.device(), weight.dims());
+    let kept: Vec<f32> =
+        (0..gate.mask.len()).map(|i| if gate.mask.is_kept(i) { 1.0 } else { 0.0 }).collect();
+    let kept = Tensor::from_vec(kept, dims, device)?.to_dtype(weight.dtype())?;
+    let w = weight.detach();
+    let magnitude = w.abs()?;
+    let cut = f64::from(gate.cut);
+    let shrunk = match gate.threshold {
+        _ if gate.cut == 0.0 => magnitude.clone(),
+        Threshold::Hard => magnitude.clone(),
+        Threshold::Soft => (&magnitude - cut)?.relu()?,
+        Threshold::Power(p) => {
+            let p = f64::from(p.get());
+            // Pruned weights must not reach the power as negative numbers.
+            let ratio = magnitude.maximum(&magnitude.ones_like()?.affine(cut, 0.0)?)?.recip()?.affine(cut, 0.0)?;
+            (ratio.powf(p)?.affine(-1.0, 1.0)?.relu()?.powf(1.0 / p)? * &magnitude)?
+        }
+    };
+    let pruned_value = (shrunk * w.sign()?)?.mul(&kept)?;
+    let share = match gate.cut > 0.0 {
+        true => (&magnitude / cut)?.clamp(0.0, 1.0)?,
+        false => magnitude.zeros_like()?,
+    };
+    let (at_zero, at_cut) = (f64::from(gate.grad_at_zero), f64::from(gate.grad_at_cut));
+    let pruned_factor = share.affine(at_cut - at_zero, at_zero)?;
+    let factor = (&kept + ((kept.ones_like()? - &kept)? * pruned_factor)?)?.detach();
+    let scaled = (weight * factor)?;
+    pruned_value.to_dtype(DType::F32)?.to_dtype(weight.dtype())?.detach() + (&scaled - scaled.detach())?
+}
+
+struct ThresholdSte {
+    gate: Gate,
+}
+
+impl CustomOp1 for ThresholdSte {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let weights = cpu::slice(NAME, storage, layout)?;
+        Ok((CpuStorage::F32(self.gate.apply(weights)), layout.shape().clone()))
+    }
+
+    fn bwd(&self, weight: &Tensor, _out: &Tensor, grad_out: &Tensor) -> Result<Option<Tensor>> {
+        let mut grad = grad_out.flatten_all()?.to_vec1::<f32>()?;
+        cpu::with_slice(NAME, weight, |weights| self.gate.scale_grad(weights, &mut grad))?;
+        Ok(Some(Tensor::from_vec(grad, weight.dims(), weight.device())?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::{Device, Var};
+    use std::sync::Arc;
+    use taper_kernels::mask::Mask;
+
+    #[test]
+    fn the_operation_agrees_with_its_composed_twin() -> Result<()> {
+        let values: Vec<f32> = (0..130).map(|i| ((i * 37 % 101) as f32 - 50.0) / 40.0).collect();
+        let upstream: Vec<f32> = (0..130).map(|i| (i as f32 * 0.3).cos()).collect();
+        let upstream = Tensor::from_vec(upstream, (10, 13), &Device::Cpu)?;
+        for threshold in [Threshold::Soft, Threshold::FEATHER, Threshold::Hard] {
+            for (cut, grad_at_zero, grad_at_cut) in [(0.0, 1.0, 1.0), (0.5, 0.5, 0.5), (0.7, 0.0, 1.0)] {
+                let gate = Gate {
+                    threshold,
+                    cut,
+                    mask: Arc::new(Mask::above(&values, cut)),
+                    grad_at_zero,
+                    grad_at_cut,
+                };
+                let run = |op: fn(&Tensor, &Gate) -> Result<Tensor>| -> Result<(Vec<f32>, Vec<f32>)> {
+                    let w = Var::from_tensor(&Tensor::from_vec(values.clone(), (10, 13), &Device::Cpu)?)?;
+                    let out = op(&w, &gate)?;
+                    let grads = (&out * &upstream)?.sum_all()?.backward()?;
+                    let grad = grads.get(&w).expect("a gradient").flatten_all()?.to_vec1()?;
+                    Ok((out.flatten_all()?.to_vec1()?, grad))
+                };
+                let (out, grad) = run(threshold_ste)?;
+                let (out_twin, grad_twin) = run(threshold_ste_composed)?;
+                for i in 0..130 {
+                    assert!((out[i] - out_twin[i]).abs() < 1e-5, "{threshold:?} {cut} out[{i}]");
+                    assert!((grad[i] - grad_twin[i]).abs() < 1e-6, "{threshold:?} {cut} grad[{i}]");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_mask_of_another_layer_is_refused() -> Result<()> {
+        let gate = Gate {
+            threshold: Threshold::Hard,
+            cut: 0.0,
+            mask: Arc::new(Mask::full(3)),
+            grad_at_zero: 1.0,
+            grad_at_cut: 1.0,
+        };
+        let weight = Tensor::zeros((2, 2), DType::F32, &Device::Cpu)?;
+        assert!(threshold_ste(&weight, &gate).unwrap_err().to_string().contains("mask of 3 weights"));
+        Ok(())
+    }
+}

@@ -1,0 +1,57 @@
+//! Reading several tensors at once, without a copy where they are on the CPU.
+
+use super::cpu;
+use candle_core::{DType, Result, Storage, Tensor};
+
+/// Calls `f` with the values of each tensor in row-major order: borrowed where a tensor is contiguous f32 on the
+/// CPU, copied from elsewhere.
+///
+/// # Errors
+/// If a value cannot be read from its device.
+pub fn with_values<R>(tensors: &[&Tensor], f: impl FnOnce(&[&[f32]]) -> R) -> Result<R> {
+    // Both outlive the slices that borrow from them.
+    let mut copies: Vec<Option<Vec<f32>>> = Vec::with_capacity(tensors.len());
+    let mut guards = Vec::with_capacity(tensors.len());
+    for tensor in tensors {
+        let is_borrowed = cpu::has_kernels(tensor) && tensor.is_contiguous();
+        guards.push(is_borrowed.then(|| tensor.storage_and_layout()));
+        copies.push(match is_borrowed {
+            true => None,
+            false => Some(tensor.flatten_all()?.to_dtype(DType::F32)?.to_vec1()?),
+        });
+    }
+    let slices: Vec<&[f32]> = copies
+        .iter()
+        .zip(&guards)
+        .map(|(copy, guard)| match (copy, guard) {
+            (Some(values), _) => Ok(&values[..]),
+            (None, Some((storage, layout))) => match &**storage {
+                Storage::Cpu(storage) => cpu::slice("with-values", storage, layout),
+                _ => candle_core::bail!("with-values: expected a tensor on the CPU"),
+            },
+            (None, None) => unreachable!("a tensor is either borrowed or copied"),
+        })
+        .collect::<Result<_>>()?;
+    Ok(f(&slices))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+
+    #[test]
+    fn views_are_read_as_what_they_show() -> Result<()> {
+        let whole = Tensor::new(&[[1.0f32, 2.0], [3.0, 4.0]], &Device::Cpu)?;
+        let (transposed, row) = (whole.t()?, whole.narrow(0, 1, 1)?);
+        let double = whole.to_dtype(DType::F64)?;
+        let seen = with_values(&[&whole, &transposed, &row, &double], |v| {
+            v.iter().map(|v| v.to_vec()).collect::<Vec<_>>()
+        })?;
+        assert_eq!(seen[0], [1.0, 2.0, 3.0, 4.0]);
+        assert_eq!(seen[1], [1.0, 3.0, 2.0, 4.0]);
+        assert_eq!(seen[2], [3.0, 4.0]);
+        assert_eq!(seen[3], seen[0]);
+        Ok(())
+    }
+}

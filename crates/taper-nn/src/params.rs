@@ -1,0 +1,235 @@
+//! The ordered registry of a model's parameters and buffers.
+
+use candle_core::{DType, Result, Tensor, Var};
+use std::fmt;
+use taper_core::{LayerInfo, LayerKind};
+
+/// What a parameter is, which decides whether it is pruned and decayed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ParamKind {
+    /// Weight of a convolution.
+    ConvWeight,
+    /// Weight of a linear layer.
+    LinearWeight,
+    /// Bias of a convolution or linear layer.
+    Bias,
+    /// Weight γ of a normalisation.
+    NormWeight,
+    /// Bias β of a normalisation.
+    NormBias,
+}
+
+impl ParamKind {
+    /// Whether weight decay acts on it: on weights of convolutions and linear layers, not on biases and
+    /// normalisation.
+    pub fn is_decayed(self) -> bool {
+        self.layer_kind().is_some()
+    }
+
+    fn layer_kind(self) -> Option<LayerKind> {
+        match self {
+            Self::ConvWeight => Some(LayerKind::Conv),
+            Self::LinearWeight => Some(LayerKind::Linear),
+            Self::Bias | Self::NormWeight | Self::NormBias => None,
+        }
+    }
+}
+
+/// A named tensor of a model.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Name as in PyTorch's state dict.
+    pub name: String,
+    /// `None` for a buffer: saved, but not trained.
+    pub kind: Option<ParamKind>,
+    /// The value.
+    pub var: Var,
+}
+
+impl Entry {
+    pub(crate) fn param(name: String, kind: ParamKind, var: Var) -> Self {
+        Self { name, kind: Some(kind), var }
+    }
+
+    pub(crate) fn buffer(name: String, var: Var) -> Self {
+        Self { name, kind: None, var }
+    }
+}
+
+/// All parameters and buffers of a model, in the order of its state dict.
+#[derive(Clone, Debug, Default)]
+pub struct Params {
+    entries: Vec<Entry>,
+}
+
+impl Params {
+    pub(crate) fn push(&mut self, entry: Entry) -> Result<()> {
+        if self.entries.iter().any(|e| e.name == entry.name) {
+            candle_core::bail!("parameter {} is registered twice", entry.name)
+        }
+        self.entries.push(entry);
+        Ok(())
+    }
+
+    /// Every entry, in order.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// The trained parameters, in order.
+    pub fn trained(&self) -> impl Iterator<Item = (&Entry, ParamKind)> {
+        self.entries.iter().filter_map(|e| Some((e, e.kind?)))
+    }
+
+    /// The prunable weights, in order: every weight of a convolution or linear layer. The position in this
+    /// list is the layer's `LayerId`.
+    pub fn prunable(&self) -> impl Iterator<Item = (LayerInfo, &Var)> {
+        self.trained().filter_map(|(entry, kind)| {
+            let info = LayerInfo {
+                name: entry.name.clone(),
+                kind: kind.layer_kind()?,
+                shape: entry.var.dims().to_vec(),
+            };
+            Some((info, &entry.var))
+        })
+    }
+
+    /// Descriptions of the prunable layers, in order.
+    pub fn layers(&self) -> Vec<LayerInfo> {
+        self.prunable().map(|(info, _)| info).collect()
+    }
+
+    /// Number of trained values.
+    pub fn n_params(&self) -> u64 {
+        self.trained().map(|(entry, _)| entry.var.elem_count() as u64).sum()
+    }
+
+    /// The entry of this name.
+    pub fn get(&self, name: &str) -> Option<&Entry> {
+        self.entries.iter().find(|e| e.name == name)
+    }
+
+    /// Overwrites every entry with the value that `find` gives for its name.
+    ///
+    /// All values are checked before the first is written, so a failure leaves the model as it was.
+    ///
+    /// # Errors
+    /// [`LoadError`] if an entry has no value, or one of another shape.
+    pub fn load(&self, mut find: impl FnMut(&str) -> Option<Tensor>) -> std::result::Result<(), LoadError> {
+        let mut values = Vec::with_capacity(self.entries.len());
+        for entry in &self.entries {
+            let value = find(&entry.name).ok_or_else(|| LoadError::Missing { name: entry.name.clone() })?;
+            if value.dims() != entry.var.dims() {
+                return Err(LoadError::Shape {
+                    name: entry.name.clone(),
+                    expected: entry.var.dims().to_vec(),
+                    found: value.dims().to_vec(),
+                });
+            }
+            values.push(value.to_dtype(entry.var.dtype()).and_then(|v| v.to_device(entry.var.device()))?);
+        }
+        for (entry, value) in self.entries.iter().zip(&values) {
+            entry.var.set(value)?;
+        }
+        Ok(())
+    }
+
+    /// The first entry that holds NaN or infinity, if any.
+    ///
+    /// # Errors
+    /// If a value cannot be read from its device.
+    pub fn first_not_finite(&self) -> Result<Option<&str>> {
+        for entry in self.entries.iter().filter(|e| e.var.dtype() == DType::F32) {
+            if !is_finite(&entry.var)? {
+                return Ok(Some(&entry.name));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Whether every value is finite.
+fn is_finite(tensor: &Tensor) -> Result<bool> {
+    Ok(tensor.flatten_all()?.to_vec1::<f32>()?.iter().all(|v| v.is_finite()))
+}
+
+/// Values that do not fit a model.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum LoadError {
+    /// A tensor of the model is not there.
+    Missing {
+        /// Its name.
+        name: String,
+    },
+    /// A tensor has another shape than in the model.
+    Shape {
+        /// Its name.
+        name: String,
+        /// Its shape in the model.
+        expected: Vec<usize>,
+        /// Its shape in the values.
+        found: Vec<usize>,
+    },
+    /// Candle could not convert or copy a value.
+    Candle(candle_core::Error),
+}
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing { name } => write!(f, "tensor {name} of the model is missing"),
+            Self::Shape { name, expected, found } => {
+                write!(f, "tensor {name} has shape {found:?} where the model has {expected:?}")
+            }
+            Self::Candle(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for LoadError {}
+
+impl From<candle_core::Error> for LoadError {
+    fn from(error: candle_core::Error) -> Self {
+        Self::Candle(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Init, Scope};
+    use candle_core::Device;
+
+    fn two() -> Result<Params> {
+        let scope = Scope::new(0, &Device::Cpu);
+        scope.param("weight", (2, 2), ParamKind::LinearWeight, Init::FanOut)?;
+        scope.param("bias", 2, ParamKind::Bias, Init::Constant(0.0))?;
+        Ok(scope.finish())
+    }
+
+    #[test]
+    fn a_failed_load_changes_nothing() -> Result<()> {
+        let params = two()?;
+        let before = params.entries()[0].var.to_vec2::<f32>()?;
+        let ones = Tensor::ones((2, 2), DType::F32, &Device::Cpu)?;
+        let error = params.load(|name| (name == "weight").then(|| ones.clone())).unwrap_err();
+        assert!(error.to_string().contains("bias"), "{error}");
+        assert_eq!(params.entries()[0].var.to_vec2::<f32>()?, before);
+        let error = params.load(|_| Some(ones.clone())).unwrap_err();
+        assert!(error.to_string().contains("[2, 2]"), "{error}");
+        Ok(())
+    }
+
+    #[test]
+    fn only_weights_are_pruned_and_decayed() -> Result<()> {
+        let params = two()?;
+        assert_eq!(params.layers().len(), 1);
+        assert_eq!(params.n_params(), 6);
+        assert!(!ParamKind::Bias.is_decayed() && ParamKind::ConvWeight.is_decayed());
+        assert_eq!(params.first_not_finite()?, None);
+        params.entries()[1].var.set(&Tensor::new(&[0.0f32, f32::NAN], &Device::Cpu)?)?;
+        assert_eq!(params.first_not_finite()?, Some("bias"));
+        Ok(())
+    }
+}

@@ -1,0 +1,103 @@
+//! What a forward pass needs to know besides its input.
+
+use crate::Gates;
+use candle_core::{Result, Tensor};
+use taper_core::LayerId;
+
+/// How layers behave.
+#[derive(Clone, Copy, Debug)]
+pub enum Mode<'a> {
+    /// Statistics of the batch, which also update the running ones.
+    Train,
+    /// Running statistics.
+    Eval,
+    /// Counts paths instead of computing: each weight is replaced by the tensor given for its layer, biases are
+    /// left out, and a normalisation maps what is positive to 1. A weight lies on a path from input to output
+    /// if the sum of the logits of an all-ones image has a gradient in it.
+    Paths(&'a [Tensor]),
+}
+
+/// What a layer tells a [`Probe`].
+#[derive(Debug)]
+pub struct LayerEvent<'a> {
+    /// The layer's path, e.g. `layer1.0.conv1`.
+    pub name: &'a str,
+    /// Its identity if its weight is prunable.
+    pub id: Option<LayerId>,
+    /// What it computed.
+    pub output: &'a Tensor,
+    /// Multiply-accumulates per image when dense, convolutions and linear layers alone.
+    pub macs: u64,
+}
+
+/// Watches a forward pass layer by layer.
+pub trait Probe {
+    /// Called after each layer.
+    ///
+    /// # Errors
+    /// An error ends the pass.
+    fn layer(&self, event: &LayerEvent) -> Result<()>;
+}
+
+/// Mode, gates, and perhaps a probe.
+#[derive(Clone, Copy)]
+pub struct Pass<'a> {
+    mode: Mode<'a>,
+    gates: &'a Gates,
+    probe: Option<&'a dyn Probe>,
+}
+
+impl<'a> Pass<'a> {
+    /// A pass in any mode.
+    pub fn new(mode: Mode<'a>, gates: &'a Gates) -> Self {
+        Self { mode, gates, probe: None }
+    }
+
+    /// Training with these gates.
+    pub fn train(gates: &'a Gates) -> Self {
+        Self::new(Mode::Train, gates)
+    }
+
+    /// Evaluation of the weights as they are.
+    pub fn eval() -> Self {
+        static NONE: Gates = Gates::NONE;
+        Self::new(Mode::Eval, &NONE)
+    }
+
+    /// Evaluation with these gates.
+    pub fn eval_gated(gates: &'a Gates) -> Self {
+        Self::new(Mode::Eval, gates)
+    }
+
+    /// The same pass, watched.
+    #[must_use]
+    pub fn watched_by(self, probe: &'a dyn Probe) -> Self {
+        Self { probe: Some(probe), ..self }
+    }
+
+    /// How layers behave.
+    pub fn mode(&self) -> Mode<'a> {
+        self.mode
+    }
+
+    /// A layer's weight as this pass sees it: gated, counted as paths, or as it is.
+    pub(crate) fn weight(&self, id: LayerId, weight: &Tensor) -> Result<Tensor> {
+        match (self.mode, self.gates.get(id)) {
+            (Mode::Paths(weights), _) => Ok(weights[id.0].clone()),
+            (_, Some(gate)) => crate::ops::threshold_ste(weight, gate),
+            (_, None) => Ok(weight.clone()),
+        }
+    }
+
+    /// Whether biases take part.
+    pub(crate) fn has_bias(&self) -> bool {
+        !matches!(self.mode, Mode::Paths(_))
+    }
+
+    pub(crate) fn report(&self, name: &str, id: Option<LayerId>, output: &Tensor, macs: u64) -> Result<()> {
+        match self.probe {
+            Some(probe) => probe.layer(&LayerEvent { name, id, output, macs }),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Erdős–Rényi-kernel densities.
+
+use super::{Allocation, AllocationError, Group, Layer, n_weights, per_layer};
+use taper_core::Sparsity;
+
+/// Gives each layer a density proportional to `(Σ dims / Π dims)^power`: small layers stay denser.
+///
+/// With that raw density r of each layer, densities are ε·r for the one ε that meets the overall
+/// sparsity. A layer that would exceed 1 stays dense, and ε is found again for the others; each round fixes at
+/// least one layer, so it ends.
+///
+/// # References
+/// Mocanu et al. (arXiv:1707.04780); the kernel dimensions are from RigL (arXiv:1911.11134).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Erk {
+    /// Exponent of the raw density; 1 is ERK itself, 0 is uniform.
+    pub power: f64,
+}
+
+impl Default for Erk {
+    fn default() -> Self {
+        Self { power: 1.0 }
+    }
+}
+
+impl Allocation for Erk {
+    fn allocate(&self, layers: &[Layer], overall: Sparsity) -> Result<Vec<Group>, AllocationError> {
+        let n_keep = overall.n_kept(n_weights(layers));
+        let raw: Vec<f64> = layers
+            .iter()
+            .map(|l| {
+                let sum: usize = l.info.shape.iter().sum();
+                (sum as f64 / l.info.n_weights().max(1) as f64).powf(self.power)
+            })
+            .collect();
+        let mut is_dense = vec![false; layers.len()];
+        let densities = loop {
+            let (mut free_keep, mut free_raw) = (overall.density() * n_weights(layers) as f64, 0.0);
+            for (i, layer) in layers.iter().enumerate() {
+                let n = layer.info.n_weights() as f64;
+                if is_dense[i] { free_keep -= n } else { free_raw += n * raw[i] }
+            }
+            let epsilon = if free_raw > 0.0 { free_keep.max(0.0) / free_raw } else { 0.0 };
+            let saturated: Vec<usize> =
+                (0..layers.len()).filter(|&i| !is_dense[i] && epsilon * raw[i] > 1.0).collect();
+            if saturated.is_empty() {
+                break (0..layers.len())
+                    .map(|i| if is_dense[i] { 1.0 } else { epsilon * raw[i] })
+                    .collect::<Vec<_>>();
+            }
+            saturated.into_iter().for_each(|i| is_dense[i] = true);
+        };
+        Ok(per_layer(layers, &densities, n_keep))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{infos, layers};
+    use super::*;
+
+    #[test]
+    fn small_layers_stay_denser_and_full_ones_are_dense() {
+        let infos = infos(&[&[4, 3, 3, 3], &[64, 64, 3, 3], &[10, 64]]);
+        let layers = layers(&infos);
+        let groups = Erk::default().allocate(&layers, Sparsity::new(0.9).unwrap()).unwrap();
+        let density = |i: usize| groups[i].sparsity.density();
+        // Raw densities: 13/108, 134/36864, 74/640; by hand, ε exceeds the first and the last.
+        assert_eq!(density(0), 1.0);
+        assert_eq!(density(2), 1.0);
+        assert_eq!(groups.iter().map(|g| g.n_keep).sum::<u64>(), 3761);
+        assert_eq!(groups[1].n_keep, 3761 - 108 - 640);
+    }
+
+    #[test]
+    fn without_saturation_densities_are_proportional_to_the_raw_ones() {
+        let infos = infos(&[&[100, 100], &[200, 200]]);
+        let groups = Erk::default().allocate(&layers(&infos), Sparsity::new(0.98).unwrap()).unwrap();
+        // Raw 0.02 and 0.01 with 10,000 and 40,000 weights: ε = 1000/600.
+        assert_eq!(groups.iter().map(|g| g.n_keep).collect::<Vec<_>>(), [333, 667]);
+    }
+
+    #[test]
+    fn power_zero_is_uniform() {
+        let infos = infos(&[&[100, 100], &[200, 200]]);
+        let groups = Erk { power: 0.0 }.allocate(&layers(&infos), Sparsity::new(0.5).unwrap()).unwrap();
+        assert_eq!(groups.iter().map(|g| g.n_keep).collect::<Vec<_>>(), [5_000, 20_000]);
+    }
+}

@@ -1,0 +1,111 @@
+//! Limits for single layers, by name.
+
+use super::{Allocation, AllocationError, Group, Layer, n_weights};
+use taper_core::Sparsity;
+use wildmatch::WildMatch;
+
+/// The most that layers of a name may be pruned.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pin {
+    /// Name of the weight, with `*` for any characters and `?` for one: `conv1.weight`, `layer1.*`.
+    pub pattern: String,
+    /// The layer's sparsity never exceeds this; 0 keeps it dense.
+    pub at_most: Sparsity,
+}
+
+/// Holds some layers at a sparsity of their own and allocates the rest so that the overall sparsity is still met.
+///
+/// While the overall sparsity is below a pin, the layer follows it; from then on it stays at its pin, and the others
+/// make up for it. The first pin that matches a layer counts.
+#[derive(Debug)]
+pub struct Pinned {
+    /// Allocates the layers that no pin matches.
+    pub inner: Box<dyn Allocation>,
+    /// The pins.
+    pub pins: Vec<Pin>,
+}
+
+impl Allocation for Pinned {
+    fn allocate(&self, layers: &[Layer], overall: Sparsity) -> Result<Vec<Group>, AllocationError> {
+        let matchers: Vec<WildMatch> = self.pins.iter().map(|p| WildMatch::new(&p.pattern)).collect();
+        for (pin, matcher) in self.pins.iter().zip(&matchers) {
+            if !layers.iter().any(|l| matcher.matches(&l.info.name)) {
+                return Err(AllocationError::NoMatch {
+                    pattern: pin.pattern.clone(),
+                    n_layers: layers.len(),
+                    example: layers.first().map(|l| l.info.name.clone()).unwrap_or_default(),
+                });
+            }
+        }
+        let (mut groups, mut free) = (Vec::new(), Vec::new());
+        for &layer in layers {
+            match matchers.iter().position(|m| m.matches(&layer.info.name)) {
+                None => free.push(layer),
+                Some(pin) => {
+                    let at_most = self.pins[pin].at_most;
+                    let sparsity = if overall < at_most { overall } else { at_most };
+                    let n_keep = sparsity.n_kept(layer.info.n_weights());
+                    groups.push(Group { layers: vec![layer.id], n_keep, sparsity });
+                }
+            }
+        }
+        let n_keep = overall.n_kept(n_weights(layers));
+        let n_pinned: u64 = groups.iter().map(|g| g.n_keep).sum();
+        let overall = overall.get();
+        let left =
+            n_keep.checked_sub(n_pinned).ok_or(AllocationError::Pinned { n_pinned, n_keep, overall })?;
+        if free.is_empty() {
+            // Each pinned layer was rounded by itself; what that left over goes to the first that have room.
+            let mut left = left;
+            for (group, layer) in groups.iter_mut().zip(layers) {
+                let more = left.min(layer.info.n_weights() - group.n_keep);
+                (group.n_keep, left) = (group.n_keep + more, left - more);
+            }
+            return Ok(groups);
+        }
+        groups.extend(self.inner.allocate(&free, Sparsity::of(left, n_weights(&free)))?);
+        Ok(groups)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Global;
+    use super::super::tests::{infos, layers};
+    use super::*;
+
+    fn pinned(pattern: &str, at_most: f64) -> Pinned {
+        let pin = Pin { pattern: pattern.into(), at_most: Sparsity::new(at_most).unwrap() };
+        Pinned { inner: Box::new(Global), pins: vec![pin] }
+    }
+
+    #[test]
+    fn a_pinned_layer_stays_and_the_others_make_up_for_it() {
+        let infos = infos(&[&[10, 10], &[30, 10], &[60, 10]]);
+        let allocate = |s: f64, pins: &Pinned| pins.allocate(&layers(&infos), Sparsity::new(s).unwrap());
+        let groups = allocate(0.8, &pinned("layer0.*", 0.0)).unwrap();
+        assert_eq!(groups.iter().map(|g| g.n_keep).collect::<Vec<_>>(), [100, 100]);
+        let groups = allocate(0.3, &pinned("layer0.weight", 0.5)).unwrap();
+        assert_eq!(groups[0].n_keep, 70, "below its pin a layer follows the overall sparsity");
+    }
+
+    #[test]
+    fn counts_add_up_even_if_every_layer_is_pinned() {
+        let infos = infos(&[&[3, 1], &[3, 1], &[3, 1]]);
+        let groups = pinned("*", 0.9).allocate(&layers(&infos), Sparsity::new(0.56).unwrap()).unwrap();
+        // Each keeps round(1.32) = 1, all together round(3.96) = 4.
+        assert_eq!(groups.iter().map(|g| g.n_keep).collect::<Vec<_>>(), [2, 1, 1]);
+    }
+
+    #[test]
+    fn what_cannot_be_met_is_an_error_that_says_why() {
+        let infos = infos(&[&[10, 10], &[30, 10]]);
+        let allocate = |s: f64, pins: &Pinned| {
+            pins.allocate(&layers(&infos), Sparsity::new(s).unwrap()).unwrap_err().to_string()
+        };
+        assert!(allocate(0.9, &pinned("layer0*", 0.0)).contains("100 weights"));
+        assert!(allocate(0.9, &pinned("stem*", 0.0)).contains("`stem*` matches none"));
+        assert!(allocate(0.5, &pinned("*", 0.0)).contains("lower the target"));
+        assert!(allocate(0.9, &pinned("*", 0.5)).contains("200 weights"));
+    }
+}

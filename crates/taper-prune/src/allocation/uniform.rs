@@ -1,0 +1,29 @@
+//! The same sparsity in each layer.
+
+use super::{Allocation, AllocationError, Group, Layer, n_weights, per_layer};
+use taper_core::Sparsity;
+
+/// Gives each layer the overall sparsity, up to the rounding that makes the counts add up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Uniform;
+
+impl Allocation for Uniform {
+    fn allocate(&self, layers: &[Layer], overall: Sparsity) -> Result<Vec<Group>, AllocationError> {
+        let densities = vec![overall.density(); layers.len()];
+        Ok(per_layer(layers, &densities, overall.n_kept(n_weights(layers))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{infos, layers};
+    use super::*;
+
+    #[test]
+    fn the_odd_weight_goes_to_the_largest_remainder() {
+        let infos = infos(&[&[10, 1], &[15, 1], &[8, 1]]);
+        let groups = Uniform.allocate(&layers(&infos), Sparsity::new(0.9).unwrap()).unwrap();
+        // Shares 1, 1.5 and 0.8 of 3.3: three in all.
+        assert_eq!(groups.iter().map(|g| g.n_keep).collect::<Vec<_>>(), [1, 1, 1]);
+    }
+}

@@ -1,0 +1,87 @@
+//! Building a pruner.
+
+use crate::{
+    Pruner, Quantile,
+    allocation::{Allocation, Global},
+    error::PruneError,
+};
+use candle_core::Var;
+use taper_core::LayerInfo;
+use taper_kernels::threshold::Threshold;
+use taper_scale::{FeatherRule, GradientScale};
+use taper_schedule::{Cadence, SparsitySchedule};
+
+/// Choices of a [`Pruner`]; what is not said is as in Feather, with exact counts.
+#[derive(Debug)]
+pub struct PrunerBuilder {
+    pub(crate) layers: Vec<(LayerInfo, Var)>,
+    pub(crate) schedule: Box<dyn SparsitySchedule>,
+    pub(crate) total_steps: u64,
+    pub(crate) threshold: Threshold,
+    pub(crate) gradient: Box<dyn GradientScale>,
+    pub(crate) allocation: Box<dyn Allocation>,
+    pub(crate) quantile: Quantile,
+    pub(crate) cadence: Cadence,
+}
+
+impl PrunerBuilder {
+    pub(crate) fn new(
+        layers: Vec<(LayerInfo, Var)>,
+        schedule: Box<dyn SparsitySchedule>,
+        total_steps: u64,
+    ) -> Self {
+        Self {
+            layers,
+            schedule,
+            total_steps,
+            threshold: Threshold::FEATHER,
+            gradient: Box::new(FeatherRule),
+            allocation: Box::new(Global),
+            quantile: Quantile::default(),
+            cadence: Cadence::EVERY_STEP,
+        }
+    }
+
+    /// The operator on kept weights.
+    #[must_use]
+    pub fn threshold(mut self, threshold: Threshold) -> Self {
+        self.threshold = threshold;
+        self
+    }
+
+    /// The share of the gradient that pruned weights receive.
+    #[must_use]
+    pub fn gradient(mut self, gradient: impl GradientScale + 'static) -> Self {
+        self.gradient = Box::new(gradient);
+        self
+    }
+
+    /// How the sparsity is spread over the layers.
+    #[must_use]
+    pub fn allocation(mut self, allocation: impl Allocation + 'static) -> Self {
+        self.allocation = Box::new(allocation);
+        self
+    }
+
+    /// How cuts are found.
+    #[must_use]
+    pub fn quantile(mut self, quantile: Quantile) -> Self {
+        self.quantile = quantile;
+        self
+    }
+
+    /// When masks are refreshed.
+    #[must_use]
+    pub fn cadence(mut self, cadence: Cadence) -> Self {
+        self.cadence = cadence;
+        self
+    }
+
+    /// Checks the choices once.
+    ///
+    /// # Errors
+    /// [`PruneError`] if there are no layers, or the target cannot be met.
+    pub fn build(self) -> Result<Pruner, PruneError> {
+        Pruner::from_builder(self)
+    }
+}

@@ -1,0 +1,50 @@
+//! From the sparsity of a group to its cut and masks.
+
+use taper_kernels::{mask::Mask, select};
+
+/// Which magnitude separates kept from pruned weights.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Quantile {
+    /// Exactly the wanted number of weights is kept; equal magnitudes in index order.
+    #[default]
+    Exact,
+    /// Linear between neighbouring magnitudes, as the reference implementation of Feather does; prunes
+    /// ⌊(n − 1)·s⌋ + 1 weights.
+    Interpolated,
+}
+
+/// The cut of a group and the masks of its layers.
+pub(crate) struct Chosen {
+    pub(crate) at: f32,
+    pub(crate) masks: Vec<Mask>,
+}
+
+impl Quantile {
+    /// Ranks the weights of `layers` together.
+    pub(crate) fn choose(self, layers: &[&[f32]], n_keep: u64, sparsity: f64) -> Chosen {
+        let (at, mut ties) = match self {
+            Self::Exact => {
+                let cut = select::exact(layers, n_keep);
+                (cut.at, cut.n_ties_kept)
+            }
+            Self::Interpolated => (select::interpolated(layers, sparsity), 0),
+        };
+        let masks = layers.iter().map(|w| Mask::above_with_ties(w, at, &mut ties)).collect();
+        Chosen { at, masks }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_interpolated_cut_prunes_one_more_than_the_exact_one_here() {
+        let layers: [&[f32]; 2] = [&[0.1, -0.2, 0.3], &[0.4, -0.5]];
+        let kept = |q: Quantile| q.choose(&layers, 3, 0.4).masks.iter().map(Mask::n_kept).sum::<u64>();
+        assert_eq!(kept(Quantile::Exact), 3);
+        assert_eq!(kept(Quantile::Interpolated), 3);
+        let chosen = Quantile::Interpolated.choose(&layers, 3, 0.5);
+        assert_eq!((chosen.at, chosen.masks[0].n_kept(), chosen.masks[1].n_kept()), (0.3, 0, 2));
+    }
+}

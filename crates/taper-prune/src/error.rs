@@ -1,0 +1,34 @@
+//! What can go wrong in pruning.
+
+use crate::allocation::AllocationError;
+use taper_schedule::RestoreError;
+
+/// A pruner that cannot be built, or a step that it cannot take.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PruneError {
+    /// There is nothing to prune.
+    #[error("there are no prunable layers; pass the weights of the convolutions and linear layers")]
+    NoLayers,
+    /// A target of 1.
+    #[error("target sparsity {target} leaves no weights; it must be in [0, 1)")]
+    Target {
+        /// The target.
+        target: f64,
+    },
+    /// The overall sparsity cannot be met.
+    #[error(transparent)]
+    Allocation(#[from] AllocationError),
+    /// A saved state that belongs to another pruner.
+    #[error("saved pruner state does not fit this model: {reason}")]
+    State {
+        /// What does not fit.
+        reason: String,
+    },
+    /// A saved schedule state that belongs to another schedule.
+    #[error(transparent)]
+    Schedule(#[from] RestoreError),
+    /// A tensor could not be read or written.
+    #[error(transparent)]
+    Candle(#[from] candle_core::Error),
+}

@@ -1,0 +1,111 @@
+//! Pruning a model that does not know gates.
+
+use crate::{Pruner, error::PruneError, pruner::write};
+use candle_core::{Tensor, Var, backprop::GradStore};
+use taper_core::{LayerId, Step};
+use taper_nn::{Gate, Gates, ops::with_values};
+
+impl Pruner {
+    /// Puts the pruned weights of `step` into the variables, until [`Imposed::lift`] takes them out again.
+    ///
+    /// For models that are not built of `taper-nn` layers: the forward and backward pass between the two calls see
+    /// the pruned weights, and `lift` turns the gradients of those into the straight-through gradients of the
+    /// dense ones. It computes exactly what gates in the forward pass compute.
+    ///
+    /// ```
+    /// # use candle_core::{DType, Device, Tensor};
+    /// # use candle_nn::{Module, Optimizer, VarBuilder, VarMap};
+    /// # use taper_core::{Sparsity, Step};
+    /// # use taper_prune::{Pruner, prunable_vars};
+    /// # let varmap = VarMap::new();
+    /// # let model = candle_nn::linear(8, 8, VarBuilder::from_varmap(&varmap, DType::F32, &Device::Cpu))?;
+    /// # let mut sgd = candle_nn::SGD::new(varmap.all_vars(), 0.1)?;
+    /// # let x = Tensor::ones((4, 8), DType::F32, &Device::Cpu)?;
+    /// # let vars = varmap.data().lock().unwrap().clone();
+    /// let mut pruner = Pruner::feather(prunable_vars(vars), Sparsity::new(0.9)?, 10)?;
+    /// for step in 0..10 {
+    ///     let pruned = pruner.impose(Step(step))?; // one line before the forward pass …
+    ///     let loss = model.forward(&x)?.sqr()?.mean_all()?;
+    ///     let mut grads = loss.backward()?;
+    ///     pruned.lift(&mut grads)?; // … and one after the backward pass
+    ///     sgd.step(&grads)?;
+    /// }
+    /// assert_eq!(pruner.bake()?, 64 - 6);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`begin_step`](Self::begin_step), or if a variable cannot be written.
+    pub fn impose(&mut self, step: Step) -> Result<Imposed<'_>, PruneError> {
+        let gates = self.begin_step(step)?;
+        self.impose_gates(&gates)
+    }
+
+    /// Puts the pruned weights of [`refresh`](Self::refresh) into the variables, for evaluation.
+    ///
+    /// # Errors
+    /// As [`impose`](Self::impose).
+    pub fn impose_refreshed(&self) -> Result<Imposed<'_>, PruneError> {
+        self.impose_gates(&self.refresh()?)
+    }
+
+    fn impose_gates(&self, gates: &Gates) -> Result<Imposed<'_>, PruneError> {
+        // Collected as it grows, so that an error half-way drops it and puts the dense weights back.
+        let mut imposed = Imposed { layers: Vec::new() };
+        for (i, var) in self.vars().enumerate() {
+            if let Some(gate) = gates.get(LayerId(i)) {
+                let (dense, pruned) = with_values(&[var.as_tensor()], |w| (w[0].to_vec(), gate.apply(w[0])))?;
+                write(var, pruned)?;
+                imposed.layers.push(Layer { var, gate: gate.clone(), dense });
+            }
+        }
+        Ok(imposed)
+    }
+}
+
+/// Pruned weights in the variables of a model.
+///
+/// Dropping it puts the dense weights back, as [`lift`](Self::lift) does.
+#[derive(Debug)]
+#[must_use = "the dense weights return when this is dropped"]
+pub struct Imposed<'a> {
+    layers: Vec<Layer<'a>>,
+}
+
+#[derive(Debug)]
+struct Layer<'a> {
+    var: &'a Var,
+    gate: Gate,
+    dense: Vec<f32>,
+}
+
+impl Imposed<'_> {
+    /// Puts the dense weights back, and turns the gradients of the pruned weights into theirs: whole where a
+    /// weight is kept, scaled where it is pruned.
+    ///
+    /// # Errors
+    /// If a variable cannot be written or a gradient not be read.
+    pub fn lift(mut self, grads: &mut GradStore) -> Result<(), PruneError> {
+        for layer in self.layers.drain(..) {
+            if let Some(grad) = grads.get(layer.var) {
+                let mut scaled = with_values(&[grad], |g| g[0].to_vec())?;
+                layer.gate.scale_grad(&layer.dense, &mut scaled);
+                let scaled = Tensor::from_vec(scaled, grad.dims(), &candle_core::Device::Cpu)?
+                    .to_device(grad.device())?
+                    .to_dtype(grad.dtype())?;
+                grads.insert(layer.var, scaled);
+            }
+            write(layer.var, layer.dense)?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Imposed<'_> {
+    fn drop(&mut self) {
+        for layer in self.layers.drain(..) {
+            // Nothing can be done about a device that fails here, and panicking in drop would hide why.
+            let _ = write(layer.var, layer.dense);
+        }
+    }
+}

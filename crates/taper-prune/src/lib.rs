@@ -1,0 +1,47 @@
+//! Pruning masks with straight-through gradients.
+//!
+//! A [`Pruner`] turns policies into what a network needs in a step. It asks its schedule how sparse to be, its
+//! [`Allocation`] how many weights each group of layers keeps, finds the cut of each group, and hands the layers
+//! [`Gates`](taper_nn::Gates): the masks, the operator on kept weights, and the share of the gradient that pruned
+//! ones receive. The dense weights stay with the optimizer.
+//!
+//! Models built of `taper-nn` layers take the gates in their forward pass. Any other candle model is pruned
+//! between two calls: see [`Pruner::impose`].
+//!
+//! ```
+//! use candle_core::Device;
+//! use taper_core::{Sparsity, Step};
+//! use taper_nn::{Init, Linear, Scope};
+//! use taper_prune::Pruner;
+//!
+//! let scope = Scope::new(0, &Device::Cpu);
+//! Linear::new(&scope.pp("fc"), 10, 10, Init::FanOut)?;
+//! let params = scope.finish();
+//!
+//! let mut pruner = Pruner::feather(params.prunable(), Sparsity::new(0.9)?, 100)?;
+//! pruner.begin_step(Step(99))?;
+//! assert_eq!(pruner.report().n_kept(), 10);
+//! pruner.bake()?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+#![forbid(unsafe_code)]
+
+pub mod allocation;
+mod builder;
+mod cut;
+mod error;
+mod impose;
+mod pruner;
+mod report;
+mod state;
+mod vars;
+
+pub use allocation::Allocation;
+pub use builder::PrunerBuilder;
+pub use cut::Quantile;
+pub use error::PruneError;
+pub use impose::Imposed;
+pub use pruner::Pruner;
+pub use report::{LayerReport, Report};
+pub use state::PrunerState;
+pub use vars::prunable_vars;

@@ -1,0 +1,301 @@
+//! The pruner: schedule → allocation → cuts → masks → gates → feedback.
+
+use crate::{
+    LayerReport, PrunerBuilder, PrunerState, Report,
+    allocation::{Group, Layer},
+    error::PruneError,
+};
+use candle_core::{Tensor, Var};
+use std::sync::Arc;
+use taper_core::{LayerId, LayerInfo, MaskFeedback, Sparsity, Step};
+use taper_kernels::mask::Mask;
+use taper_nn::{Gate, Gates, ops::with_values};
+use taper_scale::{Now, PrunedGrad};
+use taper_schedule::{Ramp, SparsitySchedule};
+
+/// Prunes the weights of a network step by step; see the [crate].
+#[derive(Debug)]
+pub struct Pruner {
+    choices: PrunerBuilder,
+    step: Step,
+    sparsity: Sparsity,
+    cut: Vec<LayerCut>,
+    feedback: Option<MaskFeedback>,
+}
+
+/// What the last refresh decided for a layer.
+#[derive(Clone, Debug)]
+struct LayerCut {
+    at: f32,
+    mask: Arc<Mask>,
+}
+
+impl Pruner {
+    /// Starts building a pruner of these weights for a run of `total_steps`.
+    pub fn builder<V: AsRef<Var>>(
+        layers: impl IntoIterator<Item = (LayerInfo, V)>,
+        schedule: impl SparsitySchedule + 'static,
+        total_steps: u64,
+    ) -> PrunerBuilder {
+        Self::builder_boxed(layers, Box::new(schedule), total_steps)
+    }
+
+    /// The same with a schedule whose kind is known at run time only.
+    pub fn builder_boxed<V: AsRef<Var>>(
+        layers: impl IntoIterator<Item = (LayerInfo, V)>,
+        schedule: Box<dyn SparsitySchedule>,
+        total_steps: u64,
+    ) -> PrunerBuilder {
+        let layers = layers.into_iter().map(|(info, var)| (info, var.as_ref().clone())).collect();
+        PrunerBuilder::new(layers, schedule, total_steps)
+    }
+
+    /// Feather as published: cubic schedule over the first half of `total_steps`, one global cut, `p = 3`, and half
+    /// the gradient for pruned weights above 95 %. Counts are exact.
+    ///
+    /// # Errors
+    /// [`PruneError`] if there are no layers, or the target is 1.
+    pub fn feather<V: AsRef<Var>>(
+        layers: impl IntoIterator<Item = (LayerInfo, V)>,
+        target: Sparsity,
+        total_steps: u64,
+    ) -> Result<Self, PruneError> {
+        Self::builder(layers, Ramp::feather(target, total_steps), total_steps).build()
+    }
+
+    pub(crate) fn from_builder(choices: PrunerBuilder) -> Result<Self, PruneError> {
+        if choices.layers.is_empty() {
+            return Err(PruneError::NoLayers);
+        }
+        let target = choices.schedule.target();
+        if target.get() >= 1.0 {
+            return Err(PruneError::Target { target: target.get() });
+        }
+        let cut = choices
+            .layers
+            .iter()
+            .map(|(_, var)| LayerCut { at: 0.0, mask: Arc::new(Mask::full(var.elem_count())) })
+            .collect();
+        let pruner = Self { choices, step: Step::ZERO, sparsity: Sparsity::DENSE, cut, feedback: None };
+        pruner.groups(target)?;
+        Ok(pruner)
+    }
+
+    /// Gates for the forward pass of `step`, from the current weights.
+    ///
+    /// Masks are refreshed if the cadence says so, and held otherwise; the schedule sees what a refresh changed. At
+    /// sparsity 0 there are no gates: no operator at all.
+    ///
+    /// # Errors
+    /// [`PruneError`] if the sparsity cannot be met or a weight cannot be read.
+    pub fn begin_step(&mut self, step: Step) -> Result<Gates, PruneError> {
+        self.step = step;
+        self.feedback = None;
+        if self.choices.cadence.is_due(step) {
+            self.sparsity = self.choices.schedule.sparsity(step);
+            let cut = self.choose(self.sparsity)?;
+            let seen = self.compare(&cut);
+            self.cut = cut;
+            self.choices.schedule.observe(&seen);
+            self.feedback = Some(seen);
+        }
+        Ok(self.gates(&self.cut))
+    }
+
+    /// Gates from the current weights at the sparsity of the last step begun: for evaluation, after the
+    /// optimizer has moved the weights. Changes nothing in the pruner, and is no feedback for the schedule.
+    ///
+    /// # Errors
+    /// As [`begin_step`](Self::begin_step).
+    pub fn refresh(&self) -> Result<Gates, PruneError> {
+        Ok(self.gates(&self.choose(self.sparsity)?))
+    }
+
+    /// Counts of the last step begun.
+    pub fn report(&self) -> Report {
+        self.report_of(&self.cut)
+    }
+
+    /// Counts of what [`refresh`](Self::refresh) would keep.
+    ///
+    /// # Errors
+    /// As [`begin_step`](Self::begin_step).
+    pub fn refreshed_report(&self) -> Result<Report, PruneError> {
+        Ok(self.report_of(&self.choose(self.sparsity)?))
+    }
+
+    /// What the last refresh in [`begin_step`](Self::begin_step) changed; `None` if masks were held.
+    pub fn feedback(&self) -> Option<&MaskFeedback> {
+        self.feedback.as_ref()
+    }
+
+    /// The sparsity that the schedule asked for in the last step begun.
+    pub fn sparsity(&self) -> Sparsity {
+        self.sparsity
+    }
+
+    /// The sparsity at the end of the schedule.
+    pub fn target(&self) -> Sparsity {
+        self.choices.schedule.target()
+    }
+
+    /// The factors on the gradient of pruned weights in the last step begun.
+    pub fn pruned_grad(&self) -> PrunedGrad {
+        let progress = match self.choices.total_steps {
+            0 => 1.0,
+            total => (self.step.0 as f64 / total as f64).min(1.0),
+        };
+        self.choices.gradient.at(&Now { achieved: self.sparsity, target: self.target(), progress })
+    }
+
+    /// The largest cut among the layers, 0 while dense: the one cut there is if layers are ranked together.
+    pub fn cut(&self) -> f32 {
+        self.cut.iter().fold(0.0, |max, cut| cut.at.max(max))
+    }
+
+    /// The prunable layers.
+    pub fn layers(&self) -> impl Iterator<Item = &LayerInfo> {
+        self.choices.layers.iter().map(|(info, _)| info)
+    }
+
+    /// Writes the pruned weights into the variables, and returns how many zeros they hold. The weights are
+    /// those of a fresh [`refresh`](Self::refresh); at sparsity 0 nothing is written.
+    ///
+    /// # Errors
+    /// As [`begin_step`](Self::begin_step), or if a variable cannot be written.
+    pub fn bake(self) -> Result<u64, PruneError> {
+        let gates = self.refresh()?;
+        let mut n_zeros = 0;
+        for (i, (_, var)) in self.choices.layers.iter().enumerate() {
+            let values = with_values(&[var.as_tensor()], |w| match gates.get(LayerId(i)) {
+                Some(gate) => (gate.apply(w[0]), true),
+                None => (w[0].to_vec(), false),
+            })?;
+            n_zeros += values.0.iter().filter(|&&w| w == 0.0).count() as u64;
+            if values.1 {
+                write(var, values.0)?;
+            }
+        }
+        Ok(n_zeros)
+    }
+
+    /// Everything that a step changes, for a checkpoint.
+    pub fn state(&self) -> PrunerState {
+        PrunerState {
+            step: self.step.0,
+            sparsity: self.sparsity.get(),
+            cuts: self.cut.iter().map(|c| c.at).collect(),
+            masks: self.cut.iter().map(|c| c.mask.words().to_vec()).collect(),
+            schedule: self.choices.schedule.state(),
+        }
+    }
+
+    /// Takes back what [`state`](Self::state) gave.
+    ///
+    /// # Errors
+    /// [`PruneError::State`] or [`PruneError::Schedule`] if it belongs to another model or schedule; the pruner is
+    /// then as it was.
+    pub fn restore(&mut self, state: PrunerState) -> Result<(), PruneError> {
+        let n = self.choices.layers.len();
+        let misfit = |reason: String| PruneError::State { reason };
+        if state.cuts.len() != n || state.masks.len() != n {
+            return Err(misfit(format!("it has {} layers where the model has {n}", state.masks.len())));
+        }
+        let sparsity = Sparsity::new(state.sparsity).map_err(|e| misfit(e.to_string()))?;
+        let mut cut = Vec::with_capacity(n);
+        for ((words, at), (info, var)) in state.masks.into_iter().zip(state.cuts).zip(&self.choices.layers) {
+            let mask = Mask::from_words(words, var.elem_count())
+                .ok_or_else(|| misfit(format!("the mask of {} has another size", info.name)))?;
+            cut.push(LayerCut { at, mask: Arc::new(mask) });
+        }
+        self.choices.schedule.restore(&state.schedule)?;
+        (self.cut, self.sparsity, self.step) = (cut, sparsity, Step(state.step));
+        Ok(())
+    }
+
+    pub(crate) fn vars(&self) -> impl Iterator<Item = &Var> {
+        self.choices.layers.iter().map(|(_, var)| var)
+    }
+
+    fn groups(&self, sparsity: Sparsity) -> Result<Vec<Group>, PruneError> {
+        let layers: Vec<Layer> = self
+            .choices
+            .layers
+            .iter()
+            .enumerate()
+            .map(|(i, (info, _))| Layer { id: LayerId(i), info })
+            .collect();
+        Ok(self.choices.allocation.allocate(&layers, sparsity)?)
+    }
+
+    /// Cuts and masks of every layer at this sparsity, from the current weights.
+    fn choose(&self, sparsity: Sparsity) -> Result<Vec<LayerCut>, PruneError> {
+        let groups = if sparsity.is_dense() { Vec::new() } else { self.groups(sparsity)? };
+        let tensors: Vec<&Tensor> = self.vars().map(|var| var.as_tensor()).collect();
+        Ok(with_values(&tensors, |weights| {
+            let mut cut: Vec<LayerCut> = weights
+                .iter()
+                .map(|w| LayerCut { at: 0.0, mask: Arc::new(Mask::full(w.len())) })
+                .collect();
+            for group in groups.iter().filter(|g| !g.layers.is_empty()) {
+                let layers: Vec<&[f32]> = group.layers.iter().map(|id| weights[id.0]).collect();
+                let n: usize = layers.iter().map(|w| w.len()).sum();
+                if n == 0 || group.n_keep >= n as u64 {
+                    continue; // Dense, as it stands.
+                }
+                let chosen = self.choices.quantile.choose(&layers, group.n_keep, group.sparsity.get());
+                for (id, mask) in group.layers.iter().zip(chosen.masks) {
+                    cut[id.0] = LayerCut { at: chosen.at, mask: Arc::new(mask) };
+                }
+            }
+            cut
+        })?)
+    }
+
+    fn compare(&self, cut: &[LayerCut]) -> MaskFeedback {
+        let count = |cut: &[LayerCut]| cut.iter().map(|c| c.mask.n_kept()).sum::<u64>();
+        let mut seen = MaskFeedback {
+            step: self.step,
+            n_weights: cut.iter().map(|c| c.mask.len() as u64).sum(),
+            n_before: count(&self.cut),
+            n_kept: count(cut),
+            n_entered: 0,
+            n_left: 0,
+        };
+        for (new, old) in cut.iter().zip(&self.cut) {
+            let change = new.mask.change_since(&old.mask);
+            seen.n_entered += change.n_entered;
+            seen.n_left += change.n_left;
+        }
+        seen
+    }
+
+    fn gates(&self, cut: &[LayerCut]) -> Gates {
+        let PrunedGrad { at_zero, at_threshold } = self.pruned_grad();
+        let gate = |cut: &LayerCut| {
+            // A layer that keeps all its weights above a cut is still shrunk by it.
+            (cut.at > 0.0 || cut.mask.n_kept() < cut.mask.len() as u64).then(|| Gate {
+                threshold: self.choices.threshold,
+                cut: cut.at,
+                mask: cut.mask.clone(),
+                grad_at_zero: at_zero,
+                grad_at_cut: at_threshold,
+            })
+        };
+        Gates::new(cut.iter().map(gate).collect())
+    }
+
+    fn report_of(&self, cut: &[LayerCut]) -> Report {
+        let layers = self.choices.layers.iter().zip(cut);
+        Report {
+            layers: layers
+                .map(|((info, _), cut)| LayerReport { info: info.clone(), n_kept: cut.mask.n_kept() })
+                .collect(),
+        }
+    }
+}
+
+/// Overwrites a variable.
+pub(crate) fn write(var: &Var, values: Vec<f32>) -> candle_core::Result<()> {
+    var.set(&Tensor::from_vec(values, var.dims(), &candle_core::Device::Cpu)?.to_device(var.device())?.to_dtype(var.dtype())?)
+}

@@ -1,0 +1,199 @@
+//! The pruner over whole schedules: exact counts, nested masks, held masks, baking, restoring, and the two ways
+//! of pruning a forward pass.
+
+use candle_core::{Device, Tensor, Var};
+use taper_core::{LayerId, Sparsity, Step, rng::Rng};
+use taper_kernels::threshold::Threshold;
+use taper_nn::{Init, Linear, ParamKind, Params, Pass, Scope};
+use taper_prune::{Pruner, PrunerBuilder, Quantile, allocation};
+use taper_scale::Constant;
+use taper_schedule::{Cadence, Curve, Ramp};
+
+type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+const TOTAL: u64 = 40;
+
+fn params() -> Result<Params> {
+    let scope = Scope::new(3, &Device::Cpu);
+    scope.pp("conv").param("weight", (8, 3, 3, 3), ParamKind::ConvWeight, Init::FanOut)?;
+    scope.pp("fc").param("weight", (10, 31), ParamKind::LinearWeight, Init::FanOut)?;
+    scope.pp("fc").param("bias", 10, ParamKind::Bias, Init::Constant(0.0))?;
+    Ok(scope.finish())
+}
+
+fn builder(params: &Params, target: f64) -> Result<PrunerBuilder> {
+    Ok(Pruner::builder(params.prunable(), Ramp::feather(Sparsity::new(target)?, TOTAL), TOTAL))
+}
+
+/// Moves every weight a little, as an optimizer would.
+fn disturb(params: &Params, step: u64) -> Result {
+    for (i, (_, var)) in params.prunable().enumerate() {
+        let mut rng = Rng::for_key([step, i as u64]);
+        let noise: Vec<f32> = (0..var.elem_count()).map(|_| (rng.normal() * 0.05) as f32).collect();
+        var.set(&(var.as_tensor() + Tensor::from_vec(noise, var.dims(), &Device::Cpu)?)?)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn kept_counts_equal_the_rounded_target_at_every_step() -> Result {
+    let params = params()?;
+    let n = params.layers().iter().map(|l| l.n_weights()).sum::<u64>();
+    let ramp = Ramp::feather(Sparsity::new(0.95)?, TOTAL);
+    let uniform = || builder(&params, 0.95).map(|b| b.allocation(allocation::Uniform));
+    let erk = || builder(&params, 0.95).map(|b| b.allocation(allocation::Erk::default()));
+    for mut pruner in [builder(&params, 0.95)?.build()?, uniform()?.build()?, erk()?.build()?] {
+        for step in 0..TOTAL {
+            let gates = pruner.begin_step(Step(step))?;
+            let wanted = taper_schedule::SparsitySchedule::sparsity(&ramp, Step(step)).n_kept(n);
+            assert_eq!(pruner.report().n_kept(), wanted, "step {step}");
+            if step == 0 {
+                assert_eq!(gates, taper_nn::Gates::new(vec![None, None]), "sparsity 0 means no operator at all");
+            }
+            disturb(&params, step)?;
+            assert_eq!(pruner.refreshed_report()?.n_kept(), wanted, "refreshed after step {step}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn the_interpolated_quantile_counts_as_the_reference_does() -> Result {
+    let params = params()?;
+    let n = params.layers().iter().map(|l| l.n_weights()).sum::<u64>();
+    let mut pruner = builder(&params, 0.9)?.quantile(Quantile::Interpolated).build()?;
+    for step in 1..TOTAL {
+        pruner.begin_step(Step(step))?;
+        let n_zeros = ((n - 1) as f64 * pruner.sparsity().get()).floor() as u64 + 1;
+        assert_eq!(n - pruner.report().n_kept(), n_zeros, "step {step}");
+        disturb(&params, step)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn masks_of_frozen_weights_are_nested_and_churn_is_seen() -> Result {
+    let params = params()?;
+    let mut pruner = builder(&params, 0.95)?.build()?;
+    for step in 0..TOTAL {
+        pruner.begin_step(Step(step))?;
+        assert_eq!(pruner.feedback().expect("a refresh").n_entered, 0);
+    }
+    disturb(&params, 0)?;
+    pruner.begin_step(Step(TOTAL))?;
+    let seen = pruner.feedback().expect("a refresh");
+    assert!(seen.n_entered > 0 && seen.n_entered == seen.n_left, "{seen:?}");
+    Ok(())
+}
+
+#[test]
+fn masks_are_held_between_refreshes() -> Result {
+    let params = params()?;
+    let mut pruner = builder(&params, 0.9)?.cadence(Cadence::every(5)?).threshold(Threshold::Hard).build()?;
+    for step in 0..=10 {
+        pruner.begin_step(Step(step))?;
+    }
+    let mask = |gates: &taper_nn::Gates| gates.get(LayerId(1)).expect("a gate").mask.clone();
+    let at_refresh = mask(&pruner.begin_step(Step(10))?);
+    disturb(&params, 1)?;
+    assert_eq!(mask(&pruner.begin_step(Step(11))?), at_refresh);
+    assert!(pruner.feedback().is_none());
+    assert_ne!(mask(&pruner.begin_step(Step(15))?), at_refresh);
+    Ok(())
+}
+
+#[test]
+fn baking_writes_what_the_gates_show_and_is_idempotent() -> Result {
+    let params = params()?;
+    let n = params.layers().iter().map(|l| l.n_weights()).sum::<u64>();
+    let run = |threshold| -> Result<u64> {
+        let mut pruner = builder(&params, 0.9)?.threshold(threshold).build()?;
+        pruner.begin_step(Step(TOTAL))?;
+        Ok(pruner.bake()?)
+    };
+    assert_eq!(run(Threshold::FEATHER)?, n - Sparsity::new(0.9)?.n_kept(n));
+    let after_one: Vec<Vec<f32>> =
+        params.prunable().map(|(_, v)| v.flatten_all()?.to_vec1()).collect::<candle_core::Result<_>>()?;
+    run(Threshold::Hard)?;
+    let after_two: Vec<Vec<f32>> =
+        params.prunable().map(|(_, v)| v.flatten_all()?.to_vec1()).collect::<candle_core::Result<_>>()?;
+    assert_eq!(after_one, after_two);
+    Ok(())
+}
+
+#[test]
+fn a_restored_pruner_goes_on_as_the_old_one() -> Result {
+    let params = params()?;
+    let build = || -> Result<Pruner> { Ok(builder(&params, 0.9)?.cadence(Cadence::every(4)?).build()?) };
+    let (mut old, mut new) = (build()?, build()?);
+    old.begin_step(Step(8))?;
+    disturb(&params, 8)?;
+    new.restore(old.state())?;
+    assert_eq!(new.state(), old.state());
+    for step in 9..20 {
+        assert_eq!(old.begin_step(Step(step))?, new.begin_step(Step(step))?, "step {step}");
+        assert_eq!(old.feedback(), new.feedback());
+    }
+    let mut misfit = old.state();
+    misfit.masks.pop();
+    assert!(new.restore(misfit).unwrap_err().to_string().contains("1 layers"));
+    Ok(())
+}
+
+#[test]
+fn imposing_computes_what_gates_compute_to_the_bit() -> Result {
+    let scope = Scope::new(5, &Device::Cpu);
+    let model = Linear::new(&scope.pp("fc"), 12, 9, Init::Uniform)?;
+    let params = scope.finish();
+    let var: Var = params.get("fc.weight").expect("registered").var.clone();
+    let x = Tensor::rand(-1f32, 1.0, (5, 12), &Device::Cpu)?;
+    let build = || -> Result<Pruner> {
+        let gradient = Constant::new(0.5)?;
+        Ok(builder(&params, 0.8)?.gradient(gradient).build()?)
+    };
+    let dense = var.to_vec2::<f32>()?;
+
+    let gates = build()?.begin_step(Step(TOTAL))?;
+    let loss = model.forward(&x, &Pass::train(&gates))?.sqr()?.sum_all()?;
+    let gated = loss.backward()?.get(&var).expect("a gradient").to_vec2::<f32>()?;
+
+    let mut pruner = build()?;
+    let imposed = pruner.impose(Step(TOTAL))?;
+    assert_ne!(var.to_vec2::<f32>()?, dense);
+    let same_loss = model.forward(&x, &Pass::train(&taper_nn::Gates::NONE))?.sqr()?.sum_all()?;
+    assert_eq!(same_loss.to_scalar::<f32>()?, loss.to_scalar::<f32>()?);
+    let mut grads = same_loss.backward()?;
+    imposed.lift(&mut grads)?;
+    assert_eq!(grads.get(&var).expect("a gradient").to_vec2::<f32>()?, gated);
+    assert_eq!(var.to_vec2::<f32>()?, dense, "the dense weights are back");
+
+    drop(pruner.impose(Step(TOTAL))?);
+    assert_eq!(var.to_vec2::<f32>()?, dense, "dropping puts them back as well");
+    Ok(())
+}
+
+#[test]
+fn what_cannot_be_pruned_is_refused_at_construction() -> Result {
+    let params = params()?;
+    let none: Vec<(taper_core::LayerInfo, Var)> = Vec::new();
+    assert!(Pruner::feather(none, Sparsity::new(0.9)?, 10).unwrap_err().to_string().contains("no prunable"));
+    let error = builder(&params, 1.0)?.build().unwrap_err().to_string();
+    assert!(error.contains("[0, 1)"), "{error}");
+    let pin = allocation::Pin { pattern: "conv.weight".into(), at_most: Sparsity::DENSE };
+    let pinned = allocation::Pinned { inner: Box::new(allocation::Global), pins: vec![pin] };
+    let error = builder(&params, 0.9)?.allocation(pinned).build().unwrap_err().to_string();
+    assert!(error.contains("216 weights"), "{error}");
+    Ok(())
+}
+
+#[test]
+fn one_shot_pruning_waits_for_its_step() -> Result {
+    let params = params()?;
+    let schedule = Ramp::new(Curve::OneShot, Step(3), Step(9), Sparsity::new(0.5)?);
+    let mut pruner = Pruner::builder(params.prunable(), schedule, TOTAL).build()?;
+    pruner.begin_step(Step(2))?;
+    assert_eq!(pruner.report().sparsity(), Sparsity::DENSE);
+    pruner.begin_step(Step(3))?;
+    assert_eq!(pruner.report().n_kept(), 263);
+    Ok(())
+}

@@ -1,0 +1,60 @@
+//! How sparse at which step.
+//!
+//! A [`SparsitySchedule`] answers one question, the sparsity to impose before the forward pass of a step.
+//! [`Ramp`] is the closed form that Feather and gradual magnitude pruning use. *When* masks are refreshed is a
+//! separate choice: a [`Cadence`].
+//!
+//! ```
+//! use taper_core::{Sparsity, Step};
+//! use taper_schedule::{Curve, Ramp, SparsitySchedule};
+//!
+//! let target = Sparsity::new(0.9)?;
+//! let ramp = Ramp::new(Curve::Cubic, Step(0), Step(20), target);
+//! assert_eq!(ramp.sparsity(Step(0)).get(), 0.0);
+//! assert!(ramp.sparsity(Step(19)) < target);
+//! assert_eq!(ramp.sparsity(Step(20)), target);
+//! # Ok::<(), taper_core::SparsityError>(())
+//! ```
+#![forbid(unsafe_code)]
+
+mod cadence;
+mod curve;
+mod ramp;
+mod state;
+
+pub use cadence::{Cadence, CadenceError};
+pub use curve::Curve;
+pub use ramp::Ramp;
+pub use state::{RestoreError, State};
+
+use std::fmt::Debug;
+use taper_core::{MaskFeedback, Sparsity, Step};
+
+/// Decides how sparse the network is at each step.
+///
+/// * Reading never advances: [`sparsity`](Self::sparsity) is a query, and asking twice gives the same answer.
+/// * Feedback enters through [`observe`](Self::observe) alone; closed forms ignore it.
+/// * What feedback changed is all in [`state`](Self::state), so that a restored schedule goes on bit for bit.
+pub trait SparsitySchedule: Debug + Send {
+    /// Sparsity to impose before the forward pass of `step`.
+    fn sparsity(&self, step: Step) -> Sparsity;
+
+    /// Where the schedule ends: the sparsity from its last change on.
+    fn target(&self) -> Sparsity;
+
+    /// Tells the schedule what the last mask refresh looked like.
+    fn observe(&mut self, _seen: &MaskFeedback) {}
+
+    /// All that feedback has changed; empty for closed forms.
+    fn state(&self) -> State {
+        State::EMPTY
+    }
+
+    /// Takes back what [`state`](Self::state) gave.
+    ///
+    /// # Errors
+    /// [`RestoreError`] if the state belongs to another kind of schedule.
+    fn restore(&mut self, state: &State) -> Result<(), RestoreError> {
+        state.expect_len(0)
+    }
+}

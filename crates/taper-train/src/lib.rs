@@ -1,0 +1,1 @@
+//! The training loop, SGD, learning rates, callbacks and checkpoints.

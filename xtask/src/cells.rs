@@ -1,0 +1,215 @@
+//! Cells: the runs of one row at one sparsity, their summary and their verdict.
+
+use crate::bands::{Band, same_sparsity};
+use crate::format;
+use crate::results::{Results, RunLine};
+use crate::stats::Summary;
+use crate::suite::Row;
+
+/// The runs of one row at one sparsity.
+pub(crate) struct Cell<'a> {
+    pub(crate) row: &'a Row,
+    /// The sparsity asked for; none for a row without.
+    pub(crate) target: Option<f64>,
+    /// Finished runs, one a seed.
+    pub(crate) runs: Vec<&'a RunLine>,
+    pub(crate) band: Option<&'a Band>,
+    pub(crate) verdict: Verdict,
+}
+
+/// What became of a cell.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Verdict {
+    /// Within its band, and all checks hold.
+    Pass,
+    /// Reasons, at least one.
+    Fail(Vec<String>),
+    /// All checks hold; there is no band to compare with.
+    NoBand,
+    /// No run of it has finished yet.
+    NotRun,
+}
+
+impl Verdict {
+    /// One or two words for tables.
+    pub(crate) fn word(&self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Fail(_) => "fail",
+            Self::NoBand => "no band",
+            Self::NotRun => "not run",
+        }
+    }
+
+    /// Why it failed; empty otherwise.
+    pub(crate) fn reasons(&self) -> &[String] {
+        if let Self::Fail(reasons) = self { reasons } else { &[] }
+    }
+}
+
+impl Cell<'_> {
+    /// Mean and deviation of a number of the runs; `None` without runs, or where a run lacks it.
+    pub(crate) fn summary(&self, number: impl Fn(&RunLine) -> Option<f64>) -> Option<Summary> {
+        let values: Option<Vec<f64>> = self.runs.iter().map(|run| number(run)).collect();
+        Summary::of(values?)
+    }
+
+    /// Mean and deviation of the test accuracy, a fraction.
+    pub(crate) fn accuracy(&self) -> Option<Summary> {
+        self.summary(|run| Some(run.test_accuracy))
+    }
+
+    /// Its name in messages: `Feather at 95 %`.
+    pub(crate) fn name(&self) -> String {
+        match self.target {
+            Some(target) => format!("{} at {}", self.row.label, format::percent_short(target)),
+            None => self.row.label.clone(),
+        }
+    }
+}
+
+/// All cells of the matrix in the order of the suite.
+pub(crate) fn cells(results: &Results) -> Vec<Cell<'_>> {
+    let manifest = &results.manifest;
+    let mut cells = Vec::new();
+    for row in &manifest.rows {
+        for target in row.targets() {
+            let here = |name: &str, s: Option<f64>| name == row.name && same_sparsity(s, target);
+            let runs: Vec<&RunLine> =
+                results.runs.iter().filter(|run| here(&run.row, run.sparsity_target)).collect();
+            let failed = manifest.failed.iter().filter(|run| here(&run.row, run.sparsity)).count();
+            let band = manifest.bands.iter().find(|band| band.is_for(&row.name, target));
+            let mut cell = Cell { row, target, runs, band, verdict: Verdict::NotRun };
+            cell.verdict = judge(&cell, failed);
+            cells.push(cell);
+        }
+    }
+    cells
+}
+
+/// Whether no cell and no run failed. Cells without a band or without runs do not count against it.
+pub(crate) fn passed(results: &Results) -> bool {
+    results.manifest.failed.is_empty()
+        && cells(results).iter().all(|cell| !matches!(cell.verdict, Verdict::Fail(_)))
+}
+
+fn judge(cell: &Cell, failed: usize) -> Verdict {
+    let mut reasons: Vec<String> = cell.runs.iter().flat_map(|run| objections(run)).collect();
+    if failed > 0 {
+        reasons.push(format!("{failed} {} failed", if failed == 1 { "run" } else { "runs" }));
+    }
+    let mean = cell.accuracy().map(|summary| summary.mean);
+    if let (Some(band), Some(mean)) = (cell.band, mean) {
+        reasons.extend(band.objection(mean));
+    }
+    match (mean, cell.band) {
+        _ if !reasons.is_empty() => Verdict::Fail(reasons),
+        (None, _) => Verdict::NotRun,
+        (_, Some(_)) => Verdict::Pass,
+        (_, None) => Verdict::NoBand,
+    }
+}
+
+/// Checks that hold for each run whatever the bands: what is printed is what was measured.
+fn objections(run: &RunLine) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut object = |text: String| found.push(format!("seed {}: {text}", run.seed));
+    if !run.test_accuracy.is_finite() || !run.train_loss.is_finite() {
+        object("accuracy or loss is not finite".to_owned());
+    }
+    if run.n_kept > run.n_prunable {
+        object(format!("{} weights kept of {}", run.n_kept, run.n_prunable));
+        return found;
+    }
+    let n = run.n_prunable as f64;
+    let counted = 1.0 - run.n_kept as f64 / n.max(1.0);
+    if n > 0.0 && (counted - run.sparsity).abs() * n > 0.5 {
+        object(format!(
+            "sparsity {} disagrees with {} of {} weights kept",
+            run.sparsity, run.n_kept, run.n_prunable
+        ));
+    }
+    // With the exact quantile the kept count is the rounded target, so it is off by less than one weight.
+    let target = run.sparsity_target.unwrap_or(0.0);
+    let interpolated = run.quantile.as_deref() == Some("interpolated");
+    let off = (run.sparsity - target).abs() * n;
+    if !interpolated && (off.is_nan() || off > 1.0 + 1e-6) {
+        object(format!("sparsity {:.6} is not the target {target}", run.sparsity));
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    fn verdict(results: &Results, row: &str, target: Option<f64>) -> Verdict {
+        let cells = cells(results);
+        let found = cells.iter().find(|c| c.row.name == row && same_sparsity(c.target, target));
+        found.expect("the cell").verdict.clone()
+    }
+
+    #[test]
+    fn a_cell_passes_fails_or_has_no_band() {
+        let mut results = testing::results();
+        assert_eq!(verdict(&results, "feather", Some(0.9)), Verdict::Pass);
+        assert_eq!(verdict(&results, "dense", None), Verdict::NoBand);
+        assert!(passed(&results));
+        results.manifest.bands[0].accuracy_min = 0.999;
+        let failed = verdict(&results, "feather", Some(0.9));
+        assert!(failed.reasons()[0].contains("is below 0.9990"), "{failed:?}");
+        assert!(!passed(&results));
+    }
+
+    #[test]
+    fn a_cell_without_runs_is_not_run_and_does_not_fail() {
+        let mut results = testing::results();
+        results.runs.retain(|run| run.row != "feather");
+        assert_eq!(verdict(&results, "feather", Some(0.9)), Verdict::NotRun);
+        assert!(passed(&results));
+    }
+
+    #[test]
+    fn one_weight_off_is_rounding_and_two_are_not() {
+        let mut results = testing::results();
+        let run = results.runs.iter_mut().find(|r| r.sparsity_target == Some(0.9)).expect("a run");
+        let (row, n) = (run.row.clone(), run.n_prunable);
+        let mut keep = |n_kept: u64| {
+            let run =
+                results.runs.iter_mut().find(|r| r.sparsity_target == Some(0.9)).expect("a run");
+            run.n_kept = n_kept;
+            run.sparsity = 1.0 - n_kept as f64 / n as f64;
+            verdict(&results, &row, Some(0.9)).reasons().len()
+        };
+        assert_eq!(keep(n / 10), 0);
+        assert_eq!(keep(n / 10 + 2), 1);
+    }
+
+    #[test]
+    fn an_interpolated_quantile_is_not_held_to_the_count() {
+        let mut results = testing::results();
+        for run in results.runs.iter_mut().filter(|r| r.row == "feather") {
+            run.quantile = Some("interpolated".into());
+            run.n_kept += 5;
+            run.sparsity = 1.0 - run.n_kept as f64 / run.n_prunable as f64;
+        }
+        assert_eq!(verdict(&results, "feather", Some(0.9)), Verdict::Pass);
+    }
+
+    #[test]
+    fn a_sparsity_that_is_not_the_counted_one_is_found() {
+        let mut results = testing::results();
+        results.runs[0].sparsity = 0.5;
+        let failed = verdict(&results, "dense", None);
+        assert!(failed.reasons().iter().any(|r| r.contains("disagrees")), "{failed:?}");
+    }
+
+    #[test]
+    fn a_failed_run_fails_its_cell() {
+        let mut results = testing::results();
+        results.manifest.failed.push(testing::failed_run());
+        assert_eq!(verdict(&results, "feather", Some(0.95)).reasons(), ["1 run failed"]);
+        assert!(!passed(&results));
+    }
+}

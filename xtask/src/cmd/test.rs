@@ -1,0 +1,119 @@
+//! `cargo xtask test`: all checks and tests, the cheapest first.
+
+use std::path::Path;
+use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use crate::format;
+
+/// Arguments of `test`.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Only formatting, lints and unit tests: no documentation, no integration tests, no doctests
+    #[arg(long)]
+    fast: bool,
+}
+
+/// One step: a cargo command line and what is set in its environment.
+struct Step {
+    name: &'static str,
+    args: &'static [&'static str],
+    env: Option<(&'static str, &'static str)>,
+}
+
+impl Step {
+    /// The step as one would type it.
+    fn command_line(&self) -> String {
+        let env = self.env.map(|(name, value)| format!("{name}=\"{value}\" ")).unwrap_or_default();
+        format!("{env}cargo {}", self.args.join(" "))
+    }
+}
+
+const FORMAT: Step = Step { name: "format", args: &["fmt", "--all", "--check"], env: None };
+
+const LINTS: Step = Step {
+    name: "lints",
+    args: &["clippy", "--release", "--workspace", "--all-targets", "--", "-D", "warnings"],
+    env: None,
+};
+
+const DOCUMENTATION: Step = Step {
+    name: "documentation",
+    args: &["doc", "--workspace", "--no-deps", "--document-private-items"],
+    env: Some(("RUSTDOCFLAGS", "-D warnings")),
+};
+
+const TESTS: Step = Step {
+    name: "tests",
+    args: &["test", "--release", "--workspace", "--no-fail-fast"],
+    env: None,
+};
+
+const UNIT_TESTS: Step = Step {
+    name: "unit tests",
+    args: &["test", "--release", "--workspace", "--no-fail-fast", "--lib", "--bins"],
+    env: None,
+};
+
+fn steps(fast: bool) -> Vec<Step> {
+    if fast { vec![FORMAT, LINTS, UNIT_TESTS] } else { vec![FORMAT, LINTS, DOCUMENTATION, TESTS] }
+}
+
+/// Runs the steps with their output as it comes, and stops at the first that fails.
+pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
+    let mut done: Vec<(&str, Duration)> = Vec::new();
+    let mut failed = None;
+    for step in steps(args.fast) {
+        println!("\n==> {}: {}", step.name, step.command_line());
+        let start = Instant::now();
+        // The cargo that runs us, if any: the user's choice of toolchain holds for the steps, too.
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let status = Command::new(cargo)
+            .args(step.args)
+            .envs(step.env)
+            .current_dir(root)
+            .status()
+            .context("cannot run cargo")?;
+        done.push((step.name, start.elapsed()));
+        if !status.success() {
+            failed = Some(step);
+            break;
+        }
+    }
+
+    println!("\n==> summary");
+    for (name, duration) in &done {
+        let ok = failed.as_ref().is_none_or(|step| step.name != *name);
+        let seconds = format::seconds(duration.as_secs_f64());
+        println!("{:<16} {:<6} {seconds}", name, if ok { "ok" } else { "FAILED" });
+    }
+    match failed {
+        None => Ok(ExitCode::SUCCESS),
+        Some(step) => {
+            println!("step '{}' failed: {}", step.name, step.command_line());
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_are_printed_as_one_would_type_them() {
+        let lines: Vec<String> = steps(false).iter().map(Step::command_line).collect();
+        assert_eq!(
+            lines,
+            [
+                "cargo fmt --all --check",
+                "cargo clippy --release --workspace --all-targets -- -D warnings",
+                "RUSTDOCFLAGS=\"-D warnings\" cargo doc --workspace --no-deps --document-private-items",
+                "cargo test --release --workspace --no-fail-fast",
+            ]
+        );
+        assert_eq!(steps(true).last().map(|step| step.name), Some("unit tests"));
+    }
+}

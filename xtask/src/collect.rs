@@ -1,0 +1,228 @@
+//! Reads finished run folders into the lines of a results folder.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::bands::same_sparsity;
+use crate::results::{CurveLine, LayerLine, Results, RunLine, StepLine, Versions, read_csv};
+use crate::suite::Job;
+
+/// About as many steps as a figure can show are kept of a run.
+const MAX_STEPS: usize = 200;
+
+/// `result.json` of a run folder.
+#[derive(Deserialize)]
+struct ResultFile {
+    model: String,
+    data: String,
+    epochs: u64,
+    steps: u64,
+    test_accuracy: f64,
+    test_loss: f64,
+    train_loss: f64,
+    sparsity_target: Option<f64>,
+    sparsity: f64,
+    effective_sparsity: Option<f64>,
+    n_params: u64,
+    n_prunable: u64,
+    n_kept: u64,
+    macs_dense: u64,
+    macs_sparse: u64,
+    bytes_dense: u64,
+    bytes_file: u64,
+    seconds: f64,
+    images_per_second: Option<f64>,
+    layers: Vec<LayerFile>,
+}
+
+#[derive(Deserialize)]
+struct LayerFile {
+    name: String,
+    kind: String,
+    shape: Vec<u64>,
+    n_weights: u64,
+    n_kept: u64,
+    sparsity: f64,
+    macs_dense: u64,
+    macs_sparse: u64,
+}
+
+/// The part of `run.json` that we need.
+#[derive(Deserialize)]
+struct RunFile {
+    #[serde(default)]
+    recipe: Value,
+    #[serde(default)]
+    versions: VersionsFile,
+    commit: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+struct VersionsFile {
+    taper: Option<String>,
+    candle: Option<String>,
+}
+
+/// The part of a line of `metrics.csv` that we need.
+#[derive(Deserialize)]
+struct MetricsLine {
+    epoch: u64,
+    step: u64,
+    lr: Option<f64>,
+    sparsity_target: Option<f64>,
+    sparsity: Option<f64>,
+    train_loss: Option<f64>,
+    train_accuracy: Option<f64>,
+    test_loss: Option<f64>,
+    test_accuracy: Option<f64>,
+}
+
+/// The part of a line of `steps.jsonl` that we need.
+#[derive(Deserialize)]
+struct StepsLine {
+    step: u64,
+    sparsity_target: Option<f64>,
+    sparsity: Option<f64>,
+}
+
+/// Adds a finished run to the results.
+///
+/// # Errors
+/// When a file of the run folder is missing or does not hold what it should; nothing is added then.
+pub(crate) fn add(results: &mut Results, job: &Job, folder: &Path) -> Result<()> {
+    let result: ResultFile = read_json(&folder.join("result.json"))?;
+    let run: RunFile = read_json(&folder.join("run.json"))?;
+    let metrics: Vec<MetricsLine> = read_csv(&folder.join("metrics.csv"))?;
+    // The schedule is the same for each seed, so one run shows it.
+    let steps = if job.seed == 0 { read_steps(&folder.join("steps.jsonl"))? } else { Vec::new() };
+    if let (Some(asked), Some(recorded)) = (job.sparsity, result.sparsity_target) {
+        ensure!(
+            same_sparsity(Some(asked), Some(recorded)),
+            "{} was trained for sparsity {recorded}, asked for was {asked}",
+            folder.display()
+        );
+    }
+
+    let versions = &mut results.manifest.versions;
+    let VersionsFile { taper, candle } = run.versions;
+    *versions = Versions {
+        rustc: versions.rustc.take(),
+        taper: versions.taper.take().or(taper),
+        candle: versions.candle.take().or(candle),
+    };
+    results.curves.extend(metrics.into_iter().map(|line| CurveLine {
+        row: job.row.clone(),
+        cell: job.sparsity,
+        seed: job.seed,
+        epoch: line.epoch,
+        step: line.step,
+        lr: line.lr,
+        sparsity_target: line.sparsity_target,
+        sparsity: line.sparsity,
+        train_loss: line.train_loss,
+        train_accuracy: line.train_accuracy,
+        test_loss: line.test_loss,
+        test_accuracy: line.test_accuracy,
+    }));
+    results.steps.extend(steps.into_iter().filter_map(|line| {
+        Some(StepLine {
+            row: job.row.clone(),
+            cell: job.sparsity,
+            seed: job.seed,
+            step: line.step,
+            sparsity_target: line.sparsity_target?,
+            sparsity: line.sparsity?,
+        })
+    }));
+    results.layers.extend(result.layers.into_iter().map(|layer| LayerLine {
+        row: job.row.clone(),
+        cell: job.sparsity,
+        seed: job.seed,
+        layer: layer.name,
+        kind: layer.kind,
+        shape: layer.shape.iter().map(u64::to_string).collect::<Vec<_>>().join("x"),
+        n_weights: layer.n_weights,
+        n_kept: layer.n_kept,
+        sparsity: layer.sparsity,
+        macs_dense: layer.macs_dense,
+        macs_sparse: layer.macs_sparse,
+    }));
+    results.runs.push(RunLine {
+        key: job.key.clone(),
+        row: job.row.clone(),
+        sparsity_target: job.sparsity,
+        seed: job.seed,
+        model: result.model,
+        data: result.data,
+        epochs: result.epochs,
+        steps: result.steps,
+        test_accuracy: result.test_accuracy,
+        test_loss: result.test_loss,
+        train_loss: result.train_loss,
+        sparsity: result.sparsity,
+        effective_sparsity: result.effective_sparsity,
+        n_params: result.n_params,
+        n_prunable: result.n_prunable,
+        n_kept: result.n_kept,
+        macs_dense: result.macs_dense,
+        macs_sparse: result.macs_sparse,
+        bytes_dense: result.bytes_dense,
+        bytes_file: result.bytes_file,
+        seconds: result.seconds,
+        images_per_second: result.images_per_second,
+        quantile: run.recipe.pointer("/prune/quantile").and_then(Value::as_str).map(str::to_owned),
+        commit: run.commit,
+    });
+    Ok(())
+}
+
+fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    serde_json::from_str(&text).with_context(|| format!("in {}", path.display()))
+}
+
+/// Reads every n-th line, the first and the last.
+fn read_steps(path: &Path) -> Result<Vec<StepsLine>> {
+    let open = || File::open(path).with_context(|| format!("cannot read {}", path.display()));
+    // Read twice rather than held in memory: a long run has a line for each of some hundred thousand steps.
+    let n_lines = BufReader::new(open()?).lines().count();
+    let stride = n_lines.div_ceil(MAX_STEPS).max(1);
+    let mut steps = Vec::new();
+    for (i, line) in BufReader::new(open()?).lines().enumerate() {
+        let line = line.with_context(|| format!("cannot read {}", path.display()))?;
+        if i % stride == 0 || i + 1 == n_lines {
+            let step = serde_json::from_str(&line);
+            steps.push(step.with_context(|| format!("in line {} of {}", i + 1, path.display()))?);
+        }
+    }
+    Ok(steps)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_are_thinned_but_keep_both_ends() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let path = dir.path().join("steps.jsonl");
+        let write = |n: u64| {
+            let lines: String = (0..n)
+                .map(|step| format!("{{\"step\":{step},\"loss\":1.0,\"sparsity_target\":0.5,\"sparsity\":null}}\n"))
+                .collect();
+            std::fs::write(&path, lines).expect("writes");
+            let steps = read_steps(&path).expect("reads");
+            (steps.len(), steps.first().map(|s| s.step), steps.last().map(|s| s.step))
+        };
+        assert_eq!(write(0), (0, None, None));
+        assert_eq!(write(200), (200, Some(0), Some(199)));
+        assert_eq!(write(1000), (201, Some(0), Some(999)));
+    }
+}

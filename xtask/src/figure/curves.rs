@@ -1,0 +1,118 @@
+//! Test accuracy by epoch.
+
+use anyhow::Result;
+
+use super::accuracy::rounded;
+use super::plot::{Axis, axes, dashes, line, marker};
+use super::{Area, Figure, Screen, Style, compared, draw, highest};
+use crate::bands::same_sparsity;
+use crate::cells::{Cell, cells};
+use crate::format;
+use crate::results::Results;
+use crate::stats::Summary;
+
+/// Accuracy in percent at each number of epochs done.
+type Curve = Vec<(f64, f64)>;
+
+/// Draws the figure; `None` when no run has recorded an accuracy.
+pub(super) fn figure(results: &Results) -> Result<Option<Figure>> {
+    let sparsity = highest(results);
+    let cells = cells(results);
+    let curves: Vec<(&Cell, Curve)> = cells
+        .iter()
+        .filter(|cell| compared(cell, sparsity))
+        .map(|cell| (cell, mean_curve(results, cell)))
+        .filter(|(_, curve)| !curve.is_empty())
+        .collect();
+    if curves.is_empty() {
+        return Ok(None);
+    }
+    let rows = &results.manifest.rows;
+    let (wide, narrow) = draw(Screen::height, |_, area| paint(results, &curves, area))?;
+    let ends: Vec<String> = curves
+        .iter()
+        .filter_map(|(cell, curve)| {
+            Some(format!("{} ends at {:.2} %", cell.row.label, curve.last()?.1))
+        })
+        .collect();
+    let at =
+        sparsity.map(|s| format!(" at {} sparsity", format::percent_short(s))).unwrap_or_default();
+    Ok(Some(Figure {
+        id: "curves",
+        title: format!("Training curves{at}"),
+        alt: format!("Chart of mean test accuracy by epoch{at}. {}.", ends.join("; ")),
+        caption: "Test accuracy after each epoch, mean over the seeds, with the weights cut to the sparsity of the \
+                  moment."
+            .to_owned(),
+        legend: curves.iter().map(|(cell, _)| Style::of(cell.row, rows).key(&cell.row.label)).collect(),
+        wide,
+        narrow,
+    }))
+}
+
+/// The mean over the seeds for each epoch that all of them have.
+fn mean_curve(results: &Results, cell: &Cell) -> Curve {
+    let of_seed = |seed: u64| -> Vec<f64> {
+        let lines = results.curves.iter();
+        let lines = lines.filter(|l| {
+            l.seed == seed && l.row == cell.row.name && same_sparsity(l.cell, cell.target)
+        });
+        lines.filter_map(|l| l.test_accuracy).collect()
+    };
+    let runs: Vec<Vec<f64>> = cell.runs.iter().map(|run| of_seed(run.seed)).collect();
+    let n_epochs = runs.iter().map(Vec::len).min().unwrap_or(0);
+    (0..n_epochs)
+        .filter_map(|epoch| {
+            let mean = Summary::of(runs.iter().map(|run| run[epoch]))?.mean;
+            mean.is_finite().then_some(((epoch + 1) as f64, 100.0 * mean))
+        })
+        .collect()
+}
+
+fn paint(results: &Results, curves: &[(&Cell, Curve)], area: &Area) -> Result<()> {
+    let all = || curves.iter().flat_map(|(_, curve)| curve);
+    let n_epochs = all().map(|p| p.0).fold(1.0, f64::max);
+    let (low, high) = all()
+        .map(|p| p.1)
+        .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), y| (low.min(y), high.max(y)));
+    let whole = |v: &f64| format!("{v:.0}");
+    let percent = |v: &f64| format!("{} %", rounded(*v));
+    let mut x = Axis::covering(0.0, n_epochs, 5, "Epochs", &whole);
+    // Fractions of an epoch are not measured, and the axis ends where the training does.
+    x.ticks.retain(|tick| tick.fract() == 0.0 && *tick <= n_epochs);
+    x.to = n_epochs;
+    let mut chart = axes(area, x, Axis::covering(low, high, 5, "Test accuracy", &percent))?;
+    for (cell, curve) in curves {
+        let style = Style::of(cell.row, &results.manifest.rows);
+        match cell.target {
+            None => dashes(&mut chart, curve, style.line(2.0))?,
+            Some(_) => line(&mut chart, curve, style.line(2.0))?,
+        }
+        if let (Some(last), Some(_)) = (curve.last(), cell.target) {
+            marker(&mut chart, *last, style)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    #[test]
+    fn the_curve_is_the_mean_over_the_seeds() {
+        let results = testing::results();
+        let cells = cells(&results);
+        let curve = mean_curve(&results, &cells[0]);
+        assert_eq!(curve.len(), 4);
+        assert!((curve[3].1 - 88.1).abs() < 1e-9, "{curve:?}");
+    }
+
+    #[test]
+    fn a_shorter_run_shortens_the_curve() {
+        let mut results = testing::results();
+        results.curves.retain(|l| !(l.row == "dense" && l.seed == 1 && l.epoch >= 2));
+        assert_eq!(mean_curve(&results, &cells(&results)[0]).len(), 2);
+    }
+}

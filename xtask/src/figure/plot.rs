@@ -1,0 +1,168 @@
+//! Axes, lines and markers: what all charts are made of.
+
+use anyhow::Result;
+use plotters::coord::ranged1d::{DefaultFormatting, KeyPointHint, Ranged};
+use plotters::coord::types::RangedCoordf64;
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, VPos};
+
+use super::{Area, GRID, INK, MUTED, SCALE, Style, font, px};
+
+/// A drawing area with axes.
+pub(super) type Chart<'a> = ChartContext<'a, SVGBackend<'a>, Cartesian2d<Coordinate, Coordinate>>;
+
+/// A linear coordinate with labels where we say.
+pub(super) struct Coordinate {
+    inner: RangedCoordf64,
+    ticks: Vec<f64>,
+}
+
+impl Coordinate {
+    fn of(axis: &Axis) -> Self {
+        Self { inner: (axis.from..axis.to).into(), ticks: axis.ticks.clone() }
+    }
+}
+
+impl Ranged for Coordinate {
+    type FormatOption = DefaultFormatting;
+    type ValueType = f64;
+
+    fn map(&self, value: &f64, limit: (i32, i32)) -> i32 {
+        self.inner.map(value, limit)
+    }
+
+    fn key_points<Hint: KeyPointHint>(&self, hint: Hint) -> Vec<f64> {
+        // Light points are those of a finer grid, which we do not draw.
+        if hint.weight().allow_light_points() { Vec::new() } else { self.ticks.clone() }
+    }
+
+    fn range(&self) -> std::ops::Range<f64> {
+        self.inner.range()
+    }
+}
+
+/// An axis: its range, where its labels are, and what they say.
+pub(super) struct Axis<'f> {
+    pub(super) from: f64,
+    pub(super) to: f64,
+    pub(super) ticks: Vec<f64>,
+    pub(super) title: String,
+    pub(super) label: &'f dyn Fn(&f64) -> String,
+}
+
+impl<'f> Axis<'f> {
+    /// An axis that covers the values with round numbers at its labels.
+    pub(super) fn covering(
+        from: f64,
+        to: f64,
+        n_ticks: usize,
+        title: &str,
+        label: &'f dyn Fn(&f64) -> String,
+    ) -> Self {
+        let step = round_step((to - from) / n_ticks as f64);
+        let (first, last) = ((from / step).floor(), (to / step).ceil());
+        let last = if last > first { last } else { first + 1.0 };
+        let ticks = (0..=(last - first) as usize).map(|i| (first + i as f64) * step).collect();
+        Self { from: first * step, to: last * step, ticks, title: title.to_owned(), label }
+    }
+}
+
+/// The next larger 1, 2 or 5 times a power of ten.
+fn round_step(rough: f64) -> f64 {
+    if !rough.is_finite() || rough <= 0.0 {
+        return 1.0;
+    }
+    let power = 10f64.powf(rough.log10().floor());
+    let factor = [1.0, 2.0, 5.0, 10.0].into_iter().find(|f| f * power >= rough * (1.0 - 1e-9));
+    factor.unwrap_or(10.0) * power
+}
+
+/// Draws axes and grid. The title of the y axis stands above it, where it can be read without turning one's head.
+pub(super) fn axes<'a>(area: &Area<'a>, x: Axis, y: Axis) -> Result<Chart<'a>> {
+    let widest =
+        y.ticks.iter().map(|tick| (y.label)(tick).chars().count()).max().unwrap_or(0) as i32;
+    area.draw(&Text::new(
+        y.title.clone(),
+        (px(2), px(2)),
+        font(12.0, MUTED, HPos::Left, VPos::Top),
+    ))?;
+    let mut chart = ChartBuilder::on(area)
+        .margin_top(px(26))
+        .margin_right(px(14))
+        .x_label_area_size(px(42))
+        .y_label_area_size(px(14 + 7 * widest))
+        .build_cartesian_2d(Coordinate::of(&x), Coordinate::of(&y))?;
+    chart
+        .configure_mesh()
+        .disable_x_mesh()
+        .bold_line_style(GRID.stroke_width(SCALE as u32))
+        .light_line_style(TRANSPARENT)
+        .axis_style(GRID.stroke_width(SCALE as u32))
+        .set_all_tick_mark_size(px(4))
+        .x_label_style(font(12.0, INK, HPos::Center, VPos::Top))
+        .y_label_style(font(12.0, INK, HPos::Right, VPos::Center))
+        .axis_desc_style(font(12.0, MUTED, HPos::Center, VPos::Bottom))
+        .x_label_formatter(x.label)
+        .y_label_formatter(y.label)
+        .x_desc(x.title.clone())
+        .draw()?;
+    Ok(chart)
+}
+
+/// A line through points; those that are not finite are left out.
+pub(super) fn line(chart: &mut Chart, points: &[(f64, f64)], style: ShapeStyle) -> Result<()> {
+    let points: Vec<_> =
+        points.iter().copied().filter(|(x, y)| x.is_finite() && y.is_finite()).collect();
+    chart.draw_series([PathElement::new(points, style)])?;
+    Ok(())
+}
+
+/// A dashed line through points.
+pub(super) fn dashes(chart: &mut Chart, points: &[(f64, f64)], style: ShapeStyle) -> Result<()> {
+    let points: Vec<_> =
+        points.iter().copied().filter(|(x, y)| x.is_finite() && y.is_finite()).collect();
+    chart.draw_series(DashedLineSeries::new(points, px(6), px(4), style))?;
+    Ok(())
+}
+
+/// The marker of a series at a point.
+pub(super) fn marker(chart: &mut Chart, at: (f64, f64), style: Style) -> Result<()> {
+    let r = px(5);
+    let filled = style.colour.filled();
+    let outline = match style.marker.map(|index| index % 4) {
+        None => return Ok(()),
+        Some(0) => {
+            chart.draw_series([Circle::new(at, r, filled)])?;
+            return Ok(());
+        }
+        Some(1) => vec![(-r, -r), (r, -r), (r, r), (-r, r)],
+        Some(2) => vec![(0, -r * 6 / 5), (r * 6 / 5, r), (-r * 6 / 5, r)],
+        Some(_) => vec![(0, -r * 7 / 5), (r * 7 / 5, 0), (0, r * 7 / 5), (-r * 7 / 5, 0)],
+    };
+    chart.draw_series([EmptyElement::at(at) + Polygon::new(outline, filled)])?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_are_round() {
+        assert_eq!(round_step(0.9), 1.0);
+        assert_eq!(round_step(1.0), 1.0);
+        assert_eq!(round_step(1.1), 2.0);
+        assert_eq!(round_step(30.0), 50.0);
+        assert_eq!(round_step(0.0), 1.0);
+        assert_eq!(round_step(f64::NAN), 1.0);
+    }
+
+    #[test]
+    fn an_axis_covers_its_values_even_if_there_is_but_one() {
+        let label = |v: &f64| v.to_string();
+        let axis = Axis::covering(93.2, 97.9, 5, "", &label);
+        assert_eq!((axis.from, axis.to, axis.ticks.len()), (93.0, 98.0, 6));
+        let axis = Axis::covering(97.0, 97.0, 5, "", &label);
+        assert!(axis.from < axis.to);
+    }
+}

@@ -1,0 +1,243 @@
+//! A results folder: what is in its files, and how they are read and written.
+//!
+//! `manifest.json` and the CSV files hold everything; `summary.md` and `report.html` are made from them.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::bands::Band;
+use crate::machine::Machine;
+use crate::suite::Row;
+use crate::write;
+
+/// Version of the files; a higher one is refused.
+pub(crate) const SCHEMA: u32 = 1;
+
+/// `manifest.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Manifest {
+    pub(crate) schema: u32,
+    pub(crate) suite: String,
+    pub(crate) title: String,
+    /// `YYYY-MM-DDTHH:MM:SSZ`.
+    pub(crate) date: String,
+    pub(crate) command: String,
+    pub(crate) commit: Option<String>,
+    /// Whether the work tree differed from the commit.
+    pub(crate) dirty: bool,
+    pub(crate) machine: Machine,
+    pub(crate) versions: Versions,
+    pub(crate) seeds: u64,
+    pub(crate) rows: Vec<Row>,
+    pub(crate) bands: Vec<Band>,
+    /// Runs that ended in an error.
+    pub(crate) failed: Vec<FailedRun>,
+}
+
+/// Versions of what made the runs.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Versions {
+    pub(crate) rustc: Option<String>,
+    pub(crate) taper: Option<String>,
+    pub(crate) candle: Option<String>,
+}
+
+/// A run that ended in an error.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct FailedRun {
+    pub(crate) key: String,
+    pub(crate) row: String,
+    pub(crate) sparsity: Option<f64>,
+    pub(crate) seed: u64,
+    pub(crate) reason: String,
+    /// Last lines of its log.
+    pub(crate) log: Vec<String>,
+}
+
+/// A line of `runs.csv`: a finished run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct RunLine {
+    pub(crate) key: String,
+    pub(crate) row: String,
+    /// The sparsity asked for; none for a row without.
+    pub(crate) sparsity_target: Option<f64>,
+    pub(crate) seed: u64,
+    pub(crate) model: String,
+    pub(crate) data: String,
+    pub(crate) epochs: u64,
+    pub(crate) steps: u64,
+    pub(crate) test_accuracy: f64,
+    pub(crate) test_loss: f64,
+    pub(crate) train_loss: f64,
+    /// The sparsity achieved.
+    pub(crate) sparsity: f64,
+    pub(crate) effective_sparsity: Option<f64>,
+    pub(crate) n_params: u64,
+    pub(crate) n_prunable: u64,
+    pub(crate) n_kept: u64,
+    pub(crate) macs_dense: u64,
+    pub(crate) macs_sparse: u64,
+    pub(crate) bytes_dense: u64,
+    pub(crate) bytes_file: u64,
+    pub(crate) seconds: f64,
+    pub(crate) images_per_second: Option<f64>,
+    /// `exact` or `interpolated`, as the recipe says; the kept count is checked for the former.
+    pub(crate) quantile: Option<String>,
+    /// Commit of the run, which may be older than that of the manifest.
+    pub(crate) commit: Option<String>,
+}
+
+/// A line of `curves.csv`: an epoch of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct CurveLine {
+    pub(crate) row: String,
+    /// The sparsity of the cell, not of the moment.
+    pub(crate) cell: Option<f64>,
+    pub(crate) seed: u64,
+    pub(crate) epoch: u64,
+    pub(crate) step: u64,
+    pub(crate) lr: Option<f64>,
+    pub(crate) sparsity_target: Option<f64>,
+    pub(crate) sparsity: Option<f64>,
+    pub(crate) train_loss: Option<f64>,
+    pub(crate) train_accuracy: Option<f64>,
+    pub(crate) test_loss: Option<f64>,
+    pub(crate) test_accuracy: Option<f64>,
+}
+
+/// A line of `steps.csv`: a step of the first run of a cell, thinned.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct StepLine {
+    pub(crate) row: String,
+    pub(crate) cell: Option<f64>,
+    pub(crate) seed: u64,
+    pub(crate) step: u64,
+    pub(crate) sparsity_target: f64,
+    pub(crate) sparsity: f64,
+}
+
+/// A line of `layers.csv`: a layer of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct LayerLine {
+    pub(crate) row: String,
+    pub(crate) cell: Option<f64>,
+    pub(crate) seed: u64,
+    pub(crate) layer: String,
+    pub(crate) kind: String,
+    /// As `64x32x3x3`.
+    pub(crate) shape: String,
+    pub(crate) n_weights: u64,
+    pub(crate) n_kept: u64,
+    pub(crate) sparsity: f64,
+    pub(crate) macs_dense: u64,
+    pub(crate) macs_sparse: u64,
+}
+
+/// Everything in a results folder.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Results {
+    pub(crate) manifest: Manifest,
+    pub(crate) runs: Vec<RunLine>,
+    pub(crate) curves: Vec<CurveLine>,
+    pub(crate) steps: Vec<StepLine>,
+    pub(crate) layers: Vec<LayerLine>,
+}
+
+impl Results {
+    /// Reads a results folder.
+    ///
+    /// # Errors
+    /// When a file is missing, not valid, or of a later schema.
+    pub(crate) fn load(dir: &Path) -> Result<Self> {
+        let path = dir.join("manifest.json");
+        let text = std::fs::read_to_string(&path).with_context(|| {
+            format!("cannot read {}; is this a results folder?", path.display())
+        })?;
+        let manifest: Manifest =
+            serde_json::from_str(&text).with_context(|| format!("in {}", path.display()))?;
+        ensure!(
+            manifest.schema <= SCHEMA,
+            "{} has schema {}, this program knows up to {SCHEMA}",
+            path.display(),
+            manifest.schema
+        );
+        Ok(Self {
+            manifest,
+            runs: read_csv(&dir.join("runs.csv"))?,
+            curves: read_csv(&dir.join("curves.csv"))?,
+            steps: read_csv(&dir.join("steps.csv"))?,
+            layers: read_csv(&dir.join("layers.csv"))?,
+        })
+    }
+
+    /// Writes the manifest and the CSV files, each atomically; the manifest comes last.
+    pub(crate) fn save(&self, dir: &Path) -> Result<()> {
+        std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
+        write_csv(&dir.join("runs.csv"), &self.runs, "key,row,sparsity_target,seed\n")?;
+        write_csv(&dir.join("curves.csv"), &self.curves, "row,cell,seed,epoch\n")?;
+        write_csv(&dir.join("steps.csv"), &self.steps, "row,cell,seed,step\n")?;
+        write_csv(&dir.join("layers.csv"), &self.layers, "row,cell,seed,layer\n")?;
+        let mut manifest = serde_json::to_string_pretty(&self.manifest)?;
+        manifest.push('\n');
+        write::atomically(&dir.join("manifest.json"), manifest.as_bytes())
+    }
+}
+
+/// Reads a CSV file with a header by column names; unknown columns are passed over.
+pub(crate) fn read_csv<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
+    let mut reader =
+        csv::Reader::from_path(path).with_context(|| format!("cannot read {}", path.display()))?;
+    reader.deserialize().collect::<Result<_, _>>().with_context(|| format!("in {}", path.display()))
+}
+
+/// Writes a CSV file; the serializer makes the header from the first line, so an empty file needs one.
+fn write_csv<T: Serialize>(path: &Path, lines: &[T], header_if_empty: &str) -> Result<()> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    for line in lines {
+        writer.serialize(line)?;
+    }
+    let mut bytes = writer.into_inner().context("cannot end the CSV file")?;
+    if lines.is_empty() {
+        bytes = header_if_empty.as_bytes().to_vec();
+    }
+    write::atomically(path, &bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    #[test]
+    fn what_is_saved_loads_again() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let results = testing::results();
+        results.save(dir.path()).expect("saves");
+        assert_eq!(Results::load(dir.path()).expect("loads"), results);
+    }
+
+    #[test]
+    fn empty_results_load_again() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let mut results = testing::results();
+        results.runs.clear();
+        results.curves.clear();
+        results.steps.clear();
+        results.layers.clear();
+        results.save(dir.path()).expect("saves");
+        assert_eq!(Results::load(dir.path()).expect("loads"), results);
+    }
+
+    #[test]
+    fn a_later_schema_is_refused() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let mut results = testing::results();
+        results.manifest.schema = SCHEMA + 1;
+        results.save(dir.path()).expect("saves");
+        let error = Results::load(dir.path()).expect_err("must be refused");
+        assert!(error.to_string().contains("schema 2"), "{error}");
+    }
+}

@@ -1,0 +1,226 @@
+//! Runs one job: the `taper` process, its log, its progress, its end.
+
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::suite::{Job, Overrides};
+
+/// Set by Ctrl-C and by a request to terminate.
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// How long an interrupted run may take to write its checkpoint.
+const GRACE: Duration = Duration::from_secs(20);
+/// How often we look whether a run has ended.
+const POLL: Duration = Duration::from_millis(50);
+/// Lines of a failed run's log that are shown.
+const LOG_LINES: usize = 12;
+/// Exit code of `taper` when it was interrupted and left a checkpoint.
+const EXIT_INTERRUPTED: i32 = 130;
+
+/// How a job ended.
+pub(crate) enum Outcome {
+    /// `result.json` is there.
+    Finished,
+    /// It ended in an error.
+    Failed { reason: String, log: Vec<String> },
+    /// It was asked to stop, and goes on when called again.
+    Interrupted,
+}
+
+/// What a run folder says of its run.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum State {
+    New,
+    /// Begun, not finished.
+    Begun,
+    Finished,
+}
+
+/// The folder with the runs of a suite, locked for as long as this value or one of its processes lives.
+pub(crate) struct Runner {
+    root: PathBuf,
+    folder: PathBuf,
+    lock: File,
+    taper: PathBuf,
+    overrides: Overrides,
+    threads: Option<usize>,
+}
+
+impl Runner {
+    /// Locks the folder.
+    ///
+    /// # Errors
+    /// When another process has it, or the folder cannot be written.
+    pub(crate) fn new(
+        root: &Path,
+        suite: &str,
+        taper: PathBuf,
+        overrides: Overrides,
+        threads: Option<usize>,
+    ) -> Result<Self> {
+        let folder = folder(root, suite);
+        fs::create_dir_all(&folder)
+            .with_context(|| format!("cannot create {}", folder.display()))?;
+        let path = folder.join("lock");
+        let lock = File::options()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .open(&path)
+            .with_context(|| format!("cannot open {}", path.display()))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                bail!(
+                    "another `cargo xtask reproduce` is at work in {}; wait for it to end",
+                    folder.display()
+                )
+            }
+            Err(TryLockError::Error(error)) => {
+                return Err(error).with_context(|| format!("cannot lock {}", path.display()));
+            }
+        }
+        // A second handler in one process is an error, which only tests could meet.
+        let _ = ctrlc::set_handler(|| INTERRUPTED.store(true, Ordering::SeqCst));
+        Ok(Self { root: root.to_path_buf(), folder, lock, taper, overrides, threads })
+    }
+
+    /// Runs a job to its end; `at` hears of the epochs done.
+    ///
+    /// # Errors
+    /// When `taper` cannot be started at all. A run that fails is an outcome, not an error.
+    pub(crate) fn run(&self, job: &Job, at: impl Fn(u64)) -> Result<Outcome> {
+        let run = self.folder.join(&job.key);
+        let log_path = self.folder.join(format!("{}.log", job.key));
+        let log = File::create(&log_path)
+            .with_context(|| format!("cannot create {}", log_path.display()))?;
+        let mut child = self
+            .command(job, &run)
+            // The child holds the lock as well: were we killed, nobody could start its run a second time.
+            .stdin(Stdio::from(self.lock.try_clone().context("cannot share the lock")?))
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .with_context(|| format!("cannot run {}", self.taper.display()))?;
+
+        let mut asked_to_stop = None;
+        let mut looks = 0u32;
+        let status = loop {
+            if let Some(status) = child.try_wait()? {
+                break status;
+            }
+            thread::sleep(POLL);
+            looks += 1;
+            if looks.is_multiple_of(10) {
+                at(epochs_done(&run));
+            }
+            if interrupted() {
+                // On a terminal Ctrl-C has reached the child as well. Otherwise it is ended the hard way, which it
+                // survives: it resumes from its last checkpoint.
+                let since: &Instant = asked_to_stop.get_or_insert_with(Instant::now);
+                if since.elapsed() > GRACE {
+                    child.kill()?;
+                }
+            }
+        };
+
+        if interrupted() || status.code() == Some(EXIT_INTERRUPTED) {
+            return Ok(Outcome::Interrupted);
+        }
+        let reason = if !status.success() {
+            status.to_string()
+        } else if state(&run) != State::Finished {
+            "it ended well but left no result.json".to_owned()
+        } else {
+            return Ok(Outcome::Finished);
+        };
+        Ok(Outcome::Failed { reason, log: last_lines(&log_path) })
+    }
+
+    fn command(&self, job: &Job, run: &Path) -> Command {
+        let mut command = Command::new(&self.taper);
+        command.current_dir(&self.root).arg("train").arg(&job.experiment);
+        if let Some(sparsity) = job.sparsity {
+            command.args(["--sparsity", &sparsity.to_string()]);
+        }
+        command
+            .args(["--seed", &job.seed.to_string()])
+            .arg("--out")
+            .arg(run)
+            .args(["--resume", "--quiet"]);
+        if let Some(data) = &self.overrides.data {
+            command.args(["--data", data]);
+        }
+        if let Some(device) = &self.overrides.device {
+            command.args(["--device", device]);
+        }
+        if let Some(threads) = self.threads {
+            command.args(["--threads", &threads.to_string()]);
+        }
+        command
+    }
+}
+
+/// Where the runs of a suite live.
+pub(crate) fn folder(root: &Path, suite: &str) -> PathBuf {
+    root.join("runs").join(suite)
+}
+
+/// What a run folder says of its run.
+pub(crate) fn state(run: &Path) -> State {
+    // `result.json` is written last and atomically, so its presence is enough.
+    match (run.join("result.json").is_file(), run.is_dir()) {
+        (true, _) => State::Finished,
+        (false, true) => State::Begun,
+        (false, false) => State::New,
+    }
+}
+
+/// Whether somebody has asked us to stop.
+pub(crate) fn interrupted() -> bool {
+    INTERRUPTED.load(Ordering::SeqCst)
+}
+
+/// Lines of `metrics.csv` but the header.
+fn epochs_done(run: &Path) -> u64 {
+    let text = fs::read(run.join("metrics.csv")).unwrap_or_default();
+    (text.iter().filter(|byte| **byte == b'\n').count() as u64).saturating_sub(1)
+}
+
+fn last_lines(log: &Path) -> Vec<String> {
+    let text = fs::read(log).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    lines[lines.len().saturating_sub(LOG_LINES)..].iter().map(|line| (*line).to_owned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_log_is_kept() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let path = dir.path().join("a.log");
+        let text: String = (0..40).map(|i| format!("line {i}\n\n")).collect();
+        fs::write(&path, text).expect("writes");
+        let lines = last_lines(&path);
+        assert_eq!((lines.len(), lines[0].as_str()), (LOG_LINES, "line 28"));
+        assert_eq!(last_lines(&dir.path().join("none")), Vec::<String>::new());
+    }
+
+    #[test]
+    fn epochs_are_counted_without_the_header_and_the_torn_line() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        assert_eq!(epochs_done(dir.path()), 0);
+        fs::write(dir.path().join("metrics.csv"), "epoch,step\n0,10\n1,20\n2,3").expect("writes");
+        assert_eq!(epochs_done(dir.path()), 2);
+    }
+}

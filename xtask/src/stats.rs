@@ -1,0 +1,52 @@
+//! Mean and sample deviation of a handful of runs.
+
+/// Mean and deviation of `n` values.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Summary {
+    /// Number of values, at least 1.
+    pub(crate) n: usize,
+    /// Arithmetic mean.
+    pub(crate) mean: f64,
+    /// Sample deviation (n − 1 in the denominator); none for a single value.
+    pub(crate) deviation: Option<f64>,
+}
+
+impl Summary {
+    /// Summarises the values; `None` when there are none.
+    pub(crate) fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
+        let values: Vec<f64> = values.into_iter().collect();
+        let n = values.len();
+        if n == 0 {
+            return None;
+        }
+        let mean = values.iter().sum::<f64>() / n as f64;
+        // Two passes: the deviation of accuracies near 1 would drown in rounding otherwise.
+        let squares: f64 = values.iter().map(|v| (v - mean).powi(2)).sum();
+        let deviation = (n > 1).then(|| (squares / (n - 1) as f64).sqrt());
+        Some(Self { n, mean, deviation })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn divides_by_n_minus_one() {
+        let s = Summary::of([2.0, 4.0, 4.0, 4.0, 5.0, 5.0, 7.0, 9.0]).expect("values");
+        assert_eq!((s.n, s.mean), (8, 5.0));
+        assert!((s.deviation.expect("several") - (32.0f64 / 7.0).sqrt()).abs() < 1e-15);
+    }
+
+    #[test]
+    fn one_value_has_no_deviation_and_none_no_summary() {
+        assert_eq!(Summary::of([0.5]), Some(Summary { n: 1, mean: 0.5, deviation: None }));
+        assert_eq!(Summary::of([]), None);
+    }
+
+    #[test]
+    fn a_small_spread_around_a_large_mean_survives() {
+        let s = Summary::of([1e8 + 1.0, 1e8 + 2.0, 1e8 + 3.0]).expect("values");
+        assert_eq!(s.deviation, Some(1.0));
+    }
+}

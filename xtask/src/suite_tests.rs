@@ -1,0 +1,148 @@
+//! Tests of the suite: the matrix, the keys, and that the suites of the repository parse.
+
+use super::*;
+use crate::taper::repository;
+
+const SUITE: &str = "title = 'T'\nsparsities = [0.9, 0.95]\nseeds = 2\n\
+    [[row]]\nname = 'dense'\nsparsities = []\n[[row]]\nname = 'feather'\nlabel = 'Feather'\n";
+
+/// A repository with one suite `s` of rows `dense` and `feather`.
+fn repository_with(suite: &str, feather: &str, base: &str) -> tempfile::TempDir {
+    let root = tempfile::tempdir().expect("a temporary folder");
+    let folder = root.path().join("experiments/s");
+    std::fs::create_dir_all(&folder).expect("creates");
+    for (name, text) in
+        [("suite", suite), ("dense", "model = 'm'"), ("feather", feather), ("base", base)]
+    {
+        std::fs::write(folder.join(format!("{name}.toml")), text).expect("writes");
+    }
+    root
+}
+
+fn jobs(feather: &str, base: &str, overrides: &Overrides) -> Vec<Job> {
+    let root = repository_with(SUITE, feather, base);
+    Suite::load(root.path(), "s").expect("loads").jobs(root.path(), overrides).expect("expands")
+}
+
+fn key_of(feather: &str, base: &str) -> String {
+    jobs(feather, base, &Overrides::default()).pop().expect("jobs").key
+}
+
+const FEATHER: &str = "extends = 'base.toml'\n[train]\nlr = 0.1\n";
+const BASE: &str = "model = 'm'\n[train]\nepochs = 7\nlr = 0.2\n";
+
+#[test]
+fn the_matrix_is_rows_by_sparsities_by_seeds() {
+    let jobs = jobs(FEATHER, BASE, &Overrides::default());
+    let names: Vec<String> = jobs.iter().map(Job::to_string).collect();
+    assert_eq!(
+        names,
+        [
+            "dense-seed0",
+            "dense-seed1",
+            "feather-s0.9-seed0",
+            "feather-s0.9-seed1",
+            "feather-s0.95-seed0",
+            "feather-s0.95-seed1",
+        ]
+    );
+    assert_eq!(jobs[5].epochs, Some(7), "through extends");
+    assert_eq!(jobs[0].epochs, None);
+    let mut keys: Vec<&str> = jobs.iter().map(|j| j.key.as_str()).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    assert_eq!(keys.len(), 6, "keys are distinct");
+}
+
+#[test]
+fn a_key_changes_with_the_recipe_and_only_with_it() {
+    let key = key_of(FEATHER, BASE);
+    assert!(key.starts_with("feather-s0.95-seed1-"), "{key}");
+    assert_eq!(key, key_of(&format!("# a comment\n{FEATHER}"), BASE));
+    assert_eq!(
+        key,
+        key_of(FEATHER, "model = 'm'\n[train]\nlr = 0.2\nepochs = 7\n"),
+        "the order of keys"
+    );
+    assert_eq!(
+        key,
+        key_of(FEATHER, "model = 'm'\n[train]\nlr = 0.3\nepochs = 7\n"),
+        "an overridden value"
+    );
+    assert_ne!(key, key_of("extends = 'base.toml'\n[train]\nlr = 0.11\n", BASE), "the row file");
+    assert_ne!(
+        key,
+        key_of(FEATHER, "model = 'm'\n[train]\nlr = 0.2\nepochs = 8\n"),
+        "the file it extends"
+    );
+}
+
+#[test]
+fn a_key_knows_what_the_command_line_changes() {
+    let key = |data: Option<&str>, device: Option<&str>| {
+        let overrides =
+            Overrides { data: data.map(str::to_owned), device: device.map(str::to_owned) };
+        jobs(FEATHER, BASE, &overrides).pop().expect("jobs").key
+    };
+    assert_eq!(key(None, None), key(None, Some("cpu")), "the CPU is the default");
+    assert_ne!(key(None, None), key(None, Some("cuda:0")));
+    assert_ne!(key(None, None), key(Some("folder"), None));
+}
+
+#[test]
+fn a_key_does_not_change_with_the_version_of_this_program() {
+    // Finished runs are found again by this very name. Changing it makes everybody repeat theirs.
+    assert_eq!(fnv1a(b""), 0xcbf2_9ce4_8422_2325);
+    assert_eq!(fnv1a(b"foobar"), 0x8594_4171_f739_67e8);
+    let mut text = String::new();
+    let table: Table = toml::from_str("b = [1, 'x']\n[a]\nz = 0.5\ny = true\n").expect("parses");
+    canonical(&Value::Table(table), &mut text);
+    assert_eq!(text, r#"{"a":{"y":true,"z":0.5,},"b":[1,"x",],}"#);
+}
+
+#[test]
+fn a_suite_that_cannot_be_run_is_refused() {
+    let refused = |from: &str, to: &str| {
+        let root = repository_with(&SUITE.replace(from, to), FEATHER, BASE);
+        format!("{:#}", Suite::load(root.path(), "s").expect_err("must be refused"))
+    };
+    assert!(refused("0.95", "1.0").contains("sparsity 1 is outside [0, 1)"));
+    assert!(refused("0.95", "nan").contains("sparsity NaN is outside [0, 1)"));
+    assert!(refused("seeds = 2", "seeds = 0").contains("at least 1"));
+    assert!(refused("seeds", "seedz").contains("seedz"));
+    assert!(refused("'feather'", "'dense'").contains("row 'dense' is there twice"));
+    assert!(refused("'feather'", "'../x'").contains("row name '../x'"));
+}
+
+#[test]
+fn an_unknown_suite_is_answered_with_those_that_exist() {
+    let root = repository_with(SUITE, FEATHER, BASE);
+    let error = Suite::load(root.path(), "quik").expect_err("no such suite");
+    assert_eq!(error.to_string(), "no suite 'quik'; experiments/ has s");
+}
+
+#[test]
+fn a_circle_of_extends_ends() {
+    let root = repository_with(SUITE, FEATHER, "extends = 'feather.toml'");
+    let suite = Suite::load(root.path(), "s").expect("the suite itself is fine");
+    let error = suite.jobs(root.path(), &Overrides::default()).expect_err("a circle");
+    assert!(error.to_string().contains("extends itself"), "{error}");
+}
+
+#[test]
+fn patterns_find_jobs() {
+    let name = "feather-s0.95-seed0";
+    assert!(matches("feather", name) && matches("s0.95", name) && matches("feather*seed0", name));
+    assert!(matches("*", name) && matches("", name));
+    assert!(!matches("seed0*feather", name) && !matches("s0.9-", name));
+}
+
+#[test]
+fn the_quick_suite_of_this_repository_is_complete() {
+    let root = repository();
+    let suite = Suite::load(&root, "quick").expect("loads");
+    let jobs = suite.jobs(&root, &Overrides::default()).expect("expands");
+    assert_eq!(jobs.len(), 3 + 3 * 3 * 3);
+    assert!(jobs.iter().all(|job| job.epochs.is_some()));
+    crate::bands::load(&root, &suite).expect("its bands load");
+}

@@ -1,0 +1,278 @@
+//! The table as Markdown for `summary.md` and as text for the console, from one list of columns.
+
+use crate::cells::{self, Cell, Verdict, cells};
+use crate::format::{self, NOTHING};
+use crate::results::{Results, RunLine};
+
+/// Headings of the table, in all three documents.
+pub(crate) const COLUMNS: [&str; 11] = [
+    "Method",
+    "Sparsity target",
+    "Test accuracy",
+    "Achieved",
+    "Effective",
+    "Parameters kept",
+    "MACs",
+    "Bytes",
+    "Seeds",
+    "Time per run",
+    "Verdict",
+];
+
+/// The texts of a cell's line, as many as there are columns.
+pub(crate) fn line(cell: &Cell) -> [String; COLUMNS.len()] {
+    let mean =
+        |number: &dyn Fn(&RunLine) -> Option<f64>| cell.summary(number).map(|summary| summary.mean);
+    let text = |value: Option<f64>, format: &dyn Fn(f64) -> String| {
+        value.map_or_else(|| NOTHING.to_owned(), format)
+    };
+    let percent = |fraction| format::percent(fraction, 2);
+    [
+        cell.row.label.clone(),
+        text(cell.target, &format::percent_short),
+        cell.accuracy().map_or_else(|| NOTHING.to_owned(), |summary| format::accuracy(&summary)),
+        text(mean(&|run| Some(run.sparsity)), &percent),
+        text(mean(&|run| run.effective_sparsity), &percent),
+        text(mean(&|run| Some(params_kept(run))), &format::count),
+        text(mean(&|run| Some(run.macs_sparse as f64)), &format::scaled),
+        text(mean(&|run| Some(run.bytes_file as f64)), &format::bytes),
+        cell.runs.len().to_string(),
+        text(mean(&|run| Some(run.seconds)), &format::seconds),
+        cell.verdict.word().to_owned(),
+    ]
+}
+
+/// Parameters that remain: those that are never pruned, and the kept ones.
+fn params_kept(run: &RunLine) -> f64 {
+    (run.n_params.saturating_sub(run.n_prunable) + run.n_kept) as f64
+}
+
+/// The verdict in a sentence.
+pub(crate) fn verdict(results: &Results) -> String {
+    let all = cells(results);
+    let count =
+        |want: &dyn Fn(&Verdict) -> bool| all.iter().filter(|cell| want(&cell.verdict)).count();
+    let failed = count(&|v| matches!(v, Verdict::Fail(_)));
+    let mut parts = Vec::new();
+    for (n, what) in [
+        (failed, "failed"),
+        (count(&|v| *v == Verdict::Pass), "passed"),
+        (count(&|v| *v == Verdict::NoBand), "without a band"),
+        (count(&|v| *v == Verdict::NotRun), "not run"),
+    ] {
+        if n > 0 {
+            parts.push(format!("{n} {what}"));
+        }
+    }
+    let word = if cells::passed(results) { "Pass" } else { "Fail" };
+    format!("{word}: of {} cells, {}", all.len(), parts.join(", "))
+}
+
+/// What a reader must know about the runs beside the table.
+pub(crate) fn notes(results: &Results) -> Vec<String> {
+    let manifest = &results.manifest;
+    let mut notes = Vec::new();
+    if manifest.dirty {
+        notes.push("The work tree differed from the commit.".to_owned());
+    }
+    let other = |run: &&RunLine| run.commit.is_some() && run.commit != manifest.commit;
+    let n_other = results.runs.iter().filter(other).count();
+    if n_other > 0 {
+        notes.push(format!(
+            "{n_other} of {} runs were made at another commit and found finished; runs.csv names it.",
+            results.runs.len()
+        ));
+    }
+    notes
+}
+
+/// `summary.md`.
+pub(crate) fn markdown(results: &Results) -> String {
+    let manifest = &results.manifest;
+    let mut out = format!("# {}\n\n**{}.**\n\n", escaped(&manifest.title), verdict(results));
+    let row = |texts: &[String]| format!("| {} |\n", texts.join(" | "));
+    out += &row(&COLUMNS.map(str::to_owned));
+    out += &row(&std::array::from_fn::<_, { COLUMNS.len() }, _>(|i| {
+        if is_text(i) { "---" } else { "---:" }.to_owned()
+    }));
+    let cells = cells(results);
+    for cell in &cells {
+        out += &row(&line(cell).map(|text| escaped(&text)));
+    }
+    out += "\nAccuracy is that of the last epoch, mean ± sample deviation over the seeds. ";
+    out += "Effective sparsity also counts weights cut off from input or output.\n";
+    for cell in &cells {
+        for reason in cell.verdict.reasons() {
+            out += &format!("\n- **{}**: {}", escaped(&cell.name()), escaped(reason));
+        }
+    }
+    for run in &manifest.failed {
+        out += &format!("\n- **{}** failed: {}\n", run.key, escaped(&run.reason));
+        for line in &run.log {
+            out += &format!("\n      {line}");
+        }
+    }
+    for note in notes(results) {
+        out += &format!("\n- {note}");
+    }
+    out += "\n\n## Made by\n\n";
+    for (name, value) in provenance(results) {
+        out += &format!("- {name}: {}\n", escaped(&value));
+    }
+    out
+}
+
+/// The heading's second line: suite, day, commit and machine in brief.
+pub(crate) fn byline(results: &Results) -> String {
+    let manifest = &results.manifest;
+    let mut parts = vec![format!("suite {}", manifest.suite)];
+    parts.push(manifest.date.get(..10).unwrap_or(&manifest.date).to_owned());
+    parts.extend(
+        manifest
+            .commit
+            .as_ref()
+            .map(|commit| format!("commit {}", commit.get(..12).unwrap_or(commit))),
+    );
+    parts.extend(manifest.machine.cpu.clone());
+    parts.extend(manifest.machine.cores.map(|n| format!("{n} cores")));
+    parts.join(" · ")
+}
+
+/// Suite, commit, command, machine and versions, as pairs to be listed.
+pub(crate) fn provenance(results: &Results) -> Vec<(&'static str, String)> {
+    let manifest = &results.manifest;
+    let machine = &manifest.machine;
+    let mut parts = vec![machine.cpu.clone().unwrap_or_else(|| "unknown CPU".to_owned())];
+    parts.extend(machine.cores.map(|n| format!("{n} cores")));
+    parts.extend(machine.memory_bytes.map(|n| format!("{} memory", format::bytes(n as f64))));
+    parts.push(format!("{} ({})", machine.os, machine.arch));
+    let dirty = if manifest.dirty { ", with changes" } else { "" };
+    let version = |name: &str, version: &Option<String>| {
+        version
+            .as_ref()
+            .map(|v| if v.starts_with(name) { v.clone() } else { format!("{name} {v}") })
+    };
+    let versions = &manifest.versions;
+    let versions =
+        [("taper", &versions.taper), ("candle", &versions.candle), ("rustc", &versions.rustc)];
+    let versions: Vec<String> = versions.iter().filter_map(|(name, v)| version(name, v)).collect();
+    vec![
+        ("Suite", manifest.suite.clone()),
+        ("Date", manifest.date.clone()),
+        (
+            "Commit",
+            manifest
+                .commit
+                .as_ref()
+                .map_or_else(|| "unknown".to_owned(), |c| format!("{c}{dirty}")),
+        ),
+        ("Command", manifest.command.clone()),
+        ("Machine", parts.join(", ")),
+        ("Versions", versions.join(", ")),
+    ]
+}
+
+/// The table, failures and the verdict as plain text.
+pub(crate) fn console(results: &Results) -> String {
+    let cells = cells(results);
+    let mut table = vec![COLUMNS.map(str::to_owned)];
+    table.extend(cells.iter().map(line));
+    let width = |i: usize| table.iter().map(|texts| texts[i].chars().count()).max().unwrap_or(0);
+    let widths: [usize; COLUMNS.len()] = std::array::from_fn(width);
+    let mut out = String::new();
+    for texts in &table {
+        let mut text = String::new();
+        for (i, (cell, width)) in texts.iter().zip(widths).enumerate() {
+            text +=
+                &if is_text(i) { format!("{cell:<width$}  ") } else { format!("{cell:>width$}  ") };
+        }
+        out += text.trim_end();
+        out.push('\n');
+    }
+    for cell in &cells {
+        for reason in cell.verdict.reasons() {
+            out += &format!("\nfail: {}: {reason}", cell.name());
+        }
+    }
+    for run in &results.manifest.failed {
+        out += &format!("\nfailed run {}: {}", run.key, run.reason);
+        for line in &run.log {
+            out += &format!("\n    {line}");
+        }
+    }
+    for note in notes(results) {
+        out += &format!("\nnote: {note}");
+    }
+    out += &format!("\n{}\n", verdict(results));
+    out
+}
+
+/// Whether a column holds words, which are set left, rather than numbers.
+pub(crate) fn is_text(column: usize) -> bool {
+    column == 0 || column + 1 == COLUMNS.len()
+}
+
+/// Text that Markdown takes for text.
+fn escaped(text: &str) -> String {
+    let mut out = String::new();
+    for c in text.chars() {
+        if matches!(c, '|' | '*' | '_' | '<' | '>' | '`' | '[' | ']' | '\\') {
+            out.push('\\');
+        }
+        out.push(c);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    #[test]
+    fn a_line_shows_what_was_measured() {
+        let results = testing::results();
+        let cells = cells(&results);
+        let feather = cells.iter().find(|c| c.row.name == "feather").expect("the cell");
+        assert_eq!(
+            line(feather).join("|"),
+            "Feather|90 %|89.10 ± 0.10 %|90.00 %|90.10 %|1,100|100 k|5.13 KiB|3|7.2 s|pass"
+        );
+        assert_eq!(line(&cells[0])[1], NOTHING, "dense has no target, and none is printed");
+        assert_eq!(line(&cells[0])[4], NOTHING, "not measured, so not printed");
+    }
+
+    #[test]
+    fn markdown_has_a_line_for_each_cell_and_escapes_what_it_must() {
+        let mut results = testing::results();
+        results.manifest.failed.push(testing::failed_run());
+        let text = markdown(&results);
+        let lines = text.lines().filter(|line| line.starts_with('|')).count();
+        assert_eq!(lines, 2 + 1 + 2 * 2);
+        assert!(text.contains(r"| GMP \<&\> | 90 % |"), "{text}");
+        assert!(
+            text.contains("**Fail: of 5 cells, 1 failed, 1 passed, 3 without a band.**"),
+            "{text}"
+        );
+        assert!(text.contains("loss is not finite at step 7"), "{text}");
+    }
+
+    #[test]
+    fn runs_of_another_commit_are_not_passed_over_in_silence() {
+        let mut results = testing::results();
+        assert_eq!(notes(&results), Vec::<String>::new());
+        results.runs[0].commit = Some("f".repeat(40));
+        results.manifest.dirty = true;
+        let notes = notes(&results);
+        assert!(notes[0].contains("work tree") && notes[1].contains("1 of 15 runs"), "{notes:?}");
+    }
+
+    #[test]
+    fn the_console_table_is_aligned() {
+        let text = console(&testing::results());
+        let table: Vec<&str> = text.lines().take(6).collect();
+        let place = |line: &str| line.chars().take_while(|c| *c != '%').count();
+        assert_eq!(place(table[2]), place(table[3]), "{text}");
+        assert!(text.ends_with("Pass: of 5 cells, 1 passed, 4 without a band\n"), "{text}");
+    }
+}

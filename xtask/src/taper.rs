@@ -1,0 +1,94 @@
+//! Finds and builds the `taper` binary.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+
+/// Names a program to run instead of the release binary, which is then not built.
+const OVERRIDE: &str = "TAPER_BIN";
+
+/// The repository this program was built from.
+pub(crate) fn repository() -> PathBuf {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+    manifest.parent().unwrap_or(manifest).to_path_buf()
+}
+
+/// Builds the release binary and returns its path.
+///
+/// A device such as `cuda:0` or `metal` switches the feature of that name on.
+///
+/// # Errors
+/// When cargo cannot be run or the build fails, or `TAPER_BIN` names no file.
+pub(crate) fn build(root: &Path, device: Option<&str>) -> Result<PathBuf> {
+    if let Some(path) = std::env::var_os(OVERRIDE) {
+        let path = std::path::absolute(&path)?;
+        if !path.is_file() {
+            bail!("{OVERRIDE} names no file: {}", path.display());
+        }
+        return Ok(path);
+    }
+    let mut build = cargo(root);
+    build.args(["build", "--release", "--package", "taper-cli"]);
+    if let Some(feature) = feature(device) {
+        build.args(["--features", feature]);
+    }
+    eprintln!("building taper (release)");
+    let status = build.status().context("cannot run cargo")?;
+    if !status.success() {
+        bail!("building taper failed ({status})");
+    }
+    let path =
+        target_folder(root)?.join("release").join(format!("taper{}", std::env::consts::EXE_SUFFIX));
+    if !path.is_file() {
+        bail!("the build left no binary at {}", path.display());
+    }
+    Ok(path)
+}
+
+/// The cargo feature that a device needs.
+fn feature(device: Option<&str>) -> Option<&'static str> {
+    match device?.split(':').next()? {
+        "cuda" => Some("cuda"),
+        "metal" => Some("metal"),
+        _ => None,
+    }
+}
+
+/// Asks cargo, which knows `CARGO_TARGET_DIR` and its configuration files.
+fn target_folder(root: &Path) -> Result<PathBuf> {
+    #[derive(Deserialize)]
+    struct Metadata {
+        target_directory: PathBuf,
+    }
+    let output = cargo(root)
+        .args(["metadata", "--no-deps", "--format-version", "1"])
+        .output()
+        .context("cannot run cargo")?;
+    if !output.status.success() {
+        bail!("cargo metadata failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    let metadata: Metadata = serde_json::from_slice(&output.stdout)
+        .context("cargo metadata printed something unexpected")?;
+    Ok(metadata.target_directory)
+}
+
+fn cargo(root: &Path) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root);
+    command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_selects_its_feature() {
+        assert_eq!(feature(None), None);
+        assert_eq!(feature(Some("cpu")), None);
+        assert_eq!(feature(Some("cuda:1")), Some("cuda"));
+        assert_eq!(feature(Some("metal")), Some("metal"));
+    }
+}

@@ -1,0 +1,161 @@
+//! Results for tests: a dense row and two sparse ones, three seeds, as `reproduce` would collect them.
+
+use crate::bands::Band;
+use crate::machine::Machine;
+use crate::results::{
+    CurveLine, FailedRun, LayerLine, Manifest, Results, RunLine, SCHEMA, StepLine, Versions,
+};
+use crate::suite::Row;
+
+const N_PRUNABLE: u64 = 10_000;
+
+/// Results in which everything is as it should be; `feather` has a band at 90 %.
+pub(crate) fn results() -> Results {
+    let row = |name: &str, label: &str, sparsities: &[f64]| Row {
+        name: name.into(),
+        label: label.into(),
+        sparsities: sparsities.to_vec(),
+    };
+    let rows = vec![
+        row("dense", "Dense", &[]),
+        row("gmp", "GMP <&>", &[0.9, 0.95]),
+        row("feather", "Feather", &[0.9, 0.95]),
+    ];
+    let mut results = Results {
+        manifest: manifest(rows.clone()),
+        runs: Vec::new(),
+        curves: Vec::new(),
+        steps: Vec::new(),
+        layers: Vec::new(),
+    };
+    for (index, row) in rows.iter().enumerate() {
+        for target in row.targets() {
+            for seed in 0..3 {
+                let accuracy =
+                    0.97 + 0.005 * index as f64 - 0.1 * target.unwrap_or(0.9) + 0.001 * seed as f64;
+                add_run(&mut results, row, target, seed, accuracy);
+            }
+        }
+    }
+    results
+}
+
+/// A failed run of `feather` at 95 %.
+pub(crate) fn failed_run() -> FailedRun {
+    FailedRun {
+        key: "feather-s0.95-seed2-0123456789".into(),
+        row: "feather".into(),
+        sparsity: Some(0.95),
+        seed: 2,
+        reason: "exit code 1".into(),
+        log: vec!["error: loss is not finite at step 7 <conv1>".into()],
+    }
+}
+
+fn manifest(rows: Vec<Row>) -> Manifest {
+    Manifest {
+        schema: SCHEMA,
+        suite: "quick".into(),
+        title: "A test suite".into(),
+        date: "2025-03-04T05:06:07Z".into(),
+        command: "cargo xtask reproduce".into(),
+        commit: Some("0123456789abcdef0123456789abcdef01234567".into()),
+        dirty: false,
+        machine: Machine {
+            os: "Some OS".into(),
+            arch: "x86_64".into(),
+            cpu: Some("Example CPU".into()),
+            cores: Some(2),
+            memory_bytes: Some(8 << 30),
+        },
+        versions: Versions {
+            rustc: Some("rustc 1.95.0".into()),
+            taper: Some("0.1.0".into()),
+            candle: Some("0.11.1".into()),
+        },
+        seeds: 3,
+        rows,
+        bands: vec![Band {
+            row: "feather".into(),
+            sparsity: Some(0.9),
+            accuracy_min: 0.85,
+            accuracy_max: None,
+            source: "our measurement".into(),
+        }],
+        failed: Vec::new(),
+    }
+}
+
+fn add_run(results: &mut Results, row: &Row, target: Option<f64>, seed: u64, accuracy: f64) {
+    let n_kept = (N_PRUNABLE as f64 * (1.0 - target.unwrap_or(0.0))).round() as u64;
+    let sparsity = 1.0 - n_kept as f64 / N_PRUNABLE as f64;
+    results.runs.push(RunLine {
+        key: format!("{}-{}-seed{seed}", row.name, target.unwrap_or(0.0)),
+        row: row.name.clone(),
+        sparsity_target: target,
+        seed,
+        model: "digits-cnn".into(),
+        data: "digits".into(),
+        epochs: 4,
+        steps: 400,
+        test_accuracy: accuracy,
+        test_loss: 0.2,
+        train_loss: 0.1,
+        sparsity,
+        effective_sparsity: target.map(|_| sparsity + 0.001),
+        n_params: N_PRUNABLE + 100,
+        n_prunable: N_PRUNABLE,
+        n_kept,
+        macs_dense: 1_000_000,
+        macs_sparse: 100 * n_kept,
+        bytes_dense: 4 * N_PRUNABLE,
+        bytes_file: 4 * n_kept + N_PRUNABLE / 8,
+        seconds: 7.25,
+        images_per_second: Some(1000.0),
+        quantile: Some("exact".into()),
+        commit: results.manifest.commit.clone(),
+    });
+    for epoch in 0..4 {
+        let done = (epoch + 1) as f64 / 4.0;
+        results.curves.push(CurveLine {
+            row: row.name.clone(),
+            cell: target,
+            seed,
+            epoch,
+            step: 100 * (epoch + 1),
+            lr: Some(0.05 * (1.0 - done)),
+            sparsity_target: Some(sparsity * done),
+            sparsity: Some(sparsity * done),
+            train_loss: Some(1.0 - 0.9 * done),
+            train_accuracy: Some(accuracy * done),
+            test_loss: Some(1.0 - 0.8 * done),
+            test_accuracy: Some(accuracy * done),
+        });
+        if seed == 0 {
+            results.steps.push(StepLine {
+                row: row.name.clone(),
+                cell: target,
+                seed,
+                step: 100 * epoch,
+                sparsity_target: sparsity * done,
+                sparsity: sparsity * done,
+            });
+        }
+    }
+    for (layer, share) in [("conv1", 0.5), ("conv2", 0.8), ("fc", 1.0)] {
+        let kept = (1000.0 * (1.0 - sparsity * share)).round() as u64;
+        results.layers.push(LayerLine {
+            row: row.name.clone(),
+            cell: target,
+            seed,
+            layer: layer.into(),
+            kind: "conv".into(),
+            shape: "10x10x10".into(),
+            n_weights: 1000,
+            n_kept: kept,
+            sparsity: 1.0 - kept as f64 / 1000.0,
+            macs_dense: 1000,
+            macs_sparse: kept,
+        });
+    }
+}

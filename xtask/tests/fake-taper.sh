@@ -1,0 +1,48 @@
+#!/bin/sh
+# Stands in for `taper` in the tests of `xtask`: `train` writes a run folder with made-up numbers, at once.
+#
+# FAKE_FAIL=PATTERN   runs whose folder matches end in an error
+# FAKE_STOP=PATTERN   runs whose folder matches stop midway, as after Ctrl-C
+# FAKE_CALLS=FILE     each call adds a line with its arguments
+# FAKE_WAIT=FILE      a run goes on for as long as the file is there
+set -eu
+[ -z "${FAKE_CALLS:-}" ] || echo "$*" >>"$FAKE_CALLS"
+
+[ "$1" = train ] || exit 0
+experiment=$2
+sparsity=0
+seed=0
+shift 2
+while [ $# -gt 0 ]; do
+  case $1 in
+    --sparsity) sparsity=$2; shift ;;
+    --seed) seed=$2; shift ;;
+    --out) out=$2; shift ;;
+  esac
+  shift
+done
+[ -f "$experiment" ] || { echo "error: no file $experiment" >&2; exit 2; }
+mkdir -p "$out"
+while [ -n "${FAKE_WAIT:-}" ] && [ -e "$FAKE_WAIT" ]; do sleep 0.1; done
+
+header=epoch,step,lr,sparsity_target,sparsity,n_kept,train_loss,train_accuracy,test_loss,test_accuracy,grad_norm
+printf '%s\n0,10,0.05,%s,%s,100,1.5,0.5,1.4,0.55,\n' $header "$sparsity" "$sparsity" >"$out/metrics.csv"
+case $out in
+  ${FAKE_FAIL:-none}) echo "epoch 1"; echo "error: the loss is not finite at step 10" >&2; exit 1 ;;
+  ${FAKE_STOP:-none}) exit 130 ;;
+esac
+printf '1,20,0.0,%s,%s,100,0.5,0.9,0.4,0.9%s,1.0\n' "$sparsity" "$sparsity" "$seed" >>"$out/metrics.csv"
+for step in 0 1 2 3; do
+  printf '{"step":%s,"loss":1.0,"sparsity_target":%s,"sparsity":%s}\n' $step "$sparsity" "$sparsity"
+done >"$out/steps.jsonl"
+cat >"$out/run.json" <<END
+{"schema":1,"recipe":{"prune":{"quantile":"exact"}},"versions":{"taper":"0.1.0","candle":"0.11.1"},"commit":null}
+END
+kept=$(awk "BEGIN { printf \"%d\", 1000 * (1 - $sparsity) + 0.5 }")
+cat >"$out/result.json" <<END
+{"schema":1,"model":"digits-cnn","data":"digits","method":"x","seed":$seed,"epochs":2,"steps":20,
+"test_accuracy":0.9$seed,"test_loss":0.4,"train_loss":0.5,"sparsity_target":$sparsity,"sparsity":$sparsity,
+"effective_sparsity":$sparsity,"n_params":1010,"n_prunable":1000,"n_kept":$kept,"macs_dense":1000,"macs_sparse":$kept,
+"bytes_dense":4040,"bytes_file":4040,"seconds":1.5,"images_per_second":null,"layers":[{"name":"conv1","kind":"conv",
+"shape":[10,10,10],"n_weights":1000,"n_kept":$kept,"sparsity":$sparsity,"macs_dense":1000,"macs_sparse":$kept}]}
+END

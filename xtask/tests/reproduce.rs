@@ -1,0 +1,265 @@
+//! `cargo xtask reproduce` as a user runs it, with a script in the place of `taper`.
+#![cfg(unix)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+const SUITE: &str = "title = 'Test'\nsparsities = [0.9, 0.95]\nseeds = 2\n\
+    [[row]]\nname = 'dense'\nsparsities = []\n[[row]]\nname = 'feather'\n";
+
+/// A repository with one suite, named quick.
+struct Repository(tempfile::TempDir);
+
+impl Repository {
+    fn new() -> Self {
+        let root = tempfile::tempdir().expect("a temporary folder");
+        let folder = root.path().join("experiments/quick");
+        fs::create_dir_all(&folder).expect("creates");
+        for (name, text) in [
+            ("suite", SUITE),
+            ("dense", "[train]\nepochs = 2\n"),
+            ("feather", "extends = 'dense.toml'\n"),
+            ("bands", ""),
+        ] {
+            fs::write(folder.join(format!("{name}.toml")), text).expect("writes");
+        }
+        Self(root)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+        let fake = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fake-taper.sh");
+        command.arg("--root").arg(self.0.path()).args(args).env("TAPER_BIN", fake);
+        command.env("FAKE_CALLS", self.path("calls")).current_dir(self.0.path());
+        command
+    }
+
+    fn reproduce(&self, args: &[&str], env: &[(&str, &str)]) -> Output {
+        let args = [&["reproduce", "--out", "out"], args].concat();
+        self.command(&args).envs(env.iter().copied()).output().expect("runs")
+    }
+
+    /// Number of calls of `taper` so far.
+    fn calls(&self) -> usize {
+        fs::read_to_string(self.path("calls")).unwrap_or_default().lines().count()
+    }
+}
+
+fn text(output: &Output) -> String {
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
+}
+
+#[test]
+fn makes_the_runs_once_and_writes_everything() {
+    let repository = Repository::new();
+    let output = repository.reproduce(&[], &[]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    assert_eq!(repository.calls(), 6);
+    for name in [
+        "manifest.json",
+        "runs.csv",
+        "curves.csv",
+        "steps.csv",
+        "layers.csv",
+        "summary.md",
+        "report.html",
+    ] {
+        assert!(repository.path("out").join(name).is_file(), "{name}");
+    }
+    let runs = fs::read_to_string(repository.path("out/runs.csv")).expect("reads");
+    assert_eq!(runs.lines().count(), 1 + 6);
+    let calls = fs::read_to_string(repository.path("calls")).expect("reads");
+    assert!(
+        calls.contains("train experiments/quick/feather.toml --sparsity 0.95 --seed 1 --out "),
+        "{calls}"
+    );
+    assert!(calls.lines().all(|line| line.ends_with("--resume --quiet")), "{calls}");
+    assert_eq!(calls.matches("--sparsity").count(), 4, "dense has none: {calls}");
+
+    let again = repository.reproduce(&[], &[]);
+    assert_eq!(again.status.code(), Some(0), "{}", text(&again));
+    assert_eq!(repository.calls(), 6, "finished runs are skipped");
+    assert_eq!(fs::read_to_string(repository.path("out/runs.csv")).expect("reads"), runs);
+}
+
+#[test]
+fn the_report_is_made_again_from_the_results_alone() {
+    let repository = Repository::new();
+    assert!(repository.reproduce(&[], &[]).status.success());
+    let out = repository.path("out");
+    let old = ["report.html", "summary.md"].map(|name| fs::read(out.join(name)).expect("reads"));
+    for name in ["out/report.html", "out/summary.md"] {
+        fs::remove_file(repository.path(name)).expect("removes");
+    }
+    fs::remove_dir_all(repository.path("runs")).expect("removes");
+    fs::remove_dir_all(repository.path("experiments")).expect("removes");
+    let output = repository.command(&["report", "out"]).output().expect("runs");
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    assert_eq!(
+        ["report.html", "summary.md"].map(|name| fs::read(out.join(name)).expect("reads")),
+        old
+    );
+}
+
+#[test]
+fn a_failed_run_is_listed_with_its_log_and_made_again() {
+    let repository = Repository::new();
+    let output = repository.reproduce(&[], &[("FAKE_FAIL", "*feather-s0.9-seed1-*")]);
+    let shown = text(&output);
+    assert_eq!(output.status.code(), Some(1), "{shown}");
+    assert!(
+        shown.contains("failed run feather-s0.9-seed1-") && shown.contains("exit status: 1"),
+        "{shown}"
+    );
+    assert!(shown.contains("    error: the loss is not finite at step 10"), "{shown}");
+    assert_eq!(repository.calls(), 6, "the others go on");
+    assert_eq!(repository.reproduce(&[], &[]).status.code(), Some(0));
+    assert_eq!(repository.calls(), 7, "only the failed one is made again");
+}
+
+#[test]
+fn an_interrupted_run_ends_it_and_is_resumed() {
+    let repository = Repository::new();
+    let output = repository.reproduce(&[], &[("FAKE_STOP", "*dense-seed1-*")]);
+    assert_eq!(output.status.code(), Some(130), "{}", text(&output));
+    assert_eq!(repository.calls(), 2);
+    let list = text(&repository.reproduce(&["--dry-run"], &[]));
+    let states: Vec<&str> = list.lines().filter_map(|line| line.split("  ").next()).collect();
+    assert_eq!(states, ["finished", "to resume", "to do", "to do", "to do", "to do"], "{list}");
+    assert_eq!(repository.reproduce(&[], &[]).status.code(), Some(0));
+    assert_eq!(repository.calls(), 7);
+}
+
+#[test]
+fn a_changed_recipe_is_a_new_run() {
+    let repository = Repository::new();
+    assert!(repository.reproduce(&[], &[]).status.success());
+    fs::write(
+        repository.path("experiments/quick/feather.toml"),
+        "extends = 'dense.toml'\nmodel = 'y'\n",
+    )
+    .expect("writes");
+    assert!(repository.reproduce(&[], &[]).status.success());
+    assert_eq!(repository.calls(), 6 + 4, "feather again, dense not");
+}
+
+#[test]
+fn only_and_seeds_choose_runs_and_bands_decide_the_exit_code() {
+    let repository = Repository::new();
+    let band =
+        "[[band]]\nrow = 'feather'\nsparsity = 0.95\naccuracy_min = 0.901\nsource = 'a test'\n";
+    fs::write(repository.path("experiments/quick/bands.toml"), band).expect("writes");
+    let output = repository.reproduce(&["--only", "s0.95", "--seeds", "1"], &[]);
+    assert_eq!(repository.calls(), 1);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+    assert!(text(&output).contains("accuracy 0.9000 is below 0.9010"), "{}", text(&output));
+    let output = repository.reproduce(&["--only", "s0.95", "--seeds", "2"], &[]);
+    assert_eq!(output.status.code(), Some(0), "the mean of two is higher: {}", text(&output));
+    let output = repository.reproduce(&["--only", "nothing"], &[]);
+    assert!(
+        text(&output).contains("no run of suite 'quick' has 'nothing' in its name"),
+        "{}",
+        text(&output)
+    );
+}
+
+#[test]
+fn a_damaged_run_folder_is_a_failed_run() {
+    let repository = Repository::new();
+    assert!(repository.reproduce(&["--seeds", "1"], &[]).status.success());
+    let folder = fs::read_dir(repository.path("runs/quick"))
+        .expect("lists")
+        .flatten()
+        .find(|e| e.path().is_dir());
+    fs::write(folder.expect("a run").path().join("result.json"), "{").expect("writes");
+    let output = repository.reproduce(&["--seeds", "1"], &[]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output).contains("delete the run folder to repeat the run"), "{}", text(&output));
+}
+
+#[test]
+fn two_at_once_do_not_share_a_folder() {
+    let repository = Repository::new();
+    let mut first = repository.command(&["reproduce", "--out", "out", "--seeds", "1"]);
+    let wait = repository.path("wait");
+    fs::write(&wait, "").expect("writes");
+    let mut first = first.env("FAKE_WAIT", &wait).spawn().expect("runs");
+    let start = Instant::now();
+    while repository.calls() == 0 {
+        assert!(start.elapsed() < Duration::from_secs(60), "the first never began");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let second = repository.reproduce(&["--seeds", "1"], &[]);
+    assert!(
+        text(&second).contains("another `cargo xtask reproduce` is at work"),
+        "{}",
+        text(&second)
+    );
+    assert_eq!(second.status.code(), Some(1));
+    // Killed outright, it leaves its run behind, which still holds the lock.
+    first.kill().expect("kills");
+    first.wait().expect("ends");
+    let third = repository.reproduce(&["--seeds", "1"], &[]);
+    assert!(
+        text(&third).contains("another `cargo xtask reproduce` is at work"),
+        "{}",
+        text(&third)
+    );
+    assert_eq!(repository.calls(), 1);
+
+    // Once that has ended, its run is found finished.
+    fs::remove_file(&wait).expect("removes");
+    let start = Instant::now();
+    while !repository.reproduce(&["--seeds", "1"], &[]).status.success() {
+        assert!(start.elapsed() < Duration::from_secs(60), "the lock was never given back");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert_eq!(repository.calls(), 3);
+}
+
+#[test]
+fn a_signal_ends_it_after_the_run_at_work() {
+    let repository = Repository::new();
+    let wait = repository.path("wait");
+    fs::write(&wait, "").expect("writes");
+    let mut child = repository
+        .command(&["reproduce", "--out", "out"])
+        .env("FAKE_WAIT", &wait)
+        .spawn()
+        .expect("runs");
+    let start = Instant::now();
+    while repository.calls() == 0 {
+        assert!(start.elapsed() < Duration::from_secs(60), "it never began");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let kill = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("runs");
+    assert!(kill.success());
+    // Without a terminal the signal reaches xtask alone, which waits for its child.
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(child.try_wait().expect("looks"), None, "it left its run alone");
+    fs::remove_file(&wait).expect("removes");
+    assert_eq!(child.wait().expect("ends").code(), Some(130));
+    assert_eq!(repository.calls(), 1, "and began no other");
+    assert!(!repository.path("out").exists());
+}
+
+#[test]
+fn fetch_hands_each_name_to_taper() {
+    let repository = Repository::new();
+    let output = repository.command(&["fetch", "cifar10", "cifar100"]).output().expect("runs");
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    assert_eq!(
+        fs::read_to_string(repository.path("calls")).expect("reads"),
+        "fetch cifar10\nfetch cifar100\n"
+    );
+}
