@@ -41,6 +41,12 @@ impl Sparsity {
         1.0 - self.0
     }
 
+    /// The smaller of two.
+    #[must_use]
+    pub fn min(self, other: Self) -> Self {
+        if self < other { self } else { other }
+    }
+
     /// Whether nothing is pruned.
     pub fn is_dense(self) -> bool {
         self.0 == 0.0

@@ -1,6 +1,8 @@
 //! Random crops and flips of one image, decided by `(seed, epoch, index)` alone.
 
-use crate::{DataError, ImageShape, Purpose, Result, Stream};
+use crate::order::AUGMENT;
+use crate::{DataError, ImageShape, Result};
+use taper_core::rng::Rng;
 use std::str::FromStr;
 
 /// What is done at random to each training image.
@@ -32,7 +34,7 @@ impl Augment {
 
     /// What happens to image `index` of the split in `epoch` under `seed`.
     ///
-    /// Draws from [`Stream::at`] with [`Purpose::Augment`]: first the vertical offset, then the horizontal one, then the
+    /// Draws from [`Rng::for_key`] of `[seed, epoch, index, 2]`: first the vertical offset, then the horizontal one, then the
     /// flip (the top bit), each one draw, whatever the shape of the image.
     pub fn view(self, seed: u64, epoch: u64, index: u64) -> View {
         let pad = match self {
@@ -40,7 +42,7 @@ impl Augment {
             Self::Shift => 1,
             Self::CropFlip => 4,
         };
-        let mut stream = Stream::at(seed, epoch, index, Purpose::Augment);
+        let mut stream = Rng::for_key([seed, epoch, index, AUGMENT]);
         let dy = stream.below(2 * pad + 1) as isize - pad as isize;
         let dx = stream.below(2 * pad + 1) as isize - pad as isize;
         let flip = self == Self::CropFlip && stream.next_u64() >> 63 == 1;
@@ -141,7 +143,7 @@ mod tests {
     fn choices_have_these_literal_values() {
         // Computed by a separate program from the documented rule.
         let views = [0, 1, 2].map(|i| Augment::CropFlip.view(0, 0, i));
-        let expected = [(-3, -4, false), (0, 4, true), (1, 0, false)];
+        let expected = [(2, 2, false), (-4, -2, true), (2, -3, true)];
         assert_eq!(views, expected.map(|(dy, dx, flip)| View { dy, dx, flip }));
     }
 

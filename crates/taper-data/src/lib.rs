@@ -21,7 +21,7 @@
 //! | `cifar10`, `cifar100` | parquet from the hub's cache, fetched once and verified |
 //! | a folder | the same parquet files, or CIFAR's binary version |
 //!
-//! Everything random is a function of `(seed, epoch, index of the image)`: see [`Stream`]. Files are not trusted:
+//! Everything random is a function of `(seed, epoch, index of the image)`: see [`taper_core::rng`]. Files are not trusted:
 //! whatever is in them, the answer is data or a [`DataError`] that says which file, which row and what to do.
 //!
 //! # Credit
@@ -44,9 +44,9 @@ mod hub;
 mod image;
 mod loader;
 mod normalise;
+mod order;
 mod parquet;
 mod progress;
-mod rng;
 mod split;
 
 pub use augment::{Augment, View};
@@ -60,7 +60,6 @@ pub use loader::{Batch, Epoch, Loader, LoaderConfig};
 pub use normalise::Normalisation;
 pub use parquet::read_parquet;
 pub use progress::{FetchProgress, Silent};
-pub use rng::{Purpose, Stream, shuffled};
 pub use split::{ImageShape, Split};
 
 /// Lower-case hexadecimal digits.

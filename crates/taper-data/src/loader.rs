@@ -1,6 +1,6 @@
 //! Batches for training and evaluation, prepared one step ahead.
 
-use crate::rng::shuffled;
+use crate::order::shuffled;
 use crate::{Augment, DataError, ImageShape, Normalisation, Result, Split};
 use rayon::prelude::*;
 use std::ops::Range;

@@ -1,17 +1,17 @@
 //! Decoded images against values computed elsewhere. The folder is that of `TAPER_GOLDEN`, or `../shared/golden`
 //! beside the repository; without either the test is skipped.
 
+use safetensors::{Dtype, SafeTensors};
 use std::path::{Path, PathBuf};
-use taper_data::{Cifar, Split, decode_png, read_parquet};
+use taper_data::{Cifar, Loader, LoaderConfig, Normalisation, Split, decode_png, read_parquet};
 
 fn folder() -> Option<PathBuf> {
     let dir = match std::env::var_os("TAPER_GOLDEN") {
         Some(dir) => PathBuf::from(dir),
         None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/golden"),
     };
-    let dir = dir.join("loaders");
-    if !dir.is_dir() {
-        eprintln!("skipped: there is no {}", dir.display());
+    if !dir.join("loaders").is_dir() || !dir.join("loaders.safetensors").is_file() {
+        eprintln!("skipped: there are no golden loaders in {}", dir.display());
         return None;
     }
     Some(dir)
@@ -30,7 +30,7 @@ fn pngs(dir: &Path, found: &mut Vec<PathBuf>) {
 
 #[test]
 fn golden_parquet_files_and_pngs_agree() {
-    let Some(dir) = folder() else { return };
+    let Some(dir) = folder().map(|dir| dir.join("loaders")) else { return };
     let read = |name: &str| -> Split {
         let (cifar, split) = read_parquet(&dir.join(name)).unwrap();
         assert_eq!(cifar, Cifar::Hundred);
@@ -48,5 +48,52 @@ fn golden_parquet_files_and_pngs_agree() {
         let row = (0..split.len()).find(|&i| split.image(i) == Some(&image.pixels));
         let row = row.unwrap_or_else(|| panic!("{} is in no row", file.display()));
         assert_eq!(Cifar::Hundred.class_names()[split.labels()[row] as usize], class);
+    }
+}
+
+#[test]
+fn golden_pixels_labels_and_normalised_values_are_reproduced() {
+    let Some(dir) = folder() else { return };
+    let file = std::fs::read(dir.join("loaders.safetensors")).unwrap();
+    let golden = SafeTensors::deserialize(&file).unwrap();
+    let (_, split) = read_parquet(&dir.join("loaders/train.snappy.parquet")).unwrap();
+
+    let images = golden.tensor("images").unwrap();
+    assert_eq!(images.shape(), [split.len(), 32, 32, 3]);
+    for (i, image) in images.data().chunks(3072).enumerate() {
+        let planes: Vec<u8> =
+            (0..3).flat_map(|c| image.iter().skip(c).step_by(3).copied()).collect();
+        assert_eq!(split.image(i).unwrap(), planes, "image {i}");
+    }
+    for (name, ours) in
+        [("fine_labels", split.labels()), ("coarse_labels", split.coarse().unwrap())]
+    {
+        let tensor = golden.tensor(name).unwrap();
+        let theirs: Vec<u32> = match tensor.dtype() {
+            Dtype::I64 => tensor
+                .data()
+                .chunks(8)
+                .map(|b| i64::from_le_bytes(b.try_into().unwrap()) as u32)
+                .collect(),
+            Dtype::I32 => tensor
+                .data()
+                .chunks(4)
+                .map(|b| i32::from_le_bytes(b.try_into().unwrap()) as u32)
+                .collect(),
+            other => panic!("{name} has type {other:?}"),
+        };
+        assert_eq!(ours, theirs, "{name}");
+    }
+
+    let tensor = golden.tensor("normalised_first4").unwrap();
+    let theirs: Vec<f32> =
+        tensor.data().chunks(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
+    let loader =
+        Loader::new(split, LoaderConfig::evaluation(tensor.shape()[0], Normalisation::FEATHER))
+            .unwrap();
+    let ours = loader.epoch(0).next().unwrap();
+    assert_eq!(ours.dims(), tensor.shape());
+    for (i, (a, b)) in ours.images.iter().zip(&theirs).enumerate() {
+        assert!((a - b).abs() <= 1e-6, "value {i} is {a}, but should be {b}");
     }
 }

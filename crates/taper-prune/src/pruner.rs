@@ -6,7 +6,7 @@ use crate::{
     error::PruneError,
 };
 use candle_core::{Tensor, Var};
-use std::sync::Arc;
+use std::{borrow::Borrow, sync::Arc};
 use taper_core::{LayerId, LayerInfo, MaskFeedback, Sparsity, Step};
 use taper_kernels::mask::Mask;
 use taper_nn::{Gate, Gates, ops::with_values};
@@ -32,7 +32,7 @@ struct LayerCut {
 
 impl Pruner {
     /// Starts building a pruner of these weights for a run of `total_steps`.
-    pub fn builder<V: AsRef<Var>>(
+    pub fn builder<V: Borrow<Var>>(
         layers: impl IntoIterator<Item = (LayerInfo, V)>,
         schedule: impl SparsitySchedule + 'static,
         total_steps: u64,
@@ -41,12 +41,12 @@ impl Pruner {
     }
 
     /// The same with a schedule whose kind is known at run time only.
-    pub fn builder_boxed<V: AsRef<Var>>(
+    pub fn builder_boxed<V: Borrow<Var>>(
         layers: impl IntoIterator<Item = (LayerInfo, V)>,
         schedule: Box<dyn SparsitySchedule>,
         total_steps: u64,
     ) -> PrunerBuilder {
-        let layers = layers.into_iter().map(|(info, var)| (info, var.as_ref().clone())).collect();
+        let layers = layers.into_iter().map(|(info, var)| (info, var.borrow().clone())).collect();
         PrunerBuilder::new(layers, schedule, total_steps)
     }
 
@@ -55,7 +55,7 @@ impl Pruner {
     ///
     /// # Errors
     /// [`PruneError`] if there are no layers, or the target is 1.
-    pub fn feather<V: AsRef<Var>>(
+    pub fn feather<V: Borrow<Var>>(
         layers: impl IntoIterator<Item = (LayerInfo, V)>,
         target: Sparsity,
         total_steps: u64,

@@ -1,1 +1,54 @@
 //! The training loop, SGD, learning rates, callbacks and checkpoints.
+//!
+//! [`train`] is one function that reads from top to bottom. What changes the numbers is a visible line in
+//! it; what only watches is a [`Callback`]. A run resumed from a [`checkpoint`] ends in the same bytes
+//! as one that was never interrupted.
+//!
+//! ```
+//! use candle_core::Device;
+//! use taper_core::Sparsity;
+//! use taper_data::{Augment, Dataset, Loader, LoaderConfig, OpenOptions};
+//! use taper_prune::Pruner;
+//! use taper_train::{Callbacks, Outcome, Progress, Recipe, Run, train};
+//!
+//! let data = Dataset::open("digits", &OpenOptions { limit: Some(64), ..Default::default() })?;
+//! let normalisation = data.normalisation.clone();
+//! let batches = Loader::new(data.train.clone(), LoaderConfig::train(16, Augment::None, normalisation.clone(), 0))?;
+//! let test = Loader::new(data.test.clone(), LoaderConfig::evaluation(64, normalisation))?;
+//! let model = taper_zoo::build("digits-cnn", 10, 0, &Device::Cpu)?;
+//!
+//! let recipe = Recipe { epochs: 2, lr: 0.05, ..Recipe::default() };
+//! let pruner = Pruner::feather(model.params().prunable(), Sparsity::new(0.9)?, recipe.total_steps(&batches))?;
+//! let mut run = Run::new(&*model, Some(pruner), &batches, &test, recipe, &Device::Cpu);
+//! let outcome = train(&mut run, Progress::default(), &mut Callbacks::default(), None)?;
+//! assert!(matches!(outcome, Outcome::Finished(progress) if progress.step == 8));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+#![forbid(unsafe_code)]
+
+mod analysis;
+mod atomic;
+pub mod callback;
+pub mod checkpoint;
+mod clip;
+mod error;
+mod eval;
+mod loss;
+mod lr;
+mod metrics;
+mod recipe;
+mod run;
+mod sgd;
+
+pub use analysis::{Analysis, LayerAnalysis, analyse};
+pub use atomic::write_atomically;
+pub use callback::{Callback, Callbacks, EpochEvent, Flow, StepEvent};
+pub use clip::{clip_factor, global_norm};
+pub use error::TrainError;
+pub use eval::{Evaluation, evaluate};
+pub use loss::cross_entropy;
+pub use lr::Cosine;
+pub use metrics::{EpochMetrics, Progress, Tally};
+pub use recipe::Recipe;
+pub use run::{Outcome, Run, train};
+pub use sgd::Sgd;

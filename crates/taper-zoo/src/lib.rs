@@ -80,8 +80,41 @@ pub fn build(
     classes: usize,
     seed: u64,
     device: &Device,
-) -> std::result::Result<Box<dyn Model>, Box<dyn std::error::Error + Send + Sync>> {
+) -> std::result::Result<Box<dyn Model>, BuildError> {
     Ok(Architecture::find(name)?.build(classes, seed, device)?)
+}
+
+/// A network that cannot be built.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// There is no architecture of that name.
+    Unknown(UnknownArchitecture),
+    /// The device cannot hold it.
+    Candle(candle_core::Error),
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown(error) => error.fmt(f),
+            Self::Candle(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for BuildError {}
+
+impl From<UnknownArchitecture> for BuildError {
+    fn from(error: UnknownArchitecture) -> Self {
+        Self::Unknown(error)
+    }
+}
+
+impl From<candle_core::Error> for BuildError {
+    fn from(error: candle_core::Error) -> Self {
+        Self::Candle(error)
+    }
 }
 
 /// A name that no architecture has.

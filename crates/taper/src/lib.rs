@@ -1,1 +1,41 @@
-//! Sparse training on candle: every taper crate under one name, with a prelude and a guide.
+//! Sparse training on candle: every taper crate under one name.
+//!
+//! Taper makes networks sparse while they train. This crate re-exports the others; depend on one of those alone where
+//! that is enough.
+//!
+//! | module | crate | what |
+//! | --- | --- | --- |
+//! | [`core`] | `taper-core` | checked units, layer descriptions, mask feedback |
+//! | [`schedule`] | `taper-schedule` | how sparse at which step |
+//! | [`scale`] | `taper-scale` | how much gradient a pruned weight receives |
+//! | [`kernels`] | `taper-kernels` | CPU kernels over slices |
+//! | [`nn`] | `taper-nn` | candle layers that take gates |
+//! | [`prune`] | `taper-prune` | allocation, cuts, the pruner |
+//! | [`zoo`] | `taper-zoo` | architectures |
+//! | [`data`] | `taper-data` | data sets, augmentation, the loader |
+//! | [`train`] | `taper-train` | the loop, SGD, callbacks, checkpoints |
+//!
+//! The [`guide`] shows how to use them: in two lines of your own loop, or as a whole.
+#![forbid(unsafe_code)]
+
+pub mod guide;
+
+pub use taper_core as core;
+pub use taper_data as data;
+pub use taper_kernels as kernels;
+pub use taper_nn as nn;
+pub use taper_prune as prune;
+pub use taper_scale as scale;
+pub use taper_schedule as schedule;
+pub use taper_train as train;
+pub use taper_zoo as zoo;
+
+/// What most programs need.
+pub mod prelude {
+    pub use taper_core::{Sparsity, Step};
+    pub use taper_kernels::threshold::Threshold;
+    pub use taper_nn::{Gates, Model, Pass};
+    pub use taper_prune::{Pruner, prunable_vars};
+    pub use taper_scale::{Constant, FeatherRule, GradientScale};
+    pub use taper_schedule::{Cadence, Curve, Ramp, SparsitySchedule};
+}

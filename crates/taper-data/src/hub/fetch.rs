@@ -181,11 +181,6 @@ impl<'a> Fetch<'a> {
         if std::fs::metadata(&part).is_ok_and(|m| m.len() >= size) {
             std::fs::remove_file(&part).map_err(|e| self.judge(e.into()))?;
         }
-        // Nor does it replace a link whose blob is gone.
-        let pointer = self.cached.pointer_path(meta.commit_hash()).join(self.filename);
-        if !pointer.exists() && pointer.is_symlink() {
-            std::fs::remove_file(&pointer).map_err(|e| self.judge(e.into()))?;
-        }
         let bar = Bar { progress: self.progress, begun: false };
         let path =
             guarded(|| self.remote.download_with_progress(self.filename, bar)).map_err(|e| {

@@ -43,7 +43,7 @@ impl Allocation for Pinned {
                 None => free.push(layer),
                 Some(pin) => {
                     let at_most = self.pins[pin].at_most;
-                    let sparsity = if overall < at_most { overall } else { at_most };
+                    let sparsity = overall.min(at_most);
                     let n_keep = sparsity.n_kept(layer.info.n_weights());
                     groups.push(Group { layers: vec![layer.id], n_keep, sparsity });
                 }

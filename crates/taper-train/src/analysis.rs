@@ -1,0 +1,130 @@
+//! What a network's zeros are worth: kept weights, multiply-accumulates, and paths.
+
+use candle_core::{DType, Device, Result, Tensor, Var};
+use std::cell::RefCell;
+use taper_core::{LayerInfo, Sparsity};
+use taper_nn::{Gates, LayerEvent, Mode, Model, Pass, Probe, ops::with_values};
+
+/// One prunable layer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LayerAnalysis {
+    /// The layer.
+    pub info: LayerInfo,
+    /// Weights that are not zero.
+    pub n_kept: u64,
+    /// Of these, the ones on a path of non-zero weights from the input to the output.
+    pub n_effective: u64,
+    /// Multiply-accumulates per image with all weights.
+    pub macs_dense: u64,
+    /// Multiply-accumulates per image with the non-zero weights.
+    pub macs_sparse: u64,
+}
+
+/// All prunable layers, in order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Analysis {
+    /// The layers.
+    pub layers: Vec<LayerAnalysis>,
+}
+
+impl Analysis {
+    /// Sum of something over the layers.
+    pub fn total(&self, of: impl Fn(&LayerAnalysis) -> u64) -> u64 {
+        self.layers.iter().map(of).sum()
+    }
+
+    /// Share of the prunable weights that are zero.
+    pub fn sparsity(&self) -> Sparsity {
+        Sparsity::of(self.total(|l| l.n_kept), self.total(|l| l.info.n_weights()))
+    }
+
+    /// Share of the prunable weights that are zero or cut off from input or output.
+    ///
+    /// # References
+    /// Vysogorets and Kempe, "Connectivity matters" (arXiv:2107.02306).
+    pub fn effective_sparsity(&self) -> Sparsity {
+        Sparsity::of(self.total(|l| l.n_effective), self.total(|l| l.info.n_weights()))
+    }
+}
+
+/// Analyses the weights as they are now; `image` is the shape of one image, channels first.
+///
+/// # Errors
+/// If the image does not fit the network.
+pub fn analyse(model: &dyn Model, image: [usize; 3]) -> Result<Analysis> {
+    let layers: Vec<(LayerInfo, Var)> =
+        model.params().prunable().map(|(info, var)| (info, var.clone())).collect();
+    let [channels, height, width] = image;
+    let shape = (1, channels, height, width);
+
+    let macs = Macs(RefCell::new(vec![0; layers.len()]));
+    let device = layers.first().map_or(Device::Cpu, |(_, var)| var.device().clone());
+    model.forward(&Tensor::zeros(shape, DType::F32, &device)?, &Pass::eval().watched_by(&macs))?;
+
+    // In f64: numbers of paths span hundreds of orders of magnitude. On the CPU, where every operation is.
+    let indicators: Vec<Var> = layers
+        .iter()
+        .map(|(info, var)| {
+            let kept = with_values(&[var.as_tensor()], |w| w[0].iter().map(|&w| f64::from(w != 0.0)).collect::<Vec<_>>())?;
+            Var::from_vec(kept, &info.shape[..], &Device::Cpu)
+        })
+        .collect::<Result<_>>()?;
+    let weights: Vec<Tensor> = indicators.iter().map(|v| v.as_tensor().clone()).collect();
+    let ones = Tensor::ones(shape, DType::F64, &Device::Cpu)?;
+    let grads = model.forward(&ones, &Pass::new(Mode::Paths(&weights), &Gates::NONE))?.sum_all()?.backward()?;
+
+    let analyses = layers.into_iter().zip(&indicators).zip(macs.0.into_inner()).map(|((layer, indicator), macs)| {
+        let kept = indicator.flatten_all()?.to_vec1::<f64>()?;
+        let paths = match grads.get(indicator) {
+            Some(grad) => grad.flatten_all()?.to_vec1::<f64>()?,
+            None => vec![0.0; kept.len()],
+        };
+        let info = layer.0;
+        let n_kept = kept.iter().filter(|&&k| k != 0.0).count() as u64;
+        Ok(LayerAnalysis {
+            n_effective: kept.iter().zip(&paths).filter(|&(&k, &p)| k != 0.0 && p > 0.0).count() as u64,
+            n_kept,
+            macs_dense: macs,
+            macs_sparse: macs / info.n_weights().max(1) * n_kept,
+            info,
+        })
+    });
+    Ok(Analysis { layers: analyses.collect::<Result<_>>()? })
+}
+
+/// Notes each layer's multiply-accumulates.
+struct Macs(RefCell<Vec<u64>>);
+
+impl Probe for Macs {
+    fn layer(&self, event: &LayerEvent) -> Result<()> {
+        if let Some(id) = event.id {
+            self.0.borrow_mut()[id.0] = event.macs;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_behind_a_dead_channel_are_not_effective() -> Result<()> {
+        let model = taper_zoo::build("digits-cnn", 10, 0, &Device::Cpu).expect("a network");
+        let whole = analyse(&*model, [1, 8, 8])?;
+        assert_eq!(whole.effective_sparsity(), Sparsity::DENSE);
+        assert_eq!(whole.total(|l| l.macs_dense), 378_496);
+
+        // Kill output channel 5 of conv1: the 32×3×3 weights of conv2 that read it are then cut off.
+        let conv1 = &model.params().get("conv1.weight").expect("a layer").var;
+        let mut values = conv1.flatten_all()?.to_vec1::<f32>()?;
+        values[5 * 9..6 * 9].fill(0.0);
+        conv1.set(&Tensor::from_vec(values, conv1.dims(), &Device::Cpu)?)?;
+        let cut = analyse(&*model, [1, 8, 8])?;
+        assert_eq!(cut.layers[0].n_kept, 144 - 9);
+        assert_eq!(cut.layers[0].macs_sparse, 9_216 / 144 * 135);
+        assert_eq!((cut.layers[1].n_kept, cut.layers[1].n_effective), (4_608, 4_608 - 288));
+        assert_eq!(cut.layers[2].n_effective, cut.layers[2].n_kept);
+        Ok(())
+    }
+}

@@ -1,0 +1,64 @@
+//! Ending a run that no longer improves.
+
+use super::{Callback, EpochEvent, Flow};
+use crate::{EpochMetrics, error::TrainError};
+
+/// Stops when the test accuracy has not risen for `patience` epochs at the final sparsity.
+///
+/// Epochs before the final sparsity do not count: accuracy falls there because the network is being pruned. The
+/// decision is a function of the history alone, so a resumed run stops where an uninterrupted one does.
+#[derive(Clone, Copy, Debug)]
+pub struct EarlyStop {
+    /// Epochs to wait for a better one, at least 1.
+    pub patience: u64,
+}
+
+impl EarlyStop {
+    fn decide(self, history: &[EpochMetrics]) -> Flow {
+        let Some(last) = history.last() else { return Flow::Continue };
+        let at_target: Vec<f64> = history
+            .iter()
+            .filter(|e| e.sparsity_target == last.sparsity_target && !e.test_accuracy.is_nan())
+            .map(|e| e.test_accuracy)
+            .collect();
+        let best = at_target.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let Some(first_best) = at_target.iter().position(|&a| a == best) else { return Flow::Continue };
+        if (at_target.len() - 1 - first_best) as u64 >= self.patience.max(1) { Flow::Stop } else { Flow::Continue }
+    }
+}
+
+impl Callback for EarlyStop {
+    fn epoch(&mut self, event: &EpochEvent) -> Result<Flow, TrainError> {
+        Ok(if event.at_target { self.decide(event.history) } else { Flow::Continue })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_waits_for_the_final_sparsity_and_then_for_its_patience() {
+        let epoch = |sparsity_target: f64, test_accuracy: f64| EpochMetrics {
+            epoch: 0,
+            step: 0,
+            lr: 0.0,
+            sparsity_target,
+            sparsity: 0.0,
+            n_kept: 0,
+            train_loss: 0.0,
+            train_accuracy: 0.0,
+            test_loss: 0.0,
+            test_accuracy,
+            grad_norm: 0.0,
+        };
+        let stop = EarlyStop { patience: 2 };
+        let mut history = vec![epoch(0.5, 0.9), epoch(0.9, 0.5), epoch(0.9, 0.6), epoch(0.9, 0.6)];
+        assert_eq!(stop.decide(&history), Flow::Continue, "one epoch without a better one");
+        history.push(epoch(0.9, 0.4));
+        assert_eq!(stop.decide(&history), Flow::Stop);
+        history.push(epoch(0.9, 0.7));
+        assert_eq!(stop.decide(&history), Flow::Continue);
+        assert_eq!(stop.decide(&[]), Flow::Continue);
+    }
+}

@@ -1,0 +1,235 @@
+//! Records of a run in text files.
+//!
+//! None of them but [`TimingCsv`] holds a clock, so the files of a resumed run equal those of an
+//! uninterrupted one, byte for byte.
+
+use super::{Callback, EpochEvent, Flow, StepEvent};
+use crate::{EpochMetrics, Progress, error::TrainError, write_atomically};
+use serde_json::json;
+use std::{
+    fs::{File, OpenOptions},
+    io::Write,
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+/// A text file that grows by whole lines, each on the disk's side of the process as soon as it is written.
+struct Lines {
+    path: PathBuf,
+    file: File,
+}
+
+impl Lines {
+    /// Keeps the leading lines for which `keep` holds, and goes on after them. A last line without its end, which a
+    /// kill can leave, does not count as a line.
+    fn resume(path: &Path, head: &str, keep: impl Fn(&str) -> bool) -> Result<Self, TrainError> {
+        let old = match std::fs::read(path) {
+            Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => String::new(),
+            Err(e) => return Err(TrainError::io("read", path)(e)),
+        };
+        let whole = old.rfind('\n').map_or("", |end| &old[..=end]);
+        let kept = whole.lines().skip(usize::from(!head.is_empty())).take_while(|line| keep(line));
+        let content: String =
+            head.lines().chain(kept).flat_map(|line| [line, "\n"]).collect();
+        write_atomically(path, |file| file.write_all(content.as_bytes())).map_err(TrainError::io("write", path))?;
+        let file = OpenOptions::new().append(true).open(path).map_err(TrainError::io("open", path))?;
+        Ok(Self { path: path.into(), file })
+    }
+
+    fn write(&mut self, mut line: String) -> Result<(), TrainError> {
+        line.push('\n');
+        self.file.write_all(line.as_bytes()).map_err(TrainError::io("write", &self.path))
+    }
+
+    fn flush(&mut self) -> Result<(), TrainError> {
+        self.file.sync_data().map_err(TrainError::io("write", &self.path))
+    }
+}
+
+/// The number that a CSV line starts with.
+fn first_number(line: &str) -> Option<u64> {
+    line.split(',').next()?.parse().ok()
+}
+
+/// `metrics.csv`: a row for each epoch, rewritten whole from the history.
+#[derive(Debug)]
+pub struct EpochCsv {
+    path: PathBuf,
+}
+
+impl EpochCsv {
+    /// Writes to `path`.
+    pub fn new(path: &Path) -> Self {
+        Self { path: path.into() }
+    }
+
+    fn write(&self, history: &[EpochMetrics]) -> Result<(), TrainError> {
+        let mut text = EpochMetrics::COLUMNS.join(",") + "\n";
+        for epoch in history {
+            text += &(epoch.fields().join(",") + "\n");
+        }
+        write_atomically(&self.path, |file| file.write_all(text.as_bytes()))
+            .map_err(TrainError::io("write", &self.path))
+    }
+}
+
+impl Callback for EpochCsv {
+    fn start(&mut self, progress: &Progress) -> Result<(), TrainError> {
+        self.write(&progress.history)
+    }
+
+    fn epoch(&mut self, event: &EpochEvent) -> Result<Flow, TrainError> {
+        self.write(event.history).map(|()| Flow::Continue)
+    }
+}
+
+/// `steps.jsonl`: a JSON object for each step.
+pub struct StepLines {
+    path: PathBuf,
+    lines: Option<Lines>,
+}
+
+impl StepLines {
+    /// Writes to `path`.
+    pub fn new(path: &Path) -> Self {
+        Self { path: path.into(), lines: None }
+    }
+}
+
+impl Callback for StepLines {
+    fn start(&mut self, progress: &Progress) -> Result<(), TrainError> {
+        let step_of = |line: &str| serde_json::from_str::<serde_json::Value>(line).ok()?.get("step")?.as_u64();
+        let keep = |line: &str| step_of(line).is_some_and(|step| step < progress.step);
+        self.lines = Some(Lines::resume(&self.path, "", keep)?);
+        Ok(())
+    }
+
+    fn step(&mut self, event: &StepEvent) -> Result<Flow, TrainError> {
+        let mut line = json!({
+            "step": event.step,
+            "epoch": event.epoch,
+            "loss": event.loss,
+            "lr": event.lr,
+            "grad_norm": event.grad_norm,
+            "accuracy": event.n_correct as f64 / event.n_images as f64,
+        });
+        if let Some(pruner) = event.pruner {
+            let report = pruner.report();
+            line["sparsity_target"] = json!(pruner.sparsity().get());
+            line["sparsity"] = json!(report.sparsity().get());
+            line["n_kept"] = json!(report.n_kept());
+            line["cut"] = json!(pruner.cut());
+            line["theta"] = json!(pruner.pruned_grad().at_zero);
+        }
+        if let Some(lines) = &mut self.lines {
+            lines.write(line.to_string())?;
+        }
+        Ok(Flow::Continue)
+    }
+
+    fn flush(&mut self) -> Result<(), TrainError> {
+        self.lines.as_mut().map_or(Ok(()), Lines::flush)
+    }
+}
+
+/// `masks.csv`: what each mask refresh changed.
+pub struct MaskTrace {
+    path: PathBuf,
+    lines: Option<Lines>,
+}
+
+impl MaskTrace {
+    /// Writes to `path`.
+    pub fn new(path: &Path) -> Self {
+        Self { path: path.into(), lines: None }
+    }
+}
+
+impl Callback for MaskTrace {
+    fn start(&mut self, progress: &Progress) -> Result<(), TrainError> {
+        let head = "step,n_weights,n_before,n_kept,n_entered,n_left,instability";
+        let keep = |line: &str| first_number(line).is_some_and(|step| step < progress.step);
+        self.lines = Some(Lines::resume(&self.path, head, keep)?);
+        Ok(())
+    }
+
+    fn step(&mut self, event: &StepEvent) -> Result<Flow, TrainError> {
+        if let (Some(lines), Some(seen)) = (&mut self.lines, event.pruner.and_then(|p| p.feedback())) {
+            let counts = [event.step, seen.n_weights, seen.n_before, seen.n_kept, seen.n_entered, seen.n_left];
+            let counts: Vec<String> = counts.iter().map(u64::to_string).collect();
+            lines.write(format!("{},{}", counts.join(","), seen.instability()))?;
+        }
+        Ok(Flow::Continue)
+    }
+
+    fn flush(&mut self) -> Result<(), TrainError> {
+        self.lines.as_mut().map_or(Ok(()), Lines::flush)
+    }
+}
+
+/// `timing.csv`: seconds of training (evaluation and checkpoints included) and images per second of each epoch. The
+/// one file with a clock; in an epoch that was resumed, it covers the steps since.
+pub struct TimingCsv {
+    path: PathBuf,
+    lines: Option<Lines>,
+    since: Instant,
+    last_step: Option<Instant>,
+    n_images: u64,
+}
+
+impl TimingCsv {
+    /// Writes to `path`.
+    pub fn new(path: &Path) -> Self {
+        let now = Instant::now();
+        Self { path: path.into(), lines: None, since: now, last_step: None, n_images: 0 }
+    }
+}
+
+impl Callback for TimingCsv {
+    fn start(&mut self, progress: &Progress) -> Result<(), TrainError> {
+        let n_epochs = progress.history.len() as u64;
+        let keep = |line: &str| first_number(line).is_some_and(|epoch| epoch < n_epochs);
+        self.lines = Some(Lines::resume(&self.path, "epoch,seconds,images_per_second", keep)?);
+        self.since = Instant::now();
+        Ok(())
+    }
+
+    fn step(&mut self, event: &StepEvent) -> Result<Flow, TrainError> {
+        self.last_step = Some(Instant::now());
+        self.n_images += event.n_images;
+        Ok(Flow::Continue)
+    }
+
+    fn epoch(&mut self, event: &EpochEvent) -> Result<Flow, TrainError> {
+        let training = self.last_step.map_or(0.0, |last| (last - self.since).as_secs_f64());
+        let rate = if training > 0.0 { self.n_images as f64 / training } else { 0.0 };
+        let seconds = self.since.elapsed().as_secs_f64();
+        if let Some(lines) = &mut self.lines {
+            lines.write(format!("{},{seconds:.3},{rate:.1}", event.last().epoch))?;
+        }
+        (self.since, self.last_step, self.n_images) = (Instant::now(), None, 0);
+        Ok(Flow::Continue)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_of_later_steps_and_half_lines_go() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log.csv");
+        let open = || {
+            Lines::resume(&path, "step,x", |line| first_number(line).is_some_and(|step| step < 2)).unwrap()
+        };
+        let mut lines = open();
+        for step in 0..4 {
+            lines.write(format!("{step},a")).unwrap();
+        }
+        lines.file.write_all(b"4,hal").unwrap();
+        open().write("2,b".into()).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "step,x\n0,a\n1,a\n2,b\n");
+    }
+}

@@ -1,0 +1,135 @@
+//! TensorBoard event files.
+//!
+//! A file is a sequence of records: the length (u64, little-endian), a masked CRC-32C of the length, a protobuf
+//! message, and a masked CRC-32C of that. A resumed run starts a new file in the same folder, as TensorBoard
+//! expects.
+//!
+//! # References
+//! The format is that of TensorFlow's record writer and `event.proto`.
+
+use super::{Callback, EpochEvent, Flow, StepEvent};
+use crate::{Progress, error::TrainError};
+use prost::Message;
+use std::{
+    fs::File,
+    io::Write,
+    path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+#[derive(Clone, PartialEq, Message)]
+struct Event {
+    #[prost(double, tag = "1")]
+    wall_time: f64,
+    #[prost(int64, tag = "2")]
+    step: i64,
+    #[prost(string, optional, tag = "3")]
+    file_version: Option<String>,
+    #[prost(message, optional, tag = "5")]
+    summary: Option<Summary>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Summary {
+    #[prost(message, repeated, tag = "1")]
+    value: Vec<SummaryValue>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct SummaryValue {
+    #[prost(string, tag = "1")]
+    tag: String,
+    #[prost(float, optional, tag = "2")]
+    simple_value: Option<f32>,
+}
+
+/// Writes scalars of steps and epochs to a file `events.out.tfevents.*` in a folder.
+pub struct TensorBoard {
+    folder: PathBuf,
+    open: Option<(PathBuf, File)>,
+}
+
+impl TensorBoard {
+    /// Writes to `folder`.
+    pub fn new(folder: &Path) -> Self {
+        Self { folder: folder.into(), open: None }
+    }
+
+    fn write(&mut self, step: u64, file_version: Option<&str>, scalars: &[(&str, f64)]) -> Result<(), TrainError> {
+        let Some((path, file)) = &mut self.open else { return Ok(()) };
+        let value = |&(tag, value): &(&str, f64)| SummaryValue { tag: tag.into(), simple_value: Some(value as f32) };
+        let event = Event {
+            wall_time: seconds(),
+            step: step as i64,
+            file_version: file_version.map(String::from),
+            summary: (!scalars.is_empty()).then(|| Summary { value: scalars.iter().map(value).collect() }),
+        };
+        file.write_all(&record(&event.encode_to_vec())).map_err(TrainError::io("write", &*path))
+    }
+}
+
+impl Callback for TensorBoard {
+    fn start(&mut self, progress: &Progress) -> Result<(), TrainError> {
+        let name = format!("events.out.tfevents.{:.0}.taper.{}", seconds(), progress.step);
+        let path = self.folder.join(name);
+        let file = File::create(&path).map_err(TrainError::io("create", &path))?;
+        self.open = Some((path, file));
+        self.write(progress.step, Some("brain.Event:2"), &[])
+    }
+
+    fn step(&mut self, event: &StepEvent) -> Result<Flow, TrainError> {
+        let mut scalars = vec![("step/loss", event.loss), ("step/lr", event.lr), ("step/grad_norm", event.grad_norm)];
+        if let Some(pruner) = event.pruner {
+            scalars.push(("step/sparsity", pruner.report().sparsity().get()));
+            scalars.push(("step/cut", f64::from(pruner.cut())));
+        }
+        self.write(event.step, None, &scalars).map(|()| Flow::Continue)
+    }
+
+    fn epoch(&mut self, event: &EpochEvent) -> Result<Flow, TrainError> {
+        let last = *event.last();
+        let mut scalars = vec![
+            ("epoch/train_loss", last.train_loss),
+            ("epoch/train_accuracy", last.train_accuracy),
+            ("epoch/sparsity", last.sparsity),
+        ];
+        if !last.test_accuracy.is_nan() {
+            scalars.extend([("epoch/test_loss", last.test_loss), ("epoch/test_accuracy", last.test_accuracy)]);
+        }
+        self.write(last.step, None, &scalars).map(|()| Flow::Continue)
+    }
+}
+
+fn seconds() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64())
+}
+
+fn record(message: &[u8]) -> Vec<u8> {
+    let length = (message.len() as u64).to_le_bytes();
+    let mut out = length.to_vec();
+    out.extend(masked_crc(&length).to_le_bytes());
+    out.extend(message);
+    out.extend(masked_crc(message).to_le_bytes());
+    out
+}
+
+fn masked_crc(bytes: &[u8]) -> u32 {
+    crc32c::crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_by_hand() {
+        // The first record of every file: version 2 at time 0.
+        let event = Event { wall_time: 0.0, step: 0, file_version: Some("brain.Event:2".into()), summary: None };
+        let record = record(&event.encode_to_vec());
+        assert_eq!(record[..8], 15u64.to_le_bytes());
+        assert_eq!(&record[12..27], b"\x1a\x0dbrain.Event:2");
+        assert_eq!(record.len(), 8 + 4 + 15 + 4);
+        // RFC 3720: the CRC-32C of "123456789" is e3069283.
+        assert_eq!(masked_crc(b"123456789"), 0xe306_9283u32.rotate_right(15).wrapping_add(0xa282_ead8));
+    }
+}

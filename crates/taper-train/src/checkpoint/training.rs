@@ -1,0 +1,150 @@
+//! Everything that a run needs to go on.
+
+use super::file::{CheckpointError, TensorFile};
+use crate::{Progress, Run, error::TrainError};
+use candle_core::{Device, Tensor};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use taper_nn::Params;
+use taper_prune::{Pruner, PrunerState};
+use taper_schedule::State;
+
+const KIND: &str = "taper-training-1";
+const MODEL: &str = "model/";
+const VELOCITY: &str = "velocity/";
+const MASK: &str = "mask/";
+
+/// What is saved of a run, borrowed.
+pub struct Snapshot<'a> {
+    params: &'a Params,
+    velocity: &'a [Option<Tensor>],
+    pruner: Option<&'a Pruner>,
+    progress: &'a Progress,
+}
+
+impl<'a> Snapshot<'a> {
+    /// The state of a run between two steps.
+    pub fn of(run: &'a Run, progress: &'a Progress) -> Self {
+        Self { params: run.model.params(), velocity: run.sgd.velocity(), pruner: run.pruner.as_ref(), progress }
+    }
+
+    /// How far the run is.
+    pub fn progress(&self) -> &'a Progress {
+        self.progress
+    }
+
+    pub(super) fn to_file(&self, recipe: &Value) -> Result<TensorFile, CheckpointError> {
+        let mut file = TensorFile::default();
+        let mut put = |prefix: &str, name: &str, tensor: Tensor| file.tensors.insert(format!("{prefix}{name}"), tensor);
+        for entry in self.params.entries() {
+            put(MODEL, &entry.name, entry.var.as_tensor().clone());
+        }
+        for ((entry, _), velocity) in self.params.trained().zip(self.velocity) {
+            if let Some(velocity) = velocity {
+                put(VELOCITY, &entry.name, velocity.clone());
+            }
+        }
+        if let Some(pruner) = self.pruner {
+            let state = pruner.state();
+            for (info, words) in pruner.layers().zip(&state.masks) {
+                let bytes: Vec<u8> = words.iter().flat_map(|w| w.to_le_bytes()).collect();
+                let n = bytes.len();
+                put(MASK, &info.name, Tensor::from_vec(bytes, n, &Device::Cpu)?);
+            }
+            put("", "cuts", Tensor::new(&state.cuts[..], &Device::Cpu)?);
+            put("", "schedule", Tensor::new(&state.schedule.0[..], &Device::Cpu)?);
+            let pruner = json!({ "step": state.step, "sparsity": state.sparsity.to_string() });
+            file.metadata.insert("pruner".into(), pruner.to_string());
+        }
+        file.metadata.insert("kind".into(), KIND.into());
+        file.metadata.insert("recipe".into(), recipe.to_string());
+        file.metadata.insert("progress".into(), self.progress.to_json().to_string());
+        Ok(file)
+    }
+}
+
+/// A training checkpoint, read and not yet restored.
+#[derive(Debug)]
+pub struct TrainingCheckpoint {
+    path: PathBuf,
+    file: TensorFile,
+    /// The resolved recipe of the run that wrote it.
+    pub recipe: Value,
+    /// How far that run was.
+    pub progress: Progress,
+}
+
+impl TrainingCheckpoint {
+    /// Reads a checkpoint.
+    ///
+    /// # Errors
+    /// [`CheckpointError`] if it is missing, damaged, or of another kind.
+    pub fn load(path: &Path) -> Result<Self, CheckpointError> {
+        let file = TensorFile::load(path)?;
+        let kind = file.require("kind", path)?;
+        if kind != KIND {
+            let reason = format!("it is of kind `{kind}`, and only a `{KIND}` file can be resumed");
+            return Err(CheckpointError::malformed(path, reason));
+        }
+        let json = |key: &str| -> Result<Value, CheckpointError> {
+            serde_json::from_str(file.require(key, path)?)
+                .map_err(|e| CheckpointError::malformed(path, format!("its `{key}` is no JSON: {e}")))
+        };
+        let recipe = json("recipe")?;
+        let progress = Progress::from_json(&json("progress")?)
+            .ok_or_else(|| CheckpointError::malformed(path, "its `progress` lacks a field"))?;
+        Ok(Self { path: path.into(), file, recipe, progress })
+    }
+
+    /// Puts the saved state into a run that was built from the same recipe.
+    ///
+    /// # Errors
+    /// [`TrainError`] if it does not fit the run's model or pruner.
+    pub fn restore(&self, run: &mut Run) -> Result<Progress, TrainError> {
+        let malformed = |reason: String| CheckpointError::malformed(&self.path, reason);
+        let find = |prefix: &str, name: &str| self.file.tensors.get(&format!("{prefix}{name}")).cloned();
+        let params = run.model.params();
+        params.load(|name| find(MODEL, name)).map_err(|e| malformed(e.to_string()))?;
+        let mut velocity = Vec::new();
+        for (entry, _) in params.trained() {
+            let saved = find(VELOCITY, &entry.name);
+            if let Some(saved) = saved.as_ref().filter(|v| v.dims() != entry.var.dims()) {
+                let (found, wanted) = (saved.dims(), entry.var.dims());
+                return Err(malformed(format!("velocity of {} has shape {found:?} where the model has {wanted:?}", entry.name)).into());
+            }
+            velocity.push(saved.map(|v| v.to_device(run.device)).transpose()?);
+        }
+        run.sgd.restore(velocity);
+        if let Some(pruner) = &mut run.pruner {
+            pruner.restore(self.pruner_state(pruner)?)?;
+        }
+        Ok(self.progress.clone())
+    }
+
+    fn pruner_state(&self, pruner: &Pruner) -> Result<PrunerState, CheckpointError> {
+        let malformed = |reason: &str| CheckpointError::malformed(&self.path, reason);
+        let tensor = |name: &str| {
+            self.file.tensors.get(name).ok_or_else(|| malformed(&format!("tensor {name} of the pruner is missing")))
+        };
+        let scalars: Value = serde_json::from_str(self.file.require("pruner", &self.path)?)
+            .map_err(|_| malformed("its `pruner` is no JSON"))?;
+        let read = |key: &str| scalars.get(key).ok_or_else(|| malformed(&format!("its `pruner` has no `{key}`")));
+        let masks = pruner
+            .layers()
+            .map(|info| {
+                let bytes = tensor(&format!("{MASK}{}", info.name))?.flatten_all()?.to_vec1::<u8>()?;
+                Ok(bytes.chunks_exact(8).map(|c| u64::from_le_bytes(c.try_into().expect("8 bytes"))).collect())
+            })
+            .collect::<Result<_, CheckpointError>>()?;
+        Ok(PrunerState {
+            step: read("step")?.as_u64().ok_or_else(|| malformed("the pruner's `step` is no number"))?,
+            sparsity: read("sparsity")?
+                .as_str()
+                .and_then(|s| s.parse().ok())
+                .ok_or_else(|| malformed("the pruner's `sparsity` is no number"))?,
+            cuts: tensor("cuts")?.flatten_all()?.to_vec1()?,
+            masks,
+            schedule: State(tensor("schedule")?.flatten_all()?.to_vec1()?),
+        })
+    }
+}

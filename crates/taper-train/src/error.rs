@@ -1,0 +1,50 @@
+//! What can end a run.
+
+use crate::checkpoint::CheckpointError;
+use std::path::PathBuf;
+use taper_prune::PruneError;
+
+/// Why a run could not go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrainError {
+    /// The loss or a gradient is NaN or infinite.
+    #[error("{what} is {value} at step {step}: {place}; lower the learning rate or check the data")]
+    NotFinite {
+        /// `the loss` or `the gradient norm`.
+        what: &'static str,
+        /// Its value.
+        value: f64,
+        /// The step.
+        step: u64,
+        /// Where it was seen first.
+        place: String,
+    },
+    /// The data has another shape than the model takes, or the like.
+    #[error(transparent)]
+    Candle(#[from] candle_core::Error),
+    /// The pruner could not take a step.
+    #[error(transparent)]
+    Prune(#[from] PruneError),
+    /// A checkpoint could not be written.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// A file could not be written or read.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+}
+
+impl TrainError {
+    /// Puts the file to an input or output error.
+    pub fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { action, path, source }
+    }
+}

@@ -1,0 +1,57 @@
+//! The numbers of a run that are not the pruner's.
+
+use crate::Cosine;
+use taper_data::Loader;
+
+/// How long and how fast to train. The defaults are Feather's protocol on CIFAR-100.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recipe {
+    /// Passes over the training split.
+    pub epochs: u64,
+    /// Ends the run after so many steps, if that is earlier; schedules are scaled to that length.
+    pub max_steps: Option<u64>,
+    /// Learning rate at the start of the cosine.
+    pub lr: f64,
+    /// Epochs of linear warm-up.
+    pub warmup_epochs: f64,
+    /// Share of the velocity that is kept, in `[0, 1)`.
+    pub momentum: f64,
+    /// Decay of the weights of convolutions and linear layers.
+    pub weight_decay: f64,
+    /// The gradient's norm is clipped to this.
+    pub clip_norm: Option<f64>,
+    /// Share of the target spread over all classes, in `[0, 1)`.
+    pub label_smoothing: f64,
+    /// Evaluates after every so many epochs, and after the last; at least 1.
+    pub eval_every: u64,
+}
+
+impl Default for Recipe {
+    fn default() -> Self {
+        Self {
+            epochs: 160,
+            max_steps: None,
+            lr: 0.1,
+            warmup_epochs: 0.0,
+            momentum: 0.9,
+            weight_decay: 5e-4,
+            clip_norm: Some(3.0),
+            label_smoothing: 0.0,
+            eval_every: 1,
+        }
+    }
+}
+
+impl Recipe {
+    /// Optimizer steps of the whole run.
+    pub fn total_steps(&self, train: &Loader) -> u64 {
+        let all = self.epochs * train.batches_per_epoch() as u64;
+        self.max_steps.map_or(all, |max| all.min(max))
+    }
+
+    /// The learning rate over a run.
+    pub fn learning_rate(&self, train: &Loader) -> Cosine {
+        let warmup = self.warmup_epochs * train.batches_per_epoch() as f64;
+        Cosine { lr: self.lr, total_steps: self.total_steps(train), warmup_steps: warmup.round() as u64 }
+    }
+}

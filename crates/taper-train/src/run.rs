@@ -1,0 +1,224 @@
+//! The loop.
+
+use crate::{
+    Callback, Callbacks, EpochEvent, EpochMetrics, Evaluation, Flow, Progress, Recipe, Sgd, StepEvent, Tally,
+    checkpoint::{Checkpoints, Snapshot},
+    clip_factor, cross_entropy,
+    error::TrainError,
+    eval::{count_correct, tensors},
+    evaluate, global_norm,
+};
+use candle_core::{Device, Tensor};
+use std::cell::RefCell;
+use taper_core::Step;
+use taper_data::Loader;
+use taper_nn::{Gates, LayerEvent, Model, Pass, Probe};
+use taper_prune::Pruner;
+
+/// Everything that a run works on.
+pub struct Run<'a> {
+    /// The network.
+    pub model: &'a dyn Model,
+    /// What prunes it; `None` trains dense.
+    pub pruner: Option<Pruner>,
+    /// What moves its parameters.
+    pub sgd: Sgd,
+    /// Batches to train on.
+    pub train: &'a Loader,
+    /// Batches to measure on.
+    pub test: &'a Loader,
+    /// How long and how fast.
+    pub recipe: Recipe,
+    /// Where to compute.
+    pub device: &'a Device,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// All steps were done.
+    Finished(Progress),
+    /// A callback ended it; a checkpoint was written if there is a place for them.
+    Stopped(Progress),
+}
+
+impl<'a> Run<'a> {
+    /// A run with a fresh optimizer.
+    pub fn new(
+        model: &'a dyn Model,
+        pruner: Option<Pruner>,
+        train: &'a Loader,
+        test: &'a Loader,
+        recipe: Recipe,
+        device: &'a Device,
+    ) -> Self {
+        let sgd = Sgd::new(recipe.momentum, recipe.weight_decay);
+        Self { model, pruner, sgd, train, test, recipe, device }
+    }
+
+    /// Gates for evaluating the weights as they are now.
+    ///
+    /// # Errors
+    /// As [`Pruner::refresh`].
+    pub fn refreshed_gates(&self) -> Result<Gates, TrainError> {
+        Ok(self.pruner.as_ref().map(Pruner::refresh).transpose()?.unwrap_or_default())
+    }
+
+    /// Kept weights after a refresh, and sparsity wanted and reached.
+    fn refreshed_counts(&self) -> Result<(u64, f64, f64), TrainError> {
+        Ok(match &self.pruner {
+            Some(pruner) => {
+                let report = pruner.refreshed_report()?;
+                (report.n_kept(), pruner.sparsity().get(), report.sparsity().get())
+            }
+            None => (self.model.params().layers().iter().map(|l| l.n_weights()).sum(), 0.0, 0.0),
+        })
+    }
+}
+
+/// Trains from `progress` (of a checkpoint, or the default for a new run) to the end of the recipe.
+///
+/// # Errors
+/// [`TrainError`]; a checkpoint written before stays.
+pub fn train(
+    run: &mut Run,
+    mut progress: Progress,
+    watch: &mut Callbacks,
+    mut checkpoints: Option<&mut Checkpoints>,
+) -> Result<Outcome, TrainError> {
+    let (params, lr) = (run.model.params(), run.recipe.learning_rate(run.train));
+    let (total, per_epoch) = (run.recipe.total_steps(run.train), run.train.batches_per_epoch() as u64);
+    watch.start(&progress)?;
+    let mut flow = Flow::Continue;
+    while progress.history.len() as u64 * per_epoch < total {
+        let epoch = progress.history.len() as u64;
+        let end = total.min((epoch + 1) * per_epoch);
+        let left = end - progress.step;
+        for batch in run.train.epoch_from(epoch, (progress.step - epoch * per_epoch) as usize).take(left as usize) {
+            let step = Step(progress.step);
+            let n_images = batch.len() as u64;
+            let (images, labels) = tensors(batch, run.device)?;
+
+            let gates = run.pruner.as_mut().map(|p| p.begin_step(step)).transpose()?.unwrap_or_default();
+            let logits = run.model.forward(&images, &Pass::train(&gates))?;
+            let loss = cross_entropy(&logits, &labels, run.recipe.label_smoothing)?;
+            let loss_value = f64::from(loss.to_scalar::<f32>()?);
+            if !loss_value.is_finite() {
+                return Err(not_finite("the loss", loss_value, step, run.model, &images, &gates)?);
+            }
+            let grads = loss.backward()?;
+            let norm = global_norm(params, &grads)?;
+            if !norm.is_finite() {
+                return Err(not_finite("the gradient norm", norm, step, run.model, &images, &gates)?);
+            }
+            let factor = run.recipe.clip_norm.map_or(1.0, |max| clip_factor(norm, max));
+            run.sgd.step(params, &grads, factor, lr.at(step.0))?;
+
+            let n_correct = count_correct(&logits, &labels)?;
+            progress.step += 1;
+            progress.tally.loss += loss_value * n_images as f64;
+            progress.tally.n_correct += n_correct;
+            progress.tally.n_images += n_images;
+            progress.tally.grad_norm += norm;
+            progress.tally.n_steps += 1;
+            flow = watch.step(&StepEvent {
+                step: step.0,
+                epoch,
+                total_steps: total,
+                loss: loss_value,
+                lr: lr.at(step.0),
+                grad_norm: norm,
+                n_images,
+                n_correct,
+                pruner: run.pruner.as_ref(),
+            })?;
+            if flow == Flow::Stop {
+                break;
+            }
+            if let Some(checkpoints) = checkpoints.as_deref_mut().filter(|c| c.is_due(progress.step)) {
+                watch.flush()?;
+                checkpoints.save(&Snapshot::of(run, &progress))?;
+            }
+        }
+        if progress.step == end {
+            let (n_kept, sparsity_target, sparsity) = run.refreshed_counts()?;
+            let is_evaluated = (epoch + 1).is_multiple_of(run.recipe.eval_every) || end == total;
+            let found = match is_evaluated {
+                true => evaluate(run.model, &run.refreshed_gates()?, run.test, run.device)?,
+                false => Evaluation { loss: f64::NAN, accuracy: f64::NAN, n_images: 0 },
+            };
+            let tally = std::mem::take(&mut progress.tally);
+            progress.history.push(EpochMetrics {
+                epoch,
+                step: progress.step,
+                lr: lr.at(progress.step - 1),
+                sparsity_target,
+                sparsity,
+                n_kept,
+                train_loss: mean(tally.loss, tally.n_images),
+                train_accuracy: mean(tally.n_correct as f64, tally.n_images),
+                test_loss: found.loss,
+                test_accuracy: found.accuracy,
+                grad_norm: mean(tally.grad_norm, tally.n_steps),
+            });
+            let at_target = run.pruner.as_ref().is_none_or(|p| p.sparsity() >= p.target());
+            flow = flow.or(watch.epoch(&EpochEvent { history: &progress.history, tally, at_target })?);
+        }
+        let is_over = progress.step == end || flow == Flow::Stop;
+        if let Some(checkpoints) = checkpoints.as_deref_mut().filter(|_| is_over) {
+            watch.flush()?;
+            checkpoints.save(&Snapshot::of(run, &progress))?;
+        }
+        if flow == Flow::Stop && progress.step < total {
+            watch.end(&progress)?;
+            return Ok(Outcome::Stopped(progress));
+        }
+    }
+    watch.end(&progress)?;
+    Ok(Outcome::Finished(progress))
+}
+
+fn mean(sum: f64, n: u64) -> f64 {
+    if n == 0 { f64::NAN } else { sum / n as f64 }
+}
+
+/// The error for a value that is not finite, with the place where that is seen first: the batch, a parameter, or
+/// the output of a layer in a second forward pass.
+fn not_finite(
+    what: &'static str,
+    value: f64,
+    step: Step,
+    model: &dyn Model,
+    images: &Tensor,
+    gates: &Gates,
+) -> Result<TrainError, TrainError> {
+    struct FirstBad(RefCell<Option<String>>);
+    impl Probe for FirstBad {
+        fn layer(&self, event: &LayerEvent) -> candle_core::Result<()> {
+            if self.0.borrow().is_none() && !all_finite(event.output)? {
+                *self.0.borrow_mut() = Some(format!("the output of layer {} is not finite", event.name));
+            }
+            Ok(())
+        }
+    }
+    fn all_finite(tensor: &Tensor) -> candle_core::Result<bool> {
+        Ok(tensor.flatten_all()?.to_vec1::<f32>()?.iter().all(|v| v.is_finite()))
+    }
+    let place = if !all_finite(images)? {
+        "the batch holds values that are not finite".to_string()
+    } else if let Some(name) = model.params().first_not_finite()? {
+        format!("parameter {name} is not finite")
+    } else {
+        let probe = FirstBad(RefCell::new(None));
+        model.forward(images, &Pass::train(gates).watched_by(&probe))?;
+        probe.0.into_inner().unwrap_or_else(|| "every layer's output is finite, so it arose in the loss or the backward pass".into())
+    };
+    Ok(TrainError::NotFinite { what, value, step: step.0, place })
+}
+
+impl Tally {
+    /// Mean loss so far.
+    pub fn mean_loss(&self) -> f64 {
+        mean(self.loss, self.n_images)
+    }
+}

@@ -1,0 +1,80 @@
+//! Stochastic gradient descent with momentum and decay.
+
+use candle_core::{Result, Tensor, backprop::GradStore};
+use taper_nn::Params;
+
+/// SGD as PyTorch's: no dampening, no Nesterov, the first velocity is the gradient itself.
+///
+/// ```text
+/// g ← factor·grad + decay·w        (decay on weights of convolutions and linear layers alone)
+/// v ← momentum·v + g
+/// w ← w − lr·v
+/// ```
+#[derive(Clone, Debug)]
+pub struct Sgd {
+    momentum: f64,
+    weight_decay: f64,
+    velocity: Vec<Option<Tensor>>,
+}
+
+impl Sgd {
+    /// An optimizer without velocity yet.
+    pub fn new(momentum: f64, weight_decay: f64) -> Self {
+        Self { momentum, weight_decay, velocity: Vec::new() }
+    }
+
+    /// Moves every parameter that has a gradient. `factor` scales the gradients, for clipping.
+    ///
+    /// # Errors
+    /// If candle fails to compute.
+    pub fn step(&mut self, params: &Params, grads: &GradStore, factor: f64, lr: f64) -> Result<()> {
+        self.velocity.resize(params.trained().count(), None);
+        for ((entry, kind), velocity) in params.trained().zip(&mut self.velocity) {
+            let Some(grad) = grads.get(&entry.var) else { continue };
+            let mut update = if factor == 1.0 { grad.clone() } else { (grad * factor)? };
+            if self.weight_decay != 0.0 && kind.is_decayed() {
+                update = (update + (entry.var.as_tensor() * self.weight_decay)?)?;
+            }
+            if let Some(before) = velocity {
+                update = ((&*before * self.momentum)? + update)?;
+            }
+            let update = update.detach();
+            entry.var.set(&(entry.var.as_tensor() - (&update * lr)?)?)?;
+            *velocity = Some(update);
+        }
+        Ok(())
+    }
+
+    /// The velocity of each trained parameter, in registry order; `None` before its first gradient.
+    pub fn velocity(&self) -> &[Option<Tensor>] {
+        &self.velocity
+    }
+
+    /// Takes back what [`velocity`](Self::velocity) gave.
+    pub fn restore(&mut self, velocity: Vec<Option<Tensor>>) {
+        self.velocity = velocity;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+    use taper_nn::{Init, ParamKind, Scope};
+
+    #[test]
+    fn two_steps_by_hand() -> Result<()> {
+        let scope = Scope::new(0, &Device::Cpu);
+        let weight = scope.param("weight", (1, 1), ParamKind::LinearWeight, Init::Constant(1.0))?;
+        let bias = scope.param("bias", 1, ParamKind::Bias, Init::Constant(1.0))?;
+        let params = scope.finish();
+        let mut sgd = Sgd::new(0.5, 0.25);
+        let value = |v: &candle_core::Var| v.flatten_all()?.to_vec1::<f32>().map(|v| v[0]);
+        for (want_weight, want_bias) in [(0.625, 0.75), (0.109375, 0.375)] {
+            let grads = (weight.sum_all()? + bias.sum_all()?)?.backward()?;
+            sgd.step(&params, &grads, 0.5, 0.5)?;
+            assert_eq!((value(&weight)?, value(&bias)?), (want_weight, want_bias));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,91 @@
+//! Guide.
+//!
+//! # Feather in two lines of your own loop
+//!
+//! Any candle model can be pruned while it trains, whatever its layers are. One line before the forward pass puts
+//! the pruned weights into the variables, one after the backward pass takes them out and gives the dense weights
+//! their straight-through gradient:
+//!
+//! ```
+//! use candle_core::{DType, Device, Tensor};
+//! use candle_nn::{Module, Optimizer, VarBuilder, VarMap};
+//! use taper::prelude::*;
+//!
+//! let varmap = VarMap::new();
+//! let vb = VarBuilder::from_varmap(&varmap, DType::F32, &Device::Cpu);
+//! let model = candle_nn::seq()
+//!     .add(candle_nn::linear(16, 32, vb.pp("fc1"))?)
+//!     .add(candle_nn::Activation::Relu)
+//!     .add(candle_nn::linear(32, 4, vb.pp("fc2"))?);
+//! let mut sgd = candle_nn::SGD::new(varmap.all_vars(), 0.05)?;
+//! let (x, y) = (Tensor::randn(0f32, 1.0, (64, 16), &Device::Cpu)?, Tensor::zeros(64, DType::U32, &Device::Cpu)?);
+//!
+//! let vars = varmap.data().lock().unwrap().clone();
+//! let mut pruner = Pruner::feather(prunable_vars(vars), Sparsity::new(0.9)?, 100)?;
+//! for step in 0..100 {
+//!     let pruned = pruner.impose(Step(step))?;
+//!     let mut grads = candle_nn::loss::cross_entropy(&model.forward(&x)?, &y)?.backward()?;
+//!     pruned.lift(&mut grads)?;
+//!     sgd.step(&grads)?;
+//! }
+//! assert_eq!(pruner.bake()?, 640 - 64); // the weights now hold their zeros
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Evaluate between [`Pruner::impose_refreshed`](crate::prune::Pruner::impose_refreshed) and the drop of what it
+//! returns, so that the measured weights are the ones that will be baked.
+//!
+//! # Choices
+//!
+//! [`Pruner::builder`](crate::prune::Pruner::builder) takes each part of the method by itself:
+//!
+//! ```
+//! use candle_core::Device;
+//! use taper::prelude::*;
+//! use taper::prune::{Quantile, allocation::{Erk, Pin, Pinned}};
+//!
+//! let model = taper::zoo::build("resnet20", 10, 0, &Device::Cpu)?;
+//! let stem = Pin { pattern: "conv1.weight".into(), at_most: Sparsity::DENSE };
+//! let schedule = Ramp::new(Curve::Cosine, Step(10), Step(80), Sparsity::new(0.95)?);
+//! let mut pruner = Pruner::builder(model.params().prunable(), schedule, 100)
+//!     .threshold(Threshold::Soft)
+//!     .gradient(Constant::new(0.25)?)
+//!     .allocation(Pinned { inner: Box::new(Erk::default()), pins: vec![stem] })
+//!     .quantile(Quantile::Exact)
+//!     .cadence(Cadence::every(5)?)
+//!     .build()?;
+//! let gates = pruner.begin_step(Step(80))?;
+//! assert_eq!(pruner.report().layers[0].n_kept, 864); // the stem is dense
+//! # let _ = gates;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # A schedule of your own
+//!
+//! A schedule answers one question, and a closed form needs nothing else:
+//!
+//! ```
+//! use taper::prelude::*;
+//!
+//! #[derive(Debug)]
+//! struct Staircase { target: Sparsity, every: u64 }
+//!
+//! impl SparsitySchedule for Staircase {
+//!     fn sparsity(&self, step: Step) -> Sparsity {
+//!         Sparsity::saturating(0.1 * (step.0 / self.every) as f64).min(self.target)
+//!     }
+//!     fn target(&self) -> Sparsity {
+//!         self.target
+//!     }
+//! }
+//!
+//! let stairs = Staircase { target: Sparsity::new(0.25)?, every: 10 };
+//! assert_eq!(stairs.sparsity(Step(19)).get(), 0.1);
+//! assert_eq!(stairs.sparsity(Step(500)).get(), 0.25);
+//! # Ok::<(), taper::core::SparsityError>(())
+//! ```
+//!
+//! # The whole loop
+//!
+//! [`train::train`](crate::train::train) is the loop of the command line; see the example `train_digits` of
+//! this crate.
