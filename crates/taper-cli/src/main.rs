@@ -1,2 +1,24 @@
-//! Command line of taper: train, evaluate and inspect sparse networks.
-fn main() {}
+//! The program `taper`.
+#![forbid(unsafe_code)]
+
+mod args;
+mod cmd;
+mod error;
+mod machine;
+mod spec;
+mod term;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let args = args::Args::parse();
+    term::start_log();
+    match cmd::run(args.command) {
+        Ok(code) => code,
+        Err(error) => {
+            term::suspend(|| eprintln!("error: {error:#}"));
+            ExitCode::from(error::exit_code(&error))
+        }
+    }
+}

@@ -37,17 +37,8 @@ impl Pruner {
         schedule: impl SparsitySchedule + 'static,
         total_steps: u64,
     ) -> PrunerBuilder {
-        Self::builder_boxed(layers, Box::new(schedule), total_steps)
-    }
-
-    /// The same with a schedule whose kind is known at run time only.
-    pub fn builder_boxed<V: Borrow<Var>>(
-        layers: impl IntoIterator<Item = (LayerInfo, V)>,
-        schedule: Box<dyn SparsitySchedule>,
-        total_steps: u64,
-    ) -> PrunerBuilder {
         let layers = layers.into_iter().map(|(info, var)| (info, var.borrow().clone())).collect();
-        PrunerBuilder::new(layers, schedule, total_steps)
+        PrunerBuilder::new(layers, Box::new(schedule), total_steps)
     }
 
     /// Feather as published: cubic schedule over the first half of `total_steps`, one global cut, `p = 3`, and half

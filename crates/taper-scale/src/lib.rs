@@ -62,3 +62,9 @@ pub trait GradientScale: Debug + Send + Sync {
     /// The factors for this step. A query: asking twice gives the same answer.
     fn at(&self, now: &Now) -> PrunedGrad;
 }
+
+impl<S: GradientScale + ?Sized> GradientScale for Box<S> {
+    fn at(&self, now: &Now) -> PrunedGrad {
+        (**self).at(now)
+    }
+}

@@ -58,3 +58,25 @@ pub trait SparsitySchedule: Debug + Send {
         state.expect_len(0)
     }
 }
+
+impl<S: SparsitySchedule + ?Sized> SparsitySchedule for Box<S> {
+    fn sparsity(&self, step: Step) -> Sparsity {
+        (**self).sparsity(step)
+    }
+
+    fn target(&self) -> Sparsity {
+        (**self).target()
+    }
+
+    fn observe(&mut self, seen: &MaskFeedback) {
+        (**self).observe(seen);
+    }
+
+    fn state(&self) -> State {
+        (**self).state()
+    }
+
+    fn restore(&mut self, state: &State) -> Result<(), RestoreError> {
+        (**self).restore(state)
+    }
+}

@@ -46,6 +46,12 @@ pub trait Allocation: Debug + Send + Sync {
     fn allocate(&self, layers: &[Layer], overall: Sparsity) -> Result<Vec<Group>, AllocationError>;
 }
 
+impl<A: Allocation + ?Sized> Allocation for Box<A> {
+    fn allocate(&self, layers: &[Layer], overall: Sparsity) -> Result<Vec<Group>, AllocationError> {
+        (**self).allocate(layers, overall)
+    }
+}
+
 /// An overall sparsity that an allocation cannot meet.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]

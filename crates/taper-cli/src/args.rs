@@ -1,0 +1,156 @@
+//! The command line.
+
+use clap::{Args as ClapArgs, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// Train, evaluate and inspect sparse networks.
+#[derive(Debug, Parser)]
+#[command(name = "taper", version, about, propagate_version = true)]
+pub struct Args {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Train a network sparse; without arguments, a small one on the embedded digits
+    #[command(after_help = TRAIN_HELP)]
+    Train(Box<Train>),
+    /// Measure a pruned checkpoint on the test images
+    Eval(Eval),
+    /// List what is kept in each layer of a pruned checkpoint, and what that is worth
+    Inspect(Inspect),
+    /// Fetch a data set into the cache
+    Fetch(Fetch),
+    /// List the architectures
+    Models(Json),
+    /// Print a script that completes commands in a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+const TRAIN_HELP: &str = "\
+Examples:
+  taper train
+  taper train --method feather --sparsity 0.98 --out runs/digits-98
+  taper train --model resnet20 --data cifar100 --sparsity 0.95 --threads 2
+  taper train experiments/quick/feather.toml --set train.lr=0.02 --set 'prune.schedule=\"cosine\"'
+
+The output folder holds pruned.safetensors, metrics.csv (a row an epoch), steps.jsonl, timing.csv, checkpoints/, run.json and result.json.";
+
+/// Train a network sparse.
+#[derive(Debug, ClapArgs)]
+pub struct Train {
+    /// Experiment file; flags override what is in it
+    pub experiment: Option<PathBuf>,
+    /// Architecture (see `taper models`)
+    #[arg(long, value_name = "NAME")]
+    pub model: Option<String>,
+    /// Data set: digits, cifar10, cifar100, or a folder
+    #[arg(long, value_name = "NAME|DIR")]
+    pub data: Option<String>,
+    /// Method: dense, gmp, ste or feather
+    #[arg(long, value_name = "NAME")]
+    pub method: Option<String>,
+    /// Final share of weights that are zero, in [0, 1)
+    #[arg(long, value_name = "S")]
+    pub sparsity: Option<f64>,
+    /// Passes over the training images
+    #[arg(long, value_name = "N")]
+    pub epochs: Option<u64>,
+    /// Images in a step
+    #[arg(long, value_name = "N")]
+    pub batch_size: Option<u64>,
+    /// Decides initial weights, order and augmentation
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// Any key of an experiment file, e.g. train.lr=0.05
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Output folder [default: runs/<model>-<data>-<method>-<sparsity>-seed<seed>]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Go on from the last checkpoint in the output folder, if there is one
+    #[arg(long)]
+    pub resume: bool,
+    /// Train for at most N steps, with schedules scaled to that length
+    #[arg(long, value_name = "N")]
+    pub max_steps: Option<u64>,
+    /// Write TensorBoard event files to the output folder
+    #[arg(long)]
+    pub tensorboard: bool,
+    /// Write what each mask refresh changed to masks.csv
+    #[arg(long)]
+    pub mask_trace: bool,
+    /// Say nothing but warnings and errors
+    #[arg(long, short)]
+    pub quiet: bool,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Where and on how many threads to compute
+    #[command(flatten)]
+    pub compute: Compute,
+}
+
+/// Where to compute.
+#[derive(Debug, ClapArgs)]
+pub struct Compute {
+    /// CPU threads; results do not depend on it [default: all cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1024))]
+    pub threads: Option<u64>,
+    /// cpu, cuda:N or metal
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    pub device: String,
+}
+
+/// Measure a pruned checkpoint.
+#[derive(Debug, ClapArgs)]
+pub struct Eval {
+    /// The pruned.safetensors of a run
+    pub checkpoint: PathBuf,
+    /// Data set: a name or a folder [default: the one it was trained on]
+    #[arg(long, value_name = "NAME|DIR")]
+    pub data: Option<String>,
+    /// Images in a batch
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u64).range(1..=65536))]
+    pub batch_size: u64,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Where and on how many threads to compute
+    #[command(flatten)]
+    pub compute: Compute,
+}
+
+/// List what is kept.
+#[derive(Debug, ClapArgs)]
+pub struct Inspect {
+    /// The pruned.safetensors of a run
+    pub checkpoint: PathBuf,
+    /// Print the table as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Fetch a data set.
+#[derive(Debug, ClapArgs)]
+pub struct Fetch {
+    /// cifar10, cifar100 or digits
+    pub dataset: String,
+    /// Print the files as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A list.
+#[derive(Debug, ClapArgs)]
+pub struct Json {
+    /// Print the list as JSON
+    #[arg(long)]
+    pub json: bool,
+}

@@ -1,0 +1,23 @@
+//! `taper fetch`.
+
+use crate::{args::Fetch, error::usage, term};
+use serde_json::json;
+use taper::data::{DataError, Dataset, OpenOptions};
+
+/// Makes sure that a data set is on this machine.
+pub fn run(args: &Fetch) -> anyhow::Result<()> {
+    let progress = term::FetchBar::default();
+    let options = OpenOptions { progress: Some(&progress), ..OpenOptions::default() };
+    let files = Dataset::fetch(&args.dataset, &options).map_err(|error| match error {
+        DataError::Unknown { .. } => usage(error),
+        other => other.into(),
+    })?;
+    if args.json {
+        println!("{}", json!({ "dataset": args.dataset, "files": files }));
+    } else if files.is_empty() {
+        println!("{} is part of this program; there is nothing to fetch", args.dataset);
+    } else {
+        files.iter().for_each(|file| println!("{}", file.display()));
+    }
+    Ok(())
+}

@@ -1,0 +1,77 @@
+//! One file for each command.
+
+mod eval;
+mod fetch;
+mod inspect;
+mod models;
+mod train;
+
+use crate::args::{Args, Command};
+use anyhow::Context;
+use clap::CommandFactory;
+use std::{path::Path, process::ExitCode};
+use taper::{
+    data::{Dataset, OpenOptions},
+    nn::Model,
+    train::checkpoint::PrunedCheckpoint,
+    zoo::Architecture,
+};
+
+/// Runs a command.
+pub fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Train(args) => return train::run(&args),
+        Command::Eval(args) => eval::run(&args)?,
+        Command::Inspect(args) => inspect::run(&args)?,
+        Command::Fetch(args) => fetch::run(&args)?,
+        Command::Models(args) => models::run(&args)?,
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Args::command(), "taper", &mut std::io::stdout());
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A pruned checkpoint with its network.
+struct Pruned {
+    checkpoint: PrunedCheckpoint,
+    architecture: &'static Architecture,
+    model: Box<dyn Model>,
+}
+
+impl Pruned {
+    fn load(path: &Path, device: &candle_core::Device) -> anyhow::Result<Self> {
+        let checkpoint = PrunedCheckpoint::load(path)?;
+        let architecture = Architecture::find(&checkpoint.architecture)
+            .with_context(|| format!("checkpoint {}", path.display()))?;
+        let model = architecture.build(checkpoint.classes, 0, device)?;
+        checkpoint.load_into(model.params(), path)?;
+        Ok(Self { checkpoint, architecture, model })
+    }
+}
+
+/// Opens a data set and checks that its images fit the architecture.
+fn open_data(name: &str, architecture: &Architecture, limit: Option<usize>) -> anyhow::Result<Dataset> {
+    let progress = crate::term::FetchBar::default();
+    let options = OpenOptions { progress: Some(&progress), limit, ..OpenOptions::default() };
+    let data = Dataset::open(name, &options).map_err(|error| match error {
+        taper::data::DataError::Unknown { .. } => crate::error::usage(error),
+        other => other.into(),
+    })?;
+    let shape = data.shape();
+    let found = [shape.channels, shape.height, shape.width];
+    if found != architecture.image {
+        return Err(crate::error::usage(format!(
+            "model {} takes images of {}, and those of {} are {}; choose another model or data set",
+            architecture.name,
+            size(architecture.image),
+            data.name,
+            size(found)
+        )));
+    }
+    Ok(data)
+}
+
+fn size([channels, height, width]: [usize; 3]) -> String {
+    format!("{channels}x{height}x{width}")
+}

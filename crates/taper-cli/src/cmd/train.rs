@@ -1,0 +1,251 @@
+//! `taper train`.
+
+mod folder;
+mod watch;
+
+use super::{inspect, open_data};
+use crate::{
+    args::Train,
+    error::usage,
+    machine,
+    spec::{Override, Resolved, load},
+    term,
+};
+use anyhow::Context;
+use folder::RunFolder;
+use serde_json::{Value, json};
+use std::{path::PathBuf, process::ExitCode};
+use taper::{
+    data::{Dataset, Loader, LoaderConfig},
+    train::{
+        Callbacks, Outcome, Progress, Run, analyse,
+        callback::{EarlyStop, EpochCsv, Interrupt, MaskTrace, StepLines, TensorBoard, TimingCsv},
+        checkpoint::{Checkpoints, PrunedCheckpoint},
+        train,
+    },
+    zoo::Architecture,
+};
+
+/// Exit code after Ctrl-C, as shells have it.
+const INTERRUPTED: u8 = 130;
+
+/// Trains, from the experiment to the pruned checkpoint.
+pub fn run(args: &Train) -> anyhow::Result<ExitCode> {
+    let resolved = Resolved::new(load(args.experiment.as_deref(), &overrides(args)?)?)?;
+    machine::set_threads(args.compute.threads)?;
+    let device = machine::device(&args.compute.device)?;
+    let architecture = Architecture::find(resolved.model()).map_err(usage)?;
+    let data = open_data(resolved.data(), architecture, resolved.limit())?;
+    let record = resolved.record(&data)?;
+    let folder = RunFolder::open(&out_folder(args, &resolved, &data), args.resume, &record)?;
+    if let Some(result) = folder.result()? {
+        say(args, &format!("{} is finished already", folder.path().display()));
+        return report(args, &result);
+    }
+
+    let normalisation = resolved.normalisation(&data)?;
+    let train_config =
+        LoaderConfig::train(resolved.batch_size(), resolved.augment()?, normalisation.clone(), resolved.seed());
+    let test_config = LoaderConfig::evaluation(resolved.batch_size().max(128), normalisation);
+    let train_loader = Loader::new(data.train.clone(), train_config)?;
+    let test_loader = Loader::new(data.test.clone(), test_config)?;
+    let model = architecture.build(data.classes.len(), resolved.seed(), &device)?;
+    let pruner = resolved.pruner(model.params(), &train_loader)?;
+    let mut run = Run::new(&*model, pruner, &train_loader, &test_loader, resolved.recipe(), &device);
+
+    let (every, keep_last, keep_best) = resolved.checkpointing();
+    let mut checkpoints = Checkpoints::new(&folder.path().join("checkpoints"), record.clone())?
+        .every(every)
+        .keep_last(keep_last)
+        .keep_best(keep_best);
+    let progress = match checkpoints.latest()? {
+        Some(checkpoint) => {
+            let progress = checkpoint.restore(&mut run)?;
+            say(args, &format!("resumed after step {}", progress.step));
+            progress
+        }
+        None => Progress::default(),
+    };
+    folder.write("run.json", &description(args, &resolved, &data, &record))?;
+
+    let interrupt = Interrupt::default();
+    let handler = interrupt.clone();
+    ctrlc::set_handler(move || {
+        if handler.is_raised() {
+            // Asked twice: the last checkpoint stands.
+            std::process::exit(i32::from(INTERRUPTED));
+        }
+        handler.raise();
+        term::line("ending after this step; once more ends at once");
+    })?;
+    let mut watch = callbacks(args, &resolved, &folder, interrupt.clone());
+    let outcome = train(&mut run, progress, &mut watch, Some(&mut checkpoints))?;
+    drop(watch);
+    match outcome {
+        Outcome::Stopped(progress) if interrupt.is_raised() => {
+            term::line(&format!("stopped after step {}; to go on:\n  {}", progress.step, resume_command(&folder)));
+            Ok(ExitCode::from(INTERRUPTED))
+        }
+        Outcome::Finished(progress) | Outcome::Stopped(progress) => {
+            let result = finish(run, &resolved, &data, architecture, &record, &folder, &progress)?;
+            report(args, &result)
+        }
+    }
+}
+
+fn overrides(args: &Train) -> anyhow::Result<Vec<Override>> {
+    let mut overrides = args.set.iter().map(|text| Override::parse(text)).collect::<anyhow::Result<Vec<_>>>()?;
+    let mut flag = |key: &str, value: Option<toml::Value>| {
+        overrides.extend(value.map(|value| Override::new(key, value)));
+    };
+    let text = |value: &Option<String>| value.clone().map(toml::Value::from);
+    let whole = |name: &str, value: Option<u64>| -> anyhow::Result<Option<toml::Value>> {
+        let too_large = |n: u64| usage(format!("--{name} {n} is too large"));
+        value.map(|n| i64::try_from(n).map(toml::Value::from).map_err(|_| too_large(n))).transpose()
+    };
+    flag("model", text(&args.model));
+    flag("data", text(&args.data));
+    flag("prune.method", text(&args.method));
+    flag("prune.sparsity", args.sparsity.map(toml::Value::from));
+    flag("train.epochs", whole("epochs", args.epochs)?);
+    flag("train.batch_size", whole("batch-size", args.batch_size)?);
+    flag("train.max_steps", whole("max-steps", args.max_steps)?);
+    flag("seed", whole("seed", args.seed)?);
+    Ok(overrides)
+}
+
+fn out_folder(args: &Train, resolved: &Resolved, data: &Dataset) -> PathBuf {
+    args.out.clone().unwrap_or_else(|| {
+        let sparsity = if resolved.is_dense() { String::new() } else { format!("-{}", resolved.sparsity()) };
+        let name =
+            format!("{}-{}-{}{sparsity}-seed{}", resolved.model(), data.name, resolved.method(), resolved.seed());
+        PathBuf::from("runs").join(name)
+    })
+}
+
+/// What `run.json` holds.
+fn description(args: &Train, resolved: &Resolved, data: &Dataset, record: &Value) -> Value {
+    json!({
+        "schema": 1,
+        "recipe": record,
+        "recipe_hash": folder::hash(record),
+        "seed": resolved.seed(),
+        "data": {
+            "name": data.name,
+            "fingerprint": data.fingerprint,
+            "n_train": data.train.len(),
+            "n_test": data.test.len(),
+            "classes": data.classes.len(),
+        },
+        "versions": machine::versions(),
+        "machine": machine::describe(&args.compute.device),
+        "commit": machine::commit(),
+    })
+}
+
+fn callbacks(args: &Train, resolved: &Resolved, folder: &RunFolder, interrupt: Interrupt) -> Callbacks {
+    let path = |name: &str| folder.path().join(name);
+    let mut callbacks = Callbacks::default()
+        .with(EpochCsv::new(&path("metrics.csv")))
+        .with(StepLines::new(&path("steps.jsonl")))
+        .with(TimingCsv::new(&path("timing.csv")))
+        .with(interrupt);
+    if args.tensorboard {
+        callbacks = callbacks.with(TensorBoard::new(folder.path()));
+    }
+    if args.mask_trace {
+        callbacks = callbacks.with(MaskTrace::new(&path("masks.csv")));
+    }
+    if let Some(patience) = resolved.early_stop() {
+        callbacks = callbacks.with(EarlyStop { patience });
+    }
+    if !args.quiet {
+        callbacks = callbacks.with(watch::ProgressLine::default());
+    }
+    callbacks
+}
+
+/// Bakes the zeros, and writes the pruned checkpoint and then the result.
+fn finish(
+    mut run: Run,
+    resolved: &Resolved,
+    data: &Dataset,
+    architecture: &Architecture,
+    record: &Value,
+    folder: &RunFolder,
+    progress: &Progress,
+) -> anyhow::Result<Value> {
+    if let Some(pruner) = run.pruner.take() {
+        pruner.bake()?;
+    }
+    let analysis = analyse(run.model, architecture.image)?;
+    let sparsity = analysis.sparsity().get();
+    let pruned = PrunedCheckpoint::of(run.model, architecture.name, data.classes.len(), sparsity, record.clone());
+    let path = folder.path().join("pruned.safetensors");
+    pruned.save(&path)?;
+    let last = progress.history.last().context("a run of no epochs has no result")?;
+    let (seconds, images_per_second) = folder.timing()?;
+    let mut result = json!({
+        "schema": 1,
+        "model": architecture.name,
+        "data": data.name,
+        "method": resolved.method(),
+        "seed": resolved.seed(),
+        "epochs": progress.history.len(),
+        "steps": progress.step,
+        "test_accuracy": last.test_accuracy,
+        "test_loss": last.test_loss,
+        "train_loss": last.train_loss,
+        "sparsity_target": if resolved.is_dense() { Value::Null } else { json!(last.sparsity_target) },
+        "n_params": run.model.params().n_params(),
+        "bytes_dense": 4 * run.model.params().n_params(),
+        "bytes_file": std::fs::metadata(&path)?.len(),
+        "seconds": seconds,
+        "images_per_second": images_per_second,
+        "layers": inspect::layers(&analysis),
+    });
+    if let (Value::Object(result), Value::Object(totals)) = (&mut result, inspect::totals(&analysis)) {
+        result.extend(totals);
+    }
+    folder.write("result.json", &result)?;
+    Ok(result)
+}
+
+/// The command that goes on where this one was stopped.
+fn resume_command(folder: &RunFolder) -> String {
+    let mut words: Vec<String> = std::env::args().collect();
+    if !words.iter().any(|word| word == "--resume") {
+        words.push("--resume".into());
+    }
+    if !words.iter().any(|word| word == "--out" || word.starts_with("--out=")) {
+        words.extend(["--out".into(), folder.path().display().to_string()]);
+    }
+    let quoted = words.into_iter().map(|word| match word.contains(|c: char| !c.is_alphanumeric() && !"-_./:=".contains(c)) {
+        true => format!("'{}'", word.replace('\'', r"'\''")),
+        false => word,
+    });
+    quoted.collect::<Vec<_>>().join(" ")
+}
+
+fn say(args: &Train, text: &str) {
+    if !args.quiet {
+        term::line(text);
+    }
+}
+
+fn report(args: &Train, result: &Value) -> anyhow::Result<ExitCode> {
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(result)?);
+    } else if !args.quiet {
+        let number = |key: &str| result[key].as_f64().unwrap_or(f64::NAN);
+        println!(
+            "test accuracy {:.2} % at sparsity {:.2} % ({} of {} weights kept, {:.1} % of the multiplications)",
+            100.0 * number("test_accuracy"),
+            100.0 * number("sparsity"),
+            result["n_kept"],
+            result["n_prunable"],
+            100.0 * number("macs_sparse") / number("macs_dense"),
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}

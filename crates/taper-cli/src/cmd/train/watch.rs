@@ -1,0 +1,51 @@
+//! What a run shows while it goes on: a bar on a terminal, and a line for each epoch.
+
+use indicatif::ProgressBar;
+use taper::train::{Callback, EpochEvent, Flow, Progress, StepEvent, TrainError};
+
+use crate::term;
+
+/// A bar over the steps, and a line for each epoch on standard error.
+#[derive(Default)]
+pub struct ProgressLine {
+    bar: Option<ProgressBar>,
+    resumed_at: u64,
+}
+
+impl Callback for ProgressLine {
+    fn start(&mut self, progress: &Progress) -> Result<(), TrainError> {
+        self.resumed_at = progress.step;
+        Ok(())
+    }
+
+    fn step(&mut self, event: &StepEvent) -> Result<Flow, TrainError> {
+        let bar = self.bar.get_or_insert_with(|| {
+            let bar = term::step_bar(event.total_steps);
+            bar.set_position(self.resumed_at);
+            bar.reset_eta();
+            bar
+        });
+        let sparsity = event.pruner.map_or(0.0, |p| p.report().sparsity().get());
+        bar.set_message(format!("loss {:.3}, sparsity {:.2} %", event.loss, 100.0 * sparsity));
+        bar.inc(1);
+        Ok(Flow::Continue)
+    }
+
+    fn epoch(&mut self, event: &EpochEvent) -> Result<Flow, TrainError> {
+        let e = event.last();
+        let test = if e.test_accuracy.is_nan() { String::new() } else { format!(", test accuracy {:.2} %", 100.0 * e.test_accuracy) };
+        term::line(&format!(
+            "epoch {:>3}: loss {:.4}, train accuracy {:.2} %{test}, sparsity {:.2} %",
+            e.epoch + 1,
+            e.train_loss,
+            100.0 * e.train_accuracy,
+            100.0 * e.sparsity
+        ));
+        Ok(Flow::Continue)
+    }
+
+    fn end(&mut self, _progress: &Progress) -> Result<(), TrainError> {
+        self.bar.take().iter().for_each(ProgressBar::finish_and_clear);
+        Ok(())
+    }
+}

@@ -1,0 +1,34 @@
+//! Unknown keys, and what was probably meant.
+
+use crate::error::usage;
+use toml::{Table, Value};
+
+/// Checks every key of `table` against the keys of `known`, a value with every key there is.
+///
+/// Tables whose known value is no table, such as the pins, may have any keys.
+pub fn check(table: &Table, known: &serde_json::Value, section: &str) -> anyhow::Result<()> {
+    let Some(known) = known.as_object() else { return Ok(()) };
+    for (key, value) in table {
+        let path = if section.is_empty() { key.clone() } else { format!("{section}.{key}") };
+        match known.get(key) {
+            None => {
+                let names = || known.keys().map(String::as_str);
+                let nearest = names().max_by(|a, b| {
+                    strsim::jaro_winkler(a, key).total_cmp(&strsim::jaro_winkler(b, key))
+                });
+                let hint = match nearest.filter(|name| strsim::jaro_winkler(name, key) > 0.7) {
+                    Some(name) if section.is_empty() => format!("did you mean `{name}`?"),
+                    Some(name) => format!("did you mean `{section}.{name}`?"),
+                    None => format!("the keys there are {}", names().collect::<Vec<_>>().join(", ")),
+                };
+                return Err(usage(format!("unknown key `{path}`; {hint}")));
+            }
+            Some(known) => {
+                if let Value::Table(inner) = value {
+                    check(inner, known, &path)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,159 @@
+//! From files and flags to a [`Spec`].
+
+use super::{Spec, keys};
+use crate::error::usage;
+use std::path::{Path, PathBuf};
+use toml::{Table, Value};
+
+/// How many files may extend one another.
+const MAX_DEPTH: usize = 8;
+
+/// A key from the command line and its value.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Override {
+    /// Dotted key, e.g. `train.lr`.
+    pub key: String,
+    /// Its value.
+    pub value: Value,
+}
+
+impl Override {
+    /// A key with a value of any type that TOML has.
+    pub fn new(key: &str, value: impl Into<Value>) -> Self {
+        Self { key: key.into(), value: value.into() }
+    }
+
+    /// Reads `key=value`. The value is TOML if it can be, else text: `train.lr=0.1`, `prune.schedule=cosine`.
+    pub fn parse(text: &str) -> anyhow::Result<Self> {
+        let (key, value) = text
+            .split_once('=')
+            .filter(|(key, _)| !key.trim().is_empty())
+            .ok_or_else(|| usage(format!("--set `{text}` is not of the form key=value")))?;
+        let (key, value) = (key.trim(), value.trim());
+        let parsed = format!("v = {value}").parse::<Table>().ok().and_then(|mut t| t.remove("v"));
+        Ok(Self { key: key.into(), value: parsed.unwrap_or_else(|| Value::String(value.into())) })
+    }
+}
+
+/// Reads an experiment and puts `overrides` on top, the last one winning.
+pub fn load(file: Option<&Path>, overrides: &[Override]) -> anyhow::Result<Spec> {
+    let known = serde_json::to_value(Spec::default())?;
+    let mut table = match file {
+        Some(file) => read(file, &known, MAX_DEPTH)?,
+        None => Table::new(),
+    };
+    for Override { key, value } in overrides {
+        put(&mut table, key, value.clone())?;
+        keys::check(&table, &known, "")?;
+    }
+    Value::Table(table).try_into::<Spec>().map_err(|e| {
+        let place = file.map_or("the command line".to_string(), |f| format!("{} and the command line", f.display()));
+        usage(format!("{place}: {}", one_line(&e.to_string())))
+    })
+}
+
+fn read(file: &Path, known: &serde_json::Value, depth: usize) -> anyhow::Result<Table> {
+    let text = std::fs::read_to_string(file)
+        .map_err(|e| usage(format!("cannot read experiment {}: {e}", file.display())))?;
+    let mut table: Table =
+        text.parse().map_err(|e: toml::de::Error| usage(format!("{}: {}", file.display(), one_line(&e.to_string()))))?;
+    let base = match table.remove("extends") {
+        None => None,
+        Some(Value::String(base)) if depth > 1 => Some(beside(file, &base)),
+        Some(Value::String(_)) => {
+            return Err(usage(format!("{}: more than {MAX_DEPTH} files extend one another", file.display())));
+        }
+        Some(_) => return Err(usage(format!("{}: `extends` must be the path of a file, in quotes", file.display()))),
+    };
+    keys::check(&table, known, "").map_err(|e| usage(format!("{}: {e}", file.display())))?;
+    match base {
+        None => Ok(table),
+        Some(base) => {
+            let mut below = read(&base, known, depth - 1)?;
+            merge(&mut below, table);
+            Ok(below)
+        }
+    }
+}
+
+fn beside(file: &Path, other: &str) -> PathBuf {
+    file.parent().unwrap_or(Path::new("")).join(other)
+}
+
+/// Puts `above` over `below`, key by key.
+fn merge(below: &mut Table, above: Table) {
+    for (key, value) in above {
+        match (below.get_mut(&key), value) {
+            (Some(Value::Table(below)), Value::Table(above)) => merge(below, above),
+            (_, value) => {
+                below.insert(key, value);
+            }
+        }
+    }
+}
+
+fn put(table: &mut Table, key: &str, value: Value) -> anyhow::Result<()> {
+    match key.split_once('.') {
+        None => {
+            table.insert(key.into(), value);
+            Ok(())
+        }
+        Some((section, rest)) => match table.entry(section).or_insert_with(|| Value::Table(Table::new())) {
+            Value::Table(inner) => put(inner, rest, value),
+            _ => Err(usage(format!("`{section}` is a value, not a section that could hold `{rest}`"))),
+        },
+    }
+}
+
+/// Folds a message of several lines, with excerpts of the file, into one.
+fn one_line(message: &str) -> String {
+    message.lines().map(str::trim).filter(|l| !l.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_keys_are_refused_with_the_nearest_one() {
+        let error = |key: &str| load(None, &[Override::parse(key).unwrap()]).unwrap_err().to_string();
+        assert_eq!(error("train.epocs=3"), "unknown key `train.epocs`; did you mean `train.epochs`?");
+        assert_eq!(error("sede=3"), "unknown key `sede`; did you mean `seed`?");
+        assert!(error("prune.zzz=3").contains("the keys there are allocation, begin"));
+    }
+
+    #[test]
+    fn values_are_toml_or_text() {
+        let spec = |texts: &[&str]| {
+            let overrides: Vec<_> = texts.iter().map(|t| Override::parse(t).unwrap()).collect();
+            load(None, &overrides)
+        };
+        let set = spec(&["train.lr=0.5", "prune.schedule=cosine", "prune.method=\"ste\"", "seed = 3"]).unwrap();
+        assert_eq!(set.train.lr, Some(0.5));
+        assert_eq!(set.prune.schedule.as_deref(), Some("cosine"));
+        assert_eq!(set.prune.method.as_deref(), Some("ste"));
+        assert_eq!(set.seed, Some(3));
+        let pins = spec(&["prune.pins={ \"conv1.weight\" = 0.0 }"]).unwrap().prune.pins.unwrap();
+        assert_eq!(pins["conv1.weight"], 0.0);
+        let error = spec(&["train.epochs=many"]).unwrap_err();
+        assert_eq!(crate::error::exit_code(&error), 2);
+        assert!(Override::parse("epochs").is_err());
+    }
+
+    #[test]
+    fn a_file_lies_over_what_it_extends_and_flags_over_both() {
+        let folder = std::env::temp_dir().join(format!("taper-spec-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).unwrap();
+        write("base.toml", "data = \"digits\"\n[train]\nlr = 0.1\nepochs = 3\n");
+        write("row.toml", "extends = \"base.toml\"\n[train]\nlr = 0.2\n");
+        write("loop.toml", "extends = \"loop.toml\"\n");
+        let spec = load(Some(&folder.join("row.toml")), &[Override::new("train.epochs", 5)]).unwrap();
+        assert_eq!((spec.train.lr, spec.train.epochs, spec.data.as_deref()), (Some(0.2), Some(5), Some("digits")));
+        let error = load(Some(&folder.join("loop.toml")), &[]).unwrap_err().to_string();
+        assert!(error.contains("extend one another"), "{error}");
+        let error = load(Some(&folder.join("none.toml")), &[]).unwrap_err().to_string();
+        assert!(error.contains("cannot read experiment"), "{error}");
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+}

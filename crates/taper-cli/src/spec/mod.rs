@@ -1,0 +1,115 @@
+//! Experiment files.
+//!
+//! An experiment is TOML; `extends = "base.toml"` puts another file beneath it, flags and `--set` go on top. Unknown
+//! keys are errors. What is left out is filled in by method and data set, so the *resolved* experiment, which every
+//! run records, has a value for each key.
+
+mod keys;
+mod load;
+mod resolve;
+
+pub use load::{Override, load};
+pub use resolve::Resolved;
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+/// An experiment as written: every key may be left out.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Spec {
+    /// Architecture.
+    pub model: Option<String>,
+    /// Data set: a name or a folder.
+    pub data: Option<String>,
+    /// Decides initial weights, order and augmentation.
+    pub seed: Option<u64>,
+    /// How to train.
+    pub train: TrainSpec,
+    /// How to prune.
+    pub prune: PruneSpec,
+}
+
+/// How to train.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrainSpec {
+    /// Passes over the training images.
+    pub epochs: Option<u64>,
+    /// End after so many steps, with schedules scaled to that length; 0 for no such limit.
+    pub max_steps: Option<u64>,
+    /// Images in a step.
+    pub batch_size: Option<u64>,
+    /// Learning rate at the start of the cosine.
+    pub lr: Option<f64>,
+    /// Epochs of linear warm-up.
+    pub warmup_epochs: Option<f64>,
+    /// Momentum of SGD.
+    pub momentum: Option<f64>,
+    /// Decay of the weights of convolutions and linear layers.
+    pub weight_decay: Option<f64>,
+    /// The gradient's norm is clipped to this; 0 for no clipping.
+    pub clip_norm: Option<f64>,
+    /// Share of the target spread over all classes.
+    pub label_smoothing: Option<f64>,
+    /// `none`, `shift` or `crop-flip`.
+    pub augment: Option<String>,
+    /// Name of the constants that pixels are normalised with.
+    pub normalise: Option<String>,
+    /// Evaluate after every so many epochs, and after the last.
+    pub eval_every: Option<u64>,
+    /// Checkpoint after every so many steps, too; 0 for the ends of epochs alone.
+    pub checkpoint_every: Option<u64>,
+    /// Training checkpoints that stay.
+    pub keep_last: Option<u64>,
+    /// Whether the checkpoint of the best epoch at the final sparsity stays.
+    pub keep_best: Option<bool>,
+    /// End when accuracy has not risen for so many epochs at the final sparsity; 0 for never.
+    pub early_stop: Option<u64>,
+    /// Use the first so many images of each split; 0 for all.
+    pub limit: Option<u64>,
+}
+
+/// How to prune.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PruneSpec {
+    /// `dense`, `gmp`, `ste` or `feather`: fills in what is left out.
+    pub method: Option<String>,
+    /// Final sparsity.
+    pub sparsity: Option<f64>,
+    /// `soft`, `hard`, `feather` or `power:P`.
+    pub threshold: Option<String>,
+    /// Share of the gradient for pruned weights: `feather`, or a number.
+    #[serde(deserialize_with = "text_or_number")]
+    pub gradient: Option<String>,
+    /// Curve of the ramp.
+    pub schedule: Option<String>,
+    /// Where the ramp begins, as a share of all steps.
+    pub begin: Option<f64>,
+    /// Where the ramp ends, as a share of all steps.
+    pub end: Option<f64>,
+    /// Sparsity at which the ramp begins.
+    pub initial: Option<f64>,
+    /// `global`, `uniform` or `erk`.
+    pub allocation: Option<String>,
+    /// `exact` or `interpolated`.
+    pub quantile: Option<String>,
+    /// Steps from one mask refresh to the next.
+    pub refresh_every: Option<u64>,
+    /// Limits for single layers: pattern of a name to the most that it may be pruned.
+    pub pins: Option<std::collections::BTreeMap<String, f64>>,
+}
+
+/// Takes `0.5` for `"0.5"`.
+fn text_or_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Value {
+        Text(String),
+        Number(f64),
+    }
+    Ok(Option::<Value>::deserialize(deserializer)?.map(|value| match value {
+        Value::Text(text) => text,
+        Value::Number(number) => number.to_string(),
+    }))
+}

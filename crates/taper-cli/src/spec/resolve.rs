@@ -1,0 +1,425 @@
+//! Filling in what an experiment leaves out, and turning it into library values.
+
+use super::{PruneSpec, Spec, TrainSpec};
+use crate::error::usage;
+use serde_json::Value;
+use std::str::FromStr;
+use taper::{
+    core::{Sparsity, Step},
+    data::{Augment, Dataset, Loader, Normalisation},
+    kernels::threshold::{Exponent, Threshold},
+    nn::Params,
+    prune::{
+        Pruner, Quantile,
+        allocation::{Allocation, Erk, Global, Pin, Pinned, Uniform},
+    },
+    scale::{Constant, FeatherRule, GradientScale},
+    schedule::{Cadence, Curve, Ramp},
+    train::Recipe,
+};
+
+/// Methods, and what they fill in: threshold, gradient, steps between refreshes.
+const METHODS: [(&str, [&str; 2], u64); 4] = [
+    ("dense", ["hard", "1"], 1),
+    // Gradual magnitude pruning: pruned weights rest, and the mask moves now and then.
+    ("gmp", ["hard", "0"], 10),
+    // Straight-through top-k.
+    ("ste", ["hard", "1"], 1),
+    ("feather", ["feather", "feather"], 1),
+];
+
+/// An experiment with a value for every key, checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Resolved {
+    spec: Spec,
+    dense: bool,
+    sparsity: Sparsity,
+}
+
+/// What is assumed for a data set.
+struct Defaults {
+    model: &'static str,
+    epochs: u64,
+    batch_size: u64,
+    lr: f64,
+    augment: &'static str,
+    normalise: &'static str,
+}
+
+impl Defaults {
+    fn of(data: &str) -> Self {
+        match data {
+            "digits" => Self {
+                model: "digits-cnn",
+                epochs: 20,
+                batch_size: 32,
+                lr: 0.05,
+                augment: "shift",
+                normalise: "digits",
+            },
+            // Feather's protocol, CIFAR-10's constants for CIFAR-100 included.
+            _ => Self {
+                model: "resnet20",
+                epochs: 160,
+                batch_size: 128,
+                lr: 0.1,
+                augment: "crop-flip",
+                normalise: "cifar10",
+            },
+        }
+    }
+}
+
+impl Resolved {
+    /// Fills in and checks every key but those that only the data can judge.
+    pub fn new(spec: Spec) -> anyhow::Result<Self> {
+        let data = spec.data.unwrap_or_else(|| "digits".into());
+        let defaults = Defaults::of(&data);
+        let method = spec.prune.method.clone().unwrap_or_else(|| "feather".into());
+        let names = METHODS.map(|m| m.0);
+        let Some((_, [threshold, gradient], refresh_every)) = METHODS.iter().find(|m| m.0 == method) else {
+            return Err(usage(format!("unknown method `{method}`; the methods are {}", names.join(", "))));
+        };
+        let is_dense = method == "dense";
+        let sparsity = match (is_dense, spec.prune.sparsity) {
+            (true, None | Some(0.0)) => 0.0,
+            (true, Some(s)) => {
+                return Err(usage(format!("method `dense` has no sparsity, but {s} is asked for; choose another method")));
+            }
+            (false, s) => s.unwrap_or(0.9),
+        };
+        let model = spec.model.unwrap_or_else(|| defaults.model.into());
+        taper::zoo::Architecture::find(&model).map_err(usage)?;
+        let t = spec.train;
+        let train = TrainSpec {
+            epochs: t.epochs.or(Some(defaults.epochs)),
+            max_steps: t.max_steps.or(Some(0)),
+            batch_size: t.batch_size.or(Some(defaults.batch_size)),
+            lr: t.lr.or(Some(defaults.lr)),
+            warmup_epochs: t.warmup_epochs.or(Some(0.0)),
+            momentum: t.momentum.or(Some(0.9)),
+            weight_decay: t.weight_decay.or(Some(5e-4)),
+            clip_norm: t.clip_norm.or(Some(3.0)),
+            label_smoothing: t.label_smoothing.or(Some(0.0)),
+            augment: t.augment.or_else(|| Some(defaults.augment.into())),
+            normalise: t.normalise.or_else(|| Some(defaults.normalise.into())),
+            eval_every: t.eval_every.or(Some(1)),
+            checkpoint_every: t.checkpoint_every.or(Some(0)),
+            keep_last: t.keep_last.or(Some(2)),
+            keep_best: t.keep_best.or(Some(false)),
+            early_stop: t.early_stop.or(Some(0)),
+            limit: t.limit.or(Some(0)),
+        };
+        let p = spec.prune;
+        let prune = PruneSpec {
+            method: Some(method),
+            sparsity: Some(sparsity),
+            threshold: p.threshold.or_else(|| Some((*threshold).into())),
+            gradient: p.gradient.or_else(|| Some((*gradient).into())),
+            schedule: p.schedule.or_else(|| Some("cubic".into())),
+            begin: p.begin.or(Some(0.0)),
+            end: p.end.or(Some(0.5)),
+            initial: p.initial.or(Some(0.0)),
+            allocation: p.allocation.or_else(|| Some("global".into())),
+            quantile: p.quantile.or_else(|| Some("exact".into())),
+            refresh_every: p.refresh_every.or(Some(*refresh_every)),
+            pins: p.pins.or_else(|| Some(Default::default())),
+        };
+        check_ranges(&train, &prune)?;
+        let sparsity = Sparsity::new(sparsity).map_err(usage)?;
+        let spec = Spec { model: Some(model), data: Some(data), seed: spec.seed.or(Some(0)), train, prune };
+        let resolved = Self { spec, dense: is_dense, sparsity };
+        // Whatever a name may stand for is looked up once here, so that nothing fails later.
+        resolved.augment()?;
+        Normalisation::by_name(resolved.train().normalise.as_deref().unwrap_or_default()).map_err(usage)?;
+        resolved.parts()?;
+        Ok(resolved)
+    }
+
+    fn train(&self) -> &TrainSpec {
+        &self.spec.train
+    }
+
+    fn prune(&self) -> &PruneSpec {
+        &self.spec.prune
+    }
+
+    /// Architecture.
+    pub fn model(&self) -> &str {
+        self.spec.model.as_deref().unwrap_or_default()
+    }
+
+    /// Data set, as given: a name or a folder.
+    pub fn data(&self) -> &str {
+        self.spec.data.as_deref().unwrap_or_default()
+    }
+
+    /// Name of the method.
+    pub fn method(&self) -> &str {
+        self.prune().method.as_deref().unwrap_or_default()
+    }
+
+    /// Decides initial weights, order and augmentation.
+    pub fn seed(&self) -> u64 {
+        self.spec.seed.unwrap_or(0)
+    }
+
+    /// Whether nothing is pruned.
+    pub fn is_dense(&self) -> bool {
+        self.dense
+    }
+
+    /// Final sparsity.
+    pub fn sparsity(&self) -> Sparsity {
+        self.sparsity
+    }
+
+    /// Images in a step.
+    pub fn batch_size(&self) -> usize {
+        self.train().batch_size.unwrap_or(1) as usize
+    }
+
+    /// The first so many images, if not all.
+    pub fn limit(&self) -> Option<usize> {
+        positive(self.train().limit).map(|n| n as usize)
+    }
+
+    /// What is done to a training image.
+    pub fn augment(&self) -> anyhow::Result<Augment> {
+        Augment::from_str(self.train().augment.as_deref().unwrap_or_default()).map_err(usage)
+    }
+
+    /// From pixels to numbers.
+    pub fn normalisation(&self, data: &Dataset) -> anyhow::Result<Normalisation> {
+        let normalisation = Normalisation::by_name(self.train().normalise.as_deref().unwrap_or_default()).map_err(usage)?;
+        let (have, want) = (normalisation.channels(), data.shape().channels);
+        if have != want {
+            let name = self.train().normalise.as_deref().unwrap_or_default();
+            return Err(usage(format!(
+                "train.normalise `{name}` is for {have} channels, and the images of {} have {want}",
+                data.name
+            )));
+        }
+        Ok(normalisation)
+    }
+
+    /// The loop's part.
+    pub fn recipe(&self) -> Recipe {
+        let t = self.train();
+        Recipe {
+            epochs: t.epochs.unwrap_or(0),
+            max_steps: positive(t.max_steps),
+            lr: t.lr.unwrap_or(0.0),
+            warmup_epochs: t.warmup_epochs.unwrap_or(0.0),
+            momentum: t.momentum.unwrap_or(0.0),
+            weight_decay: t.weight_decay.unwrap_or(0.0),
+            clip_norm: t.clip_norm.filter(|&norm| norm > 0.0),
+            label_smoothing: t.label_smoothing.unwrap_or(0.0),
+            eval_every: t.eval_every.unwrap_or(1),
+        }
+    }
+
+    /// Steps between checkpoints within an epoch, checkpoints that stay, and whether the best stays.
+    pub fn checkpointing(&self) -> (Option<u64>, usize, bool) {
+        let t = self.train();
+        (positive(t.checkpoint_every), t.keep_last.unwrap_or(1) as usize, t.keep_best.unwrap_or(false))
+    }
+
+    /// Epochs without a better one after which to end.
+    pub fn early_stop(&self) -> Option<u64> {
+        positive(self.train().early_stop)
+    }
+
+    /// The pruner; `None` for a dense run.
+    pub fn pruner(&self, params: &Params, train: &Loader) -> anyhow::Result<Option<Pruner>> {
+        if self.is_dense() {
+            return Ok(None);
+        }
+        let total = self.recipe().total_steps(train);
+        let at = |share: Option<f64>| Step((share.unwrap_or(0.0) * total as f64).floor() as u64);
+        let (p, parts) = (self.prune(), self.parts()?);
+        let initial = Sparsity::new(p.initial.unwrap_or(0.0)).map_err(usage)?;
+        let ramp = Ramp::new(parts.curve, at(p.begin), at(p.end), self.sparsity).starting_at(initial);
+        let builder = Pruner::builder(params.prunable(), ramp, total)
+            .threshold(parts.threshold)
+            .gradient(parts.gradient)
+            .quantile(parts.quantile)
+            .cadence(parts.cadence);
+        let pins: Vec<Pin> = p
+            .pins
+            .iter()
+            .flatten()
+            .map(|(pattern, &at_most)| {
+                Ok(Pin { pattern: pattern.clone(), at_most: Sparsity::new(at_most).map_err(usage)? })
+            })
+            .collect::<anyhow::Result<_>>()?;
+        let builder = match pins.is_empty() {
+            true => builder.allocation(parts.allocation),
+            false => builder.allocation(Pinned { inner: parts.allocation, pins }),
+        };
+        Ok(Some(builder.build().map_err(usage)?))
+    }
+
+    /// The experiment as every run records it. The data set goes by its name and the fingerprint of its content,
+    /// wherever it was read from.
+    pub fn record(&self, data: &Dataset) -> anyhow::Result<Value> {
+        let mut record = serde_json::to_value(&self.spec)?;
+        record["data"] = Value::String(data.name.clone());
+        record["data_fingerprint"] = Value::String(data.fingerprint.clone());
+        Ok(record)
+    }
+
+    fn parts(&self) -> anyhow::Result<Parts> {
+        let p = self.prune();
+        let text = |value: &Option<String>| value.clone().unwrap_or_default();
+        let choose = |key: &str, value: &str, names: &[&str]| {
+            usage(format!("prune.{key} `{value}` is unknown; it can be {}", names.join(", ")))
+        };
+        let threshold = text(&p.threshold);
+        let threshold = match threshold.as_str() {
+            "soft" => Threshold::Soft,
+            "hard" => Threshold::Hard,
+            "feather" => Threshold::FEATHER,
+            other => {
+                let exponent = other.strip_prefix("power:").and_then(|p| p.parse::<f32>().ok());
+                let unknown = || choose("threshold", other, &["soft", "hard", "feather", "power:P with P above 1"]);
+                Threshold::Power(Exponent::new(exponent.ok_or_else(unknown)?).map_err(usage)?)
+            }
+        };
+        let gradient = text(&p.gradient);
+        let gradient: Box<dyn GradientScale> = match gradient.as_str() {
+            "feather" => Box::new(FeatherRule),
+            other => {
+                let theta = other
+                    .parse::<f32>()
+                    .map_err(|_| choose("gradient", other, &["feather", "a number in [0, 1]"]))?;
+                Box::new(Constant::new(theta).map_err(usage)?)
+            }
+        };
+        let curve = text(&p.schedule);
+        let names = Curve::ALL.map(|(name, _)| name);
+        let (_, curve) =
+            Curve::ALL.into_iter().find(|(name, _)| *name == curve).ok_or_else(|| choose("schedule", &curve, &names))?;
+        let allocation = text(&p.allocation);
+        let allocation: Box<dyn Allocation> = match allocation.as_str() {
+            "global" => Box::new(Global),
+            "uniform" => Box::new(Uniform),
+            "erk" => Box::new(Erk::default()),
+            other => return Err(choose("allocation", other, &["global", "uniform", "erk"])),
+        };
+        let quantile = match text(&p.quantile).as_str() {
+            "exact" => Quantile::Exact,
+            "interpolated" => Quantile::Interpolated,
+            other => return Err(choose("quantile", other, &["exact", "interpolated"])),
+        };
+        let cadence = Cadence::every(p.refresh_every.unwrap_or(1)).map_err(usage)?;
+        Ok(Parts { threshold, gradient, curve, allocation, quantile, cadence })
+    }
+}
+
+/// What the names of a pruning section stand for.
+struct Parts {
+    threshold: Threshold,
+    gradient: Box<dyn GradientScale>,
+    curve: Curve,
+    allocation: Box<dyn Allocation>,
+    quantile: Quantile,
+    cadence: Cadence,
+}
+
+/// A number whose 0 stands for none.
+fn positive(n: Option<u64>) -> Option<u64> {
+    n.filter(|&n| n > 0)
+}
+
+fn check_ranges(train: &TrainSpec, prune: &PruneSpec) -> anyhow::Result<()> {
+    let whole = |key: &str, value: Option<u64>, max: u64| match value {
+        Some(v) if (1..=max).contains(&v) => Ok(()),
+        v => Err(usage(format!("{key} is {}, outside 1 to {max}", v.unwrap_or(0)))),
+    };
+    whole("train.epochs", train.epochs, 1_000_000)?;
+    whole("train.batch_size", train.batch_size, 65_536)?;
+    whole("train.eval_every", train.eval_every, 1_000_000)?;
+    whole("train.keep_last", train.keep_last, 1_000_000)?;
+    whole("prune.refresh_every", prune.refresh_every, 1_000_000_000)?;
+    let real = |key: &str, value: Option<f64>, legal: &str, is_legal: fn(f64) -> bool| match value {
+        Some(v) if is_legal(v) => Ok(()),
+        v => Err(usage(format!("{key} is {}, outside {legal}", v.unwrap_or(f64::NAN)))),
+    };
+    let not_negative = |v: f64| v >= 0.0 && v.is_finite();
+    real("train.lr", train.lr, "0 (exclusive) to 1000", |v| v > 0.0 && v <= 1000.0)?;
+    real("train.warmup_epochs", train.warmup_epochs, "[0, inf)", not_negative)?;
+    real("train.momentum", train.momentum, "[0, 1)", |v| (0.0..1.0).contains(&v))?;
+    real("train.weight_decay", train.weight_decay, "[0, inf)", not_negative)?;
+    real("train.clip_norm", train.clip_norm, "[0, inf)", not_negative)?;
+    real("train.label_smoothing", train.label_smoothing, "[0, 1)", |v| (0.0..1.0).contains(&v))?;
+    real("prune.sparsity", prune.sparsity, "[0, 1)", |v| (0.0..1.0).contains(&v))?;
+    real("prune.begin", prune.begin, "[0, 1]", |v| (0.0..=1.0).contains(&v))?;
+    real("prune.end", prune.end, "[0, 1]", |v| (0.0..=1.0).contains(&v))?;
+    let (begin, end) = (prune.begin.unwrap_or(0.0), prune.end.unwrap_or(0.0));
+    if end < begin {
+        return Err(usage(format!("prune.end is {end}, before prune.begin at {begin}")));
+    }
+    let (initial, sparsity) = (prune.initial.unwrap_or(0.0), prune.sparsity.unwrap_or(0.0));
+    if !(0.0..=sparsity).contains(&initial) {
+        return Err(usage(format!("prune.initial is {initial}, outside [0, {sparsity}] (the final sparsity)")));
+    }
+    for (pattern, &at_most) in prune.pins.iter().flatten() {
+        if !(0.0..1.0).contains(&at_most) {
+            return Err(usage(format!("prune.pins.\"{pattern}\" is {at_most}, outside [0, 1)")));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Override, load};
+    use super::*;
+
+    fn resolve(sets: &[&str]) -> anyhow::Result<Resolved> {
+        let overrides: Vec<_> = sets.iter().map(|s| Override::parse(s).unwrap()).collect();
+        Resolved::new(load(None, &overrides)?)
+    }
+
+    #[test]
+    fn every_key_of_a_resolved_experiment_has_a_value() {
+        let resolved = resolve(&[]).unwrap();
+        let record = serde_json::to_value(&resolved.spec).unwrap();
+        let sections = [&record, &record["train"], &record["prune"]];
+        for (key, value) in sections.iter().flat_map(|s| s.as_object().unwrap()) {
+            assert!(!value.is_null(), "{key} is null");
+        }
+        assert_eq!((resolved.model(), resolved.method()), ("digits-cnn", "feather"));
+        assert_eq!(resolve(&["data=cifar100"]).unwrap().model(), "resnet20");
+    }
+
+    #[test]
+    fn what_is_out_of_range_is_refused_with_key_and_range() {
+        for (set, wanted) in [
+            ("prune.sparsity=1.0", "prune.sparsity is 1, outside [0, 1)"),
+            ("prune.sparsity=-0.1", "outside [0, 1)"),
+            ("prune.sparsity=nan", "prune.sparsity is NaN"),
+            ("train.lr=0", "train.lr is 0"),
+            ("train.epochs=0", "train.epochs is 0, outside 1"),
+            ("train.momentum=1", "outside [0, 1)"),
+            ("prune.method=fether", "the methods are dense, gmp, ste, feather"),
+            ("prune.threshold=power:1", "not above 1"),
+            ("prune.threshold=cubic", "it can be soft, hard, feather"),
+            ("prune.gradient=2", "outside [0, 1]"),
+            ("prune.schedule=log", "it can be linear, cubic"),
+            ("prune.allocation=local", "global, uniform, erk"),
+            ("prune.begin=0.8", "prune.end is 0.5, before prune.begin at 0.8"),
+            ("prune.initial=0.95", "prune.initial is 0.95"),
+            ("prune.pins={ \"a\" = 1.5 }", "prune.pins.\"a\" is 1.5"),
+            ("model=resnet21", "the models are resnet20"),
+            ("train.augment=mixup", "crop-flip"),
+            ("train.normalise=imagenet", "cifar10"),
+        ] {
+            let error = resolve(&[set]).expect_err(set);
+            assert!(error.to_string().contains(wanted), "{set}: {error}");
+            assert_eq!(crate::error::exit_code(&error), 2, "{set}");
+        }
+        assert!(resolve(&["prune.method=dense", "prune.sparsity=0.5"]).is_err());
+    }
+}

@@ -1,0 +1,105 @@
+//! The terminal: the log, and bars that do not tear it.
+
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::{
+    io::{self, IsTerminal, Write},
+    sync::{Mutex, OnceLock},
+};
+use taper::data::FetchProgress;
+use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
+
+/// The one set of bars; hidden by indicatif where standard error is no terminal.
+fn bars() -> &'static MultiProgress {
+    static BARS: OnceLock<MultiProgress> = OnceLock::new();
+    BARS.get_or_init(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr()))
+}
+
+/// Runs `f` while no bar is drawn.
+pub fn suspend<R>(f: impl FnOnce() -> R) -> R {
+    bars().suspend(f)
+}
+
+/// Sends `tracing` to standard error: warnings always, more as `RUST_LOG` says.
+pub fn start_log() {
+    let filter = EnvFilter::builder()
+        .with_default_directive(tracing::level_filters::LevelFilter::WARN.into())
+        .from_env_lossy();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(io::stderr().is_terminal())
+        .without_time()
+        .with_target(false)
+        .with_writer(Stderr)
+        .init();
+}
+
+/// Writes around the bars.
+struct Stderr;
+
+impl Write for Stderr {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        suspend(|| io::stderr().write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
+impl MakeWriter<'_> for Stderr {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        Self
+    }
+}
+
+/// A bar over `len` steps.
+pub fn step_bar(len: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template("{elapsed_precise} {wide_bar} {pos}/{len} {msg} ({eta} left)");
+    // The template is a constant, so a failure would be one of this file.
+    bars().add(ProgressBar::new(len).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar())))
+}
+
+/// A line of text on standard error, around the bars.
+pub fn line(text: &str) {
+    suspend(|| eprintln!("{text}"));
+}
+
+/// A bar for fetching files.
+#[derive(Default)]
+pub struct FetchBar(Mutex<Option<ProgressBar>>);
+
+impl FetchBar {
+    fn with(&self, f: impl FnOnce(&mut Option<ProgressBar>)) {
+        f(&mut self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+    }
+}
+
+impl FetchProgress for FetchBar {
+    fn start(&self, name: &str, total: u64) {
+        let style = ProgressStyle::with_template("{msg} {wide_bar} {bytes}/{total_bytes} ({bytes_per_sec}, {eta} left)");
+        let bar = ProgressBar::new(total).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        bar.set_message(name.to_string());
+        self.with(|slot| {
+            if let Some(old) = slot.replace(bars().add(bar)) {
+                old.finish_and_clear();
+            }
+        });
+        if !io::stderr().is_terminal() {
+            line(&format!("fetching {name}, {:.1} MB", total as f64 / 1e6));
+        }
+    }
+
+    fn advance(&self, bytes: u64) {
+        self.with(|slot| slot.iter().for_each(|bar| bar.inc(bytes)));
+    }
+
+    fn finish(&self) {
+        self.with(|slot| slot.take().iter().for_each(ProgressBar::finish_and_clear));
+    }
+
+    fn note(&self, text: &str) {
+        line(text);
+    }
+}
