@@ -9,7 +9,11 @@ fn main() {
         println!("cargo::rerun-if-changed={}", log.display());
     }
     println!("cargo::rerun-if-changed=build.rs");
-    let commit = Command::new("git").args(["rev-parse", "HEAD"]).output().ok().filter(|o| o.status.success());
+    let commit = Command::new("git")
+        .args(["rev-parse", "HEAD"])
+        .output()
+        .ok()
+        .filter(|o| o.status.success());
     if let Some(commit) = commit.and_then(|o| String::from_utf8(o.stdout).ok()) {
         println!("cargo::rustc-env=TAPER_COMMIT={}", commit.trim());
     }

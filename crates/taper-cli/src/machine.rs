@@ -16,18 +16,21 @@ pub fn set_threads(threads: Option<u64>) -> anyhow::Result<()> {
 pub fn device(name: &str) -> anyhow::Result<Device> {
     let ordinal = |text: Option<&str>| match text {
         None => Ok(0),
-        Some(text) => text.parse::<usize>().map_err(|_| usage(format!("device `{name}`: `{text}` is no number"))),
+        Some(text) => text
+            .parse::<usize>()
+            .map_err(|_| usage(format!("device `{name}`: `{text}` is no number"))),
     };
-    let (kind, number) = name.split_once(':').map_or((name, None), |(kind, number)| (kind, Some(number)));
+    let (kind, number) =
+        name.split_once(':').map_or((name, None), |(kind, number)| (kind, Some(number)));
     match kind {
         "cpu" if number.is_none() => Ok(Device::Cpu),
         "cuda" if !candle_core::utils::cuda_is_available() => {
             Err(usage("this program was built without CUDA; build taper-cli with --features cuda"))
         }
         "cuda" => Ok(Device::new_cuda(ordinal(number)?)?),
-        "metal" if !candle_core::utils::metal_is_available() => {
-            Err(usage("this program was built without Metal; build taper-cli with --features metal"))
-        }
+        "metal" if !candle_core::utils::metal_is_available() => Err(usage(
+            "this program was built without Metal; build taper-cli with --features metal",
+        )),
         "metal" => Ok(Device::new_metal(ordinal(number)?)?),
         _ => Err(usage(format!("unknown device `{name}`; use cpu, cuda:N or metal"))),
     }

@@ -56,9 +56,12 @@ impl MakeWriter<'_> for Stderr {
 
 /// A bar over `len` steps.
 pub fn step_bar(len: u64) -> ProgressBar {
-    let style = ProgressStyle::with_template("{elapsed_precise} {wide_bar} {pos}/{len} {msg} ({eta} left)");
+    let style =
+        ProgressStyle::with_template("{elapsed_precise} {wide_bar} {pos}/{len} {msg} ({eta} left)");
     // The template is a constant, so a failure would be one of this file.
-    bars().add(ProgressBar::new(len).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar())))
+    bars().add(
+        ProgressBar::new(len).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar())),
+    )
 }
 
 /// A line of text on standard error, around the bars.
@@ -78,8 +81,11 @@ impl FetchBar {
 
 impl FetchProgress for FetchBar {
     fn start(&self, name: &str, total: u64) {
-        let style = ProgressStyle::with_template("{msg} {wide_bar} {bytes}/{total_bytes} ({bytes_per_sec}, {eta} left)");
-        let bar = ProgressBar::new(total).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        let style = ProgressStyle::with_template(
+            "{msg} {wide_bar} {bytes}/{total_bytes} ({bytes_per_sec}, {eta} left)",
+        );
+        let bar = ProgressBar::new(total)
+            .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
         bar.set_message(name.to_string());
         self.with(|slot| {
             if let Some(old) = slot.replace(bars().add(bar)) {

@@ -41,8 +41,14 @@ mod tests {
 
     #[test]
     fn shrinkage_alone_is_stable_and_churn_is_not() {
-        let nested =
-            MaskFeedback { step: Step(1), n_weights: 100, n_before: 20, n_kept: 10, n_entered: 0, n_left: 10 };
+        let nested = MaskFeedback {
+            step: Step(1),
+            n_weights: 100,
+            n_before: 20,
+            n_kept: 10,
+            n_entered: 0,
+            n_left: 10,
+        };
         assert_eq!(nested.instability(), 0.0);
         assert_eq!(nested.sparsity().get(), 0.9);
         let churn = MaskFeedback { n_before: 10, n_entered: 4, n_left: 4, ..nested };

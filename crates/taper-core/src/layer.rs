@@ -48,8 +48,11 @@ mod tests {
 
     #[test]
     fn weights_are_the_product_of_the_shape() {
-        let conv =
-            LayerInfo { name: "conv1.weight".into(), kind: LayerKind::Conv, shape: vec![32, 3, 3, 3] };
+        let conv = LayerInfo {
+            name: "conv1.weight".into(),
+            kind: LayerKind::Conv,
+            shape: vec![32, 3, 3, 3],
+        };
         assert_eq!(conv.n_weights(), 864);
         assert_eq!(conv.kind.name(), "conv");
     }

@@ -24,3 +24,8 @@ pub use feedback::MaskFeedback;
 pub use layer::{LayerId, LayerInfo, LayerKind};
 pub use sparsity::{Sparsity, SparsityError};
 pub use step::Step;
+
+/// Compiles and runs the README's example.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -2,8 +2,8 @@
 
 use crate::order::AUGMENT;
 use crate::{DataError, ImageShape, Result};
-use taper_core::rng::Rng;
 use std::str::FromStr;
+use taper_core::rng::Rng;
 
 /// What is done at random to each training image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

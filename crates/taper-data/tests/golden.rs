@@ -1,20 +1,28 @@
-//! Decoded images against values computed elsewhere. The folder is that of `TAPER_GOLDEN`, or `../shared/golden`
-//! beside the repository; without either the test is skipped.
+//! Decoded images against values computed elsewhere. The folder is that of `TAPER_GOLDEN`. Without that variable there
+//! are two: `testdata/golden` of this repository, and `../shared/golden` beside it if it is there.
 
 use safetensors::{Dtype, SafeTensors};
 use std::path::{Path, PathBuf};
 use taper_data::{Cifar, Loader, LoaderConfig, Normalisation, Split, decode_png, read_parquet};
 
-fn folder() -> Option<PathBuf> {
-    let dir = match std::env::var_os("TAPER_GOLDEN") {
-        Some(dir) => PathBuf::from(dir),
-        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/golden"),
+fn folders() -> Vec<PathBuf> {
+    let has_loaders = |dir: &PathBuf| {
+        let is_there = dir.join("loaders").is_dir() && dir.join("loaders.safetensors").is_file();
+        if !is_there {
+            eprintln!("skipped: there are no golden loaders in {}", dir.display());
+        }
+        is_there
     };
-    if !dir.join("loaders").is_dir() || !dir.join("loaders.safetensors").is_file() {
-        eprintln!("skipped: there are no golden loaders in {}", dir.display());
-        return None;
+    if let Some(dir) = std::env::var_os("TAPER_GOLDEN") {
+        let dir = PathBuf::from(dir);
+        assert!(dir.is_dir(), "there is no folder {} of golden values", dir.display());
+        return Some(dir).filter(has_loaders).into_iter().collect();
     }
-    Some(dir)
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let committed = root.join("testdata/golden");
+    assert!(has_loaders(&committed), "the golden loaders of the repository are missing");
+    let beside = Some(root.join("../shared/golden")).filter(has_loaders);
+    std::iter::once(committed).chain(beside).collect()
 }
 
 fn pngs(dir: &Path, found: &mut Vec<PathBuf>) {
@@ -30,7 +38,12 @@ fn pngs(dir: &Path, found: &mut Vec<PathBuf>) {
 
 #[test]
 fn golden_parquet_files_and_pngs_agree() {
-    let Some(dir) = folder().map(|dir| dir.join("loaders")) else { return };
+    for dir in folders() {
+        compare_files(&dir.join("loaders"));
+    }
+}
+
+fn compare_files(dir: &Path) {
     let read = |name: &str| -> Split {
         let (cifar, split) = read_parquet(&dir.join(name)).unwrap();
         assert_eq!(cifar, Cifar::Hundred);
@@ -53,7 +66,12 @@ fn golden_parquet_files_and_pngs_agree() {
 
 #[test]
 fn golden_pixels_labels_and_normalised_values_are_reproduced() {
-    let Some(dir) = folder() else { return };
+    for dir in folders() {
+        compare_values(&dir);
+    }
+}
+
+fn compare_values(dir: &Path) {
     let file = std::fs::read(dir.join("loaders.safetensors")).unwrap();
     let golden = SafeTensors::deserialize(&file).unwrap();
     let (_, split) = read_parquet(&dir.join("loaders/train.snappy.parquet")).unwrap();

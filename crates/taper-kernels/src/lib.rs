@@ -31,3 +31,8 @@ mod matmul;
 pub mod norm;
 pub mod select;
 pub mod threshold;
+
+/// Compiles and runs the README's example.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

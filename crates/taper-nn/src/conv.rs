@@ -57,8 +57,14 @@ impl Conv2d {
         init: Init,
     ) -> Result<Self> {
         let ConvConfig { kernel, groups, .. } = config;
-        if groups == 0 || !channels_in.is_multiple_of(groups) || !channels_out.is_multiple_of(groups) {
-            candle_core::bail!("{}: {channels_in} to {channels_out} channels in {groups} groups", scope.path())
+        if groups == 0
+            || !channels_in.is_multiple_of(groups)
+            || !channels_out.is_multiple_of(groups)
+        {
+            candle_core::bail!(
+                "{}: {channels_in} to {channels_out} channels in {groups} groups",
+                scope.path()
+            )
         }
         let shape = (channels_out, channels_in / groups, kernel, kernel);
         let (weight, id) = scope.weight(shape, ParamKind::ConvWeight, init)?;
@@ -80,7 +86,12 @@ impl Conv2d {
             y = y.broadcast_add(&bias.reshape((1, (), 1, 1))?)?;
         }
         let (_, _, height, width) = y.dims4()?;
-        pass.report(&self.name, Some(self.id), &y, (self.weight.elem_count() * height * width) as u64)?;
+        pass.report(
+            &self.name,
+            Some(self.id),
+            &y,
+            (self.weight.elem_count() * height * width) as u64,
+        )?;
         Ok(y)
     }
 }

@@ -51,3 +51,8 @@ pub trait Model: Send + Sync {
     /// Its parameters and buffers, in the order of the state dict.
     fn params(&self) -> &Params;
 }
+
+/// Compiles and runs the README's example.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -19,7 +19,8 @@ impl Linear {
     /// # Errors
     /// If the name is taken.
     pub fn new(scope: &Scope, features_in: usize, features_out: usize, init: Init) -> Result<Self> {
-        let (weight, id) = scope.weight((features_out, features_in), ParamKind::LinearWeight, init)?;
+        let (weight, id) =
+            scope.weight((features_out, features_in), ParamKind::LinearWeight, init)?;
         let bias = scope.param("bias", features_out, ParamKind::Bias, Init::Constant(0.0))?;
         Ok(Self { name: scope.path().to_string(), id, weight, bias })
     }

@@ -33,8 +33,10 @@ impl BatchNorm {
             name: scope.path().to_string(),
             weight: scope.param("weight", channels, ParamKind::NormWeight, Init::Constant(1.0))?,
             bias: scope.param("bias", channels, ParamKind::NormBias, Init::Constant(0.0))?,
-            running_mean: scope.buffer("running_mean", Tensor::zeros(channels, DType::F32, device)?)?,
-            running_var: scope.buffer("running_var", Tensor::ones(channels, DType::F32, device)?)?,
+            running_mean: scope
+                .buffer("running_mean", Tensor::zeros(channels, DType::F32, device)?)?,
+            running_var: scope
+                .buffer("running_var", Tensor::ones(channels, DType::F32, device)?)?,
             n_batches: scope.buffer("num_batches_tracked", counter(device)?)?,
         })
     }
@@ -51,9 +53,11 @@ impl BatchNorm {
                 normed.y
             }
             Mode::Eval => {
-                let scale = (self.weight.as_tensor() / (self.running_var.as_tensor() + EPS)?.sqrt()?)?;
+                let scale =
+                    (self.weight.as_tensor() / (self.running_var.as_tensor() + EPS)?.sqrt()?)?;
                 let shift = (self.bias.as_tensor() - (self.running_mean.as_tensor() * &scale)?)?;
-                x.broadcast_mul(&scale.reshape((1, (), 1, 1))?)?.broadcast_add(&shift.reshape((1, (), 1, 1))?)?
+                x.broadcast_mul(&scale.reshape((1, (), 1, 1))?)?
+                    .broadcast_add(&shift.reshape((1, (), 1, 1))?)?
             }
             Mode::Paths(_) => ops::indicator(x)?,
         };
@@ -66,7 +70,8 @@ impl BatchNorm {
             let moved = ((running.as_tensor() * (1.0 - MOMENTUM))? + (batch * MOMENTUM)?)?;
             running.set(&moved.detach())?;
         }
-        let counted = (self.n_batches.as_tensor() + Tensor::ones((), DType::I64, self.n_batches.device())?)?;
+        let counted =
+            (self.n_batches.as_tensor() + Tensor::ones((), DType::I64, self.n_batches.device())?)?;
         self.n_batches.set(&counted.detach())
     }
 }

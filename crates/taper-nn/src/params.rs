@@ -1,7 +1,6 @@
 //! The ordered registry of a model's parameters and buffers.
 
 use candle_core::{DType, Result, Tensor, Var};
-use std::fmt;
 use taper_core::{LayerInfo, LayerKind};
 
 /// What a parameter is, which decides whether it is pruned and decayed.
@@ -115,10 +114,14 @@ impl Params {
     ///
     /// # Errors
     /// [`LoadError`] if an entry has no value, or one of another shape.
-    pub fn load(&self, mut find: impl FnMut(&str) -> Option<Tensor>) -> std::result::Result<(), LoadError> {
+    pub fn load(
+        &self,
+        mut find: impl FnMut(&str) -> Option<Tensor>,
+    ) -> std::result::Result<(), LoadError> {
         let mut values = Vec::with_capacity(self.entries.len());
         for entry in &self.entries {
-            let value = find(&entry.name).ok_or_else(|| LoadError::Missing { name: entry.name.clone() })?;
+            let value =
+                find(&entry.name).ok_or_else(|| LoadError::Missing { name: entry.name.clone() })?;
             if value.dims() != entry.var.dims() {
                 return Err(LoadError::Shape {
                     name: entry.name.clone(),
@@ -126,7 +129,9 @@ impl Params {
                     found: value.dims().to_vec(),
                 });
             }
-            values.push(value.to_dtype(entry.var.dtype()).and_then(|v| v.to_device(entry.var.device()))?);
+            values.push(
+                value.to_dtype(entry.var.dtype()).and_then(|v| v.to_device(entry.var.device()))?,
+            );
         }
         for (entry, value) in self.entries.iter().zip(&values) {
             entry.var.set(value)?;
@@ -154,15 +159,17 @@ fn is_finite(tensor: &Tensor) -> Result<bool> {
 }
 
 /// Values that do not fit a model.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoadError {
     /// A tensor of the model is not there.
+    #[error("tensor {name} of the model is missing")]
     Missing {
         /// Its name.
         name: String,
     },
     /// A tensor has another shape than in the model.
+    #[error("tensor {name} has shape {found:?} where the model has {expected:?}")]
     Shape {
         /// Its name.
         name: String,
@@ -172,27 +179,8 @@ pub enum LoadError {
         found: Vec<usize>,
     },
     /// Candle could not convert or copy a value.
-    Candle(candle_core::Error),
-}
-
-impl fmt::Display for LoadError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Missing { name } => write!(f, "tensor {name} of the model is missing"),
-            Self::Shape { name, expected, found } => {
-                write!(f, "tensor {name} has shape {found:?} where the model has {expected:?}")
-            }
-            Self::Candle(error) => error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for LoadError {}
-
-impl From<candle_core::Error> for LoadError {
-    fn from(error: candle_core::Error) -> Self {
-        Self::Candle(error)
-    }
+    #[error(transparent)]
+    Candle(#[from] candle_core::Error),
 }
 
 #[cfg(test)]

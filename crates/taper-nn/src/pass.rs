@@ -94,7 +94,13 @@ impl<'a> Pass<'a> {
         !matches!(self.mode, Mode::Paths(_))
     }
 
-    pub(crate) fn report(&self, name: &str, id: Option<LayerId>, output: &Tensor, macs: u64) -> Result<()> {
+    pub(crate) fn report(
+        &self,
+        name: &str,
+        id: Option<LayerId>,
+        output: &Tensor,
+        macs: u64,
+    ) -> Result<()> {
         match self.probe {
             Some(probe) => probe.layer(&LayerEvent { name, id, output, macs }),
             None => Ok(()),

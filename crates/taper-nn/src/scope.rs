@@ -50,9 +50,19 @@ impl Scope {
     ///
     /// # Errors
     /// If the device cannot hold it, or the name is taken.
-    pub fn param(&self, name: &str, shape: impl Into<Shape>, kind: ParamKind, init: Init) -> Result<Var> {
+    pub fn param(
+        &self,
+        name: &str,
+        shape: impl Into<Shape>,
+        kind: ParamKind,
+        init: Init,
+    ) -> Result<Var> {
         let (name, shape) = (self.join(name), shape.into());
-        let var = Var::from_tensor(&Tensor::from_vec(self.values(&name, &shape, init), shape, &self.device)?)?;
+        let var = Var::from_tensor(&Tensor::from_vec(
+            self.values(&name, &shape, init),
+            shape,
+            &self.device,
+        )?)?;
         self.register(Entry::param(name, kind, var.clone()))?;
         Ok(var)
     }
@@ -147,7 +157,9 @@ mod tests {
             Ok(f64::from(var.sqr()?.mean_all()?.to_scalar::<f32>()?).sqrt())
         };
         assert!((spread("fan_out", Init::FanOut)? / (2.0f64 / 576.0).sqrt() - 1.0).abs() < 0.02);
-        assert!((spread("uniform", Init::Uniform)? / (1.0f64 / 288.0 / 3.0).sqrt() - 1.0).abs() < 0.02);
+        assert!(
+            (spread("uniform", Init::Uniform)? / (1.0f64 / 288.0 / 3.0).sqrt() - 1.0).abs() < 0.02
+        );
         assert_eq!(spread("constant", Init::Constant(1.0))?, 1.0);
         Ok(())
     }

@@ -41,7 +41,8 @@ mod tests {
     #[test]
     fn the_interpolated_cut_prunes_one_more_than_the_exact_one_here() {
         let layers: [&[f32]; 2] = [&[0.1, -0.2, 0.3], &[0.4, -0.5]];
-        let kept = |q: Quantile| q.choose(&layers, 3, 0.4).masks.iter().map(Mask::n_kept).sum::<u64>();
+        let kept =
+            |q: Quantile| q.choose(&layers, 3, 0.4).masks.iter().map(Mask::n_kept).sum::<u64>();
         assert_eq!(kept(Quantile::Exact), 3);
         assert_eq!(kept(Quantile::Interpolated), 3);
         let chosen = Quantile::Interpolated.choose(&layers, 3, 0.5);

@@ -54,7 +54,8 @@ impl Pruner {
         let mut imposed = Imposed { layers: Vec::new() };
         for (i, var) in self.vars().enumerate() {
             if let Some(gate) = gates.get(LayerId(i)) {
-                let (dense, pruned) = with_values(&[var.as_tensor()], |w| (w[0].to_vec(), gate.apply(w[0])))?;
+                let (dense, pruned) =
+                    with_values(&[var.as_tensor()], |w| (w[0].to_vec(), gate.apply(w[0])))?;
                 write(var, pruned)?;
                 imposed.layers.push(Layer { var, gate: gate.clone(), dense });
             }

@@ -45,3 +45,8 @@ pub use pruner::Pruner;
 pub use report::{LayerReport, Report};
 pub use state::PrunerState;
 pub use vars::prunable_vars;
+
+/// Compiles and runs the README's example.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -67,7 +67,8 @@ impl Pruner {
             .iter()
             .map(|(_, var)| LayerCut { at: 0.0, mask: Arc::new(Mask::full(var.elem_count())) })
             .collect();
-        let pruner = Self { choices, step: Step::ZERO, sparsity: Sparsity::DENSE, cut, feedback: None };
+        let pruner =
+            Self { choices, step: Step::ZERO, sparsity: Sparsity::DENSE, cut, feedback: None };
         pruner.groups(target)?;
         Ok(pruner)
     }
@@ -190,11 +191,16 @@ impl Pruner {
         let n = self.choices.layers.len();
         let misfit = |reason: String| PruneError::State { reason };
         if state.cuts.len() != n || state.masks.len() != n {
-            return Err(misfit(format!("it has {} layers where the model has {n}", state.masks.len())));
+            return Err(misfit(format!(
+                "it has {} layers where the model has {n}",
+                state.masks.len()
+            )));
         }
         let sparsity = Sparsity::new(state.sparsity).map_err(|e| misfit(e.to_string()))?;
         let mut cut = Vec::with_capacity(n);
-        for ((words, at), (info, var)) in state.masks.into_iter().zip(state.cuts).zip(&self.choices.layers) {
+        for ((words, at), (info, var)) in
+            state.masks.into_iter().zip(state.cuts).zip(&self.choices.layers)
+        {
             let mask = Mask::from_words(words, var.elem_count())
                 .ok_or_else(|| misfit(format!("the mask of {} has another size", info.name)))?;
             cut.push(LayerCut { at, mask: Arc::new(mask) });
@@ -231,10 +237,12 @@ impl Pruner {
             for group in groups.iter().filter(|g| !g.layers.is_empty()) {
                 let layers: Vec<&[f32]> = group.layers.iter().map(|id| weights[id.0]).collect();
                 let n: usize = layers.iter().map(|w| w.len()).sum();
-                if n == 0 || group.n_keep >= n as u64 {
+                // Not by its count: an interpolated cut prunes even where that rounds up to all weights.
+                if n == 0 || group.sparsity.is_dense() {
                     continue; // Dense, as it stands.
                 }
-                let chosen = self.choices.quantile.choose(&layers, group.n_keep, group.sparsity.get());
+                let chosen =
+                    self.choices.quantile.choose(&layers, group.n_keep, group.sparsity.get());
                 for (id, mask) in group.layers.iter().zip(chosen.masks) {
                     cut[id.0] = LayerCut { at: chosen.at, mask: Arc::new(mask) };
                 }
@@ -280,7 +288,10 @@ impl Pruner {
         let layers = self.choices.layers.iter().zip(cut);
         Report {
             layers: layers
-                .map(|((info, _), cut)| LayerReport { info: info.clone(), n_kept: cut.mask.n_kept() })
+                .map(|((info, _), cut)| LayerReport {
+                    info: info.clone(),
+                    n_kept: cut.mask.n_kept(),
+                })
                 .collect(),
         }
     }
@@ -288,5 +299,9 @@ impl Pruner {
 
 /// Overwrites a variable.
 pub(crate) fn write(var: &Var, values: Vec<f32>) -> candle_core::Result<()> {
-    var.set(&Tensor::from_vec(values, var.dims(), &candle_core::Device::Cpu)?.to_device(var.device())?.to_dtype(var.dtype())?)
+    var.set(
+        &Tensor::from_vec(values, var.dims(), &candle_core::Device::Cpu)?
+            .to_device(var.device())?
+            .to_dtype(var.dtype())?,
+    )
 }

@@ -48,7 +48,11 @@ fn kept_counts_equal_the_rounded_target_at_every_step() -> Result {
             let wanted = taper_schedule::SparsitySchedule::sparsity(&ramp, Step(step)).n_kept(n);
             assert_eq!(pruner.report().n_kept(), wanted, "step {step}");
             if step == 0 {
-                assert_eq!(gates, taper_nn::Gates::new(vec![None, None]), "sparsity 0 means no operator at all");
+                assert_eq!(
+                    gates,
+                    taper_nn::Gates::new(vec![None, None]),
+                    "sparsity 0 means no operator at all"
+                );
             }
             disturb(&params, step)?;
             assert_eq!(pruner.refreshed_report()?.n_kept(), wanted, "refreshed after step {step}");
@@ -89,7 +93,8 @@ fn masks_of_frozen_weights_are_nested_and_churn_is_seen() -> Result {
 #[test]
 fn masks_are_held_between_refreshes() -> Result {
     let params = params()?;
-    let mut pruner = builder(&params, 0.9)?.cadence(Cadence::every(5)?).threshold(Threshold::Hard).build()?;
+    let mut pruner =
+        builder(&params, 0.9)?.cadence(Cadence::every(5)?).threshold(Threshold::Hard).build()?;
     for step in 0..=10 {
         pruner.begin_step(Step(step))?;
     }
@@ -112,11 +117,15 @@ fn baking_writes_what_the_gates_show_and_is_idempotent() -> Result {
         Ok(pruner.bake()?)
     };
     assert_eq!(run(Threshold::FEATHER)?, n - Sparsity::new(0.9)?.n_kept(n));
-    let after_one: Vec<Vec<f32>> =
-        params.prunable().map(|(_, v)| v.flatten_all()?.to_vec1()).collect::<candle_core::Result<_>>()?;
+    let after_one: Vec<Vec<f32>> = params
+        .prunable()
+        .map(|(_, v)| v.flatten_all()?.to_vec1())
+        .collect::<candle_core::Result<_>>()?;
     run(Threshold::Hard)?;
-    let after_two: Vec<Vec<f32>> =
-        params.prunable().map(|(_, v)| v.flatten_all()?.to_vec1()).collect::<candle_core::Result<_>>()?;
+    let after_two: Vec<Vec<f32>> = params
+        .prunable()
+        .map(|(_, v)| v.flatten_all()?.to_vec1())
+        .collect::<candle_core::Result<_>>()?;
     assert_eq!(after_one, after_two);
     Ok(())
 }
@@ -124,7 +133,8 @@ fn baking_writes_what_the_gates_show_and_is_idempotent() -> Result {
 #[test]
 fn a_restored_pruner_goes_on_as_the_old_one() -> Result {
     let params = params()?;
-    let build = || -> Result<Pruner> { Ok(builder(&params, 0.9)?.cadence(Cadence::every(4)?).build()?) };
+    let build =
+        || -> Result<Pruner> { Ok(builder(&params, 0.9)?.cadence(Cadence::every(4)?).build()?) };
     let (mut old, mut new) = (build()?, build()?);
     old.begin_step(Step(8))?;
     disturb(&params, 8)?;
@@ -176,7 +186,12 @@ fn imposing_computes_what_gates_compute_to_the_bit() -> Result {
 fn what_cannot_be_pruned_is_refused_at_construction() -> Result {
     let params = params()?;
     let none: Vec<(taper_core::LayerInfo, Var)> = Vec::new();
-    assert!(Pruner::feather(none, Sparsity::new(0.9)?, 10).unwrap_err().to_string().contains("no prunable"));
+    assert!(
+        Pruner::feather(none, Sparsity::new(0.9)?, 10)
+            .unwrap_err()
+            .to_string()
+            .contains("no prunable")
+    );
     let error = builder(&params, 1.0)?.build().unwrap_err().to_string();
     assert!(error.contains("[0, 1)"), "{error}");
     let pin = allocation::Pin { pattern: "conv.weight".into(), at_most: Sparsity::DENSE };

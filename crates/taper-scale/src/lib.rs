@@ -68,3 +68,8 @@ impl<S: GradientScale + ?Sized> GradientScale for Box<S> {
         (**self).at(now)
     }
 }
+
+/// Compiles and runs the README's example.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -80,3 +80,8 @@ impl<S: SparsitySchedule + ?Sized> SparsitySchedule for Box<S> {
         (**self).restore(state)
     }
 }
+
+/// Compiles and runs the README's example.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -15,7 +15,11 @@ impl State {
     /// # Errors
     /// [`RestoreError`] if there are not exactly `n` values.
     pub fn expect_len(&self, n: usize) -> Result<(), RestoreError> {
-        if self.0.len() == n { Ok(()) } else { Err(RestoreError { expected: n, found: self.0.len() }) }
+        if self.0.len() == n {
+            Ok(())
+        } else {
+            Err(RestoreError { expected: n, found: self.0.len() })
+        }
     }
 }
 
@@ -29,7 +33,10 @@ pub struct RestoreError {
 impl fmt::Display for RestoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { expected, found } = self;
-        write!(f, "saved schedule state has {found} values where this schedule has {expected}; resume with the schedule that wrote it")
+        write!(
+            f,
+            "saved schedule state has {found} values where this schedule has {expected}; resume with the schedule that wrote it"
+        )
     }
 }
 

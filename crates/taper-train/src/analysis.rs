@@ -65,30 +65,38 @@ pub fn analyse(model: &dyn Model, image: [usize; 3]) -> Result<Analysis> {
     let indicators: Vec<Var> = layers
         .iter()
         .map(|(info, var)| {
-            let kept = with_values(&[var.as_tensor()], |w| w[0].iter().map(|&w| f64::from(w != 0.0)).collect::<Vec<_>>())?;
+            let kept = with_values(&[var.as_tensor()], |w| {
+                w[0].iter().map(|&w| f64::from(w != 0.0)).collect::<Vec<_>>()
+            })?;
             Var::from_vec(kept, &info.shape[..], &Device::Cpu)
         })
         .collect::<Result<_>>()?;
     let weights: Vec<Tensor> = indicators.iter().map(|v| v.as_tensor().clone()).collect();
     let ones = Tensor::ones(shape, DType::F64, &Device::Cpu)?;
-    let grads = model.forward(&ones, &Pass::new(Mode::Paths(&weights), &Gates::NONE))?.sum_all()?.backward()?;
+    let grads = model
+        .forward(&ones, &Pass::new(Mode::Paths(&weights), &Gates::NONE))?
+        .sum_all()?
+        .backward()?;
 
-    let analyses = layers.into_iter().zip(&indicators).zip(macs.0.into_inner()).map(|((layer, indicator), macs)| {
-        let kept = indicator.flatten_all()?.to_vec1::<f64>()?;
-        let paths = match grads.get(indicator) {
-            Some(grad) => grad.flatten_all()?.to_vec1::<f64>()?,
-            None => vec![0.0; kept.len()],
-        };
-        let info = layer.0;
-        let n_kept = kept.iter().filter(|&&k| k != 0.0).count() as u64;
-        Ok(LayerAnalysis {
-            n_effective: kept.iter().zip(&paths).filter(|&(&k, &p)| k != 0.0 && p > 0.0).count() as u64,
-            n_kept,
-            macs_dense: macs,
-            macs_sparse: macs / info.n_weights().max(1) * n_kept,
-            info,
-        })
-    });
+    let analyses = layers.into_iter().zip(&indicators).zip(macs.0.into_inner()).map(
+        |((layer, indicator), macs)| {
+            let kept = indicator.flatten_all()?.to_vec1::<f64>()?;
+            let paths = match grads.get(indicator) {
+                Some(grad) => grad.flatten_all()?.to_vec1::<f64>()?,
+                None => vec![0.0; kept.len()],
+            };
+            let info = layer.0;
+            let n_kept = kept.iter().filter(|&&k| k != 0.0).count() as u64;
+            Ok(LayerAnalysis {
+                n_effective: kept.iter().zip(&paths).filter(|&(&k, &p)| k != 0.0 && p > 0.0).count()
+                    as u64,
+                n_kept,
+                macs_dense: macs,
+                macs_sparse: macs / info.n_weights().max(1) * n_kept,
+                info,
+            })
+        },
+    );
     Ok(Analysis { layers: analyses.collect::<Result<_>>()? })
 }
 

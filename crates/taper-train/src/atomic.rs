@@ -13,7 +13,10 @@ pub(crate) const TEMPORARY: &str = ".partial-";
 ///
 /// # Errors
 /// If the folder cannot be written, or `write` fails; `path` is then as it was.
-pub fn write_atomically(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
+pub fn write_atomically(
+    path: &Path,
+    write: impl FnOnce(&mut dyn Write) -> Result<()>,
+) -> Result<()> {
     let folder = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),

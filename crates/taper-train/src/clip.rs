@@ -11,7 +11,9 @@ pub fn global_norm(params: &Params, grads: &GradStore) -> Result<f64> {
     let mut squares = 0.0;
     for (entry, _) in params.trained() {
         if let Some(grad) = grads.get(&entry.var) {
-            squares += with_values(&[grad], |g| g[0].iter().map(|&v| f64::from(v) * f64::from(v)).sum::<f64>())?;
+            squares += with_values(&[grad], |g| {
+                g[0].iter().map(|&v| f64::from(v) * f64::from(v)).sum::<f64>()
+            })?;
         }
     }
     Ok(squares.sqrt())

@@ -52,3 +52,8 @@ pub use metrics::{EpochMetrics, Progress, Tally};
 pub use recipe::Recipe;
 pub use run::{Outcome, Run, train};
 pub use sgd::Sgd;
+
+/// Compiles and runs the README's example.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -28,7 +28,9 @@ mod tests {
         let logits = Tensor::new(&[[1.0f32, 0.0, -1.0]], &Device::Cpu)?;
         let labels = Tensor::new(&[0u32], &Device::Cpu)?;
         let log_sum = (1f64.exp() + 1.0 + (-1f64).exp()).ln();
-        let loss = |smoothing| cross_entropy(&logits, &labels, smoothing)?.to_scalar::<f32>().map(f64::from);
+        let loss = |smoothing| {
+            cross_entropy(&logits, &labels, smoothing)?.to_scalar::<f32>().map(f64::from)
+        };
         assert!((loss(0.0)? - (log_sum - 1.0)).abs() < 1e-6);
         assert!((loss(0.3)? - (0.7 * (log_sum - 1.0) + 0.3 * log_sum)).abs() < 1e-6);
         Ok(())

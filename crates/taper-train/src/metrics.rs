@@ -130,7 +130,8 @@ impl Progress {
 
     /// Takes back what [`to_json`](Self::to_json) gave; `None` if it is something else.
     pub fn from_json(value: &Value) -> Option<Self> {
-        let tally: Vec<&str> = value.get("tally")?.as_array()?.iter().filter_map(Value::as_str).collect();
+        let tally: Vec<&str> =
+            value.get("tally")?.as_array()?.iter().filter_map(Value::as_str).collect();
         let [loss, n_correct, n_images, grad_norm, n_steps] = tally[..] else { return None };
         Some(Self {
             step: value.get("step")?.as_u64()?,
@@ -170,7 +171,13 @@ mod tests {
             test_accuracy: f64::NAN,
             grad_norm: 1e300,
         };
-        let tally = Tally { loss: 0.1 + 0.7, n_correct: 1, n_images: 2, grad_norm: f64::INFINITY, n_steps: 4 };
+        let tally = Tally {
+            loss: 0.1 + 0.7,
+            n_correct: 1,
+            n_images: 2,
+            grad_norm: f64::INFINITY,
+            n_steps: 4,
+        };
         let progress = Progress { step: 9, tally, history: vec![epoch] };
         let text = progress.to_json().to_string();
         let back = Progress::from_json(&serde_json::from_str(&text).unwrap()).unwrap();

@@ -52,6 +52,10 @@ impl Recipe {
     /// The learning rate over a run.
     pub fn learning_rate(&self, train: &Loader) -> Cosine {
         let warmup = self.warmup_epochs * train.batches_per_epoch() as f64;
-        Cosine { lr: self.lr, total_steps: self.total_steps(train), warmup_steps: warmup.round() as u64 }
+        Cosine {
+            lr: self.lr,
+            total_steps: self.total_steps(train),
+            warmup_steps: warmup.round() as u64,
+        }
     }
 }

@@ -1,7 +1,8 @@
 //! The loop.
 
 use crate::{
-    Callback, Callbacks, EpochEvent, EpochMetrics, Evaluation, Flow, Progress, Recipe, Sgd, StepEvent, Tally,
+    Callback, Callbacks, EpochEvent, EpochMetrics, Evaluation, Flow, Progress, Recipe, Sgd,
+    StepEvent, Tally,
     checkpoint::{Checkpoints, Snapshot},
     clip_factor, cross_entropy,
     error::TrainError,
@@ -87,19 +88,25 @@ pub fn train(
     mut checkpoints: Option<&mut Checkpoints>,
 ) -> Result<Outcome, TrainError> {
     let (params, lr) = (run.model.params(), run.recipe.learning_rate(run.train));
-    let (total, per_epoch) = (run.recipe.total_steps(run.train), run.train.batches_per_epoch() as u64);
+    let (total, per_epoch) =
+        (run.recipe.total_steps(run.train), run.train.batches_per_epoch() as u64);
     watch.start(&progress)?;
     let mut flow = Flow::Continue;
     while progress.history.len() as u64 * per_epoch < total {
         let epoch = progress.history.len() as u64;
         let end = total.min((epoch + 1) * per_epoch);
         let left = end - progress.step;
-        for batch in run.train.epoch_from(epoch, (progress.step - epoch * per_epoch) as usize).take(left as usize) {
+        for batch in run
+            .train
+            .epoch_from(epoch, (progress.step - epoch * per_epoch) as usize)
+            .take(left as usize)
+        {
             let step = Step(progress.step);
             let n_images = batch.len() as u64;
             let (images, labels) = tensors(batch, run.device)?;
 
-            let gates = run.pruner.as_mut().map(|p| p.begin_step(step)).transpose()?.unwrap_or_default();
+            let gates =
+                run.pruner.as_mut().map(|p| p.begin_step(step)).transpose()?.unwrap_or_default();
             let logits = run.model.forward(&images, &Pass::train(&gates))?;
             let loss = cross_entropy(&logits, &labels, run.recipe.label_smoothing)?;
             let loss_value = f64::from(loss.to_scalar::<f32>()?);
@@ -109,7 +116,14 @@ pub fn train(
             let grads = loss.backward()?;
             let norm = global_norm(params, &grads)?;
             if !norm.is_finite() {
-                return Err(not_finite("the gradient norm", norm, step, run.model, &images, &gates)?);
+                return Err(not_finite(
+                    "the gradient norm",
+                    norm,
+                    step,
+                    run.model,
+                    &images,
+                    &gates,
+                )?);
             }
             let factor = run.recipe.clip_norm.map_or(1.0, |max| clip_factor(norm, max));
             run.sgd.step(params, &grads, factor, lr.at(step.0))?;
@@ -135,7 +149,9 @@ pub fn train(
             if flow == Flow::Stop {
                 break;
             }
-            if let Some(checkpoints) = checkpoints.as_deref_mut().filter(|c| c.is_due(progress.step)) {
+            if let Some(checkpoints) =
+                checkpoints.as_deref_mut().filter(|c| c.is_due(progress.step))
+            {
                 watch.flush()?;
                 checkpoints.save(&Snapshot::of(run, &progress))?;
             }
@@ -162,7 +178,11 @@ pub fn train(
                 grad_norm: mean(tally.grad_norm, tally.n_steps),
             });
             let at_target = run.pruner.as_ref().is_none_or(|p| p.sparsity() >= p.target());
-            flow = flow.or(watch.epoch(&EpochEvent { history: &progress.history, tally, at_target })?);
+            flow = flow.or(watch.epoch(&EpochEvent {
+                history: &progress.history,
+                tally,
+                at_target,
+            })?);
         }
         let is_over = progress.step == end || flow == Flow::Stop;
         if let Some(checkpoints) = checkpoints.as_deref_mut().filter(|_| is_over) {
@@ -196,7 +216,8 @@ fn not_finite(
     impl Probe for FirstBad {
         fn layer(&self, event: &LayerEvent) -> candle_core::Result<()> {
             if self.0.borrow().is_none() && !all_finite(event.output)? {
-                *self.0.borrow_mut() = Some(format!("the output of layer {} is not finite", event.name));
+                *self.0.borrow_mut() =
+                    Some(format!("the output of layer {} is not finite", event.name));
             }
             Ok(())
         }
@@ -211,7 +232,9 @@ fn not_finite(
     } else {
         let probe = FirstBad(RefCell::new(None));
         model.forward(images, &Pass::train(gates).watched_by(&probe))?;
-        probe.0.into_inner().unwrap_or_else(|| "every layer's output is finite, so it arose in the loss or the backward pass".into())
+        probe.0.into_inner().unwrap_or_else(|| {
+            "every layer's output is finite, so it arose in the loss or the backward pass".into()
+        })
     };
     Ok(TrainError::NotFinite { what, value, step: step.0, place })
 }

@@ -10,7 +10,9 @@
 //! For ten classes: 24,058 parameters, of which 23,824 are prunable, and 378,496 MACs.
 
 use candle_core::{Result, Tensor};
-use taper_nn::{BatchNorm, Conv2d, ConvConfig, Init, Linear, Model, Params, Pass, Scope, global_average};
+use taper_nn::{
+    BatchNorm, Conv2d, ConvConfig, Init, Linear, Model, Params, Pass, Scope, global_average,
+};
 
 /// The network of the quick suite.
 #[derive(Debug)]

@@ -59,7 +59,10 @@ impl Architecture {
     /// # Errors
     /// [`UnknownArchitecture`], which lists the names there are.
     pub fn find(name: &str) -> std::result::Result<&'static Self, UnknownArchitecture> {
-        ARCHITECTURES.iter().find(|a| a.name == name).ok_or_else(|| UnknownArchitecture { name: name.into() })
+        ARCHITECTURES
+            .iter()
+            .find(|a| a.name == name)
+            .ok_or_else(|| UnknownArchitecture { name: name.into() })
     }
 
     /// A network with `classes` outputs, initialised from `seed`.
@@ -144,11 +147,21 @@ mod tests {
             let model = architecture.build(7, 0, &Device::Cpu)?;
             let [channels, height, width] = architecture.image;
             let images = Tensor::ones((2, channels, height, width), DType::F32, &Device::Cpu)?;
-            assert_eq!(model.forward(&images, &Pass::eval())?.dims(), [2, 7], "{}", architecture.name);
+            assert_eq!(
+                model.forward(&images, &Pass::eval())?.dims(),
+                [2, 7],
+                "{}",
+                architecture.name
+            );
             let loss = model.forward(&images, &Pass::train(&Gates::NONE))?.sum_all()?;
             let grads = loss.backward()?;
             for (entry, _) in model.params().trained() {
-                assert!(grads.get(&entry.var).is_some(), "{} of {} has no gradient", entry.name, architecture.name);
+                assert!(
+                    grads.get(&entry.var).is_some(),
+                    "{} of {} has no gradient",
+                    entry.name,
+                    architecture.name
+                );
             }
         }
         Ok(())
@@ -160,3 +173,8 @@ mod tests {
         assert!(error.contains("resnet21") && error.contains("digits-cnn"), "{error}");
     }
 }
+
+/// Compiles and runs the README's example.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -15,7 +15,9 @@
 //! Kaiming-normal on the outgoing side, the classifier normal with deviation 0.01.
 
 use candle_core::{Result, Tensor};
-use taper_nn::{BatchNorm, Conv2d, ConvConfig, Init, Linear, Model, Params, Pass, Scope, global_average};
+use taper_nn::{
+    BatchNorm, Conv2d, ConvConfig, Init, Linear, Model, Params, Pass, Scope, global_average,
+};
 
 const WIDTHS: [usize; 3] = [32, 64, 128];
 const BLOCKS_PER_STAGE: usize = 3;
@@ -36,7 +38,8 @@ impl ResNet20 {
     /// # Errors
     /// If the device cannot hold it.
     pub fn new(scope: &Scope, classes: usize) -> Result<Self> {
-        let conv1 = Conv2d::new(&scope.pp("conv1"), 3, WIDTHS[0], ConvConfig::same(3), Init::FanOut)?;
+        let conv1 =
+            Conv2d::new(&scope.pp("conv1"), 3, WIDTHS[0], ConvConfig::same(3), Init::FanOut)?;
         let bn = BatchNorm::new(&scope.pp("bn"), WIDTHS[0])?;
         let (mut blocks, mut channels_in) = (Vec::new(), WIDTHS[0]);
         for (stage, channels_out) in (1..).zip(WIDTHS) {
@@ -84,7 +87,13 @@ impl Block {
         Ok(Self {
             conv1: Conv2d::new(&scope.pp("conv1"), channels_in, channels_out, first, Init::FanOut)?,
             bn1: BatchNorm::new(&scope.pp("bn1"), channels_out)?,
-            conv2: Conv2d::new(&scope.pp("conv2"), channels_out, channels_out, ConvConfig::same(3), Init::FanOut)?,
+            conv2: Conv2d::new(
+                &scope.pp("conv2"),
+                channels_out,
+                channels_out,
+                ConvConfig::same(3),
+                Init::FanOut,
+            )?,
             bn2: BatchNorm::new(&scope.pp("bn2"), channels_out)?,
             downsample: changes
                 .then(|| {

@@ -39,3 +39,8 @@ pub mod prelude {
     pub use taper_scale::{Constant, FeatherRule, GradientScale};
     pub use taper_schedule::{Cadence, Curve, Ramp, SparsitySchedule};
 }
+
+/// Compiles and runs the README's example.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

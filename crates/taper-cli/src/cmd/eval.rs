@@ -32,9 +32,11 @@ pub fn run(args: &Eval) -> anyhow::Result<()> {
             data.classes.len()
         )));
     }
-    let normalisation = Normalisation::by_name(&text(&recipe["train"]["normalise"], "normalisation")?)?;
+    let normalisation =
+        Normalisation::by_name(&text(&recipe["train"]["normalise"], "normalisation")?)?;
     let config = LoaderConfig::evaluation(args.batch_size as usize, normalisation);
-    let found = evaluate(&*pruned.model, &Gates::NONE, &Loader::new(data.test.clone(), config)?, &device)?;
+    let found =
+        evaluate(&*pruned.model, &Gates::NONE, &Loader::new(data.test.clone(), config)?, &device)?;
     if args.json {
         println!(
             "{}",

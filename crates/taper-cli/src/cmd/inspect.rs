@@ -35,7 +35,11 @@ pub fn run(args: &Inspect) -> anyhow::Result<()> {
     };
     for l in &analysis.layers {
         let shape: Vec<String> = l.info.shape.iter().map(ToString::to_string).collect();
-        row(&l.info.name, &shape.join("x"), [l.info.n_weights(), l.n_kept, l.n_effective, l.macs_dense, l.macs_sparse]);
+        row(
+            &l.info.name,
+            &shape.join("x"),
+            [l.info.n_weights(), l.n_kept, l.n_effective, l.macs_dense, l.macs_sparse],
+        );
     }
     let total = |of: fn(&taper::train::LayerAnalysis) -> u64| analysis.total(of);
     row(

@@ -51,7 +51,11 @@ impl Pruned {
 }
 
 /// Opens a data set and checks that its images fit the architecture.
-fn open_data(name: &str, architecture: &Architecture, limit: Option<usize>) -> anyhow::Result<Dataset> {
+fn open_data(
+    name: &str,
+    architecture: &Architecture,
+    limit: Option<usize>,
+) -> anyhow::Result<Dataset> {
     let progress = crate::term::FetchBar::default();
     let options = OpenOptions { progress: Some(&progress), limit, ..OpenOptions::default() };
     let data = Dataset::open(name, &options).map_err(|error| match error {

@@ -23,7 +23,10 @@ pub fn run(args: &Json) -> anyhow::Result<()> {
         println!("{}", serde_json::to_string_pretty(&rows)?);
         return Ok(());
     }
-    println!("{:<12} {:>11} {:>11} {:>13}  for 10 classes", "model", "parameters", "prunable", "MACs");
+    println!(
+        "{:<12} {:>11} {:>11} {:>13}  for 10 classes",
+        "model", "parameters", "prunable", "MACs"
+    );
     for row in rows {
         let text = |key: &str| row[key].as_str().map_or_else(|| row[key].to_string(), String::from);
         println!(

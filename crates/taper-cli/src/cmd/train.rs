@@ -44,14 +44,19 @@ pub fn run(args: &Train) -> anyhow::Result<ExitCode> {
     }
 
     let normalisation = resolved.normalisation(&data)?;
-    let train_config =
-        LoaderConfig::train(resolved.batch_size(), resolved.augment()?, normalisation.clone(), resolved.seed());
+    let train_config = LoaderConfig::train(
+        resolved.batch_size(),
+        resolved.augment()?,
+        normalisation.clone(),
+        resolved.seed(),
+    );
     let test_config = LoaderConfig::evaluation(resolved.batch_size().max(128), normalisation);
     let train_loader = Loader::new(data.train.clone(), train_config)?;
     let test_loader = Loader::new(data.test.clone(), test_config)?;
     let model = architecture.build(data.classes.len(), resolved.seed(), &device)?;
     let pruner = resolved.pruner(model.params(), &train_loader)?;
-    let mut run = Run::new(&*model, pruner, &train_loader, &test_loader, resolved.recipe(), &device);
+    let mut run =
+        Run::new(&*model, pruner, &train_loader, &test_loader, resolved.recipe(), &device);
 
     let (every, keep_last, keep_best) = resolved.checkpointing();
     let mut checkpoints = Checkpoints::new(&folder.path().join("checkpoints"), record.clone())?
@@ -83,7 +88,11 @@ pub fn run(args: &Train) -> anyhow::Result<ExitCode> {
     drop(watch);
     match outcome {
         Outcome::Stopped(progress) if interrupt.is_raised() => {
-            term::line(&format!("stopped after step {}; to go on:\n  {}", progress.step, resume_command(&folder)));
+            term::line(&format!(
+                "stopped after step {}; to go on:\n  {}",
+                progress.step,
+                resume_command(&folder)
+            ));
             Ok(ExitCode::from(INTERRUPTED))
         }
         Outcome::Finished(progress) | Outcome::Stopped(progress) => {
@@ -94,7 +103,8 @@ pub fn run(args: &Train) -> anyhow::Result<ExitCode> {
 }
 
 fn overrides(args: &Train) -> anyhow::Result<Vec<Override>> {
-    let mut overrides = args.set.iter().map(|text| Override::parse(text)).collect::<anyhow::Result<Vec<_>>>()?;
+    let mut overrides =
+        args.set.iter().map(|text| Override::parse(text)).collect::<anyhow::Result<Vec<_>>>()?;
     let mut flag = |key: &str, value: Option<toml::Value>| {
         overrides.extend(value.map(|value| Override::new(key, value)));
     };
@@ -116,9 +126,15 @@ fn overrides(args: &Train) -> anyhow::Result<Vec<Override>> {
 
 fn out_folder(args: &Train, resolved: &Resolved, data: &Dataset) -> PathBuf {
     args.out.clone().unwrap_or_else(|| {
-        let sparsity = if resolved.is_dense() { String::new() } else { format!("-{}", resolved.sparsity()) };
-        let name =
-            format!("{}-{}-{}{sparsity}-seed{}", resolved.model(), data.name, resolved.method(), resolved.seed());
+        let sparsity =
+            if resolved.is_dense() { String::new() } else { format!("-{}", resolved.sparsity()) };
+        let name = format!(
+            "{}-{}-{}{sparsity}-seed{}",
+            resolved.model(),
+            data.name,
+            resolved.method(),
+            resolved.seed()
+        );
         PathBuf::from("runs").join(name)
     })
 }
@@ -143,7 +159,12 @@ fn description(args: &Train, resolved: &Resolved, data: &Dataset, record: &Value
     })
 }
 
-fn callbacks(args: &Train, resolved: &Resolved, folder: &RunFolder, interrupt: Interrupt) -> Callbacks {
+fn callbacks(
+    args: &Train,
+    resolved: &Resolved,
+    folder: &RunFolder,
+    interrupt: Interrupt,
+) -> Callbacks {
     let path = |name: &str| folder.path().join(name);
     let mut callbacks = Callbacks::default()
         .with(EpochCsv::new(&path("metrics.csv")))
@@ -180,7 +201,13 @@ fn finish(
     }
     let analysis = analyse(run.model, architecture.image)?;
     let sparsity = analysis.sparsity().get();
-    let pruned = PrunedCheckpoint::of(run.model, architecture.name, data.classes.len(), sparsity, record.clone());
+    let pruned = PrunedCheckpoint::of(
+        run.model,
+        architecture.name,
+        data.classes.len(),
+        sparsity,
+        record.clone(),
+    );
     let path = folder.path().join("pruned.safetensors");
     pruned.save(&path)?;
     let last = progress.history.last().context("a run of no epochs has no result")?;
@@ -204,7 +231,9 @@ fn finish(
         "images_per_second": images_per_second,
         "layers": inspect::layers(&analysis),
     });
-    if let (Value::Object(result), Value::Object(totals)) = (&mut result, inspect::totals(&analysis)) {
+    if let (Value::Object(result), Value::Object(totals)) =
+        (&mut result, inspect::totals(&analysis))
+    {
         result.extend(totals);
     }
     folder.write("result.json", &result)?;
@@ -220,9 +249,11 @@ fn resume_command(folder: &RunFolder) -> String {
     if !words.iter().any(|word| word == "--out" || word.starts_with("--out=")) {
         words.extend(["--out".into(), folder.path().display().to_string()]);
     }
-    let quoted = words.into_iter().map(|word| match word.contains(|c: char| !c.is_alphanumeric() && !"-_./:=".contains(c)) {
-        true => format!("'{}'", word.replace('\'', r"'\''")),
-        false => word,
+    let quoted = words.into_iter().map(|word| {
+        match word.contains(|c: char| !c.is_alphanumeric() && !"-_./:=".contains(c)) {
+            true => format!("'{}'", word.replace('\'', r"'\''")),
+            false => word,
+        }
     });
     quoted.collect::<Vec<_>>().join(" ")
 }

@@ -19,7 +19,9 @@ pub fn check(table: &Table, known: &serde_json::Value, section: &str) -> anyhow:
                 let hint = match nearest.filter(|name| strsim::jaro_winkler(name, key) > 0.7) {
                     Some(name) if section.is_empty() => format!("did you mean `{name}`?"),
                     Some(name) => format!("did you mean `{section}.{name}`?"),
-                    None => format!("the keys there are {}", names().collect::<Vec<_>>().join(", ")),
+                    None => {
+                        format!("the keys there are {}", names().collect::<Vec<_>>().join(", "))
+                    }
                 };
                 return Err(usage(format!("unknown key `{path}`; {hint}")));
             }

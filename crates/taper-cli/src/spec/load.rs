@@ -47,7 +47,9 @@ pub fn load(file: Option<&Path>, overrides: &[Override]) -> anyhow::Result<Spec>
         keys::check(&table, &known, "")?;
     }
     Value::Table(table).try_into::<Spec>().map_err(|e| {
-        let place = file.map_or("the command line".to_string(), |f| format!("{} and the command line", f.display()));
+        let place = file.map_or("the command line".to_string(), |f| {
+            format!("{} and the command line", f.display())
+        });
         usage(format!("{place}: {}", one_line(&e.to_string())))
     })
 }
@@ -55,15 +57,24 @@ pub fn load(file: Option<&Path>, overrides: &[Override]) -> anyhow::Result<Spec>
 fn read(file: &Path, known: &serde_json::Value, depth: usize) -> anyhow::Result<Table> {
     let text = std::fs::read_to_string(file)
         .map_err(|e| usage(format!("cannot read experiment {}: {e}", file.display())))?;
-    let mut table: Table =
-        text.parse().map_err(|e: toml::de::Error| usage(format!("{}: {}", file.display(), one_line(&e.to_string()))))?;
+    let mut table: Table = text.parse().map_err(|e: toml::de::Error| {
+        usage(format!("{}: {}", file.display(), one_line(&e.to_string())))
+    })?;
     let base = match table.remove("extends") {
         None => None,
         Some(Value::String(base)) if depth > 1 => Some(beside(file, &base)),
         Some(Value::String(_)) => {
-            return Err(usage(format!("{}: more than {MAX_DEPTH} files extend one another", file.display())));
+            return Err(usage(format!(
+                "{}: more than {MAX_DEPTH} files extend one another",
+                file.display()
+            )));
         }
-        Some(_) => return Err(usage(format!("{}: `extends` must be the path of a file, in quotes", file.display()))),
+        Some(_) => {
+            return Err(usage(format!(
+                "{}: `extends` must be the path of a file, in quotes",
+                file.display()
+            )));
+        }
     };
     keys::check(&table, known, "").map_err(|e| usage(format!("{}: {e}", file.display())))?;
     match base {
@@ -98,10 +109,14 @@ fn put(table: &mut Table, key: &str, value: Value) -> anyhow::Result<()> {
             table.insert(key.into(), value);
             Ok(())
         }
-        Some((section, rest)) => match table.entry(section).or_insert_with(|| Value::Table(Table::new())) {
-            Value::Table(inner) => put(inner, rest, value),
-            _ => Err(usage(format!("`{section}` is a value, not a section that could hold `{rest}`"))),
-        },
+        Some((section, rest)) => {
+            match table.entry(section).or_insert_with(|| Value::Table(Table::new())) {
+                Value::Table(inner) => put(inner, rest, value),
+                _ => Err(usage(format!(
+                    "`{section}` is a value, not a section that could hold `{rest}`"
+                ))),
+            }
+        }
     }
 }
 
@@ -116,8 +131,12 @@ mod tests {
 
     #[test]
     fn unknown_keys_are_refused_with_the_nearest_one() {
-        let error = |key: &str| load(None, &[Override::parse(key).unwrap()]).unwrap_err().to_string();
-        assert_eq!(error("train.epocs=3"), "unknown key `train.epocs`; did you mean `train.epochs`?");
+        let error =
+            |key: &str| load(None, &[Override::parse(key).unwrap()]).unwrap_err().to_string();
+        assert_eq!(
+            error("train.epocs=3"),
+            "unknown key `train.epocs`; did you mean `train.epochs`?"
+        );
         assert_eq!(error("sede=3"), "unknown key `sede`; did you mean `seed`?");
         assert!(error("prune.zzz=3").contains("the keys there are allocation, begin"));
     }
@@ -128,7 +147,9 @@ mod tests {
             let overrides: Vec<_> = texts.iter().map(|t| Override::parse(t).unwrap()).collect();
             load(None, &overrides)
         };
-        let set = spec(&["train.lr=0.5", "prune.schedule=cosine", "prune.method=\"ste\"", "seed = 3"]).unwrap();
+        let set =
+            spec(&["train.lr=0.5", "prune.schedule=cosine", "prune.method=\"ste\"", "seed = 3"])
+                .unwrap();
         assert_eq!(set.train.lr, Some(0.5));
         assert_eq!(set.prune.schedule.as_deref(), Some("cosine"));
         assert_eq!(set.prune.method.as_deref(), Some("ste"));
@@ -148,8 +169,12 @@ mod tests {
         write("base.toml", "data = \"digits\"\n[train]\nlr = 0.1\nepochs = 3\n");
         write("row.toml", "extends = \"base.toml\"\n[train]\nlr = 0.2\n");
         write("loop.toml", "extends = \"loop.toml\"\n");
-        let spec = load(Some(&folder.join("row.toml")), &[Override::new("train.epochs", 5)]).unwrap();
-        assert_eq!((spec.train.lr, spec.train.epochs, spec.data.as_deref()), (Some(0.2), Some(5), Some("digits")));
+        let spec =
+            load(Some(&folder.join("row.toml")), &[Override::new("train.epochs", 5)]).unwrap();
+        assert_eq!(
+            (spec.train.lr, spec.train.epochs, spec.data.as_deref()),
+            (Some(0.2), Some(5), Some("digits"))
+        );
         let error = load(Some(&folder.join("loop.toml")), &[]).unwrap_err().to_string();
         assert!(error.contains("extend one another"), "{error}");
         let error = load(Some(&folder.join("none.toml")), &[]).unwrap_err().to_string();

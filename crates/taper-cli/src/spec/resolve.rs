@@ -77,14 +77,21 @@ impl Resolved {
         let defaults = Defaults::of(&data);
         let method = spec.prune.method.clone().unwrap_or_else(|| "feather".into());
         let names = METHODS.map(|m| m.0);
-        let Some((_, [threshold, gradient], refresh_every)) = METHODS.iter().find(|m| m.0 == method) else {
-            return Err(usage(format!("unknown method `{method}`; the methods are {}", names.join(", "))));
+        let Some((_, [threshold, gradient], refresh_every)) =
+            METHODS.iter().find(|m| m.0 == method)
+        else {
+            return Err(usage(format!(
+                "unknown method `{method}`; the methods are {}",
+                names.join(", ")
+            )));
         };
         let is_dense = method == "dense";
         let sparsity = match (is_dense, spec.prune.sparsity) {
             (true, None | Some(0.0)) => 0.0,
             (true, Some(s)) => {
-                return Err(usage(format!("method `dense` has no sparsity, but {s} is asked for; choose another method")));
+                return Err(usage(format!(
+                    "method `dense` has no sparsity, but {s} is asked for; choose another method"
+                )));
             }
             (false, s) => s.unwrap_or(0.9),
         };
@@ -127,11 +134,18 @@ impl Resolved {
         };
         check_ranges(&train, &prune)?;
         let sparsity = Sparsity::new(sparsity).map_err(usage)?;
-        let spec = Spec { model: Some(model), data: Some(data), seed: spec.seed.or(Some(0)), train, prune };
+        let spec = Spec {
+            model: Some(model),
+            data: Some(data),
+            seed: spec.seed.or(Some(0)),
+            train,
+            prune,
+        };
         let resolved = Self { spec, dense: is_dense, sparsity };
         // Whatever a name may stand for is looked up once here, so that nothing fails later.
         resolved.augment()?;
-        Normalisation::by_name(resolved.train().normalise.as_deref().unwrap_or_default()).map_err(usage)?;
+        Normalisation::by_name(resolved.train().normalise.as_deref().unwrap_or_default())
+            .map_err(usage)?;
         resolved.parts()?;
         Ok(resolved)
     }
@@ -191,7 +205,9 @@ impl Resolved {
 
     /// From pixels to numbers.
     pub fn normalisation(&self, data: &Dataset) -> anyhow::Result<Normalisation> {
-        let normalisation = Normalisation::by_name(self.train().normalise.as_deref().unwrap_or_default()).map_err(usage)?;
+        let normalisation =
+            Normalisation::by_name(self.train().normalise.as_deref().unwrap_or_default())
+                .map_err(usage)?;
         let (have, want) = (normalisation.channels(), data.shape().channels);
         if have != want {
             let name = self.train().normalise.as_deref().unwrap_or_default();
@@ -222,7 +238,11 @@ impl Resolved {
     /// Steps between checkpoints within an epoch, checkpoints that stay, and whether the best stays.
     pub fn checkpointing(&self) -> (Option<u64>, usize, bool) {
         let t = self.train();
-        (positive(t.checkpoint_every), t.keep_last.unwrap_or(1) as usize, t.keep_best.unwrap_or(false))
+        (
+            positive(t.checkpoint_every),
+            t.keep_last.unwrap_or(1) as usize,
+            t.keep_best.unwrap_or(false),
+        )
     }
 
     /// Epochs without a better one after which to end.
@@ -239,7 +259,8 @@ impl Resolved {
         let at = |share: Option<f64>| Step((share.unwrap_or(0.0) * total as f64).floor() as u64);
         let (p, parts) = (self.prune(), self.parts()?);
         let initial = Sparsity::new(p.initial.unwrap_or(0.0)).map_err(usage)?;
-        let ramp = Ramp::new(parts.curve, at(p.begin), at(p.end), self.sparsity).starting_at(initial);
+        let ramp =
+            Ramp::new(parts.curve, at(p.begin), at(p.end), self.sparsity).starting_at(initial);
         let builder = Pruner::builder(params.prunable(), ramp, total)
             .threshold(parts.threshold)
             .gradient(parts.gradient)
@@ -250,7 +271,10 @@ impl Resolved {
             .iter()
             .flatten()
             .map(|(pattern, &at_most)| {
-                Ok(Pin { pattern: pattern.clone(), at_most: Sparsity::new(at_most).map_err(usage)? })
+                Ok(Pin {
+                    pattern: pattern.clone(),
+                    at_most: Sparsity::new(at_most).map_err(usage)?,
+                })
             })
             .collect::<anyhow::Result<_>>()?;
         let builder = match pins.is_empty() {
@@ -282,7 +306,13 @@ impl Resolved {
             "feather" => Threshold::FEATHER,
             other => {
                 let exponent = other.strip_prefix("power:").and_then(|p| p.parse::<f32>().ok());
-                let unknown = || choose("threshold", other, &["soft", "hard", "feather", "power:P with P above 1"]);
+                let unknown = || {
+                    choose(
+                        "threshold",
+                        other,
+                        &["soft", "hard", "feather", "power:P with P above 1"],
+                    )
+                };
                 Threshold::Power(Exponent::new(exponent.ok_or_else(unknown)?).map_err(usage)?)
             }
         };
@@ -298,8 +328,10 @@ impl Resolved {
         };
         let curve = text(&p.schedule);
         let names = Curve::ALL.map(|(name, _)| name);
-        let (_, curve) =
-            Curve::ALL.into_iter().find(|(name, _)| *name == curve).ok_or_else(|| choose("schedule", &curve, &names))?;
+        let (_, curve) = Curve::ALL
+            .into_iter()
+            .find(|(name, _)| *name == curve)
+            .ok_or_else(|| choose("schedule", &curve, &names))?;
         let allocation = text(&p.allocation);
         let allocation: Box<dyn Allocation> = match allocation.as_str() {
             "global" => Box::new(Global),
@@ -362,7 +394,9 @@ fn check_ranges(train: &TrainSpec, prune: &PruneSpec) -> anyhow::Result<()> {
     }
     let (initial, sparsity) = (prune.initial.unwrap_or(0.0), prune.sparsity.unwrap_or(0.0));
     if !(0.0..=sparsity).contains(&initial) {
-        return Err(usage(format!("prune.initial is {initial}, outside [0, {sparsity}] (the final sparsity)")));
+        return Err(usage(format!(
+            "prune.initial is {initial}, outside [0, {sparsity}] (the final sparsity)"
+        )));
     }
     for (pattern, &at_most) in prune.pins.iter().flatten() {
         if !(0.0..1.0).contains(&at_most) {

@@ -4,7 +4,11 @@ use super::ConvShape;
 use crate::matmul::Matrix;
 
 /// The matrix of one image's channels of one group; `buffer` holds it where it is not the image itself.
-pub(super) fn columns<'a>(shape: &ConvShape, image: &'a [f32], buffer: &'a mut Vec<f32>) -> Matrix<'a> {
+pub(super) fn columns<'a>(
+    shape: &ConvShape,
+    image: &'a [f32],
+    buffer: &'a mut Vec<f32>,
+) -> Matrix<'a> {
     let (rows, pixels) = (shape.taps(), shape.out_pixels());
     if shape.is_pointwise() {
         return Matrix::new(image, rows, pixels);
@@ -19,7 +23,9 @@ pub(super) fn columns<'a>(shape: &ConvShape, image: &'a [f32], buffer: &'a mut V
             if shape.stride == 1 {
                 out[first..last].copy_from_slice(&image[from..from + last - first]);
             } else {
-                for (out, pixel) in out[first..last].iter_mut().zip(image[from..].iter().step_by(shape.stride)) {
+                for (out, pixel) in
+                    out[first..last].iter_mut().zip(image[from..].iter().step_by(shape.stride))
+                {
                     *out = *pixel;
                 }
             }
@@ -56,8 +62,12 @@ fn each_row(shape: &ConvShape, mut visit: impl FnMut(usize, std::ops::Range<usiz
             for kx in 0..shape.kernel.1 {
                 let offset = kx * shape.dilation;
                 // Columns x with padding ≤ x·stride + offset < padding + width.
-                let first = shape.padding.saturating_sub(offset).div_ceil(shape.stride).min(out_width);
-                let last = (shape.padding + shape.width).saturating_sub(offset).div_ceil(shape.stride).min(out_width);
+                let first =
+                    shape.padding.saturating_sub(offset).div_ceil(shape.stride).min(out_width);
+                let last = (shape.padding + shape.width)
+                    .saturating_sub(offset)
+                    .div_ceil(shape.stride)
+                    .min(out_width);
                 for y in 0..out_height {
                     let to = start..start + out_width;
                     start += out_width;

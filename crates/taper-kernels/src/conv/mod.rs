@@ -22,12 +22,20 @@ pub fn forward(shape: &ConvShape, input: &[f32], weight: &[f32], out: &mut [f32]
     if shape.out_image() == 0 {
         return;
     }
-    out.par_chunks_mut(shape.out_image()).zip(input.par_chunks(shape.in_image())).for_each_init(Vec::new, |buffer, (out, image)| {
-        for g in 0..shape.groups {
-            let columns = lower::columns(shape, &image[shape.in_range(g)], buffer);
-            matmul(group_weight(shape, weight, g), columns, &mut out[shape.out_range(g)], false);
-        }
-    });
+    out.par_chunks_mut(shape.out_image()).zip(input.par_chunks(shape.in_image())).for_each_init(
+        Vec::new,
+        |buffer, (out, image)| {
+            for g in 0..shape.groups {
+                let columns = lower::columns(shape, &image[shape.in_range(g)], buffer);
+                matmul(
+                    group_weight(shape, weight, g),
+                    columns,
+                    &mut out[shape.out_range(g)],
+                    false,
+                );
+            }
+        },
+    );
 }
 
 /// Gradient of the input, from that of the output.
@@ -40,12 +48,14 @@ pub fn grad_input(shape: &ConvShape, weight: &[f32], grad_out: &[f32], grad_inpu
         return;
     }
     let pixels = shape.out_pixels();
-    grad_input.par_chunks_mut(shape.in_image()).zip(grad_out.par_chunks(shape.out_image())).for_each_init(
-        Vec::new,
-        |buffer, (grad_image, grad_out)| {
+    grad_input
+        .par_chunks_mut(shape.in_image())
+        .zip(grad_out.par_chunks(shape.out_image()))
+        .for_each_init(Vec::new, |buffer, (grad_image, grad_out)| {
             for g in 0..shape.groups {
                 let weight = group_weight(shape, weight, g).t();
-                let grad_out = Matrix::new(&grad_out[shape.out_range(g)], shape.group_out(), pixels);
+                let grad_out =
+                    Matrix::new(&grad_out[shape.out_range(g)], shape.group_out(), pixels);
                 let grad_image = &mut grad_image[shape.in_range(g)];
                 if shape.is_pointwise() {
                     matmul(weight, grad_out, grad_image, false);
@@ -56,8 +66,7 @@ pub fn grad_input(shape: &ConvShape, weight: &[f32], grad_out: &[f32], grad_inpu
                     lower::add_back(shape, buffer, grad_image);
                 }
             }
-        },
-    );
+        });
 }
 
 /// Gradient of the weight, from that of the output; summed over the batch.
@@ -79,10 +88,16 @@ pub fn grad_weight(shape: &ConvShape, input: &[f32], grad_out: &[f32], grad_weig
         .zip(grad_out.par_chunks(run * shape.out_image()))
         .map(|(images, grads)| {
             let (mut sum, mut buffer) = (vec![0.0; shape.n_weights()], Vec::new());
-            for (image, grad) in images.chunks(shape.in_image()).zip(grads.chunks(shape.out_image())) {
+            for (image, grad) in
+                images.chunks(shape.in_image()).zip(grads.chunks(shape.out_image()))
+            {
                 for g in 0..shape.groups {
                     let columns = lower::columns(shape, &image[shape.in_range(g)], &mut buffer);
-                    let grad = Matrix::new(&grad[shape.out_range(g)], shape.group_out(), shape.out_pixels());
+                    let grad = Matrix::new(
+                        &grad[shape.out_range(g)],
+                        shape.group_out(),
+                        shape.out_pixels(),
+                    );
                     matmul(grad, columns.t(), &mut sum[shape.weight_range(g)], true);
                 }
             }
@@ -114,20 +129,26 @@ mod tests {
             (1usize..9, 1usize..9, 1usize..4, 1usize..4),
             (1usize..4, 0usize..3, 1usize..3),
         )
-            .prop_map(|((batch, groups, gin, gout), (height, width, kh, kw), (stride, padding, dilation))| {
-                ConvShape {
-                    batch,
-                    channels_in: groups * gin,
-                    channels_out: groups * gout,
-                    height,
-                    width,
-                    kernel: (kh, kw),
-                    stride,
-                    padding,
-                    dilation,
-                    groups,
-                }
-            })
+            .prop_map(
+                |(
+                    (batch, groups, gin, gout),
+                    (height, width, kh, kw),
+                    (stride, padding, dilation),
+                )| {
+                    ConvShape {
+                        batch,
+                        channels_in: groups * gin,
+                        channels_out: groups * gout,
+                        height,
+                        width,
+                        kernel: (kh, kw),
+                        stride,
+                        padding,
+                        dilation,
+                        groups,
+                    }
+                },
+            )
             .prop_filter("the kernel reaches past the padded plane", |s| s.out_size().is_some())
     }
 
@@ -171,8 +192,10 @@ mod tests {
             dilation: 1,
             groups: 1,
         };
-        let input: Vec<f32> = (0..shape.batch * shape.in_image()).map(|i| (i as f32 * 0.37).sin()).collect();
-        let grad: Vec<f32> = (0..shape.batch * shape.out_image()).map(|i| (i as f32 * 0.73).cos()).collect();
+        let input: Vec<f32> =
+            (0..shape.batch * shape.in_image()).map(|i| (i as f32 * 0.37).sin()).collect();
+        let grad: Vec<f32> =
+            (0..shape.batch * shape.out_image()).map(|i| (i as f32 * 0.73).cos()).collect();
         let of = |threads| {
             let mut out = vec![0.0; shape.n_weights()];
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();

@@ -29,15 +29,22 @@ fn each_term(shape: &ConvShape, mut term: impl FnMut(usize, usize, usize)) {
             let first_in = o / shape.group_out() * shape.group_in();
             for i in 0..shape.group_in() {
                 for (ky, kx) in (0..kernel_h).flat_map(|ky| (0..kernel_w).map(move |kx| (ky, kx))) {
-                    for (y, x) in (0..out_height).flat_map(|y| (0..out_width).map(move |x| (y, x))) {
-                        let (row, col) = (y * shape.stride + ky * shape.dilation, x * shape.stride + kx * shape.dilation);
-                        let (Some(row), Some(col)) = (row.checked_sub(shape.padding), col.checked_sub(shape.padding))
+                    for (y, x) in (0..out_height).flat_map(|y| (0..out_width).map(move |x| (y, x)))
+                    {
+                        let (row, col) = (
+                            y * shape.stride + ky * shape.dilation,
+                            x * shape.stride + kx * shape.dilation,
+                        );
+                        let (Some(row), Some(col)) =
+                            (row.checked_sub(shape.padding), col.checked_sub(shape.padding))
                         else {
                             continue;
                         };
                         if row < shape.height && col < shape.width {
                             term(
-                                ((n * shape.channels_in + first_in + i) * shape.height + row) * shape.width + col,
+                                ((n * shape.channels_in + first_in + i) * shape.height + row)
+                                    * shape.width
+                                    + col,
                                 ((o * shape.group_in() + i) * kernel_h + ky) * kernel_w + kx,
                                 ((n * shape.channels_out + o) * out_height + y) * out_width + x,
                             );

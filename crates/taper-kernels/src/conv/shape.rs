@@ -135,7 +135,13 @@ mod tests {
 
     #[test]
     fn output_sizes_and_the_impossible() {
-        let conv = ConvShape { height: 32, width: 32, kernel: (3, 3), padding: 1, ..ConvShape::linear(1, 3, 8) };
+        let conv = ConvShape {
+            height: 32,
+            width: 32,
+            kernel: (3, 3),
+            padding: 1,
+            ..ConvShape::linear(1, 3, 8)
+        };
         assert_eq!(conv.out_size(), Some((32, 32)));
         assert_eq!(ConvShape { stride: 2, ..conv }.out_size(), Some((16, 16)));
         assert_eq!(ConvShape { dilation: 2, ..conv }.out_size(), Some((30, 30)));

@@ -78,7 +78,10 @@ pub fn stats(shape: &NormShape, x: &[f32]) -> Stats {
 pub fn affine(shape: &NormShape, x: &[f32], scale: &[f32], shift: &[f32], y: &mut [f32]) {
     shape.check(x);
     shape.check(y);
-    assert!(scale.len() == shape.channels && shift.len() == shape.channels, "one scale and shift a channel");
+    assert!(
+        scale.len() == shape.channels && shift.len() == shape.channels,
+        "one scale and shift a channel"
+    );
     if shape.image() == 0 {
         return;
     }
@@ -107,7 +110,14 @@ pub struct NormGrads {
 ///
 /// # Panics
 /// If the lengths do not fit `shape`.
-pub fn backward(shape: &NormShape, x: &[f32], stats: &Stats, eps: f64, weight: &[f32], grad_y: &[f32]) -> NormGrads {
+pub fn backward(
+    shape: &NormShape,
+    x: &[f32],
+    stats: &Stats,
+    eps: f64,
+    weight: &[f32],
+    grad_y: &[f32],
+) -> NormGrads {
     shape.check(x);
     shape.check(grad_y);
     let (inverse_std, count) = (stats.inverse_std(eps), shape.count() as f64);
@@ -115,16 +125,22 @@ pub fn backward(shape: &NormShape, x: &[f32], stats: &Stats, eps: f64, weight: &
         .into_par_iter()
         .map(|c| {
             let mean = f64::from(stats.mean[c]);
-            shape.planes(x, c).zip(shape.planes(grad_y, c)).fold((0.0, 0.0), |(bias, dot), (x, g)| {
-                (bias + sum(g, |g| g), dot + sum_pairs(x, g, |x, g| (x - mean) * g))
-            })
+            shape.planes(x, c).zip(shape.planes(grad_y, c)).fold(
+                (0.0, 0.0),
+                |(bias, dot), (x, g)| {
+                    (bias + sum(g, |g| g), dot + sum_pairs(x, g, |x, g| (x - mean) * g))
+                },
+            )
         })
         .collect();
     let mut grad_x = vec![0.0; x.len()];
     if shape.image() > 0 {
         let images = grad_x.par_chunks_mut(shape.image()).zip(x.par_chunks(shape.image()));
         images.zip(grad_y.par_chunks(shape.image())).for_each(|((grad_x, x), grad_y)| {
-            let planes = grad_x.chunks_mut(shape.pixels).zip(x.chunks(shape.pixels)).zip(grad_y.chunks(shape.pixels));
+            let planes = grad_x
+                .chunks_mut(shape.pixels)
+                .zip(x.chunks(shape.pixels))
+                .zip(grad_y.chunks(shape.pixels));
             for (c, ((grad_x, x), grad_y)) in planes.enumerate() {
                 let inverse = f64::from(inverse_std[c]);
                 let scale = weight[c] * inverse_std[c];
@@ -139,7 +155,11 @@ pub fn backward(shape: &NormShape, x: &[f32], stats: &Stats, eps: f64, weight: &
     }
     NormGrads {
         x: grad_x,
-        weight: sums.iter().zip(&inverse_std).map(|(s, &inverse)| (s.1 * f64::from(inverse)) as f32).collect(),
+        weight: sums
+            .iter()
+            .zip(&inverse_std)
+            .map(|(s, &inverse)| (s.1 * f64::from(inverse)) as f32)
+            .collect(),
         bias: sums.iter().map(|s| s.0 as f32).collect(),
     }
 }
@@ -180,8 +200,10 @@ mod tests {
 
     fn normalise(x: &[f32], weight: &[f32], bias: &[f32]) -> Vec<f32> {
         let stats = stats(&SHAPE, x);
-        let scale: Vec<f32> = stats.inverse_std(EPS).iter().zip(weight).map(|(s, w)| s * w).collect();
-        let shift: Vec<f32> = stats.mean.iter().zip(&scale).zip(bias).map(|((m, s), b)| b - m * s).collect();
+        let scale: Vec<f32> =
+            stats.inverse_std(EPS).iter().zip(weight).map(|(s, w)| s * w).collect();
+        let shift: Vec<f32> =
+            stats.mean.iter().zip(&scale).zip(bias).map(|((m, s), b)| b - m * s).collect();
         let mut y = vec![0.0; x.len()];
         affine(&SHAPE, x, &scale, &shift, &mut y);
         y
@@ -191,8 +213,12 @@ mod tests {
     fn normalised_channels_have_the_mean_and_deviation_of_the_parameters() {
         let y = normalise(&wave(165, 0.7), &[2.0, 1.0, 0.5], &[0.0, -1.0, 3.0]);
         let after = stats(&SHAPE, &y);
-        for (c, (mean, deviation)) in [(0.0, 2.0), (-1.0, 1.0), (3.0, 0.5)].into_iter().enumerate() {
-            assert!((after.mean[c] - mean).abs() < 1e-5 && (after.var[c].sqrt() - deviation).abs() < 1e-4);
+        for (c, (mean, deviation)) in [(0.0, 2.0), (-1.0, 1.0), (3.0, 0.5)].into_iter().enumerate()
+        {
+            assert!(
+                (after.mean[c] - mean).abs() < 1e-5
+                    && (after.var[c].sqrt() - deviation).abs() < 1e-4
+            );
         }
     }
 
@@ -212,7 +238,11 @@ mod tests {
                     loss(&moved)
                 };
                 let slope = (at(1e-2) - at(-1e-2)) / 2e-2;
-                assert!((slope - f64::from(grads[i])).abs() < 2e-3 * (1.0 + slope.abs()), "{name}[{i}]: {slope} {}", grads[i]);
+                assert!(
+                    (slope - f64::from(grads[i])).abs() < 2e-3 * (1.0 + slope.abs()),
+                    "{name}[{i}]: {slope} {}",
+                    grads[i]
+                );
             }
         };
         check("x", &x, &grads.x, &|x| loss(x, &weight, &bias));

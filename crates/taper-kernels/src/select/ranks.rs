@@ -45,7 +45,10 @@ impl Ranks {
         }
         let (low, n_below_low) = find(&low_counts, rank - n_below_bucket);
         let n_not_above = n_below_bucket + n_below_low + low_counts[low];
-        Found { value: f32::from_bits(((high << LOW_BITS) | low) as u32), n_above: self.n - n_not_above }
+        Found {
+            value: f32::from_bits(((high << LOW_BITS) | low) as u32),
+            n_above: self.n - n_not_above,
+        }
     }
 }
 

@@ -32,7 +32,11 @@ pub struct ExponentError {
 
 impl fmt::Display for ExponentError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "threshold exponent {} is not above 1 and finite; use the soft operator for 1 and the hard one for infinity", self.p)
+        write!(
+            f,
+            "threshold exponent {} is not above 1 and finite; use the soft operator for 1 and the hard one for infinity",
+            self.p
+        )
     }
 }
 

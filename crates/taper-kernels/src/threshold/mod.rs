@@ -68,7 +68,8 @@ impl Threshold {
     pub fn forward(self, weights: &[f32], mask: &Mask, t: f32, out: &mut [f32]) {
         assert_eq!(weights.len(), out.len(), "weights and output differ in length");
         assert_eq!(weights.len(), mask.len(), "weights and mask differ in length");
-        for ((weights, out), &word) in weights.chunks(64).zip(out.chunks_mut(64)).zip(mask.words()) {
+        for ((weights, out), &word) in weights.chunks(64).zip(out.chunks_mut(64)).zip(mask.words())
+        {
             for (bit, (&w, out)) in weights.iter().zip(out).enumerate() {
                 *out = if word >> bit & 1 == 1 { self.apply(w, t) } else { 0.0 };
             }
@@ -82,7 +83,14 @@ impl Threshold {
 ///
 /// # Panics
 /// If the lengths of `weights`, `mask` and `grad` differ.
-pub fn scale_pruned_grad(weights: &[f32], mask: &Mask, t: f32, at_zero: f32, at_threshold: f32, grad: &mut [f32]) {
+pub fn scale_pruned_grad(
+    weights: &[f32],
+    mask: &Mask,
+    t: f32,
+    at_zero: f32,
+    at_threshold: f32,
+    grad: &mut [f32],
+) {
     assert_eq!(weights.len(), grad.len(), "weights and gradient differ in length");
     assert_eq!(weights.len(), mask.len(), "weights and mask differ in length");
     let slope = if t > 0.0 { (at_threshold - at_zero) / t } else { 0.0 };
@@ -90,8 +98,11 @@ pub fn scale_pruned_grad(weights: &[f32], mask: &Mask, t: f32, at_zero: f32, at_
         for (bit, (&w, g)) in weights.iter().zip(grad).enumerate() {
             if word >> bit & 1 == 0 {
                 // Equal ends must give exactly that factor, whatever the rounding of the slope.
-                let factor =
-                    if slope == 0.0 { at_zero } else { (at_zero + slope * w.abs().min(t)).clamp(0.0, 1.0) };
+                let factor = if slope == 0.0 {
+                    at_zero
+                } else {
+                    (at_zero + slope * w.abs().min(t)).clamp(0.0, 1.0)
+                };
                 *g *= factor;
             }
         }

@@ -35,7 +35,9 @@ pub fn conv2d(x: &Tensor, weight: &Tensor, config: &ConvConfig) -> Result<Tensor
         groups: config.groups,
     };
     let Some((out_h, out_w)) = shape.out_size() else {
-        candle_core::bail!("conv2d: a kernel of {kernel_h}x{kernel_w} does not fit a plane of {height}x{width}")
+        candle_core::bail!(
+            "conv2d: a kernel of {kernel_h}x{kernel_w} does not fit a plane of {height}x{width}"
+        )
     };
     let out = Shape::from((batch, channels_out, out_h, out_w));
     x.contiguous()?.apply_op2(&weight.contiguous()?, Conv { shape, out })
@@ -48,13 +50,17 @@ pub fn conv2d(x: &Tensor, weight: &Tensor, config: &ConvConfig) -> Result<Tensor
 pub fn linear(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
     let ((batch, features), (features_out, features_in)) = (x.dims2()?, weight.dims2()?);
     if features != features_in {
-        candle_core::bail!("linear: input of {features} features for a weight of {:?}", weight.dims())
+        candle_core::bail!(
+            "linear: input of {features} features for a weight of {:?}",
+            weight.dims()
+        )
     }
     if !(cpu::has_kernels(x) && cpu::has_kernels(weight)) {
         return x.matmul(&weight.t()?);
     }
     let shape = ConvShape::linear(batch, features_in, features_out);
-    x.contiguous()?.apply_op2(&weight.contiguous()?, Conv { shape, out: Shape::from((batch, features_out)) })
+    x.contiguous()?
+        .apply_op2(&weight.contiguous()?, Conv { shape, out: Shape::from((batch, features_out)) })
 }
 
 const NAME: &str = "conv";
@@ -76,7 +82,8 @@ impl CustomOp2 for Conv {
         weight: &CpuStorage,
         weight_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let (x, weight) = (cpu::slice(NAME, x, x_layout)?, cpu::slice(NAME, weight, weight_layout)?);
+        let (x, weight) =
+            (cpu::slice(NAME, x, x_layout)?, cpu::slice(NAME, weight, weight_layout)?);
         let mut out = vec![0.0; self.out.elem_count()];
         conv::forward(&self.shape, x, weight, &mut out);
         Ok((CpuStorage::F32(out), self.out.clone()))
@@ -134,7 +141,8 @@ mod tests {
     fn values_and_gradients_agree_with_candles_own_convolution() -> Result<()> {
         // A square plane: candle's own gradient fails on others at stride 2.
         for (stride, padding, groups) in [(1, 1, 1), (2, 1, 1), (1, 0, 2), (2, 2, 4)] {
-            let config = ConvConfig { kernel: 3, stride, padding, dilation: 1, groups, bias: false };
+            let config =
+                ConvConfig { kernel: 3, stride, padding, dilation: 1, groups, bias: false };
             let (x, w) = (var((3, 4, 8, 8), 0.7)?, var((8, 4 / groups, 3, 3), 1.1)?);
             let run = |y: Tensor| -> Result<[Vec<f32>; 3]> {
                 let upstream = Tensor::from_vec(wave(y.elem_count(), 0.3), y.dims(), &Device::Cpu)?;
@@ -144,9 +152,14 @@ mod tests {
             };
             let ours = run(conv2d(&x, &w, &config)?)?;
             let candles = run(x.conv2d(&w, padding, stride, 1, groups)?)?;
-            for (name, (ours, candles)) in ["out", "x", "weight"].iter().zip(ours.iter().zip(&candles)) {
+            for (name, (ours, candles)) in
+                ["out", "x", "weight"].iter().zip(ours.iter().zip(&candles))
+            {
                 for (a, b) in ours.iter().zip(candles) {
-                    assert!((a - b).abs() < 1e-4, "{name} at stride {stride}, groups {groups}: {a} {b}");
+                    assert!(
+                        (a - b).abs() < 1e-4,
+                        "{name} at stride {stride}, groups {groups}: {a} {b}"
+                    );
                 }
             }
         }

@@ -1,14 +1,26 @@
 //! Plain slices of CPU tensors.
 
 use candle_core::{CpuStorage, DType, Layout, Result, Storage, Tensor};
+use std::sync::Once;
 
-/// Whether the kernels can take this tensor.
+/// Whether the kernels can take this tensor. The first tensor of another device is noted in the log.
 pub(super) fn has_kernels(tensor: &Tensor) -> bool {
+    static NOTE: Once = Once::new();
+    if !tensor.device().is_cpu() {
+        let device = tensor.device().location();
+        NOTE.call_once(|| {
+            tracing::warn!("no taper kernels for {device:?}: layers use candle's own operations")
+        });
+    }
     tensor.device().is_cpu() && tensor.dtype() == DType::F32
 }
 
 /// The values behind a contiguous f32 layout, inside a custom operation.
-pub(super) fn slice<'a>(op: &'static str, storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
+pub(super) fn slice<'a>(
+    op: &'static str,
+    storage: &'a CpuStorage,
+    layout: &Layout,
+) -> Result<&'a [f32]> {
     let Some((from, to)) = layout.contiguous_offsets() else {
         candle_core::bail!("{op}: the layout {layout:?} is not contiguous")
     };
@@ -16,7 +28,11 @@ pub(super) fn slice<'a>(op: &'static str, storage: &'a CpuStorage, layout: &Layo
 }
 
 /// Calls `f` with the values of a CPU tensor in row-major order.
-pub(super) fn with_slice<R>(op: &'static str, tensor: &Tensor, f: impl FnOnce(&[f32]) -> R) -> Result<R> {
+pub(super) fn with_slice<R>(
+    op: &'static str,
+    tensor: &Tensor,
+    f: impl FnOnce(&[f32]) -> R,
+) -> Result<R> {
     let tensor = tensor.contiguous()?;
     let (storage, layout) = tensor.storage_and_layout();
     match &*storage {

@@ -19,7 +19,12 @@ pub struct BatchNormed {
 ///
 /// # Errors
 /// If `weight` or `bias` do not have a value for each channel.
-pub fn batch_norm_train(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<BatchNormed> {
+pub fn batch_norm_train(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+    eps: f64,
+) -> Result<BatchNormed> {
     let (batch, channels, height, width) = x.dims4()?;
     if weight.dims() != [channels] || bias.dims() != [channels] {
         candle_core::bail!("batch-norm: {channels} channels for a weight of {:?}", weight.dims())
@@ -85,7 +90,8 @@ impl CustomOp3 for BatchNormTrain {
         let x = cpu::slice(NAME, x, x_layout)?;
         let weight = cpu::slice(NAME, weight, weight_layout)?;
         let bias = cpu::slice(NAME, bias, bias_layout)?;
-        let scale: Vec<f32> = self.stats.inverse_std(self.eps).iter().zip(weight).map(|(s, w)| s * w).collect();
+        let scale: Vec<f32> =
+            self.stats.inverse_std(self.eps).iter().zip(weight).map(|(s, w)| s * w).collect();
         let shift: Vec<f32> =
             self.stats.mean.iter().zip(&scale).zip(bias).map(|((m, s), b)| b - m * s).collect();
         let mut y = vec![0.0; x.len()];
@@ -122,7 +128,8 @@ mod tests {
 
     #[test]
     fn the_kernel_agrees_with_candles_own_operations() -> Result<()> {
-        let wave = |n: usize, f: f32| (0..n).map(|i| (i as f32 * f).sin() + 0.2).collect::<Vec<_>>();
+        let wave =
+            |n: usize, f: f32| (0..n).map(|i| (i as f32 * f).sin() + 0.2).collect::<Vec<_>>();
         let run = |dtype: DType| -> Result<Vec<Vec<f64>>> {
             let var = |values: Vec<f32>, shape: &[usize]| {
                 Var::from_tensor(&Tensor::from_vec(values, shape, &Device::Cpu)?.to_dtype(dtype)?)

@@ -14,7 +14,11 @@ const NAME: &str = "threshold-ste";
 /// If the gate's mask does not have as many weights as `weight`.
 pub fn threshold_ste(weight: &Tensor, gate: &Gate) -> Result<Tensor> {
     if weight.elem_count() != gate.mask.len() {
-        candle_core::bail!("{NAME}: a mask of {} weights for a weight of {:?}", gate.mask.len(), weight.dims())
+        candle_core::bail!(
+            "{NAME}: a mask of {} weights for a weight of {:?}",
+            gate.mask.len(),
+            weight.dims()
+        )
     }
     if cpu::has_kernels(weight) {
         weight.contiguous()?.apply_op1(ThresholdSte { gate: gate.clone() })
@@ -43,7 +47,10 @@ pub fn threshold_ste_composed(weight: &Tensor, gate: &Gate) -> Result<Tensor> {
         Threshold::Power(p) => {
             let p = f64::from(p.get());
             // Pruned weights must not reach the power as negative numbers.
-            let ratio = magnitude.maximum(&magnitude.ones_like()?.affine(cut, 0.0)?)?.recip()?.affine(cut, 0.0)?;
+            let ratio = magnitude
+                .maximum(&magnitude.ones_like()?.affine(cut, 0.0)?)?
+                .recip()?
+                .affine(cut, 0.0)?;
             (ratio.powf(p)?.affine(-1.0, 1.0)?.relu()?.powf(1.0 / p)? * &magnitude)?
         }
     };
@@ -56,7 +63,8 @@ pub fn threshold_ste_composed(weight: &Tensor, gate: &Gate) -> Result<Tensor> {
     let pruned_factor = share.affine(at_cut - at_zero, at_zero)?;
     let factor = (&kept + ((kept.ones_like()? - &kept)? * pruned_factor)?)?.detach();
     let scaled = (weight * factor)?;
-    pruned_value.to_dtype(DType::F32)?.to_dtype(weight.dtype())?.detach() + (&scaled - scaled.detach())?
+    pruned_value.to_dtype(DType::F32)?.to_dtype(weight.dtype())?.detach()
+        + (&scaled - scaled.detach())?
 }
 
 struct ThresholdSte {
@@ -93,7 +101,9 @@ mod tests {
         let upstream: Vec<f32> = (0..130).map(|i| (i as f32 * 0.3).cos()).collect();
         let upstream = Tensor::from_vec(upstream, (10, 13), &Device::Cpu)?;
         for threshold in [Threshold::Soft, Threshold::FEATHER, Threshold::Hard] {
-            for (cut, grad_at_zero, grad_at_cut) in [(0.0, 1.0, 1.0), (0.5, 0.5, 0.5), (0.7, 0.0, 1.0)] {
+            for (cut, grad_at_zero, grad_at_cut) in
+                [(0.0, 1.0, 1.0), (0.5, 0.5, 0.5), (0.7, 0.0, 1.0)]
+            {
                 let gate = Gate {
                     threshold,
                     cut,
@@ -101,13 +111,18 @@ mod tests {
                     grad_at_zero,
                     grad_at_cut,
                 };
-                let run = |op: fn(&Tensor, &Gate) -> Result<Tensor>| -> Result<(Vec<f32>, Vec<f32>)> {
-                    let w = Var::from_tensor(&Tensor::from_vec(values.clone(), (10, 13), &Device::Cpu)?)?;
-                    let out = op(&w, &gate)?;
-                    let grads = (&out * &upstream)?.sum_all()?.backward()?;
-                    let grad = grads.get(&w).expect("a gradient").flatten_all()?.to_vec1()?;
-                    Ok((out.flatten_all()?.to_vec1()?, grad))
-                };
+                let run =
+                    |op: fn(&Tensor, &Gate) -> Result<Tensor>| -> Result<(Vec<f32>, Vec<f32>)> {
+                        let w = Var::from_tensor(&Tensor::from_vec(
+                            values.clone(),
+                            (10, 13),
+                            &Device::Cpu,
+                        )?)?;
+                        let out = op(&w, &gate)?;
+                        let grads = (&out * &upstream)?.sum_all()?.backward()?;
+                        let grad = grads.get(&w).expect("a gradient").flatten_all()?.to_vec1()?;
+                        Ok((out.flatten_all()?.to_vec1()?, grad))
+                    };
                 let (out, grad) = run(threshold_ste)?;
                 let (out_twin, grad_twin) = run(threshold_ste_composed)?;
                 for i in 0..130 {
@@ -129,7 +144,9 @@ mod tests {
             grad_at_cut: 1.0,
         };
         let weight = Tensor::zeros((2, 2), DType::F32, &Device::Cpu)?;
-        assert!(threshold_ste(&weight, &gate).unwrap_err().to_string().contains("mask of 3 weights"));
+        assert!(
+            threshold_ste(&weight, &gate).unwrap_err().to_string().contains("mask of 3 weights")
+        );
         Ok(())
     }
 }

@@ -75,7 +75,8 @@ mod tests {
     #[test]
     fn without_saturation_densities_are_proportional_to_the_raw_ones() {
         let infos = infos(&[&[100, 100], &[200, 200]]);
-        let groups = Erk::default().allocate(&layers(&infos), Sparsity::new(0.98).unwrap()).unwrap();
+        let groups =
+            Erk::default().allocate(&layers(&infos), Sparsity::new(0.98).unwrap()).unwrap();
         // Raw 0.02 and 0.01 with 10,000 and 40,000 weights: ε = 1000/600.
         assert_eq!(groups.iter().map(|g| g.n_keep).collect::<Vec<_>>(), [333, 667]);
     }
@@ -83,7 +84,8 @@ mod tests {
     #[test]
     fn power_zero_is_uniform() {
         let infos = infos(&[&[100, 100], &[200, 200]]);
-        let groups = Erk { power: 0.0 }.allocate(&layers(&infos), Sparsity::new(0.5).unwrap()).unwrap();
+        let groups =
+            Erk { power: 0.0 }.allocate(&layers(&infos), Sparsity::new(0.5).unwrap()).unwrap();
         assert_eq!(groups.iter().map(|g| g.n_keep).collect::<Vec<_>>(), [5_000, 20_000]);
     }
 }

@@ -69,7 +69,9 @@ pub enum AllocationError {
         overall: f64,
     },
     /// A pattern that matches no layer.
-    #[error("pattern `{pattern}` matches none of the {n_layers} prunable layers; they have names such as `{example}`")]
+    #[error(
+        "pattern `{pattern}` matches none of the {n_layers} prunable layers; they have names such as `{example}`"
+    )]
     NoMatch {
         /// The pattern.
         pattern: String,
@@ -91,7 +93,8 @@ fn n_weights(layers: &[Layer]) -> u64 {
 /// they are equal, and never to a layer that is already full.
 fn per_layer(layers: &[Layer], densities: &[f64], n_keep: u64) -> Vec<Group> {
     let full: Vec<u64> = layers.iter().map(|l| l.info.n_weights()).collect();
-    let shares: Vec<f64> = full.iter().zip(densities).map(|(&n, d)| (n as f64 * d).clamp(0.0, n as f64)).collect();
+    let shares: Vec<f64> =
+        full.iter().zip(densities).map(|(&n, d)| (n as f64 * d).clamp(0.0, n as f64)).collect();
     let mut counts: Vec<u64> = shares.iter().map(|s| s.floor() as u64).collect();
     let mut by_remainder: Vec<usize> = (0..layers.len()).collect();
     by_remainder.sort_by(|&a, &b| shares[b].fract().total_cmp(&shares[a].fract()).then(a.cmp(&b)));

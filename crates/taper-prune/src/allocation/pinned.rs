@@ -27,7 +27,8 @@ pub struct Pinned {
 
 impl Allocation for Pinned {
     fn allocate(&self, layers: &[Layer], overall: Sparsity) -> Result<Vec<Group>, AllocationError> {
-        let matchers: Vec<WildMatch> = self.pins.iter().map(|p| WildMatch::new(&p.pattern)).collect();
+        let matchers: Vec<WildMatch> =
+            self.pins.iter().map(|p| WildMatch::new(&p.pattern)).collect();
         for (pin, matcher) in self.pins.iter().zip(&matchers) {
             if !layers.iter().any(|l| matcher.matches(&l.info.name)) {
                 return Err(AllocationError::NoMatch {
@@ -52,8 +53,11 @@ impl Allocation for Pinned {
         let n_keep = overall.n_kept(n_weights(layers));
         let n_pinned: u64 = groups.iter().map(|g| g.n_keep).sum();
         let overall = overall.get();
-        let left =
-            n_keep.checked_sub(n_pinned).ok_or(AllocationError::Pinned { n_pinned, n_keep, overall })?;
+        let left = n_keep.checked_sub(n_pinned).ok_or(AllocationError::Pinned {
+            n_pinned,
+            n_keep,
+            overall,
+        })?;
         if free.is_empty() {
             // Each pinned layer was rounded by itself; what that left over goes to the first that have room.
             let mut left = left;
@@ -82,7 +86,8 @@ mod tests {
     #[test]
     fn a_pinned_layer_stays_and_the_others_make_up_for_it() {
         let infos = infos(&[&[10, 10], &[30, 10], &[60, 10]]);
-        let allocate = |s: f64, pins: &Pinned| pins.allocate(&layers(&infos), Sparsity::new(s).unwrap());
+        let allocate =
+            |s: f64, pins: &Pinned| pins.allocate(&layers(&infos), Sparsity::new(s).unwrap());
         let groups = allocate(0.8, &pinned("layer0.*", 0.0)).unwrap();
         assert_eq!(groups.iter().map(|g| g.n_keep).collect::<Vec<_>>(), [100, 100]);
         let groups = allocate(0.3, &pinned("layer0.weight", 0.5)).unwrap();
@@ -92,7 +97,8 @@ mod tests {
     #[test]
     fn counts_add_up_even_if_every_layer_is_pinned() {
         let infos = infos(&[&[3, 1], &[3, 1], &[3, 1]]);
-        let groups = pinned("*", 0.9).allocate(&layers(&infos), Sparsity::new(0.56).unwrap()).unwrap();
+        let groups =
+            pinned("*", 0.9).allocate(&layers(&infos), Sparsity::new(0.56).unwrap()).unwrap();
         // Each keeps round(1.32) = 1, all together round(3.96) = 4.
         assert_eq!(groups.iter().map(|g| g.n_keep).collect::<Vec<_>>(), [2, 1, 1]);
     }

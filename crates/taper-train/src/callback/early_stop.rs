@@ -22,8 +22,14 @@ impl EarlyStop {
             .map(|e| e.test_accuracy)
             .collect();
         let best = at_target.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        let Some(first_best) = at_target.iter().position(|&a| a == best) else { return Flow::Continue };
-        if (at_target.len() - 1 - first_best) as u64 >= self.patience.max(1) { Flow::Stop } else { Flow::Continue }
+        let Some(first_best) = at_target.iter().position(|&a| a == best) else {
+            return Flow::Continue;
+        };
+        if (at_target.len() - 1 - first_best) as u64 >= self.patience.max(1) {
+            Flow::Stop
+        } else {
+            Flow::Continue
+        }
     }
 }
 

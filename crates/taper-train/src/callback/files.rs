@@ -30,10 +30,11 @@ impl Lines {
         };
         let whole = old.rfind('\n').map_or("", |end| &old[..=end]);
         let kept = whole.lines().skip(usize::from(!head.is_empty())).take_while(|line| keep(line));
-        let content: String =
-            head.lines().chain(kept).flat_map(|line| [line, "\n"]).collect();
-        write_atomically(path, |file| file.write_all(content.as_bytes())).map_err(TrainError::io("write", path))?;
-        let file = OpenOptions::new().append(true).open(path).map_err(TrainError::io("open", path))?;
+        let content: String = head.lines().chain(kept).flat_map(|line| [line, "\n"]).collect();
+        write_atomically(path, |file| file.write_all(content.as_bytes()))
+            .map_err(TrainError::io("write", path))?;
+        let file =
+            OpenOptions::new().append(true).open(path).map_err(TrainError::io("open", path))?;
         Ok(Self { path: path.into(), file })
     }
 
@@ -99,7 +100,9 @@ impl StepLines {
 
 impl Callback for StepLines {
     fn start(&mut self, progress: &Progress) -> Result<(), TrainError> {
-        let step_of = |line: &str| serde_json::from_str::<serde_json::Value>(line).ok()?.get("step")?.as_u64();
+        let step_of = |line: &str| {
+            serde_json::from_str::<serde_json::Value>(line).ok()?.get("step")?.as_u64()
+        };
         let keep = |line: &str| step_of(line).is_some_and(|step| step < progress.step);
         self.lines = Some(Lines::resume(&self.path, "", keep)?);
         Ok(())
@@ -155,8 +158,17 @@ impl Callback for MaskTrace {
     }
 
     fn step(&mut self, event: &StepEvent) -> Result<Flow, TrainError> {
-        if let (Some(lines), Some(seen)) = (&mut self.lines, event.pruner.and_then(|p| p.feedback())) {
-            let counts = [event.step, seen.n_weights, seen.n_before, seen.n_kept, seen.n_entered, seen.n_left];
+        if let (Some(lines), Some(seen)) =
+            (&mut self.lines, event.pruner.and_then(|p| p.feedback()))
+        {
+            let counts = [
+                event.step,
+                seen.n_weights,
+                seen.n_before,
+                seen.n_kept,
+                seen.n_entered,
+                seen.n_left,
+            ];
             let counts: Vec<String> = counts.iter().map(u64::to_string).collect();
             lines.write(format!("{},{}", counts.join(","), seen.instability()))?;
         }
@@ -222,7 +234,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log.csv");
         let open = || {
-            Lines::resume(&path, "step,x", |line| first_number(line).is_some_and(|step| step < 2)).unwrap()
+            Lines::resume(&path, "step,x", |line| first_number(line).is_some_and(|step| step < 2))
+                .unwrap()
         };
         let mut lines = open();
         for step in 0..4 {

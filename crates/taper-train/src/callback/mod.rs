@@ -130,8 +130,13 @@ impl Callbacks {
         self
     }
 
-    fn each(&mut self, mut call: impl FnMut(&mut dyn Callback) -> Result<Flow, TrainError>) -> Result<Flow, TrainError> {
-        self.0.iter_mut().try_fold(Flow::Continue, |flow, callback| Ok(flow.or(call(&mut **callback)?)))
+    fn each(
+        &mut self,
+        mut call: impl FnMut(&mut dyn Callback) -> Result<Flow, TrainError>,
+    ) -> Result<Flow, TrainError> {
+        self.0
+            .iter_mut()
+            .try_fold(Flow::Continue, |flow, callback| Ok(flow.or(call(&mut **callback)?)))
     }
 }
 

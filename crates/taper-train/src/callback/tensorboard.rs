@@ -55,14 +55,23 @@ impl TensorBoard {
         Self { folder: folder.into(), open: None }
     }
 
-    fn write(&mut self, step: u64, file_version: Option<&str>, scalars: &[(&str, f64)]) -> Result<(), TrainError> {
+    fn write(
+        &mut self,
+        step: u64,
+        file_version: Option<&str>,
+        scalars: &[(&str, f64)],
+    ) -> Result<(), TrainError> {
         let Some((path, file)) = &mut self.open else { return Ok(()) };
-        let value = |&(tag, value): &(&str, f64)| SummaryValue { tag: tag.into(), simple_value: Some(value as f32) };
+        let value = |&(tag, value): &(&str, f64)| SummaryValue {
+            tag: tag.into(),
+            simple_value: Some(value as f32),
+        };
         let event = Event {
             wall_time: seconds(),
             step: step as i64,
             file_version: file_version.map(String::from),
-            summary: (!scalars.is_empty()).then(|| Summary { value: scalars.iter().map(value).collect() }),
+            summary: (!scalars.is_empty())
+                .then(|| Summary { value: scalars.iter().map(value).collect() }),
         };
         file.write_all(&record(&event.encode_to_vec())).map_err(TrainError::io("write", &*path))
     }
@@ -78,7 +87,11 @@ impl Callback for TensorBoard {
     }
 
     fn step(&mut self, event: &StepEvent) -> Result<Flow, TrainError> {
-        let mut scalars = vec![("step/loss", event.loss), ("step/lr", event.lr), ("step/grad_norm", event.grad_norm)];
+        let mut scalars = vec![
+            ("step/loss", event.loss),
+            ("step/lr", event.lr),
+            ("step/grad_norm", event.grad_norm),
+        ];
         if let Some(pruner) = event.pruner {
             scalars.push(("step/sparsity", pruner.report().sparsity().get()));
             scalars.push(("step/cut", f64::from(pruner.cut())));
@@ -94,7 +107,10 @@ impl Callback for TensorBoard {
             ("epoch/sparsity", last.sparsity),
         ];
         if !last.test_accuracy.is_nan() {
-            scalars.extend([("epoch/test_loss", last.test_loss), ("epoch/test_accuracy", last.test_accuracy)]);
+            scalars.extend([
+                ("epoch/test_loss", last.test_loss),
+                ("epoch/test_accuracy", last.test_accuracy),
+            ]);
         }
         self.write(last.step, None, &scalars).map(|()| Flow::Continue)
     }
@@ -124,12 +140,20 @@ mod tests {
     #[test]
     fn a_record_by_hand() {
         // The first record of every file: version 2 at time 0.
-        let event = Event { wall_time: 0.0, step: 0, file_version: Some("brain.Event:2".into()), summary: None };
+        let event = Event {
+            wall_time: 0.0,
+            step: 0,
+            file_version: Some("brain.Event:2".into()),
+            summary: None,
+        };
         let record = record(&event.encode_to_vec());
         assert_eq!(record[..8], 15u64.to_le_bytes());
         assert_eq!(&record[12..27], b"\x1a\x0dbrain.Event:2");
         assert_eq!(record.len(), 8 + 4 + 15 + 4);
         // RFC 3720: the CRC-32C of "123456789" is e3069283.
-        assert_eq!(masked_crc(b"123456789"), 0xe306_9283u32.rotate_right(15).wrapping_add(0xa282_ead8));
+        assert_eq!(
+            masked_crc(b"123456789"),
+            0xe306_9283u32.rotate_right(15).wrapping_add(0xa282_ead8)
+        );
     }
 }

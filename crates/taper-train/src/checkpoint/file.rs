@@ -63,7 +63,9 @@ impl TensorFile {
     pub fn save(&self, path: &Path) -> Result<(), CheckpointError> {
         // Large elements first keeps every tensor aligned, as the format asks.
         let mut order: Vec<(&String, &Tensor)> = self.tensors.iter().collect();
-        order.sort_by_key(|(name, tensor)| (std::cmp::Reverse(tensor.dtype().size_in_bytes()), (*name).clone()));
+        order.sort_by_key(|(name, tensor)| {
+            (std::cmp::Reverse(tensor.dtype().size_in_bytes()), (*name).clone())
+        });
         let (mut header, mut data) = (Map::new(), Vec::new());
         header.insert("__metadata__".into(), json!(self.metadata));
         for (name, tensor) in order {
@@ -80,7 +82,11 @@ impl TensorFile {
             file.write_all(&header)?;
             file.write_all(&data)
         })
-        .map_err(|source| CheckpointError::Io { action: "write", path: path.into(), source })
+        .map_err(|source| CheckpointError::Io {
+            action: "write",
+            path: path.into(),
+            source,
+        })
     }
 
     /// Reads a file.
@@ -88,8 +94,11 @@ impl TensorFile {
     /// # Errors
     /// [`CheckpointError`] if it is not there, or is no safetensors file with tensors of the types above.
     pub fn load(path: &Path) -> Result<Self, CheckpointError> {
-        let bytes = std::fs::read(path)
-            .map_err(|source| CheckpointError::Io { action: "read", path: path.into(), source })?;
+        let bytes = std::fs::read(path).map_err(|source| CheckpointError::Io {
+            action: "read",
+            path: path.into(),
+            source,
+        })?;
         Self::from_bytes(&bytes).map_err(|reason| CheckpointError::malformed(path, reason))
     }
 
@@ -117,7 +126,10 @@ impl TensorFile {
     /// [`CheckpointError::Malformed`] if it is not; `path` is for the message.
     pub fn require(&self, key: &str, path: &Path) -> Result<&str, CheckpointError> {
         self.metadata.get(key).map(String::as_str).ok_or_else(|| {
-            CheckpointError::malformed(path, format!("its metadata has no `{key}`; it was not written by taper"))
+            CheckpointError::malformed(
+                path,
+                format!("its metadata has no `{key}`; it was not written by taper"),
+            )
         })
     }
 }
@@ -125,9 +137,15 @@ impl TensorFile {
 fn bytes_of(tensor: &Tensor) -> Result<(&'static str, Vec<u8>), CheckpointError> {
     let flat = tensor.to_device(&Device::Cpu)?.flatten_all()?;
     Ok(match tensor.dtype() {
-        DType::F32 => ("F32", flat.to_vec1::<f32>()?.iter().flat_map(|v| v.to_le_bytes()).collect()),
-        DType::F64 => ("F64", flat.to_vec1::<f64>()?.iter().flat_map(|v| v.to_le_bytes()).collect()),
-        DType::I64 => ("I64", flat.to_vec1::<i64>()?.iter().flat_map(|v| v.to_le_bytes()).collect()),
+        DType::F32 => {
+            ("F32", flat.to_vec1::<f32>()?.iter().flat_map(|v| v.to_le_bytes()).collect())
+        }
+        DType::F64 => {
+            ("F64", flat.to_vec1::<f64>()?.iter().flat_map(|v| v.to_le_bytes()).collect())
+        }
+        DType::I64 => {
+            ("I64", flat.to_vec1::<i64>()?.iter().flat_map(|v| v.to_le_bytes()).collect())
+        }
         DType::U8 => ("U8", flat.to_vec1::<u8>()?),
         other => {
             let message = format!("checkpoints do not hold tensors of type {other:?}");
@@ -157,7 +175,9 @@ mod tests {
     use super::*;
 
     fn sample() -> TensorFile {
-        let tensor = |values: Vec<f32>, shape: &[usize]| Tensor::from_vec(values, shape, &Device::Cpu).unwrap();
+        let tensor = |values: Vec<f32>, shape: &[usize]| {
+            Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
+        };
         let tensors = [
             ("b".to_string(), tensor(vec![1.0, -0.0, f32::NAN], &[3])),
             ("a".to_string(), Tensor::new(7i64, &Device::Cpu).unwrap()),
@@ -205,7 +225,8 @@ mod tests {
 
     #[test]
     fn errors_name_the_file() {
-        let missing = TensorFile::load(Path::new("/nowhere/x.safetensors")).unwrap_err().to_string();
+        let missing =
+            TensorFile::load(Path::new("/nowhere/x.safetensors")).unwrap_err().to_string();
         assert!(missing.contains("cannot read checkpoint /nowhere/x.safetensors"), "{missing}");
         let read_only = sample().save(Path::new("/nowhere/x.safetensors")).unwrap_err().to_string();
         assert!(read_only.contains("cannot write"), "{read_only}");

@@ -22,8 +22,11 @@ impl Checkpoints {
     /// # Errors
     /// If the folder cannot be made.
     pub fn new(folder: &Path, recipe: Value) -> Result<Self, CheckpointError> {
-        std::fs::create_dir_all(folder)
-            .map_err(|source| CheckpointError::Io { action: "make the folder for", path: folder.into(), source })?;
+        std::fs::create_dir_all(folder).map_err(|source| CheckpointError::Io {
+            action: "make the folder for",
+            path: folder.into(),
+            source,
+        })?;
         Ok(Self { folder: folder.into(), recipe, every: None, keep_last: 2, keep_best: false })
     }
 
@@ -67,7 +70,11 @@ impl Checkpoints {
         let steps = self.steps()?;
         for &step in &steps[..steps.len().saturating_sub(self.keep_last)] {
             let path = self.path(step);
-            std::fs::remove_file(&path).map_err(|source| CheckpointError::Io { action: "delete", path, source })?;
+            std::fs::remove_file(&path).map_err(|source| CheckpointError::Io {
+                action: "delete",
+                path,
+                source,
+            })?;
         }
         Ok(())
     }
@@ -96,7 +103,8 @@ impl Checkpoints {
 
     /// Steps of the checkpoints there are, ascending.
     fn steps(&self) -> Result<Vec<u64>, CheckpointError> {
-        let unreadable = |source| CheckpointError::Io { action: "list", path: self.folder.clone(), source };
+        let unreadable =
+            |source| CheckpointError::Io { action: "list", path: self.folder.clone(), source };
         let mut steps = Vec::new();
         for entry in std::fs::read_dir(&self.folder).map_err(unreadable)? {
             let entry = entry.map_err(unreadable)?;
@@ -105,7 +113,10 @@ impl Checkpoints {
                 // Ours, of a run that was killed while it wrote; a failure to delete it harms nothing.
                 let _ = std::fs::remove_file(entry.path());
             }
-            steps.extend(name.strip_prefix("step-").and_then(|n| n.strip_suffix(".safetensors")?.parse::<u64>().ok()));
+            steps.extend(
+                name.strip_prefix("step-")
+                    .and_then(|n| n.strip_suffix(".safetensors")?.parse::<u64>().ok()),
+            );
         }
         steps.sort_unstable();
         Ok(steps)
@@ -120,7 +131,7 @@ fn is_best(history: &[EpochMetrics]) -> bool {
         && before
             .iter()
             .filter(|e| e.sparsity_target == last.sparsity_target)
-            .all(|e| !(e.test_accuracy >= last.test_accuracy))
+            .all(|e| e.test_accuracy.is_nan() || e.test_accuracy < last.test_accuracy)
 }
 
 #[cfg(test)]

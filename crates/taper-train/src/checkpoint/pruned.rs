@@ -26,9 +26,19 @@ pub struct PrunedCheckpoint {
 
 impl PrunedCheckpoint {
     /// The weights of a model as they are now.
-    pub fn of(model: &dyn Model, architecture: &str, classes: usize, sparsity: f64, recipe: Value) -> Self {
-        let tensors =
-            model.params().entries().iter().map(|e| (e.name.clone(), e.var.as_tensor().clone())).collect();
+    pub fn of(
+        model: &dyn Model,
+        architecture: &str,
+        classes: usize,
+        sparsity: f64,
+        recipe: Value,
+    ) -> Self {
+        let tensors = model
+            .params()
+            .entries()
+            .iter()
+            .map(|e| (e.name.clone(), e.var.as_tensor().clone()))
+            .collect();
         let metadata = [
             ("format", "pt".to_string()),
             ("kind", KIND.to_string()),
@@ -39,7 +49,13 @@ impl PrunedCheckpoint {
             ("tool", concat!("taper ", env!("CARGO_PKG_VERSION")).to_string()),
         ];
         let metadata = metadata.into_iter().map(|(k, v)| (k.to_string(), v)).collect();
-        Self { architecture: architecture.into(), classes, sparsity, recipe, file: TensorFile { metadata, tensors } }
+        Self {
+            architecture: architecture.into(),
+            classes,
+            sparsity,
+            recipe,
+            file: TensorFile { metadata, tensors },
+        }
     }
 
     /// Writes the file, or leaves what was there.
@@ -65,7 +81,9 @@ impl PrunedCheckpoint {
         }
         let number = |key: &str| -> Result<f64, CheckpointError> {
             let text = file.require(key, path)?;
-            text.parse().map_err(|_| CheckpointError::malformed(path, format!("its `{key}` is `{text}`, no number")))
+            text.parse().map_err(|_| {
+                CheckpointError::malformed(path, format!("its `{key}` is `{text}`, no number"))
+            })
         };
         let (classes, sparsity) = (number("classes")?, number("sparsity")?);
         if !(1.0..=1e6).contains(&classes) || classes.fract() != 0.0 {
@@ -75,8 +93,9 @@ impl PrunedCheckpoint {
             architecture: file.require("architecture", path)?.to_string(),
             classes: classes as usize,
             sparsity,
-            recipe: serde_json::from_str(file.require("recipe", path)?)
-                .map_err(|e| CheckpointError::malformed(path, format!("its `recipe` is no JSON: {e}")))?,
+            recipe: serde_json::from_str(file.require("recipe", path)?).map_err(|e| {
+                CheckpointError::malformed(path, format!("its `recipe` is no JSON: {e}"))
+            })?,
             file,
         })
     }
@@ -87,8 +106,8 @@ impl PrunedCheckpoint {
     /// [`CheckpointError`] if a tensor is missing or has another shape; `path` is for the message. The model is
     /// then as it was.
     pub fn load_into(&self, params: &Params, path: &Path) -> Result<(), CheckpointError> {
-        params
-            .load(|name| self.file.tensors.get(name).cloned())
-            .map_err(|e| CheckpointError::malformed(path, format!("{e}, for architecture {}", self.architecture)))
+        params.load(|name| self.file.tensors.get(name).cloned()).map_err(|e| {
+            CheckpointError::malformed(path, format!("{e}, for architecture {}", self.architecture))
+        })
     }
 }

@@ -25,7 +25,12 @@ pub struct Snapshot<'a> {
 impl<'a> Snapshot<'a> {
     /// The state of a run between two steps.
     pub fn of(run: &'a Run, progress: &'a Progress) -> Self {
-        Self { params: run.model.params(), velocity: run.sgd.velocity(), pruner: run.pruner.as_ref(), progress }
+        Self {
+            params: run.model.params(),
+            velocity: run.sgd.velocity(),
+            pruner: run.pruner.as_ref(),
+            progress,
+        }
     }
 
     /// How far the run is.
@@ -35,7 +40,9 @@ impl<'a> Snapshot<'a> {
 
     pub(super) fn to_file(&self, recipe: &Value) -> Result<TensorFile, CheckpointError> {
         let mut file = TensorFile::default();
-        let mut put = |prefix: &str, name: &str, tensor: Tensor| file.tensors.insert(format!("{prefix}{name}"), tensor);
+        let mut put = |prefix: &str, name: &str, tensor: Tensor| {
+            file.tensors.insert(format!("{prefix}{name}"), tensor)
+        };
         for entry in self.params.entries() {
             put(MODEL, &entry.name, entry.var.as_tensor().clone());
         }
@@ -87,8 +94,9 @@ impl TrainingCheckpoint {
             return Err(CheckpointError::malformed(path, reason));
         }
         let json = |key: &str| -> Result<Value, CheckpointError> {
-            serde_json::from_str(file.require(key, path)?)
-                .map_err(|e| CheckpointError::malformed(path, format!("its `{key}` is no JSON: {e}")))
+            serde_json::from_str(file.require(key, path)?).map_err(|e| {
+                CheckpointError::malformed(path, format!("its `{key}` is no JSON: {e}"))
+            })
         };
         let recipe = json("recipe")?;
         let progress = Progress::from_json(&json("progress")?)
@@ -102,7 +110,8 @@ impl TrainingCheckpoint {
     /// [`TrainError`] if it does not fit the run's model or pruner.
     pub fn restore(&self, run: &mut Run) -> Result<Progress, TrainError> {
         let malformed = |reason: String| CheckpointError::malformed(&self.path, reason);
-        let find = |prefix: &str, name: &str| self.file.tensors.get(&format!("{prefix}{name}")).cloned();
+        let find =
+            |prefix: &str, name: &str| self.file.tensors.get(&format!("{prefix}{name}")).cloned();
         let params = run.model.params();
         params.load(|name| find(MODEL, name)).map_err(|e| malformed(e.to_string()))?;
         let mut velocity = Vec::new();
@@ -110,7 +119,11 @@ impl TrainingCheckpoint {
             let saved = find(VELOCITY, &entry.name);
             if let Some(saved) = saved.as_ref().filter(|v| v.dims() != entry.var.dims()) {
                 let (found, wanted) = (saved.dims(), entry.var.dims());
-                return Err(malformed(format!("velocity of {} has shape {found:?} where the model has {wanted:?}", entry.name)).into());
+                return Err(malformed(format!(
+                    "velocity of {} has shape {found:?} where the model has {wanted:?}",
+                    entry.name
+                ))
+                .into());
             }
             velocity.push(saved.map(|v| v.to_device(run.device)).transpose()?);
         }
@@ -124,20 +137,31 @@ impl TrainingCheckpoint {
     fn pruner_state(&self, pruner: &Pruner) -> Result<PrunerState, CheckpointError> {
         let malformed = |reason: &str| CheckpointError::malformed(&self.path, reason);
         let tensor = |name: &str| {
-            self.file.tensors.get(name).ok_or_else(|| malformed(&format!("tensor {name} of the pruner is missing")))
+            self.file
+                .tensors
+                .get(name)
+                .ok_or_else(|| malformed(&format!("tensor {name} of the pruner is missing")))
         };
         let scalars: Value = serde_json::from_str(self.file.require("pruner", &self.path)?)
             .map_err(|_| malformed("its `pruner` is no JSON"))?;
-        let read = |key: &str| scalars.get(key).ok_or_else(|| malformed(&format!("its `pruner` has no `{key}`")));
+        let read = |key: &str| {
+            scalars.get(key).ok_or_else(|| malformed(&format!("its `pruner` has no `{key}`")))
+        };
         let masks = pruner
             .layers()
             .map(|info| {
-                let bytes = tensor(&format!("{MASK}{}", info.name))?.flatten_all()?.to_vec1::<u8>()?;
-                Ok(bytes.chunks_exact(8).map(|c| u64::from_le_bytes(c.try_into().expect("8 bytes"))).collect())
+                let bytes =
+                    tensor(&format!("{MASK}{}", info.name))?.flatten_all()?.to_vec1::<u8>()?;
+                Ok(bytes
+                    .chunks_exact(8)
+                    .map(|c| u64::from_le_bytes(c.try_into().expect("8 bytes")))
+                    .collect())
             })
             .collect::<Result<_, CheckpointError>>()?;
         Ok(PrunerState {
-            step: read("step")?.as_u64().ok_or_else(|| malformed("the pruner's `step` is no number"))?,
+            step: read("step")?
+                .as_u64()
+                .ok_or_else(|| malformed("the pruner's `step` is no number"))?,
             sparsity: read("sparsity")?
                 .as_str()
                 .and_then(|s| s.parse().ok())

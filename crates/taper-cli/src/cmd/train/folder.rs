@@ -17,7 +17,9 @@ impl RunFolder {
     /// A folder that holds a run already needs `resume`, and the same recipe.
     pub fn open(path: &Path, resume: bool, record: &Value) -> anyhow::Result<Self> {
         let made = std::fs::create_dir_all(path);
-        made.with_context(|| format!("cannot make the output folder {}; choose another with --out", path.display()))?;
+        made.with_context(|| {
+            format!("cannot make the output folder {}; choose another with --out", path.display())
+        })?;
         let folder = Self { path: path.into() };
         if let Some(run) = folder.read("run.json")? {
             if !resume {
@@ -59,7 +61,9 @@ impl RunFolder {
         match std::fs::read(&path) {
             Ok(bytes) => {
                 let value = serde_json::from_slice(&bytes);
-                Ok(Some(value.with_context(|| format!("{} is no JSON; delete it to start the run anew", path.display()))?))
+                Ok(Some(value.with_context(|| {
+                    format!("{} is no JSON; delete it to start the run anew", path.display())
+                })?))
             }
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(e).with_context(|| format!("cannot read {}", path.display())),
@@ -69,7 +73,8 @@ impl RunFolder {
     /// Seconds of the whole run, and images per second of training, from `timing.csv`.
     pub fn timing(&self) -> anyhow::Result<(f64, f64)> {
         let path = self.path.join("timing.csv");
-        let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let text = std::fs::read_to_string(&path)
+            .with_context(|| format!("cannot read {}", path.display()))?;
         let rows: Vec<(f64, f64)> = text
             .lines()
             .skip(1)
@@ -99,7 +104,11 @@ fn difference(old: &Value, new: &Value, path: &str) -> Option<String> {
             keys.dedup();
             keys.into_iter().find_map(|key| {
                 let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-                difference(a.get(key).unwrap_or(&Value::Null), b.get(key).unwrap_or(&Value::Null), &path)
+                difference(
+                    a.get(key).unwrap_or(&Value::Null),
+                    b.get(key).unwrap_or(&Value::Null),
+                    &path,
+                )
             })
         }
         _ if old == new => None,
@@ -119,7 +128,10 @@ mod tests {
         let new = json!({ "seed": 1, "train": { "lr": 0.2, "epochs": 3 } });
         assert_eq!(difference(&old, &new, "").as_deref(), Some("train.lr was 0.1 and is now 0.2"));
         let new = json!({ "seed": 1, "train": { "lr": 0.1, "epochs": 3, "more": true } });
-        assert_eq!(difference(&old, &new, "").as_deref(), Some("train.more was null and is now true"));
+        assert_eq!(
+            difference(&old, &new, "").as_deref(),
+            Some("train.more was null and is now true")
+        );
         assert_ne!(hash(&old), hash(&new));
     }
 }

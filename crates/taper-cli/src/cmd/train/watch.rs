@@ -33,7 +33,11 @@ impl Callback for ProgressLine {
 
     fn epoch(&mut self, event: &EpochEvent) -> Result<Flow, TrainError> {
         let e = event.last();
-        let test = if e.test_accuracy.is_nan() { String::new() } else { format!(", test accuracy {:.2} %", 100.0 * e.test_accuracy) };
+        let test = if e.test_accuracy.is_nan() {
+            String::new()
+        } else {
+            format!(", test accuracy {:.2} %", 100.0 * e.test_accuracy)
+        };
         term::line(&format!(
             "epoch {:>3}: loss {:.4}, train accuracy {:.2} %{test}, sparsity {:.2} %",
             e.epoch + 1,

@@ -1,0 +1,192 @@
+//! Bad input: one clear sentence, the right exit code, nothing half-written.
+
+mod support;
+
+use support::{Folder, bytes, refuse, succeed};
+
+/// A run of a few steps.
+fn train<'a>(out: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    ["train", "--quiet", "--max-steps", "2", "--set", "train.limit=64", "--out", out]
+        .iter()
+        .chain(more)
+        .copied()
+        .collect()
+}
+
+#[test]
+fn usage_errors_have_code_2_and_name_the_remedy() {
+    let folder = Folder::new();
+    let out = folder.text("run");
+    let typo = folder.write("typo.toml", "[train]\nepocs = 3\n");
+    let broken = folder.write("broken.toml", "[train\nepochs = 3\n");
+    let wrong_type = folder.write("type.toml", "[train]\nepochs = \"three\"\n");
+    let cases: &[(&[&str], &[&str])] = &[
+        (&[&typo], &["typo.toml", "`train.epocs`", "did you mean `train.epochs`?"]),
+        (&[&broken], &["broken.toml"]),
+        (&[&wrong_type], &["type.toml", "three"]),
+        (&["nowhere.toml"], &["cannot read experiment nowhere.toml"]),
+        (&["--sparsity", "1.0"], &["prune.sparsity is 1, outside [0, 1)"]),
+        (&["--sparsity=-0.5"], &["outside [0, 1)"]),
+        (&["--sparsity", "nan"], &["outside [0, 1)"]),
+        (&["--method", "fether"], &["fether", "feather"]),
+        (&["--model", "resnet21"], &["resnet21", "resnet20"]),
+        (&["--data", "cifar1000"], &["cifar1000", "cifar100"]),
+        (&["--model", "resnet20"], &["3x32x32", "1x8x8"]),
+        (&["--set", "train.lr"], &["key=value"]),
+        (&["--set", "train.lr=-1"], &["train.lr is -1"]),
+        (&["--device", "cuda"], &["--features cuda"]),
+        (&["--device", "tpu"], &["unknown device `tpu`"]),
+        (&["--epochs", "0"], &["train.epochs is 0"]),
+        (&["--set", "prune.pins={ \"stem*\" = 0.0 }"], &["`stem*` matches none"]),
+    ];
+    for (more, parts) in cases {
+        refuse(&train(&out, more), 2, parts);
+    }
+    // The parser's own errors have the same code.
+    for args in
+        [&["train", "--threads", "0"][..], &["train", "--no-such-flag"], &["no-such-command"], &[]]
+    {
+        let said = support::run(&mut support::taper(args));
+        assert_eq!(said.code, Some(2), "{args:?}: {}", said.err);
+    }
+}
+
+#[test]
+fn a_folder_with_a_run_is_neither_overwritten_nor_resumed_with_another_recipe() {
+    let folder = Folder::new();
+    let out = folder.text("run");
+    succeed(&train(&out, &[]));
+    let before = bytes(&folder.path("run/pruned.safetensors"));
+    refuse(&train(&out, &[]), 2, &["holds a run already", "--resume"]);
+    refuse(
+        &train(&out, &["--resume", "--seed", "5"]),
+        2,
+        &["another recipe", "seed was 0 and is now 5"],
+    );
+    refuse(&train(&out, &["--resume", "--set", "train.limit=65"]), 2, &["data_fingerprint was"]);
+    assert!(bytes(&folder.path("run/pruned.safetensors")) == before);
+    succeed(&train(&out, &["--resume"]));
+}
+
+#[test]
+fn hostile_checkpoints_are_refused_by_name() {
+    let folder = Folder::new();
+    let out = folder.text("run");
+    succeed(&train(&out, &[]));
+    let good = bytes(&folder.path("run/pruned.safetensors"));
+    let with_header = |header: &str| {
+        let mut file = (header.len() as u64).to_le_bytes().to_vec();
+        file.extend(header.as_bytes());
+        file.extend([0; 64]);
+        file
+    };
+    let mut flipped = good.clone();
+    flipped[20] ^= 0xff;
+    let mut huge_header = good.clone();
+    huge_header[..8].copy_from_slice(&(u64::MAX / 2).to_le_bytes());
+    let huge_tensor =
+        r#"{"x":{"dtype":"F32","shape":[4294967295,4294967295],"data_offsets":[0,64]}}"#;
+    let far_offsets =
+        r#"{"x":{"dtype":"F32","shape":[16],"data_offsets":[0,9223372036854775807]}}"#;
+    let no_metadata = r#"{"x":{"dtype":"F32","shape":[16],"data_offsets":[0,64]}}"#;
+    let other_type = r#"{"x":{"dtype":"BF16","shape":[32],"data_offsets":[0,64]}}"#;
+    let files: &[(&str, Vec<u8>, &str)] = &[
+        ("empty", vec![], "safetensors"),
+        ("cut", good[..good.len() - 1].to_vec(), "safetensors"),
+        ("cut-header", good[..100].to_vec(), "safetensors"),
+        ("text", b"not a checkpoint at all".to_vec(), "safetensors"),
+        ("flipped", flipped, "safetensors"),
+        ("huge-header", huge_header, "safetensors"),
+        ("huge-tensor", with_header(huge_tensor), "safetensors"),
+        ("far-offsets", with_header(far_offsets), "safetensors"),
+        ("no-metadata", with_header(no_metadata), "metadata has no `kind`"),
+        ("other-type", with_header(other_type), "BF16"),
+    ];
+    for (name, content, part) in files {
+        let path = folder.write(name, content);
+        refuse(&["eval", &path], 1, &[name, part]);
+        refuse(&["inspect", &path], 1, &[name, part]);
+    }
+    refuse(&["eval", &folder.text("missing")], 1, &["cannot read checkpoint", "missing"]);
+    let training = std::fs::read_dir(folder.path("run/checkpoints"))
+        .expect("a folder")
+        .next()
+        .expect("one")
+        .expect("one");
+    refuse(
+        &["eval", &training.path().display().to_string()],
+        1,
+        &["taper-training-1", "pruned.safetensors"],
+    );
+
+    // A damaged training checkpoint is passed over for the one before it; if there is none, that is said.
+    let checkpoints = folder.path("run/checkpoints");
+    for entry in std::fs::read_dir(checkpoints).expect("a folder") {
+        std::fs::write(entry.expect("an entry").path(), b"damaged").expect("a file");
+    }
+    std::fs::remove_file(folder.path("run/result.json")).expect("a result");
+    refuse(&train(&out, &["--resume"]), 1, &["checkpoint", "unusable"]);
+}
+
+#[test]
+fn hostile_data_is_refused_by_file_and_reason() {
+    let folder = Folder::new();
+    let out = folder.text("run");
+    std::fs::create_dir_all(folder.path("empty")).expect("a folder");
+    refuse(&train(&out, &["--data", &folder.text("empty"), "--model", "resnet20"]), 1, &["empty"]);
+    std::fs::create_dir_all(folder.path("cifar")).expect("a folder");
+    for split in ["train", "test"] {
+        folder
+            .write(&format!("cifar/{split}-00000-of-00001.parquet"), b"PAR1 but nothing else PAR1");
+    }
+    refuse(
+        &train(&out, &["--data", &folder.text("cifar"), "--model", "resnet20"]),
+        1,
+        &[".parquet"],
+    );
+    assert!(!folder.path("run").exists(), "nothing is written before the data is known to be good");
+}
+
+#[cfg(unix)]
+#[test]
+fn an_output_folder_that_cannot_be_written_is_refused() {
+    let folder = Folder::new();
+    // A file where a folder should be: refused for every user, root included.
+    let file = folder.write("file", "x");
+    refuse(&train(&format!("{file}/run"), &[]), 1, &["cannot make the output folder", "--out"]);
+    let read_only = folder.path("read-only");
+    std::fs::create_dir(&read_only).expect("a folder");
+    let mut permissions = std::fs::metadata(&read_only).expect("a folder").permissions();
+    std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, 0o555);
+    std::fs::set_permissions(&read_only, permissions).expect("permissions");
+    if std::fs::write(read_only.join("probe"), "x").is_ok() {
+        eprintln!("skipped: this user may write to read-only folders");
+        return;
+    }
+    refuse(&train(&folder.text("read-only"), &[]), 1, &["cannot"]);
+}
+
+#[test]
+fn a_loss_that_is_not_finite_names_step_and_place() {
+    let folder = Folder::new();
+    let out = folder.text("run");
+    refuse(
+        &[
+            "train",
+            "--quiet",
+            "--out",
+            &out,
+            "--set",
+            "train.lr=1000",
+            "--set",
+            "train.clip_norm=0",
+            "--epochs",
+            "3",
+            "--set",
+            "train.weight_decay=100",
+        ],
+        1,
+        &["at step ", "not finite", "lower the learning rate"],
+    );
+    assert!(!folder.path("run/result.json").exists());
+}

@@ -1,0 +1,104 @@
+//! Pruned checkpoints in other tools.
+//!
+//! Needs a Python with torch and safetensors: `TAPER_PYTHON`, else the environment that `.ci/setup-python` makes,
+//! else `python3`. Where there is none, the test is skipped with a message.
+
+mod support;
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+use support::{Folder, json, repository, run, succeed};
+use taper::{
+    core::rng::Rng,
+    nn::Pass,
+    train::checkpoint::{PrunedCheckpoint, TensorFile},
+};
+
+fn python() -> Option<PathBuf> {
+    let cache = std::env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache")));
+    let candidates = [
+        std::env::var_os("TAPER_PYTHON").map(PathBuf::from),
+        cache.map(|cache| cache.join("taper/venv/bin/python")),
+        Some(PathBuf::from("python3")),
+    ];
+    let can_import = |python: &PathBuf| {
+        let mut command = Command::new(python);
+        command.args(["-c", "import torch, safetensors"]);
+        command.output().is_ok_and(|output| output.status.success())
+    };
+    let found = candidates.into_iter().flatten().find(can_import);
+    if found.is_none() {
+        eprintln!("skipped: no Python with torch and safetensors; .ci/setup-python makes one");
+    }
+    found
+}
+
+/// A folder in the layout of CIFAR-100's binary version, with images of noise.
+fn cifar_of_noise(folder: &Folder) -> String {
+    let mut rng = Rng::for_key([100]);
+    std::fs::create_dir(folder.path("data")).expect("a folder");
+    for (name, n) in [("train", 96), ("test", 32)] {
+        let mut bytes = Vec::new();
+        for i in 0..n {
+            bytes.extend([(i % 20) as u8, (i % 100) as u8]);
+            bytes.extend((0..3072).map(|_| rng.next_u64() as u8));
+        }
+        folder.write(&format!("data/{name}.bin"), bytes);
+    }
+    folder.text("data")
+}
+
+#[test]
+fn pytorch_loads_a_pruned_checkpoint_and_computes_the_same_logits() {
+    let Some(python) = python() else { return };
+    let folder = Folder::new();
+    let data = cifar_of_noise(&folder);
+    let runs: [(&str, &[&str]); 2] = [
+        ("resnet20", &["--data", &data, "--batch-size", "32", "--max-steps", "4"]),
+        ("digits-cnn", &["--epochs", "2"]),
+    ];
+    for (model, more) in runs {
+        let out = folder.text(model);
+        let mut args =
+            vec!["train", "--quiet", "--model", model, "--sparsity", "0.95", "--out", &out];
+        args.extend(more);
+        succeed(&args);
+        let path = folder.path(model).join("pruned.safetensors");
+        let checkpoint = PrunedCheckpoint::load(&path).expect("a checkpoint");
+        let device = candle_core::Device::Cpu;
+        let architecture = taper::zoo::Architecture::find(model).expect("an architecture");
+        let net = architecture.build(checkpoint.classes, 1, &device).expect("a network");
+        checkpoint.load_into(net.params(), &path).expect("the same structure");
+        let [channels, height, width] = architecture.image;
+        let mut rng = Rng::for_key([1]);
+        let images: Vec<f32> =
+            (0..8 * channels * height * width).map(|_| rng.normal() as f32).collect();
+        let images = candle_core::Tensor::from_vec(images, (8, channels, height, width), &device)
+            .expect("images");
+        let logits = net.forward(&images, &Pass::eval()).expect("logits");
+        let tensors = [("input".to_string(), images), ("logits".to_string(), logits)];
+        let file = folder.path(&format!("{model}-logits.safetensors"));
+        TensorFile { tensors: tensors.into(), ..TensorFile::default() }
+            .save(&file)
+            .expect("a file");
+
+        let said = run(Command::new(&python)
+            .arg(repository().join("tests/interop.py"))
+            .args([model, &checkpoint.classes.to_string()])
+            .args([&path, &file]));
+        assert_eq!(said.code, Some(0), "{model}: {}", said.err);
+        let seen: serde_json::Value = serde_json::from_str(&said.out).expect("JSON");
+        let (error, largest) =
+            (seen["max_abs_error"].as_f64().unwrap(), seen["max_abs_logit"].as_f64().unwrap());
+        assert!(error <= 3e-5 * (1.0 + largest), "{model}: {seen}");
+        assert_eq!(
+            seen["n_kept"],
+            json(&folder.path(model).join("result.json"))["n_kept"],
+            "{model}"
+        );
+    }
+}

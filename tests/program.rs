@@ -1,0 +1,120 @@
+//! The program as a user runs it: what it prints, what it leaves, what others can read.
+
+mod support;
+
+use support::{Folder, json, succeed};
+
+#[test]
+fn a_run_leaves_what_it_promises_and_eval_agrees_with_it() {
+    let folder = Folder::new();
+    let out = folder.text("run");
+    let said = succeed(&["train", "--epochs", "4", "--sparsity", "0.9", "--out", &out, "--json"]);
+    let printed: serde_json::Value = serde_json::from_str(&said.out).expect("JSON");
+    let result = json(&folder.path("run/result.json"));
+    assert_eq!(printed, result);
+    for name in [
+        "pruned.safetensors",
+        "metrics.csv",
+        "steps.jsonl",
+        "timing.csv",
+        "run.json",
+        "checkpoints",
+    ] {
+        assert!(folder.path("run").join(name).exists(), "{name} is missing");
+    }
+    assert_eq!(result["n_kept"], 2382);
+    assert_eq!(result["sparsity"].as_f64(), Some(1.0 - 2382.0 / 23824.0));
+    let layers = result["layers"].as_array().expect("layers");
+    assert_eq!(layers.iter().map(|l| l["n_kept"].as_u64().expect("a count")).sum::<u64>(), 2382);
+    assert_eq!(
+        layers.iter().map(|l| l["macs_dense"].as_u64().expect("a count")).sum::<u64>(),
+        378_496
+    );
+
+    let run = json(&folder.path("run/run.json"));
+    assert_eq!(run["recipe"]["prune"]["method"], "feather");
+    assert_eq!(run["data"]["n_train"], 1442);
+    assert_eq!(run["machine"]["device"], "cpu");
+
+    let csv = std::fs::read_to_string(folder.path("run/metrics.csv")).expect("a file");
+    let last: Vec<&str> = csv.lines().last().expect("a row").split(',').collect();
+    assert_eq!(last[9].parse::<f64>().ok(), result["test_accuracy"].as_f64());
+
+    let checkpoint = folder.text("run/pruned.safetensors");
+    let eval: serde_json::Value =
+        serde_json::from_str(&succeed(&["eval", &checkpoint, "--json"]).out).expect("JSON");
+    assert_eq!(
+        eval["test_accuracy"], result["test_accuracy"],
+        "evaluated weights are the trained ones"
+    );
+    let inspect: serde_json::Value =
+        serde_json::from_str(&succeed(&["inspect", &checkpoint, "--json"]).out).expect("JSON");
+    assert_eq!(inspect["layers"], result["layers"]);
+    let table = succeed(&["inspect", &checkpoint]).out;
+    assert!(table.contains("conv3.weight") && table.contains("90.00 %"), "{table}");
+}
+
+#[test]
+fn every_method_trains_and_only_dense_keeps_all() {
+    let folder = Folder::new();
+    for method in ["dense", "gmp", "ste", "feather"] {
+        let out = folder.text(method);
+        let mut args = vec!["train", "--quiet", "--method", method, "--epochs", "5", "--out", &out];
+        if method != "dense" {
+            args.extend(["--sparsity", "0.8"]);
+        }
+        succeed(&args);
+        let result = json(&folder.path(method).join("result.json"));
+        let accuracy = result["test_accuracy"].as_f64().expect("a share");
+        assert!(accuracy > 0.5, "{method} learned nothing: {accuracy}");
+        let wanted = if method == "dense" { 23_824 } else { 4_765 };
+        assert_eq!(result["n_kept"], wanted, "{method}");
+    }
+}
+
+#[test]
+fn choices_of_an_experiment_reach_the_run() {
+    let folder = Folder::new();
+    let out = folder.text("run");
+    let experiment = folder.write(
+        "experiment.toml",
+        r#"
+[train]
+epochs = 3
+warmup_epochs = 1.0
+label_smoothing = 0.1
+early_stop = 1
+
+[prune]
+threshold = "power:2"
+gradient = 0.25
+schedule = "linear"
+begin = 0.1
+end = 0.4
+allocation = "erk"
+quantile = "interpolated"
+refresh_every = 4
+pins = { "conv1.*" = 0.0, "linear.weight" = 0.5 }
+"#,
+    );
+    succeed(&["train", &experiment, "--quiet", "--sparsity", "0.8", "--out", &out]);
+    let recipe = &json(&folder.path("run/run.json"))["recipe"];
+    assert_eq!(recipe["prune"]["gradient"], "0.25");
+    assert_eq!(recipe["prune"]["allocation"], "erk");
+    let result = json(&folder.path("run/result.json"));
+    assert_eq!(result["layers"][0]["n_kept"], 144, "the stem is pinned dense");
+    assert_eq!(result["layers"][3]["n_kept"], 320, "the classifier is pinned at a half");
+}
+
+#[test]
+fn lists_help_and_completions() {
+    let models: serde_json::Value =
+        serde_json::from_str(&succeed(&["models", "--json"]).out).expect("JSON");
+    assert_eq!(models[0]["name"], "resnet20");
+    assert!(succeed(&["--help"]).out.contains("Train a network sparse"));
+    assert!(succeed(&["train", "--help"]).out.contains("--sparsity"));
+    assert!(succeed(&["fetch", "digits"]).out.contains("nothing to fetch"));
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(succeed(&["completions", shell]).out.contains("taper"));
+    }
+}

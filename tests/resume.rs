@@ -1,0 +1,198 @@
+//! The same bytes, whatever happens: threads, resuming, and kills at any moment.
+
+mod support;
+
+use std::{
+    path::Path,
+    process::{Child, Stdio},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+use support::{Folder, bytes, json, run, succeed, taper};
+
+/// A run that is over in seconds, but not at once; checkpoints often enough to be killed while writing one.
+const SHORT: &[&str] = &[
+    "train",
+    "--epochs",
+    "6",
+    "--set",
+    "seed=7",
+    "--sparsity",
+    "0.95",
+    "--mask-trace",
+    "--set",
+    "train.limit=480",
+    "--set",
+    "train.checkpoint_every=3",
+    "--set",
+    "train.keep_best=true",
+    "--quiet",
+];
+
+/// Everything that must not differ: all but the clock of `timing.csv` and `result.json`, and the machine in `run.json`.
+const RECORDS: &[&str] = &[
+    "pruned.safetensors",
+    "metrics.csv",
+    "steps.jsonl",
+    "masks.csv",
+    "checkpoints/best.safetensors",
+];
+
+fn args<'a>(out: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    SHORT.iter().chain(&["--out", out]).chain(more).copied().collect()
+}
+
+#[track_caller]
+fn assert_same(one: &Path, two: &Path, why: &str) {
+    let last = |folder: &Path| {
+        let mut names: Vec<_> = std::fs::read_dir(folder.join("checkpoints"))
+            .expect("checkpoints")
+            .map(|e| e.expect("an entry").file_name().into_string().expect("a name"))
+            .collect();
+        names.sort();
+        assert!(names.iter().all(|n| !n.starts_with('.')), "{why}: left over: {names:?}");
+        names.pop().expect("a checkpoint")
+    };
+    assert_eq!(last(one), last(two), "{why}");
+    let newest = format!("checkpoints/{}", last(one));
+    for name in RECORDS.iter().copied().chain([newest.as_str()]) {
+        assert!(bytes(&one.join(name)) == bytes(&two.join(name)), "{why}: {name} differs");
+    }
+    let without_clock = |folder: &Path| {
+        let mut result = json(&folder.join("result.json"));
+        for key in ["seconds", "images_per_second"] {
+            result.as_object_mut().expect("an object").remove(key);
+        }
+        result
+    };
+    assert_eq!(without_clock(one), without_clock(two), "{why}");
+}
+
+#[test]
+fn one_seed_gives_the_same_bytes_with_any_number_of_threads() {
+    let folder = Folder::new();
+    let runs = [("one", "1"), ("two", "2"), ("four", "4")];
+    for (name, threads) in runs {
+        succeed(&args(&folder.text(name), &["--threads", threads]));
+    }
+    assert_same(&folder.path("one"), &folder.path("two"), "1 and 2 threads");
+    assert_same(&folder.path("one"), &folder.path("four"), "1 and 4 threads");
+    succeed(&args(&folder.text("other"), &["--seed", "8"]));
+    let (one, other) =
+        (folder.path("one/pruned.safetensors"), folder.path("other/pruned.safetensors"));
+    assert!(bytes(&one) != bytes(&other), "another seed must give another network");
+}
+
+#[test]
+fn a_run_killed_at_twenty_moments_ends_in_the_bytes_of_one_that_was_not() {
+    let folder = Folder::new();
+    let started = Instant::now();
+    succeed(&args(&folder.text("whole"), &[]));
+    let length = started.elapsed();
+    let (mut n_killed, out) = (0, folder.text("killed"));
+    // Moments spread over the run by the golden ratio, so that no two are alike. A kill that comes too late finds
+    // a finished run, which is then begun again, in the same folder name.
+    for i in 1..=60u32 {
+        if n_killed == 20 {
+            break;
+        }
+        let share = (f64::from(i) * 0.618_033_988_75).fract() * 0.9;
+        let mut child: Child =
+            taper(&args(&out, &["--resume"])).stderr(Stdio::null()).spawn().expect("a child");
+        sleep(length.mul_f64(share));
+        if child.try_wait().expect("a child").is_none() {
+            child.kill().expect("SIGKILL");
+            n_killed += 1;
+        }
+        child.wait().expect("a child");
+        if folder.path("killed/result.json").exists() {
+            assert_same(&folder.path("whole"), &folder.path("killed"), "after kills");
+            std::fs::remove_dir_all(folder.path("killed")).expect("a folder");
+        }
+    }
+    assert_eq!(n_killed, 20);
+    succeed(&args(&out, &["--resume"]));
+    assert_same(&folder.path("whole"), &folder.path("killed"), "after 20 kills");
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_ends_after_the_step_and_says_how_to_resume() {
+    let folder = Folder::new();
+    succeed(&args(&folder.text("whole"), &[]));
+    let out = folder.text("stopped");
+    let child = taper(&args(&out, &[])).stderr(Stdio::piped()).spawn().expect("a child");
+    let steps = folder.path("stopped/steps.jsonl");
+    let begun = Instant::now();
+    while !std::fs::read_to_string(&steps).is_ok_and(|text| text.lines().count() > 5) {
+        assert!(begun.elapsed() < Duration::from_secs(60), "no step was done");
+        sleep(Duration::from_millis(5));
+    }
+    let pid = child.id().to_string();
+    assert!(
+        std::process::Command::new("kill").args(["-INT", &pid]).status().expect("kill").success()
+    );
+    let output = child.wait_with_output().expect("a child");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(130), "{said}");
+    let command = said.lines().last().expect("a command").trim();
+    assert!(command.contains("--resume") && command.contains(&out), "{said}");
+    let resumed = run(std::process::Command::new("sh").args(["-c", command]));
+    assert_eq!(resumed.code, Some(0), "{}", resumed.err);
+    assert_same(&folder.path("whole"), &folder.path("stopped"), "after Ctrl-C");
+}
+
+#[test]
+fn what_only_watches_changes_no_number() {
+    let folder = Folder::new();
+    succeed(&args(&folder.text("watched"), &["--tensorboard", "--set", "train.early_stop=100"]));
+    let out = folder.text("plain");
+    let plain: Vec<&str> =
+        SHORT.iter().copied().filter(|a| *a != "--mask-trace").chain(["--out", &out]).collect();
+    succeed(&plain);
+    let tensors = |name: &str| {
+        let file = bytes(&folder.path(name).join("pruned.safetensors"));
+        let header = u64::from_le_bytes(file[..8].try_into().expect("8 bytes")) as usize;
+        file[8 + header..].to_vec()
+    };
+    // The headers differ in the recipe.
+    assert!(tensors("watched") == tensors("plain"));
+    for name in ["metrics.csv", "steps.jsonl"] {
+        assert!(
+            bytes(&folder.path("watched").join(name)) == bytes(&folder.path("plain").join(name)),
+            "{name}"
+        );
+    }
+    let events = std::fs::read_dir(folder.path("watched"))
+        .expect("a folder")
+        .filter(|e| {
+            e.as_ref()
+                .expect("an entry")
+                .file_name()
+                .to_string_lossy()
+                .starts_with("events.out.tfevents.")
+        })
+        .count();
+    assert_eq!(events, 1);
+}
+
+#[test]
+fn kept_counts_follow_the_schedule_in_every_step() {
+    let folder = Folder::new();
+    succeed(&args(&folder.text("run"), &[]));
+    let n = json(&folder.path("run/result.json"))["n_prunable"].as_u64().expect("a count");
+    let lines = String::from_utf8(bytes(&folder.path("run/steps.jsonl"))).expect("text");
+    let mut n_steps = 0;
+    for line in lines.lines() {
+        let step: serde_json::Value = serde_json::from_str(line).expect("JSON");
+        let t = step["step"].as_u64().expect("a step");
+        assert_eq!(t, n_steps);
+        // 6 epochs of 15 batches: the ramp ends at step 45.
+        let ramp = if t >= 45 { 0.95 } else { 0.95 * (1.0 - (1.0 - t as f64 / 45.0).powi(3)) };
+        assert!((step["sparsity_target"].as_f64().expect("a sparsity") - ramp).abs() < 1e-12);
+        let kept = ((1.0 - ramp) * n as f64).round() as u64;
+        assert_eq!(step["n_kept"].as_u64(), Some(kept), "step {t}");
+        n_steps += 1;
+    }
+    assert_eq!(n_steps, 90);
+}

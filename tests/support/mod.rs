@@ -1,0 +1,98 @@
+//! Running the program as a user does, in folders of its own.
+
+#![allow(dead_code, reason = "each test uses a part of it")]
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+/// The program under test.
+pub fn taper(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_taper"));
+    // A user's settings must not reach the tests.
+    for name in
+        ["RUST_LOG", "HF_ENDPOINT", "HF_HOME", "HF_HUB_CACHE", "HF_TOKEN", "RAYON_NUM_THREADS"]
+    {
+        command.env_remove(name);
+    }
+    command.args(args);
+    command
+}
+
+/// What a finished program said.
+pub struct Said {
+    pub code: Option<i32>,
+    pub out: String,
+    pub err: String,
+}
+
+/// Runs a command to its end.
+pub fn run(command: &mut Command) -> Said {
+    let Output { status, stdout, stderr } = command.output().expect("the program starts");
+    Said {
+        code: status.code(),
+        out: String::from_utf8_lossy(&stdout).into_owned(),
+        err: String::from_utf8_lossy(&stderr).into_owned(),
+    }
+}
+
+/// Runs the program, which must succeed.
+#[track_caller]
+pub fn succeed(args: &[&str]) -> Said {
+    let said = run(&mut taper(args));
+    assert_eq!(said.code, Some(0), "taper {args:?}\n{}\n{}", said.out, said.err);
+    said
+}
+
+/// Runs the program, which must end with `code` and one line of error that holds every one of `parts`.
+#[track_caller]
+pub fn refuse(args: &[&str], code: i32, parts: &[&str]) {
+    let said = run(&mut taper(args));
+    assert_eq!(said.code, Some(code), "taper {args:?}\n{}\n{}", said.out, said.err);
+    let errors: Vec<&str> = said.err.lines().filter(|line| line.starts_with("error: ")).collect();
+    assert_eq!(errors.len(), 1, "taper {args:?}: one sentence of error, not\n{}", said.err);
+    for part in parts {
+        assert!(errors[0].contains(part), "taper {args:?}: `{part}` is not in\n{}", errors[0]);
+    }
+    assert!(!said.err.contains("panicked"), "taper {args:?}\n{}", said.err);
+}
+
+/// A folder that goes with the test.
+pub struct Folder(tempfile::TempDir);
+
+impl Folder {
+    pub fn new() -> Self {
+        Self(tempfile::tempdir().expect("a temporary folder"))
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    pub fn text(&self, name: &str) -> String {
+        self.path(name).display().to_string()
+    }
+
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> String {
+        std::fs::write(self.path(name), content).expect("a writable folder");
+        self.text(name)
+    }
+}
+
+/// Root of the repository.
+pub fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the repository")
+}
+
+/// Bytes of a file that must be there.
+#[track_caller]
+pub fn bytes(path: &Path) -> Vec<u8> {
+    std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+/// A JSON file that must be there.
+#[track_caller]
+pub fn json(path: &Path) -> serde_json::Value {
+    serde_json::from_slice(&bytes(path)).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}

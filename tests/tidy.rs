@@ -1,0 +1,308 @@
+//! The invariants of ARCHITECTURE.md, checked.
+
+mod support;
+
+use serde_json::Value;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+    process::Command,
+};
+use support::{Folder, repository, run, taper};
+
+/// Which crates of the workspace each may depend on. The test compares both ways: an edge that is not here must
+/// not exist, and one that is here must.
+const EDGES: &[(&str, &[&str])] = &[
+    ("taper-core", &[]),
+    ("taper-kernels", &[]),
+    ("taper-schedule", &["taper-core"]),
+    ("taper-scale", &["taper-core"]),
+    ("taper-data", &["taper-core"]),
+    ("taper-nn", &["taper-core", "taper-kernels"]),
+    ("taper-prune", &["taper-core", "taper-kernels", "taper-nn", "taper-scale", "taper-schedule"]),
+    ("taper-zoo", &["taper-nn"]),
+    ("taper-train", &["taper-core", "taper-data", "taper-nn", "taper-prune", "taper-schedule"]),
+    (
+        "taper",
+        &[
+            "taper-core",
+            "taper-data",
+            "taper-kernels",
+            "taper-nn",
+            "taper-prune",
+            "taper-scale",
+            "taper-schedule",
+            "taper-train",
+            "taper-zoo",
+        ],
+    ),
+    ("taper-cli", &["taper"]),
+    ("xtask", &[]),
+];
+
+/// Crates that know no tensors.
+const WITHOUT_CANDLE: &[&str] =
+    &["taper-core", "taper-kernels", "taper-schedule", "taper-scale", "taper-data", "xtask"];
+
+/// Crates that talk to people: configuration, arguments and printing belong there.
+const OUTERMOST: &[&str] = &["taper-cli", "xtask"];
+
+/// Features that every crate above candle forwards.
+const FEATURES: &[&str] = &["accelerate", "cuda", "cudnn", "metal", "mkl"];
+
+struct Package {
+    folder: PathBuf,
+    /// Names of the dependencies, without the ones for tests and build scripts.
+    dependencies: BTreeSet<String>,
+    features: BTreeMap<String, Vec<String>>,
+}
+
+fn packages() -> BTreeMap<String, Package> {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
+        .current_dir(repository())
+        .output()
+        .expect("cargo metadata");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let metadata: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let text = |value: &Value| value.as_str().expect("text").to_string();
+    let list = |value: &Value| value.as_array().expect("a list").clone();
+    list(&metadata["packages"])
+        .iter()
+        .map(|package| {
+            let dependencies = list(&package["dependencies"])
+                .iter()
+                .filter(|d| d["kind"].is_null())
+                .map(|d| text(&d["name"]))
+                .collect();
+            let features = package["features"].as_object().expect("features").iter();
+            let features = features
+                .map(|(name, on)| (name.clone(), list(on).iter().map(text).collect()))
+                .collect();
+            let folder = PathBuf::from(text(&package["manifest_path"]))
+                .parent()
+                .expect("a folder")
+                .to_path_buf();
+            (text(&package["name"]), Package { folder, dependencies, features })
+        })
+        .collect()
+}
+
+/// Every file below `folder` whose name ends in `ending`.
+fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let Ok(entries) = std::fs::read_dir(folder) else { return found };
+    for entry in entries {
+        let path = entry.expect("an entry").path();
+        let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+        if path.is_dir() && name != "target" && !name.starts_with('.') {
+            found.extend(files(&path, ending));
+        } else if name.ends_with(ending) {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+fn read(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+#[test]
+fn crates_depend_on_each_other_as_the_table_says() {
+    let packages = packages();
+    let names: BTreeSet<&str> = packages.keys().map(String::as_str).collect();
+    assert_eq!(names, EDGES.iter().map(|e| e.0).collect(), "crates of the workspace");
+    for (name, allowed) in EDGES {
+        let found: BTreeSet<&str> = packages[*name]
+            .dependencies
+            .iter()
+            .map(String::as_str)
+            .filter(|d| names.contains(d))
+            .collect();
+        assert_eq!(found, allowed.iter().copied().collect(), "dependencies of {name}");
+    }
+}
+
+#[test]
+fn what_a_crate_must_not_know_is_not_among_its_dependencies() {
+    for (name, package) in packages() {
+        let depends_on = |other: &str| package.dependencies.contains(other);
+        if WITHOUT_CANDLE.contains(&name.as_str()) {
+            assert!(
+                !package.dependencies.iter().any(|d| d.starts_with("candle")),
+                "{name} knows tensors"
+            );
+        }
+        if !OUTERMOST.contains(&name.as_str()) {
+            for banned in ["anyhow", "clap", "serde", "toml", "indicatif", "tracing-subscriber"] {
+                assert!(!depends_on(banned), "{name} depends on {banned}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_crate_above_candle_forwards_the_device_features() {
+    for (name, package) in packages() {
+        let knows_candle = package.dependencies.iter().any(|d| d.starts_with("candle"));
+        let forwarding: Vec<&String> = package
+            .dependencies
+            .iter()
+            .filter(|d| {
+                d.starts_with("candle")
+                    || ["taper-nn", "taper-prune", "taper-train", "taper-zoo", "taper"]
+                        .contains(&d.as_str())
+            })
+            .collect();
+        if !knows_candle && forwarding.is_empty() {
+            continue;
+        }
+        for feature in FEATURES {
+            let on = package
+                .features
+                .get(*feature)
+                .unwrap_or_else(|| panic!("{name} has no feature {feature}"));
+            for dependency in &forwarding {
+                assert!(
+                    on.contains(&format!("{dependency}/{feature}")),
+                    "{name}: {feature} stops before {dependency}"
+                );
+            }
+        }
+        let default = package.features.get("default");
+        assert!(default.is_none_or(Vec::is_empty), "{name} has default features");
+    }
+}
+
+#[test]
+fn sources_keep_the_rules_of_their_crate() {
+    for (name, package) in packages() {
+        let sources = files(&package.folder.join("src"), ".rs");
+        assert!(!sources.is_empty(), "{name} has no sources");
+        for path in &sources {
+            let (text, shown) = (read(path), path.display());
+            assert!(text.starts_with("//!"), "{shown} does not open with what it is");
+            let device_folder = package.folder.ends_with("taper-nn")
+                && path.starts_with(package.folder.join("src/ops"));
+            if !device_folder {
+                for feature in ["cuda", "metal"] {
+                    assert!(
+                        !text.contains(&format!("feature = \"{feature}\"")),
+                        "{shown} asks for a device"
+                    );
+                }
+            }
+            if !OUTERMOST.contains(&name.as_str()) {
+                for (i, line) in text.lines().enumerate() {
+                    let code = line.trim_start();
+                    let prints = ["println!", "eprintln!", "print!", "eprint!"]
+                        .iter()
+                        .any(|p| code.contains(p));
+                    assert!(
+                        !prints || code.starts_with("//"),
+                        "{shown}:{}: a library prints",
+                        i + 1
+                    );
+                }
+            }
+        }
+        let root = ["lib.rs", "main.rs"]
+            .iter()
+            .map(|f| package.folder.join("src").join(f))
+            .find(|p| p.exists());
+        let root = read(&root.expect("a crate root"));
+        if name == "taper-kernels" {
+            assert!(!root.contains("forbid(unsafe_code)"));
+        } else {
+            assert!(root.contains("#![forbid(unsafe_code)]"), "{name} may write unsafe code");
+        }
+        if name != "xtask" {
+            let readme = read(&package.folder.join("README.md"));
+            assert!(readme.len() > 300, "the README of {name} says nothing");
+            let examples = files(&package.folder.join("examples"), ".rs");
+            assert!(name == "taper-cli" || !examples.is_empty(), "{name} has no runnable example");
+        }
+    }
+    for path in files(&repository().join("tests"), ".rs") {
+        assert!(read(&path).starts_with("//!"), "{} does not open with what it is", path.display());
+    }
+}
+
+#[test]
+fn what_architecture_names_exists() {
+    let root = repository();
+    let text = read(&root.join("ARCHITECTURE.md"));
+    let sources: String = files(&root.join("crates"), ".rs").iter().map(|p| read(p)).collect();
+    let (mut n_items, mut n_paths) = (0, 0);
+    for quoted in text.split('`').skip(1).step_by(2) {
+        if quoted.contains(['\n', ' ', '*', '<', '=', '(', '{']) {
+            continue;
+        }
+        if quoted.contains('/') {
+            assert!(
+                root.join(quoted.trim_end_matches('/')).exists(),
+                "ARCHITECTURE.md names {quoted}, which is not there"
+            );
+            n_paths += 1;
+        } else if quoted.starts_with(|c: char| c.is_ascii_uppercase())
+            && quoted.chars().all(char::is_alphanumeric)
+            && quoted.chars().any(char::is_lowercase)
+        {
+            let is_defined = ["struct", "enum", "trait", "type"].iter().any(|kind| {
+                ["", "<", "(", ";", " ", ":"]
+                    .iter()
+                    .any(|end| sources.contains(&format!("pub {kind} {quoted}{end}")))
+            });
+            assert!(is_defined, "ARCHITECTURE.md names {quoted}, which no crate defines");
+            n_items += 1;
+        }
+    }
+    assert!(n_items > 10 && n_paths > 5, "only {n_items} items and {n_paths} paths were checked");
+}
+
+#[test]
+fn every_experiment_trains() {
+    let folder = Folder::new();
+    let experiments = files(&repository().join("experiments"), ".toml");
+    let mut n_trained = 0;
+    for path in experiments {
+        let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
+        if ["suite", "bands", "base"].contains(&name.as_str()) {
+            continue;
+        }
+        let file = path.display().to_string();
+        let out = folder.text(&format!("{n_trained}"));
+        let said = run(&mut taper(&[
+            "train",
+            &file,
+            "--quiet",
+            "--max-steps",
+            "1",
+            "--set",
+            "train.limit=32",
+            "--out",
+            &out,
+        ]));
+        assert_eq!(said.code, Some(0), "{file}: {}", said.err);
+        n_trained += 1;
+    }
+    assert!(n_trained >= 4);
+}
+
+#[test]
+fn every_result_has_a_manifest_with_machine_commit_and_command() {
+    let results = repository().join("results");
+    let Ok(entries) = std::fs::read_dir(&results) else { return };
+    for entry in entries {
+        let folder = entry.expect("an entry").path();
+        if folder.is_dir() {
+            let manifest: Value =
+                serde_json::from_str(&read(&folder.join("manifest.json"))).expect("JSON");
+            for key in ["machine", "commit", "command"] {
+                assert!(!manifest[key].is_null(), "{}: no {key}", folder.display());
+            }
+        }
+    }
+}
