@@ -26,7 +26,8 @@ fn usage_errors_have_code_2_and_name_the_remedy() {
         (&[&wrong_type], &["type.toml", "three"]),
         (&["nowhere.toml"], &["cannot read experiment nowhere.toml"]),
         (&["--sparsity", "1.0"], &["prune.sparsity is 1, outside [0, 1)"]),
-        (&["--sparsity=-0.5"], &["outside [0, 1)"]),
+        (&["--sparsity", "-0.5"], &["prune.sparsity is -0.5, outside [0, 1)"]),
+        (&["--set", "lr=0.1"], &["did you mean `train.lr`?"]),
         (&["--sparsity", "nan"], &["outside [0, 1)"]),
         (&["--method", "fether"], &["fether", "feather"]),
         (&["--model", "resnet21"], &["resnet21", "resnet20"]),
@@ -66,6 +67,57 @@ fn a_folder_with_a_run_is_neither_overwritten_nor_resumed_with_another_recipe() 
     refuse(&train(&out, &["--resume", "--set", "train.limit=65"]), 2, &["data_fingerprint was"]);
     assert!(bytes(&folder.path("run/pruned.safetensors")) == before);
     succeed(&train(&out, &["--resume"]));
+}
+
+#[test]
+fn a_folder_without_its_run_json_is_not_taken_for_a_new_one() {
+    let folder = Folder::new();
+    let out = folder.text("run");
+    succeed(&train(&out, &[]));
+    std::fs::remove_file(folder.path("run/run.json")).expect("a file");
+    refuse(&train(&out, &["--seed", "5"]), 2, &["holds a run already"]);
+    refuse(&train(&out, &["--resume", "--seed", "5"]), 2, &["no run.json"]);
+    std::fs::remove_file(folder.path("run/result.json")).expect("a file");
+    refuse(&train(&out, &["--resume", "--seed", "5"]), 2, &["seed was 0 and is now 5"]);
+    succeed(&train(&out, &["--resume"]));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_reader_that_goes_away_is_no_crash() {
+    let folder = Folder::new();
+    let taper = env!("CARGO_BIN_EXE_taper");
+    let shell = |line: &str| {
+        let said =
+            support::run(std::process::Command::new("bash").args(["-o", "pipefail", "-c", line]));
+        assert!(!said.err.contains("panicked"), "{line}: {}", said.err);
+        said.code
+    };
+    assert_eq!(shell(&format!("{taper} models | true")), Some(0));
+    if std::path::Path::new("/dev/full").exists() {
+        assert_eq!(shell(&format!("{taper} models > /dev/full")), Some(1));
+    }
+    let out = folder.text("run");
+    let line = format!(
+        "{taper} train --epochs 3 --set train.limit=64 --out {out} 2>&1 >/dev/null | head -1"
+    );
+    assert_eq!(shell(&line), Some(0));
+    assert!(folder.path("run/result.json").exists(), "the run goes on without a listener");
+}
+
+#[test]
+fn two_runs_in_one_folder_do_not_mix() {
+    let folder = Folder::new();
+    let out = folder.text("run");
+    let mut first = support::taper(&["train", "--quiet", "--out", &out]).spawn().expect("a child");
+    let begun = std::time::Instant::now();
+    while !folder.path("run/run.json").exists() {
+        assert!(begun.elapsed().as_secs() < 60, "the first run does not start");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    refuse(&["train", "--quiet", "--resume", "--out", &out], 2, &["another taper is training in"]);
+    first.kill().expect("a child");
+    first.wait().expect("a child");
 }
 
 #[test]
@@ -160,7 +212,7 @@ fn an_output_folder_that_cannot_be_written_is_refused() {
     std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, 0o555);
     std::fs::set_permissions(&read_only, permissions).expect("permissions");
     if std::fs::write(read_only.join("probe"), "x").is_ok() {
-        eprintln!("skipped: this user may write to read-only folders");
+        support::skip("this user may write to read-only folders");
         return;
     }
     refuse(&train(&folder.text("read-only"), &[]), 1, &["cannot"]);

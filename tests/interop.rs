@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
 };
-use support::{Folder, json, repository, run, succeed};
+use support::{Folder, cifar_of_noise, json, repository, run, skip, succeed};
 use taper::{
     core::rng::Rng,
     nn::Pass,
@@ -32,24 +32,9 @@ fn python() -> Option<PathBuf> {
     };
     let found = candidates.into_iter().flatten().find(can_import);
     if found.is_none() {
-        eprintln!("skipped: no Python with torch and safetensors; .ci/setup-python makes one");
+        skip("no Python with torch and safetensors; .ci/setup-python makes one");
     }
     found
-}
-
-/// A folder in the layout of CIFAR-100's binary version, with images of noise.
-fn cifar_of_noise(folder: &Folder) -> String {
-    let mut rng = Rng::for_key([100]);
-    std::fs::create_dir(folder.path("data")).expect("a folder");
-    for (name, n) in [("train", 96), ("test", 32)] {
-        let mut bytes = Vec::new();
-        for i in 0..n {
-            bytes.extend([(i % 20) as u8, (i % 100) as u8]);
-            bytes.extend((0..3072).map(|_| rng.next_u64() as u8));
-        }
-        folder.write(&format!("data/{name}.bin"), bytes);
-    }
-    folder.text("data")
 }
 
 #[test]

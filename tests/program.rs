@@ -118,3 +118,37 @@ fn lists_help_and_completions() {
         assert!(succeed(&["completions", shell]).out.contains("taper"));
     }
 }
+
+#[test]
+fn resnet20_trains_on_real_cifar100_with_exact_counts() {
+    let data = support::repository().join("../shared/data/cifar100");
+    if !data.is_dir() {
+        support::skip(&format!("{} is not there", data.display()));
+        return;
+    }
+    let folder = Folder::new();
+    let (out, data) = (folder.text("run"), data.display().to_string());
+    let limits =
+        ["--set", "train.limit=256", "--set", "train.augment=none", "--set", "train.eval_every=9"];
+    let mut args = vec!["train", "--quiet", "--data", &data, "--sparsity", "0.95", "--out", &out];
+    args.extend(["--batch-size", "32", "--epochs", "3", "--set", "train.lr=0.02"]);
+    args.extend(limits);
+    succeed(&args);
+    let lines = std::fs::read_to_string(folder.path("run/steps.jsonl")).expect("a file");
+    let steps: Vec<serde_json::Value> =
+        lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(steps.len(), 24);
+    for (t, step) in steps.iter().enumerate() {
+        let ramp = if t >= 12 { 0.95 } else { 0.95 * (1.0 - (1.0 - t as f64 / 12.0).powi(3)) };
+        assert_eq!(
+            step["n_kept"].as_u64(),
+            Some(((1.0 - ramp) * 1_092_960.0).round() as u64),
+            "step {t}"
+        );
+    }
+    let loss = |steps: &[serde_json::Value]| {
+        steps.iter().map(|s| s["loss"].as_f64().expect("a loss")).sum::<f64>() / steps.len() as f64
+    };
+    assert!(loss(&steps[21..]) < loss(&steps[..3]), "the loss does not fall: {lines}");
+    assert_eq!(json(&folder.path("run/result.json"))["n_kept"], 54_648);
+}

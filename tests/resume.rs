@@ -84,6 +84,32 @@ fn one_seed_gives_the_same_bytes_with_any_number_of_threads() {
 }
 
 #[test]
+fn resnet20_gives_the_same_bytes_with_any_number_of_threads() {
+    let folder = Folder::new();
+    let data = support::cifar_of_noise(&folder);
+    for threads in ["1", "2", "3"] {
+        let out = folder.text(threads);
+        let run = [
+            "train",
+            "--quiet",
+            "--model",
+            "resnet20",
+            "--data",
+            &data,
+            "--sparsity",
+            "0.95",
+            "--out",
+            &out,
+        ];
+        succeed(
+            &[&run[..], &["--batch-size", "24", "--max-steps", "3", "--threads", threads]].concat(),
+        );
+    }
+    let of = |threads: &str| bytes(&folder.path(threads).join("pruned.safetensors"));
+    assert!(of("1") == of("2") && of("1") == of("3"));
+}
+
+#[test]
 fn a_run_killed_at_twenty_moments_ends_in_the_bytes_of_one_that_was_not() {
     let folder = Folder::new();
     let started = Instant::now();
@@ -113,6 +139,34 @@ fn a_run_killed_at_twenty_moments_ends_in_the_bytes_of_one_that_was_not() {
     assert_eq!(n_killed, 20);
     succeed(&args(&out, &["--resume"]));
     assert_same(&folder.path("whole"), &folder.path("killed"), "after 20 kills");
+}
+
+#[test]
+fn a_run_that_stops_early_ends_in_the_same_epoch_after_a_kill_before_its_result() {
+    let folder = Folder::new();
+    let out = folder.text("run");
+    let more = [
+        "--epochs",
+        "30",
+        "--set",
+        "train.early_stop=1",
+        "--set",
+        "prune.end=0.1",
+        "--set",
+        "train.limit=480",
+    ];
+    let mut args = vec!["train", "--quiet", "--resume", "--out", &out];
+    args.extend(more);
+    succeed(&args);
+    let names = ["pruned.safetensors", "metrics.csv", "steps.jsonl"];
+    let whole = names.map(|name| bytes(&folder.path("run").join(name)));
+    let n_epochs = json(&folder.path("run/result.json"))["epochs"].as_u64().expect("a count");
+    assert!(n_epochs < 30, "it was to stop early");
+    for name in ["result.json", "pruned.safetensors"] {
+        std::fs::remove_file(folder.path("run").join(name)).expect("a file");
+    }
+    succeed(&args);
+    assert!(names.map(|name| bytes(&folder.path("run").join(name))) == whole);
 }
 
 #[cfg(unix)]

@@ -106,6 +106,17 @@ impl Check {
     }
 }
 
+/// A sum without the rounding of its many additions (Neumaier's compensated one).
+pub(crate) fn sum(values: impl Iterator<Item = f64>) -> f64 {
+    let (mut sum, mut lost) = (0f64, 0.0);
+    for value in values {
+        let next = sum + value;
+        lost += if sum.abs() >= value.abs() { (sum - next) + value } else { (value - next) + sum };
+        sum = next;
+    }
+    sum + lost
+}
+
 /// Square root of the sum of squares, in f64.
 pub(crate) fn l2(values: &[f32]) -> f64 {
     values.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>().sqrt()

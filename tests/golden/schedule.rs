@@ -1,6 +1,6 @@
 //! Sparsity schedule, learning rate, and the rule for the gradient of pruned weights.
 
-use crate::check::Check;
+use crate::check::{Check, sum};
 use crate::reader::{Fields, Folder, real};
 use serde_json::Value;
 use taper::core::{Sparsity, Step};
@@ -19,17 +19,6 @@ fn points(row: &Value, whole: &str, samples: &str) -> Vec<(u64, f64)> {
             row.list(samples).iter().map(pair).collect()
         }
     }
-}
-
-/// A sum without the rounding of its many additions (Neumaier's compensated one).
-fn sum(values: impl Iterator<Item = f64>) -> f64 {
-    let (mut sum, mut lost) = (0f64, 0.0);
-    for value in values {
-        let next = sum + value;
-        lost += if sum.abs() >= value.abs() { (sum - next) + value } else { (value - next) + sum };
-        sum = next;
-    }
-    sum + lost
 }
 
 fn theta(target: Sparsity) -> PrunedGrad {

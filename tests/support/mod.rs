@@ -3,9 +3,11 @@
 #![allow(dead_code, reason = "each test uses a part of it")]
 
 use std::{
+    io::Write,
     path::{Path, PathBuf},
     process::{Command, Output},
 };
+use taper::core::rng::Rng;
 
 /// The program under test.
 pub fn taper(args: &[&str]) -> Command {
@@ -95,4 +97,24 @@ pub fn bytes(path: &Path) -> Vec<u8> {
 #[track_caller]
 pub fn json(path: &Path) -> serde_json::Value {
     serde_json::from_slice(&bytes(path)).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+/// A folder in the layout of CIFAR-100's binary version, with images of noise.
+pub fn cifar_of_noise(folder: &Folder) -> String {
+    let mut rng = Rng::for_key([100]);
+    std::fs::create_dir(folder.path("data")).expect("a folder");
+    for (name, n) in [("train", 96), ("test", 32)] {
+        let mut bytes = Vec::new();
+        for i in 0..n {
+            bytes.extend([(i % 20) as u8, (i % 100) as u8]);
+            bytes.extend((0..3072).map(|_| rng.next_u64() as u8));
+        }
+        folder.write(&format!("data/{name}.bin"), bytes);
+    }
+    folder.text("data")
+}
+
+/// Says why a test does nothing, past the capture of the test runner.
+pub fn skip(why: &str) {
+    let _ = writeln!(std::io::stderr(), "skipped: {why}");
 }

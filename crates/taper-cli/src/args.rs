@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 /// Train, evaluate and inspect sparse networks.
 #[derive(Debug, Parser)]
-#[command(name = "taper", version, about, propagate_version = true)]
+#[command(name = "taper", version, propagate_version = true)]
 pub struct Args {
     /// What to do.
     #[command(subcommand)]
@@ -57,7 +57,7 @@ pub struct Train {
     #[arg(long, value_name = "NAME")]
     pub method: Option<String>,
     /// Final share of weights that are zero, in [0, 1)
-    #[arg(long, value_name = "S")]
+    #[arg(long, value_name = "S", allow_negative_numbers = true)]
     pub sparsity: Option<f64>,
     /// Passes over the training images
     #[arg(long, value_name = "N")]
@@ -66,7 +66,7 @@ pub struct Train {
     #[arg(long, value_name = "N")]
     pub batch_size: Option<u64>,
     /// Decides initial weights, order and augmentation
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub seed: Option<u64>,
     /// Any key of an experiment file, e.g. train.lr=0.05
     #[arg(long = "set", value_name = "KEY=VALUE")]

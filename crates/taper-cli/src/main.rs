@@ -17,7 +17,7 @@ fn main() -> ExitCode {
     match cmd::run(args.command) {
         Ok(code) => code,
         Err(error) => {
-            term::suspend(|| eprintln!("error: {error:#}"));
+            term::line(&format!("error: {}", error::sentence(&error)));
             ExitCode::from(error::exit_code(&error))
         }
     }

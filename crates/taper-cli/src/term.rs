@@ -1,5 +1,6 @@
 //! The terminal: the log, and bars that do not tear it.
 
+use anyhow::Context;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::{
     io::{self, IsTerminal, Write},
@@ -38,11 +39,15 @@ struct Stderr;
 
 impl Write for Stderr {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        suspend(|| io::stderr().write(bytes))
+        // A closed standard error is no reason to end a run, and the log would complain of it there.
+        suspend(|| {
+            let _ = io::stderr().write_all(bytes);
+        });
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        io::stderr().flush()
+        Ok(())
     }
 }
 
@@ -64,9 +69,23 @@ pub fn step_bar(len: u64) -> ProgressBar {
     )
 }
 
-/// A line of text on standard error, around the bars.
+/// A line of text on standard error, around the bars. Nobody may be listening any more, and that is no reason to
+/// end a run.
 pub fn line(text: &str) {
-    suspend(|| eprintln!("{text}"));
+    suspend(|| {
+        let _ = writeln!(io::stderr(), "{text}");
+    });
+}
+
+/// A text on standard output, with an end of line.
+///
+/// A reader that has seen enough, such as `head`, ends the program without a complaint.
+pub fn print(text: impl std::fmt::Display) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
+        result => Ok(result.context("cannot write to standard output")?),
+    }
 }
 
 /// A bar for fetching files.

@@ -73,6 +73,15 @@ impl Dataset {
         }
     }
 
+    /// Shape of the images of a data set known by name, without opening it; `None` for a folder.
+    pub fn shape_of(name: &str) -> Option<ImageShape> {
+        match name {
+            "digits" => Some(ImageShape::DIGITS),
+            "cifar10" | "cifar100" => Some(ImageShape::CIFAR),
+            _ => None,
+        }
+    }
+
     /// Makes sure that a data set is on this machine and returns its files: none for `digits`, which is embedded.
     ///
     /// # Errors

@@ -270,7 +270,7 @@ impl Pruner {
     }
 
     fn gates(&self, cut: &[LayerCut]) -> Gates {
-        let PrunedGrad { at_zero, at_threshold } = self.pruned_grad();
+        let PrunedGrad { at_zero, at_cut } = self.pruned_grad();
         let gate = |cut: &LayerCut| {
             // A layer that keeps all its weights above a cut is still shrunk by it.
             (cut.at > 0.0 || cut.mask.n_kept() < cut.mask.len() as u64).then(|| Gate {
@@ -278,7 +278,7 @@ impl Pruner {
                 cut: cut.at,
                 mask: cut.mask.clone(),
                 grad_at_zero: at_zero,
-                grad_at_cut: at_threshold,
+                grad_at_cut: at_cut,
             })
         };
         Gates::new(cut.iter().map(gate).collect())

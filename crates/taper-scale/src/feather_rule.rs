@@ -40,7 +40,7 @@ mod tests {
                 progress: achieved,
             };
             assert_eq!(FeatherRule.at(&now(0.95)).at_zero, 1.0);
-            assert_eq!(FeatherRule.at(&now(0.96)).at_threshold, 0.5);
+            assert_eq!(FeatherRule.at(&now(0.96)).at_cut, 0.5);
         }
     }
 }

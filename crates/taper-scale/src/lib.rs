@@ -31,7 +31,7 @@ pub struct PrunedGrad {
     /// Factor for a weight of magnitude zero.
     pub at_zero: f32,
     /// Factor for a weight whose magnitude is the cut.
-    pub at_threshold: f32,
+    pub at_cut: f32,
 }
 
 impl PrunedGrad {
@@ -42,7 +42,7 @@ impl PrunedGrad {
 
     /// The same factor for every pruned weight.
     pub const fn uniform(theta: f32) -> Self {
-        Self { at_zero: theta, at_threshold: theta }
+        Self { at_zero: theta, at_cut: theta }
     }
 }
 

@@ -90,8 +90,11 @@ pub fn train(
     let (params, lr) = (run.model.params(), run.recipe.learning_rate(run.train));
     let (total, per_epoch) =
         (run.recipe.total_steps(run.train), run.train.batches_per_epoch() as u64);
-    watch.start(&progress)?;
-    let mut flow = Flow::Continue;
+    let mut flow = watch.start(&progress)?;
+    if flow == Flow::Stop && progress.step < total {
+        watch.end(&progress)?;
+        return Ok(Outcome::Stopped(progress));
+    }
     while progress.history.len() as u64 * per_epoch < total {
         let epoch = progress.history.len() as u64;
         let end = total.min((epoch + 1) * per_epoch);
@@ -177,12 +180,7 @@ pub fn train(
                 test_accuracy: found.accuracy,
                 grad_norm: mean(tally.grad_norm, tally.n_steps),
             });
-            let at_target = run.pruner.as_ref().is_none_or(|p| p.sparsity() >= p.target());
-            flow = flow.or(watch.epoch(&EpochEvent {
-                history: &progress.history,
-                tally,
-                at_target,
-            })?);
+            flow = flow.or(watch.epoch(&EpochEvent { history: &progress.history, tally })?);
         }
         let is_over = progress.step == end || flow == Flow::Stop;
         if let Some(checkpoints) = checkpoints.as_deref_mut().filter(|_| is_over) {

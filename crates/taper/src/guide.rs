@@ -87,5 +87,5 @@
 //!
 //! # The whole loop
 //!
-//! [`train::train`](crate::train::train) is the loop of the command line; see the example `train_digits` of
-//! this crate.
+//! [`train::train`](crate::train::train) is the loop of the command line; see the example `short` of
+//! `taper-train`.

@@ -41,7 +41,7 @@ const LINTS: Step = Step {
 
 const DOCUMENTATION: Step = Step {
     name: "documentation",
-    args: &["doc", "--workspace", "--no-deps", "--document-private-items"],
+    args: &["doc", "--release", "--workspace", "--no-deps", "--document-private-items"],
     env: Some(("RUSTDOCFLAGS", "-D warnings")),
 };
 
@@ -110,7 +110,7 @@ mod tests {
             [
                 "cargo fmt --all --check",
                 "cargo clippy --release --workspace --all-targets -- -D warnings",
-                "RUSTDOCFLAGS=\"-D warnings\" cargo doc --workspace --no-deps --document-private-items",
+                "RUSTDOCFLAGS=\"-D warnings\" cargo doc --release --workspace --no-deps --document-private-items",
                 "cargo test --release --workspace --no-fail-fast",
             ]
         );

@@ -1,7 +1,7 @@
 //! `taper eval`.
 
 use super::{Pruned, open_data};
-use crate::{args::Eval, machine};
+use crate::{args::Eval, machine, term};
 use anyhow::Context;
 use serde_json::json;
 use taper::{
@@ -38,7 +38,7 @@ pub fn run(args: &Eval) -> anyhow::Result<()> {
     let found =
         evaluate(&*pruned.model, &Gates::NONE, &Loader::new(data.test.clone(), config)?, &device)?;
     if args.json {
-        println!(
+        term::print(format_args!(
             "{}",
             json!({
                 "checkpoint": args.checkpoint,
@@ -48,9 +48,9 @@ pub fn run(args: &Eval) -> anyhow::Result<()> {
                 "test_loss": found.loss,
                 "sparsity": pruned.checkpoint.sparsity,
             })
-        );
+        ))?;
     } else {
-        println!(
+        term::print(format_args!(
             "{} on {} test images of {}: accuracy {:.2} %, loss {:.4}, sparsity {:.2} %",
             pruned.architecture.name,
             found.n_images,
@@ -58,7 +58,7 @@ pub fn run(args: &Eval) -> anyhow::Result<()> {
             100.0 * found.accuracy,
             found.loss,
             100.0 * pruned.checkpoint.sparsity
-        );
+        ))?;
     }
     Ok(())
 }

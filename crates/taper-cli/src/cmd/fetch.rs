@@ -13,11 +13,16 @@ pub fn run(args: &Fetch) -> anyhow::Result<()> {
         other => other.into(),
     })?;
     if args.json {
-        println!("{}", json!({ "dataset": args.dataset, "files": files }));
+        term::print(format_args!("{}", json!({ "dataset": args.dataset, "files": files })))?;
     } else if files.is_empty() {
-        println!("{} is part of this program; there is nothing to fetch", args.dataset);
+        term::print(format_args!(
+            "{} is part of this program; there is nothing to fetch",
+            args.dataset
+        ))?;
     } else {
-        files.iter().for_each(|file| println!("{}", file.display()));
+        for file in files {
+            term::print(file.display())?;
+        }
     }
     Ok(())
 }

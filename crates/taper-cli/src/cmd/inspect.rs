@@ -1,7 +1,7 @@
 //! `taper inspect`.
 
 use super::Pruned;
-use crate::args::Inspect;
+use crate::{args::Inspect, term};
 use serde_json::{Value, json};
 use taper::train::{Analysis, analyse};
 
@@ -16,22 +16,22 @@ pub fn run(args: &Inspect) -> anyhow::Result<()> {
         report["classes"] = json!(pruned.checkpoint.classes);
         report["n_params"] = json!(n_params);
         report["layers"] = layers(&analysis);
-        println!("{}", serde_json::to_string_pretty(&report)?);
+        term::print(format_args!("{}", serde_json::to_string_pretty(&report)?))?;
         return Ok(());
     }
     let width = analysis.layers.iter().map(|l| l.info.name.len()).max().unwrap_or(5).max(5);
-    println!(
+    term::print(format_args!(
         "{:<width$}  {:<17} {:>9} {:>9} {:>9} {:>9} {:>12} {:>12}",
         "layer", "shape", "weights", "kept", "sparsity", "effective", "MACs dense", "MACs sparse"
-    );
-    let row = |name: &str, shape: &str, of: [u64; 5]| {
+    ))?;
+    let row = |name: &str, shape: &str, of: [u64; 5]| -> anyhow::Result<()> {
         let [n, kept, effective, dense, sparse] = of;
         let percent = |kept: u64| format!("{:.2} %", 100.0 * (1.0 - kept as f64 / n.max(1) as f64));
-        println!(
+        term::print(format_args!(
             "{name:<width$}  {shape:<17} {n:>9} {kept:>9} {:>9} {:>9} {dense:>12} {sparse:>12}",
             percent(kept),
             percent(effective)
-        );
+        ))
     };
     for l in &analysis.layers {
         let shape: Vec<String> = l.info.shape.iter().map(ToString::to_string).collect();
@@ -39,7 +39,7 @@ pub fn run(args: &Inspect) -> anyhow::Result<()> {
             &l.info.name,
             &shape.join("x"),
             [l.info.n_weights(), l.n_kept, l.n_effective, l.macs_dense, l.macs_sparse],
-        );
+        )?;
     }
     let total = |of: fn(&taper::train::LayerAnalysis) -> u64| analysis.total(of);
     row(
@@ -52,11 +52,11 @@ pub fn run(args: &Inspect) -> anyhow::Result<()> {
             total(|l| l.macs_dense),
             total(|l| l.macs_sparse),
         ],
-    );
-    println!(
+    )?;
+    term::print(format_args!(
         "\n{} with {} classes: {n_params} parameters in all. Effective sparsity counts weights cut off from input or output as zero.",
         pruned.architecture.name, pruned.checkpoint.classes
-    );
+    ))?;
     Ok(())
 }
 

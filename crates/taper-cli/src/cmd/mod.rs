@@ -11,7 +11,7 @@ use anyhow::Context;
 use clap::CommandFactory;
 use std::{path::Path, process::ExitCode};
 use taper::{
-    data::{Dataset, OpenOptions},
+    data::{Dataset, ImageShape, OpenOptions},
     nn::Model,
     train::checkpoint::PrunedCheckpoint,
     zoo::Architecture,
@@ -50,30 +50,36 @@ impl Pruned {
     }
 }
 
-/// Opens a data set and checks that its images fit the architecture.
+/// Opens a data set and checks that its images fit the architecture; before it is fetched, where that can be told.
 fn open_data(
     name: &str,
     architecture: &Architecture,
     limit: Option<usize>,
 ) -> anyhow::Result<Dataset> {
+    if let Some(shape) = Dataset::shape_of(name) {
+        check_shape(name, shape, architecture)?;
+    }
     let progress = crate::term::FetchBar::default();
     let options = OpenOptions { progress: Some(&progress), limit, ..OpenOptions::default() };
     let data = Dataset::open(name, &options).map_err(|error| match error {
         taper::data::DataError::Unknown { .. } => crate::error::usage(error),
         other => other.into(),
     })?;
-    let shape = data.shape();
-    let found = [shape.channels, shape.height, shape.width];
-    if found != architecture.image {
-        return Err(crate::error::usage(format!(
-            "model {} takes images of {}, and those of {} are {}; choose another model or data set",
-            architecture.name,
-            size(architecture.image),
-            data.name,
-            size(found)
-        )));
-    }
+    check_shape(&data.name, data.shape(), architecture)?;
     Ok(data)
+}
+
+fn check_shape(name: &str, shape: ImageShape, architecture: &Architecture) -> anyhow::Result<()> {
+    let found = [shape.channels, shape.height, shape.width];
+    if found == architecture.image {
+        return Ok(());
+    }
+    Err(crate::error::usage(format!(
+        "model {} takes images of {}, and those of {name} are {}; choose another model or data set",
+        architecture.name,
+        size(architecture.image),
+        size(found)
+    )))
 }
 
 fn size([channels, height, width]: [usize; 3]) -> String {

@@ -1,6 +1,6 @@
 //! `taper models`.
 
-use crate::args::Json;
+use crate::{args::Json, term};
 use serde_json::json;
 use taper::{train::analyse, zoo::ARCHITECTURES};
 
@@ -20,23 +20,23 @@ pub fn run(args: &Json) -> anyhow::Result<()> {
         }));
     }
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&rows)?);
+        term::print(format_args!("{}", serde_json::to_string_pretty(&rows)?))?;
         return Ok(());
     }
-    println!(
+    term::print(format_args!(
         "{:<12} {:>11} {:>11} {:>13}  for 10 classes",
         "model", "parameters", "prunable", "MACs"
-    );
+    ))?;
     for row in rows {
         let text = |key: &str| row[key].as_str().map_or_else(|| row[key].to_string(), String::from);
-        println!(
+        term::print(format_args!(
             "{:<12} {:>11} {:>11} {:>13}  {}",
             text("name"),
             text("n_params"),
             text("n_prunable"),
             text("macs"),
             text("summary")
-        );
+        ))?;
     }
     Ok(())
 }

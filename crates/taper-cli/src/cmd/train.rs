@@ -40,7 +40,7 @@ pub fn run(args: &Train) -> anyhow::Result<ExitCode> {
     let folder = RunFolder::open(&out_folder(args, &resolved, &data), args.resume, &record)?;
     if let Some(result) = folder.result()? {
         say(args, &format!("{} is finished already", folder.path().display()));
-        return report(args, &result);
+        return report(args, &folder, &result);
     }
 
     let normalisation = resolved.normalisation(&data)?;
@@ -65,6 +65,7 @@ pub fn run(args: &Train) -> anyhow::Result<ExitCode> {
         .keep_best(keep_best);
     let progress = match checkpoints.latest()? {
         Some(checkpoint) => {
+            folder.expect_recipe(&checkpoint.recipe, &record)?;
             let progress = checkpoint.restore(&mut run)?;
             say(args, &format!("resumed after step {}", progress.step));
             progress
@@ -97,7 +98,7 @@ pub fn run(args: &Train) -> anyhow::Result<ExitCode> {
         }
         Outcome::Finished(progress) | Outcome::Stopped(progress) => {
             let result = finish(run, &resolved, &data, architecture, &record, &folder, &progress)?;
-            report(args, &result)
+            report(args, &folder, &result)
         }
     }
 }
@@ -178,7 +179,7 @@ fn callbacks(
         callbacks = callbacks.with(MaskTrace::new(&path("masks.csv")));
     }
     if let Some(patience) = resolved.early_stop() {
-        callbacks = callbacks.with(EarlyStop { patience });
+        callbacks = callbacks.with(EarlyStop { patience, target: resolved.sparsity() });
     }
     if !args.quiet {
         callbacks = callbacks.with(watch::ProgressLine::default());
@@ -264,18 +265,28 @@ fn say(args: &Train, text: &str) {
     }
 }
 
-fn report(args: &Train, result: &Value) -> anyhow::Result<ExitCode> {
+fn report(args: &Train, folder: &RunFolder, result: &Value) -> anyhow::Result<ExitCode> {
     if args.json {
-        println!("{}", serde_json::to_string_pretty(result)?);
+        term::print(format_args!("{}", serde_json::to_string_pretty(result)?))?;
     } else if !args.quiet {
         let number = |key: &str| result[key].as_f64().unwrap_or(f64::NAN);
-        println!(
+        term::print(format_args!(
             "test accuracy {:.2} % at sparsity {:.2} % ({} of {} weights kept, {:.1} % of the multiplications)",
             100.0 * number("test_accuracy"),
             100.0 * number("sparsity"),
             result["n_kept"],
             result["n_prunable"],
             100.0 * number("macs_sparse") / number("macs_dense"),
+        ))?;
+        let pruned = folder.path().join("pruned.safetensors");
+        term::print(format_args!(
+            "wrote {0}; `taper inspect {0}` lists its layers",
+            pruned.display()
+        ))?;
+    }
+    if result["effective_sparsity"] == 1.0 {
+        tracing::warn!(
+            "no path of non-zero weights leads from the input to the output, so the network computes a constant; train longer or lower the sparsity"
         );
     }
     Ok(ExitCode::SUCCESS)

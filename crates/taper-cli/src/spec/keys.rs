@@ -12,6 +12,12 @@ pub fn check(table: &Table, known: &serde_json::Value, section: &str) -> anyhow:
         let path = if section.is_empty() { key.clone() } else { format!("{section}.{key}") };
         match known.get(key) {
             None => {
+                // A key of a section, given without it.
+                if let Some((inner, _)) = known.iter().find(|(_, inner)| inner.get(key).is_some()) {
+                    return Err(usage(format!(
+                        "unknown key `{path}`; did you mean `{inner}.{key}`?"
+                    )));
+                }
                 let names = || known.keys().map(String::as_str);
                 let nearest = names().max_by(|a, b| {
                     strsim::jaro_winkler(a, key).total_cmp(&strsim::jaro_winkler(b, key))

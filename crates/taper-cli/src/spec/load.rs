@@ -137,6 +137,7 @@ mod tests {
             error("train.epocs=3"),
             "unknown key `train.epocs`; did you mean `train.epochs`?"
         );
+        assert_eq!(error("lr=3"), "unknown key `lr`; did you mean `train.lr`?");
         assert_eq!(error("sede=3"), "unknown key `sede`; did you mean `seed`?");
         assert!(error("prune.zzz=3").contains("the keys there are allocation, begin"));
     }

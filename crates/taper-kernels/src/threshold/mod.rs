@@ -79,7 +79,7 @@ impl Threshold {
 
 /// Scales the gradient of pruned weights in place; kept weights keep theirs to the bit.
 ///
-/// The factor of a pruned weight is `at_zero + (at_threshold − at_zero)·min(|w|/t, 1)`; at `t = 0` it is `at_zero`.
+/// The factor of a pruned weight is `at_zero + (at_cut − at_zero)·min(|w|/t, 1)`; at `t = 0` it is `at_zero`.
 ///
 /// # Panics
 /// If the lengths of `weights`, `mask` and `grad` differ.
@@ -88,12 +88,12 @@ pub fn scale_pruned_grad(
     mask: &Mask,
     t: f32,
     at_zero: f32,
-    at_threshold: f32,
+    at_cut: f32,
     grad: &mut [f32],
 ) {
     assert_eq!(weights.len(), grad.len(), "weights and gradient differ in length");
     assert_eq!(weights.len(), mask.len(), "weights and mask differ in length");
-    let slope = if t > 0.0 { (at_threshold - at_zero) / t } else { 0.0 };
+    let slope = if t > 0.0 { (at_cut - at_zero) / t } else { 0.0 };
     for ((weights, grad), &word) in weights.chunks(64).zip(grad.chunks_mut(64)).zip(mask.words()) {
         for (bit, (&w, g)) in weights.iter().zip(grad).enumerate() {
             if word >> bit & 1 == 0 {

@@ -1,7 +1,8 @@
 //! Ending a run that no longer improves.
 
 use super::{Callback, EpochEvent, Flow};
-use crate::{EpochMetrics, error::TrainError};
+use crate::{EpochMetrics, Progress, error::TrainError};
+use taper_core::Sparsity;
 
 /// Stops when the test accuracy has not risen for `patience` epochs at the final sparsity.
 ///
@@ -11,11 +12,15 @@ use crate::{EpochMetrics, error::TrainError};
 pub struct EarlyStop {
     /// Epochs to wait for a better one, at least 1.
     pub patience: u64,
+    /// The final sparsity.
+    pub target: Sparsity,
 }
 
 impl EarlyStop {
     fn decide(self, history: &[EpochMetrics]) -> Flow {
-        let Some(last) = history.last() else { return Flow::Continue };
+        let Some(last) = history.last().filter(|e| e.sparsity_target >= self.target.get()) else {
+            return Flow::Continue;
+        };
         let at_target: Vec<f64> = history
             .iter()
             .filter(|e| e.sparsity_target == last.sparsity_target && !e.test_accuracy.is_nan())
@@ -34,8 +39,13 @@ impl EarlyStop {
 }
 
 impl Callback for EarlyStop {
+    fn start(&mut self, progress: &Progress) -> Result<Flow, TrainError> {
+        // A run that was killed between its last checkpoint and its result is to end here, not to go on.
+        Ok(self.decide(&progress.history))
+    }
+
     fn epoch(&mut self, event: &EpochEvent) -> Result<Flow, TrainError> {
-        Ok(if event.at_target { self.decide(event.history) } else { Flow::Continue })
+        Ok(self.decide(event.history))
     }
 }
 
@@ -58,7 +68,7 @@ mod tests {
             test_accuracy,
             grad_norm: 0.0,
         };
-        let stop = EarlyStop { patience: 2 };
+        let stop = EarlyStop { patience: 2, target: Sparsity::new(0.9).unwrap() };
         let mut history = vec![epoch(0.5, 0.9), epoch(0.9, 0.5), epoch(0.9, 0.6), epoch(0.9, 0.6)];
         assert_eq!(stop.decide(&history), Flow::Continue, "one epoch without a better one");
         history.push(epoch(0.9, 0.4));
@@ -66,5 +76,7 @@ mod tests {
         history.push(epoch(0.9, 0.7));
         assert_eq!(stop.decide(&history), Flow::Continue);
         assert_eq!(stop.decide(&[]), Flow::Continue);
+        let early = [epoch(0.5, 0.9), epoch(0.5, 0.8), epoch(0.5, 0.7), epoch(0.5, 0.6)];
+        assert_eq!(stop.decide(&early), Flow::Continue, "the network is still being pruned");
     }
 }

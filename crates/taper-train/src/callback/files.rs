@@ -76,8 +76,8 @@ impl EpochCsv {
 }
 
 impl Callback for EpochCsv {
-    fn start(&mut self, progress: &Progress) -> Result<(), TrainError> {
-        self.write(&progress.history)
+    fn start(&mut self, progress: &Progress) -> Result<Flow, TrainError> {
+        self.write(&progress.history).map(|()| Flow::Continue)
     }
 
     fn epoch(&mut self, event: &EpochEvent) -> Result<Flow, TrainError> {
@@ -99,13 +99,13 @@ impl StepLines {
 }
 
 impl Callback for StepLines {
-    fn start(&mut self, progress: &Progress) -> Result<(), TrainError> {
+    fn start(&mut self, progress: &Progress) -> Result<Flow, TrainError> {
         let step_of = |line: &str| {
             serde_json::from_str::<serde_json::Value>(line).ok()?.get("step")?.as_u64()
         };
         let keep = |line: &str| step_of(line).is_some_and(|step| step < progress.step);
         self.lines = Some(Lines::resume(&self.path, "", keep)?);
-        Ok(())
+        Ok(Flow::Continue)
     }
 
     fn step(&mut self, event: &StepEvent) -> Result<Flow, TrainError> {
@@ -150,11 +150,11 @@ impl MaskTrace {
 }
 
 impl Callback for MaskTrace {
-    fn start(&mut self, progress: &Progress) -> Result<(), TrainError> {
+    fn start(&mut self, progress: &Progress) -> Result<Flow, TrainError> {
         let head = "step,n_weights,n_before,n_kept,n_entered,n_left,instability";
         let keep = |line: &str| first_number(line).is_some_and(|step| step < progress.step);
         self.lines = Some(Lines::resume(&self.path, head, keep)?);
-        Ok(())
+        Ok(Flow::Continue)
     }
 
     fn step(&mut self, event: &StepEvent) -> Result<Flow, TrainError> {
@@ -199,12 +199,12 @@ impl TimingCsv {
 }
 
 impl Callback for TimingCsv {
-    fn start(&mut self, progress: &Progress) -> Result<(), TrainError> {
+    fn start(&mut self, progress: &Progress) -> Result<Flow, TrainError> {
         let n_epochs = progress.history.len() as u64;
         let keep = |line: &str| first_number(line).is_some_and(|epoch| epoch < n_epochs);
         self.lines = Some(Lines::resume(&self.path, "epoch,seconds,images_per_second", keep)?);
         self.since = Instant::now();
-        Ok(())
+        Ok(Flow::Continue)
     }
 
     fn step(&mut self, event: &StepEvent) -> Result<Flow, TrainError> {

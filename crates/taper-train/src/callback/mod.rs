@@ -61,8 +61,6 @@ pub struct EpochEvent<'a> {
     pub history: &'a [EpochMetrics],
     /// Sums over its steps.
     pub tally: Tally,
-    /// Whether the final sparsity is reached.
-    pub at_target: bool,
 }
 
 impl EpochEvent<'_> {
@@ -81,8 +79,8 @@ pub trait Callback {
     ///
     /// # Errors
     /// An error ends the run.
-    fn start(&mut self, _progress: &Progress) -> Result<(), TrainError> {
-        Ok(())
+    fn start(&mut self, _progress: &Progress) -> Result<Flow, TrainError> {
+        Ok(Flow::Continue)
     }
 
     /// A step is done.
@@ -141,8 +139,8 @@ impl Callbacks {
 }
 
 impl Callback for Callbacks {
-    fn start(&mut self, progress: &Progress) -> Result<(), TrainError> {
-        self.each(|c| c.start(progress).map(|()| Flow::Continue)).map(|_| ())
+    fn start(&mut self, progress: &Progress) -> Result<Flow, TrainError> {
+        self.each(|c| c.start(progress))
     }
 
     fn step(&mut self, event: &StepEvent) -> Result<Flow, TrainError> {

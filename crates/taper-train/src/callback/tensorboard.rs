@@ -78,12 +78,12 @@ impl TensorBoard {
 }
 
 impl Callback for TensorBoard {
-    fn start(&mut self, progress: &Progress) -> Result<(), TrainError> {
+    fn start(&mut self, progress: &Progress) -> Result<Flow, TrainError> {
         let name = format!("events.out.tfevents.{:.0}.taper.{}", seconds(), progress.step);
         let path = self.folder.join(name);
         let file = File::create(&path).map_err(TrainError::io("create", &path))?;
         self.open = Some((path, file));
-        self.write(progress.step, Some("brain.Event:2"), &[])
+        self.write(progress.step, Some("brain.Event:2"), &[]).map(|()| Flow::Continue)
     }
 
     fn step(&mut self, event: &StepEvent) -> Result<Flow, TrainError> {

@@ -3,12 +3,17 @@
 use crate::error::usage;
 use anyhow::Context;
 use serde_json::Value;
-use std::path::{Path, PathBuf};
+use std::{
+    fs::{File, TryLockError},
+    path::{Path, PathBuf},
+};
 use taper::{core::rng::fnv1a, train::write_atomically};
 
 /// The output folder of one run.
 pub struct RunFolder {
     path: PathBuf,
+    /// Locked while this process works in the folder; the system unlocks it however the process ends.
+    _lock: File,
 }
 
 impl RunFolder {
@@ -20,22 +25,35 @@ impl RunFolder {
         made.with_context(|| {
             format!("cannot make the output folder {}; choose another with --out", path.display())
         })?;
-        let folder = Self { path: path.into() };
+        let folder = Self { path: path.into(), _lock: lock(path)? };
+        let is_taken =
+            ["run.json", "result.json", "checkpoints"].iter().any(|name| path.join(name).exists());
+        if is_taken && !resume {
+            return Err(usage(format!(
+                "{} holds a run already; pass --resume to go on with it, or another --out",
+                path.display()
+            )));
+        }
         if let Some(run) = folder.read("run.json")? {
-            if !resume {
-                return Err(usage(format!(
-                    "{} holds a run already; pass --resume to go on with it, or another --out",
-                    path.display()
-                )));
-            }
-            if let Some(difference) = difference(&run["recipe"], record, "") {
-                return Err(usage(format!(
-                    "{} holds a run with another recipe: {difference}; resume with the same recipe, or pass another --out",
-                    path.display()
-                )));
-            }
+            folder.expect_recipe(&run["recipe"], record)?;
+        } else if path.join("result.json").exists() {
+            return Err(usage(format!(
+                "{} holds a result but no run.json that says of what; pass another --out",
+                path.display()
+            )));
         }
         Ok(folder)
+    }
+
+    /// Checks that what the folder holds comes from this recipe.
+    pub fn expect_recipe(&self, found: &Value, record: &Value) -> anyhow::Result<()> {
+        match difference(found, record, "") {
+            None => Ok(()),
+            Some(difference) => Err(usage(format!(
+                "{} holds a run with another recipe: {difference}; resume with the same recipe, or pass another --out",
+                self.path.display()
+            ))),
+        }
     }
 
     /// The folder.
@@ -62,7 +80,7 @@ impl RunFolder {
             Ok(bytes) => {
                 let value = serde_json::from_slice(&bytes);
                 Ok(Some(value.with_context(|| {
-                    format!("{} is no JSON; delete it to start the run anew", path.display())
+                    format!("{} is no JSON; pass another --out", path.display())
                 })?))
             }
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
@@ -87,6 +105,21 @@ impl RunFolder {
         rates.sort_by(f64::total_cmp);
         let median = rates.get(rates.len() / 2).copied().unwrap_or(0.0);
         Ok((rows.iter().map(|row| row.0).sum(), median))
+    }
+}
+
+/// Takes the folder for this process.
+fn lock(folder: &Path) -> anyhow::Result<File> {
+    let path = folder.join(".lock");
+    let cannot = || format!("cannot write {}; is the folder writable?", path.display());
+    let file = File::create(&path).with_context(cannot)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(usage(format!(
+            "another taper is training in {}; wait for it, or pass another --out",
+            folder.display()
+        ))),
+        Err(TryLockError::Error(e)) => Err(e).with_context(cannot),
     }
 }
 

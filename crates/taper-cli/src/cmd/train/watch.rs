@@ -13,9 +13,9 @@ pub struct ProgressLine {
 }
 
 impl Callback for ProgressLine {
-    fn start(&mut self, progress: &Progress) -> Result<(), TrainError> {
+    fn start(&mut self, progress: &Progress) -> Result<Flow, TrainError> {
         self.resumed_at = progress.step;
-        Ok(())
+        Ok(Flow::Continue)
     }
 
     fn step(&mut self, event: &StepEvent) -> Result<Flow, TrainError> {
