@@ -64,7 +64,12 @@ pub(crate) fn verdict(results: &Results) -> String {
             parts.push(format!("{n} {what}"));
         }
     }
-    let word = if cells::passed(results) { "Pass" } else { "Fail" };
+    let is_judged = all.iter().any(|cell| matches!(cell.verdict, Verdict::Pass | Verdict::Fail(_)));
+    let word = match cells::passed(results) {
+        false => "Fail",
+        true if is_judged => "Pass",
+        true => "Not judged",
+    };
     format!("{word}: of {} cells, {}", all.len(), parts.join(", "))
 }
 

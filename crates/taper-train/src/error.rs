@@ -20,6 +20,20 @@ pub enum TrainError {
         /// Where it was seen first.
         place: String,
     },
+    /// Progress that this run cannot have made.
+    #[error(
+        "{epochs} epochs and {step} steps are no progress of a run of {total} steps with {per_epoch} in an epoch; resume with the recipe and the data of the checkpoint"
+    )]
+    Progress {
+        /// Steps done.
+        step: u64,
+        /// Epochs done.
+        epochs: u64,
+        /// Steps of an epoch.
+        per_epoch: u64,
+        /// Steps of the run.
+        total: u64,
+    },
     /// The data has another shape than the model takes, or the like.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),

@@ -90,6 +90,12 @@ pub fn train(
     let (params, lr) = (run.model.params(), run.recipe.learning_rate(run.train));
     let (total, per_epoch) =
         (run.recipe.total_steps(run.train), run.train.batches_per_epoch() as u64);
+    let epochs = progress.history.len() as u64;
+    // What a whole number of epochs and a part of the next one can have come to.
+    let possible = (epochs * per_epoch).min(total)..=((epochs + 1) * per_epoch).min(total);
+    if per_epoch == 0 || !possible.contains(&progress.step) {
+        return Err(TrainError::Progress { step: progress.step, epochs, per_epoch, total });
+    }
     let mut flow = watch.start(&progress)?;
     if flow == Flow::Stop && progress.step < total {
         watch.end(&progress)?;

@@ -44,3 +44,8 @@ pub mod prelude {
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// Compiles and runs the code of the book.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/src/extending.md")]
+struct Book;
