@@ -34,6 +34,8 @@ fn usage_errors_have_code_2_and_name_the_remedy() {
         (&["--data", "cifar1000"], &["cifar1000", "cifar100"]),
         (&["--model", "resnet20"], &["3x32x32", "1x8x8"]),
         (&["--set", "train.lr"], &["key=value"]),
+        (&["--set", "prune.a.b.c=1"], &["`prune.a.b.c`", "such as train.lr"]),
+        (&["--set", "prune.end=1.0"], &["short of its target 0.9"]),
         (&["--set", "train.lr=-1"], &["train.lr is -1"]),
         (&["--device", "cuda"], &["--features cuda"]),
         (&["--device", "tpu"], &["unknown device `tpu`"]),
@@ -241,4 +243,23 @@ fn a_loss_that_is_not_finite_names_step_and_place() {
         &["at step ", "not finite", "lower the learning rate"],
     );
     assert!(!folder.path("run/result.json").exists());
+    let out = folder.text("last");
+    refuse(
+        &[
+            "train",
+            "--quiet",
+            "--out",
+            &out,
+            "--max-steps",
+            "1",
+            "--method",
+            "dense",
+            "--set",
+            "train.lr=1000",
+            "--set",
+            "train.weight_decay=1e38",
+        ],
+        1,
+        &["the test loss is", "not finite"],
+    );
 }

@@ -94,7 +94,7 @@ end = 0.4
 allocation = "erk"
 quantile = "interpolated"
 refresh_every = 4
-pins = { "conv1.*" = 0.0, "linear.weight" = 0.5 }
+pins = { "conv1.*" = 0.0, "linear.*" = 0.1, "linear.weight" = 0.5 }
 "#,
     );
     succeed(&["train", &experiment, "--quiet", "--sparsity", "0.8", "--out", &out]);

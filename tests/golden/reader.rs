@@ -17,8 +17,12 @@ impl Folder {
 
     /// The folder of `TAPER_GOLDEN`, or the one of this repository.
     pub(crate) fn of_tests() -> Self {
-        let committed = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/golden");
-        let path = std::env::var_os("TAPER_GOLDEN").map_or_else(committed, PathBuf::from);
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        // Cargo runs tests in the folder of their crate; a relative path is meant from the repository's.
+        let path = match std::env::var_os("TAPER_GOLDEN") {
+            Some(dir) => root.join(dir),
+            None => root.join("testdata/golden"),
+        };
         assert!(path.is_dir(), "there is no folder {} of golden values", path.display());
         Self(path)
     }

@@ -13,12 +13,13 @@ fn folders() -> Vec<PathBuf> {
         }
         is_there
     };
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     if let Some(dir) = std::env::var_os("TAPER_GOLDEN") {
-        let dir = PathBuf::from(dir);
+        // Cargo runs tests in the folder of their crate; a relative path is meant from the repository's.
+        let dir = root.join(dir);
         assert!(dir.is_dir(), "there is no folder {} of golden values", dir.display());
         return Some(dir).filter(has_loaders).into_iter().collect();
     }
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let committed = root.join("testdata/golden");
     assert!(has_loaders(&committed), "the golden loaders of the repository are missing");
     let beside = Some(root.join("../shared/golden")).filter(has_loaders);

@@ -10,6 +10,7 @@
 //! | [`mask`] | packed sets of kept weights: build, count, compare |
 //! | [`conv`] | convolution and its two gradients |
 //! | [`norm`] | batch normalisation and its gradient |
+//! | [`relu`] | rectified linear unit and its gradient |
 //!
 //! Work is split over rayon's current pool. The split never changes a result: each output is computed by one
 //! task, and sums over a batch are taken in an order that depends on the batch alone.
@@ -29,6 +30,7 @@ pub mod conv;
 pub mod mask;
 mod matmul;
 pub mod norm;
+pub mod relu;
 pub mod select;
 pub mod threshold;
 

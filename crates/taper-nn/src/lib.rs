@@ -33,6 +33,7 @@ pub use conv::{Conv2d, ConvConfig};
 pub use gate::{Gate, Gates};
 pub use linear::Linear;
 pub use norm::BatchNorm;
+pub use ops::relu;
 pub use params::{Entry, LoadError, ParamKind, Params};
 pub use pass::{LayerEvent, Mode, Pass, Probe};
 pub use pool::global_average;

@@ -16,6 +16,18 @@ pub enum PruneError {
         /// The target.
         target: f64,
     },
+    /// A schedule that is not over when the run is.
+    #[error(
+        "the schedule is at sparsity {reached} in the last of {total} steps, short of its target {target}; end it earlier"
+    )]
+    NeverReached {
+        /// Sparsity in the last step.
+        reached: f64,
+        /// Steps of the run.
+        total: u64,
+        /// The target.
+        target: f64,
+    },
     /// The overall sparsity cannot be met.
     #[error(transparent)]
     Allocation(#[from] AllocationError),

@@ -87,16 +87,17 @@ impl Imposed<'_> {
     /// # Errors
     /// If a variable cannot be written or a gradient not be read.
     pub fn lift(mut self, grads: &mut GradStore) -> Result<(), PruneError> {
-        for layer in self.layers.drain(..) {
-            if let Some(grad) = grads.get(layer.var) {
+        // The weight first, and one by one: whatever fails, the drop puts the rest back.
+        while let Some(Layer { var, gate, dense }) = self.layers.pop() {
+            write(var, dense.clone())?;
+            if let Some(grad) = grads.get(var) {
                 let mut scaled = with_values(&[grad], |g| g[0].to_vec())?;
-                layer.gate.scale_grad(&layer.dense, &mut scaled);
+                gate.scale_grad(&dense, &mut scaled);
                 let scaled = Tensor::from_vec(scaled, grad.dims(), &candle_core::Device::Cpu)?
                     .to_device(grad.device())?
                     .to_dtype(grad.dtype())?;
-                grads.insert(layer.var, scaled);
+                grads.insert(var, scaled);
             }
-            write(layer.var, layer.dense)?;
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use taper_core::{LayerId, LayerInfo, MaskFeedback, Sparsity, Step};
 use taper_kernels::mask::Mask;
 use taper_nn::{Gate, Gates, ops::with_values};
 use taper_scale::{Now, PrunedGrad};
-use taper_schedule::{Ramp, SparsitySchedule};
+use taper_schedule::{Cadence, Ramp, SparsitySchedule};
 
 /// Prunes the weights of a network step by step; see the [crate].
 #[derive(Debug)]
@@ -62,6 +62,12 @@ impl Pruner {
         if target.get() >= 1.0 {
             return Err(PruneError::Target { target: target.get() });
         }
+        let total = choices.total_steps;
+        let reached = choices.schedule.sparsity(Step(total).previous());
+        if total > 0 && reached < target {
+            let (reached, target) = (reached.get(), target.get());
+            return Err(PruneError::NeverReached { reached, total, target });
+        }
         let cut = choices
             .layers
             .iter()
@@ -75,16 +81,18 @@ impl Pruner {
 
     /// Gates for the forward pass of `step`, from the current weights.
     ///
-    /// Masks are refreshed if the cadence says so, and held otherwise; the schedule sees what a refresh changed. At
-    /// sparsity 0 there are no gates: no operator at all.
+    /// Masks are refreshed if the cadence says so or the schedule has just reached its target, and held otherwise; the
+    /// schedule sees what a refresh changed. At sparsity 0 there are no gates: no operator at all.
     ///
     /// # Errors
     /// [`PruneError`] if the sparsity cannot be met or a weight cannot be read.
     pub fn begin_step(&mut self, step: Step) -> Result<Gates, PruneError> {
         self.step = step;
         self.feedback = None;
-        if self.choices.cadence.is_due(step) {
-            self.sparsity = self.choices.schedule.sparsity(step);
+        let wanted = self.choices.schedule.sparsity(step);
+        let is_reached = wanted == self.target() && self.sparsity != wanted;
+        if is_reached || self.choices.cadence.is_due(step) {
+            self.sparsity = wanted;
             let cut = self.choose(self.sparsity)?;
             let seen = self.compare(&cut);
             self.cut = cut;
@@ -97,10 +105,13 @@ impl Pruner {
     /// Gates from the current weights at the sparsity of the last step begun: for evaluation, after the
     /// optimizer has moved the weights. Changes nothing in the pruner, and is no feedback for the schedule.
     ///
+    /// With a cadence of every step, cuts and masks are those that a step would begin with now. With any other, the
+    /// masks are held, so that what is evaluated is the network that was trained.
+    ///
     /// # Errors
     /// As [`begin_step`](Self::begin_step).
     pub fn refresh(&self) -> Result<Gates, PruneError> {
-        Ok(self.gates(&self.choose(self.sparsity)?))
+        Ok(self.gates(&self.refreshed()?))
     }
 
     /// Counts of the last step begun.
@@ -113,7 +124,7 @@ impl Pruner {
     /// # Errors
     /// As [`begin_step`](Self::begin_step).
     pub fn refreshed_report(&self) -> Result<Report, PruneError> {
-        Ok(self.report_of(&self.choose(self.sparsity)?))
+        Ok(self.report_of(&self.refreshed()?))
     }
 
     /// What the last refresh in [`begin_step`](Self::begin_step) changed; `None` if masks were held.
@@ -249,6 +260,13 @@ impl Pruner {
             }
             cut
         })?)
+    }
+
+    fn refreshed(&self) -> Result<Vec<LayerCut>, PruneError> {
+        match self.choices.cadence == Cadence::EVERY_STEP {
+            true => self.choose(self.sparsity),
+            false => Ok(self.cut.clone()),
+        }
     }
 
     fn compare(&self, cut: &[LayerCut]) -> MaskFeedback {

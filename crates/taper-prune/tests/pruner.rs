@@ -108,6 +108,33 @@ fn masks_are_held_between_refreshes() -> Result {
 }
 
 #[test]
+fn the_target_is_reached_whatever_the_cadence_and_held_masks_are_evaluated() -> Result {
+    let params = params()?;
+    let mut pruner =
+        builder(&params, 0.9)?.cadence(Cadence::every(1000)?).threshold(Threshold::Hard).build()?;
+    for step in 0..TOTAL {
+        pruner.begin_step(Step(step))?;
+        disturb(&params, step)?;
+    }
+    assert_eq!(pruner.sparsity().get(), 0.9);
+    let gates = pruner.begin_step(Step(TOTAL - 1))?;
+    assert_eq!(pruner.refresh()?, gates);
+    let n_kept = pruner.report().n_kept();
+    assert_eq!(pruner.bake()?, 526 - n_kept);
+    Ok(())
+}
+
+#[test]
+fn a_schedule_that_is_not_over_when_the_run_is_is_refused() -> Result {
+    let params = params()?;
+    let schedule = Ramp::new(Curve::Cubic, Step(0), Step(TOTAL), Sparsity::new(0.9)?);
+    let error =
+        Pruner::builder(params.prunable(), schedule, TOTAL).build().unwrap_err().to_string();
+    assert!(error.contains("short of its target 0.9"), "{error}");
+    Ok(())
+}
+
+#[test]
 fn baking_writes_what_the_gates_show_and_is_idempotent() -> Result {
     let params = params()?;
     let n = params.layers().iter().map(|l| l.n_weights()).sum::<u64>();

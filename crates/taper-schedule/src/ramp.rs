@@ -53,7 +53,9 @@ impl SparsitySchedule for Ramp {
         }
         let x = (step.0 - self.begin.0) as f64 / (self.end.0 - self.begin.0) as f64;
         let (from, to) = (self.from.get(), self.to.get());
-        Sparsity::saturating(from + (to - from) * self.curve.at(x))
+        // Rounding must not push a value past either end.
+        let value = from + (to - from) * self.curve.at(x);
+        Sparsity::saturating(value.clamp(from.min(to), from.max(to)))
     }
 
     fn target(&self) -> Sparsity {

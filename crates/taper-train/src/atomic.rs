@@ -6,8 +6,18 @@ use std::{
     path::Path,
 };
 
-/// Begin of the names of temporary files; one that is found was left behind by a killed run.
-pub(crate) const TEMPORARY: &str = ".partial-";
+/// Begin of the names of temporary files.
+const TEMPORARY: &str = ".partial-";
+
+/// Deletes the temporary files that killed runs have left in `folder`. Nobody else may be writing there. A failure to
+/// delete one harms nothing.
+pub fn remove_partial_files(folder: &Path) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
 
 /// Replaces `path` by what `write` writes: a temporary file in the same folder, synced, then renamed.
 ///
@@ -57,6 +67,9 @@ mod tests {
         });
         assert!(failed.is_err());
         assert_eq!(std::fs::read(&path)?, b"old");
+        assert_eq!(std::fs::read_dir(folder.path())?.count(), 1);
+        std::fs::write(folder.path().join(".partial-killed"), b"half")?;
+        remove_partial_files(folder.path());
         assert_eq!(std::fs::read_dir(folder.path())?.count(), 1);
         write_atomically(&path, |f| f.write_all(b"new"))?;
         assert_eq!(std::fs::read(&path)?, b"new");

@@ -41,7 +41,7 @@ mod run;
 mod sgd;
 
 pub use analysis::{Analysis, LayerAnalysis, analyse};
-pub use atomic::write_atomically;
+pub use atomic::{remove_partial_files, write_atomically};
 pub use callback::{Callback, Callbacks, EpochEvent, Flow, StepEvent};
 pub use clip::{clip_factor, global_norm};
 pub use error::TrainError;

@@ -172,6 +172,14 @@ pub fn train(
                 true => evaluate(run.model, &run.refreshed_gates()?, run.test, run.device)?,
                 false => Evaluation { loss: f64::NAN, accuracy: f64::NAN, n_images: 0 },
             };
+            if is_evaluated && !found.loss.is_finite() {
+                let place = match params.first_not_finite()? {
+                    Some(name) => format!("parameter {name} is not finite"),
+                    None => "every parameter is finite".into(),
+                };
+                let (what, value) = ("the test loss", found.loss);
+                return Err(TrainError::NotFinite { what, value, step: progress.step - 1, place });
+            }
             let tally = std::mem::take(&mut progress.tally);
             progress.history.push(EpochMetrics {
                 epoch,

@@ -11,7 +11,7 @@
 
 use candle_core::{Result, Tensor};
 use taper_nn::{
-    BatchNorm, Conv2d, ConvConfig, Init, Linear, Model, Params, Pass, Scope, global_average,
+    BatchNorm, Conv2d, ConvConfig, Init, Linear, Model, Params, Pass, Scope, global_average, relu,
 };
 
 /// The network of the quick suite.
@@ -50,7 +50,7 @@ impl Model for DigitsCnn {
     fn forward(&self, images: &Tensor, pass: &Pass) -> Result<Tensor> {
         let mut x = images.clone();
         for (conv, norm) in &self.blocks {
-            x = norm.forward(&conv.forward(&x, pass)?, pass)?.relu()?;
+            x = relu(&norm.forward(&conv.forward(&x, pass)?, pass)?)?;
         }
         self.linear.forward(&global_average(&x)?, pass)
     }

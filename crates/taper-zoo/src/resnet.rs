@@ -16,7 +16,7 @@
 
 use candle_core::{Result, Tensor};
 use taper_nn::{
-    BatchNorm, Conv2d, ConvConfig, Init, Linear, Model, Params, Pass, Scope, global_average,
+    BatchNorm, Conv2d, ConvConfig, Init, Linear, Model, Params, Pass, Scope, global_average, relu,
 };
 
 const WIDTHS: [usize; 3] = [32, 64, 128];
@@ -56,7 +56,7 @@ impl ResNet20 {
 
 impl Model for ResNet20 {
     fn forward(&self, images: &Tensor, pass: &Pass) -> Result<Tensor> {
-        let mut x = self.bn.forward(&self.conv1.forward(images, pass)?, pass)?.relu()?;
+        let mut x = relu(&self.bn.forward(&self.conv1.forward(images, pass)?, pass)?)?;
         for block in &self.blocks {
             x = block.forward(&x, pass)?;
         }
@@ -109,12 +109,12 @@ impl Block {
     }
 
     fn forward(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
-        let y = self.bn1.forward(&self.conv1.forward(x, pass)?, pass)?.relu()?;
+        let y = relu(&self.bn1.forward(&self.conv1.forward(x, pass)?, pass)?)?;
         let y = self.bn2.forward(&self.conv2.forward(&y, pass)?, pass)?;
         let shortcut = match &self.downsample {
             Some((conv, bn)) => bn.forward(&conv.forward(x, pass)?, pass)?,
             None => x.clone(),
         };
-        (y + shortcut)?.relu()
+        relu(&(y + shortcut)?)
     }
 }

@@ -41,7 +41,7 @@ pub fn run(args: &Eval) -> anyhow::Result<()> {
         term::print(format_args!(
             "{}",
             json!({
-                "checkpoint": args.checkpoint,
+                "checkpoint": args.checkpoint.display().to_string(),
                 "data": data.name,
                 "n_images": found.n_images,
                 "test_accuracy": found.accuracy,

@@ -13,7 +13,13 @@ pub fn run(args: &Fetch) -> anyhow::Result<()> {
         other => other.into(),
     })?;
     if args.json {
-        term::print(format_args!("{}", json!({ "dataset": args.dataset, "files": files })))?;
+        term::print(format_args!(
+            "{}",
+            json!({
+                "dataset": args.dataset,
+                "files": files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>(),
+            })
+        ))?;
     } else if files.is_empty() {
         term::print(format_args!(
             "{} is part of this program; there is nothing to fetch",

@@ -26,7 +26,9 @@ pub fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Fetch(args) => fetch::run(&args)?,
         Command::Models(args) => models::run(&args)?,
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Args::command(), "taper", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Args::command(), "taper", &mut script);
+            crate::term::print(String::from_utf8_lossy(&script).trim_end())?;
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -224,7 +224,7 @@ fn finish(
         "test_accuracy": last.test_accuracy,
         "test_loss": last.test_loss,
         "train_loss": last.train_loss,
-        "sparsity_target": if resolved.is_dense() { Value::Null } else { json!(last.sparsity_target) },
+        "sparsity_target": if resolved.is_dense() { Value::Null } else { json!(resolved.sparsity().get()) },
         "n_params": run.model.params().n_params(),
         "bytes_dense": 4 * run.model.params().n_params(),
         "bytes_file": std::fs::metadata(&path)?.len(),
@@ -243,7 +243,8 @@ fn finish(
 
 /// The command that goes on where this one was stopped.
 fn resume_command(folder: &RunFolder) -> String {
-    let mut words: Vec<String> = std::env::args().collect();
+    let mut words: Vec<String> =
+        std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
     if !words.iter().any(|word| word == "--resume") {
         words.push("--resume".into());
     }
@@ -251,7 +252,9 @@ fn resume_command(folder: &RunFolder) -> String {
         words.extend(["--out".into(), folder.path().display().to_string()]);
     }
     let quoted = words.into_iter().map(|word| {
-        match word.contains(|c: char| !c.is_alphanumeric() && !"-_./:=".contains(c)) {
+        match word.is_empty()
+            || word.contains(|c: char| !c.is_alphanumeric() && !"-_./:=".contains(c))
+        {
             true => format!("'{}'", word.replace('\'', r"'\''")),
             false => word,
         }

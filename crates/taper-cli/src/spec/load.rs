@@ -30,7 +30,14 @@ impl Override {
             .filter(|(key, _)| !key.trim().is_empty())
             .ok_or_else(|| usage(format!("--set `{text}` is not of the form key=value")))?;
         let (key, value) = (key.trim(), value.trim());
-        let parsed = format!("v = {value}").parse::<Table>().ok().and_then(|mut t| t.remove("v"));
+        if key.split('.').count() > 2 {
+            return Err(usage(format!(
+                "unknown key `{key}`; a key has a section and a name, such as train.lr"
+            )));
+        }
+        let parsed = format!("v = {value}").parse::<Table>().ok();
+        let parsed =
+            parsed.filter(|table| table.len() == 1).and_then(|mut table| table.remove("v"));
         Ok(Self { key: key.into(), value: parsed.unwrap_or_else(|| Value::String(value.into())) })
     }
 }
@@ -55,6 +62,9 @@ pub fn load(file: Option<&Path>, overrides: &[Override]) -> anyhow::Result<Spec>
 }
 
 fn read(file: &Path, known: &serde_json::Value, depth: usize) -> anyhow::Result<Table> {
+    if file.exists() && !file.is_file() {
+        return Err(usage(format!("experiment {} is no file", file.display())));
+    }
     let text = std::fs::read_to_string(file)
         .map_err(|e| usage(format!("cannot read experiment {}: {e}", file.display())))?;
     let mut table: Table = text.parse().map_err(|e: toml::de::Error| {

@@ -266,7 +266,7 @@ impl Resolved {
             .gradient(parts.gradient)
             .quantile(parts.quantile)
             .cadence(parts.cadence);
-        let pins: Vec<Pin> = p
+        let mut pins: Vec<Pin> = p
             .pins
             .iter()
             .flatten()
@@ -277,6 +277,11 @@ impl Resolved {
                 })
             })
             .collect::<anyhow::Result<_>>()?;
+        // The first pin that matches counts, and a file has no order: the more specific pattern goes first.
+        pins.sort_by_key(|pin| {
+            let n_wild = pin.pattern.matches(['*', '?']).count();
+            (n_wild > 0, std::cmp::Reverse(pin.pattern.len() - n_wild), pin.pattern.clone())
+        });
         let builder = match pins.is_empty() {
             true => builder.allocation(parts.allocation),
             false => builder.allocation(Pinned { inner: parts.allocation, pins }),

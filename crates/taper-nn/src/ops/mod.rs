@@ -6,10 +6,12 @@
 mod conv;
 mod cpu;
 mod norm;
+mod relu;
 mod threshold;
 mod values;
 
 pub use conv::{conv2d, linear};
 pub use norm::{BatchNormed, batch_norm_train, indicator};
+pub use relu::relu;
 pub use threshold::{threshold_ste, threshold_ste_composed};
 pub use values::with_values;

@@ -42,29 +42,42 @@ impl Allocation for Pinned {
         for &layer in layers {
             match matchers.iter().position(|m| m.matches(&layer.info.name)) {
                 None => free.push(layer),
-                Some(pin) => {
-                    let at_most = self.pins[pin].at_most;
-                    let sparsity = overall.min(at_most);
-                    let n_keep = sparsity.n_kept(layer.info.n_weights());
-                    groups.push(Group { layers: vec![layer.id], n_keep, sparsity });
-                }
+                Some(pin) => groups.push((layer, overall.min(self.pins[pin].at_most))),
             }
         }
         let n_keep = overall.n_kept(n_weights(layers));
-        let n_pinned: u64 = groups.iter().map(|g| g.n_keep).sum();
-        let overall = overall.get();
-        let left = n_keep.checked_sub(n_pinned).ok_or(AllocationError::Pinned {
+        let mut groups: Vec<(u64, Group)> = groups
+            .into_iter()
+            .map(|(layer, sparsity)| {
+                let n = layer.info.n_weights();
+                (n, Group { layers: vec![layer.id], n_keep: sparsity.n_kept(n), sparsity })
+            })
+            .collect();
+        // Layers below their pin follow the overall sparsity, but each is rounded by itself: what that comes to too much,
+        // at most one weight a layer, is taken back.
+        let mut excess = groups.iter().map(|(_, g)| g.n_keep).sum::<u64>().saturating_sub(n_keep);
+        for (_, group) in groups.iter_mut().filter(|(_, g)| g.sparsity == overall && g.n_keep > 0) {
+            let less = excess.min(1);
+            (group.n_keep, excess) = (group.n_keep - less, excess - less);
+        }
+        let n_pinned: u64 = groups.iter().map(|(_, g)| g.n_keep).sum();
+        let mut left = n_keep.checked_sub(n_pinned).ok_or(AllocationError::Pinned {
             n_pinned,
             n_keep,
-            overall,
+            overall: overall.get(),
         })?;
         if free.is_empty() {
-            // Each pinned layer was rounded by itself; what that left over goes to the first that have room.
-            let mut left = left;
-            for (group, layer) in groups.iter_mut().zip(layers) {
-                let more = left.min(layer.info.n_weights() - group.n_keep);
+            // And what it comes to too little goes to the first layers that have room.
+            for (n, group) in &mut groups {
+                let more = left.min(*n - group.n_keep);
                 (group.n_keep, left) = (group.n_keep + more, left - more);
             }
+        }
+        let mut groups: Vec<Group> = groups
+            .into_iter()
+            .map(|(n, g)| Group { sparsity: Sparsity::of(g.n_keep, n), ..g })
+            .collect();
+        if free.is_empty() {
             return Ok(groups);
         }
         groups.extend(self.inner.allocate(&free, Sparsity::of(left, n_weights(&free)))?);
@@ -77,6 +90,7 @@ mod tests {
     use super::super::Global;
     use super::super::tests::{infos, layers};
     use super::*;
+    use proptest::prelude::*;
 
     fn pinned(pattern: &str, at_most: f64) -> Pinned {
         let pin = Pin { pattern: pattern.into(), at_most: Sparsity::new(at_most).unwrap() };
@@ -101,6 +115,22 @@ mod tests {
             pinned("*", 0.9).allocate(&layers(&infos), Sparsity::new(0.56).unwrap()).unwrap();
         // Each keeps round(1.32) = 1, all together round(3.96) = 4.
         assert_eq!(groups.iter().map(|g| g.n_keep).collect::<Vec<_>>(), [2, 1, 1]);
+    }
+
+    proptest! {
+        #[test]
+        fn pins_above_the_overall_sparsity_never_stand_in_its_way(
+            sizes in prop::collection::vec(1usize..60, 1..7), s in 0.0..=0.9f64,
+        ) {
+            let shapes: Vec<[usize; 2]> = sizes.iter().map(|&n| [n, 1]).collect();
+            let infos = infos(&shapes.iter().map(|s| &s[..]).collect::<Vec<_>>());
+            let overall = Sparsity::new(s).unwrap();
+            for pattern in ["*", "layer0.*"] {
+                let groups = pinned(pattern, 0.9).allocate(&layers(&infos), overall).unwrap();
+                let kept: u64 = groups.iter().map(|g| g.n_keep).sum();
+                prop_assert_eq!(kept, overall.n_kept(n_weights(&layers(&infos))));
+            }
+        }
     }
 
     #[test]

@@ -94,6 +94,12 @@ impl TensorFile {
     /// # Errors
     /// [`CheckpointError`] if it is not there, or is no safetensors file with tensors of the types above.
     pub fn load(path: &Path) -> Result<Self, CheckpointError> {
+        if path.exists() && !path.is_file() {
+            return Err(CheckpointError::malformed(
+                path,
+                "it is no file; a run's network is its pruned.safetensors",
+            ));
+        }
         let bytes = std::fs::read(path).map_err(|source| CheckpointError::Io {
             action: "read",
             path: path.into(),

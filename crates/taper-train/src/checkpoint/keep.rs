@@ -1,7 +1,7 @@
 //! Which training checkpoints stay in the folder of a run.
 
 use super::{CheckpointError, Snapshot, TrainingCheckpoint};
-use crate::{EpochMetrics, atomic::TEMPORARY};
+use crate::{EpochMetrics, remove_partial_files};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
@@ -63,10 +63,11 @@ impl Checkpoints {
     pub fn save(&mut self, snapshot: &Snapshot) -> Result<(), CheckpointError> {
         let file = snapshot.to_file(&self.recipe)?;
         let progress = snapshot.progress();
-        file.save(&self.path(progress.step))?;
+        // The best one first: a kill between the two then repeats this epoch's end, and with it both.
         if self.keep_best && progress.tally.n_steps == 0 && is_best(&progress.history) {
             file.save(&self.folder.join("best.safetensors"))?;
         }
+        file.save(&self.path(progress.step))?;
         let steps = self.steps()?;
         for &step in &steps[..steps.len().saturating_sub(self.keep_last)] {
             let path = self.path(step);
@@ -84,6 +85,7 @@ impl Checkpoints {
     /// # Errors
     /// If the folder cannot be read, or none of several can be used; the newest one's reason is given.
     pub fn latest(&self) -> Result<Option<TrainingCheckpoint>, CheckpointError> {
+        remove_partial_files(&self.folder);
         let mut first_error = None;
         for step in self.steps()?.into_iter().rev() {
             match TrainingCheckpoint::load(&self.path(step)) {
@@ -109,10 +111,6 @@ impl Checkpoints {
         for entry in std::fs::read_dir(&self.folder).map_err(unreadable)? {
             let entry = entry.map_err(unreadable)?;
             let name = entry.file_name().to_string_lossy().into_owned();
-            if name.starts_with(TEMPORARY) {
-                // Ours, of a run that was killed while it wrote; a failure to delete it harms nothing.
-                let _ = std::fs::remove_file(entry.path());
-            }
             steps.extend(
                 name.strip_prefix("step-")
                     .and_then(|n| n.strip_suffix(".safetensors")?.parse::<u64>().ok()),

@@ -7,7 +7,10 @@ use std::{
     fs::{File, TryLockError},
     path::{Path, PathBuf},
 };
-use taper::{core::rng::fnv1a, train::write_atomically};
+use taper::{
+    core::rng::fnv1a,
+    train::{remove_partial_files, write_atomically},
+};
 
 /// The output folder of one run.
 pub struct RunFolder {
@@ -26,6 +29,7 @@ impl RunFolder {
             format!("cannot make the output folder {}; choose another with --out", path.display())
         })?;
         let folder = Self { path: path.into(), _lock: lock(path)? };
+        remove_partial_files(path);
         let is_taken =
             ["run.json", "result.json", "checkpoints"].iter().any(|name| path.join(name).exists());
         if is_taken && !resume {
@@ -63,6 +67,10 @@ impl RunFolder {
 
     /// The result, if the run is finished.
     pub fn result(&self) -> anyhow::Result<Option<Value>> {
+        // Without its network, the run is finished anew from the last checkpoint.
+        if !self.path.join("pruned.safetensors").exists() {
+            return Ok(None);
+        }
         self.read("result.json")
     }
 
