@@ -102,6 +102,13 @@ pins = { "conv1.*" = 0.0, "linear.*" = 0.1, "linear.weight" = 0.5 }
     assert_eq!(recipe["prune"]["gradient"], "0.25");
     assert_eq!(recipe["prune"]["allocation"], "erk");
     let result = json(&folder.path("run/result.json"));
+    let csv = std::fs::read_to_string(folder.path("run/metrics.csv")).expect("a file");
+    let last: Vec<&str> = csv.lines().last().expect("a row").split(',').collect();
+    assert_eq!(
+        last[5].parse::<u64>().ok(),
+        result["n_kept"].as_u64(),
+        "what is recorded is what is saved"
+    );
     assert_eq!(result["layers"][0]["n_kept"], 144, "the stem is pinned dense");
     assert_eq!(result["layers"][3]["n_kept"], 320, "the classifier is pinned at a half");
 }

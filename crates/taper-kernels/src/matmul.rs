@@ -11,7 +11,7 @@ pub(crate) struct Matrix<'a> {
 
 impl<'a> Matrix<'a> {
     pub(crate) fn new(data: &'a [f32], rows: usize, cols: usize) -> Self {
-        assert_eq!(data.len(), rows * cols, "a {rows}x{cols} matrix");
+        assert_eq!(rows.checked_mul(cols), Some(data.len()), "a {rows}x{cols} matrix");
         Self { data, rows, cols, transposed: false }
     }
 
@@ -28,7 +28,7 @@ impl<'a> Matrix<'a> {
 /// `out = a·b`, or `out += a·b`.
 pub(crate) fn matmul(a: Matrix<'_>, b: Matrix<'_>, out: &mut [f32], accumulate: bool) {
     assert_eq!(a.cols, b.rows, "inner dimensions");
-    assert_eq!(out.len(), a.rows * b.cols, "output of {}x{}", a.rows, b.cols);
+    assert_eq!(a.rows.checked_mul(b.cols), Some(out.len()), "output of {}x{}", a.rows, b.cols);
     if out.is_empty() {
         return;
     }
@@ -75,6 +75,14 @@ mod tests {
         assert_eq!(out, [7.0, 18.0, 10.0, 22.0]);
         matmul(Matrix::new(&a, 2, 3), Matrix::new(&b, 2, 3).t(), &mut out, true);
         assert_eq!(out, [7.0 + 7.0, 18.0 + 10.0, 10.0 + 16.0, 22.0 + 22.0]);
+    }
+
+    #[test]
+    #[should_panic(expected = "matrix")]
+    fn sizes_that_wrap_around_are_refused() {
+        // Its square is 1 modulo 2^64.
+        let wraps = (1usize << (usize::BITS - 1)) + 1;
+        Matrix::new(&[1.0], wraps, wraps);
     }
 
     #[test]

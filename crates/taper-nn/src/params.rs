@@ -139,12 +139,15 @@ impl Params {
         Ok(())
     }
 
-    /// The first entry that holds NaN or infinity, if any.
+    /// The first entry that holds NaN or infinity, if any; parameters before running statistics, which a bad batch
+    /// spoils on its way.
     ///
     /// # Errors
     /// If a value cannot be read from its device.
     pub fn first_not_finite(&self) -> Result<Option<&str>> {
-        for entry in self.entries.iter().filter(|e| e.var.dtype() == DType::F32) {
+        let buffers = self.entries.iter().filter(|e| e.kind.is_none());
+        let entries = self.trained().map(|(entry, _)| entry).chain(buffers);
+        for entry in entries.filter(|e| e.var.dtype() == DType::F32) {
             if !is_finite(&entry.var)? {
                 return Ok(Some(&entry.name));
             }

@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_interpolated_cut_prunes_one_more_than_the_exact_one_here() {
+    fn both_quantiles_of_five_weights() {
         let layers: [&[f32]; 2] = [&[0.1, -0.2, 0.3], &[0.4, -0.5]];
         let kept =
             |q: Quantile| q.choose(&layers, 3, 0.4).masks.iter().map(Mask::n_kept).sum::<u64>();

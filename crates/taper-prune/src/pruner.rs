@@ -8,7 +8,7 @@ use crate::{
 use candle_core::{Tensor, Var};
 use std::{borrow::Borrow, sync::Arc};
 use taper_core::{LayerId, LayerInfo, MaskFeedback, Sparsity, Step};
-use taper_kernels::mask::Mask;
+use taper_kernels::{mask::Mask, threshold::Threshold};
 use taper_nn::{Gate, Gates, ops::with_values};
 use taper_scale::{Now, PrunedGrad};
 use taper_schedule::{Cadence, Ramp, SparsitySchedule};
@@ -105,8 +105,8 @@ impl Pruner {
     /// Gates from the current weights at the sparsity of the last step begun: for evaluation, after the
     /// optimizer has moved the weights. Changes nothing in the pruner, and is no feedback for the schedule.
     ///
-    /// With a cadence of every step, cuts and masks are those that a step would begin with now. With any other, the
-    /// masks are held, so that what is evaluated is the network that was trained.
+    /// Cuts and masks are those that a step would begin with now. With the hard operator and another cadence than every
+    /// step, the masks are held instead, so that what is evaluated is the very network that was trained.
     ///
     /// # Errors
     /// As [`begin_step`](Self::begin_step).
@@ -263,10 +263,10 @@ impl Pruner {
     }
 
     fn refreshed(&self) -> Result<Vec<LayerCut>, PruneError> {
-        match self.choices.cadence == Cadence::EVERY_STEP {
-            true => self.choose(self.sparsity),
-            false => Ok(self.cut.clone()),
-        }
+        // A shrinking operator would turn kept weights that have fallen below a held cut into zeros that no count knows.
+        let is_held = self.choices.cadence != Cadence::EVERY_STEP
+            && self.choices.threshold == Threshold::Hard;
+        if is_held { Ok(self.cut.clone()) } else { self.choose(self.sparsity) }
     }
 
     fn compare(&self, cut: &[LayerCut]) -> MaskFeedback {

@@ -5,8 +5,7 @@ use taper_core::Step;
 
 /// Refreshes masks at every n-th step, counted from step 0.
 ///
-/// Between refreshes the masks are held, in evaluation too: which weights are pruned does not change, whatever their
-/// magnitudes do.
+/// Between refreshes the masks are held: which weights are pruned does not change, whatever their magnitudes do.
 ///
 /// ```
 /// use taper_core::Step;

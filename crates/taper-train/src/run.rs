@@ -237,9 +237,11 @@ fn not_finite(
     fn all_finite(tensor: &Tensor) -> candle_core::Result<bool> {
         Ok(tensor.flatten_all()?.to_vec1::<f32>()?.iter().all(|v| v.is_finite()))
     }
+    // The pass that failed has spoilt running statistics already, so they tell nothing.
+    let is_trained = |name: &&str| model.params().trained().any(|(entry, _)| entry.name == **name);
     let place = if !all_finite(images)? {
         "the batch holds values that are not finite".to_string()
-    } else if let Some(name) = model.params().first_not_finite()? {
+    } else if let Some(name) = model.params().first_not_finite()?.filter(|name| is_trained(name)) {
         format!("parameter {name} is not finite")
     } else {
         let probe = FirstBad(RefCell::new(None));

@@ -125,6 +125,9 @@ impl TrainingCheckpoint {
                 ))
                 .into());
             }
+            if saved.is_none() && self.progress.step > 0 {
+                return Err(malformed(format!("velocity of {} is missing", entry.name)).into());
+            }
             velocity.push(saved.map(|v| v.to_device(run.device)).transpose()?);
         }
         run.sgd.restore(velocity);
