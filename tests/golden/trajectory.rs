@@ -120,8 +120,7 @@ impl<'a> Run<'a> {
             if (step + 1) % per_epoch == 0 {
                 let epoch = step / per_epoch;
                 let place = format!("{} end of epoch {epoch}", self.place);
-                let (gates, report) =
-                    (pruner.refresh().expect("gates"), pruner.refreshed_report().expect("counts"));
+                let (gates, report) = pruner.refresh_counted().expect("gates and counts");
                 let want = &self.want().list("epoch_end")[epoch as usize];
                 self.check_cut(check, &place, &pruner, &gates, n_zeros(&report), want);
             }

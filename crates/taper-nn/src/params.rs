@@ -1,5 +1,6 @@
 //! The ordered registry of a model's parameters and buffers.
 
+use crate::ops::is_finite;
 use candle_core::{DType, Result, Tensor, Var};
 use taper_core::{LayerInfo, LayerKind};
 
@@ -144,21 +145,16 @@ impl Params {
     ///
     /// # Errors
     /// If a value cannot be read from its device.
-    pub fn first_not_finite(&self) -> Result<Option<&str>> {
+    pub fn first_not_finite(&self) -> Result<Option<&Entry>> {
         let buffers = self.entries.iter().filter(|e| e.kind.is_none());
         let entries = self.trained().map(|(entry, _)| entry).chain(buffers);
         for entry in entries.filter(|e| e.var.dtype() == DType::F32) {
             if !is_finite(&entry.var)? {
-                return Ok(Some(&entry.name));
+                return Ok(Some(entry));
             }
         }
         Ok(None)
     }
-}
-
-/// Whether every value is finite.
-fn is_finite(tensor: &Tensor) -> Result<bool> {
-    Ok(tensor.flatten_all()?.to_vec1::<f32>()?.iter().all(|v| v.is_finite()))
 }
 
 /// Values that do not fit a model.
@@ -218,9 +214,9 @@ mod tests {
         assert_eq!(params.layers().len(), 1);
         assert_eq!(params.n_params(), 6);
         assert!(!ParamKind::Bias.is_decayed() && ParamKind::ConvWeight.is_decayed());
-        assert_eq!(params.first_not_finite()?, None);
+        assert!(params.first_not_finite()?.is_none());
         params.entries()[1].var.set(&Tensor::new(&[0.0f32, f32::NAN], &Device::Cpu)?)?;
-        assert_eq!(params.first_not_finite()?, Some("bias"));
+        assert_eq!(params.first_not_finite()?.map(|e| e.name.as_str()), Some("bias"));
         Ok(())
     }
 }

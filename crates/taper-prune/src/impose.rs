@@ -1,7 +1,11 @@
 //! Pruning a model that does not know gates.
 
-use crate::{Pruner, error::PruneError, pruner::write};
-use candle_core::{Tensor, Var, backprop::GradStore};
+use crate::{
+    Pruner,
+    error::PruneError,
+    pruner::{tensor_like, write},
+};
+use candle_core::{Var, backprop::GradStore};
 use taper_core::{LayerId, Step};
 use taper_nn::{Gate, Gates, ops::with_values};
 
@@ -93,9 +97,7 @@ impl Imposed<'_> {
             if let Some(grad) = grads.get(var) {
                 let mut scaled = with_values(&[grad], |g| g[0].to_vec())?;
                 gate.scale_grad(&dense, &mut scaled);
-                let scaled = Tensor::from_vec(scaled, grad.dims(), &candle_core::Device::Cpu)?
-                    .to_device(grad.device())?
-                    .to_dtype(grad.dtype())?;
+                let scaled = tensor_like(grad, scaled)?;
                 grads.insert(var, scaled);
             }
         }

@@ -111,7 +111,7 @@ impl Pruner {
     /// # Errors
     /// As [`begin_step`](Self::begin_step).
     pub fn refresh(&self) -> Result<Gates, PruneError> {
-        Ok(self.gates(&self.refreshed()?))
+        Ok(self.refresh_counted()?.0)
     }
 
     /// Counts of the last step begun.
@@ -119,12 +119,13 @@ impl Pruner {
         self.report_of(&self.cut)
     }
 
-    /// Counts of what [`refresh`](Self::refresh) would keep.
+    /// The gates of [`refresh`](Self::refresh), and the counts of what they keep.
     ///
     /// # Errors
     /// As [`begin_step`](Self::begin_step).
-    pub fn refreshed_report(&self) -> Result<Report, PruneError> {
-        Ok(self.report_of(&self.refreshed()?))
+    pub fn refresh_counted(&self) -> Result<(Gates, Report), PruneError> {
+        let cut = self.refreshed()?;
+        Ok((self.gates(&cut), self.report_of(&cut)))
     }
 
     /// What the last refresh in [`begin_step`](Self::begin_step) changed; `None` if masks were held.
@@ -315,11 +316,14 @@ impl Pruner {
     }
 }
 
+/// A tensor of these values with the shape, device and type of another.
+pub(crate) fn tensor_like(other: &Tensor, values: Vec<f32>) -> candle_core::Result<Tensor> {
+    Tensor::from_vec(values, other.dims(), &candle_core::Device::Cpu)?
+        .to_device(other.device())?
+        .to_dtype(other.dtype())
+}
+
 /// Overwrites a variable.
 pub(crate) fn write(var: &Var, values: Vec<f32>) -> candle_core::Result<()> {
-    var.set(
-        &Tensor::from_vec(values, var.dims(), &candle_core::Device::Cpu)?
-            .to_device(var.device())?
-            .to_dtype(var.dtype())?,
-    )
+    var.set(&tensor_like(var, values)?)
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     Callback, Callbacks, EpochEvent, EpochMetrics, Evaluation, Flow, Progress, Recipe, Sgd,
-    StepEvent, Tally,
+    StepEvent,
     checkpoint::{Checkpoints, Snapshot},
     clip_factor, cross_entropy,
     error::TrainError,
@@ -13,7 +13,7 @@ use candle_core::{Device, Tensor};
 use std::cell::RefCell;
 use taper_core::Step;
 use taper_data::Loader;
-use taper_nn::{Gates, LayerEvent, Model, Pass, Probe};
+use taper_nn::{Gates, LayerEvent, Model, Pass, Probe, ops::is_finite};
 use taper_prune::Pruner;
 
 /// Everything that a run works on.
@@ -57,22 +57,17 @@ impl<'a> Run<'a> {
         Self { model, pruner, sgd, train, test, recipe, device }
     }
 
-    /// Gates for evaluating the weights as they are now.
-    ///
-    /// # Errors
-    /// As [`Pruner::refresh`].
-    pub fn refreshed_gates(&self) -> Result<Gates, TrainError> {
-        Ok(self.pruner.as_ref().map(Pruner::refresh).transpose()?.unwrap_or_default())
-    }
-
-    /// Kept weights after a refresh, and sparsity wanted and reached.
-    fn refreshed_counts(&self) -> Result<(u64, f64, f64), TrainError> {
+    /// Gates for evaluating the weights as they are now; kept weights, and sparsity wanted and reached.
+    fn refreshed(&self) -> Result<(Gates, u64, f64, f64), TrainError> {
         Ok(match &self.pruner {
             Some(pruner) => {
-                let report = pruner.refreshed_report()?;
-                (report.n_kept(), pruner.sparsity().get(), report.sparsity().get())
+                let (gates, report) = pruner.refresh_counted()?;
+                (gates, report.n_kept(), pruner.sparsity().get(), report.sparsity().get())
             }
-            None => (self.model.params().layers().iter().map(|l| l.n_weights()).sum(), 0.0, 0.0),
+            None => {
+                let n = self.model.params().layers().iter().map(|l| l.n_weights()).sum();
+                (Gates::NONE, n, 0.0, 0.0)
+            }
         })
     }
 }
@@ -166,15 +161,15 @@ pub fn train(
             }
         }
         if progress.step == end {
-            let (n_kept, sparsity_target, sparsity) = run.refreshed_counts()?;
+            let (gates, n_kept, sparsity_target, sparsity) = run.refreshed()?;
             let is_evaluated = (epoch + 1).is_multiple_of(run.recipe.eval_every) || end == total;
             let found = match is_evaluated {
-                true => evaluate(run.model, &run.refreshed_gates()?, run.test, run.device)?,
+                true => evaluate(run.model, &gates, run.test, run.device)?,
                 false => Evaluation { loss: f64::NAN, accuracy: f64::NAN, n_images: 0 },
             };
             if is_evaluated && !found.loss.is_finite() {
                 let place = match params.first_not_finite()? {
-                    Some(name) => format!("parameter {name} is not finite"),
+                    Some(entry) => format!("parameter {} is not finite", entry.name),
                     None => "every parameter is finite".into(),
                 };
                 let (what, value) = ("the test loss", found.loss);
@@ -227,22 +222,18 @@ fn not_finite(
     struct FirstBad(RefCell<Option<String>>);
     impl Probe for FirstBad {
         fn layer(&self, event: &LayerEvent) -> candle_core::Result<()> {
-            if self.0.borrow().is_none() && !all_finite(event.output)? {
+            if self.0.borrow().is_none() && !is_finite(event.output)? {
                 *self.0.borrow_mut() =
                     Some(format!("the output of layer {} is not finite", event.name));
             }
             Ok(())
         }
     }
-    fn all_finite(tensor: &Tensor) -> candle_core::Result<bool> {
-        Ok(tensor.flatten_all()?.to_vec1::<f32>()?.iter().all(|v| v.is_finite()))
-    }
-    // The pass that failed has spoilt running statistics already, so they tell nothing.
-    let is_trained = |name: &&str| model.params().trained().any(|(entry, _)| entry.name == **name);
-    let place = if !all_finite(images)? {
+    let place = if !is_finite(images)? {
         "the batch holds values that are not finite".to_string()
-    } else if let Some(name) = model.params().first_not_finite()?.filter(|name| is_trained(name)) {
-        format!("parameter {name} is not finite")
+    // The pass that failed has spoilt running statistics already, so buffers tell nothing.
+    } else if let Some(entry) = model.params().first_not_finite()?.filter(|e| e.kind.is_some()) {
+        format!("parameter {} is not finite", entry.name)
     } else {
         let probe = FirstBad(RefCell::new(None));
         model.forward(images, &Pass::train(gates).watched_by(&probe))?;
@@ -251,11 +242,4 @@ fn not_finite(
         })
     };
     Ok(TrainError::NotFinite { what, value, step: step.0, place })
-}
-
-impl Tally {
-    /// Mean loss so far.
-    pub fn mean_loss(&self) -> f64 {
-        mean(self.loss, self.n_images)
-    }
 }

@@ -32,7 +32,6 @@ const METHODS: [(&str, [&str; 2], u64); 4] = [
 #[derive(Clone, Debug, PartialEq)]
 pub struct Resolved {
     spec: Spec,
-    dense: bool,
     sparsity: Sparsity,
 }
 
@@ -141,7 +140,7 @@ impl Resolved {
             train,
             prune,
         };
-        let resolved = Self { spec, dense: is_dense, sparsity };
+        let resolved = Self { spec, sparsity };
         // Whatever a name may stand for is looked up once here, so that nothing fails later.
         resolved.augment()?;
         Normalisation::by_name(resolved.train().normalise.as_deref().unwrap_or_default())
@@ -180,7 +179,7 @@ impl Resolved {
 
     /// Whether nothing is pruned.
     pub fn is_dense(&self) -> bool {
-        self.dense
+        self.method() == "dense"
     }
 
     /// Final sparsity.

@@ -4,7 +4,7 @@
 //! half of the bits finds the bucket of an order statistic, and a second one of the lower half, within that
 //! bucket, finds its value exactly: two passes over the weights, whatever their number. NaN ranks above infinity.
 
-use ranks::{Ranks, magnitude_bits};
+use ranks::Ranks;
 
 mod ranks;
 
@@ -64,11 +64,6 @@ pub fn interpolated(slices: &[&[f32]], sparsity: f64) -> f32 {
 
 fn len(slices: &[&[f32]]) -> u64 {
     slices.iter().map(|s| s.len() as u64).sum()
-}
-
-/// The largest finite or infinite magnitude, 0 for no weights; for reports and tests.
-pub fn max_magnitude(weights: &[f32]) -> f32 {
-    f32::from_bits(weights.iter().map(|&w| magnitude_bits(w)).max().unwrap_or(0))
 }
 
 #[cfg(test)]
@@ -134,8 +129,6 @@ mod tests {
     #[test]
     fn no_weights_have_a_cut_of_zero() {
         assert_eq!(exact(&[], 5), ExactCut { at: 0.0, n_ties_kept: 0 });
-        assert_eq!(max_magnitude(&[]), 0.0);
-        assert_eq!(max_magnitude(&[-3.0, 2.0]), 3.0);
     }
 
     #[test]

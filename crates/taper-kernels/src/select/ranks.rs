@@ -5,7 +5,7 @@ const N_HIGH: usize = 1 << (31 - LOW_BITS);
 const N_LOW: usize = 1 << LOW_BITS;
 
 /// The bits of `|w|`, ordered like `|w|`.
-pub(super) fn magnitude_bits(w: f32) -> u32 {
+fn magnitude_bits(w: f32) -> u32 {
     w.to_bits() & 0x7fff_ffff
 }
 

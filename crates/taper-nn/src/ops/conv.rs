@@ -1,6 +1,6 @@
 //! Convolution and linear product.
 
-use super::cpu;
+use super::{cpu, with_values};
 use crate::ConvConfig;
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 use taper_kernels::conv::{self, ConvShape};
@@ -96,29 +96,20 @@ impl CustomOp2 for Conv {
         _out: &Tensor,
         grad_out: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let grad_weight = cpu::with_slice(NAME, x, |x| {
-            cpu::with_slice(NAME, grad_out, |grad_out| {
-                let mut grad = vec![0.0; weight.elem_count()];
-                conv::grad_weight(&self.shape, x, grad_out, &mut grad);
-                grad
-            })
-        })??;
+        let mut grad_weight = vec![0.0; weight.elem_count()];
+        with_values(&[x, grad_out], |v| {
+            conv::grad_weight(&self.shape, v[0], v[1], &mut grad_weight)
+        })?;
         // The images of a batch are no variables: nothing needs their gradient.
-        let grad_x = x
-            .track_op()
-            .then(|| {
-                cpu::with_slice(NAME, weight, |weight| {
-                    cpu::with_slice(NAME, grad_out, |grad_out| {
-                        let mut grad = vec![0.0; x.elem_count()];
-                        conv::grad_input(&self.shape, weight, grad_out, &mut grad);
-                        grad
-                    })
-                })
-            })
-            .transpose()?
-            .transpose()?
-            .map(|grad| Tensor::from_vec(grad, x.dims(), x.device()))
-            .transpose()?;
+        let grad_x = if x.track_op() {
+            let mut grad = vec![0.0; x.elem_count()];
+            with_values(&[weight, grad_out], |v| {
+                conv::grad_input(&self.shape, v[0], v[1], &mut grad)
+            })?;
+            Some(Tensor::from_vec(grad, x.dims(), x.device())?)
+        } else {
+            None
+        };
         Ok((grad_x, Some(Tensor::from_vec(grad_weight, weight.dims(), weight.device())?)))
     }
 }

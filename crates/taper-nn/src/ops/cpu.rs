@@ -1,6 +1,6 @@
 //! Plain slices of CPU tensors.
 
-use candle_core::{CpuStorage, DType, Layout, Result, Storage, Tensor};
+use candle_core::{CpuStorage, DType, Layout, Result, Tensor};
 use std::sync::Once;
 
 /// Whether the kernels can take this tensor. The first tensor of another device is noted in the log.
@@ -25,18 +25,4 @@ pub(super) fn slice<'a>(
         candle_core::bail!("{op}: the layout {layout:?} is not contiguous")
     };
     Ok(&storage.as_slice::<f32>()?[from..to])
-}
-
-/// Calls `f` with the values of a CPU tensor in row-major order.
-pub(super) fn with_slice<R>(
-    op: &'static str,
-    tensor: &Tensor,
-    f: impl FnOnce(&[f32]) -> R,
-) -> Result<R> {
-    let tensor = tensor.contiguous()?;
-    let (storage, layout) = tensor.storage_and_layout();
-    match &*storage {
-        Storage::Cpu(storage) => Ok(f(slice(op, storage, layout)?)),
-        _ => candle_core::bail!("{op}: expected a tensor on the CPU"),
-    }
 }

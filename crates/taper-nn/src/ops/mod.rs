@@ -14,4 +14,4 @@ pub use conv::{conv2d, linear};
 pub use norm::{BatchNormed, batch_norm_train, indicator};
 pub use relu::relu;
 pub use threshold::{threshold_ste, threshold_ste_composed};
-pub use values::with_values;
+pub use values::{is_finite, with_values};

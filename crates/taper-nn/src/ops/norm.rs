@@ -1,6 +1,6 @@
 //! Batch normalisation with the statistics of the batch.
 
-use super::cpu;
+use super::{cpu, with_values};
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 use taper_kernels::norm::{self, NormShape, Stats};
 
@@ -34,7 +34,7 @@ pub fn batch_norm_train(
     if cpu::has_kernels(x) && cpu::has_kernels(weight) {
         let x = x.contiguous()?;
         let shape = NormShape { batch, channels, pixels: height * width };
-        let stats = cpu::with_slice(NAME, &x, |x| norm::stats(&shape, x))?;
+        let stats = with_values(&[&x], |v| norm::stats(&shape, v[0]))?;
         let mean = Tensor::new(&stats.mean[..], x.device())?;
         let unbiased_var = (Tensor::new(&stats.var[..], x.device())? * unbias)?;
         let y = x.apply_op3(weight, bias, BatchNormTrain { shape, stats, eps })?;
@@ -107,12 +107,9 @@ impl CustomOp3 for BatchNormTrain {
         _y: &Tensor,
         grad_y: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let weights = weight.to_vec1::<f32>()?;
-        let grads = cpu::with_slice(NAME, x, |x| {
-            cpu::with_slice(NAME, grad_y, |grad_y| {
-                norm::backward(&self.shape, x, &self.stats, self.eps, &weights, grad_y)
-            })
-        })??;
+        let grads = with_values(&[x, weight, grad_y], |v| {
+            norm::backward(&self.shape, v[0], &self.stats, self.eps, v[1], v[2])
+        })?;
         Ok((
             Some(Tensor::from_vec(grads.x, x.dims(), x.device())?),
             Some(Tensor::from_vec(grads.weight, weight.dims(), weight.device())?),

@@ -1,6 +1,6 @@
 //! Rectified linear unit.
 
-use super::cpu;
+use super::{cpu, with_values};
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 use taper_kernels::relu as kernel;
 
@@ -33,13 +33,8 @@ impl CustomOp1 for Relu {
     }
 
     fn bwd(&self, x: &Tensor, out: &Tensor, grad_out: &Tensor) -> Result<Option<Tensor>> {
-        let grad = cpu::with_slice(NAME, out, |out| {
-            cpu::with_slice(NAME, grad_out, |grad_out| {
-                let mut grad = vec![0.0; out.len()];
-                kernel::backward(out, grad_out, &mut grad);
-                grad
-            })
-        })??;
+        let mut grad = vec![0.0; x.elem_count()];
+        with_values(&[out, grad_out], |v| kernel::backward(v[0], v[1], &mut grad))?;
         Ok(Some(Tensor::from_vec(grad, x.dims(), x.device())?))
     }
 }

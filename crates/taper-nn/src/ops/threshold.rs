@@ -1,6 +1,6 @@
 //! The threshold operator with its straight-through gradient.
 
-use super::cpu;
+use super::{cpu, with_values};
 use crate::Gate;
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor};
 use taper_kernels::threshold::Threshold;
@@ -83,7 +83,7 @@ impl CustomOp1 for ThresholdSte {
 
     fn bwd(&self, weight: &Tensor, _out: &Tensor, grad_out: &Tensor) -> Result<Option<Tensor>> {
         let mut grad = grad_out.flatten_all()?.to_vec1::<f32>()?;
-        cpu::with_slice(NAME, weight, |weights| self.gate.scale_grad(weights, &mut grad))?;
+        with_values(&[weight], |v| self.gate.scale_grad(v[0], &mut grad))?;
         Ok(Some(Tensor::from_vec(grad, weight.dims(), weight.device())?))
     }
 }

@@ -35,6 +35,14 @@ pub fn with_values<R>(tensors: &[&Tensor], f: impl FnOnce(&[&[f32]]) -> R) -> Re
     Ok(f(&slices))
 }
 
+/// Whether every value is finite.
+///
+/// # Errors
+/// If a value cannot be read from its device.
+pub fn is_finite(tensor: &Tensor) -> Result<bool> {
+    with_values(&[tensor], |v| v[0].iter().all(|v| v.is_finite()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
