@@ -27,12 +27,16 @@
 //! ```
 
 pub mod conv;
+pub mod lanes;
 pub mod mask;
 mod matmul;
 pub mod norm;
 pub mod relu;
 pub mod select;
+mod simd;
 pub mod threshold;
+
+pub use simd::{UnknownVariant, Variant};
 
 /// Compiles and runs the README's example.
 #[cfg(doctest)]

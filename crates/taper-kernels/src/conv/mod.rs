@@ -4,6 +4,7 @@
 //! one column an output pixel) and multiply; a 1×1 convolution of stride 1 needs no lowering, and a linear layer
 //! is one on a 1×1 plane.
 
+pub mod blocked;
 mod lower;
 pub mod scalar;
 mod shape;

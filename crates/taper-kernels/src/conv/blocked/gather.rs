@@ -1,0 +1,176 @@
+//! Where an output pixel reads: the convolution and its transpose in one form.
+//!
+//! Both sum, over the positions of the kernel, a weight times a pixel of the source. A destination row `y` reads for
+//! kernel row `k` the source row
+//!
+//! ```text
+//! (y·src_step + offset(k)) / dst_step      where that divides, and is a row
+//! ```
+//!
+//! with `src_step` the stride and `dst_step` 1 for the convolution, and the other way round for its transpose; columns
+//! alike. Rows and columns of the destination that are equal modulo `dst_step` form a *phase*, within which the
+//! positions that divide are the same, so each phase has one list of [`Tap`]s.
+
+use super::super::ConvShape;
+use std::ops::Range;
+
+/// A position of the kernel as seen from a destination pixel.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tap {
+    /// Index `ky·kernel_w + kx` into the weight of a pair of channels.
+    pub(super) position: usize,
+    /// Source row of the phase's first destination row.
+    row: isize,
+    /// Source column of the phase's first destination column.
+    col: isize,
+}
+
+/// The geometry of one direction of a convolution.
+#[derive(Clone, Debug)]
+pub(super) struct Gather {
+    pub(super) is_transposed: bool,
+    pub(super) groups: usize,
+    /// Source channels in a group.
+    pub(super) group_src: usize,
+    /// Destination channels in a group.
+    pub(super) group_dst: usize,
+    pub(super) kernel_len: usize,
+    /// Source rows and columns.
+    pub(super) src: (usize, usize),
+    /// Destination rows and columns.
+    pub(super) dst: (usize, usize),
+    pub(super) src_step: usize,
+    pub(super) dst_step: usize,
+    /// Zeros before the columns of a packed source row.
+    pub(super) left: usize,
+    /// Columns of a packed source row, zeros included.
+    pub(super) packed_width: usize,
+    /// Taps of each phase, rows first.
+    taps: Vec<Vec<Tap>>,
+}
+
+impl Gather {
+    /// The convolution itself: from the input to the output.
+    pub(super) fn forward(shape: &ConvShape) -> Self {
+        Self::new(shape, false)
+    }
+
+    /// Its transpose: from the gradient of the output to that of the input.
+    pub(super) fn transposed(shape: &ConvShape) -> Self {
+        Self::new(shape, true)
+    }
+
+    fn new(shape: &ConvShape, is_transposed: bool) -> Self {
+        let (input, output) = ((shape.height, shape.width), shape.out_hw());
+        let (src, dst) = if is_transposed { (output, input) } else { (input, output) };
+        let (src_step, dst_step) =
+            if is_transposed { (1, shape.stride) } else { (shape.stride, 1) };
+        let offset = |k: usize| {
+            let forward = (k * shape.dilation) as isize - shape.padding as isize;
+            if is_transposed { -forward } else { forward }
+        };
+        // The first source index of a phase, if this position of the kernel takes part in it.
+        let first = |phase: usize, k: usize| {
+            let at = (phase * src_step) as isize + offset(k);
+            (at.rem_euclid(dst_step as isize) == 0).then(|| at.div_euclid(dst_step as isize))
+        };
+        let (kernel_h, kernel_w) = shape.kernel;
+        let taps: Vec<Vec<Tap>> = (0..dst_step)
+            .flat_map(|py| (0..dst_step).map(move |px| (py, px)))
+            .map(|(py, px)| {
+                (0..kernel_h)
+                    .flat_map(|ky| (0..kernel_w).map(move |kx| (ky, kx)))
+                    .filter_map(|(ky, kx)| {
+                        let (row, col) = (first(py, ky)?, first(px, kx)?);
+                        Some(Tap { position: ky * kernel_w + kx, row, col })
+                    })
+                    .collect()
+            })
+            .collect();
+        let cols = || taps.iter().flatten().map(|tap| tap.col);
+        let last = (dst.1.div_ceil(dst_step).max(1) - 1) * src_step;
+        let left = cols().min().unwrap_or(0).min(0).unsigned_abs();
+        let right = (cols().max().unwrap_or(0) + last as isize + 1 - src.1 as isize).max(0);
+        let (group_in, group_out) = (shape.group_in(), shape.group_out());
+        Self {
+            is_transposed,
+            groups: shape.groups,
+            group_src: if is_transposed { group_out } else { group_in },
+            group_dst: if is_transposed { group_in } else { group_out },
+            kernel_len: kernel_h * kernel_w,
+            src,
+            dst,
+            src_step,
+            dst_step,
+            left,
+            packed_width: left + src.1 + right.unsigned_abs(),
+            taps,
+        }
+    }
+
+    /// Source channels.
+    pub(super) fn src_channels(&self) -> usize {
+        self.groups * self.group_src
+    }
+
+    /// Destination channels.
+    pub(super) fn dst_channels(&self) -> usize {
+        self.groups * self.group_dst
+    }
+
+    /// Pixels of a packed source row of all channels.
+    pub(super) fn packed_row(&self) -> usize {
+        self.src_channels() * self.packed_width
+    }
+
+    /// Number of phases: `dst_step²`.
+    pub(super) fn n_phases(&self) -> usize {
+        self.taps.len()
+    }
+
+    /// Taps of the phase of rows `py` and columns `px`, in the order of the kernel.
+    pub(super) fn taps(&self, phase: usize) -> &[Tap] {
+        &self.taps[phase]
+    }
+
+    /// The source rows that a band of destination rows reads; some may lie outside of the source.
+    pub(super) fn rows(&self, band: &Range<usize>) -> Range<isize> {
+        let mut rows = isize::MAX..isize::MIN;
+        for y in band.clone() {
+            let (py, step) = (y % self.dst_step, self.src_row(y));
+            for tap in self.taps[py * self.dst_step..][..self.dst_step].iter().flatten() {
+                rows.start = rows.start.min(step + tap.row);
+                rows.end = rows.end.max(step + tap.row + 1);
+            }
+        }
+        if rows.is_empty() { 0..0 } else { rows }
+    }
+
+    /// What a tap's row is relative to, at destination row `y`.
+    pub(super) fn src_row(&self, y: usize) -> isize {
+        (y / self.dst_step * self.src_step) as isize
+    }
+
+    /// A tap's place in packed rows, in pixels, relative to the place of row [`src_row`](Self::src_row), first
+    /// channel and first source column.
+    pub(super) fn place(&self, tap: &Tap, channel: usize) -> isize {
+        (tap.row * self.src_channels() as isize + channel as isize) * self.packed_width as isize
+            + tap.col
+    }
+
+    /// Destination columns of a phase.
+    pub(super) fn phase_width(&self, px: usize) -> usize {
+        self.dst.1.saturating_sub(px).div_ceil(self.dst_step)
+    }
+
+    /// Index of a weight, from the group and the channels within it.
+    pub(super) fn weight(&self, group: usize, dst: usize, src: usize, position: usize) -> usize {
+        let (out, inp) = if self.is_transposed { (src, dst) } else { (dst, src) };
+        let (group_out, group_in) = if self.is_transposed {
+            (self.group_src, self.group_dst)
+        } else {
+            (self.group_dst, self.group_src)
+        };
+        ((group * group_out + out) * group_in + inp) * self.kernel_len + position
+    }
+}

@@ -1,0 +1,542 @@
+//! Convolution in the blocked layout, with dense or sparse weights.
+//!
+//! A band of rows is packed into the cache, with zeros around it and with the normalisation before it applied; it is
+//! multiplied from there; and what is known of the result only while it is in the cache, the statistics of its
+//! channels, is taken along.
+//!
+//! The bits of a result depend on neither the instruction set, nor the number of threads, nor (where values are
+//! finite) on whether weights are packed dense or sparse: every output is one chain of multiply-adds in an order that
+//! the shape alone decides.
+//!
+//! ```
+//! use taper_kernels::conv::{ConvShape, blocked::{Conv, Packing, Source}};
+//! use taper_kernels::lanes::{Lanes, from_nchw, to_nchw};
+//!
+//! let shape = ConvShape { height: 4, width: 4, kernel: (3, 3), padding: 1, ..ConvShape::linear(2, 1, 1) };
+//! let conv = Conv::new(shape);
+//! let weight = [0.0, 0.0, 0.0, 0.0, 2.0, 0.0, 0.0, 0.0, 0.0]; // doubles each pixel
+//! let images: Vec<f32> = (0..32).map(|i| i as f32).collect();
+//! let mut input = vec![Lanes::ZERO; conv.input().len()];
+//! from_nchw(conv.input(), &images, &mut input);
+//!
+//! let mut out = vec![Lanes::ZERO; conv.output().len()];
+//! let weights = conv.pack(&weight, Packing::Sparse);
+//! conv.forward(&weights, Source::Plain(&input), None, &mut out);
+//! let mut doubled = vec![0.0; 32];
+//! to_nchw(conv.output(), &out, &mut doubled);
+//! assert_eq!(doubled[5], 10.0);
+//! ```
+
+mod gather;
+mod multiply;
+mod source;
+mod stats;
+mod weight_grad;
+mod weights;
+
+pub use source::{GradSource, NormSlope, PassWhere, Source};
+pub use stats::Moments;
+
+pub(crate) use source::passed;
+pub(crate) use weight_grad::halves;
+
+use super::ConvShape;
+use crate::{
+    lanes::{Lanes, Plane, clear_tail},
+    mask::Mask,
+    simd::{Kernel, Simd, Variant, launch},
+};
+use gather::Gather;
+use multiply::Start;
+use rayon::prelude::*;
+use std::{cell::RefCell, ops::Range};
+use weight_grad::{Pair, Positions, Taps};
+use weights::{DenseWeights, SparseWeights, Weights};
+
+/// How weights are packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Packing {
+    /// All of them: for layers that keep many.
+    Dense,
+    /// Those that are not zero, in whatever places they are.
+    Sparse,
+}
+
+/// Weights packed for one direction of a convolution.
+#[derive(Clone, Debug)]
+pub struct PackedWeights {
+    weights: Weights,
+    is_transposed: bool,
+    shape: ConvShape,
+}
+
+/// At which weights the gradient is wanted.
+#[derive(Clone, Copy, Debug)]
+pub enum GradAt<'a> {
+    /// At all of them.
+    All,
+    /// At those of the mask; 0 elsewhere.
+    Masked(&'a Mask),
+    /// At those of the mask from the whole batch; elsewhere from some of its blocks, times `scale`.
+    Sampled {
+        /// Where the gradient is exact.
+        exact: &'a Mask,
+        /// Which blocks of sixteen images count elsewhere, one flag a block.
+        blocks: &'a [bool],
+        /// Number of blocks over the number of those that count, for an estimate without bias.
+        scale: f32,
+    },
+}
+
+/// The gradient of the input: where to, and whether it is added to what is there.
+#[derive(Debug)]
+pub struct InputGrad<'a> {
+    /// The weights, packed by [`Conv::pack_transposed`].
+    pub weights: &'a PackedWeights,
+    /// Of the input's shape.
+    pub out: &'a mut [Lanes],
+    /// Whether `out` holds a gradient already, to which this one is added.
+    pub is_added: bool,
+}
+
+/// The gradient of the weight: where to, and at which positions.
+#[derive(Debug)]
+pub struct WeightGrad<'a> {
+    /// At which weights.
+    pub at: GradAt<'a>,
+    /// Of the weight's shape; overwritten.
+    pub out: &'a mut [f32],
+    /// The gradient of the bias if there is one, a value for each output channel; overwritten.
+    pub bias: Option<&'a mut [f32]>,
+}
+
+/// Bytes of packed rows and results that a band may take: with its partner, what a second-level cache holds.
+const BAND_BYTES: usize = 320 << 10;
+
+/// A convolution of known shape.
+#[derive(Clone, Debug)]
+pub struct Conv {
+    shape: ConvShape,
+    input: Plane,
+    output: Plane,
+    forward: Gather,
+    transposed: Gather,
+    taps: Taps,
+    /// Output rows that are computed together.
+    band: usize,
+}
+
+thread_local! {
+    /// Packed rows of the input and of the gradient.
+    static SCRATCH: RefCell<[Vec<Lanes>; 2]> = const { RefCell::new([Vec::new(), Vec::new()]) };
+}
+
+/// Calls `f` with this thread's buffers.
+fn with_scratch<R>(f: impl FnOnce(&mut [Vec<Lanes>; 2]) -> R) -> R {
+    SCRATCH.with_borrow_mut(f)
+}
+
+impl Conv {
+    /// Lays out a convolution.
+    ///
+    /// # Panics
+    /// If [`ConvShape::out_size`] says that it is impossible.
+    pub fn new(shape: ConvShape) -> Self {
+        let (out_h, out_w) = shape.out_hw();
+        let (batch, height, width) = (shape.batch, shape.height, shape.width);
+        let input = Plane { batch, channels: shape.channels_in, height, width };
+        let output = Plane { batch, channels: shape.channels_out, height: out_h, width: out_w };
+        let forward = Gather::forward(&shape);
+        let row = (forward.packed_row() * shape.stride + output.row()) * size_of::<Lanes>();
+        // Rows around the band are packed as well, so that a band of few rows packs most of them twice.
+        let band = (BAND_BYTES / row.max(1)).clamp(2, 16).min(out_h.max(1));
+        Self {
+            input,
+            output,
+            transposed: Gather::transposed(&shape),
+            taps: Taps::new(&forward),
+            forward,
+            band,
+            shape,
+        }
+    }
+
+    /// The sizes that it was made with.
+    pub fn shape(&self) -> &ConvShape {
+        &self.shape
+    }
+
+    /// Sizes of the input.
+    pub fn input(&self) -> &Plane {
+        &self.input
+    }
+
+    /// Sizes of the output.
+    pub fn output(&self) -> &Plane {
+        &self.output
+    }
+
+    /// Packs a weight for [`forward`](Self::forward).
+    ///
+    /// # Panics
+    /// If `weight` does not have the shape's number of weights.
+    pub fn pack(&self, weight: &[f32], packing: Packing) -> PackedWeights {
+        self.packed(&self.forward, weight, packing)
+    }
+
+    /// Packs a weight for the gradient of the input.
+    ///
+    /// # Panics
+    /// If `weight` does not have the shape's number of weights.
+    pub fn pack_transposed(&self, weight: &[f32], packing: Packing) -> PackedWeights {
+        self.packed(&self.transposed, weight, packing)
+    }
+
+    fn packed(&self, gather: &Gather, weight: &[f32], packing: Packing) -> PackedWeights {
+        assert_eq!(weight.len(), self.shape.n_weights(), "weight of {:?}", self.shape);
+        let weights = match packing {
+            Packing::Dense => Weights::Dense(DenseWeights::new(gather, weight)),
+            Packing::Sparse => Weights::Sparse(SparseWeights::new(gather, weight)),
+        };
+        PackedWeights { weights, is_transposed: gather.is_transposed, shape: self.shape }
+    }
+
+    fn expect(&self, weights: &PackedWeights, is_transposed: bool) {
+        let fits = ConvShape { batch: self.shape.batch, ..weights.shape } == self.shape;
+        assert!(fits && weights.is_transposed == is_transposed, "weights packed for another use");
+    }
+
+    /// Computes the output from the input, and the moments of each output channel over the batch.
+    ///
+    /// # Panics
+    /// If a length does not fit the shape, or the weights were packed for something else.
+    pub fn forward(
+        &self,
+        weights: &PackedWeights,
+        source: Source,
+        bias: Option<&[f32]>,
+        out: &mut [Lanes],
+    ) -> Vec<Moments> {
+        self.expect(weights, false);
+        source.check(&self.input);
+        assert_eq!(out.len(), self.output.len(), "output of {:?}", self.shape);
+        let mut moments = vec![Moments::default(); self.output.channels];
+        if out.is_empty() {
+            return moments;
+        }
+        let variant = Variant::current();
+        let found: Vec<Vec<Moments>> = self
+            .bands(out)
+            .into_par_iter()
+            .map(|(block, band, out)| {
+                let task = Forward { conv: self, weights, source, bias, block, band, out };
+                launch(variant, task)
+            })
+            .collect();
+        for found in found {
+            for (total, found) in moments.iter_mut().zip(found) {
+                *total = total.merge(found);
+            }
+        }
+        moments
+    }
+
+    /// The output cut into blocks and bands of rows.
+    fn bands<'a>(&self, out: &'a mut [Lanes]) -> Vec<(usize, Range<usize>, &'a mut [Lanes])> {
+        let (height, row) = (self.output.height, self.output.row());
+        let blocks = out.chunks_mut(self.output.block()).enumerate();
+        blocks
+            .flat_map(|(block, out)| {
+                let starts = (0..height).step_by(self.band);
+                let bands = starts.map(move |y| y..(y + self.band).min(height));
+                bands.zip(out.chunks_mut(self.band * row)).map(move |(band, out)| (block, band, out))
+            })
+            .collect()
+    }
+
+    /// Computes the gradients of input and weight from that of the output.
+    ///
+    /// The weight's gradient is summed band by band, block by block, in order.
+    ///
+    /// # Panics
+    /// If a length does not fit the shape, or the weights were packed for something else.
+    pub fn backward(
+        &self,
+        source: Source,
+        grad: GradSource,
+        mut to_input: Option<InputGrad>,
+        mut to_weight: Option<WeightGrad>,
+    ) {
+        source.check(&self.input);
+        grad.check(&self.output);
+        let n_weights = self.shape.n_weights();
+        let mut pieces: Vec<Option<&mut [Lanes]>> = (0..self.input.blocks()).map(|_| None).collect();
+        let mut transposed = None;
+        if let Some(to) = &mut to_input {
+            self.expect(to.weights, true);
+            assert_eq!(to.out.len(), self.input.len(), "gradient of the input of {:?}", self.shape);
+            transposed = Some((to.weights, to.is_added));
+            if self.input.block() > 0 {
+                pieces = to.out.chunks_mut(self.input.block()).map(Some).collect();
+            }
+        }
+        let exact = to_weight.as_ref().and_then(|to| match to.at {
+            GradAt::All => None,
+            GradAt::Masked(exact) | GradAt::Sampled { exact, .. } => Some(exact),
+        });
+        let positions = exact.map(|exact| {
+            assert_eq!(exact.len(), n_weights, "mask of {:?}", self.shape);
+            let (out, group) = (self.shape.channels_out, self.shape.group_out());
+            Positions::new(&self.taps, out, group, |index| exact.is_kept(index))
+        });
+        let wanted = to_weight.as_ref().map(|to| to.at);
+        if let Some(GradAt::Sampled { blocks, .. }) = wanted {
+            assert_eq!(blocks.len(), self.input.blocks(), "one flag a block");
+        }
+        let has_bias = to_weight.as_ref().is_some_and(|to| to.bias.is_some());
+        let variant = Variant::current();
+        let sums: Vec<Sums> = pieces
+            .into_par_iter()
+            .enumerate()
+            .map(|(block, out)| {
+                let weights = match wanted {
+                    None => Wanted::Nothing,
+                    Some(GradAt::All) => Wanted::All,
+                    Some(GradAt::Sampled { blocks, .. }) if blocks[block] => Wanted::All,
+                    Some(_) => positions.as_ref().map_or(Wanted::Nothing, Wanted::At),
+                };
+                let to_input = transposed.zip(out);
+                let task =
+                    Backward { conv: self, source, grad, block, to_input, weights, has_bias };
+                launch(variant, task)
+            })
+            .collect();
+        let Some(to) = &mut to_weight else { return };
+        assert_eq!(to.out.len(), n_weights, "gradient of the weight of {:?}", self.shape);
+        to.out.fill(0.0);
+        let mut at_positions = vec![0.0; positions.as_ref().map_or(0, Positions::len)];
+        for sums in &sums {
+            add(to.out, &sums.all);
+            add(&mut at_positions, &sums.at);
+        }
+        match to.at {
+            GradAt::All => {}
+            // No block was summed whole, so each sum is that of its positions.
+            GradAt::Masked(_) => scatter(positions.as_ref(), &at_positions, to.out),
+            GradAt::Sampled { exact, scale, .. } => {
+                for (index, sum) in to.out.iter_mut().enumerate() {
+                    if !exact.is_kept(index) {
+                        *sum *= scale;
+                    }
+                }
+                scatter(positions.as_ref(), &at_positions, to.out);
+            }
+        }
+        if let Some(bias) = &mut to.bias {
+            assert_eq!(bias.len(), self.output.channels, "gradient of the bias");
+            bias.fill(0.0);
+            for sums in &sums {
+                add(bias, &sums.bias);
+            }
+        }
+    }
+}
+
+fn add(totals: &mut [f32], parts: &[f32]) {
+    for (total, part) in totals.iter_mut().zip(parts) {
+        *total += part;
+    }
+}
+
+fn scatter(positions: Option<&Positions>, sums: &[f32], out: &mut [f32]) {
+    for (&index, sum) in positions.iter().flat_map(|p| &p.indices).zip(sums) {
+        out[index as usize] += sum;
+    }
+}
+
+/// A band of the output.
+struct Forward<'a> {
+    conv: &'a Conv,
+    weights: &'a PackedWeights,
+    source: Source<'a>,
+    bias: Option<&'a [f32]>,
+    block: usize,
+    band: Range<usize>,
+    out: &'a mut [Lanes],
+}
+
+impl Kernel for Forward<'_> {
+    type Out = Vec<Moments>;
+
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) -> Vec<Moments> {
+        let Self { conv, weights, source, bias, block, band, out } = self;
+        let (gather, filled) = (&conv.forward, conv.output.filled(block));
+        with_scratch(
+            #[inline(always)]
+            |[buffer, _]| {
+                let rows = gather.rows(&band);
+                let packing = source::Packing { left: gather.left, width: gather.packed_width };
+                let start = bias.map_or(Start::Zero, Start::Bias);
+                // SAFETY: the rows are those of this band, and the weights were packed for this shape.
+                unsafe {
+                    let packed =
+                        source::pack::<S, _>(&source, &conv.input, block, rows, packing, buffer);
+                    multiply::band::<S>(gather, &weights.weights, &packed, band.clone(), start, out);
+                }
+            },
+        );
+        if bias.is_some() {
+            clear_tail(out, filled);
+        }
+        let (width, row) = (conv.output.width, conv.output.row());
+        (0..conv.output.channels)
+            .map(
+                #[inline(always)]
+                |channel| {
+                    (0..band.len()).fold(
+                        Moments::default(),
+                        #[inline(always)]
+                        |moments, y| {
+                            let at = y * row + channel * width;
+                            moments.merge(Moments::of(&out[at..at + width], filled))
+                        },
+                    )
+                },
+            )
+            .collect()
+    }
+}
+
+/// What a block adds to the weight's gradient.
+#[derive(Default)]
+struct Sums {
+    /// A sum for each weight, or none.
+    all: Vec<f32>,
+    /// A sum for each position, or none.
+    at: Vec<f32>,
+    /// A sum for each output channel, or none.
+    bias: Vec<f32>,
+}
+
+/// Which weights a block sums.
+#[derive(Clone, Copy)]
+enum Wanted<'a> {
+    Nothing,
+    All,
+    At(&'a Positions),
+}
+
+/// The backward pass of a block.
+struct Backward<'a> {
+    conv: &'a Conv,
+    source: Source<'a>,
+    grad: GradSource<'a>,
+    block: usize,
+    to_input: Option<((&'a PackedWeights, bool), &'a mut [Lanes])>,
+    weights: Wanted<'a>,
+    has_bias: bool,
+}
+
+impl Kernel for Backward<'_> {
+    type Out = Sums;
+
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) -> Sums {
+        let Self { conv, source, grad, block, mut to_input, weights, has_bias } = self;
+        let (forward, transposed) = (&conv.forward, &conv.transposed);
+        let mut sums = Sums {
+            all: match weights {
+                Wanted::All => vec![0.0; conv.shape.n_weights()],
+                _ => Vec::new(),
+            },
+            at: match weights {
+                Wanted::At(positions) => vec![0.0; positions.len()],
+                _ => Vec::new(),
+            },
+            bias: vec![0.0; if has_bias { conv.output.channels } else { 0 }],
+        };
+        let (height, stride) = (conv.input.height, conv.shape.stride);
+        let n_bands = conv.output.height.div_ceil(conv.band);
+        for i in 0..n_bands {
+            let band = i * conv.band..((i + 1) * conv.band).min(conv.output.height);
+            let is_last = i + 1 == n_bands;
+            let in_band = (band.start * stride).min(height)
+                ..if is_last { height } else { (band.end * stride).min(height) };
+            with_scratch(
+                #[inline(always)]
+                |[input_buffer, grad_buffer]| {
+                    // The rows that either side needs, so that the gradient is packed once.
+                    let mut rows = band.start as isize..band.end as isize;
+                    let mut packing = source::Packing { left: 0, width: conv.output.width };
+                    if to_input.is_some() {
+                        let read = transposed.rows(&in_band);
+                        if !read.is_empty() {
+                            rows = rows.start.min(read.start)..rows.end.max(read.end);
+                        }
+                        packing = source::Packing {
+                            left: transposed.left,
+                            width: transposed.packed_width,
+                        };
+                    }
+                    // SAFETY: the rows cover both bands; weights and taps were packed for this shape.
+                    unsafe {
+                        let grad = source::pack::<S, _>(
+                            &grad,
+                            &conv.output,
+                            block,
+                            rows,
+                            packing,
+                            grad_buffer,
+                        );
+                        if let Some(((weights, is_added), out)) = &mut to_input {
+                            let row = conv.input.row();
+                            let start = if *is_added { Start::Stored } else { Start::Zero };
+                            let out = &mut out[in_band.start * row..in_band.end * row];
+                            multiply::band::<S>(
+                                transposed,
+                                &weights.weights,
+                                &grad,
+                                in_band.clone(),
+                                start,
+                                out,
+                            );
+                        }
+                        if has_bias || !matches!(weights, Wanted::Nothing) {
+                            let packing =
+                                source::Packing { left: forward.left, width: forward.packed_width };
+                            let input = source::pack::<S, _>(
+                                &source,
+                                &conv.input,
+                                block,
+                                forward.rows(&band),
+                                packing,
+                                input_buffer,
+                            );
+                            let pair = Pair {
+                                forward,
+                                input: &input,
+                                grad: &grad,
+                                grad_width: if to_input.is_some() {
+                                    transposed.packed_width
+                                } else {
+                                    conv.output.width
+                                },
+                            };
+                            match weights {
+                                Wanted::Nothing => {}
+                                Wanted::All => pair.add_all::<S>(&conv.taps, &band, &mut sums.all),
+                                Wanted::At(at) => pair.add_at::<S>(at, &band, &mut sums.at),
+                            }
+                            pair.add_bias(&band, &mut sums.bias);
+                        }
+                    }
+                },
+            );
+        }
+        sums
+    }
+}
+
+#[cfg(test)]
+mod tests;

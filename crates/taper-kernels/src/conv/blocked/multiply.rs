@@ -1,0 +1,354 @@
+//! The inner loops: a band of destination rows from packed source rows.
+//!
+//! A destination pixel is one chain of multiply-adds over source channels and kernel positions, in their order, for dense
+//! and sparse weights alike. So both give the same bits, wherever the source is finite: a weight of zero changes nothing.
+
+use super::{
+    gather::Gather,
+    source::Packed,
+    weights::{DenseWeights, Entry, SparseWeights, Weights},
+};
+use crate::{
+    lanes::{LANES, Lanes},
+    simd::Simd,
+};
+use std::ops::Range;
+
+/// What a chain begins with.
+#[derive(Clone, Copy)]
+pub(super) enum Start<'a> {
+    /// 0.
+    Zero,
+    /// The channel's bias.
+    Bias(&'a [f32]),
+    /// What is there already.
+    Stored,
+}
+
+/// Computes the destination rows `band` of a block.
+///
+/// # Panics
+/// If `dst` is not as long as the band.
+///
+/// # Safety
+/// The instructions of `S` must be available, `packed` must hold the rows that `gather` names for this band, and `weights`
+/// must have been packed for `gather`.
+#[inline(always)]
+pub(super) unsafe fn band<S: Simd>(
+    gather: &Gather,
+    weights: &Weights,
+    packed: &Packed,
+    band: Range<usize>,
+    start: Start,
+    dst: &mut [Lanes],
+) {
+    assert_eq!(dst.len(), band.len() * gather.dst_channels() * gather.dst.1, "a band of rows");
+    if let Start::Bias(bias) = start {
+        assert_eq!(bias.len(), gather.dst_channels(), "one bias a channel");
+    }
+    // SAFETY: passed on.
+    unsafe {
+        match weights {
+            Weights::Dense(weights) => dense::<S>(gather, weights, packed, band, start, dst),
+            Weights::Sparse(weights) => sparse::<S>(gather, weights, packed, band, start, dst),
+        }
+    }
+}
+
+/// Where a row of one channel and phase is written and read.
+#[derive(Clone, Copy)]
+struct Row {
+    src: *const f32,
+    dst: *mut f32,
+    /// Destination columns of the phase.
+    len: usize,
+}
+
+/// The rows of a band in one phase, as places in floats.
+#[inline(always)]
+unsafe fn row(
+    gather: &Gather,
+    packed: &Packed,
+    band: &Range<usize>,
+    y: usize,
+    (channel, px): (usize, usize),
+    dst: &mut [Lanes],
+) -> Row {
+    let to = ((y - band.start) * gather.dst_channels() + channel) * gather.dst.1 + px;
+    // SAFETY: the row is one of the band's and the channel one of the destination's. The source place is that of
+    // the first source column of a row, which may lie outside of the packed rows: a tap's offset brings it inside.
+    unsafe {
+        Row {
+            src: packed.pixels().as_ptr().cast::<f32>().wrapping_offset(
+                packed.place(gather.src_row(y)) * LANES as isize,
+            ),
+            dst: dst.as_mut_ptr().cast::<f32>().add(to * LANES),
+            len: gather.phase_width(px),
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn dense<S: Simd>(
+    gather: &Gather,
+    weights: &DenseWeights,
+    packed: &Packed,
+    band: Range<usize>,
+    start: Start,
+    dst: &mut [Lanes],
+) {
+    for tile in &weights.tiles {
+        let group = (tile.group * gather.group_src * gather.packed_width * LANES) as isize;
+        for y in band.clone() {
+            for px in 0..gather.dst_step.min(gather.dst.1) {
+                let phase = &weights.phases[y % gather.dst_step * gather.dst_step + px];
+                let n = phase.offsets.len();
+                let values = &phase.values[tile.first * n..][..tile.len * n];
+                // SAFETY: as the caller vouches; the values are those of the tile.
+                unsafe {
+                    let mut row = row(gather, packed, &band, y, (tile.first, px), dst);
+                    row.src = row.src.wrapping_offset(group);
+                    let at = DenseRow {
+                        row,
+                        offsets: &phase.offsets,
+                        values,
+                        start,
+                        first: tile.first,
+                        src_step: gather.src_step * LANES,
+                        dst_step: gather.dst_step * LANES,
+                        channel_step: gather.dst.1 * LANES,
+                    };
+                    match tile.len {
+                        6 => at.run::<S, 6>(),
+                        4 => at.run::<S, 4>(),
+                        2 => at.run::<S, 2>(),
+                        _ => at.run::<S, 1>(),
+                    }
+                }
+            }
+        }
+    }
+}
+
+struct DenseRow<'a> {
+    row: Row,
+    offsets: &'a [i32],
+    values: &'a [f32],
+    start: Start<'a>,
+    first: usize,
+    src_step: usize,
+    dst_step: usize,
+    channel_step: usize,
+}
+
+impl DenseRow<'_> {
+    /// `O` channels of a row.
+    #[inline(always)]
+    unsafe fn run<S: Simd, const O: usize>(&self) {
+        let mut j = 0;
+        // SAFETY: each tile lies within the row.
+        unsafe {
+            if S::ACCUMULATORS >= 24 || O <= 2 {
+                while j + 4 <= self.row.len {
+                    self.tile::<S, O, 4>(j);
+                    j += 4;
+                }
+            }
+            while j + 2 <= self.row.len {
+                self.tile::<S, O, 2>(j);
+                j += 2;
+            }
+            if j < self.row.len {
+                self.tile::<S, O, 1>(j);
+            }
+        }
+    }
+
+    /// `O` channels of `P` pixels from column `j` of the phase.
+    #[inline(always)]
+    unsafe fn tile<S: Simd, const O: usize, const P: usize>(&self, j: usize) {
+        for part in (0..LANES).step_by(S::WIDTH) {
+            // SAFETY: places are within the band, as the caller vouches.
+            unsafe {
+                let src = self.row.src.wrapping_add(j * self.src_step + part);
+                let dst = self.row.dst.add(j * self.dst_step + part);
+                let mut sums = [[S::splat(0.0); P]; O];
+                for (o, sums) in sums.iter_mut().enumerate() {
+                    for (p, sum) in sums.iter_mut().enumerate() {
+                        let to = dst.add(o * self.channel_step + p * self.dst_step);
+                        *sum = begin::<S>(self.start, self.first + o, to);
+                    }
+                }
+                let mut values = self.values.as_ptr();
+                if self.src_step == LANES {
+                    for &offset in self.offsets {
+                        step::<S, O, P>(&mut sums, src.wrapping_offset(offset as isize), values, LANES);
+                        values = values.add(O);
+                    }
+                } else {
+                    for &offset in self.offsets {
+                        let src = src.wrapping_offset(offset as isize);
+                        step::<S, O, P>(&mut sums, src, values, self.src_step);
+                        values = values.add(O);
+                    }
+                }
+                for (o, sums) in sums.iter().enumerate() {
+                    for (p, sum) in sums.iter().enumerate() {
+                        S::store(dst.add(o * self.channel_step + p * self.dst_step), *sum);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// One position of the kernel for a tile.
+#[inline(always)]
+unsafe fn step<S: Simd, const O: usize, const P: usize>(
+    sums: &mut [[S::V; P]; O],
+    src: *const f32,
+    values: *const f32,
+    src_step: usize,
+) {
+    // SAFETY: the caller gives `P` pixels and `O` values.
+    unsafe {
+        let mut pixels = [S::splat(0.0); P];
+        for (p, pixel) in pixels.iter_mut().enumerate() {
+            *pixel = S::load(src.add(p * src_step));
+        }
+        for (o, sums) in sums.iter_mut().enumerate() {
+            let weight = S::splat(*values.add(o));
+            for (sum, pixel) in sums.iter_mut().zip(pixels) {
+                *sum = S::fma(pixel, weight, *sum);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn begin<S: Simd>(start: Start, channel: usize, at: *const f32) -> S::V {
+    // SAFETY: the caller gives a valid place.
+    unsafe {
+        match start {
+            Start::Zero => S::splat(0.0),
+            Start::Bias(bias) => S::splat(bias[channel]),
+            Start::Stored => S::load(at),
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn sparse<S: Simd>(
+    gather: &Gather,
+    weights: &SparseWeights,
+    packed: &Packed,
+    band: Range<usize>,
+    start: Start,
+    dst: &mut [Lanes],
+) {
+    for channel in 0..gather.dst_channels() {
+        for y in band.clone() {
+            for px in 0..gather.dst_step.min(gather.dst.1) {
+                let phase = &weights.phases[y % gather.dst_step * gather.dst_step + px];
+                // SAFETY: as the caller vouches.
+                unsafe {
+                    let row = row(gather, packed, &band, y, (channel, px), dst);
+                    let at = SparseRow {
+                        row,
+                        entries: phase.channel(channel),
+                        start,
+                        channel,
+                        src_step: gather.src_step * LANES,
+                        dst_step: gather.dst_step * LANES,
+                    };
+                    at.run::<S>();
+                }
+            }
+        }
+    }
+}
+
+struct SparseRow<'a> {
+    row: Row,
+    entries: &'a [Entry],
+    start: Start<'a>,
+    channel: usize,
+    src_step: usize,
+    dst_step: usize,
+}
+
+impl SparseRow<'_> {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(&self) {
+        let (mut j, len) = (0, self.row.len);
+        // SAFETY: each tile lies within the row.
+        unsafe {
+            if S::ACCUMULATORS >= 16 {
+                while j + 16 <= len {
+                    self.tile::<S, 16>(j);
+                    j += 16;
+                }
+            }
+            while j + 8 <= len {
+                self.tile::<S, 8>(j);
+                j += 8;
+            }
+            if j + 4 <= len {
+                self.tile::<S, 4>(j);
+                j += 4;
+            }
+            if j + 2 <= len {
+                self.tile::<S, 2>(j);
+                j += 2;
+            }
+            if j < len {
+                self.tile::<S, 1>(j);
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn tile<S: Simd, const P: usize>(&self, j: usize) {
+        for part in (0..LANES).step_by(S::WIDTH) {
+            // SAFETY: places are within the band, as the caller vouches.
+            unsafe {
+                let src = self.row.src.wrapping_add(j * self.src_step + part);
+                let dst = self.row.dst.add(j * self.dst_step + part);
+                let mut sums = [S::splat(0.0); P];
+                for (p, sum) in sums.iter_mut().enumerate() {
+                    *sum = begin::<S>(self.start, self.channel, dst.add(p * self.dst_step));
+                }
+                if self.src_step == LANES {
+                    for entry in self.entries {
+                        let src = src.wrapping_offset(entry.offset as isize);
+                        add_entry::<S, P>(&mut sums, src, entry.weight, LANES);
+                    }
+                } else {
+                    for entry in self.entries {
+                        let src = src.wrapping_offset(entry.offset as isize);
+                        add_entry::<S, P>(&mut sums, src, entry.weight, self.src_step);
+                    }
+                }
+                for (p, sum) in sums.iter().enumerate() {
+                    S::store(dst.add(p * self.dst_step), *sum);
+                }
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn add_entry<S: Simd, const P: usize>(
+    sums: &mut [S::V; P],
+    src: *const f32,
+    weight: f32,
+    src_step: usize,
+) {
+    // SAFETY: the caller gives `P` pixels.
+    unsafe {
+        let weight = S::splat(weight);
+        for (p, sum) in sums.iter_mut().enumerate() {
+            *sum = S::fma(S::load(src.add(p * src_step)), weight, *sum);
+        }
+    }
+}

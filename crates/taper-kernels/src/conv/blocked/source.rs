@@ -1,0 +1,301 @@
+//! What a convolution reads, computed while it is packed.
+//!
+//! Normalisation, activation and their gradients are one multiply-add or three per pixel; done here, on the way into
+//! the cache, they cost no pass over memory of their own.
+
+use crate::{
+    lanes::{LANES, Lanes, Plane, clear_tail},
+    simd::Simd,
+};
+use std::ops::Range;
+
+/// An activation as a convolution reads it.
+#[derive(Clone, Copy, Debug)]
+pub enum Source<'a> {
+    /// As it is stored.
+    Plain(&'a [Lanes]),
+    /// `scale·x + shift` per channel, cut off at 0 if `relu`.
+    Normed {
+        /// What is stored.
+        x: &'a [Lanes],
+        /// Factor of each channel.
+        scale: &'a [f32],
+        /// Summand of each channel.
+        shift: &'a [f32],
+        /// Whether a rectifier follows.
+        relu: bool,
+    },
+}
+
+/// Which pixels of a gradient pass.
+#[derive(Clone, Copy, Debug)]
+pub enum PassWhere<'a> {
+    /// All.
+    Everywhere,
+    /// Those where `scale·x + shift` is positive.
+    Normed {
+        /// Factor of each channel.
+        scale: &'a [f32],
+        /// Summand of each channel.
+        shift: &'a [f32],
+    },
+    /// Those where this activation is positive.
+    Positive(&'a [Lanes]),
+}
+
+/// `scale·(gradient − mean_grad − (x − mean)·slope)`: the gradient of a normalisation, for one channel.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct NormSlope {
+    /// γ over the deviation.
+    pub scale: f32,
+    /// Mean of `x`.
+    pub mean: f32,
+    /// Mean of the gradient; 0 where the statistics are constants.
+    pub mean_grad: f32,
+    /// Mean of gradient times `x − mean`, over the variance; 0 where the statistics are constants.
+    pub slope: f32,
+}
+
+/// The gradient of a convolution's output as its backward pass reads it.
+#[derive(Clone, Copy, Debug)]
+pub enum GradSource<'a> {
+    /// As it is stored.
+    Plain(&'a [Lanes]),
+    /// Through a rectifier and a normalisation that follow the convolution.
+    Normed {
+        /// Gradient of what the rectifier gives.
+        grad: &'a [Lanes],
+        /// What the convolution gave.
+        x: &'a [Lanes],
+        /// What the rectifier lets pass.
+        pass: PassWhere<'a>,
+        /// The normalisation's part, of each channel.
+        slopes: &'a [NormSlope],
+    },
+}
+
+impl Source<'_> {
+    pub(super) fn check(&self, plane: &Plane) {
+        let (len, channels) = (plane.len(), plane.channels);
+        match self {
+            Self::Plain(x) => assert_eq!(x.len(), len, "source of {plane:?}"),
+            Self::Normed { x, scale, shift, .. } => {
+                assert_eq!(x.len(), len, "source of {plane:?}");
+                assert!(scale.len() == channels && shift.len() == channels, "one a channel");
+            }
+        }
+    }
+}
+
+impl GradSource<'_> {
+    pub(super) fn check(&self, plane: &Plane) {
+        let (len, channels) = (plane.len(), plane.channels);
+        match self {
+            Self::Plain(x) => assert_eq!(x.len(), len, "gradient of {plane:?}"),
+            Self::Normed { grad, x, pass, slopes } => {
+                assert!(grad.len() == len && x.len() == len, "gradient of {plane:?}");
+                assert_eq!(slopes.len(), channels, "one slope a channel");
+                pass.check(plane);
+            }
+        }
+    }
+}
+
+impl PassWhere<'_> {
+    pub(crate) fn check(&self, plane: &Plane) {
+        match self {
+            Self::Everywhere => {}
+            Self::Normed { scale, shift } => {
+                assert!(scale.len() == plane.channels && shift.len() == plane.channels);
+            }
+            Self::Positive(y) => assert_eq!(y.len(), plane.len(), "output of {plane:?}"),
+        }
+    }
+}
+
+/// Something that gives the pixels of one channel of one row.
+pub(super) trait Rows: Copy {
+    /// The stored pixels, if they need no computing.
+    fn stored(&self) -> Option<&[Lanes]>;
+
+    /// Computes the pixels `at..at + out.len()` of channel `channel`.
+    ///
+    /// # Safety
+    /// The instructions of `S` must be available; `at..at + out.len()` must lie within the activation.
+    unsafe fn fill<S: Simd>(&self, at: usize, channel: usize, out: &mut [Lanes]);
+}
+
+impl Rows for Source<'_> {
+    fn stored(&self) -> Option<&[Lanes]> {
+        match self {
+            Self::Plain(x) => Some(x),
+            Self::Normed { .. } => None,
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn fill<S: Simd>(&self, at: usize, channel: usize, out: &mut [Lanes]) {
+        match *self {
+            Self::Plain(x) => out.copy_from_slice(&x[at..at + out.len()]),
+            Self::Normed { x, scale, shift, relu } => {
+                let x = &x[at..at + out.len()];
+                // SAFETY: the caller vouches for the instructions; both slices have `n` floats.
+                unsafe {
+                    let (scale, shift) = (S::splat(scale[channel]), S::splat(shift[channel]));
+                    let (from, to, n) = (x.as_ptr().cast::<f32>(), out.as_mut_ptr().cast::<f32>(), x.len() * LANES);
+                    if relu {
+                        for i in (0..n).step_by(S::WIDTH) {
+                            let y = S::fma(S::load(from.add(i)), scale, shift);
+                            S::store(to.add(i), S::where_positive(y, y));
+                        }
+                    } else {
+                        for i in (0..n).step_by(S::WIDTH) {
+                            S::store(to.add(i), S::fma(S::load(from.add(i)), scale, shift));
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Rows for GradSource<'_> {
+    fn stored(&self) -> Option<&[Lanes]> {
+        match self {
+            Self::Plain(x) => Some(x),
+            Self::Normed { .. } => None,
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn fill<S: Simd>(&self, at: usize, channel: usize, out: &mut [Lanes]) {
+        match *self {
+            Self::Plain(x) => out.copy_from_slice(&x[at..at + out.len()]),
+            Self::Normed { grad, x, pass, slopes } => {
+                let (grad, x) = (&grad[at..at + out.len()], &x[at..at + out.len()]);
+                let slopes = slopes[channel];
+                let n = x.len() * LANES;
+                // SAFETY: the caller vouches for the instructions; all slices have `n` floats.
+                unsafe {
+                    let (scale, mean) = (S::splat(slopes.scale), S::splat(slopes.mean));
+                    let (mean_grad, slope) = (S::splat(slopes.mean_grad), S::splat(-slopes.slope));
+                    let (g, x, to) = (
+                        grad.as_ptr().cast::<f32>(),
+                        x.as_ptr().cast::<f32>(),
+                        out.as_mut_ptr().cast::<f32>(),
+                    );
+                    for i in (0..n).step_by(S::WIDTH) {
+                        let x = S::load(x.add(i));
+                        let g = passed::<S>(pass, S::load(g.add(i)), x, at * LANES + i, channel);
+                        let g = S::fma(S::sub(x, mean), slope, S::sub(g, mean_grad));
+                        S::store(to.add(i), S::mul(scale, g));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The part of `grad` that passes; `at` is the float's place in the activation.
+///
+/// # Safety
+/// The instructions of `S` must be available, and `at` and the floats after it within the activation.
+#[inline(always)]
+pub(crate) unsafe fn passed<S: Simd>(
+    pass: PassWhere,
+    grad: S::V,
+    x: S::V,
+    at: usize,
+    channel: usize,
+) -> S::V {
+    // SAFETY: the caller vouches for the instructions and the place.
+    unsafe {
+        match pass {
+            PassWhere::Everywhere => grad,
+            PassWhere::Normed { scale, shift } => {
+                let y = S::fma(x, S::splat(scale[channel]), S::splat(shift[channel]));
+                S::where_positive(y, grad)
+            }
+            PassWhere::Positive(y) => {
+                S::where_positive(S::load(y.as_ptr().cast::<f32>().add(at)), grad)
+            }
+        }
+    }
+}
+
+/// Rows of a source, each channel with zeros around its columns.
+#[derive(Clone, Copy)]
+pub(super) struct Packed<'a> {
+    pixels: &'a [Lanes],
+    /// The row that comes first.
+    first: isize,
+    /// Pixels of a row.
+    row: usize,
+    left: usize,
+}
+
+impl Packed<'_> {
+    /// Place of a row's first source column, in pixels.
+    pub(super) fn place(&self, row: isize) -> isize {
+        (row - self.first) * self.row as isize + self.left as isize
+    }
+
+    pub(super) fn pixels(&self) -> &[Lanes] {
+        self.pixels
+    }
+}
+
+/// How rows are packed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Packing {
+    pub(super) left: usize,
+    /// Columns with the zeros on both sides.
+    pub(super) width: usize,
+}
+
+/// Packs `rows` of a block into `buffer`, or gives the stored ones if they can serve as they are.
+///
+/// # Safety
+/// The instructions of `S` must be available.
+#[inline(always)]
+pub(super) unsafe fn pack<'a, S: Simd, R: Rows>(
+    source: &'a R,
+    plane: &Plane,
+    block: usize,
+    rows: Range<isize>,
+    packing: Packing,
+    buffer: &'a mut Vec<Lanes>,
+) -> Packed<'a> {
+    let row_len = plane.channels * packing.width;
+    let is_inside = rows.start >= 0 && rows.end <= plane.height as isize;
+    if let Some(stored) = source.stored().filter(|_| is_inside && packing.width == plane.width) {
+        let start = block * plane.block() + rows.start as usize * row_len;
+        let pixels = &stored[start..start + rows.len() * row_len];
+        return Packed { pixels, first: rows.start, row: row_len, left: 0 };
+    }
+    let len = rows.len() * row_len;
+    if buffer.len() < len {
+        buffer.resize(len, Lanes::ZERO);
+    }
+    let pixels = &mut buffer[..len];
+    if row_len > 0 {
+        for (out, y) in pixels.chunks_exact_mut(row_len).zip(rows.clone()) {
+            if y < 0 || y >= plane.height as isize {
+                out.fill(Lanes::ZERO);
+                continue;
+            }
+            let start = block * plane.block() + y as usize * plane.row();
+            for (channel, out) in out.chunks_exact_mut(packing.width).enumerate() {
+                let (left, rest) = out.split_at_mut(packing.left);
+                let (inside, right) = rest.split_at_mut(plane.width);
+                left.fill(Lanes::ZERO);
+                right.fill(Lanes::ZERO);
+                // SAFETY: the row lies within the plane; the caller vouches for the instructions.
+                unsafe { source.fill::<S>(start + channel * plane.width, channel, inside) };
+            }
+        }
+    }
+    clear_tail(pixels, plane.filled(block));
+    Packed { pixels, first: rows.start, row: row_len, left: packing.left }
+}
+

@@ -1,0 +1,357 @@
+//! Against the loops that define a convolution, and every variant against the portable one.
+
+use super::*;
+use crate::{
+    conv::scalar,
+    lanes::{from_nchw, to_nchw},
+};
+use proptest::prelude::*;
+
+/// Small integers, so that sums are exact in any order and results can be compared to the bit.
+fn integers(n: usize, seed: usize) -> Vec<f32> {
+    (0..n).map(|i| ((i * 7919 + seed * 104_729) % 11) as f32 - 5.0).collect()
+}
+
+fn wave(n: usize, frequency: f32) -> Vec<f32> {
+    (0..n).map(|i| (i as f32 * frequency).sin()).collect()
+}
+
+/// Zero but for one weight in `every`.
+fn thinned(mut weight: Vec<f32>, every: usize) -> Vec<f32> {
+    for (i, w) in weight.iter_mut().enumerate() {
+        if !(i * 31 + i / 7).is_multiple_of(every) {
+            *w = 0.0;
+        }
+    }
+    weight
+}
+
+fn blocked(plane: &Plane, values: &[f32]) -> Vec<Lanes> {
+    let mut out = vec![Lanes([7.0; 16]); plane.len()];
+    from_nchw(plane, values, &mut out);
+    out
+}
+
+fn plain(plane: &Plane, blocks: &[Lanes]) -> Vec<f32> {
+    let mut out = vec![7.0; plane.batch * plane.image()];
+    to_nchw(plane, blocks, &mut out);
+    out
+}
+
+/// Everything that a convolution computes, in NCHW.
+#[derive(Debug, PartialEq)]
+struct All {
+    out: Vec<f32>,
+    grad_input: Vec<f32>,
+    grad_weight: Vec<f32>,
+    grad_bias: Vec<f32>,
+}
+
+fn all(shape: &ConvShape, packing: Packing, input: &[f32], weight: &[f32], grad: &[f32]) -> All {
+    let conv = Conv::new(*shape);
+    let bias = wave(shape.channels_out, 1.0);
+    let input = blocked(conv.input(), input);
+    let grad = blocked(conv.output(), grad);
+    let mut out = vec![Lanes([7.0; 16]); conv.output().len()];
+    conv.forward(&conv.pack(weight, packing), Source::Plain(&input), Some(&bias), &mut out);
+    let mut grad_input = vec![Lanes([7.0; 16]); input.len()];
+    let (mut grad_weight, mut grad_bias) = (vec![7.0; weight.len()], vec![7.0; bias.len()]);
+    conv.backward(
+        Source::Plain(&input),
+        GradSource::Plain(&grad),
+        Some(InputGrad {
+            weights: &conv.pack_transposed(weight, packing),
+            out: &mut grad_input,
+            is_added: false,
+        }),
+        Some(WeightGrad { at: GradAt::All, out: &mut grad_weight, bias: Some(&mut grad_bias) }),
+    );
+    All {
+        out: plain(conv.output(), &out),
+        grad_input: plain(conv.input(), &grad_input),
+        grad_weight,
+        grad_bias,
+    }
+}
+
+/// The same by the defining loops.
+fn specified(shape: &ConvShape, input: &[f32], weight: &[f32], grad: &[f32]) -> All {
+    let mut out = vec![0.0; grad.len()];
+    scalar::forward(shape, input, weight, &mut out);
+    let bias = wave(shape.channels_out, 1.0);
+    let pixels = shape.out_pixels();
+    let mut grad_bias = vec![0.0; bias.len()];
+    for (i, (out, grad)) in out.iter_mut().zip(grad).enumerate() {
+        let channel = i / pixels % shape.channels_out;
+        *out += bias[channel];
+        grad_bias[channel] += grad;
+    }
+    let mut grad_input = vec![0.0; input.len()];
+    scalar::grad_input(shape, weight, grad, &mut grad_input);
+    let mut grad_weight = vec![0.0; weight.len()];
+    scalar::grad_weight(shape, input, grad, &mut grad_weight);
+    All { out, grad_input, grad_weight, grad_bias }
+}
+
+fn is_close(a: &[f32], b: &[f32]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() <= 1e-5 * (1.0 + b.abs()))
+}
+
+fn check(shape: &ConvShape) {
+    let input = integers(shape.batch * shape.in_image(), 1);
+    let grad = integers(shape.batch * shape.out_image(), 3);
+    for every in [1, 3, 1000] {
+        let weight = thinned(integers(shape.n_weights(), 2), every);
+        let want = specified(shape, &input, &weight, &grad);
+        for variant in Variant::available() {
+            for packing in [Packing::Dense, Packing::Sparse] {
+                let got = variant.with(|| all(shape, packing, &input, &weight, &grad));
+                // The bias is no integer, so sums with it round.
+                assert!(is_close(&got.out, &want.out), "{variant} {packing:?} {shape:?}");
+                assert_eq!(got.grad_input, want.grad_input, "{variant} {packing:?} {shape:?}");
+                assert_eq!(got.grad_weight, want.grad_weight, "{variant} {packing:?} {shape:?}");
+                assert_eq!(got.grad_bias, want.grad_bias, "{variant} {packing:?} {shape:?}");
+            }
+        }
+    }
+}
+
+const SQUARE: ConvShape = ConvShape {
+    batch: 17,
+    channels_in: 3,
+    channels_out: 7,
+    height: 9,
+    width: 9,
+    kernel: (3, 3),
+    stride: 1,
+    padding: 1,
+    dilation: 1,
+    groups: 1,
+};
+
+/// Every tile and border: sizes around the tiles of the kernels, and the oddities of shapes.
+fn edges() -> Vec<ConvShape> {
+    let mut edges = vec![
+        SQUARE,
+        ConvShape { batch: 0, ..SQUARE },
+        ConvShape { batch: 1, ..SQUARE },
+        ConvShape { batch: 16, ..SQUARE },
+        ConvShape { stride: 2, ..SQUARE },
+        ConvShape { stride: 2, height: 8, width: 8, ..SQUARE },
+        ConvShape { stride: 3, padding: 0, ..SQUARE },
+        ConvShape { stride: 2, kernel: (1, 1), padding: 0, ..SQUARE },
+        ConvShape { stride: 4, kernel: (2, 2), padding: 0, ..SQUARE },
+        ConvShape { dilation: 2, padding: 2, ..SQUARE },
+        ConvShape { dilation: 3, stride: 2, padding: 4, ..SQUARE },
+        ConvShape { padding: 0, ..SQUARE },
+        ConvShape { padding: 5, ..SQUARE },
+        ConvShape { kernel: (1, 1), padding: 0, ..SQUARE },
+        ConvShape { kernel: (1, 1), padding: 1, ..SQUARE },
+        ConvShape { kernel: (1, 3), ..SQUARE },
+        ConvShape { kernel: (5, 2), padding: 2, ..SQUARE },
+        ConvShape { height: 1, width: 1, ..SQUARE },
+        ConvShape { height: 2, width: 1, ..SQUARE },
+        ConvShape { height: 33, width: 3, ..SQUARE },
+        ConvShape { channels_in: 6, channels_out: 6, groups: 6, ..SQUARE },
+        ConvShape { channels_in: 6, channels_out: 12, groups: 6, stride: 2, ..SQUARE },
+        ConvShape { channels_in: 4, channels_out: 14, groups: 2, ..SQUARE },
+        ConvShape::linear(20, 13, 11),
+        ConvShape::linear(1, 1, 1),
+    ];
+    edges.extend((1..20).map(|width| ConvShape { width, height: 2, ..SQUARE }));
+    edges.extend((1..14).map(|n| ConvShape { channels_in: n, channels_out: n, height: 2, width: 3, ..SQUARE }));
+    edges
+}
+
+#[test]
+fn every_variant_and_packing_equals_the_specification_on_the_edges() {
+    for shape in edges() {
+        check(&shape);
+    }
+}
+
+#[test]
+fn variants_packings_and_threads_give_the_same_bits() {
+    for shape in [
+        ConvShape { channels_in: 13, channels_out: 11, width: 23, ..SQUARE },
+        ConvShape { stride: 2, batch: 40, ..SQUARE },
+    ] {
+        let input = wave(shape.batch * shape.in_image(), 0.7);
+        let weight = thinned(wave(shape.n_weights(), 1.1), 4);
+        let grad = wave(shape.batch * shape.out_image(), 0.3);
+        let want = Variant::Scalar.with(|| all(&shape, Packing::Dense, &input, &weight, &grad));
+        for threads in [1, 2, 5] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            for variant in Variant::available() {
+                for packing in [Packing::Dense, Packing::Sparse] {
+                    let got = pool
+                        .install(|| variant.with(|| all(&shape, packing, &input, &weight, &grad)));
+                    assert!(got == want, "{variant} {packing:?} on {threads} threads");
+                }
+            }
+        }
+    }
+}
+
+fn shapes() -> impl Strategy<Value = ConvShape> {
+    (
+        (0usize..20, 1usize..3, 1usize..5, 1usize..5),
+        (1usize..9, 1usize..9, 1usize..4, 1usize..4),
+        (1usize..4, 0usize..3, 1usize..3),
+    )
+        .prop_map(
+            |((batch, groups, gin, gout), (height, width, kh, kw), (stride, padding, dilation))| {
+                ConvShape {
+                    batch,
+                    channels_in: groups * gin,
+                    channels_out: groups * gout,
+                    height,
+                    width,
+                    kernel: (kh, kw),
+                    stride,
+                    padding,
+                    dilation,
+                    groups,
+                }
+            },
+        )
+        .prop_filter("the kernel reaches past the padded plane", |s| s.out_size().is_some())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn every_variant_and_packing_equals_the_specification(shape in shapes()) {
+        check(&shape);
+    }
+}
+
+#[test]
+fn positions_of_a_mask_get_the_gradient_of_the_whole_and_others_none() {
+    let shape = ConvShape { channels_in: 4, channels_out: 14, groups: 2, batch: 40, ..SQUARE };
+    let conv = Conv::new(shape);
+    let input = blocked(conv.input(), &wave(shape.batch * shape.in_image(), 0.7));
+    let grad = blocked(conv.output(), &wave(shape.batch * shape.out_image(), 0.3));
+    let of = |at: GradAt| {
+        let mut out = vec![7.0; shape.n_weights()];
+        let to = WeightGrad { at, out: &mut out, bias: None };
+        conv.backward(Source::Plain(&input), GradSource::Plain(&grad), None, Some(to));
+        out
+    };
+    let whole = of(GradAt::All);
+    let mask = Mask::above(&wave(shape.n_weights(), 1.3), 0.4);
+    let masked = of(GradAt::Masked(&mask));
+    for i in 0..whole.len() {
+        let want = if mask.is_kept(i) { whole[i] } else { 0.0 };
+        assert_eq!(masked[i], want, "{i}");
+    }
+    // Over all choices of one block of three, estimates average to the whole gradient.
+    let mut mean = vec![0.0; whole.len()];
+    for chosen in 0..3 {
+        let blocks: Vec<bool> = (0..3).map(|b| b == chosen).collect();
+        let sampled = of(GradAt::Sampled { exact: &mask, blocks: &blocks, scale: 3.0 });
+        for i in 0..whole.len() {
+            mean[i] += sampled[i] / 3.0;
+            if mask.is_kept(i) {
+                assert!((sampled[i] - whole[i]).abs() <= 1e-5 * (1.0 + whole[i].abs()));
+            }
+        }
+    }
+    assert!(is_close(&mean, &whole));
+}
+
+#[test]
+fn a_gradient_is_added_to_what_is_there() {
+    let conv = Conv::new(SQUARE);
+    let weight = integers(SQUARE.n_weights(), 2);
+    let grad = blocked(conv.output(), &integers(SQUARE.batch * SQUARE.out_image(), 3));
+    let input = blocked(conv.input(), &integers(SQUARE.batch * SQUARE.in_image(), 1));
+    let of = |is_added, before: &[Lanes]| {
+        let mut out = before.to_vec();
+        let weights = conv.pack_transposed(&weight, Packing::Sparse);
+        let to = InputGrad { weights: &weights, out: &mut out, is_added };
+        conv.backward(Source::Plain(&input), GradSource::Plain(&grad), Some(to), None);
+        out
+    };
+    let (alone, added) = (of(false, &input), of(true, &input));
+    for ((alone, added), before) in alone.iter().zip(&added).zip(&input) {
+        for lane in 0..16 {
+            assert_eq!(alone.0[lane] + before.0[lane], added.0[lane]);
+        }
+    }
+}
+
+#[test]
+fn moments_are_those_of_each_channel() {
+    let shape = ConvShape { batch: 21, ..SQUARE };
+    let conv = Conv::new(shape);
+    let input = blocked(conv.input(), &wave(shape.batch * shape.in_image(), 0.7));
+    let weights = conv.pack(&wave(shape.n_weights(), 1.1), Packing::Dense);
+    let mut out = vec![Lanes::ZERO; conv.output().len()];
+    let bias = vec![2.0; 7];
+    let moments = conv.forward(&weights, Source::Plain(&input), Some(&bias), &mut out);
+    let out = plain(conv.output(), &out);
+    for (channel, found) in moments.iter().enumerate() {
+        let values: Vec<f64> = (0..shape.batch)
+            .flat_map(|n| &out[(n * 7 + channel) * 81..][..81])
+            .map(|&v| f64::from(v))
+            .collect();
+        let mean = values.iter().sum::<f64>() / values.len() as f64;
+        let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / values.len() as f64;
+        assert!((found.mean - mean).abs() < 1e-6 && (found.variance() - variance).abs() < 1e-5);
+    }
+}
+
+#[test]
+fn what_is_not_finite_goes_where_the_specification_says() {
+    let shape = ConvShape { padding: 0, ..SQUARE };
+    let grad = vec![1.0; shape.batch * shape.out_image()];
+    for bad in [f32::NAN, f32::INFINITY] {
+        let mut input = wave(shape.batch * shape.in_image(), 0.7);
+        input[100] = bad;
+        let weight = wave(shape.n_weights(), 1.1);
+        let want = specified(&shape, &input, &weight, &grad);
+        for variant in Variant::available() {
+            for packing in [Packing::Dense, Packing::Sparse] {
+                let got = variant.with(|| all(&shape, packing, &input, &weight, &grad));
+                let agree = |a: &[f32], b: &[f32]| {
+                    a.iter().zip(b).all(|(a, b)| {
+                        a.is_nan() == b.is_nan() && (!b.is_infinite() || a == b)
+                    })
+                };
+                assert!(agree(&got.out, &want.out), "{variant} {packing:?}");
+                assert!(agree(&got.grad_weight, &want.grad_weight), "{variant} {packing:?}");
+            }
+        }
+    }
+}
+
+/// A source with a normalisation in it computes what the stored activation would.
+#[test]
+fn sources_compute_what_they_say() {
+    let shape = ConvShape { batch: 20, ..SQUARE };
+    let conv = Conv::new(shape);
+    let x = blocked(conv.input(), &wave(shape.batch * shape.in_image(), 0.7));
+    let (scale, shift) = (wave(3, 2.0), vec![0.1, -0.2, 0.3]);
+    let width = shape.width;
+    let mut normed: Vec<Lanes> = x
+        .iter()
+        .enumerate()
+        .map(|(i, x)| {
+            let c = i / width % 3;
+            Lanes(x.0.map(|x| x.mul_add(scale[c], shift[c]).max(0.0)))
+        })
+        .collect();
+    let block = conv.input().block();
+    clear_tail(&mut normed[block..], 4);
+    let weights = conv.pack(&wave(shape.n_weights(), 1.1), Packing::Sparse);
+    for variant in Variant::available() {
+        let forward = |source| {
+            let mut out = vec![Lanes::ZERO; conv.output().len()];
+            variant.with(|| conv.forward(&weights, source, None, &mut out));
+            out
+        };
+        let lazy = Source::Normed { x: &x, scale: &scale, shift: &shift, relu: true };
+        assert_eq!(forward(lazy), forward(Source::Plain(&normed)), "{variant}");
+    }
+}

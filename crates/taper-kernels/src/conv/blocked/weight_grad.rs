@@ -1,0 +1,276 @@
+//! The inner loops of the weight's gradient.
+//!
+//! Each weight sums, over the pixels of a band, the gradient of its output pixel times the input pixel that it read: one
+//! chain of multiply-adds per lane in the order of rows and columns. Then the lanes are summed in halves.
+
+use super::{gather::Gather, source::Packed};
+use crate::{
+    lanes::{LANES, Lanes},
+    simd::Simd,
+};
+use std::ops::Range;
+
+/// Positions of weights whose gradient is wanted, by output channel.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Positions {
+    /// Where each output channel's positions begin, and at last their number.
+    starts: Vec<u32>,
+    /// Places of the input pixels, in floats.
+    offsets: Vec<i32>,
+    /// Indices into the weight.
+    pub(super) indices: Vec<u32>,
+}
+
+impl Positions {
+    /// The positions at which `is_wanted`.
+    pub(super) fn new(
+        taps: &Taps,
+        channels_out: usize,
+        group_out: usize,
+        mut is_wanted: impl FnMut(usize) -> bool,
+    ) -> Self {
+        let mut found = Self { starts: vec![0], ..Self::default() };
+        for out in 0..channels_out {
+            let group = out / group_out * taps.group_step;
+            for (tap, &offset) in taps.offsets.iter().enumerate() {
+                let index = out * taps.offsets.len() + tap;
+                if is_wanted(index) {
+                    found.offsets.push(offset + group as i32);
+                    found.indices.push(index as u32);
+                }
+            }
+            found.starts.push(found.indices.len() as u32);
+        }
+        found
+    }
+
+    /// Number of positions.
+    pub(super) fn len(&self) -> usize {
+        self.indices.len()
+    }
+}
+
+/// Places of the input pixels that the weights of an output channel read, in the order of the weight.
+#[derive(Clone, Debug)]
+pub(super) struct Taps {
+    /// In floats, for the first group.
+    pub(super) offsets: Vec<i32>,
+    /// From one group to the next, in floats.
+    pub(super) group_step: usize,
+}
+
+impl Taps {
+    pub(super) fn new(forward: &Gather) -> Self {
+        let offsets = (0..forward.group_src)
+            .flat_map(|channel| forward.taps(0).iter().map(move |tap| (channel, tap)))
+            .map(|(channel, tap)| (forward.place(tap, channel) * LANES as isize) as i32)
+            .collect();
+        Self { offsets, group_step: forward.group_src * forward.packed_width * LANES }
+    }
+}
+
+/// A band of output rows with the input rows that it reads and its gradient.
+#[derive(Clone, Copy)]
+pub(super) struct Pair<'a> {
+    pub(super) forward: &'a Gather,
+    pub(super) input: &'a Packed<'a>,
+    pub(super) grad: &'a Packed<'a>,
+    /// Columns of a packed row of the gradient.
+    pub(super) grad_width: usize,
+}
+
+impl Pair<'_> {
+    /// Adds the gradient of every weight to `sums`.
+    ///
+    /// # Safety
+    /// The instructions of `S` must be available, and both sides must hold the rows of `band`.
+    #[inline(always)]
+    pub(super) unsafe fn add_all<S: Simd>(&self, taps: &Taps, band: &Range<usize>, sums: &mut [f32]) {
+        let (gather, n) = (self.forward, taps.offsets.len());
+        assert_eq!(sums.len(), gather.dst_channels() * n, "one sum a weight");
+        for group in 0..gather.groups {
+            let step = group * taps.group_step;
+            let (mut out, end) = (group * gather.group_dst, (group + 1) * gather.group_dst);
+            while out < end {
+                let (o, sums) = (end - out, &mut sums[out * n..]);
+                // SAFETY: as the caller vouches; the channels are the group's.
+                out += unsafe {
+                    match o {
+                        4.. => self.channels::<S, 4>(taps, step, band, out, sums),
+                        2.. => self.channels::<S, 2>(taps, step, band, out, sums),
+                        _ => self.channels::<S, 1>(taps, step, band, out, sums),
+                    }
+                };
+            }
+        }
+    }
+
+    /// Adds the gradient of the weights at `positions` to `sums`, one for each.
+    ///
+    /// # Safety
+    /// As [`add_all`](Self::add_all).
+    #[inline(always)]
+    pub(super) unsafe fn add_at<S: Simd>(
+        &self,
+        positions: &Positions,
+        band: &Range<usize>,
+        sums: &mut [f32],
+    ) {
+        assert_eq!(sums.len(), positions.len(), "one sum a position");
+        for (out, ends) in positions.starts.windows(2).enumerate() {
+            let (mut at, end) = (ends[0] as usize, ends[1] as usize);
+            while at < end {
+                let (offsets, sums) = (&positions.offsets[at..end], &mut sums[at..end]);
+                // SAFETY: as the caller vouches.
+                at += unsafe {
+                    match end - at {
+                        8.. => self.tile::<S, 1, 8>(offsets, 0, band, out, sums, 0),
+                        4.. => self.tile::<S, 1, 4>(offsets, 0, band, out, sums, 0),
+                        2.. => self.tile::<S, 1, 2>(offsets, 0, band, out, sums, 0),
+                        _ => self.tile::<S, 1, 1>(offsets, 0, band, out, sums, 0),
+                    }
+                };
+            }
+        }
+    }
+
+    /// Adds the sums of each output channel over the columns `band`, for the gradient of the bias.
+    pub(super) fn add_bias(&self, band: &Range<usize>, sums: &mut [f32]) {
+        for (out, sum) in sums.iter_mut().enumerate() {
+            let mut lanes = [0.0f32; LANES];
+            for y in band.clone() {
+                let at = self.grad.place(y as isize) as usize + out * self.grad_width;
+                for pixel in &self.grad.pixels()[at..at + self.forward.dst.1] {
+                    for (lane, value) in lanes.iter_mut().zip(pixel.0) {
+                        *lane += value;
+                    }
+                }
+            }
+            *sum += halves(lanes);
+        }
+    }
+
+    /// `O` output channels with all their weights; gives `O`.
+    #[inline(always)]
+    unsafe fn channels<S: Simd, const O: usize>(
+        &self,
+        taps: &Taps,
+        group_step: usize,
+        band: &Range<usize>,
+        out: usize,
+        sums: &mut [f32],
+    ) -> usize {
+        let (mut at, n) = (0, taps.offsets.len());
+        while at < n {
+            let (offsets, sums) = (&taps.offsets[at..], &mut sums[at..]);
+            // SAFETY: as the caller vouches.
+            at += unsafe {
+                match n - at {
+                    6.. if S::ACCUMULATORS >= 24 => {
+                        self.tile::<S, O, 6>(offsets, group_step, band, out, sums, n)
+                    }
+                    3.. => self.tile::<S, O, 3>(offsets, group_step, band, out, sums, n),
+                    2.. => self.tile::<S, O, 2>(offsets, group_step, band, out, sums, n),
+                    _ => self.tile::<S, O, 1>(offsets, group_step, band, out, sums, n),
+                }
+            };
+        }
+        O
+    }
+
+    /// `O` output channels and `T` places of the input; gives `T`. The sums of the next channel are `sums_step` on.
+    #[inline(always)]
+    unsafe fn tile<S: Simd, const O: usize, const T: usize>(
+        &self,
+        offsets: &[i32],
+        group_step: usize,
+        band: &Range<usize>,
+        out: usize,
+        sums: &mut [f32],
+        sums_step: usize,
+    ) -> usize {
+        let mut totals = [[Lanes::ZERO; T]; O];
+        let (input, grad) = (self.input.pixels().as_ptr(), self.grad.pixels().as_ptr());
+        let (width, step) = (self.forward.dst.1, self.forward.src_step * LANES);
+        let channel_step = self.grad_width * LANES;
+        for part in (0..LANES).step_by(S::WIDTH) {
+            // SAFETY: offsets and channels bring each pointer into the packed rows, as the caller vouches.
+            unsafe {
+                let mut acc = [[S::splat(0.0); T]; O];
+                for y in band.clone() {
+                    let row = self.input.place(self.forward.src_row(y)) * LANES as isize;
+                    let row = input.cast::<f32>().wrapping_offset(row).wrapping_add(group_step + part);
+                    let mut from = [row; T];
+                    for (from, &offset) in from.iter_mut().zip(offsets) {
+                        *from = from.wrapping_offset(offset as isize);
+                    }
+                    let grad = grad.cast::<f32>().offset(
+                        (self.grad.place(y as isize) + (out * self.grad_width) as isize)
+                            * LANES as isize,
+                    );
+                    let grad = grad.add(part);
+                    let columns = Columns { width, step, channel_step };
+                    if step == LANES {
+                        // The same with a constant step, which the compiler folds into the addresses.
+                        Columns { step: LANES, ..columns }.add::<S, O, T>(&mut acc, from, grad);
+                    } else {
+                        columns.add::<S, O, T>(&mut acc, from, grad);
+                    }
+                }
+                for (totals, acc) in totals.iter_mut().zip(acc) {
+                    for (total, acc) in totals.iter_mut().zip(acc) {
+                        S::store(total.0.as_mut_ptr().add(part), acc);
+                    }
+                }
+            }
+        }
+        for (o, totals) in totals.iter().enumerate() {
+            for (sum, total) in sums[o * sums_step..].iter_mut().zip(totals) {
+                *sum += halves(total.0);
+            }
+        }
+        T
+    }
+}
+
+/// One row of pixels.
+#[derive(Clone, Copy)]
+struct Columns {
+    width: usize,
+    step: usize,
+    channel_step: usize,
+}
+
+impl Columns {
+    #[inline(always)]
+    unsafe fn add<S: Simd, const O: usize, const T: usize>(
+        self,
+        acc: &mut [[S::V; T]; O],
+        from: [*const f32; T],
+        grad: *const f32,
+    ) {
+        // SAFETY: the caller gives rows of `width` pixels.
+        unsafe {
+            for x in 0..self.width {
+                let mut pixels = [S::splat(0.0); T];
+                for (pixel, from) in pixels.iter_mut().zip(from) {
+                    *pixel = S::load(from.add(x * self.step));
+                }
+                for (o, acc) in acc.iter_mut().enumerate() {
+                    let grad = S::load(grad.add(o * self.channel_step + x * LANES));
+                    for (acc, pixel) in acc.iter_mut().zip(pixels) {
+                        *acc = S::fma(grad, pixel, *acc);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The sum of the lanes: the upper half is added to the lower until one is left.
+#[inline(always)]
+pub(crate) fn halves(lanes: [f32; LANES]) -> f32 {
+    let a: [f32; 8] = std::array::from_fn(|i| lanes[i] + lanes[i + 8]);
+    let b: [f32; 4] = std::array::from_fn(|i| a[i] + a[i + 4]);
+    (b[0] + b[2]) + (b[1] + b[3])
+}

@@ -1,0 +1,170 @@
+//! Weights in the order in which the kernels read them.
+
+use super::gather::{Gather, Tap};
+use crate::lanes::LANES;
+
+/// Weights of one direction of a convolution, for every phase.
+#[derive(Clone, Debug)]
+pub(super) enum Weights {
+    /// All of them.
+    Dense(DenseWeights),
+    /// Those that are not zero.
+    Sparse(SparseWeights),
+}
+
+/// All weights: for each tile of destination channels, position by position.
+#[derive(Clone, Debug)]
+pub(super) struct DenseWeights {
+    /// Tiles in the order of their channels.
+    pub(super) tiles: Vec<Tile>,
+    pub(super) phases: Vec<DensePhase>,
+}
+
+/// Destination channels of one group that are computed together.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tile {
+    pub(super) first: usize,
+    pub(super) len: usize,
+    pub(super) group: usize,
+}
+
+/// A phase's weights.
+#[derive(Clone, Debug)]
+pub(super) struct DensePhase {
+    /// Place of each position's pixel, in floats, the same for all channels of the first group.
+    pub(super) offsets: Vec<i32>,
+    /// The weights of the tile that starts at channel `c` begin at `c·offsets.len()`; channels alternate fastest.
+    pub(super) values: Vec<f32>,
+}
+
+/// A weight that is not zero.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entry {
+    /// Place of its pixel, in floats.
+    pub(super) offset: i32,
+    pub(super) weight: f32,
+}
+
+/// The weights that are not zero: for each destination channel, in the order of the dense ones.
+#[derive(Clone, Debug)]
+pub(super) struct SparseWeights {
+    pub(super) phases: Vec<SparsePhase>,
+}
+
+/// A phase's weights.
+#[derive(Clone, Debug)]
+pub(super) struct SparsePhase {
+    /// Where each channel's entries begin, and at last their number.
+    starts: Vec<u32>,
+    entries: Vec<Entry>,
+}
+
+impl SparsePhase {
+    pub(super) fn channel(&self, channel: usize) -> &[Entry] {
+        &self.entries[self.starts[channel] as usize..self.starts[channel + 1] as usize]
+    }
+}
+
+/// Sizes of tiles, largest first; the kernels are compiled for each.
+pub(super) const TILES: [usize; 4] = [6, 4, 2, 1];
+
+fn floats(pixels: isize) -> i32 {
+    i32::try_from(pixels * LANES as isize).expect("a band of rows is below 2³¹ floats")
+}
+
+impl DenseWeights {
+    pub(super) fn new(gather: &Gather, weight: &[f32]) -> Self {
+        let mut tiles = Vec::new();
+        for group in 0..gather.groups {
+            let (mut first, end) = (group * gather.group_dst, (group + 1) * gather.group_dst);
+            while first < end {
+                let len = TILES.into_iter().find(|&len| len <= end - first).unwrap_or(1);
+                tiles.push(Tile { first, len, group });
+                first += len;
+            }
+        }
+        let phases = (0..gather.n_phases())
+            .map(|phase| {
+                let taps = gather.taps(phase);
+                let offsets: Vec<i32> = (0..gather.group_src)
+                    .flat_map(|channel| taps.iter().map(move |tap| (channel, tap)))
+                    .map(|(channel, tap)| floats(gather.place(tap, channel)))
+                    .collect();
+                let mut values = vec![0.0; gather.dst_channels() * offsets.len()];
+                for &Tile { first, len, group } in &tiles {
+                    let mut to = values[first * offsets.len()..].iter_mut();
+                    for src in 0..gather.group_src {
+                        for tap in taps {
+                            for (dst, to) in (first % gather.group_dst..).zip(to.by_ref().take(len))
+                            {
+                                *to = weight[gather.weight(group, dst, src, tap.position)];
+                            }
+                        }
+                    }
+                }
+                DensePhase { offsets, values }
+            })
+            .collect();
+        Self { tiles, phases }
+    }
+}
+
+impl SparseWeights {
+    pub(super) fn new(gather: &Gather, weight: &[f32]) -> Self {
+        // Each position of the kernel takes part in one phase.
+        let mut phase_of: Vec<Option<(usize, &Tap)>> = vec![None; gather.kernel_len];
+        for phase in 0..gather.n_phases() {
+            for tap in gather.taps(phase) {
+                phase_of[tap.position] = Some((phase, tap));
+            }
+        }
+        let channels = gather.dst_channels();
+        let mut starts = vec![vec![0u32; channels + 1]; gather.n_phases()];
+        each_nonzero(gather, weight, |dst, _, position, _| {
+            if let Some((phase, _)) = phase_of[position] {
+                starts[phase][dst + 1] += 1;
+            }
+        });
+        let mut phases: Vec<SparsePhase> = starts
+            .into_iter()
+            .map(|mut starts| {
+                for c in 0..channels {
+                    starts[c + 1] += starts[c];
+                }
+                let n = starts[channels] as usize;
+                SparsePhase { starts, entries: vec![Entry { offset: 0, weight: 0.0 }; n] }
+            })
+            .collect();
+        let mut next: Vec<Vec<u32>> = phases.iter().map(|phase| phase.starts.clone()).collect();
+        each_nonzero(gather, weight, |dst, src, position, value| {
+            if let Some((phase, tap)) = phase_of[position] {
+                let at = &mut next[phase][dst];
+                phases[phase].entries[*at as usize] =
+                    Entry { offset: floats(gather.place(tap, src)), weight: value };
+                *at += 1;
+            }
+        });
+        Self { phases }
+    }
+}
+
+/// Calls `visit(destination channel, source channel, position, weight)` for each weight that is not zero, in the
+/// order of the weight tensor.
+fn each_nonzero(gather: &Gather, weight: &[f32], mut visit: impl FnMut(usize, usize, usize, f32)) {
+    let (group_out, group_in) = match gather.is_transposed {
+        true => (gather.group_src, gather.group_dst),
+        false => (gather.group_dst, gather.group_src),
+    };
+    let mut weights = weight.chunks_exact(gather.kernel_len.max(1));
+    for out in 0..gather.groups * group_out {
+        let first_in = out / group_out * group_in;
+        for (input, positions) in (first_in..first_in + group_in).zip(weights.by_ref()) {
+            for (position, &value) in positions.iter().enumerate() {
+                if value != 0.0 {
+                    let (dst, src) = if gather.is_transposed { (input, out) } else { (out, input) };
+                    visit(dst, src, position, value);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! AVX-512: sixteen floats in a vector.
+
+use super::{Kernel, Simd};
+use std::arch::x86_64::*;
+
+/// See the module.
+#[derive(Clone, Copy)]
+pub(crate) struct Avx512;
+
+/// Runs a kernel compiled for AVX-512.
+///
+/// # Safety
+/// The machine must have AVX-512 F, AVX2 and FMA.
+#[target_feature(enable = "avx512f,avx2,fma")]
+pub(super) unsafe fn run<K: Kernel>(kernel: K) -> K::Out {
+    // SAFETY: the caller vouches for the instructions.
+    unsafe { kernel.run::<Avx512>() }
+}
+
+// SAFETY: each function is one instruction or two, on as many floats as the trait says.
+unsafe impl Simd for Avx512 {
+    const WIDTH: usize = 16;
+    const ACCUMULATORS: usize = 24;
+    type V = __m512;
+
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> __m512 {
+        // SAFETY: the caller vouches for the instructions, here and below.
+        unsafe { _mm512_set1_ps(value) }
+    }
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> __m512 {
+        // SAFETY: the caller gives sixteen floats.
+        unsafe { _mm512_loadu_ps(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(to: *mut f32, value: __m512) {
+        // SAFETY: the caller gives room for sixteen floats.
+        unsafe { _mm512_storeu_ps(to, value) }
+    }
+
+    #[inline(always)]
+    unsafe fn add(a: __m512, b: __m512) -> __m512 {
+        // SAFETY: as above.
+        unsafe { _mm512_add_ps(a, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn sub(a: __m512, b: __m512) -> __m512 {
+        // SAFETY: as above.
+        unsafe { _mm512_sub_ps(a, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn mul(a: __m512, b: __m512) -> __m512 {
+        // SAFETY: as above.
+        unsafe { _mm512_mul_ps(a, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn fma(a: __m512, b: __m512, c: __m512) -> __m512 {
+        // SAFETY: as above.
+        unsafe { _mm512_fmadd_ps(a, b, c) }
+    }
+
+    #[inline(always)]
+    unsafe fn where_positive(gate: __m512, value: __m512) -> __m512 {
+        // SAFETY: as above.
+        unsafe {
+            let passes = _mm512_cmp_ps_mask::<_CMP_NLE_UQ>(gate, _mm512_setzero_ps());
+            _mm512_maskz_mov_ps(passes, value)
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! One source for every instruction set.
+//!
+//! A kernel is written once over [`Simd`] and compiled for each [`Variant`]; [`launch`] picks the variant at run
+//! time. All of them compute on sixteen lanes, in one vector or several, and round after each fused
+//! multiply-add alike, so that a result does not depend on the variant, to the bit.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+mod scalar;
+mod variant;
+
+pub use variant::{UnknownVariant, Variant};
+
+/// Vectors of f32 and what kernels do with them.
+///
+/// # Safety
+/// Each function may be called only where the instruction set of the implementation is available, and pointers
+/// must be valid for [`WIDTH`](Self::WIDTH) floats. No alignment is needed.
+pub(crate) unsafe trait Simd: Copy {
+    /// Floats in a vector: a divisor of sixteen.
+    const WIDTH: usize;
+    /// Accumulators that a kernel may keep in registers beside its operands.
+    const ACCUMULATORS: usize;
+    /// A vector.
+    type V: Copy;
+
+    unsafe fn splat(value: f32) -> Self::V;
+    unsafe fn load(from: *const f32) -> Self::V;
+    unsafe fn store(to: *mut f32, value: Self::V);
+    unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn sub(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn mul(a: Self::V, b: Self::V) -> Self::V;
+    /// `a·b + c`, rounded once.
+    unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// `value` where `gate` is not at or below 0 (so also where it is NaN), else +0.
+    unsafe fn where_positive(gate: Self::V, value: Self::V) -> Self::V;
+}
+
+/// Something to compute for any instruction set.
+///
+/// `run` and all that it calls must be inlined (`#[inline(always)]`): only then are they compiled for the
+/// instruction set of their caller.
+pub(crate) trait Kernel {
+    /// What it gives.
+    type Out;
+
+    /// Computes it.
+    ///
+    /// # Safety
+    /// The instruction set of `S` must be available.
+    unsafe fn run<S: Simd>(self) -> Self::Out;
+}
+
+/// Runs a kernel with the instructions of a variant.
+pub(crate) fn launch<K: Kernel>(variant: Variant, kernel: K) -> K::Out {
+    assert!(variant.is_available(), "{variant} is not available on this machine");
+    match variant {
+        // SAFETY: the portable implementation needs no instruction set.
+        Variant::Scalar => unsafe { kernel.run::<scalar::Portable>() },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: availability was asserted.
+        Variant::Avx2 => unsafe { avx2::run(kernel) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: availability was asserted.
+        Variant::Avx512 => unsafe { avx512::run(kernel) },
+        #[cfg(target_arch = "aarch64")]
+        // SAFETY: availability was asserted.
+        Variant::Neon => unsafe { neon::run(kernel) },
+        #[allow(unreachable_patterns, reason = "which variants exist depends on the architecture")]
+        _ => unreachable!("a variant of another architecture is never available"),
+    }
+}

@@ -1,0 +1,76 @@
+//! NEON: four floats in a vector.
+
+use super::{Kernel, Simd};
+use std::arch::aarch64::*;
+
+/// See the module.
+#[derive(Clone, Copy)]
+pub(crate) struct Neon;
+
+/// Runs a kernel compiled for NEON.
+///
+/// # Safety
+/// The machine must have NEON.
+#[target_feature(enable = "neon")]
+pub(super) unsafe fn run<K: Kernel>(kernel: K) -> K::Out {
+    // SAFETY: the caller vouches for the instructions.
+    unsafe { kernel.run::<Neon>() }
+}
+
+// SAFETY: each function is one instruction or two, on as many floats as the trait says.
+unsafe impl Simd for Neon {
+    const WIDTH: usize = 4;
+    const ACCUMULATORS: usize = 24;
+    type V = float32x4_t;
+
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> float32x4_t {
+        // SAFETY: the caller vouches for the instructions, here and below.
+        unsafe { vdupq_n_f32(value) }
+    }
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> float32x4_t {
+        // SAFETY: the caller gives four floats.
+        unsafe { vld1q_f32(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(to: *mut f32, value: float32x4_t) {
+        // SAFETY: the caller gives room for four floats.
+        unsafe { vst1q_f32(to, value) }
+    }
+
+    #[inline(always)]
+    unsafe fn add(a: float32x4_t, b: float32x4_t) -> float32x4_t {
+        // SAFETY: as above.
+        unsafe { vaddq_f32(a, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn sub(a: float32x4_t, b: float32x4_t) -> float32x4_t {
+        // SAFETY: as above.
+        unsafe { vsubq_f32(a, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn mul(a: float32x4_t, b: float32x4_t) -> float32x4_t {
+        // SAFETY: as above.
+        unsafe { vmulq_f32(a, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn fma(a: float32x4_t, b: float32x4_t, c: float32x4_t) -> float32x4_t {
+        // SAFETY: as above; the accumulator comes first.
+        unsafe { vfmaq_f32(c, a, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn where_positive(gate: float32x4_t, value: float32x4_t) -> float32x4_t {
+        // SAFETY: as above.
+        unsafe {
+            let blocked = vcleq_f32(gate, vdupq_n_f32(0.0));
+            vreinterpretq_f32_u32(vbicq_u32(vreinterpretq_u32_f32(value), blocked))
+        }
+    }
+}
