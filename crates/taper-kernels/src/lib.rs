@@ -8,8 +8,10 @@
 //! | [`threshold`] | the threshold operator T(w; t) and the gradient of its straight-through estimator |
 //! | [`select`] | order statistics of magnitudes over several slices, and the cuts that follow from them |
 //! | [`mask`] | packed sets of kept weights: build, count, compare |
-//! | [`conv`] | convolution and its two gradients |
-//! | [`norm`] | batch normalisation and its gradient |
+//! | [`lanes`] | the blocked layout: sixteen images in the lanes |
+//! | [`conv`] | convolution and its two gradients, plain and blocked, dense and sparse |
+//! | [`norm`] | batch normalisation with what follows it, and its gradient |
+//! | [`pool`] | average pooling |
 //! | [`relu`] | rectified linear unit and its gradient |
 //!
 //! Work is split over rayon's current pool. The split never changes a result: each output is computed by one
@@ -31,6 +33,7 @@ pub mod lanes;
 pub mod mask;
 mod matmul;
 pub mod norm;
+pub mod pool;
 pub mod relu;
 pub mod select;
 mod simd;

@@ -3,6 +3,8 @@
 //! Sums are taken in f64 and in the order of the batch, so that they depend neither on the number of threads nor
 //! much on the size of the batch.
 
+pub mod blocked;
+
 use rayon::prelude::*;
 
 /// Sizes of a normalised activation.

@@ -7,25 +7,22 @@ use std::arch::x86_64::*;
 #[derive(Clone, Copy)]
 pub(crate) struct Avx2;
 
-/// Runs a kernel compiled for AVX2 and FMA.
-///
-/// # Safety
-/// The machine must have AVX2 and FMA.
-#[target_feature(enable = "avx2,fma")]
-pub(super) unsafe fn run<K: Kernel>(kernel: K) -> K::Out {
-    // SAFETY: the caller vouches for the instructions.
-    unsafe { kernel.run::<Avx2>() }
-}
-
 // SAFETY: each function is one instruction or two, on as many floats as the trait says.
 unsafe impl Simd for Avx2 {
     const WIDTH: usize = 8;
     const ACCUMULATORS: usize = 12;
     type V = __m256;
 
+    #[inline(never)]
+    #[target_feature(enable = "avx2,fma")]
+    unsafe fn call<K: Kernel>(part: K) -> K::Out {
+        // SAFETY: the caller vouches for the instructions, here and below.
+        unsafe { part.run::<Self>() }
+    }
+
     #[inline(always)]
     unsafe fn splat(value: f32) -> __m256 {
-        // SAFETY: the caller vouches for the instructions, here and below.
+        // SAFETY: as above.
         unsafe { _mm256_set1_ps(value) }
     }
 

@@ -7,25 +7,22 @@ use std::arch::x86_64::*;
 #[derive(Clone, Copy)]
 pub(crate) struct Avx512;
 
-/// Runs a kernel compiled for AVX-512.
-///
-/// # Safety
-/// The machine must have AVX-512 F, AVX2 and FMA.
-#[target_feature(enable = "avx512f,avx2,fma")]
-pub(super) unsafe fn run<K: Kernel>(kernel: K) -> K::Out {
-    // SAFETY: the caller vouches for the instructions.
-    unsafe { kernel.run::<Avx512>() }
-}
-
 // SAFETY: each function is one instruction or two, on as many floats as the trait says.
 unsafe impl Simd for Avx512 {
     const WIDTH: usize = 16;
     const ACCUMULATORS: usize = 24;
     type V = __m512;
 
+    #[inline(never)]
+    #[target_feature(enable = "avx512f,avx2,fma")]
+    unsafe fn call<K: Kernel>(part: K) -> K::Out {
+        // SAFETY: the caller vouches for the instructions, here and below.
+        unsafe { part.run::<Self>() }
+    }
+
     #[inline(always)]
     unsafe fn splat(value: f32) -> __m512 {
-        // SAFETY: the caller vouches for the instructions, here and below.
+        // SAFETY: as above.
         unsafe { _mm512_set1_ps(value) }
     }
 

@@ -28,6 +28,9 @@ pub(crate) unsafe trait Simd: Copy {
     /// A vector.
     type V: Copy;
 
+    /// Runs a part of a kernel as a function of its own, so that it has all registers to itself.
+    unsafe fn call<K: Kernel>(part: K) -> K::Out;
+
     unsafe fn splat(value: f32) -> Self::V;
     unsafe fn load(from: *const f32) -> Self::V;
     unsafe fn store(to: *mut f32, value: Self::V);
@@ -60,16 +63,16 @@ pub(crate) fn launch<K: Kernel>(variant: Variant, kernel: K) -> K::Out {
     assert!(variant.is_available(), "{variant} is not available on this machine");
     match variant {
         // SAFETY: the portable implementation needs no instruction set.
-        Variant::Scalar => unsafe { kernel.run::<scalar::Portable>() },
+        Variant::Scalar => unsafe { scalar::Portable::call(kernel) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: availability was asserted.
-        Variant::Avx2 => unsafe { avx2::run(kernel) },
+        Variant::Avx2 => unsafe { avx2::Avx2::call(kernel) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: availability was asserted.
-        Variant::Avx512 => unsafe { avx512::run(kernel) },
+        Variant::Avx512 => unsafe { avx512::Avx512::call(kernel) },
         #[cfg(target_arch = "aarch64")]
         // SAFETY: availability was asserted.
-        Variant::Neon => unsafe { neon::run(kernel) },
+        Variant::Neon => unsafe { neon::Neon::call(kernel) },
         #[allow(unreachable_patterns, reason = "which variants exist depends on the architecture")]
         _ => unreachable!("a variant of another architecture is never available"),
     }

@@ -7,25 +7,22 @@ use std::arch::aarch64::*;
 #[derive(Clone, Copy)]
 pub(crate) struct Neon;
 
-/// Runs a kernel compiled for NEON.
-///
-/// # Safety
-/// The machine must have NEON.
-#[target_feature(enable = "neon")]
-pub(super) unsafe fn run<K: Kernel>(kernel: K) -> K::Out {
-    // SAFETY: the caller vouches for the instructions.
-    unsafe { kernel.run::<Neon>() }
-}
-
 // SAFETY: each function is one instruction or two, on as many floats as the trait says.
 unsafe impl Simd for Neon {
     const WIDTH: usize = 4;
     const ACCUMULATORS: usize = 24;
     type V = float32x4_t;
 
+    #[inline(never)]
+    #[target_feature(enable = "neon")]
+    unsafe fn call<K: Kernel>(part: K) -> K::Out {
+        // SAFETY: the caller vouches for the instructions, here and below.
+        unsafe { part.run::<Self>() }
+    }
+
     #[inline(always)]
     unsafe fn splat(value: f32) -> float32x4_t {
-        // SAFETY: the caller vouches for the instructions, here and below.
+        // SAFETY: as above.
         unsafe { vdupq_n_f32(value) }
     }
 

@@ -1,6 +1,6 @@
 //! Sixteen floats without any particular instructions: the specification of the other variants.
 
-use super::Simd;
+use super::{Kernel, Simd};
 
 /// See the module.
 #[derive(Clone, Copy)]
@@ -11,6 +11,11 @@ unsafe impl Simd for Portable {
     const WIDTH: usize = 16;
     const ACCUMULATORS: usize = 16;
     type V = [f32; 16];
+
+    unsafe fn call<K: Kernel>(part: K) -> K::Out {
+        // SAFETY: no instruction set is needed.
+        unsafe { part.run::<Self>() }
+    }
 
     #[inline(always)]
     unsafe fn splat(value: f32) -> [f32; 16] {

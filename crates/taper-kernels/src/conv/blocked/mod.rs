@@ -37,7 +37,7 @@ mod weights;
 pub use source::{GradSource, NormSlope, PassWhere, Source};
 pub use stats::Moments;
 
-pub(crate) use source::passed;
+pub(crate) use source::{Rows, passed};
 pub(crate) use weight_grad::halves;
 
 use super::ConvShape;
@@ -129,11 +129,6 @@ pub struct Conv {
 thread_local! {
     /// Packed rows of the input and of the gradient.
     static SCRATCH: RefCell<[Vec<Lanes>; 2]> = const { RefCell::new([Vec::new(), Vec::new()]) };
-}
-
-/// Calls `f` with this thread's buffers.
-fn with_scratch<R>(f: impl FnOnce(&mut [Vec<Lanes>; 2]) -> R) -> R {
-    SCRATCH.with_borrow_mut(f)
 }
 
 impl Conv {
@@ -372,39 +367,29 @@ impl Kernel for Forward<'_> {
     unsafe fn run<S: Simd>(self) -> Vec<Moments> {
         let Self { conv, weights, source, bias, block, band, out } = self;
         let (gather, filled) = (&conv.forward, conv.output.filled(block));
-        with_scratch(
-            #[inline(always)]
-            |[buffer, _]| {
-                let rows = gather.rows(&band);
-                let packing = source::Packing { left: gather.left, width: gather.packed_width };
-                let start = bias.map_or(Start::Zero, Start::Bias);
-                // SAFETY: the rows are those of this band, and the weights were packed for this shape.
-                unsafe {
-                    let packed =
-                        source::pack::<S, _>(&source, &conv.input, block, rows, packing, buffer);
-                    multiply::band::<S>(gather, &weights.weights, &packed, band.clone(), start, out);
-                }
-            },
-        );
+        // Taken and put back rather than borrowed in a closure, which would be compiled for no instruction set.
+        let mut buffers = SCRATCH.take();
+        let rows = gather.rows(&band);
+        let packing = source::Packing { left: gather.left, width: gather.packed_width };
+        let start = bias.map_or(Start::Zero, Start::Bias);
+        // SAFETY: the rows are those of this band, and the weights were packed for this shape.
+        unsafe {
+            let packed =
+                source::pack::<S, _>(&source, &conv.input, block, rows, packing, &mut buffers[0]);
+            multiply::band::<S>(gather, &weights.weights, &packed, band.clone(), start, out);
+        }
+        SCRATCH.set(buffers);
         if bias.is_some() {
             clear_tail(out, filled);
         }
         let (width, row) = (conv.output.width, conv.output.row());
-        (0..conv.output.channels)
-            .map(
-                #[inline(always)]
-                |channel| {
-                    (0..band.len()).fold(
-                        Moments::default(),
-                        #[inline(always)]
-                        |moments, y| {
-                            let at = y * row + channel * width;
-                            moments.merge(Moments::of(&out[at..at + width], filled))
-                        },
-                    )
-                },
-            )
-            .collect()
+        let mut moments = vec![Moments::default(); conv.output.channels];
+        for out in out.chunks_exact(row) {
+            for (moments, out) in moments.iter_mut().zip(out.chunks_exact(width)) {
+                *moments = moments.merge(Moments::of(out, filled));
+            }
+        }
+        moments
     }
 }
 
@@ -458,82 +443,58 @@ impl Kernel for Backward<'_> {
         };
         let (height, stride) = (conv.input.height, conv.shape.stride);
         let n_bands = conv.output.height.div_ceil(conv.band);
+        let mut buffers = SCRATCH.take();
+        let [input_buffer, grad_buffer] = &mut buffers;
         for i in 0..n_bands {
             let band = i * conv.band..((i + 1) * conv.band).min(conv.output.height);
             let is_last = i + 1 == n_bands;
             let in_band = (band.start * stride).min(height)
                 ..if is_last { height } else { (band.end * stride).min(height) };
-            with_scratch(
-                #[inline(always)]
-                |[input_buffer, grad_buffer]| {
-                    // The rows that either side needs, so that the gradient is packed once.
-                    let mut rows = band.start as isize..band.end as isize;
-                    let mut packing = source::Packing { left: 0, width: conv.output.width };
-                    if to_input.is_some() {
-                        let read = transposed.rows(&in_band);
-                        if !read.is_empty() {
-                            rows = rows.start.min(read.start)..rows.end.max(read.end);
-                        }
-                        packing = source::Packing {
-                            left: transposed.left,
-                            width: transposed.packed_width,
-                        };
+            // The rows that either side needs, so that the gradient is packed once.
+            let mut rows = band.start as isize..band.end as isize;
+            let mut packing = source::Packing { left: 0, width: conv.output.width };
+            if to_input.is_some() {
+                let read = transposed.rows(&in_band);
+                if !read.is_empty() {
+                    rows = rows.start.min(read.start)..rows.end.max(read.end);
+                }
+                packing =
+                    source::Packing { left: transposed.left, width: transposed.packed_width };
+            }
+            // SAFETY: the rows cover both bands; weights and taps were packed for this shape.
+            unsafe {
+                let grad =
+                    source::pack::<S, _>(&grad, &conv.output, block, rows, packing, grad_buffer);
+                if let Some(((weights, is_added), out)) = &mut to_input {
+                    let row = conv.input.row();
+                    let start = if *is_added { Start::Stored } else { Start::Zero };
+                    let out = &mut out[in_band.start * row..in_band.end * row];
+                    let weights = &weights.weights;
+                    multiply::band::<S>(transposed, weights, &grad, in_band.clone(), start, out);
+                }
+                if has_bias || !matches!(weights, Wanted::Nothing) {
+                    let rows = forward.rows(&band);
+                    let (left, grad_width) = (forward.left, packing.width);
+                    let packing = source::Packing { left, width: forward.packed_width };
+                    let input = source::pack::<S, _>(
+                        &source,
+                        &conv.input,
+                        block,
+                        rows,
+                        packing,
+                        input_buffer,
+                    );
+                    let pair = Pair { forward, input: &input, grad: &grad, grad_width };
+                    match weights {
+                        Wanted::Nothing => {}
+                        Wanted::All => pair.add_all::<S>(&conv.taps, &band, &mut sums.all),
+                        Wanted::At(at) => pair.add_at::<S>(at, &band, &mut sums.at),
                     }
-                    // SAFETY: the rows cover both bands; weights and taps were packed for this shape.
-                    unsafe {
-                        let grad = source::pack::<S, _>(
-                            &grad,
-                            &conv.output,
-                            block,
-                            rows,
-                            packing,
-                            grad_buffer,
-                        );
-                        if let Some(((weights, is_added), out)) = &mut to_input {
-                            let row = conv.input.row();
-                            let start = if *is_added { Start::Stored } else { Start::Zero };
-                            let out = &mut out[in_band.start * row..in_band.end * row];
-                            multiply::band::<S>(
-                                transposed,
-                                &weights.weights,
-                                &grad,
-                                in_band.clone(),
-                                start,
-                                out,
-                            );
-                        }
-                        if has_bias || !matches!(weights, Wanted::Nothing) {
-                            let packing =
-                                source::Packing { left: forward.left, width: forward.packed_width };
-                            let input = source::pack::<S, _>(
-                                &source,
-                                &conv.input,
-                                block,
-                                forward.rows(&band),
-                                packing,
-                                input_buffer,
-                            );
-                            let pair = Pair {
-                                forward,
-                                input: &input,
-                                grad: &grad,
-                                grad_width: if to_input.is_some() {
-                                    transposed.packed_width
-                                } else {
-                                    conv.output.width
-                                },
-                            };
-                            match weights {
-                                Wanted::Nothing => {}
-                                Wanted::All => pair.add_all::<S>(&conv.taps, &band, &mut sums.all),
-                                Wanted::At(at) => pair.add_at::<S>(at, &band, &mut sums.at),
-                            }
-                            pair.add_bias(&band, &mut sums.bias);
-                        }
-                    }
-                },
-            );
+                    pair.add_bias(&band, &mut sums.bias);
+                }
+            }
         }
+        SCRATCH.set(buffers);
         sums
     }
 }

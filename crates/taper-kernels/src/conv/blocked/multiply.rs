@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     lanes::{LANES, Lanes},
-    simd::Simd,
+    simd::{Kernel, Simd},
 };
 use std::ops::Range;
 
@@ -119,10 +119,10 @@ unsafe fn dense<S: Simd>(
                         channel_step: gather.dst.1 * LANES,
                     };
                     match tile.len {
-                        6 => at.run::<S, 6>(),
-                        4 => at.run::<S, 4>(),
-                        2 => at.run::<S, 2>(),
-                        _ => at.run::<S, 1>(),
+                        6 => S::call(DenseChannels::<6>(at)),
+                        4 => S::call(DenseChannels::<4>(at)),
+                        2 => S::call(DenseChannels::<2>(at)),
+                        _ => S::call(DenseChannels::<1>(at)),
                     }
                 }
             }
@@ -141,29 +141,35 @@ struct DenseRow<'a> {
     channel_step: usize,
 }
 
-impl DenseRow<'_> {
-    /// `O` channels of a row.
+/// `O` channels of a row.
+struct DenseChannels<'a, const O: usize>(DenseRow<'a>);
+
+impl<const O: usize> Kernel for DenseChannels<'_, O> {
+    type Out = ();
+
     #[inline(always)]
-    unsafe fn run<S: Simd, const O: usize>(&self) {
-        let mut j = 0;
+    unsafe fn run<S: Simd>(self) {
+        let (at, mut j) = (self.0, 0);
         // SAFETY: each tile lies within the row.
         unsafe {
             if S::ACCUMULATORS >= 24 || O <= 2 {
-                while j + 4 <= self.row.len {
-                    self.tile::<S, O, 4>(j);
+                while j + 4 <= at.row.len {
+                    at.tile::<S, O, 4>(j);
                     j += 4;
                 }
             }
-            while j + 2 <= self.row.len {
-                self.tile::<S, O, 2>(j);
+            while j + 2 <= at.row.len {
+                at.tile::<S, O, 2>(j);
                 j += 2;
             }
-            if j < self.row.len {
-                self.tile::<S, O, 1>(j);
+            if j < at.row.len {
+                at.tile::<S, O, 1>(j);
             }
         }
     }
+}
 
+impl DenseRow<'_> {
     /// `O` channels of `P` pixels from column `j` of the phase.
     #[inline(always)]
     unsafe fn tile<S: Simd, const O: usize, const P: usize>(&self, j: usize) {
@@ -261,7 +267,7 @@ unsafe fn sparse<S: Simd>(
                         src_step: gather.src_step * LANES,
                         dst_step: gather.dst_step * LANES,
                     };
-                    at.run::<S>();
+                    S::call(at);
                 }
             }
         }
@@ -277,9 +283,11 @@ struct SparseRow<'a> {
     dst_step: usize,
 }
 
-impl SparseRow<'_> {
+impl Kernel for SparseRow<'_> {
+    type Out = ();
+
     #[inline(always)]
-    unsafe fn run<S: Simd>(&self) {
+    unsafe fn run<S: Simd>(self) {
         let (mut j, len) = (0, self.row.len);
         // SAFETY: each tile lies within the row.
         unsafe {
@@ -306,7 +314,9 @@ impl SparseRow<'_> {
             }
         }
     }
+}
 
+impl SparseRow<'_> {
     #[inline(always)]
     unsafe fn tile<S: Simd, const P: usize>(&self, j: usize) {
         for part in (0..LANES).step_by(S::WIDTH) {

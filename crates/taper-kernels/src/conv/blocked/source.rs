@@ -75,7 +75,7 @@ pub enum GradSource<'a> {
 }
 
 impl Source<'_> {
-    pub(super) fn check(&self, plane: &Plane) {
+    pub(crate) fn check(&self, plane: &Plane) {
         let (len, channels) = (plane.len(), plane.channels);
         match self {
             Self::Plain(x) => assert_eq!(x.len(), len, "source of {plane:?}"),
@@ -88,7 +88,7 @@ impl Source<'_> {
 }
 
 impl GradSource<'_> {
-    pub(super) fn check(&self, plane: &Plane) {
+    pub(crate) fn check(&self, plane: &Plane) {
         let (len, channels) = (plane.len(), plane.channels);
         match self {
             Self::Plain(x) => assert_eq!(x.len(), len, "gradient of {plane:?}"),
@@ -114,7 +114,7 @@ impl PassWhere<'_> {
 }
 
 /// Something that gives the pixels of one channel of one row.
-pub(super) trait Rows: Copy {
+pub(crate) trait Rows: Copy {
     /// The stored pixels, if they need no computing.
     fn stored(&self) -> Option<&[Lanes]>;
 

@@ -6,7 +6,7 @@
 use super::{gather::Gather, source::Packed};
 use crate::{
     lanes::{LANES, Lanes},
-    simd::Simd,
+    simd::{Kernel, Simd},
 };
 use std::ops::Range;
 
@@ -96,7 +96,9 @@ impl Pair<'_> {
                 // SAFETY: as the caller vouches; the channels are the group's.
                 out += unsafe {
                     match o {
-                        4.. => self.channels::<S, 4>(taps, step, band, out, sums),
+                        4.. if S::ACCUMULATORS >= 24 => {
+                        self.channels::<S, 4>(taps, step, band, out, sums)
+                    }
                         2.. => self.channels::<S, 2>(taps, step, band, out, sums),
                         _ => self.channels::<S, 1>(taps, step, band, out, sums),
                     }
@@ -166,9 +168,7 @@ impl Pair<'_> {
             // SAFETY: as the caller vouches.
             at += unsafe {
                 match n - at {
-                    6.. if S::ACCUMULATORS >= 24 => {
-                        self.tile::<S, O, 6>(offsets, group_step, band, out, sums, n)
-                    }
+                    6.. => self.tile::<S, O, 6>(offsets, group_step, band, out, sums, n),
                     3.. => self.tile::<S, O, 3>(offsets, group_step, band, out, sums, n),
                     2.. => self.tile::<S, O, 2>(offsets, group_step, band, out, sums, n),
                     _ => self.tile::<S, O, 1>(offsets, group_step, band, out, sums, n),
@@ -189,41 +189,9 @@ impl Pair<'_> {
         sums: &mut [f32],
         sums_step: usize,
     ) -> usize {
-        let mut totals = [[Lanes::ZERO; T]; O];
-        let (input, grad) = (self.input.pixels().as_ptr(), self.grad.pixels().as_ptr());
-        let (width, step) = (self.forward.dst.1, self.forward.src_step * LANES);
-        let channel_step = self.grad_width * LANES;
-        for part in (0..LANES).step_by(S::WIDTH) {
-            // SAFETY: offsets and channels bring each pointer into the packed rows, as the caller vouches.
-            unsafe {
-                let mut acc = [[S::splat(0.0); T]; O];
-                for y in band.clone() {
-                    let row = self.input.place(self.forward.src_row(y)) * LANES as isize;
-                    let row = input.cast::<f32>().wrapping_offset(row).wrapping_add(group_step + part);
-                    let mut from = [row; T];
-                    for (from, &offset) in from.iter_mut().zip(offsets) {
-                        *from = from.wrapping_offset(offset as isize);
-                    }
-                    let grad = grad.cast::<f32>().offset(
-                        (self.grad.place(y as isize) + (out * self.grad_width) as isize)
-                            * LANES as isize,
-                    );
-                    let grad = grad.add(part);
-                    let columns = Columns { width, step, channel_step };
-                    if step == LANES {
-                        // The same with a constant step, which the compiler folds into the addresses.
-                        Columns { step: LANES, ..columns }.add::<S, O, T>(&mut acc, from, grad);
-                    } else {
-                        columns.add::<S, O, T>(&mut acc, from, grad);
-                    }
-                }
-                for (totals, acc) in totals.iter_mut().zip(acc) {
-                    for (total, acc) in totals.iter_mut().zip(acc) {
-                        S::store(total.0.as_mut_ptr().add(part), acc);
-                    }
-                }
-            }
-        }
+        let tile = Tile::<O, T> { pair: *self, offsets, group_step, band: band.clone(), out };
+        // SAFETY: as the caller vouches.
+        let totals = unsafe { S::call(tile) };
         for (o, totals) in totals.iter().enumerate() {
             for (sum, total) in sums[o * sums_step..].iter_mut().zip(totals) {
                 *sum += halves(total.0);
@@ -233,36 +201,67 @@ impl Pair<'_> {
     }
 }
 
-/// One row of pixels.
-#[derive(Clone, Copy)]
-struct Columns {
-    width: usize,
-    step: usize,
-    channel_step: usize,
+/// `O` output channels and `T` places of the input.
+struct Tile<'a, const O: usize, const T: usize> {
+    pair: Pair<'a>,
+    offsets: &'a [i32],
+    group_step: usize,
+    band: Range<usize>,
+    out: usize,
 }
 
-impl Columns {
+impl<const O: usize, const T: usize> Kernel for Tile<'_, O, T> {
+    type Out = [[Lanes; T]; O];
+
     #[inline(always)]
-    unsafe fn add<S: Simd, const O: usize, const T: usize>(
-        self,
-        acc: &mut [[S::V; T]; O],
-        from: [*const f32; T],
-        grad: *const f32,
-    ) {
-        // SAFETY: the caller gives rows of `width` pixels.
-        unsafe {
-            for x in 0..self.width {
-                let mut pixels = [S::splat(0.0); T];
-                for (pixel, from) in pixels.iter_mut().zip(from) {
-                    *pixel = S::load(from.add(x * self.step));
-                }
-                for (o, acc) in acc.iter_mut().enumerate() {
-                    let grad = S::load(grad.add(o * self.channel_step + x * LANES));
-                    for (acc, pixel) in acc.iter_mut().zip(pixels) {
-                        *acc = S::fma(grad, pixel, *acc);
+    unsafe fn run<S: Simd>(self) -> [[Lanes; T]; O] {
+        let mut totals = [[Lanes::ZERO; T]; O];
+        let step = self.pair.forward.src_step * LANES;
+        for part in (0..LANES).step_by(S::WIDTH) {
+            // SAFETY: as the caller vouches. A constant step is folded into the addresses.
+            unsafe {
+                let acc = if step == LANES { self.lanes::<S>(part, LANES) } else { self.lanes::<S>(part, step) };
+                for (totals, acc) in totals.iter_mut().zip(acc) {
+                    for (total, acc) in totals.iter_mut().zip(acc) {
+                        S::store(total.0.as_mut_ptr().add(part), acc);
                     }
                 }
             }
+        }
+        totals
+    }
+}
+
+impl<const O: usize, const T: usize> Tile<'_, O, T> {
+    /// The sums lane by lane, for the vector of lanes from `part` on.
+    #[inline(always)]
+    unsafe fn lanes<S: Simd>(&self, part: usize, step: usize) -> [[S::V; T]; O] {
+        let Pair { forward, input, grad, grad_width } = self.pair;
+        let channel_step = grad_width * LANES;
+        // SAFETY: offsets and channels bring each pointer into the packed rows, as the caller vouches.
+        unsafe {
+            let mut acc = [[S::splat(0.0); T]; O];
+            for y in self.band.clone() {
+                let row = input.pixels().as_ptr().cast::<f32>().wrapping_add(self.group_step + part);
+                let row = row.wrapping_offset(input.place(forward.src_row(y)) * LANES as isize);
+                let from: [*const f32; T] =
+                    std::array::from_fn(|t| row.wrapping_offset(self.offsets[t] as isize));
+                let place = grad.place(y as isize) as usize + self.out * grad_width;
+                let grad = grad.pixels().as_ptr().cast::<f32>().add(place * LANES + part);
+                for x in 0..forward.dst.1 {
+                    let mut grads = [S::splat(0.0); O];
+                    for (o, to) in grads.iter_mut().enumerate() {
+                        *to = S::load(grad.add(o * channel_step + x * LANES));
+                    }
+                    for t in 0..T {
+                        let pixel = S::load(from[t].add(x * step));
+                        for o in 0..O {
+                            acc[o][t] = S::fma(grads[o], pixel, acc[o][t]);
+                        }
+                    }
+                }
+            }
+            acc
         }
     }
 }

@@ -1,0 +1,373 @@
+//! Normalisation, rectifier and residual addition in the blocked layout.
+//!
+//! Between two convolutions stands `relu(scale·x + shift + residual)`. Where one reader follows, it computes that on
+//! the way ([`Source::Normed`]); where several do, [`combine`] stores it once. The gradient goes back in two sweeps at
+//! most: [`sums`] for what a normalisation needs of the whole batch, and the reader's own, which may again be a
+//! convolution ([`GradSource::Normed`]).
+
+use crate::{
+    conv::blocked::{GradSource, Moments, PassWhere, Rows, Source, halves, passed},
+    lanes::{LANES, Lanes, Plane, clear_tail},
+    simd::{Kernel, Simd, Variant, launch},
+};
+use rayon::prelude::*;
+
+/// Rows that a task takes.
+const BAND: usize = 4;
+
+/// Moments of each channel over the batch, of an activation that no convolution has just computed.
+///
+/// # Panics
+/// If a length does not fit `plane`.
+pub fn moments(plane: &Plane, x: &[Lanes]) -> Vec<Moments> {
+    assert_eq!(x.len(), plane.len(), "activation of {plane:?}");
+    let mut total = vec![Moments::default(); plane.channels];
+    if x.is_empty() {
+        return total;
+    }
+    let of_band = |(block, _, x): (usize, usize, &[Lanes])| {
+        let mut found = vec![Moments::default(); plane.channels];
+        for row in x.chunks(plane.row()) {
+            for (found, row) in found.iter_mut().zip(row.chunks(plane.width)) {
+                *found = found.merge(Moments::of(row, plane.filled(block)));
+            }
+        }
+        found
+    };
+    let found: Vec<_> = bands(plane, x).into_par_iter().map(of_band).collect();
+    for found in found {
+        for (total, found) in total.iter_mut().zip(found) {
+            *total = total.merge(found);
+        }
+    }
+    total
+}
+
+/// The activation cut into blocks and bands of rows: block, place of the first pixel, pixels.
+fn bands<'a>(plane: &Plane, x: &'a [Lanes]) -> Vec<(usize, usize, &'a [Lanes])> {
+    let row = plane.row();
+    x.chunks(plane.block())
+        .enumerate()
+        .flat_map(|(block, x)| {
+            let rows = x.chunks(BAND * row).enumerate();
+            rows.map(move |(i, x)| (block, block * plane.block() + i * BAND * row, x))
+        })
+        .collect()
+}
+
+fn bands_mut<'a>(plane: &Plane, x: &'a mut [Lanes]) -> Vec<(usize, usize, &'a mut [Lanes])> {
+    let row = plane.row();
+    x.chunks_mut(plane.block())
+        .enumerate()
+        .flat_map(|(block, x)| {
+            let rows = x.chunks_mut(BAND * row).enumerate();
+            rows.map(move |(i, x)| (block, block * plane.block() + i * BAND * row, x))
+        })
+        .collect()
+}
+
+/// Writes `main + residual`, cut off at 0 if `relu`.
+///
+/// # Panics
+/// If a length does not fit `plane`.
+pub fn combine(plane: &Plane, main: Source, residual: Option<Source>, relu: bool, out: &mut [Lanes]) {
+    main.check(plane);
+    if let Some(residual) = &residual {
+        residual.check(plane);
+    }
+    assert_eq!(out.len(), plane.len(), "activation of {plane:?}");
+    if out.is_empty() {
+        return;
+    }
+    let variant = Variant::current();
+    bands_mut(plane, out).into_par_iter().for_each(|(block, start, out)| {
+        launch(variant, Combine { plane, main, residual, relu, start, out });
+        clear_tail(out, plane.filled(block));
+    });
+}
+
+struct Combine<'a> {
+    plane: &'a Plane,
+    main: Source<'a>,
+    residual: Option<Source<'a>>,
+    relu: bool,
+    start: usize,
+    out: &'a mut [Lanes],
+}
+
+impl Kernel for Combine<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let Self { plane, main, residual, relu, start, out } = self;
+        let mut other = vec![Lanes::ZERO; if residual.is_some() { plane.width } else { 0 }];
+        for (i, out) in out.chunks_exact_mut(plane.width).enumerate() {
+            let (at, channel) = (start + i * plane.width, i % plane.channels);
+            // SAFETY: the row lies within the activation; both slices have a row's floats.
+            unsafe {
+                main.fill::<S>(at, channel, out);
+                let to = out.as_mut_ptr().cast::<f32>();
+                let n = out.len() * LANES;
+                if let Some(residual) = &residual {
+                    residual.fill::<S>(at, channel, &mut other);
+                    let from = other.as_ptr().cast::<f32>();
+                    for i in (0..n).step_by(S::WIDTH) {
+                        let sum = S::add(S::load(to.add(i)), S::load(from.add(i)));
+                        S::store(to.add(i), if relu { S::where_positive(sum, sum) } else { sum });
+                    }
+                } else if relu {
+                    for i in (0..n).step_by(S::WIDTH) {
+                        let y = S::load(to.add(i));
+                        S::store(to.add(i), S::where_positive(y, y));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What a normalisation needs of a gradient over the whole batch, for one channel.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct GradSums {
+    /// Sum of the gradient: that of the bias β.
+    pub grad: f64,
+    /// Sum of the gradient times `x − mean`.
+    pub dot: f64,
+}
+
+/// Sums over the batch of what passes of `grad`, with `mean` the centre of each channel.
+///
+/// # Panics
+/// If a length does not fit `plane`.
+pub fn sums(plane: &Plane, grad: &[Lanes], x: &[Lanes], pass: PassWhere, mean: &[f32]) -> Vec<GradSums> {
+    assert_eq!(mean.len(), plane.channels, "one mean a channel");
+    assert!(grad.len() == plane.len() && x.len() == plane.len(), "gradient of {plane:?}");
+    pass.check(plane);
+    let mut total = vec![GradSums::default(); plane.channels];
+    if grad.is_empty() {
+        return total;
+    }
+    let variant = Variant::current();
+    let found: Vec<_> = bands(plane, grad)
+        .into_par_iter()
+        .map(|(_, start, grad)| launch(variant, SumBand { plane, grad, x, pass, mean, start }))
+        .collect();
+    for found in found {
+        for (total, found) in total.iter_mut().zip(found) {
+            total.grad += found.grad;
+            total.dot += found.dot;
+        }
+    }
+    total
+}
+
+struct SumBand<'a> {
+    plane: &'a Plane,
+    grad: &'a [Lanes],
+    x: &'a [Lanes],
+    pass: PassWhere<'a>,
+    mean: &'a [f32],
+    start: usize,
+}
+
+impl Kernel for SumBand<'_> {
+    type Out = Vec<GradSums>;
+
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) -> Vec<GradSums> {
+        let Self { plane, grad, x, pass, mean, start } = self;
+        let mut found = vec![GradSums::default(); plane.channels];
+        for (i, grad) in grad.chunks_exact(plane.width).enumerate() {
+            let (at, channel) = (start + i * plane.width, i % plane.channels);
+            let mut sums = [Lanes::ZERO; 2];
+            for part in (0..LANES).step_by(S::WIDTH) {
+                // SAFETY: the row lies within the activation.
+                unsafe {
+                    let (grad, x) = (grad.as_ptr().cast::<f32>(), x[at..].as_ptr().cast::<f32>());
+                    let centre = S::splat(mean[channel]);
+                    let (mut sum, mut dot) = (S::splat(0.0), S::splat(0.0));
+                    for i in (part..plane.width * LANES).step_by(LANES) {
+                        let x = S::load(x.add(i));
+                        let g = passed::<S>(pass, S::load(grad.add(i)), x, at * LANES + i, channel);
+                        sum = S::add(sum, g);
+                        dot = S::fma(g, S::sub(x, centre), dot);
+                    }
+                    S::store(sums[0].0.as_mut_ptr().add(part), sum);
+                    S::store(sums[1].0.as_mut_ptr().add(part), dot);
+                }
+            }
+            found[channel].grad += f64::from(halves(sums[0].0));
+            found[channel].dot += f64::from(halves(sums[1].0));
+        }
+        found
+    }
+}
+
+/// Writes the gradient that `source` computes to `out`, or adds it to what is there.
+///
+/// # Panics
+/// If a length does not fit `plane`.
+pub fn gradient(plane: &Plane, source: GradSource, out: &mut [Lanes], is_added: bool) {
+    source.check(plane);
+    assert_eq!(out.len(), plane.len(), "gradient of {plane:?}");
+    if out.is_empty() {
+        return;
+    }
+    let variant = Variant::current();
+    bands_mut(plane, out).into_par_iter().for_each(|(block, start, out)| {
+        launch(variant, Gradient { plane, source, is_added, start, out });
+        clear_tail(out, plane.filled(block));
+    });
+}
+
+struct Gradient<'a> {
+    plane: &'a Plane,
+    source: GradSource<'a>,
+    is_added: bool,
+    start: usize,
+    out: &'a mut [Lanes],
+}
+
+impl Kernel for Gradient<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let Self { plane, source, is_added, start, out } = self;
+        let mut other = vec![Lanes::ZERO; if is_added { plane.width } else { 0 }];
+        for (i, out) in out.chunks_exact_mut(plane.width).enumerate() {
+            let (at, channel) = (start + i * plane.width, i % plane.channels);
+            // SAFETY: the row lies within the activation; both slices have a row's floats.
+            unsafe {
+                if !is_added {
+                    source.fill::<S>(at, channel, out);
+                    continue;
+                }
+                source.fill::<S>(at, channel, &mut other);
+                let (to, from) = (out.as_mut_ptr().cast::<f32>(), other.as_ptr().cast::<f32>());
+                for i in (0..plane.width * LANES).step_by(S::WIDTH) {
+                    S::store(to.add(i), S::add(S::load(to.add(i)), S::load(from.add(i))));
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        conv::blocked::NormSlope,
+        lanes::{from_nchw, to_nchw},
+        norm::{self, NormShape},
+    };
+
+    const PLANE: Plane = Plane { batch: 19, channels: 3, height: 5, width: 7 };
+    const SHAPE: NormShape = NormShape { batch: 19, channels: 3, pixels: 35 };
+
+    fn wave(frequency: f32) -> Vec<f32> {
+        (0..PLANE.batch * PLANE.image()).map(|i| (i as f32 * frequency).sin() + 0.2).collect()
+    }
+
+    fn blocked(values: &[f32]) -> Vec<Lanes> {
+        let mut out = vec![Lanes([7.0; 16]); PLANE.len()];
+        from_nchw(&PLANE, values, &mut out);
+        out
+    }
+
+    fn plain(blocks: &[Lanes]) -> Vec<f32> {
+        let mut out = vec![0.0; PLANE.batch * PLANE.image()];
+        to_nchw(&PLANE, blocks, &mut out);
+        out
+    }
+
+    fn channel(i: usize) -> usize {
+        i / SHAPE.pixels % SHAPE.channels
+    }
+
+    fn assert_close(got: &[f32], want: &[f32]) {
+        for (i, (a, b)) in got.iter().zip(want).enumerate() {
+            assert!((a - b).abs() < 1e-5 * (1.0 + b.abs()), "[{i}] {a} {b}");
+        }
+    }
+
+    #[test]
+    fn combinations_equal_their_formula_for_every_variant() {
+        let (x, r) = (wave(0.7), wave(1.9));
+        let (scale, shift) = ([0.5, -1.5, 2.0], [0.1, 0.0, -0.3]);
+        for variant in Variant::available() {
+            for relu in [false, true] {
+                for with_residual in [false, true] {
+                    let (bx, br) = (blocked(&x), blocked(&r));
+                    let main = Source::Normed { x: &bx, scale: &scale, shift: &shift, relu: false };
+                    let residual = with_residual.then_some(Source::Plain(&br));
+                    let mut out = vec![Lanes([7.0; 16]); PLANE.len()];
+                    variant.with(|| combine(&PLANE, main, residual, relu, &mut out));
+                    let want: Vec<f32> = (0..x.len())
+                        .map(|i| {
+                            let y = x[i].mul_add(scale[channel(i)], shift[channel(i)]);
+                            let y = if with_residual { y + r[i] } else { y };
+                            if relu { y.max(0.0) } else { y }
+                        })
+                        .collect();
+                    assert_eq!(plain(&out), want, "{variant} {relu} {with_residual}");
+                    assert!(out[PLANE.block()..].iter().all(|l| l.0[3..].iter().all(|&v| v == 0.0)));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_gradient_of_a_normalisation_is_that_of_the_plain_kernel() {
+        let (x, grad) = (wave(0.7), wave(1.3));
+        let weight = [2.0, 1.0, 0.5];
+        let stats = norm::stats(&SHAPE, &x);
+        let want = norm::backward(&SHAPE, &x, &stats, 1e-5, &weight, &grad);
+        let (bx, bg) = (blocked(&x), blocked(&grad));
+        let found = moments(&PLANE, &bx);
+        for variant in Variant::available() {
+            let mean: Vec<f32> = found.iter().map(|m| m.mean as f32).collect();
+            let totals =
+                variant.with(|| sums(&PLANE, &bg, &bx, PassWhere::Everywhere, &mean));
+            let slopes: Vec<NormSlope> = (0..3)
+                .map(|c| {
+                    let inverse = 1.0 / (found[c].variance() + 1e-5).sqrt();
+                    let n = found[c].count;
+                    assert!((totals[c].grad - f64::from(want.bias[c])).abs() < 1e-3);
+                    assert!((totals[c].dot * inverse - f64::from(want.weight[c])).abs() < 1e-3);
+                    NormSlope {
+                        scale: (f64::from(weight[c]) * inverse) as f32,
+                        mean: mean[c],
+                        mean_grad: (totals[c].grad / n) as f32,
+                        slope: (totals[c].dot * inverse * inverse / n) as f32,
+                    }
+                })
+                .collect();
+            let source =
+                GradSource::Normed { grad: &bg, x: &bx, pass: PassWhere::Everywhere, slopes: &slopes };
+            let mut out = vec![Lanes([7.0; 16]); PLANE.len()];
+            variant.with(|| gradient(&PLANE, source, &mut out, false));
+            assert_close(&plain(&out), &want.x);
+            assert!(out[PLANE.block()..].iter().all(|l| l.0[3..].iter().all(|&v| v == 0.0)));
+            variant.with(|| gradient(&PLANE, source, &mut out, true));
+            assert_close(&plain(&out), &want.x.iter().map(|v| 2.0 * v).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn only_what_the_rectifier_let_through_is_summed() {
+        let (x, grad) = (blocked(&wave(0.7)), blocked(&wave(1.3)));
+        let (scale, shift) = ([1.0, -1.0, 0.0], [0.1, 0.0, 0.0]);
+        let mut y = vec![Lanes::ZERO; x.len()];
+        let source = Source::Normed { x: &x, scale: &scale, shift: &shift, relu: true };
+        combine(&PLANE, source, None, true, &mut y);
+        for variant in Variant::available() {
+            let of = |pass| variant.with(|| sums(&PLANE, &grad, &x, pass, &[0.0; 3]));
+            let by_value = of(PassWhere::Positive(&y));
+            assert_eq!(by_value, of(PassWhere::Normed { scale: &scale, shift: &shift }));
+            assert_ne!(by_value[0], of(PassWhere::Everywhere)[0]);
+            assert_eq!(by_value[2], GradSums::default());
+        }
+    }
+}
