@@ -35,6 +35,7 @@ impl Case<'_> {
             threshold,
             cut: self.at,
             mask: self.mask.clone(),
+            pruned_gradient: taper::nn::PrunedGradient::Exact,
             grad_at_zero: theta,
             grad_at_cut: theta,
         }

@@ -3,7 +3,7 @@
 use candle_core::{Device, Tensor};
 use std::sync::Arc;
 use taper_kernels::{mask::Mask, threshold::Threshold};
-use taper_nn::{Gate, Gates, Init, Linear, Pass, Scope};
+use taper_nn::{PrunedGradient, Gate, Gates, Init, Linear, Pass, Scope};
 
 fn main() -> candle_core::Result<()> {
     let scope = Scope::new(0, &Device::Cpu);
@@ -14,13 +14,14 @@ fn main() -> candle_core::Result<()> {
         threshold: Threshold::FEATHER,
         cut,
         mask: Arc::new(Mask::above(&weights, cut)),
+        pruned_gradient: PrunedGradient::Exact,
         grad_at_zero: 1.0,
         grad_at_cut: 1.0,
     };
     let gates = Gates::new(vec![Some(gate)]);
     let x = Tensor::ones((1, 4), candle_core::DType::F32, &Device::Cpu)?;
     println!("weights {weights:?}");
-    println!("dense   {}", layer.forward(&x, &Pass::eval())?);
-    println!("gated   {}", layer.forward(&x, &Pass::eval_gated(&gates))?);
+    println!("dense   {}", layer.forward(&x, &Pass::eval())?.tensor()?);
+    println!("gated   {}", layer.forward(&x, &Pass::eval_gated(&gates))?.tensor()?);
     Ok(())
 }

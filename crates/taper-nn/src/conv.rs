@@ -1,7 +1,7 @@
 //! Convolution.
 
-use crate::{Init, ParamKind, Pass, Scope, ops};
-use candle_core::{Result, Tensor, Var};
+use crate::{Activation, Init, ParamKind, Pass, Scope, ops};
+use candle_core::{Result, Var};
 use taper_core::LayerId;
 
 /// Sizes of a convolution besides its channels; the kernel is square.
@@ -79,19 +79,12 @@ impl Conv2d {
     ///
     /// # Errors
     /// If `x` does not have the channels that the layer was built for, or is smaller than the kernel.
-    pub fn forward(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
+    pub fn forward(&self, x: impl Into<Activation>, pass: &Pass) -> Result<Activation> {
         let weight = pass.weight(self.id, self.weight.as_tensor())?;
-        let mut y = ops::conv2d(x, &weight, &self.config)?;
-        if let Some(bias) = self.bias.as_ref().filter(|_| pass.has_bias()) {
-            y = y.broadcast_add(&bias.reshape((1, (), 1, 1))?)?;
-        }
-        let (_, _, height, width) = y.dims4()?;
-        pass.report(
-            &self.name,
-            Some(self.id),
-            &y,
-            (self.weight.elem_count() * height * width) as u64,
-        )?;
+        let weights = pass.weights(self.id, &weight, self.bias.as_ref());
+        let y = ops::conv2d(&x.into(), &weights, &self.config)?;
+        let pixels: usize = y.dims().iter().skip(2).product();
+        pass.report(&self.name, Some(self.id), &y, (self.weight.elem_count() * pixels) as u64)?;
         Ok(y)
     }
 }

@@ -4,6 +4,24 @@ use std::sync::Arc;
 use taper_core::LayerId;
 use taper_kernels::{mask::Mask, threshold::Threshold};
 
+/// Where the gradient of pruned weights comes from. Kept weights always get their exact gradient.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum PrunedGradient {
+    /// From the whole batch.
+    #[default]
+    Exact,
+    /// Weights outside of this mask, which holds all kept ones, get none.
+    Live(Arc<Mask>),
+    /// From some of the batch's blocks of sixteen images, times their number over that of those: an estimate without
+    /// bias. Where more than half of the weights are kept, or the batch is small, it is exact.
+    Sampled {
+        /// Share of the blocks, in `(0, 1]`.
+        share: f64,
+        /// Decides which; one key for all layers of a step lets them see the same images.
+        key: u64,
+    },
+}
+
 /// How one layer's weight is pruned in this step.
 ///
 /// The mask is the decision; `cut` only says how far the operator shrinks what is kept.
@@ -15,9 +33,11 @@ pub struct Gate {
     pub cut: f32,
     /// The kept weights, in row-major order.
     pub mask: Arc<Mask>,
-    /// Factor on the gradient of a pruned weight of magnitude 0, in `[0, 1]`.
+    /// Where the gradient of pruned weights comes from.
+    pub pruned_gradient: PrunedGradient,
+    /// Factor on the gradient of a pruned weight of magnitude 0, at least 0.
     pub grad_at_zero: f32,
-    /// Factor on the gradient of a pruned weight whose magnitude is the cut, in `[0, 1]`.
+    /// Factor on the gradient of a pruned weight whose magnitude is the cut, at least 0.
     pub grad_at_cut: f32,
 }
 
@@ -45,6 +65,9 @@ impl Gate {
             self.grad_at_cut,
             grad,
         );
+        if let PrunedGradient::Live(live) = &self.pruned_gradient {
+            taper_kernels::threshold::keep_live(live, grad);
+        }
     }
 }
 

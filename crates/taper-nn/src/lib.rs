@@ -26,17 +26,15 @@ mod norm;
 pub mod ops;
 mod params;
 mod pass;
-mod pool;
 mod scope;
 
 pub use conv::{Conv2d, ConvConfig};
-pub use gate::{Gate, Gates};
+pub use gate::{Gate, Gates, PrunedGradient};
 pub use linear::Linear;
 pub use norm::BatchNorm;
-pub use ops::relu;
+pub use ops::{Activation, global_average, relu};
 pub use params::{Entry, LoadError, ParamKind, Params};
 pub use pass::{LayerEvent, Mode, Pass, Probe};
-pub use pool::global_average;
 pub use scope::{Init, Scope};
 
 use candle_core::{Result, Tensor};

@@ -1,7 +1,7 @@
 //! Fully connected layer.
 
-use crate::{Init, ParamKind, Pass, Scope, ops};
-use candle_core::{Result, Tensor, Var};
+use crate::{Activation, Init, ParamKind, Pass, Scope, ops};
+use candle_core::{Result, Var};
 use taper_core::LayerId;
 
 /// `x·weightᵀ + bias` for `x` of shape `[batch, in]`; weight `[out, in]`.
@@ -29,12 +29,9 @@ impl Linear {
     ///
     /// # Errors
     /// If `x` does not have the features that the layer was built for.
-    pub fn forward(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
+    pub fn forward(&self, x: impl Into<Activation>, pass: &Pass) -> Result<Activation> {
         let weight = pass.weight(self.id, self.weight.as_tensor())?;
-        let mut y = ops::linear(x, &weight)?;
-        if pass.has_bias() {
-            y = y.broadcast_add(self.bias.as_tensor())?;
-        }
+        let y = ops::linear(&x.into(), &pass.weights(self.id, &weight, Some(&self.bias)))?;
         pass.report(&self.name, Some(self.id), &y, self.weight.elem_count() as u64)?;
         Ok(y)
     }

@@ -1,6 +1,6 @@
 //! Batch normalisation.
 
-use crate::{Init, Mode, ParamKind, Pass, Scope, ops, scope::counter};
+use crate::{Activation, Init, Mode, ParamKind, Pass, Scope, ops, scope::counter};
 use candle_core::{DType, Result, Tensor, Var};
 
 /// Added to the variance before its root, as in PyTorch.
@@ -45,21 +45,21 @@ impl BatchNorm {
     ///
     /// # Errors
     /// If `x` does not have the channels that the layer was built for.
-    pub fn forward(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
+    pub fn forward(&self, x: impl Into<Activation>, pass: &Pass) -> Result<Activation> {
+        let x = x.into();
+        let is_tracked = pass.tracks_gradients();
+        let params =
+            ops::NormParams { weight: &self.weight, bias: &self.bias, eps: EPS, is_tracked };
         let y = match pass.mode() {
             Mode::Train => {
-                let normed = ops::batch_norm_train(x, &self.weight, &self.bias, EPS)?;
+                let normed = ops::batch_norm_train(&x, &params)?;
                 self.track(&normed.mean, &normed.unbiased_var)?;
                 normed.y
             }
             Mode::Eval => {
-                let scale =
-                    (self.weight.as_tensor() / (self.running_var.as_tensor() + EPS)?.sqrt()?)?;
-                let shift = (self.bias.as_tensor() - (self.running_mean.as_tensor() * &scale)?)?;
-                x.broadcast_mul(&scale.reshape((1, (), 1, 1))?)?
-                    .broadcast_add(&shift.reshape((1, (), 1, 1))?)?
+                ops::batch_norm_eval(&x, &params, &self.running_mean, &self.running_var)?
             }
-            Mode::Paths(_) => ops::indicator(x)?,
+            Mode::Paths(_) => ops::indicator(&x.tensor()?)?.into(),
         };
         pass.report(&self.name, None, &y, 0)?;
         Ok(y)
@@ -87,7 +87,7 @@ mod tests {
         let scope = Scope::new(0, &Device::Cpu);
         let norm = BatchNorm::new(&scope.pp("bn"), 1)?;
         let x = Tensor::new(&[1.0f32, 3.0], &Device::Cpu)?.reshape((2, 1, 1, 1))?;
-        let y = norm.forward(&x, &Pass::train(&Gates::NONE))?.flatten_all()?.to_vec1::<f32>()?;
+        let y = norm.forward(&x, &Pass::train(&Gates::NONE))?.tensor()?.flatten_all()?.to_vec1::<f32>()?;
         assert!((y[0] + 1.0).abs() < 1e-4 && (y[1] - 1.0).abs() < 1e-4, "{y:?}");
         let value = |name: &str| scope.finish().get(name).unwrap().var.flatten_all().unwrap();
         assert!((value("bn.running_mean").to_vec1::<f32>()?[0] - 0.2).abs() < 1e-6);

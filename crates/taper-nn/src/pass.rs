@@ -1,7 +1,7 @@
 //! What a forward pass needs to know besides its input.
 
-use crate::Gates;
-use candle_core::{Result, Tensor};
+use crate::{Activation, Gates, ops::Weights};
+use candle_core::{Result, Tensor, Var};
 use taper_core::LayerId;
 
 /// How layers behave.
@@ -45,12 +45,14 @@ pub struct Pass<'a> {
     mode: Mode<'a>,
     gates: &'a Gates,
     probe: Option<&'a dyn Probe>,
+    tracks_gradients: bool,
 }
 
 impl<'a> Pass<'a> {
     /// A pass in any mode.
     pub fn new(mode: Mode<'a>, gates: &'a Gates) -> Self {
-        Self { mode, gates, probe: None }
+        let tracks_gradients = !matches!(mode, Mode::Eval);
+        Self { mode, gates, probe: None, tracks_gradients }
     }
 
     /// Training with these gates.
@@ -75,6 +77,17 @@ impl<'a> Pass<'a> {
         Self { probe: Some(probe), ..self }
     }
 
+    /// The same pass with gradients, which evaluation leaves out: it then keeps no activation for later.
+    #[must_use]
+    pub fn with_gradients(self) -> Self {
+        Self { tracks_gradients: true, ..self }
+    }
+
+    /// Whether a backward pass may follow.
+    pub fn tracks_gradients(&self) -> bool {
+        self.tracks_gradients
+    }
+
     /// How layers behave.
     pub fn mode(&self) -> Mode<'a> {
         self.mode
@@ -89,20 +102,30 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// Whether biases take part.
-    pub(crate) fn has_bias(&self) -> bool {
-        !matches!(self.mode, Mode::Paths(_))
+    /// What a layer computes with, from its [`weight`](Self::weight).
+    pub(crate) fn weights<'b>(
+        &'b self,
+        id: LayerId,
+        weight: &'b Tensor,
+        bias: Option<&'b Var>,
+    ) -> Weights<'b> {
+        Weights {
+            weight,
+            bias: bias.map(Var::as_tensor).filter(|_| !matches!(self.mode, Mode::Paths(_))),
+            gate: self.gates.get(id),
+            is_tracked: self.tracks_gradients,
+        }
     }
 
     pub(crate) fn report(
         &self,
         name: &str,
         id: Option<LayerId>,
-        output: &Tensor,
+        output: &Activation,
         macs: u64,
     ) -> Result<()> {
         match self.probe {
-            Some(probe) => probe.layer(&LayerEvent { name, id, output, macs }),
+            Some(probe) => probe.layer(&LayerEvent { name, id, output: &output.tensor()?, macs }),
             None => Ok(()),
         }
     }

@@ -1,7 +1,7 @@
 //! Building a pruner.
 
 use crate::{
-    Pruner, Quantile,
+    PrunedUpdate, Pruner, Quantile,
     allocation::{Allocation, Global},
     error::PruneError,
 };
@@ -22,6 +22,7 @@ pub struct PrunerBuilder {
     pub(crate) allocation: Box<dyn Allocation>,
     pub(crate) quantile: Quantile,
     pub(crate) cadence: Cadence,
+    pub(crate) update: PrunedUpdate,
 }
 
 impl PrunerBuilder {
@@ -39,6 +40,7 @@ impl PrunerBuilder {
             allocation: Box::new(Global),
             quantile: Quantile::default(),
             cadence: Cadence::EVERY_STEP,
+            update: PrunedUpdate::default(),
         }
     }
 
@@ -74,6 +76,13 @@ impl PrunerBuilder {
     #[must_use]
     pub fn cadence(mut self, cadence: Cadence) -> Self {
         self.cadence = cadence;
+        self
+    }
+
+    /// When and from what the gradient of pruned weights is computed.
+    #[must_use]
+    pub fn pruned_update(mut self, update: PrunedUpdate) -> Self {
+        self.update = update;
         self
     }
 

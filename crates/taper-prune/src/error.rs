@@ -31,6 +31,12 @@ pub enum PruneError {
     /// The overall sparsity cannot be met.
     #[error(transparent)]
     Allocation(#[from] AllocationError),
+    /// An impossible [`PrunedUpdate`](crate::PrunedUpdate).
+    #[error("gradient of pruned weights: {reason}")]
+    Update {
+        /// What is impossible.
+        reason: String,
+    },
     /// A saved state that belongs to another pruner.
     #[error("saved pruner state does not fit this model: {reason}")]
     State {

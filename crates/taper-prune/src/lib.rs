@@ -34,6 +34,7 @@ mod impose;
 mod pruner;
 mod report;
 mod state;
+mod update;
 mod vars;
 
 pub use allocation::Allocation;
@@ -44,6 +45,7 @@ pub use impose::Imposed;
 pub use pruner::Pruner;
 pub use report::{LayerReport, Report};
 pub use state::PrunerState;
+pub use update::PrunedUpdate;
 pub use vars::prunable_vars;
 
 /// Compiles and runs the README's example.

@@ -1,15 +1,15 @@
 //! The pruner: schedule → allocation → cuts → masks → gates → feedback.
 
 use crate::{
-    LayerReport, PrunerBuilder, PrunerState, Report,
+    LayerReport, PrunedUpdate, PrunerBuilder, PrunerState, Quantile, Report,
     allocation::{Group, Layer},
     error::PruneError,
 };
 use candle_core::{Tensor, Var};
 use std::{borrow::Borrow, sync::Arc};
-use taper_core::{LayerId, LayerInfo, MaskFeedback, Sparsity, Step};
+use taper_core::{LayerId, LayerInfo, MaskFeedback, Sparsity, Step, rng::Rng};
 use taper_kernels::{mask::Mask, threshold::Threshold};
-use taper_nn::{Gate, Gates, ops::with_values};
+use taper_nn::{Gate, Gates, PrunedGradient, ops::with_values};
 use taper_scale::{Now, PrunedGrad};
 use taper_schedule::{Cadence, Ramp, SparsitySchedule};
 
@@ -58,6 +58,7 @@ impl Pruner {
         if choices.layers.is_empty() {
             return Err(PruneError::NoLayers);
         }
+        choices.update.check()?;
         let target = choices.schedule.target();
         if target.get() >= 1.0 {
             return Err(PruneError::Target { target: target.get() });
@@ -99,7 +100,8 @@ impl Pruner {
             self.choices.schedule.observe(&seen);
             self.feedback = Some(seen);
         }
-        Ok(self.gates(&self.cut))
+        let (updates, times) = self.updates()?;
+        Ok(self.gates(&self.cut, updates, times))
     }
 
     /// Gates from the current weights at the sparsity of the last step begun: for evaluation, after the
@@ -125,7 +127,8 @@ impl Pruner {
     /// As [`begin_step`](Self::begin_step).
     pub fn refresh_counted(&self) -> Result<(Gates, Report), PruneError> {
         let cut = self.refreshed()?;
-        Ok((self.gates(&cut), self.report_of(&cut)))
+        let updates = vec![PrunedGradient::Exact; cut.len()];
+        Ok((self.gates(&cut, updates, 1.0), self.report_of(&cut)))
     }
 
     /// What the last refresh in [`begin_step`](Self::begin_step) changed; `None` if masks were held.
@@ -288,19 +291,60 @@ impl Pruner {
         seen
     }
 
-    fn gates(&self, cut: &[LayerCut]) -> Gates {
+    /// Where the gradients of pruned weights come from in the step begun, and how many times they count.
+    fn updates(&self) -> Result<(Vec<PrunedGradient>, f32), PruneError> {
+        let all = |update: PrunedGradient| vec![update; self.cut.len()];
+        Ok(match self.choices.update {
+            PrunedUpdate::EveryStep => (all(PrunedGradient::Exact), 1.0),
+            PrunedUpdate::EveryNth(n) if self.step.0.is_multiple_of(n) => {
+                (all(PrunedGradient::Exact), n as f32)
+            }
+            PrunedUpdate::EveryNth(_) => {
+                (self.cut.iter().map(|cut| PrunedGradient::Live(cut.mask.clone())).collect(), 1.0)
+            }
+            PrunedUpdate::Sampled { share, seed } => {
+                let key = Rng::for_key([seed, self.step.0]).next_u64();
+                (all(PrunedGradient::Sampled { share, key }), 1.0)
+            }
+            PrunedUpdate::Live { margin } => (self.live(margin)?, 1.0),
+        })
+    }
+
+    /// The kept weights and the largest pruned ones, as many as `margin` times the kept ones of their group.
+    fn live(&self, margin: f64) -> Result<Vec<PrunedGradient>, PruneError> {
+        let groups =
+            if self.sparsity.is_dense() { Vec::new() } else { self.groups(self.sparsity)? };
+        let tensors: Vec<&Tensor> = self.vars().map(|var| var.as_tensor()).collect();
+        Ok(with_values(&tensors, |weights| {
+            let mut updates = vec![PrunedGradient::Exact; weights.len()];
+            for group in groups {
+                let layers: Vec<&[f32]> = group.layers.iter().map(|id| weights[id.0]).collect();
+                let n_live = (group.n_keep as f64 * (1.0 + margin)).ceil() as u64;
+                let near = Quantile::Exact.choose(&layers, n_live, 0.0).masks;
+                for (id, near) in group.layers.iter().zip(near) {
+                    // Held masks may keep weights that are not among the largest any more.
+                    let live = near.union(&self.cut[id.0].mask);
+                    updates[id.0] = PrunedGradient::Live(Arc::new(live));
+                }
+            }
+            updates
+        })?)
+    }
+
+    fn gates(&self, cut: &[LayerCut], updates: Vec<PrunedGradient>, times: f32) -> Gates {
         let PrunedGrad { at_zero, at_cut } = self.pruned_grad();
-        let gate = |cut: &LayerCut| {
+        let gate = |(cut, update): (&LayerCut, PrunedGradient)| {
             // A layer that keeps all its weights above a cut is still shrunk by it.
             (cut.at > 0.0 || cut.mask.n_kept() < cut.mask.len() as u64).then(|| Gate {
                 threshold: self.choices.threshold,
                 cut: cut.at,
                 mask: cut.mask.clone(),
-                grad_at_zero: at_zero,
-                grad_at_cut: at_cut,
+                pruned_gradient: update,
+                grad_at_zero: times * at_zero,
+                grad_at_cut: times * at_cut,
             })
         };
-        Gates::new(cut.iter().map(gate).collect())
+        Gates::new(cut.iter().zip(updates).map(gate).collect())
     }
 
     fn report_of(&self, cut: &[LayerCut]) -> Report {

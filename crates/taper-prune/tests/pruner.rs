@@ -183,7 +183,7 @@ fn imposing_computes_what_gates_compute_to_the_bit() -> Result {
     let model = Linear::new(&scope.pp("fc"), 12, 9, Init::Uniform)?;
     let params = scope.finish();
     let var: Var = params.get("fc.weight").expect("registered").var.clone();
-    let x = Tensor::rand(-1f32, 1.0, (5, 12), &Device::Cpu)?;
+    let x = Tensor::rand(-1f32, 1.0, (20, 12), &Device::Cpu)?;
     let build = || -> Result<Pruner> {
         let gradient = Constant::new(0.5)?;
         Ok(builder(&params, 0.8)?.gradient(gradient).build()?)
@@ -191,13 +191,13 @@ fn imposing_computes_what_gates_compute_to_the_bit() -> Result {
     let dense = var.to_vec2::<f32>()?;
 
     let gates = build()?.begin_step(Step(TOTAL))?;
-    let loss = model.forward(&x, &Pass::train(&gates))?.sqr()?.sum_all()?;
+    let loss = model.forward(&x, &Pass::train(&gates))?.tensor()?.sqr()?.sum_all()?;
     let gated = loss.backward()?.get(&var).expect("a gradient").to_vec2::<f32>()?;
 
     let mut pruner = build()?;
     let imposed = pruner.impose(Step(TOTAL))?;
     assert_ne!(var.to_vec2::<f32>()?, dense);
-    let same_loss = model.forward(&x, &Pass::train(&taper_nn::Gates::NONE))?.sqr()?.sum_all()?;
+    let same_loss = model.forward(&x, &Pass::train(&taper_nn::Gates::NONE))?.tensor()?.sqr()?.sum_all()?;
     assert_eq!(same_loss.to_scalar::<f32>()?, loss.to_scalar::<f32>()?);
     let mut grads = same_loss.backward()?;
     imposed.lift(&mut grads)?;

@@ -11,7 +11,7 @@
 
 use candle_core::{Result, Tensor};
 use taper_nn::{
-    BatchNorm, Conv2d, ConvConfig, Init, Linear, Model, Params, Pass, Scope, global_average, relu,
+    Activation, BatchNorm, Conv2d, ConvConfig, Init, Linear, Model, Params, Pass, Scope, global_average, relu,
 };
 
 /// The network of the quick suite.
@@ -48,11 +48,11 @@ impl DigitsCnn {
 
 impl Model for DigitsCnn {
     fn forward(&self, images: &Tensor, pass: &Pass) -> Result<Tensor> {
-        let mut x = images.clone();
+        let mut x = Activation::from(images);
         for (conv, norm) in &self.blocks {
             x = relu(&norm.forward(&conv.forward(&x, pass)?, pass)?)?;
         }
-        self.linear.forward(&global_average(&x)?, pass)
+        self.linear.forward(global_average(&x)?, pass)?.tensor()
     }
 
     fn params(&self) -> &Params {

@@ -16,7 +16,7 @@
 
 use candle_core::{Result, Tensor};
 use taper_nn::{
-    BatchNorm, Conv2d, ConvConfig, Init, Linear, Model, Params, Pass, Scope, global_average, relu,
+    Activation, BatchNorm, Conv2d, ConvConfig, Init, Linear, Model, Params, Pass, Scope, global_average, relu,
 };
 
 const WIDTHS: [usize; 3] = [32, 64, 128];
@@ -60,7 +60,7 @@ impl Model for ResNet20 {
         for block in &self.blocks {
             x = block.forward(&x, pass)?;
         }
-        self.linear.forward(&global_average(&x)?, pass)
+        self.linear.forward(global_average(&x)?, pass)?.tensor()
     }
 
     fn params(&self) -> &Params {
@@ -108,13 +108,13 @@ impl Block {
         })
     }
 
-    fn forward(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
+    fn forward(&self, x: &Activation, pass: &Pass) -> Result<Activation> {
         let y = relu(&self.bn1.forward(&self.conv1.forward(x, pass)?, pass)?)?;
         let y = self.bn2.forward(&self.conv2.forward(&y, pass)?, pass)?;
         let shortcut = match &self.downsample {
             Some((conv, bn)) => bn.forward(&conv.forward(x, pass)?, pass)?,
             None => x.clone(),
         };
-        relu(&(y + shortcut)?)
+        relu((y + shortcut)?)
     }
 }

@@ -92,6 +92,17 @@ impl Mask {
         self.words.iter().map(|word| u64::from(word.count_ones())).sum()
     }
 
+    /// Keeps what either mask keeps.
+    ///
+    /// # Panics
+    /// If the masks differ in length.
+    #[must_use]
+    pub fn union(&self, other: &Self) -> Self {
+        assert_eq!(self.len, other.len, "masks differ in length");
+        let words = self.words.iter().zip(&other.words).map(|(a, b)| a | b).collect();
+        Self { words, len: self.len }
+    }
+
     /// How this mask differs from the one before it.
     ///
     /// # Panics

@@ -5,8 +5,10 @@
 //! most: [`sums`] for what a normalisation needs of the whole batch, and the reader's own, which may again be a
 //! convolution ([`GradSource::Normed`]).
 
+pub use crate::conv::blocked::PassWhere;
+
 use crate::{
-    conv::blocked::{GradSource, Moments, PassWhere, Rows, Source, halves, passed},
+    conv::blocked::{GradSource, Moments, Rows, Source, halves, passed},
     lanes::{LANES, Lanes, Plane, clear_tail},
     simd::{Kernel, Simd, Variant, launch},
 };
@@ -201,6 +203,46 @@ impl Kernel for SumBand<'_> {
             found[channel].dot += f64::from(halves(sums[1].0));
         }
         found
+    }
+}
+
+/// Zeroes what of a gradient does not pass where `pass` names an activation; a normalisation's own sign is not known here.
+///
+/// # Panics
+/// If a length does not fit `plane`, or `pass` is [`PassWhere::Normed`].
+pub fn mask(plane: &Plane, grad: &mut [Lanes], pass: PassWhere) {
+    assert_eq!(grad.len(), plane.len(), "gradient of {plane:?}");
+    pass.check(plane);
+    let y = match pass {
+        PassWhere::Everywhere => return,
+        PassWhere::Positive(y) => y,
+        PassWhere::Normed { .. } => panic!("the activation must be stored"),
+    };
+    let variant = Variant::current();
+    grad.par_chunks_mut(MASK_CHUNK).zip(y.par_chunks(MASK_CHUNK)).for_each(|(grad, y)| {
+        launch(variant, MaskChunk { grad, y });
+    });
+}
+
+/// Pixels that a task masks.
+const MASK_CHUNK: usize = 1 << 12;
+
+struct MaskChunk<'a> {
+    grad: &'a mut [Lanes],
+    y: &'a [Lanes],
+}
+
+impl Kernel for MaskChunk<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let n = self.grad.len().min(self.y.len()) * LANES;
+        let (grad, y) = (self.grad.as_mut_ptr().cast::<f32>(), self.y.as_ptr().cast::<f32>());
+        for i in (0..n).step_by(S::WIDTH) {
+            // SAFETY: both have `n` floats.
+            unsafe { S::store(grad.add(i), S::where_positive(S::load(y.add(i)), S::load(grad.add(i)))) }
+        }
     }
 }
 

@@ -101,9 +101,25 @@ pub fn scale_pruned_grad(
                 let factor = if slope == 0.0 {
                     at_zero
                 } else {
-                    (at_zero + slope * w.abs().min(t)).clamp(0.0, 1.0)
+                    (at_zero + slope * w.abs().min(t))
+                        .clamp(at_zero.min(at_cut), at_zero.max(at_cut))
                 };
                 *g *= factor;
+            }
+        }
+    }
+}
+
+/// Zeroes the gradient of weights that are not live, in place.
+///
+/// # Panics
+/// If the lengths of `live` and `grad` differ.
+pub fn keep_live(live: &Mask, grad: &mut [f32]) {
+    assert_eq!(live.len(), grad.len(), "mask and gradient differ in length");
+    for (grad, &word) in grad.chunks_mut(64).zip(live.words()) {
+        for (bit, g) in grad.iter_mut().enumerate() {
+            if word >> bit & 1 == 0 {
+                *g = 0.0;
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Convolution and linear product.
+//! Convolution and linear product of tensors, image by image.
 
 use super::{cpu, with_values};
 use crate::ConvConfig;
@@ -9,8 +9,25 @@ use taper_kernels::conv::{self, ConvShape};
 ///
 /// # Errors
 /// If channels do not match, or the kernel is larger than the padded plane.
-pub fn conv2d(x: &Tensor, weight: &Tensor, config: &ConvConfig) -> Result<Tensor> {
-    let (batch, channels_in, height, width) = x.dims4()?;
+pub(super) fn conv2d(x: &Tensor, weight: &Tensor, config: &ConvConfig) -> Result<Tensor> {
+    let shape = shape(x.dims4()?, weight, config)?;
+    if !(cpu::has_kernels(x) && cpu::has_kernels(weight)) {
+        return x.conv2d(weight, config.padding, config.stride, config.dilation, config.groups);
+    }
+    let (out_h, out_w) = shape.out_size().unwrap_or_default();
+    let out = Shape::from((shape.batch, shape.channels_out, out_h, out_w));
+    x.contiguous()?.apply_op2(&weight.contiguous()?, Conv { shape, out })
+}
+
+/// Sizes of the convolution of an input `[batch, in, height, width]` with `weight`.
+///
+/// # Errors
+/// As [`conv2d`].
+pub(super) fn shape(
+    (batch, channels_in, height, width): (usize, usize, usize, usize),
+    weight: &Tensor,
+    config: &ConvConfig,
+) -> Result<ConvShape> {
     let (channels_out, group_in, kernel_h, kernel_w) = weight.dims4()?;
     if channels_in != group_in * config.groups {
         candle_core::bail!(
@@ -18,9 +35,6 @@ pub fn conv2d(x: &Tensor, weight: &Tensor, config: &ConvConfig) -> Result<Tensor
             weight.dims(),
             config.groups
         )
-    }
-    if !(cpu::has_kernels(x) && cpu::has_kernels(weight)) {
-        return x.conv2d(weight, config.padding, config.stride, config.dilation, config.groups);
     }
     let shape = ConvShape {
         batch,
@@ -34,20 +48,19 @@ pub fn conv2d(x: &Tensor, weight: &Tensor, config: &ConvConfig) -> Result<Tensor
         dilation: config.dilation,
         groups: config.groups,
     };
-    let Some((out_h, out_w)) = shape.out_size() else {
+    if shape.out_size().is_none() {
         candle_core::bail!(
             "conv2d: a kernel of {kernel_h}x{kernel_w} does not fit a plane of {height}x{width}"
         )
-    };
-    let out = Shape::from((batch, channels_out, out_h, out_w));
-    x.contiguous()?.apply_op2(&weight.contiguous()?, Conv { shape, out })
+    }
+    Ok(shape)
 }
 
 /// `x·weightᵀ` for `x` `[batch, in]` and `weight` `[out, in]`.
 ///
 /// # Errors
 /// If the features do not match.
-pub fn linear(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
+pub(super) fn linear(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
     let ((batch, features), (features_out, features_in)) = (x.dims2()?, weight.dims2()?);
     if features != features_in {
         candle_core::bail!(

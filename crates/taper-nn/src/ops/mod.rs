@@ -1,8 +1,10 @@
-//! Candle operations with gradients, over the kernels where the device has them.
+//! Operations with gradients, over the kernels where the device has them.
 //!
 //! Each function computes on the CPU in f32 through `taper-kernels`, and everywhere else through candle's own
 //! operations, which the tests use as oracle. This folder is the only place that may know devices.
 
+mod activation;
+mod blocked;
 mod conv;
 mod cpu;
 mod norm;
@@ -10,8 +12,11 @@ mod relu;
 mod threshold;
 mod values;
 
-pub use conv::{conv2d, linear};
-pub use norm::{BatchNormed, batch_norm_train, indicator};
-pub use relu::relu;
+pub use activation::{
+    Activation, BatchNormed, NormParams, Weights, batch_norm_eval, batch_norm_train, conv2d,
+    global_average, linear, relu,
+};
+pub use blocked::{choice, profile, release_buffers};
+pub use norm::indicator;
 pub use threshold::{threshold_ste, threshold_ste_composed};
 pub use values::{is_finite, with_values};

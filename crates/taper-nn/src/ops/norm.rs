@@ -6,20 +6,20 @@ use taper_kernels::norm::{self, NormShape, Stats};
 
 /// What a normalisation of a batch gives.
 #[derive(Clone, Debug)]
-pub struct BatchNormed {
+pub(super) struct BatchNormed {
     /// The normalised activation, with a gradient.
-    pub y: Tensor,
+    pub(super) y: Tensor,
     /// Mean of each channel, `[channels]`, without a gradient.
-    pub mean: Tensor,
+    pub(super) mean: Tensor,
     /// Unbiased variance of each channel, `[channels]`, without a gradient.
-    pub unbiased_var: Tensor,
+    pub(super) unbiased_var: Tensor,
 }
 
 /// Normalises `x` `[batch, channels, height, width]` by its own mean and biased variance per channel.
 ///
 /// # Errors
 /// If `weight` or `bias` do not have a value for each channel.
-pub fn batch_norm_train(
+pub(super) fn batch_norm_train(
     x: &Tensor,
     weight: &Tensor,
     bias: &Tensor,

@@ -8,7 +8,7 @@ use taper_kernels::relu as kernel;
 ///
 /// # Errors
 /// If candle has no kernel for an operation on this device.
-pub fn relu(x: &Tensor) -> Result<Tensor> {
+pub(super) fn relu(x: &Tensor) -> Result<Tensor> {
     if cpu::has_kernels(x) {
         return x.contiguous()?.apply_op1(Relu);
     }

@@ -1,9 +1,10 @@
 //! The threshold operator with its straight-through gradient.
 
 use super::{cpu, with_values};
-use crate::Gate;
+use super::blocked::profile::{self, Work};
+use crate::{Gate, PrunedGradient};
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor};
-use taper_kernels::threshold::Threshold;
+use taper_kernels::{mask::Mask, threshold::Threshold};
 
 const NAME: &str = "threshold-ste";
 
@@ -34,9 +35,11 @@ pub fn threshold_ste(weight: &Tensor, gate: &Gate) -> Result<Tensor> {
 /// If candle has no kernel for an operation on this device.
 pub fn threshold_ste_composed(weight: &Tensor, gate: &Gate) -> Result<Tensor> {
     let (device, dims) = (weight.device(), weight.dims());
-    let kept: Vec<f32> =
-        (0..gate.mask.len()).map(|i| if gate.mask.is_kept(i) { 1.0 } else { 0.0 }).collect();
-    let kept = Tensor::from_vec(kept, dims, device)?.to_dtype(weight.dtype())?;
+    let flags = |mask: &Mask| {
+        let flags: Vec<f32> = (0..mask.len()).map(|i| f32::from(mask.is_kept(i))).collect();
+        Tensor::from_vec(flags, dims, device)?.to_dtype(weight.dtype())
+    };
+    let kept = flags(&gate.mask)?;
     let w = weight.detach();
     let magnitude = w.abs()?;
     let cut = f64::from(gate.cut);
@@ -61,7 +64,10 @@ pub fn threshold_ste_composed(weight: &Tensor, gate: &Gate) -> Result<Tensor> {
     };
     let (at_zero, at_cut) = (f64::from(gate.grad_at_zero), f64::from(gate.grad_at_cut));
     let pruned_factor = share.affine(at_cut - at_zero, at_zero)?;
-    let factor = (&kept + ((kept.ones_like()? - &kept)? * pruned_factor)?)?.detach();
+    let mut factor = (&kept + ((kept.ones_like()? - &kept)? * pruned_factor)?)?.detach();
+    if let PrunedGradient::Live(live) = &gate.pruned_gradient {
+        factor = (factor * flags(live)?)?;
+    }
     let scaled = (weight * factor)?;
     pruned_value.to_dtype(DType::F32)?.to_dtype(weight.dtype())?.detach()
         + (&scaled - scaled.detach())?
@@ -78,12 +84,15 @@ impl CustomOp1 for ThresholdSte {
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let weights = cpu::slice(NAME, storage, layout)?;
-        Ok((CpuStorage::F32(self.gate.apply(weights)), layout.shape().clone()))
+        let pruned = profile::time(Work::Threshold, || self.gate.apply(weights));
+        Ok((CpuStorage::F32(pruned), layout.shape().clone()))
     }
 
     fn bwd(&self, weight: &Tensor, _out: &Tensor, grad_out: &Tensor) -> Result<Option<Tensor>> {
         let mut grad = grad_out.flatten_all()?.to_vec1::<f32>()?;
-        with_values(&[weight], |v| self.gate.scale_grad(v[0], &mut grad))?;
+        profile::time(Work::Threshold, || {
+            with_values(&[weight], |v| self.gate.scale_grad(v[0], &mut grad))
+        })?;
         Ok(Some(Tensor::from_vec(grad, weight.dims(), weight.device())?))
     }
 }
@@ -91,9 +100,9 @@ impl CustomOp1 for ThresholdSte {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::PrunedGradient;
     use candle_core::{Device, Var};
     use std::sync::Arc;
-    use taper_kernels::mask::Mask;
 
     #[test]
     fn the_operation_agrees_with_its_composed_twin() -> Result<()> {
@@ -108,6 +117,7 @@ mod tests {
                     threshold,
                     cut,
                     mask: Arc::new(Mask::above(&values, cut)),
+                    pruned_gradient: PrunedGradient::default(),
                     grad_at_zero,
                     grad_at_cut,
                 };
@@ -140,6 +150,7 @@ mod tests {
             threshold: Threshold::Hard,
             cut: 0.0,
             mask: Arc::new(Mask::full(3)),
+            pruned_gradient: PrunedGradient::default(),
             grad_at_zero: 1.0,
             grad_at_cut: 1.0,
         };

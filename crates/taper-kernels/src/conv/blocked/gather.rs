@@ -35,8 +35,6 @@ pub(super) struct Gather {
     /// Destination channels in a group.
     pub(super) group_dst: usize,
     pub(super) kernel_len: usize,
-    /// Source rows and columns.
-    pub(super) src: (usize, usize),
     /// Destination rows and columns.
     pub(super) dst: (usize, usize),
     pub(super) src_step: usize,
@@ -98,7 +96,6 @@ impl Gather {
             group_src: if is_transposed { group_out } else { group_in },
             group_dst: if is_transposed { group_in } else { group_out },
             kernel_len: kernel_h * kernel_w,
-            src,
             dst,
             src_step,
             dst_step,

@@ -1,0 +1,210 @@
+//! Dense or sparse, per layer and direction.
+//!
+//! Both give the same bits, so the choice is one of time alone. It is measured: the first time that a layer is seen at
+//! some density, both ways run on one block of images, and the faster one is kept for the densities around it.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Mutex,
+        atomic::{AtomicU8, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+use taper_kernels::{
+    conv::{
+        ConvShape,
+        blocked::{Conv, GradAt, GradSource, InputGrad, Packing, Source, WeightGrad},
+    },
+    lanes::{LANES, Lanes},
+    mask::Mask,
+};
+
+/// How the choice is made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Choice {
+    /// By measurement.
+    #[default]
+    Measured,
+    /// Sparse at or below [`Choice::RULE_DENSITY`], dense above.
+    ByRule,
+    /// Dense, whatever the weights.
+    Dense,
+    /// Sparse, whatever the weights.
+    Sparse,
+}
+
+/// What a packed weight is used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Direction {
+    /// The output.
+    Forward,
+    /// The gradient of the input.
+    Input,
+    /// The gradient of the weight at some positions.
+    Weight,
+}
+
+/// A choice that was made by measurement.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Measured {
+    /// The layer, for a batch of one block.
+    pub shape: ConvShape,
+    /// The direction.
+    pub direction: Direction,
+    /// Share of the weights that were not zero.
+    pub density: f64,
+    /// Time of one block with dense weights.
+    pub dense: Duration,
+    /// Time of one block with sparse weights.
+    pub sparse: Duration,
+}
+
+impl Measured {
+    /// The faster way.
+    pub fn packing(&self) -> Packing {
+        if self.sparse <= self.dense { Packing::Sparse } else { Packing::Dense }
+    }
+}
+
+static CHOICE: AtomicU8 = AtomicU8::new(0);
+
+type Key = (Direction, i32, [usize; 10]);
+static MEASURED: Mutex<BTreeMap<Key, Measured>> = Mutex::new(BTreeMap::new());
+
+impl Choice {
+    /// The density up to which [`Choice::ByRule`] is sparse.
+    pub const RULE_DENSITY: f64 = 0.5;
+
+    const ALL: [Self; 4] = [Self::Measured, Self::ByRule, Self::Dense, Self::Sparse];
+
+    /// Lets all layers of this process choose so from now on.
+    pub fn set(self) {
+        CHOICE.store(self as u8, Relaxed);
+    }
+
+    /// How layers choose now.
+    pub fn current() -> Self {
+        Self::ALL[usize::from(CHOICE.load(Relaxed))]
+    }
+
+    /// What was measured so far.
+    pub fn measured() -> Vec<Measured> {
+        lock().values().cloned().collect()
+    }
+}
+
+fn lock() -> std::sync::MutexGuard<'static, BTreeMap<Key, Measured>> {
+    MEASURED.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+/// Share of the weights that are not zero.
+pub(super) fn density(weight: &[f32]) -> f64 {
+    weight.iter().filter(|&&w| w != 0.0).count() as f64 / weight.len().max(1) as f64
+}
+
+/// How to pack the weights of a layer.
+pub(super) fn packing(shape: &ConvShape, direction: Direction, density: f64) -> Packing {
+    match Choice::current() {
+        Choice::Dense => Packing::Dense,
+        Choice::Sparse => Packing::Sparse,
+        Choice::ByRule if density <= Choice::RULE_DENSITY => Packing::Sparse,
+        Choice::ByRule => Packing::Dense,
+        Choice::Measured if density == 0.0 => Packing::Sparse,
+        Choice::Measured if density == 1.0 => Packing::Dense,
+        Choice::Measured => {
+            let shape = ConvShape { batch: LANES, ..*shape };
+            // Half an octave of density.
+            let range = (2.0 * density.log2()).round() as i32;
+            let key = (direction, range, sizes(&shape));
+            if let Some(known) = lock().get(&key) {
+                return known.packing();
+            }
+            let found = measure(&shape, direction, density);
+            tracing::debug!(?found, "measured dense against sparse");
+            let packing = found.packing();
+            lock().insert(key, found);
+            packing
+        }
+    }
+}
+
+fn sizes(shape: &ConvShape) -> [usize; 10] {
+    let ConvShape { batch, channels_in, channels_out, height, width, .. } = *shape;
+    let ConvShape { kernel, stride, padding, dilation, groups, .. } = *shape;
+    let mixed = padding << 32 | stride;
+    [batch, channels_in, channels_out, height, width, kernel.0, kernel.1, mixed, dilation, groups]
+}
+
+/// Times both ways on one block of zeros, with weights of this density spread evenly.
+fn measure(shape: &ConvShape, direction: Direction, density: f64) -> Measured {
+    let conv = Conv::new(*shape);
+    let mut weight = vec![0.0; shape.n_weights()];
+    let mut sum = 0.0;
+    for w in &mut weight {
+        sum += density;
+        if sum >= 1.0 {
+            sum -= 1.0;
+            *w = 1.0;
+        }
+    }
+    let mask = Mask::above(&weight, 0.5);
+    let input = vec![Lanes::ZERO; conv.input().len()];
+    let mut grad_input = vec![Lanes::ZERO; input.len()];
+    let grad = vec![Lanes::ZERO; conv.output().len()];
+    let mut out = vec![Lanes::ZERO; grad.len()];
+    let mut grad_weight = vec![0.0; weight.len()];
+    let (source, grad) = (Source::Plain(&input), GradSource::Plain(&grad));
+    let mut time = |packing: Packing| {
+        let (forward, transposed) = match direction {
+            Direction::Forward => (Some(conv.pack(&weight, packing)), None),
+            Direction::Input => (None, Some(conv.pack_transposed(&weight, packing))),
+            Direction::Weight => (None, None),
+        };
+        // The first run brings everything into the caches; of the others the fastest was disturbed least.
+        let times = (0..4).map(|_| {
+            let begun = Instant::now();
+            match (&forward, &transposed) {
+                (Some(weights), _) => {
+                    conv.forward(weights, source, None, &mut out);
+                }
+                (None, Some(weights)) => {
+                    let to = InputGrad { weights, out: &mut grad_input, is_added: false };
+                    conv.backward(source, grad, Some(to), None);
+                }
+                (None, None) => {
+                    let at = match packing {
+                        Packing::Dense => GradAt::All,
+                        Packing::Sparse => GradAt::Masked(&mask),
+                    };
+                    let to = WeightGrad { at, out: &mut grad_weight, bias: None };
+                    conv.backward(source, grad, None, Some(to));
+                }
+            }
+            begun.elapsed()
+        });
+        times.skip(1).min().unwrap_or_default()
+    };
+    let (dense, sparse) = (time(Packing::Dense), time(Packing::Sparse));
+    Measured { shape: *shape, direction, density, dense, sparse }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_measurement_is_made_once_for_a_range_of_densities() {
+        // A shape that no other test uses.
+        let shape = ConvShape { height: 3, width: 3, ..ConvShape::linear(40, 21, 23) };
+        let count = || Choice::measured().iter().filter(|m| m.shape.channels_in == 21).count();
+        let first = packing(&shape, Direction::Forward, 0.100);
+        assert_eq!(packing(&shape, Direction::Forward, 0.101), first);
+        assert_eq!(count(), 1);
+        packing(&shape, Direction::Forward, 0.01);
+        packing(&shape, Direction::Weight, 0.01);
+        assert_eq!(count(), 3);
+        packing(&shape, Direction::Input, 1.0);
+        assert_eq!(count(), 3, "dense weights need no measurement");
+    }
+}

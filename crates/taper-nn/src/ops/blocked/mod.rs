@@ -1,0 +1,18 @@
+//! Layers over activations in the blocked layout, with their own backward pass.
+
+mod backward;
+mod bridge;
+mod buffer;
+pub mod choice;
+mod node;
+pub mod profile;
+
+pub(crate) use node::{Node, Norm};
+
+/// Gives the memory of buffers that nothing uses now back to the system.
+///
+/// Activations and their gradients keep their memory for the next step; after training, or between phases of different
+/// size, a program may not want to.
+pub fn release_buffers() {
+    buffer::release();
+}

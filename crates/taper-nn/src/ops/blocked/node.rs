@@ -1,0 +1,316 @@
+//! Activations in the blocked layout, and how each came about.
+
+use super::{
+    buffer::Buffer,
+    choice::{self, Direction},
+    profile::{self, Work},
+};
+use crate::{Gate, ops::with_values};
+use candle_core::{Device, Result, Tensor};
+use std::sync::{Arc, OnceLock};
+use taper_kernels::{
+    conv::{
+        ConvShape,
+        blocked::{Conv, Moments, PassWhere, Source},
+    },
+    lanes::{self, Lanes, Plane},
+    norm::blocked as norm,
+    pool::{self, Windows},
+};
+
+/// An activation in the blocked layout.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(super) plane: Plane,
+    /// Whether it is `[batch, features]` to the user.
+    is_flat: bool,
+    pub(super) op: Op,
+    /// Whether a gradient is wanted by it or by what it came from.
+    pub(super) is_tracked: bool,
+    value: OnceLock<Buffer>,
+    moments: OnceLock<Vec<Moments>>,
+}
+
+/// How an activation came about, as far as its gradient needs it.
+#[derive(Debug)]
+pub(super) enum Op {
+    /// Nothing is behind it that wants a gradient.
+    Constant,
+    /// From a tensor of candle.
+    Input(Tensor),
+    /// A convolution or a linear layer.
+    Conv {
+        x: Arc<Node>,
+        conv: Conv,
+        weight: Tensor,
+        bias: Option<Tensor>,
+        gate: Option<Gate>,
+    },
+    /// `relu(norm(x) + residual)`, each part of which may be missing. Computed when it is needed, and not at all if a
+    /// convolution is its only reader.
+    Pointwise { x: Arc<Node>, norm: Option<Norm>, residual: Option<Arc<Node>>, relu: bool },
+    /// Means of windows.
+    Average { x: Arc<Node>, windows: Windows },
+}
+
+/// A normalisation: `scale·x + shift` per channel.
+#[derive(Clone, Debug)]
+pub(crate) struct Norm {
+    /// γ.
+    pub(crate) weight: Tensor,
+    /// β.
+    pub(crate) bias: Tensor,
+    /// Centre of each channel.
+    pub(crate) mean: Vec<f32>,
+    /// One over the deviation of each channel.
+    pub(crate) inverse_std: Vec<f64>,
+    /// Whether mean and deviation are those of the batch, and so depend on `x`.
+    pub(crate) is_of_batch: bool,
+    pub(super) scale: Vec<f32>,
+    pub(super) shift: Vec<f32>,
+}
+
+impl Norm {
+    /// Normalisation by these statistics.
+    pub(crate) fn new(
+        weight: &Tensor,
+        bias: &Tensor,
+        mean: Vec<f32>,
+        inverse_std: Vec<f64>,
+        is_of_batch: bool,
+    ) -> Result<Self> {
+        let (scale, shift) = with_values(&[weight, bias], |v| {
+            let scale: Vec<f32> =
+                inverse_std.iter().zip(v[0]).map(|(s, &w)| (s * f64::from(w)) as f32).collect();
+            let shift = mean.iter().zip(&scale).zip(v[1]).map(|((m, s), b)| b - m * s).collect();
+            (scale, shift)
+        })?;
+        let (weight, bias) = (weight.clone(), bias.clone());
+        Ok(Self { weight, bias, mean, inverse_std, is_of_batch, scale, shift })
+    }
+}
+
+impl Node {
+    fn new(plane: Plane, is_flat: bool, op: Op, is_tracked: bool) -> Self {
+        let op = if is_tracked || matches!(op, Op::Pointwise { .. }) { op } else { Op::Constant };
+        Self { plane, is_flat, op, is_tracked, value: OnceLock::new(), moments: OnceLock::new() }
+    }
+
+    fn with_value(self, value: Buffer) -> Arc<Self> {
+        Arc::new(Self { value: OnceLock::from(value), ..self })
+    }
+
+    /// A tensor `[batch, channels, height, width]` or `[batch, features]`.
+    pub(crate) fn input(tensor: &Tensor, is_tracked: bool) -> Result<Arc<Self>> {
+        let (plane, is_flat) = match *tensor.dims() {
+            [batch, channels, height, width] => (Plane { batch, channels, height, width }, false),
+            [batch, channels] => (Plane { batch, channels, height: 1, width: 1 }, true),
+            _ => candle_core::bail!(
+                "expected [batch, channels, height, width] or [batch, features], got {:?}",
+                tensor.dims()
+            ),
+        };
+        let mut value = Buffer::any(plane.len());
+        profile::time(Work::Layout, || {
+            with_values(&[tensor], |v| lanes::from_nchw(&plane, v[0], &mut value))
+        })?;
+        let is_tracked = is_tracked && tensor.track_op();
+        Ok(Self::new(plane, is_flat, Op::Input(tensor.clone()), is_tracked).with_value(value))
+    }
+
+    /// Convolves, and takes the moments of the result.
+    pub(crate) fn conv(
+        x: &Arc<Self>,
+        shape: ConvShape,
+        weight: &Tensor,
+        bias: Option<&Tensor>,
+        gate: Option<&Gate>,
+        is_tracked: bool,
+    ) -> Result<Arc<Self>> {
+        let conv = Conv::new(shape);
+        let plane = *conv.output();
+        let mut value = Buffer::any(plane.len());
+        let read: Vec<&Tensor> = std::iter::once(weight).chain(bias).collect();
+        let moments = with_values(&read, |v| {
+            let packing = choice::packing(&shape, Direction::Forward, choice::density(v[0]));
+            let packed = profile::time(Work::Pack, || conv.pack(v[0], packing));
+            let bias = v.get(1).copied();
+            x.with_source(|source| {
+                profile::time(Work::Forward, || conv.forward(&packed, source, bias, &mut value))
+            })
+        })?;
+        let is_tracked = is_tracked
+            && (x.is_tracked || weight.track_op() || bias.is_some_and(|b| b.track_op()));
+        let op = Op::Conv {
+            x: x.clone(),
+            conv,
+            weight: weight.clone(),
+            bias: bias.cloned(),
+            gate: gate.cloned(),
+        };
+        let node = Self::new(plane, x.is_flat, op, is_tracked);
+        node.moments.get_or_init(|| moments);
+        Ok(node.with_value(value))
+    }
+
+    /// Normalises.
+    pub(crate) fn norm(x: &Arc<Self>, norm: Norm, is_tracked: bool) -> Arc<Self> {
+        let is_tracked =
+            is_tracked && (x.is_tracked || norm.weight.track_op() || norm.bias.track_op());
+        let op = Op::Pointwise { x: x.clone(), norm: Some(norm), residual: None, relu: false };
+        Arc::new(Self::new(x.plane, x.is_flat, op, is_tracked))
+    }
+
+    /// Cuts off at 0; what has not been computed yet takes it along.
+    pub(crate) fn relu(self: &Arc<Self>) -> Arc<Self> {
+        let op = match (&self.op, self.value.get()) {
+            (Op::Pointwise { x, norm, residual, relu: false }, None) => Op::Pointwise {
+                x: x.clone(),
+                norm: norm.clone(),
+                residual: residual.clone(),
+                relu: true,
+            },
+            _ => Op::Pointwise { x: self.clone(), norm: None, residual: None, relu: true },
+        };
+        Arc::new(Self::new(self.plane, self.is_flat, op, self.is_tracked))
+    }
+
+    /// The sum of two activations of one shape; a normalisation that has not been computed yet takes it along.
+    pub(crate) fn add(a: &Arc<Self>, b: &Arc<Self>) -> Result<Arc<Self>> {
+        if a.plane != b.plane {
+            candle_core::bail!("add: activations of {:?} and {:?}", a.dims(), b.dims())
+        }
+        let takes_along = |node: &Arc<Self>| {
+            let is_open = matches!(node.op, Op::Pointwise { residual: None, relu: false, .. });
+            is_open && node.value.get().is_none()
+        };
+        let (a, b) = if !takes_along(a) && takes_along(b) { (b, a) } else { (a, b) };
+        let (x, norm) = match &a.op {
+            Op::Pointwise { x, norm, .. } if takes_along(a) => (x.clone(), norm.clone()),
+            _ => (a.clone(), None),
+        };
+        let op = Op::Pointwise { x, norm, residual: Some(b.clone()), relu: false };
+        let is_tracked = a.is_tracked || b.is_tracked;
+        Ok(Arc::new(Self::new(a.plane, a.is_flat, op, is_tracked)))
+    }
+
+    /// Means over the whole plane, `[batch, channels]`.
+    pub(crate) fn global_average(x: &Arc<Self>) -> Arc<Self> {
+        let windows = Windows { size: (x.plane.height.max(1), x.plane.width.max(1)) };
+        let plane = windows.output(&x.plane);
+        let mut value = Buffer::any(plane.len());
+        let pixels = x.value();
+        profile::time(Work::Pool, || pool::average(&x.plane, windows, pixels, &mut value));
+        Self::new(plane, true, Op::Average { x: x.clone(), windows }, x.is_tracked).with_value(value)
+    }
+
+    /// Moments of each channel over the batch.
+    pub(crate) fn moments(&self) -> &[Moments] {
+        self.moments.get_or_init(|| {
+            let value = self.value();
+            profile::time(Work::Norm, || norm::moments(&self.plane, value))
+        })
+    }
+
+    /// The activation, computed by now.
+    pub(super) fn value(&self) -> &[Lanes] {
+        self.value.get_or_init(|| {
+            let Op::Pointwise { x, residual, relu, .. } = &self.op else {
+                unreachable!("every other activation is computed when it is made")
+            };
+            let mut value = Buffer::any(self.plane.len());
+            let main = self.affine(x.value(), false);
+            let mut write = |residual: Option<Source>| {
+                profile::time(Work::Norm, || {
+                    norm::combine(&self.plane, main, residual, *relu, &mut value)
+                });
+            };
+            match residual {
+                Some(residual) => residual.with_source(|source| write(Some(source))),
+                None => write(None),
+            }
+            value
+        })
+    }
+
+    /// Whether its value was needed so far.
+    pub(super) fn is_computed(&self) -> bool {
+        self.value.get().is_some()
+    }
+
+    /// The normalisation of this pointwise activation over `x`.
+    fn affine<'a>(&'a self, x: &'a [Lanes], with_relu: bool) -> Source<'a> {
+        match &self.op {
+            Op::Pointwise { norm: Some(norm), relu, .. } => Source::Normed {
+                x,
+                scale: &norm.scale,
+                shift: &norm.shift,
+                relu: *relu && with_relu,
+            },
+            _ => Source::Plain(x),
+        }
+    }
+
+    /// Calls `f` with this activation as a reader sees it: stored if it is, or to be computed on the way.
+    pub(super) fn with_source<R>(&self, f: impl FnOnce(Source) -> R) -> R {
+        match &self.op {
+            Op::Pointwise { x, norm: Some(_), residual: None, .. } if !self.is_computed() => {
+                f(self.affine(x.value(), true))
+            }
+            _ => f(Source::Plain(self.value())),
+        }
+    }
+
+    /// What of a gradient the rectifier of this activation lets pass.
+    pub(super) fn passes(&self) -> PassWhere<'_> {
+        match &self.op {
+            Op::Pointwise { relu: true, residual: None, norm: Some(norm), .. }
+                if !self.is_computed() =>
+            {
+                PassWhere::Normed { scale: &norm.scale, shift: &norm.shift }
+            }
+            Op::Pointwise { relu: true, .. } => PassWhere::Positive(self.value()),
+            _ => PassWhere::Everywhere,
+        }
+    }
+
+    /// Shape to the user.
+    pub(crate) fn dims(&self) -> Vec<usize> {
+        let Plane { batch, channels, height, width } = self.plane;
+        if self.is_flat { vec![batch, channels] } else { vec![batch, channels, height, width] }
+    }
+
+    /// The values in NCHW.
+    pub(super) fn to_nchw(&self) -> Vec<f32> {
+        let mut out = vec![0.0; self.plane.batch * self.plane.image()];
+        let value = self.value();
+        profile::time(Work::Layout, || lanes::to_nchw(&self.plane, value, &mut out));
+        out
+    }
+
+    /// The activations that this one was computed from.
+    pub(super) fn parents(&self) -> impl Iterator<Item = &Arc<Self>> {
+        let (x, residual) = match &self.op {
+            Op::Constant | Op::Input(_) => (None, None),
+            Op::Conv { x, .. } | Op::Average { x, .. } => (Some(x), None),
+            Op::Pointwise { x, residual, .. } => (Some(x), residual.as_ref()),
+        };
+        x.into_iter().chain(residual).filter(|node| node.is_tracked)
+    }
+
+    /// The tensors of candle that want a gradient of this activation's operation.
+    pub(super) fn leaves(&self) -> Vec<&Tensor> {
+        let leaves: Vec<&Tensor> = match &self.op {
+            Op::Constant | Op::Average { .. } | Op::Pointwise { norm: None, .. } => Vec::new(),
+            Op::Input(tensor) => vec![tensor],
+            Op::Conv { weight, bias, .. } => std::iter::once(weight).chain(bias).collect(),
+            Op::Pointwise { norm: Some(norm), .. } => vec![&norm.weight, &norm.bias],
+        };
+        leaves.into_iter().filter(|tensor| tensor.track_op()).collect()
+    }
+
+    /// A tensor without a gradient, for what is computed here.
+    pub(super) fn constant(values: Vec<f32>, dims: &[usize]) -> Result<Tensor> {
+        Tensor::from_vec(values, dims, &Device::Cpu)
+    }
+}
