@@ -1,0 +1,199 @@
+"""The peer of `cargo xtask bench`: whole training steps, evaluation and products in PyTorch, with Feather's semantics.
+
+Feather's reference prunes in the forward pass: the cut is the quantile of all weights by sorting, each weight goes
+through an autograd function with p = 3, and its backward pass scales the gradient of pruned weights. Here the model
+and the operator are written anew, in the memory format `channels_last`, PyTorch's faster one on a CPU.
+
+Speaks lines of JSON: reads requests from standard input, answers each on standard output.
+"""
+import json
+import resource
+import sys
+import time
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class Feather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, weight, cut, theta):
+        magnitude = weight.abs()
+        ctx.save_for_backward(magnitude > cut)
+        ctx.theta = theta
+        return weight.sign() * (magnitude**3 - cut**3).clamp_min(0).pow(1 / 3)
+
+    @staticmethod
+    def backward(ctx, grad):
+        (kept,) = ctx.saved_tensors
+        return torch.where(kept, grad, grad * ctx.theta), None, None
+
+
+class Gated:
+    """A layer whose weight goes through the operator while `cut` is set."""
+
+    cut, theta = None, 1.0
+
+    def pruned(self):
+        return self.weight if Gated.cut is None else Feather.apply(self.weight, Gated.cut, Gated.theta)
+
+
+class Conv(Gated, nn.Conv2d):
+    def forward(self, x):
+        return F.conv2d(x, self.pruned(), self.bias, self.stride, self.padding, self.dilation, self.groups)
+
+
+class Linear(Gated, nn.Linear):
+    def forward(self, x):
+        return F.linear(x, self.pruned(), self.bias)
+
+
+class Block(nn.Module):
+    def __init__(self, channels_in, channels_out):
+        super().__init__()
+        stride = 1 if channels_in == channels_out else 2
+        self.conv1 = Conv(channels_in, channels_out, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels_out)
+        self.conv2 = Conv(channels_out, channels_out, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels_out)
+        self.downsample = None
+        if stride == 2:
+            self.downsample = nn.Sequential(
+                Conv(channels_in, channels_out, 1, stride, bias=False), nn.BatchNorm2d(channels_out)
+            )
+
+    def forward(self, x):
+        y = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        y = self.bn2(self.conv2(y))
+        return F.relu(y + (x if self.downsample is None else self.downsample(x)), inplace=True)
+
+
+class ResNet20(nn.Module):
+    def __init__(self, classes=100):
+        super().__init__()
+        self.conv1, self.bn = Conv(3, 32, 3, 1, 1, bias=False), nn.BatchNorm2d(32)
+        widths = [(32, 32)] * 3 + [(32, 64)] + [(64, 64)] * 2 + [(64, 128)] + [(128, 128)] * 2
+        self.blocks = nn.Sequential(*(Block(*pair) for pair in widths))
+        self.linear = Linear(128, classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, x):
+        x = self.blocks(F.relu(self.bn(self.conv1(x)), inplace=True))
+        return self.linear(F.adaptive_avg_pool2d(x, 1).flatten(1))
+
+
+def layers(model):
+    return [m for m in model.modules() if isinstance(m, Gated)]
+
+
+def cut_of(model, sparsity):
+    """The quantile of all magnitudes, linear between neighbours, by sorting, as the reference does."""
+    everything = torch.cat([m.weight.detach().abs().flatten() for m in layers(model)]).sort().values
+    position = (len(everything) - 1) * sparsity
+    low = int(position)
+    high = min(low + 1, len(everything) - 1)
+    return everything[low] + (everything[high] - everything[low]) * (position - low)
+
+
+class Session:
+    def __init__(self, request):
+        torch.manual_seed(request.get("seed", 0))
+        torch.set_num_threads(request["threads"])
+        self.model = ResNet20().to(memory_format=torch.channels_last)
+        self.load(request.get("weights"))
+        self.batch, self.sparsity = request["batch"], request["sparsity"]
+        decayed = [m.weight for m in layers(self.model)]
+        others = [p for p in self.model.parameters() if all(p is not q for q in decayed)]
+        groups = [{"params": decayed, "weight_decay": 5e-4}, {"params": others, "weight_decay": 0}]
+        self.sgd = torch.optim.SGD(groups, lr=request.get("lr", 1e-3), momentum=0.9)
+        self.images = torch.randn(self.batch, 3, 32, 32)
+        self.labels = torch.randint(100, (self.batch,))
+        Gated.theta = 0.5 if self.sparsity > 0.95 else 1.0
+
+    def load(self, path):
+        if path:
+            from safetensors.torch import load_file
+
+            found = load_file(path)
+            for (name, tensor) in self.model.state_dict().items():
+                ours = name.replace("blocks.", "")  # ours has no stages in its names: matched in order below
+            tensors = [found[name] for name in request_order(found)]
+            for module, tensor in zip(layers(self.model), tensors):
+                module.weight.data.copy_(tensor)
+
+    def step(self):
+        begun = time.perf_counter()
+        Gated.cut = cut_of(self.model, self.sparsity) if self.sparsity > 0 else None
+        images = self.images.to(memory_format=torch.channels_last)
+        loss = F.cross_entropy(self.model(images), self.labels)
+        self.sgd.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 3.0)
+        self.sgd.step()
+        loss.item()
+        return time.perf_counter() - begun
+
+    def cut(self):
+        begun = time.perf_counter()
+        cut_of(self.model, self.sparsity)
+        return time.perf_counter() - begun
+
+    def evaluate(self):
+        self.model.eval()
+        with torch.no_grad():
+            begun = time.perf_counter()
+            self.model(self.images.to(memory_format=torch.channels_last)).argmax(1).sum().item()
+            took = time.perf_counter() - begun
+        self.model.train()
+        return took
+
+
+def request_order(found):
+    """Weights of convolutions and the linear layer in the order of the forward pass as modules are registered."""
+    names = [name for name in found if name.endswith("weight") and found[name].dim() in (2, 4)]
+    rank = {"conv1": 0, "conv2": 1, "downsample": 2}
+
+    def key(name):
+        parts = name.split(".")
+        if parts[0] == "conv1":
+            return (0, 0, 0)
+        if parts[0] == "linear":
+            return (9, 0, 0)
+        return (int(parts[0][5:]), int(parts[1]), rank[parts[2]])
+
+    return sorted(names, key=key)
+
+
+def sgemm(request):
+    torch.set_num_threads(request["threads"])
+    a, b = torch.randn(2048, 2048), torch.randn(2048, 2048)
+    best = float("inf")
+    for _ in range(6):
+        begun = time.perf_counter()
+        a @ b
+        best = min(best, time.perf_counter() - begun)
+    return 2 * 2048**3 / best
+
+
+def main():
+    session = None
+    for line in sys.stdin:
+        request = json.loads(line)
+        what = request["do"]
+        if what == "open":
+            session = Session(request)
+            answer = {"torch": torch.__version__}
+        elif what == "sgemm":
+            answer = {"flops": sgemm(request)}
+        elif what == "memory":
+            answer = {"bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
+        else:
+            answer = {"seconds": {"step": session.step, "cut": session.cut, "eval": session.evaluate}[what]()}
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    main()
