@@ -8,7 +8,7 @@
 pub use crate::conv::blocked::PassWhere;
 
 use crate::{
-    conv::blocked::{GradSource, Moments, Rows, Source, halves, passed},
+    conv::blocked::{GradSource, Moments, OfRows, Rows, Source, halves, passed},
     lanes::{LANES, Lanes, Plane, clear_tail},
     simd::{Kernel, Simd, Variant, launch},
 };
@@ -27,14 +27,13 @@ pub fn moments(plane: &Plane, x: &[Lanes]) -> Vec<Moments> {
     if x.is_empty() {
         return total;
     }
-    let of_band = |(block, _, x): (usize, usize, &[Lanes])| {
-        let mut found = vec![Moments::default(); plane.channels];
-        for row in x.chunks(plane.row()) {
-            for (found, row) in found.iter_mut().zip(row.chunks(plane.width)) {
-                *found = found.merge(Moments::of(row, plane.filled(block)));
-            }
-        }
-        found
+    let variant = Variant::current();
+    let of_band = |(block, _, rows): (usize, usize, &[Lanes])| {
+        let mut moments = vec![Moments::default(); plane.channels];
+        let filled = plane.filled(block);
+        let of_rows = OfRows { rows, width: plane.width, filled, moments: &mut moments };
+        launch(variant, of_rows);
+        moments
     };
     let found: Vec<_> = bands(plane, x).into_par_iter().map(of_band).collect();
     for found in found {

@@ -38,6 +38,7 @@ pub use source::{GradSource, NormSlope, PassWhere, Source};
 pub use stats::Moments;
 
 pub(crate) use source::{Rows, passed};
+pub(crate) use stats::OfRows;
 pub(crate) use weight_grad::halves;
 
 use super::ConvShape;
@@ -111,7 +112,7 @@ pub struct WeightGrad<'a> {
 }
 
 /// Bytes of packed rows and results that a band may take: with its partner, what a second-level cache holds.
-const BAND_BYTES: usize = 320 << 10;
+const BAND_BYTES: usize = 768 << 10;
 
 /// A convolution of known shape.
 #[derive(Clone, Debug)]
@@ -382,13 +383,11 @@ impl Kernel for Forward<'_> {
         if bias.is_some() {
             clear_tail(out, filled);
         }
-        let (width, row) = (conv.output.width, conv.output.row());
         let mut moments = vec![Moments::default(); conv.output.channels];
-        for out in out.chunks_exact(row) {
-            for (moments, out) in moments.iter_mut().zip(out.chunks_exact(width)) {
-                *moments = moments.merge(Moments::of(out, filled));
-            }
-        }
+        let rows =
+            OfRows { rows: out, width: conv.output.width, filled, moments: &mut moments };
+        // SAFETY: the caller vouches for the instructions.
+        unsafe { S::call(rows) };
         moments
     }
 }

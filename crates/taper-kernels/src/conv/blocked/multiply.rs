@@ -6,7 +6,7 @@
 use super::{
     gather::Gather,
     source::Packed,
-    weights::{DenseWeights, Entry, SparseWeights, Weights},
+    weights::{DenseWeights, SPARSE_TILE, SparsePhase, SparseWeights, Weights},
 };
 use crate::{
     lanes::{LANES, Lanes},
@@ -252,35 +252,40 @@ unsafe fn sparse<S: Simd>(
     start: Start,
     dst: &mut [Lanes],
 ) {
-    for channel in 0..gather.dst_channels() {
+    for chunk in 0..weights.n_chunks {
+        let start = if chunk == 0 { start } else { Start::Stored };
         for y in band.clone() {
             for px in 0..gather.dst_step.min(gather.dst.1) {
                 let phase = &weights.phases[y % gather.dst_step * gather.dst_step + px];
                 // SAFETY: as the caller vouches.
                 unsafe {
-                    let row = row(gather, packed, &band, y, (channel, px), dst);
-                    let at = SparseRow {
+                    let row = row(gather, packed, &band, y, (0, px), dst);
+                    S::call(SparseRow {
                         row,
-                        entries: phase.channel(channel),
+                        phase,
+                        chunk,
                         start,
-                        channel,
+                        channels: gather.dst_channels(),
                         src_step: gather.src_step * LANES,
                         dst_step: gather.dst_step * LANES,
-                    };
-                    S::call(at);
+                        channel_step: gather.dst.1 * LANES,
+                    });
                 }
             }
         }
     }
 }
 
+/// One row of all channels, from one chunk of the source.
 struct SparseRow<'a> {
     row: Row,
-    entries: &'a [Entry],
+    phase: &'a SparsePhase,
+    chunk: usize,
     start: Start<'a>,
-    channel: usize,
+    channels: usize,
     src_step: usize,
     dst_step: usize,
+    channel_step: usize,
 }
 
 impl Kernel for SparseRow<'_> {
@@ -291,56 +296,64 @@ impl Kernel for SparseRow<'_> {
         let (mut j, len) = (0, self.row.len);
         // SAFETY: each tile lies within the row.
         unsafe {
-            if S::ACCUMULATORS >= 16 {
-                while j + 16 <= len {
-                    self.tile::<S, 16>(j);
-                    j += 16;
+            if S::ACCUMULATORS >= SPARSE_TILE {
+                while j + SPARSE_TILE <= len {
+                    self.tiles::<S, SPARSE_TILE>(j);
+                    j += SPARSE_TILE;
                 }
             }
             while j + 8 <= len {
-                self.tile::<S, 8>(j);
+                self.tiles::<S, 8>(j);
                 j += 8;
             }
             if j + 4 <= len {
-                self.tile::<S, 4>(j);
+                self.tiles::<S, 4>(j);
                 j += 4;
             }
             if j + 2 <= len {
-                self.tile::<S, 2>(j);
+                self.tiles::<S, 2>(j);
                 j += 2;
             }
             if j < len {
-                self.tile::<S, 1>(j);
+                self.tiles::<S, 1>(j);
             }
         }
     }
 }
 
 impl SparseRow<'_> {
+    /// `P` columns of every channel.
     #[inline(always)]
-    unsafe fn tile<S: Simd, const P: usize>(&self, j: usize) {
-        for part in (0..LANES).step_by(S::WIDTH) {
-            // SAFETY: places are within the band, as the caller vouches.
-            unsafe {
-                let src = self.row.src.wrapping_add(j * self.src_step + part);
-                let dst = self.row.dst.add(j * self.dst_step + part);
-                let mut sums = [S::splat(0.0); P];
-                for (p, sum) in sums.iter_mut().enumerate() {
-                    *sum = begin::<S>(self.start, self.channel, dst.add(p * self.dst_step));
-                }
-                if self.src_step == LANES {
-                    for entry in self.entries {
-                        let src = src.wrapping_offset(entry.offset as isize);
-                        add_entry::<S, P>(&mut sums, src, entry.weight, LANES);
+    unsafe fn tiles<S: Simd, const P: usize>(&self, j: usize) {
+        for channel in 0..self.channels {
+            let entries = self.phase.entries(self.chunk, channel);
+            if entries.is_empty() && matches!(self.start, Start::Stored) {
+                continue;
+            }
+            for part in (0..LANES).step_by(S::WIDTH) {
+                // SAFETY: places are within the band, as the caller vouches.
+                unsafe {
+                    let src = self.row.src.wrapping_add(j * self.src_step + part);
+                    let dst = self.row.dst.add(channel * self.channel_step);
+                    let dst = dst.add(j * self.dst_step + part);
+                    let mut sums = [S::splat(0.0); P];
+                    for (p, sum) in sums.iter_mut().enumerate() {
+                        *sum = begin::<S>(self.start, channel, dst.add(p * self.dst_step));
                     }
-                } else {
-                    for entry in self.entries {
-                        let src = src.wrapping_offset(entry.offset as isize);
-                        add_entry::<S, P>(&mut sums, src, entry.weight, self.src_step);
+                    if self.src_step == LANES {
+                        for entry in entries {
+                            let src = src.wrapping_offset(entry.offset as isize);
+                            add_entry::<S, P>(&mut sums, src, entry.weight, LANES);
+                        }
+                    } else {
+                        for entry in entries {
+                            let src = src.wrapping_offset(entry.offset as isize);
+                            add_entry::<S, P>(&mut sums, src, entry.weight, self.src_step);
+                        }
                     }
-                }
-                for (p, sum) in sums.iter().enumerate() {
-                    S::store(dst.add(p * self.dst_step), *sum);
+                    for (p, sum) in sums.iter().enumerate() {
+                        S::store(dst.add(p * self.dst_step), *sum);
+                    }
                 }
             }
         }

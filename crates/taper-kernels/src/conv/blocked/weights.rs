@@ -45,25 +45,39 @@ pub(super) struct Entry {
     pub(super) weight: f32,
 }
 
-/// The weights that are not zero: for each destination channel, in the order of the dense ones.
+/// The weights that are not zero, by chunk of source channels and destination channel, in the order of the dense ones.
+///
+/// A chunk's pixels for a tile stay in the first-level cache while all destination channels read them. Where the weights
+/// are few, one chunk has all channels, as sums that are put down and taken up again cost more than that saves.
 #[derive(Clone, Debug)]
 pub(super) struct SparseWeights {
+    pub(super) n_chunks: usize,
     pub(super) phases: Vec<SparsePhase>,
 }
 
 /// A phase's weights.
 #[derive(Clone, Debug)]
 pub(super) struct SparsePhase {
-    /// Where each channel's entries begin, and at last their number.
+    /// Where the entries of each chunk and channel begin, and at last their number.
     starts: Vec<u32>,
     entries: Vec<Entry>,
+    channels: usize,
 }
 
 impl SparsePhase {
-    pub(super) fn channel(&self, channel: usize) -> &[Entry] {
-        &self.entries[self.starts[channel] as usize..self.starts[channel + 1] as usize]
+    pub(super) fn entries(&self, chunk: usize, channel: usize) -> &[Entry] {
+        let at = chunk * self.channels + channel;
+        &self.entries[self.starts[at] as usize..self.starts[at + 1] as usize]
     }
 }
+
+/// Bytes of source pixels that a chunk may have.
+const CHUNK_BYTES: usize = 24 << 10;
+/// Entries that a chunk should have for each destination channel.
+const CHUNK_ENTRIES: usize = 12;
+
+/// Columns of the largest tile with sparse weights.
+pub(super) const SPARSE_TILE: usize = 16;
 
 /// Sizes of tiles, largest first; the kernels are compiled for each.
 pub(super) const TILES: [usize; 4] = [6, 4, 2, 1];
@@ -119,33 +133,50 @@ impl SparseWeights {
             }
         }
         let channels = gather.dst_channels();
-        let mut starts = vec![vec![0u32; channels + 1]; gather.n_phases()];
-        each_nonzero(gather, weight, |dst, _, position, _| {
+        let n_nonzero = weight.iter().filter(|&&w| w != 0.0).count();
+        let (n_chunks, chunk_len) = chunks(gather, n_nonzero);
+        let chunk_of = |dst: usize, src: usize| {
+            (src - dst / gather.group_dst * gather.group_src) / chunk_len
+        };
+        let mut starts = vec![vec![0u32; n_chunks * channels + 1]; gather.n_phases()];
+        each_nonzero(gather, weight, |dst, src, position, _| {
             if let Some((phase, _)) = phase_of[position] {
-                starts[phase][dst + 1] += 1;
+                starts[phase][chunk_of(dst, src) * channels + dst + 1] += 1;
             }
         });
         let mut phases: Vec<SparsePhase> = starts
             .into_iter()
             .map(|mut starts| {
-                for c in 0..channels {
-                    starts[c + 1] += starts[c];
+                for i in 1..starts.len() {
+                    starts[i] += starts[i - 1];
                 }
-                let n = starts[channels] as usize;
-                SparsePhase { starts, entries: vec![Entry { offset: 0, weight: 0.0 }; n] }
+                let n = starts.last().map_or(0, |&n| n as usize);
+                SparsePhase { starts, entries: vec![Entry { offset: 0, weight: 0.0 }; n], channels }
             })
             .collect();
         let mut next: Vec<Vec<u32>> = phases.iter().map(|phase| phase.starts.clone()).collect();
         each_nonzero(gather, weight, |dst, src, position, value| {
             if let Some((phase, tap)) = phase_of[position] {
-                let at = &mut next[phase][dst];
+                let at = &mut next[phase][chunk_of(dst, src) * channels + dst];
                 phases[phase].entries[*at as usize] =
                     Entry { offset: floats(gather.place(tap, src)), weight: value };
                 *at += 1;
             }
         });
-        Self { phases }
+        Self { n_chunks, phases }
     }
+}
+
+/// How many chunks the source channels of a group are cut into, and how many channels a chunk has.
+fn chunks(gather: &Gather, n_nonzero: usize) -> (usize, usize) {
+    let tile = SPARSE_TILE.min(gather.dst.1.div_ceil(gather.dst_step)) * gather.src_step + 2;
+    let rows = gather.kernel_len.isqrt().max(1);
+    let channel_bytes = tile * rows * LANES * size_of::<f32>();
+    let by_cache = (gather.group_src * channel_bytes).div_ceil(CHUNK_BYTES);
+    let by_entries = n_nonzero / (gather.dst_channels().max(1) * CHUNK_ENTRIES);
+    let n = by_cache.min(by_entries).clamp(1, gather.group_src.max(1));
+    let len = gather.group_src.div_ceil(n).max(1);
+    (gather.group_src.div_ceil(len).max(1), len)
 }
 
 /// Calls `visit(destination channel, source channel, position, weight)` for each weight that is not zero, in the
