@@ -8,9 +8,9 @@
 pub use crate::conv::blocked::PassWhere;
 
 use crate::{
-    conv::blocked::{GradSource, Moments, OfRows, Rows, Source, halves, passed},
+    conv::blocked::{GradSource, Moments, OfRows, Rows, Source, passed},
     lanes::{LANES, Lanes, Plane, clear_tail},
-    simd::{Kernel, Simd, Variant, launch},
+    simd::{Kernel, Simd, Variant, halves, launch},
 };
 use rayon::prelude::*;
 
@@ -198,8 +198,8 @@ impl Kernel for SumBand<'_> {
                     S::store(sums[1].0.as_mut_ptr().add(part), dot);
                 }
             }
-            found[channel].grad += f64::from(halves(sums[0].0));
-            found[channel].dot += f64::from(halves(sums[1].0));
+            found[channel].grad += f64::from(halves(&sums[0]));
+            found[channel].dot += f64::from(halves(&sums[1]));
         }
         found
     }

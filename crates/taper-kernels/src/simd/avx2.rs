@@ -1,6 +1,7 @@
 //! AVX2 with FMA: eight floats in a vector.
 
 use super::{Kernel, Simd};
+use crate::lanes::Lanes;
 use std::arch::x86_64::*;
 
 /// See the module.
@@ -69,5 +70,42 @@ unsafe impl Simd for Avx2 {
             let passes = _mm256_cmp_ps::<_CMP_NLE_UQ>(gate, _mm256_setzero_ps());
             _mm256_and_ps(passes, value)
         }
+    }
+
+    #[inline(always)]
+    unsafe fn sums(pixels: &[Lanes; 8]) -> [f32; 8] {
+        // SAFETY: as above.
+        unsafe { sums(pixels) }
+    }
+}
+
+/// See [`Simd::sums`]; AVX-512 machines use it as well.
+///
+/// # Safety
+/// The machine must have AVX2.
+#[inline(always)]
+pub(super) unsafe fn sums(pixels: &[Lanes; 8]) -> [f32; 8] {
+    // SAFETY: the caller vouches for the instructions; each pixel has sixteen floats.
+    unsafe {
+        let mut x = [_mm256_setzero_ps(); 8];
+        for (x, pixel) in x.iter_mut().zip(pixels) {
+            let from = pixel.0.as_ptr();
+            *x = _mm256_add_ps(_mm256_loadu_ps(from), _mm256_loadu_ps(from.add(8)));
+        }
+        let mut y = [_mm256_setzero_ps(); 4];
+        for (k, y) in y.iter_mut().enumerate() {
+            let low = _mm256_permute2f128_ps::<0x20>(x[k], x[k + 4]);
+            *y = _mm256_add_ps(low, _mm256_permute2f128_ps::<0x31>(x[k], x[k + 4]));
+        }
+        let mut z = [_mm256_setzero_ps(); 2];
+        for (k, z) in z.iter_mut().enumerate() {
+            let low = _mm256_shuffle_ps::<0b01_00_01_00>(y[2 * k], y[2 * k + 1]);
+            *z = _mm256_add_ps(low, _mm256_shuffle_ps::<0b11_10_11_10>(y[2 * k], y[2 * k + 1]));
+        }
+        let even = _mm256_shuffle_ps::<0b10_00_10_00>(z[0], z[1]);
+        let sums = _mm256_add_ps(even, _mm256_shuffle_ps::<0b11_01_11_01>(z[0], z[1]));
+        let mut out = [0.0; 8];
+        _mm256_storeu_ps(out.as_mut_ptr(), sums);
+        out
     }
 }

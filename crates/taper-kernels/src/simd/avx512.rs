@@ -1,6 +1,7 @@
 //! AVX-512: sixteen floats in a vector.
 
-use super::{Kernel, Simd};
+use super::{Kernel, Simd, avx2};
+use crate::lanes::Lanes;
 use std::arch::x86_64::*;
 
 /// See the module.
@@ -69,5 +70,11 @@ unsafe impl Simd for Avx512 {
             let passes = _mm512_cmp_ps_mask::<_CMP_NLE_UQ>(gate, _mm512_setzero_ps());
             _mm512_maskz_mov_ps(passes, value)
         }
+    }
+
+    #[inline(always)]
+    unsafe fn sums(pixels: &[Lanes; 8]) -> [f32; 8] {
+        // SAFETY: as above; AVX2 is part of the variant.
+        unsafe { avx2::sums(pixels) }
     }
 }

@@ -15,6 +15,8 @@ mod variant;
 
 pub use variant::{UnknownVariant, Variant};
 
+use crate::lanes::Lanes;
+
 /// Vectors of f32 and what kernels do with them.
 ///
 /// # Safety
@@ -41,6 +43,39 @@ pub(crate) unsafe trait Simd: Copy {
     unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     /// `value` where `gate` is not at or below 0 (so also where it is NaN), else +0.
     unsafe fn where_positive(gate: Self::V, value: Self::V) -> Self::V;
+
+    /// The sum of the lanes of each of eight pixels, as [`halves`] adds them.
+    #[inline(always)]
+    unsafe fn sums(pixels: &[Lanes; 8]) -> [f32; 8] {
+        std::array::from_fn(|i| halves(&pixels[i]))
+    }
+}
+
+/// The sum of the lanes: the upper half is added to the lower until one is left.
+#[inline(always)]
+pub(crate) fn halves(Lanes(lanes): &Lanes) -> f32 {
+    let a: [f32; 8] = std::array::from_fn(|i| lanes[i] + lanes[i + 8]);
+    let b: [f32; 4] = std::array::from_fn(|i| a[i] + a[i + 4]);
+    (b[0] + b[2]) + (b[1] + b[3])
+}
+
+/// Calls `each(i, sum of the lanes of pixel i)` for all pixels.
+///
+/// # Safety
+/// The instructions of `S` must be available.
+#[inline(always)]
+pub(crate) unsafe fn each_sum<S: Simd>(pixels: &[Lanes], mut each: impl FnMut(usize, f32)) {
+    let (eights, rest) = pixels.as_chunks::<8>();
+    for (i, eight) in eights.iter().enumerate() {
+        // SAFETY: the caller vouches for the instructions.
+        let sums = unsafe { S::sums(eight) };
+        for (k, &sum) in sums.iter().enumerate() {
+            each(8 * i + k, sum);
+        }
+    }
+    for (k, pixel) in rest.iter().enumerate() {
+        each(8 * eights.len() + k, halves(pixel));
+    }
 }
 
 /// Something to compute for any instruction set.

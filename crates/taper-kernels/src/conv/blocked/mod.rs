@@ -33,13 +33,13 @@ mod source;
 mod stats;
 mod weight_grad;
 mod weights;
+mod winograd;
 
 pub use source::{GradSource, NormSlope, PassWhere, Source};
 pub use stats::Moments;
 
 pub(crate) use source::{Rows, passed};
 pub(crate) use stats::OfRows;
-pub(crate) use weight_grad::halves;
 
 use super::ConvShape;
 use crate::{
@@ -112,7 +112,7 @@ pub struct WeightGrad<'a> {
 }
 
 /// Bytes of packed rows and results that a band may take: with its partner, what a second-level cache holds.
-const BAND_BYTES: usize = 768 << 10;
+const BAND_BYTES: usize = 640 << 10;
 
 /// A convolution of known shape.
 #[derive(Clone, Debug)]
@@ -125,11 +125,14 @@ pub struct Conv {
     taps: Taps,
     /// Output rows that are computed together.
     band: usize,
+    /// Whether the gradient of the whole weight goes by way of [`winograd`].
+    is_winograd: bool,
 }
 
 thread_local! {
-    /// Packed rows of the input and of the gradient.
-    static SCRATCH: RefCell<[Vec<Lanes>; 2]> = const { RefCell::new([Vec::new(), Vec::new()]) };
+    /// Packed rows of the input and of the gradient, and points of both.
+    static SCRATCH: RefCell<[Vec<Lanes>; 4]> =
+        const { RefCell::new([Vec::new(), Vec::new(), Vec::new(), Vec::new()]) };
 }
 
 impl Conv {
@@ -146,6 +149,8 @@ impl Conv {
         let row = (forward.packed_row() * shape.stride + output.row()) * size_of::<Lanes>();
         // Rows around the band are packed as well, so that a band of few rows packs most of them twice.
         let band = (BAND_BYTES / row.max(1)).clamp(2, 16).min(out_h.max(1));
+        let is_winograd = winograd::fits(&shape);
+        let band = if is_winograd { band & !1 } else { band };
         Self {
             input,
             output,
@@ -153,6 +158,7 @@ impl Conv {
             taps: Taps::new(&forward),
             forward,
             band,
+            is_winograd,
             shape,
         }
     }
@@ -443,7 +449,8 @@ impl Kernel for Backward<'_> {
         let (height, stride) = (conv.input.height, conv.shape.stride);
         let n_bands = conv.output.height.div_ceil(conv.band);
         let mut buffers = SCRATCH.take();
-        let [input_buffer, grad_buffer] = &mut buffers;
+        let [input_buffer, grad_buffer, u, v] = &mut buffers;
+        let mut points = winograd::Sums::default();
         for i in 0..n_bands {
             let band = i * conv.band..((i + 1) * conv.band).min(conv.output.height);
             let is_last = i + 1 == n_bands;
@@ -486,6 +493,9 @@ impl Kernel for Backward<'_> {
                     let pair = Pair { forward, input: &input, grad: &grad, grad_width };
                     match weights {
                         Wanted::Nothing => {}
+                        Wanted::All if conv.is_winograd => {
+                            points.add::<S>(&pair, &band, (u, v));
+                        }
                         Wanted::All => pair.add_all::<S>(&conv.taps, &band, &mut sums.all),
                         Wanted::At(at) => pair.add_at::<S>(at, &band, &mut sums.at),
                     }
@@ -494,6 +504,7 @@ impl Kernel for Backward<'_> {
             }
         }
         SCRATCH.set(buffers);
+        points.finish(&mut sums.all);
         sums
     }
 }

@@ -6,7 +6,7 @@
 use super::{gather::Gather, source::Packed};
 use crate::{
     lanes::{LANES, Lanes},
-    simd::{Kernel, Simd},
+    simd::{Kernel, Simd, each_sum, halves},
 };
 use std::ops::Range;
 
@@ -148,7 +148,7 @@ impl Pair<'_> {
                     }
                 }
             }
-            *sum += halves(lanes);
+            *sum += halves(&Lanes(lanes));
         }
     }
 
@@ -192,11 +192,10 @@ impl Pair<'_> {
         let tile = Tile::<O, T> { pair: *self, offsets, group_step, band: band.clone(), out };
         // SAFETY: as the caller vouches.
         let totals = unsafe { S::call(tile) };
-        for (o, totals) in totals.iter().enumerate() {
-            for (sum, total) in sums[o * sums_step..].iter_mut().zip(totals) {
-                *sum += halves(total.0);
-            }
-        }
+        // SAFETY: as the caller vouches.
+        unsafe {
+            each_sum::<S>(totals.as_flattened(), |i, sum| sums[i / T * sums_step + i % T] += sum)
+        };
         T
     }
 }
@@ -264,12 +263,4 @@ impl<const O: usize, const T: usize> Tile<'_, O, T> {
             acc
         }
     }
-}
-
-/// The sum of the lanes: the upper half is added to the lower until one is left.
-#[inline(always)]
-pub(crate) fn halves(lanes: [f32; LANES]) -> f32 {
-    let a: [f32; 8] = std::array::from_fn(|i| lanes[i] + lanes[i + 8]);
-    let b: [f32; 4] = std::array::from_fn(|i| a[i] + a[i + 4]);
-    (b[0] + b[2]) + (b[1] + b[3])
 }
