@@ -58,7 +58,13 @@ pub fn average(input: &Plane, windows: Windows, x: &[Lanes], out: &mut [Lanes]) 
 ///
 /// # Panics
 /// If a length does not fit.
-pub fn average_grad(input: &Plane, windows: Windows, grad: &[Lanes], grad_x: &mut [Lanes], is_added: bool) {
+pub fn average_grad(
+    input: &Plane,
+    windows: Windows,
+    grad: &[Lanes],
+    grad_x: &mut [Lanes],
+    is_added: bool,
+) {
     let output = windows.output(input);
     assert!(grad_x.len() == input.len() && grad.len() == output.len(), "pooling of {input:?}");
     if grad_x.is_empty() {

@@ -3,7 +3,7 @@
 use candle_core::{Device, Tensor};
 use std::sync::Arc;
 use taper_kernels::{mask::Mask, threshold::Threshold};
-use taper_nn::{PrunedGradient, Gate, Gates, Init, Linear, Pass, Scope};
+use taper_nn::{Gate, Gates, Init, Linear, Pass, PrunedGradient, Scope};
 
 fn main() -> candle_core::Result<()> {
     let scope = Scope::new(0, &Device::Cpu);

@@ -56,9 +56,7 @@ impl BatchNorm {
                 self.track(&normed.mean, &normed.unbiased_var)?;
                 normed.y
             }
-            Mode::Eval => {
-                ops::batch_norm_eval(&x, &params, &self.running_mean, &self.running_var)?
-            }
+            Mode::Eval => ops::batch_norm_eval(&x, &params, &self.running_mean, &self.running_var)?,
             Mode::Paths(_) => ops::indicator(&x.tensor()?)?.into(),
         };
         pass.report(&self.name, None, &y, 0)?;
@@ -87,7 +85,11 @@ mod tests {
         let scope = Scope::new(0, &Device::Cpu);
         let norm = BatchNorm::new(&scope.pp("bn"), 1)?;
         let x = Tensor::new(&[1.0f32, 3.0], &Device::Cpu)?.reshape((2, 1, 1, 1))?;
-        let y = norm.forward(&x, &Pass::train(&Gates::NONE))?.tensor()?.flatten_all()?.to_vec1::<f32>()?;
+        let y = norm
+            .forward(&x, &Pass::train(&Gates::NONE))?
+            .tensor()?
+            .flatten_all()?
+            .to_vec1::<f32>()?;
         assert!((y[0] + 1.0).abs() < 1e-4 && (y[1] - 1.0).abs() < 1e-4, "{y:?}");
         let value = |name: &str| scope.finish().get(name).unwrap().var.flatten_all().unwrap();
         assert!((value("bn.running_mean").to_vec1::<f32>()?[0] - 0.2).abs() < 1e-6);

@@ -197,7 +197,8 @@ fn imposing_computes_what_gates_compute_to_the_bit() -> Result {
     let mut pruner = build()?;
     let imposed = pruner.impose(Step(TOTAL))?;
     assert_ne!(var.to_vec2::<f32>()?, dense);
-    let same_loss = model.forward(&x, &Pass::train(&taper_nn::Gates::NONE))?.tensor()?.sqr()?.sum_all()?;
+    let same_loss =
+        model.forward(&x, &Pass::train(&taper_nn::Gates::NONE))?.tensor()?.sqr()?.sum_all()?;
     assert_eq!(same_loss.to_scalar::<f32>()?, loss.to_scalar::<f32>()?);
     let mut grads = same_loss.backward()?;
     imposed.lift(&mut grads)?;

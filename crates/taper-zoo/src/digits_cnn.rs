@@ -11,7 +11,8 @@
 
 use candle_core::{Result, Tensor};
 use taper_nn::{
-    Activation, BatchNorm, Conv2d, ConvConfig, Init, Linear, Model, Params, Pass, Scope, global_average, relu,
+    Activation, BatchNorm, Conv2d, ConvConfig, Init, Linear, Model, Params, Pass, Scope,
+    global_average, relu,
 };
 
 /// The network of the quick suite.

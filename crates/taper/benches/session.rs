@@ -124,7 +124,11 @@ impl Session {
             .then(|| {
                 let target = Sparsity::new(open.sparsity)?;
                 let ramp = Ramp::new(Curve::OneShot, Step::ZERO, Step(1), target);
-                anyhow::Ok(Pruner::builder(model.params().prunable(), ramp, 1 << 40).pruned_update(update).build()?)
+                anyhow::Ok(
+                    Pruner::builder(model.params().prunable(), ramp, 1 << 40)
+                        .pruned_update(update)
+                        .build()?,
+                )
             })
             .transpose()?;
         Ok(Self {

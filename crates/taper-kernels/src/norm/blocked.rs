@@ -71,7 +71,13 @@ fn bands_mut<'a>(plane: &Plane, x: &'a mut [Lanes]) -> Vec<(usize, usize, &'a mu
 ///
 /// # Panics
 /// If a length does not fit `plane`.
-pub fn combine(plane: &Plane, main: Source, residual: Option<Source>, relu: bool, out: &mut [Lanes]) {
+pub fn combine(
+    plane: &Plane,
+    main: Source,
+    residual: Option<Source>,
+    relu: bool,
+    out: &mut [Lanes],
+) {
     main.check(plane);
     if let Some(residual) = &residual {
         residual.check(plane);
@@ -141,7 +147,13 @@ pub struct GradSums {
 ///
 /// # Panics
 /// If a length does not fit `plane`.
-pub fn sums(plane: &Plane, grad: &[Lanes], x: &[Lanes], pass: PassWhere, mean: &[f32]) -> Vec<GradSums> {
+pub fn sums(
+    plane: &Plane,
+    grad: &[Lanes],
+    x: &[Lanes],
+    pass: PassWhere,
+    mean: &[f32],
+) -> Vec<GradSums> {
     assert_eq!(mean.len(), plane.channels, "one mean a channel");
     assert!(grad.len() == plane.len() && x.len() == plane.len(), "gradient of {plane:?}");
     pass.check(plane);
@@ -240,7 +252,9 @@ impl Kernel for MaskChunk<'_> {
         let (grad, y) = (self.grad.as_mut_ptr().cast::<f32>(), self.y.as_ptr().cast::<f32>());
         for i in (0..n).step_by(S::WIDTH) {
             // SAFETY: both have `n` floats.
-            unsafe { S::store(grad.add(i), S::where_positive(S::load(y.add(i)), S::load(grad.add(i)))) }
+            unsafe {
+                S::store(grad.add(i), S::where_positive(S::load(y.add(i)), S::load(grad.add(i))))
+            }
         }
     }
 }
@@ -353,7 +367,9 @@ mod tests {
                         })
                         .collect();
                     assert_eq!(plain(&out), want, "{variant} {relu} {with_residual}");
-                    assert!(out[PLANE.block()..].iter().all(|l| l.0[3..].iter().all(|&v| v == 0.0)));
+                    assert!(
+                        out[PLANE.block()..].iter().all(|l| l.0[3..].iter().all(|&v| v == 0.0))
+                    );
                 }
             }
         }
@@ -369,8 +385,7 @@ mod tests {
         let found = moments(&PLANE, &bx);
         for variant in Variant::available() {
             let mean: Vec<f32> = found.iter().map(|m| m.mean as f32).collect();
-            let totals =
-                variant.with(|| sums(&PLANE, &bg, &bx, PassWhere::Everywhere, &mean));
+            let totals = variant.with(|| sums(&PLANE, &bg, &bx, PassWhere::Everywhere, &mean));
             let slopes: Vec<NormSlope> = (0..3)
                 .map(|c| {
                     let inverse = 1.0 / (found[c].variance() + 1e-5).sqrt();
@@ -385,8 +400,12 @@ mod tests {
                     }
                 })
                 .collect();
-            let source =
-                GradSource::Normed { grad: &bg, x: &bx, pass: PassWhere::Everywhere, slopes: &slopes };
+            let source = GradSource::Normed {
+                grad: &bg,
+                x: &bx,
+                pass: PassWhere::Everywhere,
+                slopes: &slopes,
+            };
             let mut out = vec![Lanes([7.0; 16]); PLANE.len()];
             variant.with(|| gradient(&PLANE, source, &mut out, false));
             assert_close(&plain(&out), &want.x);

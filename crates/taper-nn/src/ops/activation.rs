@@ -234,8 +234,7 @@ pub fn batch_norm_eval(
         return Ok(y.broadcast_add(&per_channel(&shift)?)?.into());
     };
     let values = |t: &Tensor| t.to_dtype(DType::F32)?.to_vec1::<f32>();
-    let inverse_std =
-        values(var)?.iter().map(|&v| 1.0 / (f64::from(v) + eps).sqrt()).collect();
+    let inverse_std = values(var)?.iter().map(|&v| 1.0 / (f64::from(v) + eps).sqrt()).collect();
     let norm = Norm::new(weight, bias, values(mean)?, inverse_std, false)?;
     Ok(Activation(Repr::Blocked(Node::norm(&node, norm, is_tracked))))
 }

@@ -1,7 +1,7 @@
 //! The threshold operator with its straight-through gradient.
 
-use super::{cpu, with_values};
 use super::blocked::profile::{self, Work};
+use super::{cpu, with_values};
 use crate::{Gate, PrunedGradient};
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor};
 use taper_kernels::{mask::Mask, threshold::Threshold};

@@ -251,7 +251,9 @@ impl Conv {
             .flat_map(|(block, out)| {
                 let starts = (0..height).step_by(self.band);
                 let bands = starts.map(move |y| y..(y + self.band).min(height));
-                bands.zip(out.chunks_mut(self.band * row)).map(move |(band, out)| (block, band, out))
+                bands
+                    .zip(out.chunks_mut(self.band * row))
+                    .map(move |(band, out)| (block, band, out))
             })
             .collect()
     }
@@ -272,7 +274,8 @@ impl Conv {
         source.check(&self.input);
         grad.check(&self.output);
         let n_weights = self.shape.n_weights();
-        let mut pieces: Vec<Option<&mut [Lanes]>> = (0..self.input.blocks()).map(|_| None).collect();
+        let mut pieces: Vec<Option<&mut [Lanes]>> =
+            (0..self.input.blocks()).map(|_| None).collect();
         let mut transposed = None;
         if let Some(to) = &mut to_input {
             self.expect(to.weights, true);
@@ -316,11 +319,14 @@ impl Conv {
         let Some(to) = &mut to_weight else { return };
         assert_eq!(to.out.len(), n_weights, "gradient of the weight of {:?}", self.shape);
         to.out.fill(0.0);
+        let mut points =
+            vec![0.0; if self.is_winograd { winograd::n_points(n_weights) } else { 0 }];
         let mut at_positions = vec![0.0; positions.as_ref().map_or(0, Positions::len)];
         for sums in &sums {
-            add(to.out, &sums.all);
+            add(if self.is_winograd { &mut points } else { &mut *to.out }, &sums.all);
             add(&mut at_positions, &sums.at);
         }
+        winograd::finish(&points, to.out);
         match to.at {
             GradAt::All => {}
             // No block was summed whole, so each sum is that of its positions.
@@ -390,8 +396,7 @@ impl Kernel for Forward<'_> {
             clear_tail(out, filled);
         }
         let mut moments = vec![Moments::default(); conv.output.channels];
-        let rows =
-            OfRows { rows: out, width: conv.output.width, filled, moments: &mut moments };
+        let rows = OfRows { rows: out, width: conv.output.width, filled, moments: &mut moments };
         // SAFETY: the caller vouches for the instructions.
         unsafe { S::call(rows) };
         moments
@@ -401,7 +406,7 @@ impl Kernel for Forward<'_> {
 /// What a block adds to the weight's gradient.
 #[derive(Default)]
 struct Sums {
-    /// A sum for each weight, or none.
+    /// A sum for each weight (or for each point, if they go by way of [`winograd`]), or none.
     all: Vec<f32>,
     /// A sum for each position, or none.
     at: Vec<f32>,
@@ -437,7 +442,7 @@ impl Kernel for Backward<'_> {
         let (forward, transposed) = (&conv.forward, &conv.transposed);
         let mut sums = Sums {
             all: match weights {
-                Wanted::All => vec![0.0; conv.shape.n_weights()],
+                Wanted::All if !conv.is_winograd => vec![0.0; conv.shape.n_weights()],
                 _ => Vec::new(),
             },
             at: match weights {
@@ -450,12 +455,15 @@ impl Kernel for Backward<'_> {
         let n_bands = conv.output.height.div_ceil(conv.band);
         let mut buffers = SCRATCH.take();
         let [input_buffer, grad_buffer, u, v] = &mut buffers;
-        let mut points = winograd::Sums::default();
+        let mut points = Vec::new();
         for i in 0..n_bands {
             let band = i * conv.band..((i + 1) * conv.band).min(conv.output.height);
             let is_last = i + 1 == n_bands;
-            let in_band = (band.start * stride).min(height)
-                ..if is_last { height } else { (band.end * stride).min(height) };
+            let in_band = (band.start * stride).min(height)..if is_last {
+                height
+            } else {
+                (band.end * stride).min(height)
+            };
             // The rows that either side needs, so that the gradient is packed once.
             let mut rows = band.start as isize..band.end as isize;
             let mut packing = source::Packing { left: 0, width: conv.output.width };
@@ -464,8 +472,7 @@ impl Kernel for Backward<'_> {
                 if !read.is_empty() {
                     rows = rows.start.min(read.start)..rows.end.max(read.end);
                 }
-                packing =
-                    source::Packing { left: transposed.left, width: transposed.packed_width };
+                packing = source::Packing { left: transposed.left, width: transposed.packed_width };
             }
             // SAFETY: the rows cover both bands; weights and taps were packed for this shape.
             unsafe {
@@ -494,7 +501,7 @@ impl Kernel for Backward<'_> {
                     match weights {
                         Wanted::Nothing => {}
                         Wanted::All if conv.is_winograd => {
-                            points.add::<S>(&pair, &band, (u, v));
+                            winograd::add::<S>(&pair, &band, (u, v), &mut points);
                         }
                         Wanted::All => pair.add_all::<S>(&conv.taps, &band, &mut sums.all),
                         Wanted::At(at) => pair.add_at::<S>(at, &band, &mut sums.at),
@@ -504,7 +511,9 @@ impl Kernel for Backward<'_> {
             }
         }
         SCRATCH.set(buffers);
-        points.finish(&mut sums.all);
+        if conv.is_winograd && matches!(weights, Wanted::All) {
+            sums.all = points;
+        }
         sums
     }
 }

@@ -79,9 +79,11 @@ unsafe fn row(
     // the first source column of a row, which may lie outside of the packed rows: a tap's offset brings it inside.
     unsafe {
         Row {
-            src: packed.pixels().as_ptr().cast::<f32>().wrapping_offset(
-                packed.place(gather.src_row(y)) * LANES as isize,
-            ),
+            src: packed
+                .pixels()
+                .as_ptr()
+                .cast::<f32>()
+                .wrapping_offset(packed.place(gather.src_row(y)) * LANES as isize),
             dst: dst.as_mut_ptr().cast::<f32>().add(to * LANES),
             len: gather.phase_width(px),
         }
@@ -188,7 +190,12 @@ impl DenseRow<'_> {
                 let mut values = self.values.as_ptr();
                 if self.src_step == LANES {
                     for &offset in self.offsets {
-                        step::<S, O, P>(&mut sums, src.wrapping_offset(offset as isize), values, LANES);
+                        step::<S, O, P>(
+                            &mut sums,
+                            src.wrapping_offset(offset as isize),
+                            values,
+                            LANES,
+                        );
                         values = values.add(O);
                     }
                 } else {

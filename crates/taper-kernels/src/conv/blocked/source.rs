@@ -142,7 +142,8 @@ impl Rows for Source<'_> {
                 // SAFETY: the caller vouches for the instructions; both slices have `n` floats.
                 unsafe {
                     let (scale, shift) = (S::splat(scale[channel]), S::splat(shift[channel]));
-                    let (from, to, n) = (x.as_ptr().cast::<f32>(), out.as_mut_ptr().cast::<f32>(), x.len() * LANES);
+                    let (from, to, n) =
+                        (x.as_ptr().cast::<f32>(), out.as_mut_ptr().cast::<f32>(), x.len() * LANES);
                     if relu {
                         for i in (0..n).step_by(S::WIDTH) {
                             let y = S::fma(S::load(from.add(i)), scale, shift);
@@ -298,4 +299,3 @@ pub(super) unsafe fn pack<'a, S: Simd, R: Rows>(
     clear_tail(pixels, plane.filled(block));
     Packed { pixels, first: rows.start, row: row_len, left: packing.left }
 }
-

@@ -31,7 +31,9 @@ impl Moments {
         Self {
             count,
             mean: self.mean + delta * (other.count / count),
-            squares: self.squares + other.squares + delta * delta * (self.count * other.count / count),
+            squares: self.squares
+                + other.squares
+                + delta * delta * (self.count * other.count / count),
         }
     }
 

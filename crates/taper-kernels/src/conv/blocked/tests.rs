@@ -159,7 +159,13 @@ fn edges() -> Vec<ConvShape> {
         ConvShape::linear(1, 1, 1),
     ];
     edges.extend((1..20).map(|width| ConvShape { width, height: 2, ..SQUARE }));
-    edges.extend((1..14).map(|n| ConvShape { channels_in: n, channels_out: n, height: 2, width: 3, ..SQUARE }));
+    edges.extend((1..14).map(|n| ConvShape {
+        channels_in: n,
+        channels_out: n,
+        height: 2,
+        width: 3,
+        ..SQUARE
+    }));
     edges
 }
 
@@ -315,9 +321,9 @@ fn what_is_not_finite_goes_where_the_specification_says() {
             for packing in [Packing::Dense, Packing::Sparse] {
                 let got = variant.with(|| all(&shape, packing, &input, &weight, &grad));
                 let agree = |a: &[f32], b: &[f32]| {
-                    a.iter().zip(b).all(|(a, b)| {
-                        a.is_nan() == b.is_nan() && (!b.is_infinite() || a == b)
-                    })
+                    a.iter()
+                        .zip(b)
+                        .all(|(a, b)| a.is_nan() == b.is_nan() && (!b.is_infinite() || a == b))
                 };
                 assert!(agree(&got.out, &want.out), "{variant} {packing:?}");
                 assert!(agree(&got.grad_weight, &want.grad_weight), "{variant} {packing:?}");

@@ -85,7 +85,12 @@ impl Pair<'_> {
     /// # Safety
     /// The instructions of `S` must be available, and both sides must hold the rows of `band`.
     #[inline(always)]
-    pub(super) unsafe fn add_all<S: Simd>(&self, taps: &Taps, band: &Range<usize>, sums: &mut [f32]) {
+    pub(super) unsafe fn add_all<S: Simd>(
+        &self,
+        taps: &Taps,
+        band: &Range<usize>,
+        sums: &mut [f32],
+    ) {
         let (gather, n) = (self.forward, taps.offsets.len());
         assert_eq!(sums.len(), gather.dst_channels() * n, "one sum a weight");
         for group in 0..gather.groups {
@@ -97,8 +102,8 @@ impl Pair<'_> {
                 out += unsafe {
                     match o {
                         4.. if S::ACCUMULATORS >= 24 => {
-                        self.channels::<S, 4>(taps, step, band, out, sums)
-                    }
+                            self.channels::<S, 4>(taps, step, band, out, sums)
+                        }
                         2.. => self.channels::<S, 2>(taps, step, band, out, sums),
                         _ => self.channels::<S, 1>(taps, step, band, out, sums),
                     }
@@ -219,7 +224,11 @@ impl<const O: usize, const T: usize> Kernel for Tile<'_, O, T> {
         for part in (0..LANES).step_by(S::WIDTH) {
             // SAFETY: as the caller vouches. A constant step is folded into the addresses.
             unsafe {
-                let acc = if step == LANES { self.lanes::<S>(part, LANES) } else { self.lanes::<S>(part, step) };
+                let acc = if step == LANES {
+                    self.lanes::<S>(part, LANES)
+                } else {
+                    self.lanes::<S>(part, step)
+                };
                 for (totals, acc) in totals.iter_mut().zip(acc) {
                     for (total, acc) in totals.iter_mut().zip(acc) {
                         S::store(total.0.as_mut_ptr().add(part), acc);
@@ -241,7 +250,8 @@ impl<const O: usize, const T: usize> Tile<'_, O, T> {
         unsafe {
             let mut acc = [[S::splat(0.0); T]; O];
             for y in self.band.clone() {
-                let row = input.pixels().as_ptr().cast::<f32>().wrapping_add(self.group_step + part);
+                let row =
+                    input.pixels().as_ptr().cast::<f32>().wrapping_add(self.group_step + part);
                 let row = row.wrapping_offset(input.place(forward.src_row(y)) * LANES as isize);
                 let from: [*const f32; T] =
                     std::array::from_fn(|t| row.wrapping_offset(self.offsets[t] as isize));

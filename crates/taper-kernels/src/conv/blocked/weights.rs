@@ -135,9 +135,8 @@ impl SparseWeights {
         let channels = gather.dst_channels();
         let n_nonzero = weight.iter().filter(|&&w| w != 0.0).count();
         let (n_chunks, chunk_len) = chunks(gather, n_nonzero);
-        let chunk_of = |dst: usize, src: usize| {
-            (src - dst / gather.group_dst * gather.group_src) / chunk_len
-        };
+        let chunk_of =
+            |dst: usize, src: usize| (src - dst / gather.group_dst * gather.group_src) / chunk_len;
         let mut starts = vec![vec![0u32; n_chunks * channels + 1]; gather.n_phases()];
         each_nonzero(gather, weight, |dst, src, position, _| {
             if let Some((phase, _)) = phase_of[position] {

@@ -33,82 +33,78 @@ pub(super) fn fits(shape: &ConvShape) -> bool {
     is_plain && is_wide && height.is_multiple_of(2) && width.is_multiple_of(2)
 }
 
-/// Sums of one block of images.
-#[derive(Default)]
-pub(super) struct Sums {
-    /// `[point, output channel, input channel]`.
-    points: Vec<f32>,
+/// Number of sums for a number of weights.
+pub(super) fn n_points(n_weights: usize) -> usize {
+    n_weights / 9 * POINTS
 }
 
 /// Buffers of points, used again from band to band.
 pub(super) type Buffers<'a> = (&'a mut Vec<Lanes>, &'a mut Vec<Lanes>);
 
-impl Sums {
-    /// Adds a band.
-    ///
-    /// # Safety
-    /// The instructions of `S` must be available, and both sides of `pair` must hold the rows of `band`.
-    #[inline(always)]
-    pub(super) unsafe fn add<S: Simd>(
-        &mut self,
-        pair: &Pair,
-        band: &Range<usize>,
-        (u, v): Buffers,
-    ) {
-        let (outs, ins) = (pair.forward.dst_channels(), pair.forward.src_channels());
-        let (rows, cols) = (band.len() / 2, pair.forward.dst.1 / 2);
-        let tiles = rows * cols;
-        self.points.resize(POINTS * outs * ins, 0.0);
-        for (buffer, channels) in [(&mut *u, outs), (&mut *v, ins)] {
-            if buffer.len() < 4 * channels * tiles {
-                buffer.resize(4 * channels * tiles, Lanes::ZERO);
+/// Adds a band to the sums `[point, output channel, input channel]`, which are made if there are none yet.
+///
+/// # Safety
+/// The instructions of `S` must be available, and both sides of `pair` must hold the rows of `band`.
+#[inline(always)]
+pub(super) unsafe fn add<S: Simd>(
+    pair: &Pair,
+    band: &Range<usize>,
+    (u, v): Buffers,
+    points: &mut Vec<f32>,
+) {
+    let (outs, ins) = (pair.forward.dst_channels(), pair.forward.src_channels());
+    let (rows, cols) = (band.len() / 2, pair.forward.dst.1 / 2);
+    let tiles = rows * cols;
+    points.resize(POINTS * outs * ins, 0.0);
+    for (buffer, channels) in [(&mut *u, outs), (&mut *v, ins)] {
+        if buffer.len() < 4 * channels * tiles {
+            buffer.resize(4 * channels * tiles, Lanes::ZERO);
+        }
+    }
+    for column in 0..4 {
+        for y in 0..rows {
+            let row = band.start + 2 * y;
+            // SAFETY: the rows of a tile are the band's; the points of each channel and tile have a place.
+            unsafe {
+                let first = y * cols;
+                S::call(GradPoints { pair, row, column, first, tiles, cols, to: &mut *u });
+                S::call(InputPoints { pair, row, column, first, tiles, cols, to: &mut *v });
             }
         }
-        for column in 0..4 {
-            for y in 0..rows {
-                let row = band.start + 2 * y;
-                // SAFETY: the rows of a tile are the band's; the points of each channel and tile have a place.
-                unsafe {
-                    let first = y * cols;
-                    S::call(GradPoints { pair, row, column, first, tiles, cols, to: &mut *u });
-                    S::call(InputPoints { pair, row, column, first, tiles, cols, to: &mut *v });
-                }
-            }
-            for row in 0..4 {
-                let (u, v) = (&u[row * outs * tiles..], &v[row * ins * tiles..]);
-                let sums = &mut self.points[(4 * row + column) * outs * ins..][..outs * ins];
-                let mut out = 0;
-                while out < outs {
-                    let (u, sums) = (&u[out * tiles..], &mut sums[out * ins..]);
-                    // SAFETY: as above.
-                    out += unsafe {
-                        match outs - out {
-                            4.. if S::ACCUMULATORS >= 24 => products::<S, 4>(u, v, tiles, ins, sums),
-                            2.. => products::<S, 2>(u, v, tiles, ins, sums),
-                            _ => products::<S, 1>(u, v, tiles, ins, sums),
-                        }
-                    };
-                }
+        for row in 0..4 {
+            let (u, v) = (&u[row * outs * tiles..], &v[row * ins * tiles..]);
+            let sums = &mut points[(4 * row + column) * outs * ins..][..outs * ins];
+            let mut out = 0;
+            while out < outs {
+                let (u, sums) = (&u[out * tiles..], &mut sums[out * ins..]);
+                // SAFETY: as above.
+                out += unsafe {
+                    match outs - out {
+                        4.. if S::ACCUMULATORS >= 24 => products::<S, 4>(u, v, tiles, ins, sums),
+                        2.. => products::<S, 2>(u, v, tiles, ins, sums),
+                        _ => products::<S, 1>(u, v, tiles, ins, sums),
+                    }
+                };
             }
         }
     }
+}
 
-    /// Brings the sums back to weights, and adds them to `grad`.
-    pub(super) fn finish(&self, grad: &mut [f32]) {
-        let n = self.points.len() / POINTS;
-        for (pair, grad) in grad.chunks_exact_mut(9).take(n).enumerate() {
-            let m = |row: usize, column: usize| self.points[(4 * row + column) * n + pair];
-            // Gᵀ from the left, then G from the right.
-            let left: [[f32; 4]; 3] = [
-                std::array::from_fn(|c| m(0, c) + 0.5 * (m(1, c) + m(2, c))),
-                std::array::from_fn(|c| 0.5 * (m(1, c) - m(2, c))),
-                std::array::from_fn(|c| 0.5 * (m(1, c) + m(2, c)) + m(3, c)),
-            ];
-            for (grad, l) in grad.chunks_exact_mut(3).zip(left) {
-                grad[0] += l[0] + 0.5 * (l[1] + l[2]);
-                grad[1] += 0.5 * (l[1] - l[2]);
-                grad[2] += 0.5 * (l[1] + l[2]) + l[3];
-            }
+/// Brings the sums back to weights, and adds them to `grad`.
+pub(super) fn finish(points: &[f32], grad: &mut [f32]) {
+    let n = points.len() / POINTS;
+    for (pair, grad) in grad.chunks_exact_mut(9).take(n).enumerate() {
+        let m = |row: usize, column: usize| points[(4 * row + column) * n + pair];
+        // Gᵀ from the left, then G from the right.
+        let left: [[f32; 4]; 3] = [
+            std::array::from_fn(|c| m(0, c) + 0.5 * (m(1, c) + m(2, c))),
+            std::array::from_fn(|c| 0.5 * (m(1, c) - m(2, c))),
+            std::array::from_fn(|c| 0.5 * (m(1, c) + m(2, c)) + m(3, c)),
+        ];
+        for (grad, l) in grad.chunks_exact_mut(3).zip(left) {
+            grad[0] += l[0] + 0.5 * (l[1] + l[2]);
+            grad[1] += 0.5 * (l[1] - l[2]);
+            grad[2] += 0.5 * (l[1] + l[2]) + l[3];
         }
     }
 }
@@ -204,7 +200,8 @@ impl Kernel for InputPoints<'_> {
                     let at = i / LANES * 2 * LANES + i % LANES;
                     let mut points = [S::splat(0.0); 4];
                     for (point, row) in points.iter_mut().zip(rows) {
-                        let (left, right) = (S::load(row.add(at + left)), S::load(row.add(at + right)));
+                        let (left, right) =
+                            (S::load(row.add(at + left)), S::load(row.add(at + right)));
                         *point = if is_sum { S::add(left, right) } else { S::sub(left, right) };
                     }
                     let [a, b, c, d] = points;

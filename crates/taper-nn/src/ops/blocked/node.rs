@@ -39,13 +39,7 @@ pub(super) enum Op {
     /// From a tensor of candle.
     Input(Tensor),
     /// A convolution or a linear layer.
-    Conv {
-        x: Arc<Node>,
-        conv: Conv,
-        weight: Tensor,
-        bias: Option<Tensor>,
-        gate: Option<Gate>,
-    },
+    Conv { x: Arc<Node>, conv: Conv, weight: Tensor, bias: Option<Tensor>, gate: Option<Gate> },
     /// `relu(norm(x) + residual)`, each part of which may be missing. Computed when it is needed, and not at all if a
     /// convolution is its only reader.
     Pointwise { x: Arc<Node>, norm: Option<Norm>, residual: Option<Arc<Node>>, relu: bool },
@@ -139,8 +133,8 @@ impl Node {
                 profile::time(Work::Forward, || conv.forward(&packed, source, bias, &mut value))
             })
         })?;
-        let is_tracked = is_tracked
-            && (x.is_tracked || weight.track_op() || bias.is_some_and(|b| b.track_op()));
+        let is_tracked =
+            is_tracked && (x.is_tracked || weight.track_op() || bias.is_some_and(|b| b.track_op()));
         let op = Op::Conv {
             x: x.clone(),
             conv,
@@ -201,7 +195,8 @@ impl Node {
         let mut value = Buffer::any(plane.len());
         let pixels = x.value();
         profile::time(Work::Pool, || pool::average(&x.plane, windows, pixels, &mut value));
-        Self::new(plane, true, Op::Average { x: x.clone(), windows }, x.is_tracked).with_value(value)
+        Self::new(plane, true, Op::Average { x: x.clone(), windows }, x.is_tracked)
+            .with_value(value)
     }
 
     /// Moments of each channel over the batch.

@@ -62,7 +62,10 @@ pub fn start() {
 /// Ends taking times, and gives those taken since [`start`].
 pub fn stop() -> Vec<(Work, Duration)> {
     IS_ON.store(false, Relaxed);
-    Work::ALL.iter().map(|&work| (work, Duration::from_nanos(NANOS[work as usize].load(Relaxed)))).collect()
+    Work::ALL
+        .iter()
+        .map(|&work| (work, Duration::from_nanos(NANOS[work as usize].load(Relaxed))))
+        .collect()
 }
 
 pub(crate) fn time<R>(work: Work, f: impl FnOnce() -> R) -> R {
