@@ -106,6 +106,25 @@ pub struct Compute {
     /// cpu, cuda:N or metal
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     pub device: String,
+    /// How layers choose between dense and sparse kernels [default: by measuring, or with --deterministic by rule]
+    #[arg(long, value_name = "HOW", value_enum)]
+    pub kernels: Option<Kernels>,
+    /// Choose kernels by rule instead of by measuring; results are the same either way, the course of a run is too
+    #[arg(long, conflicts_with = "kernels")]
+    pub deterministic: bool,
+}
+
+/// How layers choose between dense and sparse kernels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Kernels {
+    /// Time both where that cannot change a result
+    Measured,
+    /// Sparse up to a fixed density
+    Rule,
+    /// Dense
+    Dense,
+    /// Sparse
+    Sparse,
 }
 
 /// Measure a pruned checkpoint.

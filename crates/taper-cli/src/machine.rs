@@ -1,14 +1,27 @@
 //! What a run is computed on and by.
 
-use crate::error::usage;
+use crate::{
+    args::{Compute, Kernels},
+    error::usage,
+};
 use candle_core::Device;
 use serde_json::{Value, json};
+use taper::{kernels::Variant, nn::ops::choice::Choice};
 
-/// Sets the number of CPU threads, once, before anything computes.
-pub fn set_threads(threads: Option<u64>) -> anyhow::Result<()> {
-    if let Some(n) = threads {
+/// Sets what the CPU computes with, once, before anything does: threads, instruction set, and dense or sparse kernels.
+pub fn prepare(compute: &Compute) -> anyhow::Result<()> {
+    if let Some(n) = compute.threads {
         rayon::ThreadPoolBuilder::new().num_threads(n as usize).build_global()?;
     }
+    Variant::from_env().map_err(usage)?;
+    let choice = match compute.kernels {
+        None if compute.deterministic => Choice::ByRule,
+        None | Some(Kernels::Measured) => Choice::Measured,
+        Some(Kernels::Rule) => Choice::ByRule,
+        Some(Kernels::Dense) => Choice::Dense,
+        Some(Kernels::Sparse) => Choice::Sparse,
+    };
+    choice.set();
     Ok(())
 }
 
@@ -55,6 +68,7 @@ pub fn describe(device: &str) -> Value {
         "cpu": cpu_model(),
         "cores": cores,
         "threads": rayon::current_num_threads(),
+        "kernels": Variant::current().name(),
         "device": device,
     })
 }

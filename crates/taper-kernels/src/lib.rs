@@ -12,6 +12,7 @@
 //! | [`conv`] | convolution and its two gradients, plain and blocked, dense and sparse |
 //! | [`norm`] | batch normalisation with what follows it, and its gradient |
 //! | [`pool`] | average pooling |
+//! | [`sgd`] | the optimizer, in one pass |
 //! | [`relu`] | rectified linear unit and its gradient |
 //!
 //! Work is split over rayon's current pool. The split never changes a result: each output is computed by one
@@ -36,6 +37,7 @@ pub mod norm;
 pub mod pool;
 pub mod relu;
 pub mod select;
+pub mod sgd;
 mod simd;
 pub mod threshold;
 

@@ -1,7 +1,7 @@
 //! Clipping of the gradient's norm.
 
 use candle_core::{Result, backprop::GradStore};
-use taper_nn::{Params, ops::with_values};
+use taper_nn::{Params, ops::sum_of_squares};
 
 /// L2 norm over the gradients of all trained parameters, each squared sum in f64 and in registry order.
 ///
@@ -11,9 +11,7 @@ pub fn global_norm(params: &Params, grads: &GradStore) -> Result<f64> {
     let mut squares = 0.0;
     for (entry, _) in params.trained() {
         if let Some(grad) = grads.get(&entry.var) {
-            squares += with_values(&[grad], |g| {
-                g[0].iter().map(|&v| f64::from(v) * f64::from(v)).sum::<f64>()
-            })?;
+            squares += sum_of_squares(grad)?;
         }
     }
     Ok(squares.sqrt())

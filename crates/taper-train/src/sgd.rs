@@ -1,7 +1,10 @@
 //! Stochastic gradient descent with momentum and decay.
 
 use candle_core::{Result, Tensor, backprop::GradStore};
-use taper_nn::Params;
+use taper_nn::{
+    Params,
+    ops::{SgdStep, sgd_step},
+};
 
 /// SGD as PyTorch's: no dampening, no Nesterov, the first velocity is the gradient itself.
 ///
@@ -31,16 +34,14 @@ impl Sgd {
         self.velocity.resize(params.trained().count(), None);
         for ((entry, kind), velocity) in params.trained().zip(&mut self.velocity) {
             let Some(grad) = grads.get(&entry.var) else { continue };
-            let mut update = if factor == 1.0 { grad.clone() } else { (grad * factor)? };
-            if self.weight_decay != 0.0 && kind.is_decayed() {
-                update = (update + (entry.var.as_tensor() * self.weight_decay)?)?;
-            }
-            if let Some(before) = velocity {
-                update = ((&*before * self.momentum)? + update)?;
-            }
-            let update = update.detach();
-            entry.var.set(&(entry.var.as_tensor() - (&update * lr)?)?)?;
-            *velocity = Some(update);
+            let decay = if kind.is_decayed() { self.weight_decay } else { 0.0 };
+            let step = SgdStep {
+                factor: factor as f32,
+                decay: decay as f32,
+                momentum: self.momentum as f32,
+                lr: lr as f32,
+            };
+            sgd_step(&entry.var, grad, velocity, step)?;
         }
         Ok(())
     }

@@ -12,7 +12,7 @@ use taper::{
 
 /// Measures a pruned checkpoint on the test images.
 pub fn run(args: &Eval) -> anyhow::Result<()> {
-    machine::set_threads(args.compute.threads)?;
+    machine::prepare(&args.compute)?;
     let device = machine::device(&args.compute.device)?;
     let pruned = Pruned::load(&args.checkpoint, &device)?;
     let recipe = &pruned.checkpoint.recipe;

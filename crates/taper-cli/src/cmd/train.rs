@@ -32,7 +32,7 @@ const INTERRUPTED: u8 = 130;
 /// Trains, from the experiment to the pruned checkpoint.
 pub fn run(args: &Train) -> anyhow::Result<ExitCode> {
     let resolved = Resolved::new(load(args.experiment.as_deref(), &overrides(args)?)?)?;
-    machine::set_threads(args.compute.threads)?;
+    machine::prepare(&args.compute)?;
     let device = machine::device(&args.compute.device)?;
     let architecture = Architecture::find(resolved.model()).map_err(usage)?;
     let data = open_data(resolved.data(), architecture, resolved.limit())?;

@@ -82,6 +82,9 @@ pub struct PruneSpec {
     /// Share of the gradient for pruned weights: `feather`, or a number.
     #[serde(deserialize_with = "text_or_number")]
     pub gradient: Option<String>,
+    /// When and from what the gradient of pruned weights is computed: `exact`, `every:N`, `sampled:SHARE` or
+    /// `live:MARGIN`.
+    pub pruned_gradient: Option<String>,
     /// Curve of the ramp.
     pub schedule: Option<String>,
     /// Where the ramp begins, as a share of all steps.

@@ -10,7 +10,7 @@ use taper::{
     kernels::threshold::{Exponent, Threshold},
     nn::Params,
     prune::{
-        Pruner, Quantile,
+        PrunedUpdate, Pruner, Quantile,
         allocation::{Allocation, Erk, Global, Pin, Pinned, Uniform},
     },
     scale::{Constant, FeatherRule, GradientScale},
@@ -122,6 +122,7 @@ impl Resolved {
             sparsity: Some(sparsity),
             threshold: p.threshold.or_else(|| Some((*threshold).into())),
             gradient: p.gradient.or_else(|| Some((*gradient).into())),
+            pruned_gradient: p.pruned_gradient.or_else(|| Some("exact".into())),
             schedule: p.schedule.or_else(|| Some("cubic".into())),
             begin: p.begin.or(Some(0.0)),
             end: p.end.or(Some(0.5)),
@@ -263,6 +264,7 @@ impl Resolved {
         let builder = Pruner::builder(params.prunable(), ramp, total)
             .threshold(parts.threshold)
             .gradient(parts.gradient)
+            .pruned_update(parts.update)
             .quantile(parts.quantile)
             .cadence(parts.cadence);
         let mut pins: Vec<Pin> = p
@@ -349,7 +351,8 @@ impl Resolved {
             other => return Err(choose("quantile", other, &["exact", "interpolated"])),
         };
         let cadence = Cadence::every(p.refresh_every.unwrap_or(1)).map_err(usage)?;
-        Ok(Parts { threshold, gradient, curve, allocation, quantile, cadence })
+        let update = update(&text(&p.pruned_gradient), self.seed())?;
+        Ok(Parts { threshold, gradient, update, curve, allocation, quantile, cadence })
     }
 }
 
@@ -357,10 +360,36 @@ impl Resolved {
 struct Parts {
     threshold: Threshold,
     gradient: Box<dyn GradientScale>,
+    update: PrunedUpdate,
     curve: Curve,
     allocation: Box<dyn Allocation>,
     quantile: Quantile,
     cadence: Cadence,
+}
+
+/// What `prune.pruned_gradient` stands for.
+fn update(text: &str, seed: u64) -> anyhow::Result<PrunedUpdate> {
+    let found = match text.split_once(':') {
+        None if text == "exact" => Some(PrunedUpdate::EveryStep),
+        Some(("every", n)) => n.parse().ok().filter(|&n| n > 0).map(PrunedUpdate::EveryNth),
+        Some(("sampled", share)) => share
+            .parse()
+            .ok()
+            .filter(|share| *share > 0.0 && *share <= 1.0)
+            .map(|share| PrunedUpdate::Sampled { share, seed }),
+        Some(("live", margin)) => margin
+            .parse()
+            .ok()
+            .filter(|margin: &f64| *margin >= 0.0 && margin.is_finite())
+            .map(|margin| PrunedUpdate::Live { margin }),
+        _ => None,
+    };
+    found.ok_or_else(|| {
+        usage(format!(
+            "prune.pruned_gradient `{text}` is unknown; it can be exact, every:N with N at least 1, sampled:SHARE with a \
+             share in (0, 1], or live:MARGIN with a margin of at least 0"
+        ))
+    })
 }
 
 /// A number whose 0 stands for none.
@@ -445,6 +474,9 @@ mod tests {
             ("prune.threshold=power:1", "not above 1"),
             ("prune.threshold=cubic", "it can be soft, hard, feather"),
             ("prune.gradient=2", "outside [0, 1]"),
+            ("prune.pruned_gradient=\"sampled:0\"", "sampled:SHARE"),
+            ("prune.pruned_gradient=\"every:0\"", "every:N"),
+            ("prune.pruned_gradient=\"often\"", "live:MARGIN"),
             ("prune.schedule=log", "it can be linear, cubic"),
             ("prune.allocation=local", "global, uniform, erk"),
             ("prune.begin=0.8", "prune.end is 0.5, before prune.begin at 0.8"),

@@ -26,3 +26,18 @@ pub(super) fn slice<'a>(
     };
     Ok(&storage.as_slice::<f32>()?[from..to])
 }
+
+/// The same for writing.
+pub(super) fn slice_mut<'a>(
+    op: &'static str,
+    storage: &'a mut CpuStorage,
+    layout: &Layout,
+) -> Result<&'a mut [f32]> {
+    let Some((from, to)) = layout.contiguous_offsets() else {
+        candle_core::bail!("{op}: the layout {layout:?} is not contiguous")
+    };
+    match storage {
+        CpuStorage::F32(values) => Ok(&mut values[from..to]),
+        _ => candle_core::bail!("{op}: expected f32"),
+    }
+}

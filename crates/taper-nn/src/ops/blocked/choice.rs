@@ -1,7 +1,9 @@
 //! Dense or sparse, per layer and direction.
 //!
-//! Both give the same bits, so the choice is one of time alone. It is measured: the first time that a layer is seen at
-//! some density, both ways run on one block of images, and the faster one is kept for the densities around it.
+//! For output and input gradient both give the same bits, so the choice is one of time alone. It is measured: the first
+//! time that a layer is seen at some density, both ways run on one block of images, and the faster one is kept for the
+//! densities around it. The weight's gradient rounds otherwise when it is computed whole, so that is decided by a rule,
+//! and equal runs stay equal.
 
 use std::{
     collections::BTreeMap,
@@ -14,19 +16,18 @@ use std::{
 use taper_kernels::{
     conv::{
         ConvShape,
-        blocked::{Conv, GradAt, GradSource, InputGrad, Packing, Source, WeightGrad},
+        blocked::{Conv, GradSource, InputGrad, Packing, Source},
     },
     lanes::{LANES, Lanes},
-    mask::Mask,
 };
 
 /// How the choice is made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Choice {
-    /// By measurement.
+    /// By measurement where that cannot change a bit, by rule elsewhere.
     #[default]
     Measured,
-    /// Sparse at or below [`Choice::RULE_DENSITY`], dense above.
+    /// Sparse at or below a density, dense above: see [`Direction::rule`].
     ByRule,
     /// Dense, whatever the weights.
     Dense,
@@ -43,6 +44,17 @@ pub enum Direction {
     Input,
     /// The gradient of the weight at some positions.
     Weight,
+}
+
+impl Direction {
+    /// The density up to which [`Choice::ByRule`] is sparse; where both ways take about as long on the layers that we
+    /// have measured.
+    pub fn rule(self) -> f64 {
+        match self {
+            Self::Forward | Self::Input => 0.6,
+            Self::Weight => 0.3,
+        }
+    }
 }
 
 /// A choice that was made by measurement.
@@ -73,9 +85,6 @@ type Key = (Direction, i32, [usize; 10]);
 static MEASURED: Mutex<BTreeMap<Key, Measured>> = Mutex::new(BTreeMap::new());
 
 impl Choice {
-    /// The density up to which [`Choice::ByRule`] is sparse.
-    pub const RULE_DENSITY: f64 = 0.5;
-
     const ALL: [Self; 4] = [Self::Measured, Self::ByRule, Self::Dense, Self::Sparse];
 
     /// Lets all layers of this process choose so from now on.
@@ -108,11 +117,12 @@ pub(super) fn packing(shape: &ConvShape, direction: Direction, density: f64) -> 
     match Choice::current() {
         Choice::Dense => Packing::Dense,
         Choice::Sparse => Packing::Sparse,
-        Choice::ByRule if density <= Choice::RULE_DENSITY => Packing::Sparse,
-        Choice::ByRule => Packing::Dense,
-        Choice::Measured if density == 0.0 => Packing::Sparse,
-        Choice::Measured if density == 1.0 => Packing::Dense,
-        Choice::Measured => {
+        choice if choice == Choice::ByRule || direction == Direction::Weight => {
+            if density <= direction.rule() { Packing::Sparse } else { Packing::Dense }
+        }
+        _ if density == 0.0 => Packing::Sparse,
+        _ if density == 1.0 => Packing::Dense,
+        _ => {
             let shape = ConvShape { batch: LANES, ..*shape };
             // Half an octave of density.
             let range = (2.0 * density.log2()).round() as i32;
@@ -148,38 +158,23 @@ fn measure(shape: &ConvShape, direction: Direction, density: f64) -> Measured {
             *w = 1.0;
         }
     }
-    let mask = Mask::above(&weight, 0.5);
-    let input = vec![Lanes::ZERO; conv.input().len()];
-    let mut grad_input = vec![Lanes::ZERO; input.len()];
-    let grad = vec![Lanes::ZERO; conv.output().len()];
-    let mut out = vec![Lanes::ZERO; grad.len()];
-    let mut grad_weight = vec![0.0; weight.len()];
-    let (source, grad) = (Source::Plain(&input), GradSource::Plain(&grad));
+    let mut input = vec![Lanes::ZERO; conv.input().len()];
+    let mut output = vec![Lanes::ZERO; conv.output().len()];
     let mut time = |packing: Packing| {
-        let (forward, transposed) = match direction {
-            Direction::Forward => (Some(conv.pack(&weight, packing)), None),
-            Direction::Input => (None, Some(conv.pack_transposed(&weight, packing))),
-            Direction::Weight => (None, None),
+        let weights = match direction {
+            Direction::Input => conv.pack_transposed(&weight, packing),
+            Direction::Forward | Direction::Weight => conv.pack(&weight, packing),
         };
         // The first run brings everything into the caches; of the others the fastest was disturbed least.
         let times = (0..4).map(|_| {
             let begun = Instant::now();
-            match (&forward, &transposed) {
-                (Some(weights), _) => {
-                    conv.forward(weights, source, None, &mut out);
-                }
-                (None, Some(weights)) => {
-                    let to = InputGrad { weights, out: &mut grad_input, is_added: false };
-                    conv.backward(source, grad, Some(to), None);
-                }
-                (None, None) => {
-                    let at = match packing {
-                        Packing::Dense => GradAt::All,
-                        Packing::Sparse => GradAt::Masked(&mask),
-                    };
-                    let to = WeightGrad { at, out: &mut grad_weight, bias: None };
-                    conv.backward(source, grad, None, Some(to));
-                }
+            if direction == Direction::Input {
+                let to = InputGrad { weights: &weights, out: &mut input, is_added: false };
+                // The input's values are not read where no gradient of the weight is wanted.
+                let source = Source::Plain(&[]);
+                conv.backward(source, GradSource::Plain(&output), Some(to), None);
+            } else {
+                conv.forward(&weights, Source::Plain(&input), None, &mut output);
             }
             begun.elapsed()
         });
@@ -202,9 +197,10 @@ mod tests {
         assert_eq!(packing(&shape, Direction::Forward, 0.101), first);
         assert_eq!(count(), 1);
         packing(&shape, Direction::Forward, 0.01);
-        packing(&shape, Direction::Weight, 0.01);
+        packing(&shape, Direction::Input, 0.01);
         assert_eq!(count(), 3);
         packing(&shape, Direction::Input, 1.0);
-        assert_eq!(count(), 3, "dense weights need no measurement");
+        packing(&shape, Direction::Weight, 0.01);
+        assert_eq!(count(), 3, "neither dense weights nor what a rule decides is measured");
     }
 }
