@@ -118,11 +118,8 @@ class Session:
             from safetensors.torch import load_file
 
             found = load_file(path)
-            for (name, tensor) in self.model.state_dict().items():
-                ours = name.replace("blocks.", "")  # ours has no stages in its names: matched in order below
-            tensors = [found[name] for name in request_order(found)]
-            for module, tensor in zip(layers(self.model), tensors):
-                module.weight.data.copy_(tensor)
+            for module, name in zip(layers(self.model), names_in_order(found)):
+                module.weight.data.copy_(found[name])
 
     def step(self):
         begun = time.perf_counter()
@@ -151,7 +148,7 @@ class Session:
         return took
 
 
-def request_order(found):
+def names_in_order(found):
     """Weights of convolutions and the linear layer in the order of the forward pass as modules are registered."""
     names = [name for name in found if name.endswith("weight") and found[name].dim() in (2, 4)]
     rank = {"conv1": 0, "conv2": 1, "downsample": 2}

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod bands;
+mod bench;
 mod cells;
 mod cmd;
 mod collect;
@@ -46,6 +47,8 @@ enum Command {
     Reproduce(cmd::reproduce::Args),
     /// Rebuild summary.md and report.html from a results folder alone
     Report(cmd::report::Args),
+    /// Measure speed, side by side with PyTorch if asked
+    Bench(cmd::bench::Args),
     /// Run all checks and tests
     Test(cmd::test::Args),
     /// Fetch data sets into the cache
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
     let outcome = match args.command {
         Command::Reproduce(args) => cmd::reproduce::run(&root, &args),
         Command::Report(args) => cmd::report::run(&root, &args),
+        Command::Bench(args) => cmd::bench::run(&root, &args),
         Command::Test(args) => cmd::test::run(&root, &args),
         Command::Fetch(args) => cmd::fetch::run(&root, &args),
     };

@@ -1,5 +1,6 @@
 //! The commands, one a file. Each returns the exit code: 0 fine, 1 failed, 130 interrupted.
 
+pub(crate) mod bench;
 pub(crate) mod fetch;
 pub(crate) mod report;
 pub(crate) mod reproduce;

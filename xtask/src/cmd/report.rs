@@ -45,7 +45,7 @@ fn newest(results: &Path) -> Result<PathBuf> {
             format!("cannot read {}; run `cargo xtask reproduce` first", results.display())
         })?
         .filter_map(|entry| entry.ok().map(|e| e.path()))
-        .filter(|path| path.join("manifest.json").is_file())
+        .filter(|path| path.join("runs.csv").is_file())
         .collect();
     found.sort();
     match found.pop() {

@@ -20,6 +20,6 @@ pub use activation::{
 pub use blocked::{choice, profile, release_buffers};
 pub use norm::indicator;
 pub use sgd::{sgd_step, sum_of_squares};
-pub use threshold::{threshold_ste, threshold_ste_composed};
 pub use taper_kernels::sgd::SgdStep;
+pub use threshold::{threshold_ste, threshold_ste_composed};
 pub use values::{is_finite, with_values};

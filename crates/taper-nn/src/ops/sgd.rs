@@ -110,7 +110,10 @@ mod tests {
                 given = given.or(velocity.clone().map(|v| (v.copy(), v)));
             }
             if let Some((copy, given)) = given {
-                assert_eq!((copy? - given)?.sqr()?.sum_all()?.to_dtype(DType::F64)?.to_scalar::<f64>()?, 0.0);
+                assert_eq!(
+                    (copy? - given)?.sqr()?.sum_all()?.to_dtype(DType::F64)?.to_scalar::<f64>()?,
+                    0.0
+                );
             }
             var.flatten_all()?.to_dtype(DType::F64)?.to_vec1()
         };

@@ -132,15 +132,15 @@ impl Gather {
 
     /// The source rows that a band of destination rows reads; some may lie outside of the source.
     pub(super) fn rows(&self, band: &Range<usize>) -> Range<isize> {
-        let mut rows = isize::MAX..isize::MIN;
+        let (mut first, mut end) = (isize::MAX, isize::MIN);
         for y in band.clone() {
             let (py, step) = (y % self.dst_step, self.src_row(y));
             for tap in self.taps[py * self.dst_step..][..self.dst_step].iter().flatten() {
-                rows.start = rows.start.min(step + tap.row);
-                rows.end = rows.end.max(step + tap.row + 1);
+                first = first.min(step + tap.row);
+                end = end.max(step + tap.row + 1);
             }
         }
-        if rows.is_empty() { 0..0 } else { rows }
+        if first < end { first..end } else { 0..0 }
     }
 
     /// What a tap's row is relative to, at destination row `y`.

@@ -11,7 +11,10 @@ use super::{
 };
 use crate::{Gate, PrunedGradient, ops::with_values};
 use candle_core::{Result, Tensor, TensorId};
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet, hash_map::Entry},
+    sync::Arc,
+};
 use taper_core::rng::Rng;
 use taper_kernels::{
     conv::blocked::{Conv, GradAt, GradSource, InputGrad, NormSlope, Packing, WeightGrad},
@@ -45,7 +48,7 @@ pub(super) fn backward(end: &Arc<Node>, grad: &[f32]) -> Result<LeafGrads> {
                 pass.conv(node, x, conv, weight, bias.as_ref(), gate.as_ref(), incoming)?;
             }
             Op::Pointwise { x, norm, residual, .. } => {
-                pass.pointwise(node, x, norm.as_ref(), residual.as_ref(), incoming)?;
+                pass.pointwise(node, x, norm.as_deref(), residual.as_ref(), incoming)?;
             }
             Op::Average { x, windows } => {
                 let (out, is_added) = pass.open(x);
@@ -61,7 +64,7 @@ pub(super) fn backward(end: &Arc<Node>, grad: &[f32]) -> Result<LeafGrads> {
 
 /// What stands behind `end` and wants a gradient, each before what it was computed from.
 pub(super) fn order(end: &Arc<Node>) -> Vec<Arc<Node>> {
-    let (mut done, mut seen) = (Vec::new(), std::collections::HashSet::new());
+    let (mut done, mut seen) = (Vec::new(), HashSet::new());
     // Depth first without recursion, as networks may be deep; a node is done after its parents.
     let mut stack = vec![(end.clone(), false)];
     while let Some((node, is_expanded)) = stack.pop() {
@@ -133,22 +136,25 @@ impl Backward {
 
     /// Adds a gradient that is stored to that of `node`, or lets it be the first.
     fn give(&mut self, node: &Arc<Node>, grad: Arc<Buffer>) {
-        if self.grads.contains_key(&Arc::as_ptr(node)) {
-            let (out, is_added) = self.open(node);
-            profile::time(Work::Norm, || {
-                norm::gradient(&node.plane, GradSource::Plain(&grad), out, is_added);
-            });
-        } else {
-            self.grads.insert(Arc::as_ptr(node), Incoming { grad, through: None });
+        match self.grads.entry(Arc::as_ptr(node)) {
+            Entry::Vacant(entry) => {
+                entry.insert(Incoming { grad, through: None });
+            }
+            Entry::Occupied(mut entry) => {
+                let out = exclusive(&mut entry.get_mut().grad);
+                profile::time(Work::Norm, || {
+                    norm::gradient(&node.plane, GradSource::Plain(&grad), out, true);
+                });
+            }
         }
     }
 
     fn leaf(&mut self, tensor: &Tensor, grad: Vec<f32>) {
         match self.leaves.entry(tensor.id()) {
-            std::collections::hash_map::Entry::Vacant(entry) => {
+            Entry::Vacant(entry) => {
                 entry.insert(grad);
             }
-            std::collections::hash_map::Entry::Occupied(mut entry) => {
+            Entry::Occupied(mut entry) => {
                 entry.get_mut().iter_mut().zip(grad).for_each(|(sum, part)| *sum += part);
             }
         }

@@ -39,10 +39,10 @@ pub(super) enum Op {
     /// From a tensor of candle.
     Input(Tensor),
     /// A convolution or a linear layer.
-    Conv { x: Arc<Node>, conv: Conv, weight: Tensor, bias: Option<Tensor>, gate: Option<Gate> },
+    Conv { x: Arc<Node>, conv: Box<Conv>, weight: Tensor, bias: Option<Tensor>, gate: Option<Gate> },
     /// `relu(norm(x) + residual)`, each part of which may be missing. Computed when it is needed, and not at all if a
     /// convolution is its only reader.
-    Pointwise { x: Arc<Node>, norm: Option<Norm>, residual: Option<Arc<Node>>, relu: bool },
+    Pointwise { x: Arc<Node>, norm: Option<Arc<Norm>>, residual: Option<Arc<Node>>, relu: bool },
     /// Means of windows.
     Average { x: Arc<Node>, windows: Windows },
 }
@@ -137,7 +137,7 @@ impl Node {
             is_tracked && (x.is_tracked || weight.track_op() || bias.is_some_and(|b| b.track_op()));
         let op = Op::Conv {
             x: x.clone(),
-            conv,
+            conv: Box::new(conv),
             weight: weight.clone(),
             bias: bias.cloned(),
             gate: gate.cloned(),
@@ -151,7 +151,8 @@ impl Node {
     pub(crate) fn norm(x: &Arc<Self>, norm: Norm, is_tracked: bool) -> Arc<Self> {
         let is_tracked =
             is_tracked && (x.is_tracked || norm.weight.track_op() || norm.bias.track_op());
-        let op = Op::Pointwise { x: x.clone(), norm: Some(norm), residual: None, relu: false };
+        let op =
+            Op::Pointwise { x: x.clone(), norm: Some(Arc::new(norm)), residual: None, relu: false };
         Arc::new(Self::new(x.plane, x.is_flat, op, is_tracked))
     }
 

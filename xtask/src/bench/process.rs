@@ -1,0 +1,102 @@
+//! A program that is asked by lines of JSON.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+
+/// One side of a comparison; ends when it is dropped.
+pub(crate) struct Process {
+    name: &'static str,
+    child: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+impl Process {
+    /// Builds and starts Taper's side.
+    ///
+    /// # Errors
+    /// When it cannot be built or started.
+    pub(crate) fn taper(root: &Path) -> Result<Self> {
+        Self::start("taper", Command::new(build(root)?))
+    }
+
+    /// Starts the peer in PyTorch.
+    ///
+    /// # Errors
+    /// When Python cannot be started.
+    pub(crate) fn torch(root: &Path, python: &Path) -> Result<Self> {
+        let mut command = Command::new(python);
+        command.arg(root.join("benches/peers/step.py"));
+        Self::start("torch", command)
+    }
+
+    fn start(name: &'static str, mut command: Command) -> Result<Self> {
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().with_context(|| {
+                format!("cannot start {name}: {}", command.get_program().display())
+            })?;
+        let input = child.stdin.take().context("the child has no input")?;
+        let output = BufReader::new(child.stdout.take().context("the child has no output")?);
+        Ok(Self { name, child, input, output })
+    }
+
+    /// The name of the side.
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Asks, and waits for the answer.
+    ///
+    /// # Errors
+    /// When the program has ended, or its answer is not JSON.
+    pub(crate) fn ask(&mut self, request: &Value) -> Result<Value> {
+        let name = self.name;
+        let ended = || format!("{name} ended at {request}; its error output is above");
+        writeln!(self.input, "{request}").with_context(ended)?;
+        let mut line = String::new();
+        ensure!(self.output.read_line(&mut line)? > 0, ended());
+        serde_json::from_str(&line).with_context(|| format!("{name} answered {line}"))
+    }
+
+    /// Asks for something that takes a time, and gives the seconds.
+    ///
+    /// # Errors
+    /// As [`ask`](Self::ask), or when the answer has no time.
+    pub(crate) fn seconds(&mut self, request: &Value) -> Result<f64> {
+        let answer = self.ask(request)?;
+        answer["seconds"].as_f64().with_context(|| format!("{} gave no time: {answer}", self.name))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Whether it has ended already does not matter any more.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Builds the session, and gives its path as cargo reports it.
+fn build(root: &Path) -> Result<PathBuf> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(cargo)
+        .current_dir(root)
+        .args(["build", "--release", "--workspace", "--bench", "session"])
+        .arg("--message-format=json-render-diagnostics")
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cannot run cargo")?;
+    if !output.status.success() {
+        bail!("building the session failed ({})", output.status);
+    }
+    String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .filter(|message| message["target"]["name"] == "session")
+        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
+        .context("cargo named no executable")
+}

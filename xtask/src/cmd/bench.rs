@@ -1,0 +1,254 @@
+//! `cargo xtask bench [SUITE…]`: speed, side by side with a peer where one is asked for.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+
+use crate::bench::suite::{Kernels, Networks, Row, load};
+use crate::bench::{Process, median};
+use crate::date::Utc;
+use crate::{format, machine, write};
+
+/// Arguments of `bench`.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// step, eval, cut or kernels [default: all]
+    #[arg(value_parser = ["step", "eval", "cut", "kernels"])]
+    suites: Vec<String>,
+    /// Measure PyTorch beside it, in turn
+    #[arg(long, value_parser = ["torch"])]
+    peer: Option<String>,
+    /// The Python that has PyTorch and safetensors
+    #[arg(long, value_name = "PATH", default_value = "python3", requires = "peer")]
+    python: PathBuf,
+    /// Print the time by kind of work too
+    #[arg(long)]
+    profile: bool,
+    /// CPU threads of both sides
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=1024))]
+    threads: u64,
+    /// Timed repetitions; the median counts
+    #[arg(long, value_name = "N", default_value_t = 9, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    rounds: u64,
+    /// Only rows whose label and sparsity contain this
+    #[arg(long, value_name = "TEXT")]
+    only: Option<String>,
+    /// Where to write [default: results/DATE-HOST-bench]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+}
+
+/// Measures, prints and writes; fails where a ratio is below its floor.
+pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
+    let begun = Utc::now();
+    let all = ["cut", "kernels", "step", "eval"].map(String::from);
+    let suites = if args.suites.is_empty() { &all[..] } else { &args.suites };
+    let folder = match &args.out {
+        Some(folder) => folder.clone(),
+        None => root.join("results").join(format!("{}-{}-bench", begun.date(), machine::host())),
+    };
+    std::fs::create_dir_all(&folder)
+        .with_context(|| format!("cannot make {}", folder.display()))?;
+    let (mut document, mut measured, mut misses) = (String::new(), BTreeMap::new(), Vec::new());
+    for suite in suites {
+        let mut table = Table::default();
+        match suite.as_str() {
+            "kernels" => kernels(root, args, &mut table)?,
+            name => networks(root, args, name, &mut table)?,
+        }
+        let text = table.markdown(suite);
+        println!("{text}");
+        document += &text;
+        misses.extend(table.misses);
+        measured.insert(suite.clone(), json!({ "columns": table.columns, "rows": table.rows }));
+    }
+    let manifest = json!({
+        "kind": "bench",
+        "begun": begun.timestamp(),
+        "command": std::env::args().skip(1).fold("cargo xtask".to_owned(), |all, arg| all + " " + &arg),
+        "commit": machine::commit(root),
+        "dirty": machine::dirty(root),
+        "rustc": machine::rustc(),
+        "machine": machine::Machine::here(),
+        "threads": args.threads,
+        "rounds": args.rounds,
+        "suites": measured,
+    });
+    write::atomically(&folder.join("manifest.json"), &serde_json::to_vec_pretty(&manifest)?)?;
+    write::atomically(&folder.join("summary.md"), document.as_bytes())?;
+    println!("wrote {}", folder.display());
+    for miss in &misses {
+        println!("below its floor: {miss}");
+    }
+    Ok(if misses.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// A table of measurements.
+#[derive(Default)]
+struct Table {
+    columns: Vec<String>,
+    rows: Vec<Vec<String>>,
+    notes: Vec<String>,
+    misses: Vec<String>,
+}
+
+impl Table {
+    fn markdown(&self, title: &str) -> String {
+        let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
+        let mut text = format!("## {title}\n\n{}", line(&self.columns));
+        text += &line(&vec!["---".to_owned(); self.columns.len()]);
+        text.extend(self.rows.iter().map(|row| line(row)));
+        for note in &self.notes {
+            text += &format!("\n{note}\n");
+        }
+        text + "\n"
+    }
+}
+
+fn peer(root: &Path, args: &Args) -> Result<Option<Process>> {
+    args.peer.as_ref().map(|_| Process::torch(root, &args.python)).transpose()
+}
+
+/// One of the suites of whole networks.
+fn networks(root: &Path, args: &Args, name: &str, table: &mut Table) -> Result<()> {
+    let suite: Networks = load(root, name)?;
+    let folder = tempfile::tempdir()?;
+    let weights = folder.path().join("weights.safetensors");
+    let (mut taper, mut torch) = (Process::taper(root)?, peer(root, args)?);
+    taper.ask(&json!({ "do": "weights", "model": suite.model, "path": weights }))?;
+    let unit = if name == "cut" { "ms" } else { "images/s" };
+    table.columns = ["what", "sparsity"].map(String::from).to_vec();
+    table.columns.push(format!("taper, {unit}"));
+    if torch.is_some() {
+        table.columns.extend([format!("torch, {unit}"), "ratio".into(), "floor".into()]);
+    }
+    let show = |seconds: f64| match name {
+        "cut" => format!("{:.2}", seconds * 1e3),
+        _ => format!("{:.0}", suite.batch as f64 / seconds),
+    };
+    for row in suite.rows.iter().filter(|row| is_chosen(args, row)) {
+        let mut open = json!({
+            "do": "open", "model": suite.model, "threads": args.threads, "batch": suite.batch,
+            "sparsity": row.sparsity, "weights": weights,
+        });
+        if let Some(torch) = &mut torch {
+            torch.ask(&open)?;
+        }
+        open["update"] = row.update.clone().unwrap_or_else(|| "exact".into());
+        taper.ask(&open)?;
+        let request = json!({ "do": name });
+        let mut times = [Vec::new(), Vec::new()];
+        // Two rounds bring caches and choices into their usual state.
+        for round in 0..args.rounds + 2 {
+            for (side, times) in std::iter::once(&mut taper).chain(torch.as_mut()).zip(&mut times) {
+                let seconds = side.seconds(&request).with_context(|| side_of(row))?;
+                if round >= 2 {
+                    times.push(seconds);
+                }
+            }
+        }
+        let [ours, theirs] = times.map(median);
+        let mut cells = vec![row.label.clone(), format::percent_short(row.sparsity), show(ours)];
+        if torch.is_some() {
+            let ratio = theirs / ours;
+            let floor = row.floor.map_or(String::new(), |floor| format!("{floor}"));
+            cells.extend([show(theirs), format!("{ratio:.2}"), floor]);
+            if let Some(floor) = row.floor.filter(|&floor| ratio < floor) {
+                table.misses.push(format!("{name}: {}: {ratio:.2} of {floor}", side_of(row)));
+            }
+        }
+        table.rows.push(cells);
+        if args.profile && name == "step" {
+            let found = taper.ask(&json!({ "do": "profile", "steps": 5 }))?;
+            table.notes.push(profile(&side_of(row), &found)?);
+        }
+    }
+    for side in std::iter::once(&mut taper).chain(torch.as_mut()) {
+        let bytes = side.ask(&json!({ "do": "memory" }))?["bytes"].as_f64().unwrap_or(f64::NAN);
+        table.notes.push(format!("Peak memory of {}: {}.", side.name(), format::bytes(bytes)));
+    }
+    Ok(())
+}
+
+fn is_chosen(args: &Args, row: &Row) -> bool {
+    args.only.as_ref().is_none_or(|text| side_of(row).contains(text.as_str()))
+}
+
+fn side_of(row: &Row) -> String {
+    format!("{} at {}", row.label, format::percent_short(row.sparsity))
+}
+
+/// Milliseconds a step by kind of work.
+fn profile(of: &str, found: &Value) -> Result<String> {
+    let (total, works) = (found["seconds"].as_f64(), found["works"].as_object());
+    let (total, works) = total.zip(works).context("no profile")?;
+    let mut rest = total;
+    let mut parts: Vec<String> = works
+        .iter()
+        .filter_map(|(work, seconds)| Some((work, seconds.as_f64()?)))
+        .map(|(work, seconds)| {
+            rest -= seconds;
+            format!("{work} {:.1}", seconds * 200.0)
+        })
+        .collect();
+    parts.push(format!("rest {:.1}", rest * 200.0));
+    Ok(format!("Milliseconds a step, {of}: {:.1} = {}.", total * 200.0, parts.join(" + ")))
+}
+
+/// Single convolutions, dense and sparse, each checked once against the specification.
+fn kernels(root: &Path, args: &Args, table: &mut Table) -> Result<()> {
+    let suite: Kernels = load(root, "kernels")?;
+    let (mut taper, mut torch) = (Process::taper(root)?, peer(root, args)?);
+    let sgemm = match &mut torch {
+        Some(torch) => {
+            torch.ask(&json!({ "do": "sgemm", "threads": args.threads }))?["flops"].as_f64()
+        }
+        None => None,
+    };
+    table.columns = ["layer", "direction", "dense, ms", "GFLOP/s"].map(String::from).to_vec();
+    if let Some(flops) = sgemm {
+        table.columns.push("of sgemm".into());
+        table.notes.push(format!("sgemm (torch, 2048³): {:.0} GFLOP/s.", flops / 1e9));
+    }
+    table.columns.extend(
+        suite.densities.iter().map(|d| format!("{}: ms (times dense)", format::percent_short(*d))),
+    );
+    for shape in &suite.shapes {
+        if args.only.as_ref().is_some_and(|text| !shape.label.contains(text.as_str())) {
+            continue;
+        }
+        for direction in ["forward", "input", "weight"] {
+            let mut time = |density: f64, is_sparse: bool| -> Result<(f64, f64)> {
+                let mut request = serde_json::to_value(shape)?;
+                request["do"] = "kernel".into();
+                request["density"] = density.into();
+                request["direction"] = direction.into();
+                request["is_sparse"] = is_sparse.into();
+                request["threads"] = args.threads.into();
+                let answer = taper.ask(&request)?;
+                let numbers = answer["seconds"].as_f64().zip(answer["dense_flop"].as_f64());
+                numbers.with_context(|| format!("no time in {answer}"))
+            };
+            let (dense, flop) = time(1.0, false)?;
+            ensure!(dense > 0.0, "the clock stands still");
+            let mut cells = vec![
+                shape.label.clone(),
+                direction.into(),
+                format!("{:.2}", dense * 1e3),
+                format!("{:.0}", flop / dense / 1e9),
+            ];
+            if let Some(sgemm) = sgemm {
+                cells.push(format!("{:.0} %", flop / dense / sgemm * 100.0));
+            }
+            for &density in &suite.densities {
+                let (sparse, _) = time(density, true)?;
+                cells.push(format!("{:.2} ({:.1})", sparse * 1e3, dense / sparse));
+            }
+            table.rows.push(cells);
+        }
+    }
+    Ok(())
+}
