@@ -6,6 +6,8 @@ mod buffer;
 pub mod choice;
 mod node;
 pub mod profile;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use node::{Node, Norm};
 

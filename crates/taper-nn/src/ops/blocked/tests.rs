@@ -1,0 +1,195 @@
+//! Blocked layers in f32 against candle's own operations, which compute everything in f64.
+
+use crate::{
+    Activation, ConvConfig, Gate, PrunedGradient,
+    ops::{self, NormParams, Weights, choice::Choice},
+};
+use candle_core::{DType, Device, Result, Tensor, Var};
+use std::sync::Arc;
+use taper_kernels::{mask::Mask, threshold::Threshold};
+
+const BATCH: usize = 20;
+
+fn wave(n: usize, frequency: f32) -> Vec<f32> {
+    (0..n).map(|i| (i as f32 * frequency).sin()).collect()
+}
+
+fn var(dims: &[usize], frequency: f32, dtype: DType) -> Result<Var> {
+    let values = wave(dims.iter().product(), frequency);
+    Var::from_tensor(&Tensor::from_vec(values, dims, &Device::Cpu)?.to_dtype(dtype)?)
+}
+
+/// A residual block with a shortcut, pooled and classified.
+struct Net {
+    images: Var,
+    vars: Vec<Var>,
+}
+
+impl Net {
+    fn new(dtype: DType) -> Result<Self> {
+        let shapes: [&[usize]; 12] = [
+            &[6, 3, 3, 3],
+            &[6],
+            &[6],
+            &[8, 6, 3, 3],
+            &[8],
+            &[8],
+            &[8, 6, 1, 1],
+            &[8],
+            &[8],
+            &[5, 8],
+            &[5],
+            &[6],
+        ];
+        let vars =
+            shapes.iter().enumerate().map(|(i, dims)| var(dims, 0.7 + 0.31 * i as f32, dtype));
+        Ok(Self {
+            images: var(&[BATCH, 3, 6, 6], 0.37, dtype)?,
+            vars: vars.collect::<Result<_>>()?,
+        })
+    }
+
+    fn conv(
+        &self,
+        x: &Activation,
+        weight: usize,
+        bias: Option<usize>,
+        config: ConvConfig,
+    ) -> Result<Activation> {
+        let weights = Weights {
+            weight: &self.vars[weight],
+            bias: bias.map(|bias| self.vars[bias].as_tensor()),
+            gate: None,
+            is_tracked: true,
+        };
+        ops::conv2d(x, &weights, &config)
+    }
+
+    fn norm(&self, x: &Activation, weight: usize, is_of_batch: bool) -> Result<Activation> {
+        let params = NormParams {
+            weight: &self.vars[weight],
+            bias: &self.vars[weight + 1],
+            eps: 1e-5,
+            is_tracked: true,
+        };
+        if is_of_batch {
+            return Ok(ops::batch_norm_train(x, &params)?.y);
+        }
+        let dtype = self.images.dtype();
+        let n = self.vars[weight].elem_count();
+        let constant = |f: f32| Tensor::from_vec(wave(n, f), n, &Device::Cpu)?.to_dtype(dtype);
+        ops::batch_norm_eval(x, &params, &constant(0.4)?, &(constant(0.9)?.sqr()? + 0.5)?)
+    }
+
+    /// Logits, and the activation between the two convolutions.
+    fn forward(&self, is_of_batch: bool) -> Result<(Tensor, Tensor)> {
+        let stem = ConvConfig { bias: true, ..ConvConfig::same(3) };
+        let x = self.conv(&Activation::from(self.images.as_tensor()), 0, Some(11), stem)?;
+        let x = ops::relu(self.norm(&x, 1, is_of_batch)?)?;
+        let y = self.conv(&x, 3, None, ConvConfig::same(3).stride(2))?;
+        let y = self.norm(&y, 4, is_of_batch)?;
+        let shortcut = self.conv(&x, 6, None, ConvConfig::same(1).stride(2))?;
+        let shortcut = self.norm(&shortcut, 7, is_of_batch)?;
+        let y = ops::relu((y + shortcut)?)?;
+        // Read twice, and added to itself once more: gradients must meet.
+        let y = (&y + &ops::relu(&y)?)?;
+        let linear = Weights {
+            weight: &self.vars[9],
+            bias: Some(&self.vars[10]),
+            gate: None,
+            is_tracked: true,
+        };
+        let logits = ops::linear(&ops::global_average(&y)?, &linear)?;
+        Ok((logits.tensor()?, x.tensor()?))
+    }
+
+    /// Both outputs and the gradients of all variables, of a loss that reads both.
+    fn all(&self, is_of_batch: bool) -> Result<Vec<Vec<f64>>> {
+        let (logits, between) = self.forward(is_of_batch)?;
+        let loss = (logits.sqr()?.sum_all()? + (between.sqr()?.sum_all()? * 0.01)?)?;
+        loss.backward()?; // a second backward pass over the same graph must give the same
+        let grads = loss.backward()?;
+        let mut all = vec![logits.clone(), between.clone()];
+        for var in std::iter::once(&self.images).chain(&self.vars) {
+            all.push(grads.get(var).expect("a gradient for each variable").clone());
+        }
+        all.iter().map(|t| t.flatten_all()?.to_dtype(DType::F64)?.to_vec1()).collect()
+    }
+}
+
+#[test]
+fn values_and_gradients_agree_with_candles_own_operations() -> Result<()> {
+    for is_of_batch in [true, false] {
+        let want = Net::new(DType::F64)?.all(is_of_batch)?;
+        for choice in [Choice::Measured, Choice::ByRule, Choice::Dense, Choice::Sparse] {
+            choice.set();
+            let got = Net::new(DType::F32)?.all(is_of_batch)?;
+            for (i, (got, want)) in got.iter().zip(&want).enumerate() {
+                assert_eq!(got.len(), want.len());
+                let size = want.iter().fold(0.0f64, |max, v| max.max(v.abs()));
+                for (a, b) in got.iter().zip(want) {
+                    let limit = 2e-4 * (size + b.abs()).max(0.05);
+                    assert!((a - b).abs() < limit, "{choice:?} output {i}: {a} {b}");
+                }
+            }
+        }
+    }
+    Choice::default().set();
+    Ok(())
+}
+
+/// Gradient of a gated convolution's weight.
+fn gated_grad(update: PrunedGradient, is_tracked: bool) -> Result<(Vec<f32>, Arc<Mask>)> {
+    let weight = var(&[8, 6, 3, 3], 0.7, DType::F32)?;
+    let values = weight.flatten_all()?.to_vec1::<f32>()?;
+    let gate = Gate {
+        threshold: Threshold::Hard,
+        cut: 0.8,
+        mask: Arc::new(Mask::above(&values, 0.8)),
+        pruned_gradient: update,
+        grad_at_zero: 1.0,
+        grad_at_cut: 1.0,
+    };
+    let x = Tensor::from_vec(wave(64 * 6 * 36, 0.37), (64, 6, 6, 6), &Device::Cpu)?;
+    let pruned = ops::threshold_ste(&weight, &gate)?;
+    let weights = Weights { weight: &pruned, bias: None, gate: Some(&gate), is_tracked };
+    let y = ops::conv2d(&Activation::from(&x), &weights, &ConvConfig::same(3))?;
+    let grads = y.tensor()?.sqr()?.sum_all()?.backward()?;
+    let grad = match grads.get(&weight) {
+        Some(grad) => grad.flatten_all()?.to_vec1()?,
+        None => Vec::new(),
+    };
+    Ok((grad, gate.mask))
+}
+
+#[test]
+fn kept_weights_have_their_exact_gradient_however_that_of_pruned_ones_is_computed() -> Result<()> {
+    let (whole, mask) = gated_grad(PrunedGradient::Exact, true)?;
+    let close = |a: f32, b: f32| (a - b).abs() <= 1e-4 * (1.0 + b.abs());
+    let (live, _) = gated_grad(PrunedGradient::Live(mask.clone()), true)?;
+    let n = 64 / 16;
+    let mut mean = vec![0.0f32; whole.len()];
+    let n_keys = 400;
+    for key in 0..n_keys {
+        let (sampled, _) =
+            gated_grad(PrunedGradient::Sampled { share: 1.0 / n as f64, key }, true)?;
+        for i in 0..whole.len() {
+            mean[i] += sampled[i] / n_keys as f32;
+            assert!(!mask.is_kept(i) || close(sampled[i], whole[i]), "key {key}, weight {i}");
+        }
+    }
+    let size = whole.iter().fold(0.0f32, |max, g| max.max(g.abs()));
+    for i in 0..whole.len() {
+        let want = if mask.is_kept(i) { whole[i] } else { 0.0 };
+        assert!(close(live[i], want), "weight {i}: {} {want}", live[i]);
+        // 400 draws of one block in four.
+        assert!((mean[i] - whole[i]).abs() < 0.15 * size, "weight {i}: {} {}", mean[i], whole[i]);
+    }
+    Ok(())
+}
+
+#[test]
+fn without_gradients_nothing_is_tracked() -> Result<()> {
+    assert!(gated_grad(PrunedGradient::Exact, false)?.0.is_empty());
+    Ok(())
+}
