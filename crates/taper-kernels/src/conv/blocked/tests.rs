@@ -155,6 +155,10 @@ fn edges() -> Vec<ConvShape> {
         ConvShape { channels_in: 6, channels_out: 6, groups: 6, ..SQUARE },
         ConvShape { channels_in: 6, channels_out: 12, groups: 6, stride: 2, ..SQUARE },
         ConvShape { channels_in: 4, channels_out: 14, groups: 2, ..SQUARE },
+        // These and larger go by way of minimal filtering.
+        ConvShape { channels_in: 9, channels_out: 11, height: 8, width: 6, ..SQUARE },
+        ConvShape { channels_in: 8, channels_out: 14, height: 2, width: 2, batch: 40, ..SQUARE },
+        ConvShape { channels_in: 13, channels_out: 8, height: 12, width: 4, padding: 2, ..SQUARE },
         ConvShape::linear(20, 13, 11),
         ConvShape::linear(1, 1, 1),
     ];
