@@ -120,11 +120,11 @@ fn group_weight<'a>(shape: &ConvShape, weight: &'a [f32], g: usize) -> Matrix<'a
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn shapes() -> impl Strategy<Value = ConvShape> {
+    pub(crate) fn shapes() -> impl Strategy<Value = ConvShape> {
         (
             (0usize..20, 1usize..3, 1usize..4, 1usize..4),
             (1usize..9, 1usize..9, 1usize..4, 1usize..4),
@@ -154,7 +154,7 @@ mod tests {
     }
 
     /// Small integers, so that sums are exact in any order and results can be compared to the bit.
-    fn integers(n: usize, seed: usize) -> Vec<f32> {
+    pub(crate) fn integers(n: usize, seed: usize) -> Vec<f32> {
         (0..n).map(|i| ((i * 7919 + seed * 104_729) % 11) as f32 - 5.0).collect()
     }
 

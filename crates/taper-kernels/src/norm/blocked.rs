@@ -23,9 +23,8 @@ const BAND: usize = 4;
 /// If a length does not fit `plane`.
 pub fn moments(plane: &Plane, x: &[Lanes]) -> Vec<Moments> {
     assert_eq!(x.len(), plane.len(), "activation of {plane:?}");
-    let mut total = vec![Moments::default(); plane.channels];
     if x.is_empty() {
-        return total;
+        return vec![Moments::default(); plane.channels];
     }
     let variant = Variant::current();
     let of_band = |(block, _, rows): (usize, usize, &[Lanes])| {
@@ -36,12 +35,7 @@ pub fn moments(plane: &Plane, x: &[Lanes]) -> Vec<Moments> {
         moments
     };
     let found: Vec<_> = bands(plane, x).into_par_iter().map(of_band).collect();
-    for found in found {
-        for (total, found) in total.iter_mut().zip(found) {
-            *total = total.merge(found);
-        }
-    }
-    total
+    Moments::merge_all(plane.channels, found)
 }
 
 /// The activation cut into blocks and bands of rows: block, place of the first pixel, pixels.

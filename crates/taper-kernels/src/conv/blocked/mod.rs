@@ -222,9 +222,8 @@ impl Conv {
         self.expect(weights, false);
         source.check(&self.input);
         assert_eq!(out.len(), self.output.len(), "output of {:?}", self.shape);
-        let mut moments = vec![Moments::default(); self.output.channels];
         if out.is_empty() {
-            return moments;
+            return vec![Moments::default(); self.output.channels];
         }
         let variant = Variant::current();
         let found: Vec<Vec<Moments>> = self
@@ -235,12 +234,7 @@ impl Conv {
                 launch(variant, task)
             })
             .collect();
-        for found in found {
-            for (total, found) in moments.iter_mut().zip(found) {
-                *total = total.merge(found);
-            }
-        }
-        moments
+        Moments::merge_all(self.output.channels, found)
     }
 
     /// The output cut into blocks and bands of rows.

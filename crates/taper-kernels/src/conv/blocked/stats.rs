@@ -37,6 +37,17 @@ impl Moments {
         }
     }
 
+    /// Of each channel, from the moments of parts of it, which are merged in order.
+    pub(crate) fn merge_all(channels: usize, parts: Vec<Vec<Self>>) -> Vec<Self> {
+        let mut totals = vec![Self::default(); channels];
+        for part in parts {
+            for (total, part) in totals.iter_mut().zip(part) {
+                *total = total.merge(part);
+            }
+        }
+        totals
+    }
+
     /// The biased variance.
     pub fn variance(&self) -> f64 {
         self.squares / self.count

@@ -2,15 +2,13 @@
 
 use super::*;
 use crate::{
-    conv::scalar,
+    conv::{
+        scalar,
+        tests::{integers, shapes},
+    },
     lanes::{from_nchw, to_nchw},
 };
 use proptest::prelude::*;
-
-/// Small integers, so that sums are exact in any order and results can be compared to the bit.
-fn integers(n: usize, seed: usize) -> Vec<f32> {
-    (0..n).map(|i| ((i * 7919 + seed * 104_729) % 11) as f32 - 5.0).collect()
-}
 
 fn wave(n: usize, frequency: f32) -> Vec<f32> {
     (0..n).map(|i| (i as f32 * frequency).sin()).collect()
@@ -201,31 +199,6 @@ fn variants_packings_and_threads_give_the_same_bits() {
             }
         }
     }
-}
-
-fn shapes() -> impl Strategy<Value = ConvShape> {
-    (
-        (0usize..20, 1usize..3, 1usize..5, 1usize..5),
-        (1usize..9, 1usize..9, 1usize..4, 1usize..4),
-        (1usize..4, 0usize..3, 1usize..3),
-    )
-        .prop_map(
-            |((batch, groups, gin, gout), (height, width, kh, kw), (stride, padding, dilation))| {
-                ConvShape {
-                    batch,
-                    channels_in: groups * gin,
-                    channels_out: groups * gout,
-                    height,
-                    width,
-                    kernel: (kh, kw),
-                    stride,
-                    padding,
-                    dilation,
-                    groups,
-                }
-            },
-        )
-        .prop_filter("the kernel reaches past the padded plane", |s| s.out_size().is_some())
 }
 
 proptest! {

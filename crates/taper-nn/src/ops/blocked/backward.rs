@@ -18,7 +18,7 @@ use std::{
 use taper_core::rng::Rng;
 use taper_kernels::{
     conv::blocked::{Conv, GradAt, GradSource, InputGrad, NormSlope, Packing, WeightGrad},
-    lanes::{self, LANES, Lanes, Plane},
+    lanes::{self, Lanes, Plane},
     norm::blocked as norm,
     pool,
 };
@@ -252,11 +252,10 @@ impl Backward {
                 .as_ref()
                 .zip(into.as_mut())
                 .map(|(weights, (out, is_added))| InputGrad { weights, out, is_added: *is_added });
-            let blocks = sampled(gate, &conv.input().clone());
+            let blocks = sampled(gate, conv.input());
             let at = match (gate.map(|gate| (gate, &gate.pruned_gradient)), &blocks) {
                 (Some((_, PrunedGradient::Live(live))), _) => {
-                    let density = live.n_kept() as f64 / live.len().max(1) as f64;
-                    match choice::packing(shape, Direction::Weight, density) {
+                    match choice::packing(shape, Direction::Weight, live.density()) {
                         Packing::Sparse => GradAt::Masked(live),
                         // What is not live is zeroed by the gate.
                         Packing::Dense => GradAt::All,
@@ -301,10 +300,9 @@ fn exclusive(buffer: &mut Arc<Buffer>) -> &mut [Lanes] {
 fn sampled(gate: Option<&Gate>, input: &Plane) -> Option<(Vec<bool>, f32)> {
     let gate = gate?;
     let PrunedGradient::Sampled { share, key } = gate.pruned_gradient else { return None };
-    let n = input.batch.div_ceil(LANES);
+    let n = input.blocks();
     let n_sampled = ((share * n as f64).round() as usize).clamp(1, n.max(1));
-    let density = gate.mask.n_kept() as f64 / gate.mask.len().max(1) as f64;
-    if n_sampled >= n || density > 0.5 {
+    if n_sampled >= n || gate.mask.density() > 0.5 {
         return None;
     }
     let mut blocks = vec![false; n];
