@@ -361,6 +361,7 @@ impl Prepared {
                     weights: &self.transposed,
                     out: &mut self.grad_input,
                     is_added: false,
+                    finish: None,
                 };
                 self.conv.backward(source, grad, Some(to), None);
             }

@@ -156,58 +156,106 @@ pub fn sums(
         return total;
     }
     let variant = Variant::current();
-    let found: Vec<_> = bands(plane, grad)
-        .into_par_iter()
-        .map(|(_, start, grad)| launch(variant, SumBand { plane, grad, x, pass, mean, start }))
-        .collect();
+    let of_band = |(_, start, grad): (usize, usize, &[Lanes])| {
+        let mut sums = vec![GradSums::default(); plane.channels];
+        launch(variant, SumRows { plane, grad, x, pass, mean, start, sums: &mut sums });
+        sums
+    };
+    let found: Vec<_> = bands(plane, grad).into_par_iter().map(of_band).collect();
     for found in found {
-        for (total, found) in total.iter_mut().zip(found) {
-            total.grad += found.grad;
-            total.dot += found.dot;
-        }
+        GradSums::add(&mut total, &found);
     }
     total
 }
 
-struct SumBand<'a> {
-    plane: &'a Plane,
-    grad: &'a [Lanes],
-    x: &'a [Lanes],
-    pass: PassWhere<'a>,
-    mean: &'a [f32],
-    start: usize,
+impl GradSums {
+    /// Adds the sums of each channel.
+    pub(crate) fn add(totals: &mut [Self], parts: &[Self]) {
+        for (total, part) in totals.iter_mut().zip(parts) {
+            total.grad += part.grad;
+            total.dot += part.dot;
+        }
+    }
 }
 
-impl Kernel for SumBand<'_> {
-    type Out = Vec<GradSums>;
+/// A gradient that is read, or of which only what passes stays.
+pub(crate) trait Passing {
+    fn pixels(&self) -> &[Lanes];
+
+    /// Puts a vector in place of that at float `at`, unless the gradient is only read.
+    ///
+    /// # Safety
+    /// The instructions of `S` must be available, and the vector must lie within the pixels.
+    unsafe fn put<S: Simd>(&mut self, at: usize, value: S::V);
+}
+
+impl Passing for &[Lanes] {
+    fn pixels(&self) -> &[Lanes] {
+        self
+    }
 
     #[inline(always)]
-    unsafe fn run<S: Simd>(self) -> Vec<GradSums> {
-        let Self { plane, grad, x, pass, mean, start } = self;
-        let mut found = vec![GradSums::default(); plane.channels];
-        for (i, grad) in grad.chunks_exact(plane.width).enumerate() {
-            let (at, channel) = (start + i * plane.width, i % plane.channels);
-            let mut sums = [Lanes::ZERO; 2];
+    unsafe fn put<S: Simd>(&mut self, _: usize, _: S::V) {}
+}
+
+impl Passing for &mut [Lanes] {
+    fn pixels(&self) -> &[Lanes] {
+        self
+    }
+
+    #[inline(always)]
+    unsafe fn put<S: Simd>(&mut self, at: usize, value: S::V) {
+        // SAFETY: as the caller vouches.
+        unsafe { S::store(self.as_mut_ptr().cast::<f32>().add(at), value) }
+    }
+}
+
+/// Adds the sums of rows, in which channels alternate, to those of the channels.
+pub(crate) struct SumRows<'a, G> {
+    pub(crate) plane: &'a Plane,
+    /// The rows.
+    pub(crate) grad: G,
+    /// The whole activation.
+    pub(crate) x: &'a [Lanes],
+    pub(crate) pass: PassWhere<'a>,
+    pub(crate) mean: &'a [f32],
+    /// Place of the first row in the activation.
+    pub(crate) start: usize,
+    pub(crate) sums: &'a mut [GradSums],
+}
+
+impl<G: Passing> Kernel for SumRows<'_, G> {
+    type Out = ();
+
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let Self { plane, mut grad, x, pass, mean, start, sums } = self;
+        let len = grad.pixels().len();
+        let x = x[start..start + len].as_ptr().cast::<f32>();
+        let width = plane.width;
+        for row in 0..len / width {
+            let (first, channel) = (row * width * LANES, row % plane.channels);
+            let mut found = [Lanes::ZERO; 2];
             for part in (0..LANES).step_by(S::WIDTH) {
-                // SAFETY: the row lies within the activation.
+                // SAFETY: the row lies within the gradient, and so within the activation from `start` on.
                 unsafe {
-                    let (grad, x) = (grad.as_ptr().cast::<f32>(), x[at..].as_ptr().cast::<f32>());
                     let centre = S::splat(mean[channel]);
                     let (mut sum, mut dot) = (S::splat(0.0), S::splat(0.0));
-                    for i in (part..plane.width * LANES).step_by(LANES) {
+                    for i in (first + part..first + width * LANES).step_by(LANES) {
                         let x = S::load(x.add(i));
-                        let g = passed::<S>(pass, S::load(grad.add(i)), x, at * LANES + i, channel);
+                        let g = S::load(grad.pixels().as_ptr().cast::<f32>().add(i));
+                        let g = passed::<S>(pass, g, x, start * LANES + i, channel);
+                        grad.put::<S>(i, g);
                         sum = S::add(sum, g);
                         dot = S::fma(g, S::sub(x, centre), dot);
                     }
-                    S::store(sums[0].0.as_mut_ptr().add(part), sum);
-                    S::store(sums[1].0.as_mut_ptr().add(part), dot);
+                    S::store(found[0].0.as_mut_ptr().add(part), sum);
+                    S::store(found[1].0.as_mut_ptr().add(part), dot);
                 }
             }
-            found[channel].grad += f64::from(halves(&sums[0]));
-            found[channel].dot += f64::from(halves(&sums[1]));
+            sums[channel].grad += f64::from(halves(&found[0]));
+            sums[channel].dot += f64::from(halves(&found[1]));
         }
-        found
     }
 }
 

@@ -31,6 +31,7 @@ mod gather;
 mod multiply;
 mod source;
 mod stats;
+mod tasks;
 mod weight_grad;
 mod weights;
 mod winograd;
@@ -43,15 +44,15 @@ pub(crate) use stats::OfRows;
 
 use super::ConvShape;
 use crate::{
-    lanes::{Lanes, Plane, clear_tail},
+    lanes::{Lanes, Plane},
     mask::Mask,
-    simd::{Kernel, Simd, Variant, launch},
+    norm::blocked::GradSums,
+    simd::{Variant, launch},
 };
 use gather::Gather;
-use multiply::Start;
 use rayon::prelude::*;
-use std::{cell::RefCell, ops::Range};
-use weight_grad::{Pair, Positions, Taps};
+use tasks::{Backward, BlockSums, Forward, ToInput, Wanted};
+use weight_grad::{Positions, Taps};
 use weights::{DenseWeights, SparseWeights, Weights};
 
 /// How weights are packed.
@@ -98,6 +99,22 @@ pub struct InputGrad<'a> {
     pub out: &'a mut [Lanes],
     /// Whether `out` holds a gradient already, to which this one is added.
     pub is_added: bool,
+    /// What is done with the gradient while it is in the cache, if it is complete with this convolution.
+    pub finish: Option<Finish<'a>>,
+}
+
+/// The first part of the backward pass of a rectifier and a normalisation before the convolution: only what passes
+/// of the input's gradient stays, and it is summed over the batch.
+#[derive(Debug)]
+pub struct Finish<'a> {
+    /// What passes.
+    pub pass: PassWhere<'a>,
+    /// What the normalisation read, of the input's shape.
+    pub x: &'a [Lanes],
+    /// Centre of each channel of `x`.
+    pub mean: &'a [f32],
+    /// The sums, one of each channel; overwritten.
+    pub sums: &'a mut [GradSums],
 }
 
 /// The gradient of the weight: where to, and at which positions.
@@ -127,12 +144,6 @@ pub struct Conv {
     band: usize,
     /// Whether the gradient of the whole weight goes by way of [`winograd`].
     is_winograd: bool,
-}
-
-thread_local! {
-    /// Packed rows of the input and of the gradient, and points of both.
-    static SCRATCH: RefCell<[Vec<Lanes>; 4]> =
-        const { RefCell::new([Vec::new(), Vec::new(), Vec::new(), Vec::new()]) };
 }
 
 impl Conv {
@@ -226,30 +237,25 @@ impl Conv {
             return vec![Moments::default(); self.output.channels];
         }
         let variant = Variant::current();
-        let found: Vec<Vec<Moments>> = self
-            .bands(out)
+        // A block is done by one thread, which keeps rows from band to band, unless there are too few of them.
+        let rows = match self.output.blocks() >= 2 * rayon::current_num_threads() {
+            true => self.output.height,
+            false => self.band,
+        };
+        let block_tasks = self.output.height.div_ceil(rows);
+        let found: Vec<Vec<Vec<Moments>>> = out
+            .chunks_mut(self.output.block())
+            .flat_map(|out| out.chunks_mut(rows * self.output.row()))
+            .enumerate()
+            .map(|(i, out)| {
+                let (block, first) = (i / block_tasks, i % block_tasks * rows);
+                Forward { conv: self, weights, source, bias, block, first, out }
+            })
+            .collect::<Vec<_>>()
             .into_par_iter()
-            .map(|(block, band, out)| {
-                let task = Forward { conv: self, weights, source, bias, block, band, out };
-                launch(variant, task)
-            })
+            .map(|task| launch(variant, task))
             .collect();
-        Moments::merge_all(self.output.channels, found)
-    }
-
-    /// The output cut into blocks and bands of rows.
-    fn bands<'a>(&self, out: &'a mut [Lanes]) -> Vec<(usize, Range<usize>, &'a mut [Lanes])> {
-        let (height, row) = (self.output.height, self.output.row());
-        let blocks = out.chunks_mut(self.output.block()).enumerate();
-        blocks
-            .flat_map(|(block, out)| {
-                let starts = (0..height).step_by(self.band);
-                let bands = starts.map(move |y| y..(y + self.band).min(height));
-                bands
-                    .zip(out.chunks_mut(self.band * row))
-                    .map(move |(band, out)| (block, band, out))
-            })
-            .collect()
+        Moments::merge_all(self.output.channels, found.into_iter().flatten())
     }
 
     /// Computes the gradients of input and weight from that of the output.
@@ -276,7 +282,11 @@ impl Conv {
         if let Some(to) = &mut to_input {
             self.expect(to.weights, true);
             assert_eq!(to.out.len(), self.input.len(), "gradient of the input of {:?}", self.shape);
-            transposed = Some((to.weights, to.is_added));
+            if let Some(finish) = &to.finish {
+                finish.check(&self.input);
+            }
+            let finish = to.finish.as_ref().map(|finish| (finish.pass, finish.x, finish.mean));
+            transposed = Some((to.weights, to.is_added, finish));
             if self.input.block() > 0 {
                 pieces = to.out.chunks_mut(self.input.block()).map(Some).collect();
             }
@@ -296,7 +306,7 @@ impl Conv {
         }
         let has_bias = to_weight.as_ref().is_some_and(|to| to.bias.is_some());
         let variant = Variant::current();
-        let sums: Vec<Sums> = pieces
+        let sums: Vec<BlockSums> = pieces
             .into_par_iter()
             .enumerate()
             .map(|(block, out)| {
@@ -306,12 +316,20 @@ impl Conv {
                     Some(GradAt::Sampled { blocks, .. }) if blocks[block] => Wanted::All,
                     Some(_) => positions.as_ref().map_or(Wanted::Nothing, Wanted::At),
                 };
-                let to_input = transposed.zip(out);
+                let to_input = transposed.zip(out).map(|((weights, is_added, finish), out)| {
+                    ToInput { weights, is_added, finish, out }
+                });
                 let task =
                     Backward { conv: self, source, grad, block, to_input, weights, has_bias };
                 launch(variant, task)
             })
             .collect();
+        if let Some(finish) = to_input.and_then(|to| to.finish) {
+            finish.sums.fill(GradSums::default());
+            for sums in &sums {
+                GradSums::add(finish.sums, &sums.finish);
+            }
+        }
         let Some(to) = &mut to_weight else { return };
         assert_eq!(to.out.len(), n_weights, "gradient of the weight of {:?}", self.shape);
         to.out.fill(0.0);
@@ -346,6 +364,15 @@ impl Conv {
     }
 }
 
+impl Finish<'_> {
+    fn check(&self, plane: &Plane) {
+        self.pass.check(plane);
+        assert_eq!(self.x.len(), plane.len(), "activation of {plane:?}");
+        let channels = plane.channels;
+        assert!(self.mean.len() == channels && self.sums.len() == channels, "one a channel");
+    }
+}
+
 fn add(totals: &mut [f32], parts: &[f32]) {
     for (total, part) in totals.iter_mut().zip(parts) {
         *total += part;
@@ -355,162 +382,6 @@ fn add(totals: &mut [f32], parts: &[f32]) {
 fn scatter(positions: Option<&Positions>, sums: &[f32], out: &mut [f32]) {
     for (&index, sum) in positions.iter().flat_map(|p| &p.indices).zip(sums) {
         out[index as usize] += sum;
-    }
-}
-
-/// A band of the output.
-struct Forward<'a> {
-    conv: &'a Conv,
-    weights: &'a PackedWeights,
-    source: Source<'a>,
-    bias: Option<&'a [f32]>,
-    block: usize,
-    band: Range<usize>,
-    out: &'a mut [Lanes],
-}
-
-impl Kernel for Forward<'_> {
-    type Out = Vec<Moments>;
-
-    #[inline(always)]
-    unsafe fn run<S: Simd>(self) -> Vec<Moments> {
-        let Self { conv, weights, source, bias, block, band, out } = self;
-        let (gather, filled) = (&conv.forward, conv.output.filled(block));
-        // Taken and put back rather than borrowed in a closure, which would be compiled for no instruction set.
-        let mut buffers = SCRATCH.take();
-        let rows = gather.rows(&band);
-        let packing = source::Packing { left: gather.left, width: gather.packed_width };
-        let start = bias.map_or(Start::Zero, Start::Bias);
-        // SAFETY: the rows are those of this band, and the weights were packed for this shape.
-        unsafe {
-            let packed =
-                source::pack::<S, _>(&source, &conv.input, block, rows, packing, &mut buffers[0]);
-            multiply::band::<S>(gather, &weights.weights, &packed, band.clone(), start, out);
-        }
-        SCRATCH.set(buffers);
-        if bias.is_some() {
-            clear_tail(out, filled);
-        }
-        let mut moments = vec![Moments::default(); conv.output.channels];
-        let rows = OfRows { rows: out, width: conv.output.width, filled, moments: &mut moments };
-        // SAFETY: the caller vouches for the instructions.
-        unsafe { S::call(rows) };
-        moments
-    }
-}
-
-/// What a block adds to the weight's gradient.
-#[derive(Default)]
-struct Sums {
-    /// A sum for each weight (or for each point, if they go by way of [`winograd`]), or none.
-    all: Vec<f32>,
-    /// A sum for each position, or none.
-    at: Vec<f32>,
-    /// A sum for each output channel, or none.
-    bias: Vec<f32>,
-}
-
-/// Which weights a block sums.
-#[derive(Clone, Copy)]
-enum Wanted<'a> {
-    Nothing,
-    All,
-    At(&'a Positions),
-}
-
-/// The backward pass of a block.
-struct Backward<'a> {
-    conv: &'a Conv,
-    source: Source<'a>,
-    grad: GradSource<'a>,
-    block: usize,
-    to_input: Option<((&'a PackedWeights, bool), &'a mut [Lanes])>,
-    weights: Wanted<'a>,
-    has_bias: bool,
-}
-
-impl Kernel for Backward<'_> {
-    type Out = Sums;
-
-    #[inline(always)]
-    unsafe fn run<S: Simd>(self) -> Sums {
-        let Self { conv, source, grad, block, mut to_input, weights, has_bias } = self;
-        let (forward, transposed) = (&conv.forward, &conv.transposed);
-        let mut sums = Sums {
-            all: match weights {
-                Wanted::All if !conv.is_winograd => vec![0.0; conv.shape.n_weights()],
-                _ => Vec::new(),
-            },
-            at: match weights {
-                Wanted::At(positions) => vec![0.0; positions.len()],
-                _ => Vec::new(),
-            },
-            bias: vec![0.0; if has_bias { conv.output.channels } else { 0 }],
-        };
-        let (height, stride) = (conv.input.height, conv.shape.stride);
-        let n_bands = conv.output.height.div_ceil(conv.band);
-        let mut buffers = SCRATCH.take();
-        let [input_buffer, grad_buffer, u, v] = &mut buffers;
-        let mut points = Vec::new();
-        for i in 0..n_bands {
-            let band = i * conv.band..((i + 1) * conv.band).min(conv.output.height);
-            let is_last = i + 1 == n_bands;
-            let in_band = (band.start * stride).min(height)..if is_last {
-                height
-            } else {
-                (band.end * stride).min(height)
-            };
-            // The rows that either side needs, so that the gradient is packed once.
-            let mut rows = band.start as isize..band.end as isize;
-            let mut packing = source::Packing { left: 0, width: conv.output.width };
-            if to_input.is_some() {
-                let read = transposed.rows(&in_band);
-                if !read.is_empty() {
-                    rows = rows.start.min(read.start)..rows.end.max(read.end);
-                }
-                packing = source::Packing { left: transposed.left, width: transposed.packed_width };
-            }
-            // SAFETY: the rows cover both bands; weights and taps were packed for this shape.
-            unsafe {
-                let grad =
-                    source::pack::<S, _>(&grad, &conv.output, block, rows, packing, grad_buffer);
-                if let Some(((weights, is_added), out)) = &mut to_input {
-                    let row = conv.input.row();
-                    let start = if *is_added { Start::Stored } else { Start::Zero };
-                    let out = &mut out[in_band.start * row..in_band.end * row];
-                    let weights = &weights.weights;
-                    multiply::band::<S>(transposed, weights, &grad, in_band.clone(), start, out);
-                }
-                if has_bias || !matches!(weights, Wanted::Nothing) {
-                    let rows = forward.rows(&band);
-                    let (left, grad_width) = (forward.left, packing.width);
-                    let packing = source::Packing { left, width: forward.packed_width };
-                    let input = source::pack::<S, _>(
-                        &source,
-                        &conv.input,
-                        block,
-                        rows,
-                        packing,
-                        input_buffer,
-                    );
-                    let pair = Pair { forward, input: &input, grad: &grad, grad_width };
-                    match weights {
-                        Wanted::Nothing => {}
-                        Wanted::All if conv.is_winograd => {
-                            winograd::add::<S>(&pair, &band, (u, v), &mut points);
-                        }
-                        Wanted::All => pair.add_all::<S>(&conv.taps, &band, &mut sums.all),
-                        Wanted::At(at) => pair.add_at::<S>(at, &band, &mut sums.at),
-                    }
-                    pair.add_bias(&band, &mut sums.bias);
-                }
-            }
-        }
-        SCRATCH.set(buffers);
-        if conv.is_winograd && matches!(weights, Wanted::All) {
-            sums.all = points;
-        }
-        sums
     }
 }
 

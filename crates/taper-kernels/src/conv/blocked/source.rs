@@ -254,7 +254,39 @@ pub(super) struct Packing {
     pub(super) width: usize,
 }
 
-/// Packs `rows` of a block into `buffer`, or gives the stored ones if they can serve as they are.
+/// Packed rows that move down over a block, so that a band takes over what it shares with the one above.
+#[derive(Default)]
+pub(super) struct Window {
+    pixels: Vec<Lanes>,
+    /// The rows that are there.
+    rows: Range<isize>,
+}
+
+impl Window {
+    /// Forgets its rows, before it is used for another block or source.
+    pub(super) fn clear(&mut self) {
+        self.rows = 0..0;
+    }
+
+    /// Moves to `rows`, of `row_len` pixels each, and gives the first one that is not there.
+    fn move_to(&mut self, rows: &Range<isize>, row_len: usize) -> isize {
+        let len = rows.len() * row_len;
+        if self.pixels.len() < len {
+            self.pixels.resize(len, Lanes::ZERO);
+        }
+        let mut first = rows.start;
+        if self.rows.contains(&rows.start) {
+            first = self.rows.end.min(rows.end);
+            let skipped = (rows.start - self.rows.start) as usize * row_len;
+            let n_kept = (first - rows.start) as usize * row_len;
+            self.pixels.copy_within(skipped..skipped + n_kept, 0);
+        }
+        self.rows = rows.clone();
+        first
+    }
+}
+
+/// Packs `rows` of a block into `window`, or gives the stored ones if they can serve as they are.
 ///
 /// # Safety
 /// The instructions of `S` must be available.
@@ -265,7 +297,7 @@ pub(super) unsafe fn pack<'a, S: Simd, R: Rows>(
     block: usize,
     rows: Range<isize>,
     packing: Packing,
-    buffer: &'a mut Vec<Lanes>,
+    window: &'a mut Window,
 ) -> Packed<'a> {
     let row_len = plane.channels * packing.width;
     let is_inside = rows.start >= 0 && rows.end <= plane.height as isize;
@@ -274,13 +306,11 @@ pub(super) unsafe fn pack<'a, S: Simd, R: Rows>(
         let pixels = &stored[start..start + rows.len() * row_len];
         return Packed { pixels, first: rows.start, row: row_len, left: 0 };
     }
-    let len = rows.len() * row_len;
-    if buffer.len() < len {
-        buffer.resize(len, Lanes::ZERO);
-    }
-    let pixels = &mut buffer[..len];
+    let first = window.move_to(&rows, row_len);
+    let pixels = &mut window.pixels[..rows.len() * row_len];
+    let new = &mut pixels[(first - rows.start) as usize * row_len..];
     if row_len > 0 {
-        for (out, y) in pixels.chunks_exact_mut(row_len).zip(rows.clone()) {
+        for (out, y) in new.chunks_exact_mut(row_len).zip(first..) {
             if y < 0 || y >= plane.height as isize {
                 out.fill(Lanes::ZERO);
                 continue;
@@ -296,6 +326,6 @@ pub(super) unsafe fn pack<'a, S: Simd, R: Rows>(
             }
         }
     }
-    clear_tail(pixels, plane.filled(block));
+    clear_tail(new, plane.filled(block));
     Packed { pixels, first: rows.start, row: row_len, left: packing.left }
 }

@@ -6,7 +6,8 @@ use crate::{
         scalar,
         tests::{integers, shapes},
     },
-    lanes::{from_nchw, to_nchw},
+    lanes::{clear_tail, from_nchw, to_nchw},
+    norm::blocked as norm,
 };
 use proptest::prelude::*;
 
@@ -61,6 +62,7 @@ fn all(shape: &ConvShape, packing: Packing, input: &[f32], weight: &[f32], grad:
             weights: &conv.pack_transposed(weight, packing),
             out: &mut grad_input,
             is_added: false,
+            finish: None,
         }),
         Some(WeightGrad { at: GradAt::All, out: &mut grad_weight, bias: Some(&mut grad_bias) }),
     );
@@ -252,7 +254,7 @@ fn a_gradient_is_added_to_what_is_there() {
     let of = |is_added, before: &[Lanes]| {
         let mut out = before.to_vec();
         let weights = conv.pack_transposed(&weight, Packing::Sparse);
-        let to = InputGrad { weights: &weights, out: &mut out, is_added };
+        let to = InputGrad { weights: &weights, out: &mut out, is_added, finish: None };
         conv.backward(Source::Plain(&input), GradSource::Plain(&grad), Some(to), None);
         out
     };
@@ -260,6 +262,61 @@ fn a_gradient_is_added_to_what_is_there() {
     for ((alone, added), before) in alone.iter().zip(&added).zip(&input) {
         for lane in 0..16 {
             assert_eq!(alone.0[lane] + before.0[lane], added.0[lane]);
+        }
+    }
+}
+
+/// Rows in several bands, some of them packed for the band before, and a stride that leaves bands of uneven height.
+#[test]
+fn a_finished_gradient_is_masked_and_summed_as_if_that_came_after() {
+    let tall = ConvShape { batch: 37, height: 41, width: 40, channels_in: 9, ..SQUARE };
+    for shape in [SQUARE, tall, ConvShape { stride: 2, ..tall }] {
+        let conv = Conv::new(shape);
+        let plane = conv.input();
+        let n_in = shape.batch * shape.in_image();
+        let weight = wave(shape.n_weights(), 1.1);
+        let grad = blocked(conv.output(), &wave(shape.batch * shape.out_image(), 1.7));
+        let (x, before) = (blocked(plane, &wave(n_in, 0.7)), blocked(plane, &wave(n_in, 0.9)));
+        let (scale, shift) = (wave(shape.channels_in, 2.0), wave(shape.channels_in, 3.0));
+        let mean = wave(shape.channels_in, 1.3);
+        let passes = [
+            PassWhere::Everywhere,
+            PassWhere::Positive(&before),
+            PassWhere::Normed { scale: &scale, shift: &shift },
+        ];
+        for variant in Variant::available() {
+            let weights = conv.pack_transposed(&weight, Packing::Sparse);
+            let of = |finish: Option<Finish>| {
+                let mut out = before.clone();
+                let to = InputGrad { weights: &weights, out: &mut out, is_added: true, finish };
+                let grad = GradSource::Plain(&grad);
+                variant.with(|| conv.backward(Source::Plain(&x), grad, Some(to), None));
+                out
+            };
+            let raw = of(None);
+            for pass in passes {
+                let mut sums = vec![GradSums { grad: 7.0, dot: 7.0 }; shape.channels_in];
+                let got = of(Some(Finish { pass, x: &x, mean: &mean, sums: &mut sums }));
+                let passed: Vec<Lanes> = (0..raw.len())
+                    .map(|i| {
+                        let c = i / shape.width % shape.channels_in;
+                        Lanes(std::array::from_fn(|lane| {
+                            let y = match pass {
+                                PassWhere::Everywhere => 1.0,
+                                PassWhere::Positive(y) => y[i].0[lane],
+                                PassWhere::Normed { .. } => x[i].0[lane].mul_add(scale[c], shift[c]),
+                            };
+                            if y > 0.0 { raw[i].0[lane] } else { 0.0 }
+                        }))
+                    })
+                    .collect();
+                assert_eq!(got, passed, "{variant} {shape:?}");
+                let want = norm::sums(plane, &passed, &x, PassWhere::Everywhere, &mean);
+                for (got, want) in sums.iter().zip(&want) {
+                    let is_near = |a: f64, b: f64| (a - b).abs() < 1e-9 * (1.0 + b.abs());
+                    assert!(is_near(got.grad, want.grad) && is_near(got.dot, want.dot));
+                }
+            }
         }
     }
 }

@@ -17,7 +17,7 @@ use std::{
 };
 use taper_core::rng::Rng;
 use taper_kernels::{
-    conv::blocked::{Conv, GradAt, GradSource, InputGrad, NormSlope, Packing, WeightGrad},
+    conv::blocked::{Conv, Finish, GradAt, GradSource, InputGrad, NormSlope, Packing, WeightGrad},
     lanes::{self, Lanes, Plane},
     norm::blocked as norm,
     pool,
@@ -35,7 +35,8 @@ pub(super) fn backward(end: &Arc<Node>, grad: &[f32]) -> Result<LeafGrads> {
             *readers.entry(Arc::as_ptr(parent)).or_default() += 1;
         }
     }
-    let mut pass = Backward { readers, grads: HashMap::new(), leaves: HashMap::new() };
+    let awaited = readers.clone();
+    let mut pass = Backward { readers, awaited, grads: HashMap::new(), leaves: HashMap::new() };
     let mut last = Buffer::any(end.plane.len());
     profile::time(Work::Layout, || lanes::from_nchw(&end.plane, grad, &mut last));
     pass.grads.insert(Arc::as_ptr(end), Incoming::stored(last));
@@ -84,6 +85,8 @@ struct Incoming {
     grad: Arc<Buffer>,
     /// What still has to be done to it: it is the gradient behind the normalisation of this reader.
     through: Option<Through>,
+    /// The sums that the normalisation behind it needs, if it is finished: only what passes is left of it.
+    finished: Option<Vec<norm::GradSums>>,
 }
 
 /// A normalisation on the way back.
@@ -96,7 +99,7 @@ struct Through {
 
 impl Incoming {
     fn stored(grad: Buffer) -> Self {
-        Self { grad: Arc::new(grad), through: None }
+        Self { grad: Arc::new(grad), through: None, finished: None }
     }
 
     /// The gradient as a kernel reads it; `x` is the activation that it belongs to.
@@ -119,6 +122,8 @@ impl Incoming {
 struct Backward {
     /// How often an activation is read by those that want a gradient.
     readers: HashMap<*const Node, usize>,
+    /// How many of them have not given their gradient yet.
+    awaited: HashMap<*const Node, usize>,
     grads: HashMap<*const Node, Incoming>,
     leaves: LeafGrads,
 }
@@ -126,6 +131,7 @@ struct Backward {
 impl Backward {
     /// The place for a gradient of `node`, and whether there is one already to add to.
     fn open(&mut self, node: &Arc<Node>) -> (&mut [Lanes], bool) {
+        self.arrive(node);
         let mut is_added = true;
         let incoming = self.grads.entry(Arc::as_ptr(node)).or_insert_with(|| {
             is_added = false;
@@ -134,11 +140,19 @@ impl Backward {
         (exclusive(&mut incoming.grad), is_added)
     }
 
+    /// Notes that one of the gradients of `node` comes now.
+    fn arrive(&mut self, node: &Arc<Node>) {
+        if let Some(n) = self.awaited.get_mut(&Arc::as_ptr(node)) {
+            *n -= 1;
+        }
+    }
+
     /// Adds a gradient that is stored to that of `node`, or lets it be the first.
     fn give(&mut self, node: &Arc<Node>, grad: Arc<Buffer>) {
+        self.arrive(node);
         match self.grads.entry(Arc::as_ptr(node)) {
             Entry::Vacant(entry) => {
-                entry.insert(Incoming { grad, through: None });
+                entry.insert(Incoming { grad, through: None, finished: None });
             }
             Entry::Occupied(mut entry) => {
                 let out = exclusive(&mut entry.get_mut().grad);
@@ -175,11 +189,11 @@ impl Backward {
         mut incoming: Incoming,
     ) -> Result<()> {
         let plane = &node.plane;
-        let mut is_passed = false;
+        let mut is_passed = incoming.finished.is_some();
         if let Some(residual) = residual.filter(|residual| residual.is_tracked) {
             // Both branches get what the rectifier lets pass, so it is stored.
             let pass = node.passes();
-            if !matches!(pass, norm::PassWhere::Everywhere) {
+            if !is_passed && !matches!(pass, norm::PassWhere::Everywhere) {
                 let grad = exclusive(&mut incoming.grad);
                 profile::time(Work::Norm, || norm::mask(plane, grad, pass));
             }
@@ -190,8 +204,10 @@ impl Backward {
         let slopes = match normed {
             None => vec![NormSlope { scale: 1.0, ..NormSlope::default() }; plane.channels],
             Some(normed) => {
-                let sums = profile::time(Work::Norm, || {
-                    norm::sums(plane, &incoming.grad, x.value(), pass, &normed.mean)
+                let sums = incoming.finished.unwrap_or_else(|| {
+                    profile::time(Work::Norm, || {
+                        norm::sums(plane, &incoming.grad, x.value(), pass, &normed.mean)
+                    })
                 });
                 self.norm_leaves(normed, &sums);
                 slopes(normed, &sums, plane.count() as f64)?
@@ -203,8 +219,9 @@ impl Backward {
         let is_only_reader = self.readers.get(&Arc::as_ptr(x)) == Some(&1);
         if is_only_reader && matches!(x.op, Op::Conv { .. }) {
             let through = Through { reader: node.clone(), is_passed, slopes };
-            self.grads
-                .insert(Arc::as_ptr(x), Incoming { grad: incoming.grad, through: Some(through) });
+            let incoming =
+                Incoming { grad: incoming.grad, through: Some(through), finished: None };
+            self.grads.insert(Arc::as_ptr(x), incoming);
         } else if normed.is_none() && matches!(pass, norm::PassWhere::Everywhere) {
             self.give(x, incoming.grad);
         } else {
@@ -241,6 +258,15 @@ impl Backward {
         let mut grad_weight = vec![0.0; if weight.track_op() { shape.n_weights() } else { 0 }];
         let has_bias = bias.is_some_and(|bias| bias.track_op());
         let mut grad_bias = vec![0.0; if has_bias { shape.channels_out } else { 0 }];
+        let mut sums = None;
+        let is_last = self.awaited.get(&Arc::as_ptr(x)) == Some(&1);
+        let finish = match &x.op {
+            Op::Pointwise { x: before, norm: Some(normed), .. } if is_last => {
+                let sums = sums.insert(vec![norm::GradSums::default(); x.plane.channels]);
+                Some(Finish { pass: x.passes(), x: before.value(), mean: &normed.mean, sums })
+            }
+            _ => None,
+        };
         let mut into = x.is_tracked.then(|| self.open(x));
         with_values(&[weight], |v| {
             let density = choice::density(v[0]);
@@ -251,7 +277,9 @@ impl Backward {
             let to_input = packed
                 .as_ref()
                 .zip(into.as_mut())
-                .map(|(weights, (out, is_added))| InputGrad { weights, out, is_added: *is_added });
+                .map(|(weights, (out, is_added))| {
+                    InputGrad { weights, out, is_added: *is_added, finish }
+                });
             let blocks = sampled(gate, conv.input());
             let at = match (gate.map(|gate| (gate, &gate.pruned_gradient)), &blocks) {
                 (Some((_, PrunedGradient::Live(live))), _) => {
@@ -277,6 +305,9 @@ impl Backward {
                 });
             });
         })?;
+        if let Some(incoming) = self.grads.get_mut(&Arc::as_ptr(x)) {
+            incoming.finished = sums;
+        }
         if weight.track_op() {
             self.leaf(weight, grad_weight);
         }
