@@ -2,6 +2,10 @@
 //!
 //! Bit `i % 64` of word `i / 64` is weight `i`; bits past the end are 0.
 
+pub(crate) mod above;
+
+use crate::simd::{Variant, launch};
+
 /// A packed set of kept weights.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mask {
@@ -36,14 +40,17 @@ impl Mask {
     /// Keeps weights whose magnitude is above `at`, and of those whose magnitude equals `at` the first
     /// `ties_left` in index order, which is counted down so that one budget serves several layers.
     pub fn above_with_ties(weights: &[f32], at: f32, ties_left: &mut u64) -> Self {
+        if *ties_left == 0 && !at.is_nan() {
+            let words = launch(Variant::current(), above::Words { weights, at });
+            return Self { words, len: weights.len() };
+        }
         let words = weights
             .chunks(64)
             .map(|chunk| {
                 let mut word = 0u64;
-                for (bit, w) in chunk.iter().enumerate() {
-                    let magnitude = w.abs();
-                    let mut kept = magnitude > at || magnitude.is_nan();
-                    if magnitude == at && *ties_left > 0 {
+                for (bit, &w) in chunk.iter().enumerate() {
+                    let mut kept = above::is_above(w, at);
+                    if w.abs() == at && *ties_left > 0 {
                         *ties_left -= 1;
                         kept = true;
                     }
@@ -87,6 +94,11 @@ impl Mask {
         self.words[index / 64] >> (index % 64) & 1 == 1
     }
 
+    /// Indices of the kept weights, in order.
+    pub fn kept(&self) -> impl Iterator<Item = usize> {
+        self.words.iter().enumerate().flat_map(|(i, &word)| ones(word).map(move |bit| 64 * i + bit))
+    }
+
     /// Number of kept weights.
     pub fn n_kept(&self) -> u64 {
         self.words.iter().map(|word| u64::from(word.count_ones())).sum()
@@ -119,6 +131,15 @@ impl Mask {
             n_left: change.n_left + u64::from((old & !new).count_ones()),
         })
     }
+}
+
+/// Places of the bits that are set, from the lowest.
+pub(crate) fn ones(mut word: u64) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let bit = (word != 0).then(|| word.trailing_zeros() as usize);
+        word &= word.wrapping_sub(1);
+        bit
+    })
 }
 
 #[cfg(test)]

@@ -1,12 +1,12 @@
 //! Order statistics of magnitudes over several slices, without concatenating and without sorting.
 //!
-//! The bits of a non-negative float, read as an integer, are ordered like the float. So a histogram of the upper
-//! half of the bits finds the bucket of an order statistic, and a second one of the lower half, within that
-//! bucket, finds its value exactly: two passes over the weights, whatever their number. NaN ranks above infinity.
+//! A sample of the weights says between which magnitudes an order statistic must lie but for bad luck. One pass
+//! counts what is below and collects what is between, a few percent, from which the order statistic is taken exactly.
+//! If it was not there, all weights are looked at. NaN ranks above infinity.
 
-use ranks::Ranks;
+mod candidates;
 
-mod ranks;
+use candidates::select;
 
 /// A cut that keeps an exact number of weights.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -33,7 +33,7 @@ pub fn exact(slices: &[&[f32]], n_keep: u64) -> ExactCut {
         let n_zeros = slices.iter().flat_map(|s| s.iter()).filter(|&&w| w == 0.0).count() as u64;
         return ExactCut { at: 0.0, n_ties_kept: n_zeros };
     }
-    let found = Ranks::of(slices).select(slices, n - n_keep - 1);
+    let found = select(slices, n - n_keep - 1);
     ExactCut { at: found.value, n_ties_kept: n_keep - found.n_above }
 }
 
@@ -56,9 +56,9 @@ pub fn interpolated(slices: &[&[f32]], sparsity: f64) -> f32 {
     assert!((0.0..=1.0).contains(&sparsity), "sparsity {sparsity} is outside [0, 1]");
     let position = (n - 1) as f64 * sparsity;
     let (below, above) = (position.floor(), position.ceil());
-    let ranks = Ranks::of(slices);
-    let low = ranks.select(slices, below as u64).value;
-    let high = if above > below { ranks.select(slices, above as u64).value } else { low };
+    let found = select(slices, below as u64);
+    let low = found.value;
+    let high = if above > below { found.next.unwrap_or(low) } else { low };
     low + (high - low) * ((position - below) as f32)
 }
 
@@ -116,6 +116,40 @@ mod tests {
             let m = (all.len() - 1) as f64 * s;
             let (low, high) = (all[m.floor() as usize], all[m.ceil() as usize]);
             prop_assert_eq!(interpolated(&slices, s), low + (high - low) * ((m - m.floor()) as f32));
+        }
+    }
+
+    /// Enough of them that a sample is less than all, in an order that deceives it, and with what has no order.
+    #[test]
+    fn many_weights_are_cut_like_few() {
+        let mut weights: Vec<f32> =
+            (0..200_000).map(|i| ((i as f32) * 0.37).sin() * (i % 9) as f32).collect();
+        for (what, at) in [(f32::NAN, 77), (f32::INFINITY, 5_000), (0.0, 100_000)] {
+            weights[at] = what;
+        }
+        let sorted_up: Vec<f32> = (0..200_000).map(|i| i as f32).collect();
+        let ties = vec![0.5; 150_000];
+        for variant in crate::simd::Variant::available() {
+            for slices in [
+                vec![&weights[..]],
+                vec![&weights[..70_001], &weights[70_001..]],
+                vec![&sorted_up[..]],
+                vec![&ties[..], &weights[..100_000]],
+            ] {
+                let mut bits: Vec<u32> = slices
+                    .iter()
+                    .flat_map(|s| s.iter().map(|w| w.to_bits() & 0x7fff_ffff))
+                    .collect();
+                bits.sort_unstable();
+                let n = bits.len() as u64;
+                for n_keep in [0, 1, 2, n / 50, n / 20, n / 2, n - 1] {
+                    let cut = variant.with(|| exact(&slices, n_keep));
+                    let at = bits[(n - n_keep - 1) as usize];
+                    assert_eq!(cut.at.to_bits(), at, "{variant} {n_keep} of {n}");
+                    let n_above = bits.iter().filter(|&&b| b > at).count() as u64;
+                    assert_eq!(cut.n_ties_kept, n_keep - n_above, "{variant} {n_keep} of {n}");
+                }
+            }
         }
     }
 

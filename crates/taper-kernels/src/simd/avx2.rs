@@ -73,6 +73,16 @@ unsafe impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    unsafe fn above(value: __m256, at: f32) -> u32 {
+        // SAFETY: as above.
+        unsafe {
+            let magnitude = _mm256_andnot_ps(_mm256_set1_ps(-0.0), value);
+            let is_above = _mm256_cmp_ps::<_CMP_NLE_UQ>(magnitude, _mm256_set1_ps(at));
+            _mm256_movemask_ps(is_above).cast_unsigned()
+        }
+    }
+
+    #[inline(always)]
     unsafe fn sums(pixels: &[Lanes; 8]) -> [f32; 8] {
         // SAFETY: as above.
         unsafe { sums(pixels) }

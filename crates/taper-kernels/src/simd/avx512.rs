@@ -73,6 +73,15 @@ unsafe impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    unsafe fn above(value: __m512, at: f32) -> u32 {
+        // SAFETY: as above.
+        unsafe {
+            let magnitude = _mm512_abs_ps(value);
+            u32::from(_mm512_cmp_ps_mask::<_CMP_NLE_UQ>(magnitude, _mm512_set1_ps(at)))
+        }
+    }
+
+    #[inline(always)]
     unsafe fn sums(pixels: &[Lanes; 8]) -> [f32; 8] {
         // SAFETY: as above; AVX2 is part of the variant.
         unsafe { avx2::sums(pixels) }

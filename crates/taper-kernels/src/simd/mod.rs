@@ -44,6 +44,9 @@ pub(crate) unsafe trait Simd: Copy {
     /// `value` where `gate` is not at or below 0 (so also where it is NaN), else +0.
     unsafe fn where_positive(gate: Self::V, value: Self::V) -> Self::V;
 
+    /// A bit for each lane: whether its magnitude is above `at` or it is NaN; `at` is not NaN.
+    unsafe fn above(value: Self::V, at: f32) -> u32;
+
     /// The sum of the lanes of each of eight pixels, as [`halves`] adds them.
     #[inline(always)]
     unsafe fn sums(pixels: &[Lanes; 8]) -> [f32; 8] {

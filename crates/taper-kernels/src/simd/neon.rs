@@ -63,6 +63,16 @@ unsafe impl Simd for Neon {
     }
 
     #[inline(always)]
+    unsafe fn above(value: float32x4_t, at: f32) -> u32 {
+        // SAFETY: as above; the array has the four floats of a vector.
+        unsafe {
+            let at_or_below = vcleq_f32(vabsq_f32(value), vdupq_n_f32(at));
+            let bits = vbicq_u32(vld1q_u32([1, 2, 4, 8].as_ptr()), at_or_below);
+            vaddvq_u32(bits)
+        }
+    }
+
+    #[inline(always)]
     unsafe fn where_positive(gate: float32x4_t, value: float32x4_t) -> float32x4_t {
         // SAFETY: as above.
         unsafe {

@@ -1,6 +1,7 @@
 //! Sixteen floats without any particular instructions: the specification of the other variants.
 
 use super::{Kernel, Simd};
+use crate::mask::above::is_above;
 
 /// See the module.
 #[derive(Clone, Copy)]
@@ -57,5 +58,10 @@ unsafe impl Simd for Portable {
     #[inline(always)]
     unsafe fn where_positive(gate: [f32; 16], value: [f32; 16]) -> [f32; 16] {
         std::array::from_fn(|i| if gate[i] <= 0.0 { 0.0 } else { value[i] })
+    }
+
+    #[inline(always)]
+    unsafe fn above(value: [f32; 16], at: f32) -> u32 {
+        value.iter().enumerate().fold(0, |bits, (i, &v)| bits | u32::from(is_above(v, at)) << i)
     }
 }

@@ -16,7 +16,7 @@ mod exponent;
 
 pub use exponent::{Exponent, ExponentError};
 
-use crate::mask::Mask;
+use crate::mask::{Mask, ones};
 
 /// Which threshold operator.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -68,11 +68,9 @@ impl Threshold {
     pub fn forward(self, weights: &[f32], mask: &Mask, t: f32, out: &mut [f32]) {
         assert_eq!(weights.len(), out.len(), "weights and output differ in length");
         assert_eq!(weights.len(), mask.len(), "weights and mask differ in length");
-        for ((weights, out), &word) in weights.chunks(64).zip(out.chunks_mut(64)).zip(mask.words())
-        {
-            for (bit, (&w, out)) in weights.iter().zip(out).enumerate() {
-                *out = if word >> bit & 1 == 1 { self.apply(w, t) } else { 0.0 };
-            }
+        out.fill(0.0);
+        for index in mask.kept() {
+            out[index] = self.apply(weights[index], t);
         }
     }
 }
@@ -95,18 +93,18 @@ pub fn scale_pruned_grad(
     assert_eq!(weights.len(), mask.len(), "weights and mask differ in length");
     let slope = if t > 0.0 { (at_cut - at_zero) / t } else { 0.0 };
     for ((weights, grad), &word) in weights.chunks(64).zip(grad.chunks_mut(64)).zip(mask.words()) {
-        for (bit, (&w, g)) in weights.iter().zip(grad).enumerate() {
-            if word >> bit & 1 == 0 {
-                // Equal ends must give exactly that factor, whatever the rounding of the slope.
-                let factor = if slope == 0.0 {
-                    at_zero
-                } else {
-                    (at_zero + slope * w.abs().min(t))
-                        .clamp(at_zero.min(at_cut), at_zero.max(at_cut))
-                };
-                *g *= factor;
+        let mut before = [0.0; 64];
+        before[..grad.len()].copy_from_slice(grad);
+        // Equal ends must give exactly that factor, whatever the rounding of the slope.
+        if slope == 0.0 {
+            grad.iter_mut().for_each(|g| *g *= at_zero);
+        } else {
+            let (least, most) = (at_zero.min(at_cut), at_zero.max(at_cut));
+            for (&w, g) in weights.iter().zip(&mut *grad) {
+                *g *= (at_zero + slope * w.abs().min(t)).clamp(least, most);
             }
         }
+        ones(word).for_each(|bit| grad[bit] = before[bit]);
     }
 }
 
@@ -117,11 +115,10 @@ pub fn scale_pruned_grad(
 pub fn keep_live(live: &Mask, grad: &mut [f32]) {
     assert_eq!(live.len(), grad.len(), "mask and gradient differ in length");
     for (grad, &word) in grad.chunks_mut(64).zip(live.words()) {
-        for (bit, g) in grad.iter_mut().enumerate() {
-            if word >> bit & 1 == 0 {
-                *g = 0.0;
-            }
-        }
+        let mut before = [0.0; 64];
+        before[..grad.len()].copy_from_slice(grad);
+        grad.fill(0.0);
+        ones(word).for_each(|bit| grad[bit] = before[bit]);
     }
 }
 

@@ -160,6 +160,18 @@ impl Gather {
         self.dst.1.saturating_sub(px).div_ceil(self.dst_step)
     }
 
+    /// Destination channel, source channel and position of the kernel that a weight is for.
+    pub(super) fn channels(&self, index: usize) -> (usize, usize, usize) {
+        let (pair, position) = (index / self.kernel_len, index % self.kernel_len);
+        let (group_out, group_in) = match self.is_transposed {
+            true => (self.group_src, self.group_dst),
+            false => (self.group_dst, self.group_src),
+        };
+        let (out, inp) = (pair / group_in, pair % group_in);
+        let inp = out / group_out * group_in + inp;
+        if self.is_transposed { (inp, out, position) } else { (out, inp, position) }
+    }
+
     /// Index of a weight, from the group and the channels within it.
     pub(super) fn weight(&self, group: usize, dst: usize, src: usize, position: usize) -> usize {
         let (out, inp) = if self.is_transposed { (src, dst) } else { (dst, src) };

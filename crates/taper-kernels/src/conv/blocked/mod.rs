@@ -298,7 +298,7 @@ impl Conv {
         let positions = exact.map(|exact| {
             assert_eq!(exact.len(), n_weights, "mask of {:?}", self.shape);
             let (out, group) = (self.shape.channels_out, self.shape.group_out());
-            Positions::new(&self.taps, out, group, |index| exact.is_kept(index))
+            Positions::new(&self.taps, out, group, exact)
         });
         let wanted = to_weight.as_ref().map(|to| to.at);
         if let Some(GradAt::Sampled { blocks, .. }) = wanted {

@@ -38,7 +38,10 @@ impl Moments {
     }
 
     /// Of each channel, from the moments of parts of it, which are merged in order.
-    pub(crate) fn merge_all(channels: usize, parts: impl IntoIterator<Item = Vec<Self>>) -> Vec<Self> {
+    pub(crate) fn merge_all(
+        channels: usize,
+        parts: impl IntoIterator<Item = Vec<Self>>,
+    ) -> Vec<Self> {
         let mut totals = vec![Self::default(); channels];
         for part in parts {
             for (total, part) in totals.iter_mut().zip(part) {

@@ -304,7 +304,9 @@ fn a_finished_gradient_is_masked_and_summed_as_if_that_came_after() {
                             let y = match pass {
                                 PassWhere::Everywhere => 1.0,
                                 PassWhere::Positive(y) => y[i].0[lane],
-                                PassWhere::Normed { .. } => x[i].0[lane].mul_add(scale[c], shift[c]),
+                                PassWhere::Normed { .. } => {
+                                    x[i].0[lane].mul_add(scale[c], shift[c])
+                                }
                             };
                             if y > 0.0 { raw[i].0[lane] } else { 0.0 }
                         }))

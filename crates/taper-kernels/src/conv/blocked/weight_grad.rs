@@ -6,6 +6,7 @@
 use super::{gather::Gather, source::Packed};
 use crate::{
     lanes::{LANES, Lanes},
+    mask::Mask,
     simd::{Kernel, Simd, each_sum, halves},
 };
 use std::ops::Range;
@@ -22,24 +23,18 @@ pub(super) struct Positions {
 }
 
 impl Positions {
-    /// The positions at which `is_wanted`.
-    pub(super) fn new(
-        taps: &Taps,
-        channels_out: usize,
-        group_out: usize,
-        mut is_wanted: impl FnMut(usize) -> bool,
-    ) -> Self {
-        let mut found = Self { starts: vec![0], ..Self::default() };
-        for out in 0..channels_out {
+    /// Those of a mask over the weight.
+    pub(super) fn new(taps: &Taps, channels_out: usize, group_out: usize, wanted: &Mask) -> Self {
+        let mut found = Self { starts: vec![0; channels_out + 1], ..Self::default() };
+        for index in wanted.kept() {
+            let (out, tap) = (index / taps.offsets.len(), index % taps.offsets.len());
             let group = out / group_out * taps.group_step;
-            for (tap, &offset) in taps.offsets.iter().enumerate() {
-                let index = out * taps.offsets.len() + tap;
-                if is_wanted(index) {
-                    found.offsets.push(offset + group as i32);
-                    found.indices.push(index as u32);
-                }
-            }
-            found.starts.push(found.indices.len() as u32);
+            found.offsets.push(taps.offsets[tap] + group as i32);
+            found.indices.push(index as u32);
+            found.starts[out + 1] += 1;
+        }
+        for out in 0..channels_out {
+            found.starts[out + 1] += found.starts[out];
         }
         found
     }

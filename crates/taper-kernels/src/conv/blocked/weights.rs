@@ -1,7 +1,7 @@
 //! Weights in the order in which the kernels read them.
 
 use super::gather::{Gather, Tap};
-use crate::lanes::LANES;
+use crate::{lanes::LANES, mask::Mask};
 
 /// Weights of one direction of a convolution, for every phase.
 #[derive(Clone, Debug)]
@@ -133,16 +133,19 @@ impl SparseWeights {
             }
         }
         let channels = gather.dst_channels();
-        let n_nonzero = weight.iter().filter(|&&w| w != 0.0).count();
-        let (n_chunks, chunk_len) = chunks(gather, n_nonzero);
-        let chunk_of =
-            |dst: usize, src: usize| (src - dst / gather.group_dst * gather.group_src) / chunk_len;
+        let nonzero = Mask::above(weight, 0.0);
+        let (n_chunks, chunk_len) = chunks(gather, nonzero.n_kept() as usize);
         let mut starts = vec![vec![0u32; n_chunks * channels + 1]; gather.n_phases()];
-        each_nonzero(gather, weight, |dst, src, position, _| {
-            if let Some((phase, _)) = phase_of[position] {
-                starts[phase][chunk_of(dst, src) * channels + dst + 1] += 1;
-            }
-        });
+        let mut found = Vec::new();
+        for index in nonzero.kept() {
+            let (dst, src, position) = gather.channels(index);
+            let Some((phase, tap)) = phase_of[position] else { continue };
+            let chunk = (src - dst / gather.group_dst * gather.group_src) / chunk_len;
+            let slot = chunk * channels + dst;
+            starts[phase][slot + 1] += 1;
+            let offset = floats(gather.place(tap, src));
+            found.push((phase, slot, Entry { offset, weight: weight[index] }));
+        }
         let mut phases: Vec<SparsePhase> = starts
             .into_iter()
             .map(|mut starts| {
@@ -153,15 +156,13 @@ impl SparseWeights {
                 SparsePhase { starts, entries: vec![Entry { offset: 0, weight: 0.0 }; n], channels }
             })
             .collect();
+        // Of one slot, in the order of the weight.
         let mut next: Vec<Vec<u32>> = phases.iter().map(|phase| phase.starts.clone()).collect();
-        each_nonzero(gather, weight, |dst, src, position, value| {
-            if let Some((phase, tap)) = phase_of[position] {
-                let at = &mut next[phase][chunk_of(dst, src) * channels + dst];
-                phases[phase].entries[*at as usize] =
-                    Entry { offset: floats(gather.place(tap, src)), weight: value };
-                *at += 1;
-            }
-        });
+        for (phase, slot, entry) in found {
+            let at = &mut next[phase][slot];
+            phases[phase].entries[*at as usize] = entry;
+            *at += 1;
+        }
         Self { n_chunks, phases }
     }
 }
@@ -176,25 +177,4 @@ fn chunks(gather: &Gather, n_nonzero: usize) -> (usize, usize) {
     let n = by_cache.min(by_entries).clamp(1, gather.group_src.max(1));
     let len = gather.group_src.div_ceil(n).max(1);
     (gather.group_src.div_ceil(len).max(1), len)
-}
-
-/// Calls `visit(destination channel, source channel, position, weight)` for each weight that is not zero, in the
-/// order of the weight tensor.
-fn each_nonzero(gather: &Gather, weight: &[f32], mut visit: impl FnMut(usize, usize, usize, f32)) {
-    let (group_out, group_in) = match gather.is_transposed {
-        true => (gather.group_src, gather.group_dst),
-        false => (gather.group_dst, gather.group_src),
-    };
-    let mut weights = weight.chunks_exact(gather.kernel_len.max(1));
-    for out in 0..gather.groups * group_out {
-        let first_in = out / group_out * group_in;
-        for (input, positions) in (first_in..first_in + group_in).zip(weights.by_ref()) {
-            for (position, &value) in positions.iter().enumerate() {
-                if value != 0.0 {
-                    let (dst, src) = if gather.is_transposed { (input, out) } else { (out, input) };
-                    visit(dst, src, position, value);
-                }
-            }
-        }
-    }
 }

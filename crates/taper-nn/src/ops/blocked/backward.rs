@@ -219,8 +219,7 @@ impl Backward {
         let is_only_reader = self.readers.get(&Arc::as_ptr(x)) == Some(&1);
         if is_only_reader && matches!(x.op, Op::Conv { .. }) {
             let through = Through { reader: node.clone(), is_passed, slopes };
-            let incoming =
-                Incoming { grad: incoming.grad, through: Some(through), finished: None };
+            let incoming = Incoming { grad: incoming.grad, through: Some(through), finished: None };
             self.grads.insert(Arc::as_ptr(x), incoming);
         } else if normed.is_none() && matches!(pass, norm::PassWhere::Everywhere) {
             self.give(x, incoming.grad);
@@ -274,12 +273,9 @@ impl Backward {
                 let packing = choice::packing(shape, Direction::Input, density);
                 profile::time(Work::Pack, || conv.pack_transposed(v[0], packing))
             });
-            let to_input = packed
-                .as_ref()
-                .zip(into.as_mut())
-                .map(|(weights, (out, is_added))| {
-                    InputGrad { weights, out, is_added: *is_added, finish }
-                });
+            let to_input = packed.as_ref().zip(into.as_mut()).map(|(weights, (out, is_added))| {
+                InputGrad { weights, out, is_added: *is_added, finish }
+            });
             let blocks = sampled(gate, conv.input());
             let at = match (gate.map(|gate| (gate, &gate.pruned_gradient)), &blocks) {
                 (Some((_, PrunedGradient::Live(live))), _) => {

@@ -169,7 +169,8 @@ fn measure(shape: &ConvShape, direction: Direction, density: f64) -> Measured {
         let times = (0..4).map(|_| {
             let begun = Instant::now();
             if direction == Direction::Input {
-                let to = InputGrad { weights: &weights, out: &mut input, is_added: false, finish: None };
+                let to =
+                    InputGrad { weights: &weights, out: &mut input, is_added: false, finish: None };
                 // The input's values are not read where no gradient of the weight is wanted.
                 let source = Source::Plain(&[]);
                 conv.backward(source, GradSource::Plain(&output), Some(to), None);
