@@ -12,7 +12,7 @@ use candle_core::{Device, backprop::GradStore};
 use serde_json::Value;
 use set::{Set, sets};
 use taper::core::{LayerId, Sparsity, Step};
-use taper::nn::{Gates, Model, Pass};
+use taper::nn::{Gates, Model, Pass, ops::choice::Choice};
 use taper::prune::{Pruner, Quantile};
 use taper::scale::{FeatherRule, PrunedGrad};
 use taper::schedule::{Curve, Ramp};
@@ -42,6 +42,21 @@ fn golden_trajectories_with_small_steps() {
 #[cfg_attr(debug_assertions, ignore = "takes long without --release")]
 fn golden_trajectories_with_the_reference_hyper_parameters() {
     compare("chaotic runs", |name| !is_smooth(name));
+}
+
+/// Layers choose for the whole process, so other tests may run on this choice, too: they hold for each.
+#[test]
+#[cfg_attr(debug_assertions, ignore = "takes long without --release")]
+fn golden_trajectories_for_every_choice_of_dense_or_sparse() {
+    for (choice, test) in [
+        (Choice::Dense, "all runs, dense"),
+        (Choice::Sparse, "all runs, sparse"),
+        (Choice::ByRule, "all runs, by rule"),
+    ] {
+        choice.set();
+        compare(test, |_| true);
+    }
+    Choice::Measured.set();
 }
 
 fn is_smooth(name: &str) -> bool {

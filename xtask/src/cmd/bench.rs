@@ -118,7 +118,6 @@ fn networks(root: &Path, args: &Args, name: &str, table: &mut Table) -> Result<(
     let folder = tempfile::tempdir()?;
     let weights = folder.path().join("weights.safetensors");
     let (mut taper, mut torch) = (Process::taper(root)?, peer(root, args)?);
-    taper.ask(&json!({ "do": "weights", "model": suite.model, "path": weights }))?;
     let unit = if name == "cut" { "ms" } else { "images/s" };
     table.columns = ["what", "sparsity"].map(String::from).to_vec();
     table.columns.push(format!("taper, {unit}"));
@@ -130,6 +129,8 @@ fn networks(root: &Path, args: &Args, name: &str, table: &mut Table) -> Result<(
         _ => format!("{:.0}", suite.batch as f64 / seconds),
     };
     for row in suite.rows.iter().filter(|row| is_chosen(args, row)) {
+        let of = (&suite.model, row.sparsity);
+        taper.ask(&json!({ "do": "weights", "model": of.0, "sparsity": of.1, "path": weights }))?;
         let mut open = json!({
             "do": "open", "model": suite.model, "threads": args.threads, "batch": suite.batch,
             "sparsity": row.sparsity, "weights": weights,

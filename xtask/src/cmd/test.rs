@@ -51,6 +51,13 @@ const TESTS: Step = Step {
     env: None,
 };
 
+/// The same on a machine without vector instructions.
+const PORTABLE: Step = Step {
+    name: "portable kernels",
+    args: &["test", "--release", "--workspace", "--no-fail-fast", "--lib"],
+    env: Some(("TAPER_KERNELS", "scalar")),
+};
+
 const UNIT_TESTS: Step = Step {
     name: "unit tests",
     args: &["test", "--release", "--workspace", "--no-fail-fast", "--lib", "--bins"],
@@ -58,7 +65,10 @@ const UNIT_TESTS: Step = Step {
 };
 
 fn steps(fast: bool) -> Vec<Step> {
-    if fast { vec![FORMAT, LINTS, UNIT_TESTS] } else { vec![FORMAT, LINTS, DOCUMENTATION, TESTS] }
+    match fast {
+        true => vec![FORMAT, LINTS, UNIT_TESTS],
+        false => vec![FORMAT, LINTS, DOCUMENTATION, TESTS, PORTABLE],
+    }
 }
 
 /// Runs the steps with their output as it comes, and stops at the first that fails.
@@ -112,6 +122,7 @@ mod tests {
                 "cargo clippy --release --workspace --all-targets -- -D warnings",
                 "RUSTDOCFLAGS=\"-D warnings\" cargo doc --release --workspace --no-deps --document-private-items",
                 "cargo test --release --workspace --no-fail-fast",
+                "TAPER_KERNELS=\"scalar\" cargo test --release --workspace --no-fail-fast --lib",
             ]
         );
         assert_eq!(steps(true).last().map(|step| step.name), Some("unit tests"));
