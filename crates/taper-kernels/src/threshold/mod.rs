@@ -93,18 +93,17 @@ pub fn scale_pruned_grad(
     assert_eq!(weights.len(), mask.len(), "weights and mask differ in length");
     let slope = if t > 0.0 { (at_cut - at_zero) / t } else { 0.0 };
     for ((weights, grad), &word) in weights.chunks(64).zip(grad.chunks_mut(64)).zip(mask.words()) {
-        let mut before = [0.0; 64];
-        before[..grad.len()].copy_from_slice(grad);
-        // Equal ends must give exactly that factor, whatever the rounding of the slope.
-        if slope == 0.0 {
-            grad.iter_mut().for_each(|g| *g *= at_zero);
-        } else {
-            let (least, most) = (at_zero.min(at_cut), at_zero.max(at_cut));
-            for (&w, g) in weights.iter().zip(&mut *grad) {
-                *g *= (at_zero + slope * w.abs().min(t)).clamp(least, most);
+        change_others(word, grad, |grad| {
+            // Equal ends must give exactly that factor, whatever the rounding of the slope.
+            if slope == 0.0 {
+                grad.iter_mut().for_each(|g| *g *= at_zero);
+            } else {
+                let (least, most) = (at_zero.min(at_cut), at_zero.max(at_cut));
+                for (&w, g) in weights.iter().zip(grad) {
+                    *g *= (at_zero + slope * w.abs().min(t)).clamp(least, most);
+                }
             }
-        }
-        ones(word).for_each(|bit| grad[bit] = before[bit]);
+        });
     }
 }
 
@@ -115,11 +114,17 @@ pub fn scale_pruned_grad(
 pub fn keep_live(live: &Mask, grad: &mut [f32]) {
     assert_eq!(live.len(), grad.len(), "mask and gradient differ in length");
     for (grad, &word) in grad.chunks_mut(64).zip(live.words()) {
-        let mut before = [0.0; 64];
-        before[..grad.len()].copy_from_slice(grad);
-        grad.fill(0.0);
-        ones(word).for_each(|bit| grad[bit] = before[bit]);
+        change_others(word, grad, |grad| grad.fill(0.0));
     }
+}
+
+/// Changes a chunk of at most 64 but for the values at the bits of `word`: cheaper than asking for each where few are
+/// set.
+fn change_others(word: u64, chunk: &mut [f32], change: impl FnOnce(&mut [f32])) {
+    let mut before = [0.0; 64];
+    before[..chunk.len()].copy_from_slice(chunk);
+    change(chunk);
+    ones(word).for_each(|bit| chunk[bit] = before[bit]);
 }
 
 #[cfg(test)]

@@ -160,13 +160,18 @@ impl Gather {
         self.dst.1.saturating_sub(px).div_ceil(self.dst_step)
     }
 
+    /// Output and input channels of a group of the weight.
+    fn group(&self) -> (usize, usize) {
+        match self.is_transposed {
+            true => (self.group_src, self.group_dst),
+            false => (self.group_dst, self.group_src),
+        }
+    }
+
     /// Destination channel, source channel and position of the kernel that a weight is for.
     pub(super) fn channels(&self, index: usize) -> (usize, usize, usize) {
         let (pair, position) = (index / self.kernel_len, index % self.kernel_len);
-        let (group_out, group_in) = match self.is_transposed {
-            true => (self.group_src, self.group_dst),
-            false => (self.group_dst, self.group_src),
-        };
+        let (group_out, group_in) = self.group();
         let (out, inp) = (pair / group_in, pair % group_in);
         let inp = out / group_out * group_in + inp;
         if self.is_transposed { (inp, out, position) } else { (out, inp, position) }
@@ -175,11 +180,7 @@ impl Gather {
     /// Index of a weight, from the group and the channels within it.
     pub(super) fn weight(&self, group: usize, dst: usize, src: usize, position: usize) -> usize {
         let (out, inp) = if self.is_transposed { (src, dst) } else { (dst, src) };
-        let (group_out, group_in) = if self.is_transposed {
-            (self.group_src, self.group_dst)
-        } else {
-            (self.group_dst, self.group_src)
-        };
+        let (group_out, group_in) = self.group();
         ((group * group_out + out) * group_in + inp) * self.kernel_len + position
     }
 }
