@@ -2,7 +2,7 @@
 
 use super::{Kernel, Simd};
 use crate::lanes::Lanes;
-use std::arch::x86_64::*;
+use std::arch::{asm, x86_64::*};
 
 /// See the module.
 #[derive(Clone, Copy)]
@@ -83,10 +83,35 @@ unsafe impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn will_read(at: *const f32) {
+        will_read(at);
+    }
+
+    #[inline(always)]
+    fn will_write(at: *const f32) {
+        will_write(at);
+    }
+
+    #[inline(always)]
     unsafe fn sums(pixels: &[Lanes; 8]) -> [f32; 8] {
         // SAFETY: as above.
         unsafe { sums(pixels) }
     }
+}
+
+/// See [`Simd::will_read`]; AVX-512 machines use it as well.
+#[inline(always)]
+pub(super) fn will_read(at: *const f32) {
+    // SAFETY: a hint, which no place can make fail.
+    unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
+}
+
+/// See [`Simd::will_write`]; AVX-512 machines use it as well. An instruction of its own, as the compiler's intrinsic asks
+/// for a line that is only read.
+#[inline(always)]
+pub(super) fn will_write(at: *const f32) {
+    // SAFETY: a hint, which no place can make fail; processors that do not know it skip it.
+    unsafe { asm!("prefetchw [{}]", in(reg) at, options(nostack, preserves_flags)) }
 }
 
 /// See [`Simd::sums`]; AVX-512 machines use it as well.

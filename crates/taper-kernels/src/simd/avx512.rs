@@ -64,6 +64,16 @@ unsafe impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn will_read(at: *const f32) {
+        avx2::will_read(at);
+    }
+
+    #[inline(always)]
+    fn will_write(at: *const f32) {
+        avx2::will_write(at);
+    }
+
+    #[inline(always)]
     unsafe fn where_positive(gate: __m512, value: __m512) -> __m512 {
         // SAFETY: as above.
         unsafe {

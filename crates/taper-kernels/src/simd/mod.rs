@@ -47,6 +47,14 @@ pub(crate) unsafe trait Simd: Copy {
     /// A bit for each lane: whether its magnitude is above `at` or it is NaN; `at` is not NaN.
     unsafe fn above(value: Self::V, at: f32) -> u32;
 
+    /// Asks for the cache line of a place that will be read soon, which need not be valid.
+    #[inline(always)]
+    fn will_read(_at: *const f32) {}
+
+    /// Asks for the cache line of a place that will be written soon, which need not be valid.
+    #[inline(always)]
+    fn will_write(_at: *const f32) {}
+
     /// The sum of the lanes of each of eight pixels, as [`halves`] adds them.
     #[inline(always)]
     unsafe fn sums(pixels: &[Lanes; 8]) -> [f32; 8] {

@@ -1,7 +1,7 @@
 //! NEON: four floats in a vector.
 
 use super::{Kernel, Simd};
-use std::arch::aarch64::*;
+use std::arch::{aarch64::*, asm};
 
 /// See the module.
 #[derive(Clone, Copy)]
@@ -70,6 +70,18 @@ unsafe impl Simd for Neon {
             let bits = vbicq_u32(vld1q_u32([1, 2, 4, 8].as_ptr()), at_or_below);
             vaddvq_u32(bits)
         }
+    }
+
+    #[inline(always)]
+    fn will_read(at: *const f32) {
+        // SAFETY: a hint, which no place can make fail.
+        unsafe { asm!("prfm pldl1keep, [{}]", in(reg) at, options(nostack, preserves_flags)) }
+    }
+
+    #[inline(always)]
+    fn will_write(at: *const f32) {
+        // SAFETY: a hint, which no place can make fail.
+        unsafe { asm!("prfm pstl1keep, [{}]", in(reg) at, options(nostack, preserves_flags)) }
     }
 
     #[inline(always)]

@@ -219,7 +219,7 @@ impl Conv {
         assert!(fits && weights.is_transposed == is_transposed, "weights packed for another use");
     }
 
-    /// Computes the output from the input, and the moments of each output channel over the batch.
+    /// Computes the output from the input.
     ///
     /// # Panics
     /// If a length does not fit the shape, or the weights were packed for something else.
@@ -229,12 +229,39 @@ impl Conv {
         source: Source,
         bias: Option<&[f32]>,
         out: &mut [Lanes],
+    ) {
+        self.run_forward(weights, source, bias, out, false);
+    }
+
+    /// Computes the output from the input, and the moments of each output channel over the batch.
+    ///
+    /// # Panics
+    /// If a length does not fit the shape, or the weights were packed for something else.
+    pub fn forward_with_moments(
+        &self,
+        weights: &PackedWeights,
+        source: Source,
+        bias: Option<&[f32]>,
+        out: &mut [Lanes],
     ) -> Vec<Moments> {
+        let found = self.run_forward(weights, source, bias, out, true);
+        Moments::merge_all(self.output.channels, found)
+    }
+
+    /// Gives the moments of each band, if they are wanted.
+    fn run_forward(
+        &self,
+        weights: &PackedWeights,
+        source: Source,
+        bias: Option<&[f32]>,
+        out: &mut [Lanes],
+        wants_moments: bool,
+    ) -> Vec<Vec<Moments>> {
         self.expect(weights, false);
         source.check(&self.input);
         assert_eq!(out.len(), self.output.len(), "output of {:?}", self.shape);
         if out.is_empty() {
-            return vec![Moments::default(); self.output.channels];
+            return Vec::new();
         }
         let variant = Variant::current();
         // A block is done by one thread, which keeps rows from band to band, unless there are too few of them.
@@ -249,13 +276,13 @@ impl Conv {
             .enumerate()
             .map(|(i, out)| {
                 let (block, first) = (i / block_tasks, i % block_tasks * rows);
-                Forward { conv: self, weights, source, bias, block, first, out }
+                Forward { conv: self, weights, source, bias, block, first, out, wants_moments }
             })
             .collect::<Vec<_>>()
             .into_par_iter()
             .map(|task| launch(variant, task))
             .collect();
-        Moments::merge_all(self.output.channels, found.into_iter().flatten())
+        found.into_iter().flatten().collect()
     }
 
     /// Computes the gradients of input and weight from that of the output.

@@ -271,6 +271,7 @@ unsafe fn sparse<S: Simd>(
                         row,
                         phase,
                         chunk,
+                        tile: weights.tile,
                         start,
                         channels: gather.dst_channels(),
                         src_step: gather.src_step * LANES,
@@ -288,6 +289,8 @@ struct SparseRow<'a> {
     row: Row,
     phase: &'a SparsePhase,
     chunk: usize,
+    /// Columns of the largest tile.
+    tile: usize,
     start: Start<'a>,
     channels: usize,
     src_step: usize,
@@ -303,7 +306,7 @@ impl Kernel for SparseRow<'_> {
         let (mut j, len) = (0, self.row.len);
         // SAFETY: each tile lies within the row.
         unsafe {
-            if S::ACCUMULATORS >= SPARSE_TILE {
+            if self.tile == SPARSE_TILE && S::ACCUMULATORS >= SPARSE_TILE {
                 while j + SPARSE_TILE <= len {
                     self.tiles::<S, SPARSE_TILE>(j);
                     j += SPARSE_TILE;
@@ -343,6 +346,11 @@ impl SparseRow<'_> {
                     let src = self.row.src.wrapping_add(j * self.src_step + part);
                     let dst = self.row.dst.add(channel * self.channel_step);
                     let dst = dst.add(j * self.dst_step + part);
+                    if self.chunk == 0 {
+                        // The channel after the next one: by the time that it is stored, its lines are there.
+                        let soon = dst.wrapping_add(2 * self.channel_step);
+                        (0..P).for_each(|p| S::will_write(soon.wrapping_add(p * self.dst_step)));
+                    }
                     let mut sums = [S::splat(0.0); P];
                     for (p, sum) in sums.iter_mut().enumerate() {
                         *sum = begin::<S>(self.start, channel, dst.add(p * self.dst_step));

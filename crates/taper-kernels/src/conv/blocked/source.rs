@@ -136,7 +136,8 @@ impl Rows for Source<'_> {
     #[inline(always)]
     unsafe fn fill<S: Simd>(&self, at: usize, channel: usize, out: &mut [Lanes]) {
         match *self {
-            Self::Plain(x) => out.copy_from_slice(&x[at..at + out.len()]),
+            // SAFETY: the caller vouches for the instructions.
+            Self::Plain(x) => unsafe { copy::<S>(&x[at..at + out.len()], out) },
             Self::Normed { x, scale, shift, relu } => {
                 let x = &x[at..at + out.len()];
                 // SAFETY: the caller vouches for the instructions; both slices have `n` floats.
@@ -171,7 +172,8 @@ impl Rows for GradSource<'_> {
     #[inline(always)]
     unsafe fn fill<S: Simd>(&self, at: usize, channel: usize, out: &mut [Lanes]) {
         match *self {
-            Self::Plain(x) => out.copy_from_slice(&x[at..at + out.len()]),
+            // SAFETY: the caller vouches for the instructions.
+            Self::Plain(x) => unsafe { copy::<S>(&x[at..at + out.len()], out) },
             Self::Normed { grad, x, pass, slopes } => {
                 let (grad, x) = (&grad[at..at + out.len()], &x[at..at + out.len()]);
                 let slopes = slopes[channel];
@@ -194,6 +196,24 @@ impl Rows for GradSource<'_> {
                 }
             }
         }
+    }
+}
+
+/// Floats between what is copied and what is asked for: two or three rows of a channel.
+const AHEAD: usize = 2048;
+
+/// Copies pixels that will be followed by those behind them in memory.
+///
+/// # Safety
+/// The instructions of `S` must be available.
+#[inline(always)]
+unsafe fn copy<S: Simd>(x: &[Lanes], out: &mut [Lanes]) {
+    let n = x.len().min(out.len()) * LANES;
+    let (from, to) = (x.as_ptr().cast::<f32>(), out.as_mut_ptr().cast::<f32>());
+    for i in (0..n).step_by(S::WIDTH) {
+        S::will_read(from.wrapping_add(i + AHEAD));
+        // SAFETY: the caller vouches for the instructions; both slices have `n` floats.
+        unsafe { S::store(to.add(i), S::load(from.add(i))) };
     }
 }
 

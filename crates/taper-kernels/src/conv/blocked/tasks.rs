@@ -51,15 +51,16 @@ pub(super) struct Forward<'a> {
     /// The first row.
     pub(super) first: usize,
     pub(super) out: &'a mut [Lanes],
+    pub(super) wants_moments: bool,
 }
 
 impl Kernel for Forward<'_> {
-    /// Those of each band.
+    /// Those of each band, or none.
     type Out = Vec<Vec<Moments>>;
 
     #[inline(always)]
     unsafe fn run<S: Simd>(self) -> Vec<Vec<Moments>> {
-        let Self { conv, weights, source, bias, block, first, out } = self;
+        let Self { conv, weights, source, bias, block, first, out, wants_moments } = self;
         let (gather, filled) = (&conv.forward, conv.output.filled(block));
         let packing = source::Packing { left: gather.left, width: gather.packed_width };
         let start = bias.map_or(Start::Zero, Start::Bias);
@@ -79,12 +80,14 @@ impl Kernel for Forward<'_> {
             if bias.is_some() {
                 clear_tail(out, filled);
             }
-            let mut moments = vec![Moments::default(); conv.output.channels];
-            let width = conv.output.width;
-            let rows = OfRows { rows: out, width, filled, moments: &mut moments };
-            // SAFETY: the caller vouches for the instructions.
-            unsafe { S::call(rows) };
-            found.push(moments);
+            if wants_moments {
+                let mut moments = vec![Moments::default(); conv.output.channels];
+                let width = conv.output.width;
+                let rows = OfRows { rows: out, width, filled, moments: &mut moments };
+                // SAFETY: the caller vouches for the instructions.
+                unsafe { S::call(rows) };
+                found.push(moments);
+            }
         }
         scratch.put_back();
         found

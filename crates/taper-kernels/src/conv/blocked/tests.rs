@@ -331,7 +331,7 @@ fn moments_are_those_of_each_channel() {
     let weights = conv.pack(&wave(shape.n_weights(), 1.1), Packing::Dense);
     let mut out = vec![Lanes::ZERO; conv.output().len()];
     let bias = vec![2.0; 7];
-    let moments = conv.forward(&weights, Source::Plain(&input), Some(&bias), &mut out);
+    let moments = conv.forward_with_moments(&weights, Source::Plain(&input), Some(&bias), &mut out);
     let out = plain(conv.output(), &out);
     for (channel, found) in moments.iter().enumerate() {
         let values: Vec<f64> = (0..shape.batch)

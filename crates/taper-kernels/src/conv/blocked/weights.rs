@@ -52,6 +52,8 @@ pub(super) struct Entry {
 #[derive(Clone, Debug)]
 pub(super) struct SparseWeights {
     pub(super) n_chunks: usize,
+    /// Columns of a tile: [`SPARSE_TILE`] where it reads one row, half of that where it reads several.
+    pub(super) tile: usize,
     pub(super) phases: Vec<SparsePhase>,
 }
 
@@ -134,7 +136,9 @@ impl SparseWeights {
         }
         let channels = gather.dst_channels();
         let nonzero = Mask::above(weight, 0.0);
-        let (n_chunks, chunk_len) = chunks(gather, nonzero.n_kept() as usize);
+        let rows = gather.kernel_len.isqrt().max(1);
+        let tile = if rows == 1 { SPARSE_TILE } else { SPARSE_TILE / 2 };
+        let (n_chunks, chunk_len) = chunks(gather, (rows, tile), nonzero.n_kept() as usize);
         let mut starts = vec![vec![0u32; n_chunks * channels + 1]; gather.n_phases()];
         let mut found = Vec::new();
         for index in nonzero.kept() {
@@ -163,15 +167,14 @@ impl SparseWeights {
             phases[phase].entries[*at as usize] = entry;
             *at += 1;
         }
-        Self { n_chunks, phases }
+        Self { n_chunks, tile, phases }
     }
 }
 
 /// How many chunks the source channels of a group are cut into, and how many channels a chunk has.
-fn chunks(gather: &Gather, n_nonzero: usize) -> (usize, usize) {
-    let tile = SPARSE_TILE.min(gather.dst.1.div_ceil(gather.dst_step)) * gather.src_step + 2;
-    let rows = gather.kernel_len.isqrt().max(1);
-    let channel_bytes = tile * rows * LANES * size_of::<f32>();
+fn chunks(gather: &Gather, (rows, tile): (usize, usize), n_nonzero: usize) -> (usize, usize) {
+    let columns = tile.min(gather.dst.1.div_ceil(gather.dst_step)) * gather.src_step + 2;
+    let channel_bytes = columns * rows * LANES * size_of::<f32>();
     let by_cache = (gather.group_src * channel_bytes).div_ceil(CHUNK_BYTES);
     let by_entries = n_nonzero / (gather.dst_channels().max(1) * CHUNK_ENTRIES);
     let n = by_cache.min(by_entries).clamp(1, gather.group_src.max(1));

@@ -112,7 +112,7 @@ impl Node {
         Ok(Self::new(plane, is_flat, Op::Input(tensor.clone()), is_tracked).with_value(value))
     }
 
-    /// Convolves, and takes the moments of the result.
+    /// Convolves, and takes the moments of the result in training.
     pub(crate) fn conv(
         x: &Arc<Self>,
         shape: ConvShape,
@@ -130,7 +130,13 @@ impl Node {
             let packed = profile::time(Work::Pack, || conv.pack(v[0], packing));
             let bias = v.get(1).copied();
             x.with_source(|source| {
-                profile::time(Work::Forward, || conv.forward(&packed, source, bias, &mut value))
+                profile::time(Work::Forward, || match is_tracked {
+                    true => Some(conv.forward_with_moments(&packed, source, bias, &mut value)),
+                    false => {
+                        conv.forward(&packed, source, bias, &mut value);
+                        None
+                    }
+                })
             })
         })?;
         let is_tracked =
@@ -143,7 +149,9 @@ impl Node {
             gate: gate.cloned(),
         };
         let node = Self::new(plane, x.is_flat, op, is_tracked);
-        node.moments.get_or_init(|| moments);
+        if let Some(moments) = moments {
+            node.moments.get_or_init(|| moments);
+        }
         Ok(node.with_value(value))
     }
 

@@ -103,10 +103,15 @@ impl Net {
         Ok((logits.tensor()?, x.tensor()?))
     }
 
+    fn loss(&self, is_of_batch: bool) -> Result<Tensor> {
+        let (logits, between) = self.forward(is_of_batch)?;
+        logits.sqr()?.sum_all()? + (between.sqr()?.sum_all()? * 0.01)?
+    }
+
     /// Both outputs and the gradients of all variables, of a loss that reads both.
     fn all(&self, is_of_batch: bool) -> Result<Vec<Vec<f64>>> {
         let (logits, between) = self.forward(is_of_batch)?;
-        let loss = (logits.sqr()?.sum_all()? + (between.sqr()?.sum_all()? * 0.01)?)?;
+        let loss = self.loss(is_of_batch)?;
         loss.backward()?; // a second backward pass over the same graph must give the same
         let grads = loss.backward()?;
         let mut all = vec![logits.clone(), between.clone()];
@@ -135,6 +140,37 @@ fn values_and_gradients_agree_with_candles_own_operations() -> Result<()> {
         }
     }
     Choice::default().set();
+    Ok(())
+}
+
+/// The slope of the loss along a direction of each variable, by the values of the loss alone (in f64, or they would
+/// drown in rounding), against the gradient of the blocked layers.
+#[test]
+fn gradients_agree_with_finite_differences() -> Result<()> {
+    const STEP: f64 = 1e-7;
+    for is_of_batch in [true, false] {
+        let (blocked, plain) = (Net::new(DType::F32)?, Net::new(DType::F64)?);
+        let gradients = blocked.all(is_of_batch)?.split_off(2);
+        let vars = std::iter::once(&plain.images).chain(&plain.vars);
+        for (i, (var, gradient)) in vars.zip(gradients).enumerate() {
+            let direction = wave(gradient.len(), 1.3);
+            let expected: f64 =
+                gradient.iter().zip(&direction).map(|(g, &d)| g * f64::from(d)).sum();
+            let start = var.as_tensor().copy()?;
+            let direction = Tensor::from_vec(direction, var.dims(), &Device::Cpu)?;
+            let direction = direction.to_dtype(DType::F64)?;
+            let loss_at = |step: f64| {
+                var.set(&(&start + (&direction * step)?)?)?;
+                plain.loss(is_of_batch)?.to_scalar::<f64>()
+            };
+            let slope = (loss_at(STEP)? - loss_at(-STEP)?) / (2.0 * STEP);
+            loss_at(0.0)?;
+            // What cancels in the sum rounds as its largest parts do.
+            let size = gradient.iter().map(|g| g * g).sum::<f64>().sqrt();
+            let error = (slope - expected).abs() / (expected.abs() + size + 1.0);
+            assert!(error < 1e-5, "variable {i}: {slope}, not {expected}");
+        }
+    }
     Ok(())
 }
 
