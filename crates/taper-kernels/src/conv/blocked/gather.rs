@@ -130,6 +130,13 @@ impl Gather {
         &self.taps[phase]
     }
 
+    /// The taps of a destination pixel with stride 1, in the order of what they read: rows first.
+    pub(super) fn window(&self) -> Vec<Tap> {
+        let mut taps = self.taps[0].clone();
+        taps.sort_by_key(|tap| (tap.row, tap.col));
+        taps
+    }
+
     /// The source rows that a band of destination rows reads; some may lie outside of the source.
     pub(super) fn rows(&self, band: &Range<usize>) -> Range<isize> {
         let (mut first, mut end) = (isize::MAX, isize::MIN);

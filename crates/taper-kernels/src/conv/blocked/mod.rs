@@ -6,7 +6,7 @@
 //!
 //! The bits of a result depend on neither the instruction set, nor the number of threads, nor (where values are
 //! finite) on whether weights are packed dense or sparse: every output is one chain of multiply-adds in an order that
-//! the shape alone decides.
+//! the shape alone decides. Winograd's filtering has other bits, which depend on none of these either.
 //!
 //! ```
 //! use taper_kernels::conv::{ConvShape, blocked::{Conv, Packing, Source}};
@@ -54,6 +54,7 @@ use rayon::prelude::*;
 use tasks::{Backward, BlockSums, Forward, ToInput, Wanted};
 use weight_grad::{Positions, Taps};
 use weights::{DenseWeights, SparseWeights, Weights};
+use winograd::output::WinogradWeights;
 
 /// How weights are packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -62,6 +63,10 @@ pub enum Packing {
     Dense,
     /// Those that are not zero, in whatever places they are.
     Sparse,
+    /// All of them, for Winograd's minimal filtering: for layers that keep every weight. It rounds otherwise. Shapes that
+    /// it is not for are packed [`Dense`](Self::Dense): it takes 3×3 kernels with padding 1, stride and dilation 1, one
+    /// group of at least eight channels on both sides, and even planes.
+    Winograd,
 }
 
 /// Weights packed for one direction of a convolution.
@@ -142,7 +147,7 @@ pub struct Conv {
     taps: Taps,
     /// Output rows that are computed together.
     band: usize,
-    /// Whether the gradient of the whole weight goes by way of [`winograd`].
+    /// Whether it can go by way of [`winograd`]: the gradient of the whole weight does.
     is_winograd: bool,
 }
 
@@ -208,7 +213,10 @@ impl Conv {
     fn packed(&self, gather: &Gather, weight: &[f32], packing: Packing) -> PackedWeights {
         assert_eq!(weight.len(), self.shape.n_weights(), "weight of {:?}", self.shape);
         let weights = match packing {
-            Packing::Dense => Weights::Dense(DenseWeights::new(gather, weight)),
+            Packing::Winograd if self.is_winograd => {
+                Weights::Winograd(WinogradWeights::new(gather, weight))
+            }
+            Packing::Dense | Packing::Winograd => Weights::Dense(DenseWeights::new(gather, weight)),
             Packing::Sparse => Weights::Sparse(SparseWeights::new(gather, weight)),
         };
         PackedWeights { weights, is_transposed: gather.is_transposed, shape: self.shape }
@@ -361,13 +369,16 @@ impl Conv {
         assert_eq!(to.out.len(), n_weights, "gradient of the weight of {:?}", self.shape);
         to.out.fill(0.0);
         let mut points =
-            vec![0.0; if self.is_winograd { winograd::n_points(n_weights) } else { 0 }];
+            vec![
+                0.0;
+                if self.is_winograd { winograd::weight_grad::n_points(n_weights) } else { 0 }
+            ];
         let mut at_positions = vec![0.0; positions.as_ref().map_or(0, Positions::len)];
         for sums in &sums {
             add(if self.is_winograd { &mut points } else { &mut *to.out }, &sums.all);
             add(&mut at_positions, &sums.at);
         }
-        winograd::finish(&points, to.out);
+        winograd::weight_grad::finish(&points, to.out);
         match to.at {
             GradAt::All => {}
             // No block was summed whole, so each sum is that of its positions.

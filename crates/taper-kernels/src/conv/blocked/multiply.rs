@@ -7,6 +7,7 @@ use super::{
     gather::Gather,
     source::Packed,
     weights::{DenseWeights, SPARSE_TILE, SparsePhase, SparseWeights, Weights},
+    winograd,
 };
 use crate::{
     lanes::{LANES, Lanes},
@@ -40,6 +41,7 @@ pub(super) unsafe fn band<S: Simd>(
     packed: &Packed,
     band: Range<usize>,
     start: Start,
+    buffers: winograd::Buffers,
     dst: &mut [Lanes],
 ) {
     assert_eq!(dst.len(), band.len() * gather.dst_channels() * gather.dst.1, "a band of rows");
@@ -51,17 +53,20 @@ pub(super) unsafe fn band<S: Simd>(
         match weights {
             Weights::Dense(weights) => dense::<S>(gather, weights, packed, band, start, dst),
             Weights::Sparse(weights) => sparse::<S>(gather, weights, packed, band, start, dst),
+            Weights::Winograd(weights) => {
+                winograd::output::band::<S>(gather, weights, packed, band, start, buffers, dst);
+            }
         }
     }
 }
 
 /// Where a row of one channel and phase is written and read.
 #[derive(Clone, Copy)]
-struct Row {
-    src: *const f32,
-    dst: *mut f32,
+pub(super) struct Row {
+    pub(super) src: *const f32,
+    pub(super) dst: *mut f32,
     /// Destination columns of the phase.
-    len: usize,
+    pub(super) len: usize,
 }
 
 /// The rows of a band in one phase, as places in floats.
@@ -120,27 +125,23 @@ unsafe fn dense<S: Simd>(
                         dst_step: gather.dst_step * LANES,
                         channel_step: gather.dst.1 * LANES,
                     };
-                    match tile.len {
-                        6 => S::call(DenseChannels::<6>(at)),
-                        4 => S::call(DenseChannels::<4>(at)),
-                        2 => S::call(DenseChannels::<2>(at)),
-                        _ => S::call(DenseChannels::<1>(at)),
-                    }
+                    at.call::<S>(tile.len);
                 }
             }
         }
     }
 }
 
-struct DenseRow<'a> {
-    row: Row,
-    offsets: &'a [i32],
-    values: &'a [f32],
-    start: Start<'a>,
-    first: usize,
-    src_step: usize,
-    dst_step: usize,
-    channel_step: usize,
+/// A row of some channels, from all positions.
+pub(super) struct DenseRow<'a> {
+    pub(super) row: Row,
+    pub(super) offsets: &'a [i32],
+    pub(super) values: &'a [f32],
+    pub(super) start: Start<'a>,
+    pub(super) first: usize,
+    pub(super) src_step: usize,
+    pub(super) dst_step: usize,
+    pub(super) channel_step: usize,
 }
 
 /// `O` channels of a row.
@@ -172,6 +173,20 @@ impl<const O: usize> Kernel for DenseChannels<'_, O> {
 }
 
 impl DenseRow<'_> {
+    /// Computes `channels` channels, as many as a tile may have.
+    #[inline(always)]
+    pub(super) unsafe fn call<S: Simd>(self, channels: usize) {
+        // SAFETY: as the caller vouches.
+        unsafe {
+            match channels {
+                6 => S::call(DenseChannels::<6>(self)),
+                4 => S::call(DenseChannels::<4>(self)),
+                2 => S::call(DenseChannels::<2>(self)),
+                _ => S::call(DenseChannels::<1>(self)),
+            }
+        }
+    }
+
     /// `O` channels of `P` pixels from column `j` of the phase.
     #[inline(always)]
     unsafe fn tile<S: Simd, const O: usize, const P: usize>(&self, j: usize) {
@@ -239,7 +254,7 @@ unsafe fn step<S: Simd, const O: usize, const P: usize>(
 }
 
 #[inline(always)]
-unsafe fn begin<S: Simd>(start: Start, channel: usize, at: *const f32) -> S::V {
+pub(super) unsafe fn begin<S: Simd>(start: Start, channel: usize, at: *const f32) -> S::V {
     // SAFETY: the caller gives a valid place.
     unsafe {
         match start {

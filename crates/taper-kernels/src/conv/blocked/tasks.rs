@@ -75,7 +75,8 @@ impl Kernel for Forward<'_> {
             unsafe {
                 let packed =
                     source::pack::<S, _>(&source, &conv.input, block, rows, packing, window);
-                multiply::band::<S>(gather, &weights.weights, &packed, band, start, out);
+                let buffers = (&mut scratch.points.0, &mut scratch.points.1);
+                multiply::band::<S>(gather, &weights.weights, &packed, band, start, buffers, out);
             }
             if bias.is_some() {
                 clear_tail(out, filled);
@@ -191,7 +192,8 @@ impl Kernel for Backward<'_> {
                     let start = if to.is_added { Start::Stored } else { Start::Zero };
                     let out = &mut to.out[in_band.start * row..in_band.end * row];
                     let weights = &to.weights.weights;
-                    multiply::band::<S>(transposed, weights, &grad, in_band.clone(), start, out);
+                    let (band, buffers) = (in_band.clone(), (&mut *u, &mut *v));
+                    multiply::band::<S>(transposed, weights, &grad, band, start, buffers, out);
                     if let Some((pass, x, mean)) = to.finish {
                         let start = block * conv.input.block() + in_band.start * row;
                         let sums = &mut sums.finish;
@@ -215,7 +217,7 @@ impl Kernel for Backward<'_> {
                     match weights {
                         Wanted::Nothing => {}
                         Wanted::All if conv.is_winograd => {
-                            winograd::add::<S>(&pair, &band, (u, v), &mut points);
+                            winograd::weight_grad::add::<S>(&pair, &band, (u, v), &mut points);
                         }
                         Wanted::All => pair.add_all::<S>(&conv.taps, &band, &mut sums.all),
                         Wanted::At(at) => pair.add_at::<S>(at, &band, &mut sums.at),

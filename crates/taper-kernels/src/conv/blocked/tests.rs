@@ -104,7 +104,8 @@ fn check(shape: &ConvShape) {
         let weight = thinned(integers(shape.n_weights(), 2), every);
         let want = specified(shape, &input, &weight, &grad);
         for variant in Variant::available() {
-            for packing in [Packing::Dense, Packing::Sparse] {
+            // Minimal filtering is exact on small integers too.
+            for packing in [Packing::Dense, Packing::Sparse, Packing::Winograd] {
                 let got = variant.with(|| all(shape, packing, &input, &weight, &grad));
                 // The bias is no integer, so sums with it round.
                 assert!(is_close(&got.out, &want.out), "{variant} {packing:?} {shape:?}");
@@ -182,18 +183,21 @@ fn every_variant_and_packing_equals_the_specification_on_the_edges() {
 
 #[test]
 fn variants_packings_and_threads_give_the_same_bits() {
-    for shape in [
-        ConvShape { channels_in: 13, channels_out: 11, width: 23, ..SQUARE },
-        ConvShape { stride: 2, batch: 40, ..SQUARE },
+    let direct = [Packing::Dense, Packing::Sparse];
+    for (shape, packings) in [
+        (ConvShape { channels_in: 13, channels_out: 11, width: 23, ..SQUARE }, &direct[..]),
+        (ConvShape { stride: 2, batch: 40, ..SQUARE }, &direct[..]),
+        (FILTERED, &direct[..]),
+        (FILTERED, &[Packing::Winograd][..]),
     ] {
         let input = wave(shape.batch * shape.in_image(), 0.7);
         let weight = thinned(wave(shape.n_weights(), 1.1), 4);
         let grad = wave(shape.batch * shape.out_image(), 0.3);
-        let want = Variant::Scalar.with(|| all(&shape, Packing::Dense, &input, &weight, &grad));
+        let want = Variant::Scalar.with(|| all(&shape, packings[0], &input, &weight, &grad));
         for threads in [1, 2, 5] {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             for variant in Variant::available() {
-                for packing in [Packing::Dense, Packing::Sparse] {
+                for &packing in packings {
                     let got = pool
                         .install(|| variant.with(|| all(&shape, packing, &input, &weight, &grad)));
                     assert!(got == want, "{variant} {packing:?} on {threads} threads");
@@ -201,6 +205,24 @@ fn variants_packings_and_threads_give_the_same_bits() {
             }
         }
     }
+}
+
+/// Goes by way of minimal filtering if it is packed so, in several bands.
+const FILTERED: ConvShape =
+    ConvShape { batch: 40, channels_in: 21, channels_out: 17, height: 34, width: 30, ..SQUARE };
+
+#[test]
+fn minimal_filtering_rounds_about_as_much_as_the_direct_sum() {
+    let shape = FILTERED;
+    let input = wave(shape.batch * shape.in_image(), 0.7);
+    let weight = wave(shape.n_weights(), 1.1);
+    let grad = wave(shape.batch * shape.out_image(), 0.3);
+    let of = |packing| all(&shape, packing, &input, &weight, &grad);
+    let (direct, filtered) = (of(Packing::Dense), of(Packing::Winograd));
+    assert_ne!(direct.out, filtered.out, "the shape is for minimal filtering");
+    assert!(
+        is_close(&filtered.out, &direct.out) && is_close(&filtered.grad_input, &direct.grad_input)
+    );
 }
 
 proptest! {

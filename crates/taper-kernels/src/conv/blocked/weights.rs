@@ -1,6 +1,9 @@
 //! Weights in the order in which the kernels read them.
 
-use super::gather::{Gather, Tap};
+use super::{
+    gather::{Gather, Tap},
+    winograd::output::WinogradWeights,
+};
 use crate::{lanes::LANES, mask::Mask};
 
 /// Weights of one direction of a convolution, for every phase.
@@ -10,6 +13,8 @@ pub(super) enum Weights {
     Dense(DenseWeights),
     /// Those that are not zero.
     Sparse(SparseWeights),
+    /// All of them, as points.
+    Winograd(WinogradWeights),
 }
 
 /// All weights: for each tile of destination channels, position by position.
@@ -88,17 +93,23 @@ fn floats(pixels: isize) -> i32 {
     i32::try_from(pixels * LANES as isize).expect("a band of rows is below 2³¹ floats")
 }
 
+/// The destination channels in tiles.
+pub(super) fn tiles(gather: &Gather) -> Vec<Tile> {
+    let mut tiles = Vec::new();
+    for group in 0..gather.groups {
+        let (mut first, end) = (group * gather.group_dst, (group + 1) * gather.group_dst);
+        while first < end {
+            let len = TILES.into_iter().find(|&len| len <= end - first).unwrap_or(1);
+            tiles.push(Tile { first, len, group });
+            first += len;
+        }
+    }
+    tiles
+}
+
 impl DenseWeights {
     pub(super) fn new(gather: &Gather, weight: &[f32]) -> Self {
-        let mut tiles = Vec::new();
-        for group in 0..gather.groups {
-            let (mut first, end) = (group * gather.group_dst, (group + 1) * gather.group_dst);
-            while first < end {
-                let len = TILES.into_iter().find(|&len| len <= end - first).unwrap_or(1);
-                tiles.push(Tile { first, len, group });
-                first += len;
-            }
-        }
+        let tiles = tiles(gather);
         let phases = (0..gather.n_phases())
             .map(|phase| {
                 let taps = gather.taps(phase);

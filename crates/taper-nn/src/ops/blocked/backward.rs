@@ -282,7 +282,7 @@ impl Backward {
                     match choice::packing(shape, Direction::Weight, live.density()) {
                         Packing::Sparse => GradAt::Masked(live),
                         // What is not live is zeroed by the gate.
-                        Packing::Dense => GradAt::All,
+                        Packing::Dense | Packing::Winograd => GradAt::All,
                     }
                 }
                 (Some((gate, PrunedGradient::Sampled { .. })), Some((blocks, scale))) => {

@@ -2,8 +2,9 @@
 //!
 //! For output and input gradient both give the same bits, so the choice is one of time alone. It is measured: the first
 //! time that a layer is seen at some density, both ways run on one block of images, and the faster one is kept for the
-//! densities around it. The weight's gradient rounds otherwise when it is computed whole, so that is decided by a rule,
-//! and equal runs stay equal.
+//! densities around it. What rounds otherwise is decided by a rule, so that equal runs stay equal: the weight's gradient
+//! when it is computed whole, and layers that keep every weight, which go by way of Winograd's minimal filtering where
+//! their shape allows it.
 
 use std::{
     collections::BTreeMap,
@@ -24,10 +25,10 @@ use taper_kernels::{
 /// How the choice is made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Choice {
-    /// By measurement where that cannot change a bit, by rule elsewhere.
+    /// By measurement where that cannot change a bit, by rule elsewhere; layers without a zero by minimal filtering.
     #[default]
     Measured,
-    /// Sparse at or below a density, dense above: see [`Direction::rule`].
+    /// Sparse at or below a density, dense above: see [`Direction::rule`]; layers without a zero by minimal filtering.
     ByRule,
     /// Dense, whatever the weights.
     Dense,
@@ -117,11 +118,11 @@ pub(super) fn packing(shape: &ConvShape, direction: Direction, density: f64) -> 
     match Choice::current() {
         Choice::Dense => Packing::Dense,
         Choice::Sparse => Packing::Sparse,
+        _ if density == 1.0 && direction != Direction::Weight => Packing::Winograd,
         choice if choice == Choice::ByRule || direction == Direction::Weight => {
             if density <= direction.rule() { Packing::Sparse } else { Packing::Dense }
         }
         _ if density == 0.0 => Packing::Sparse,
-        _ if density == 1.0 => Packing::Dense,
         _ => {
             let shape = ConvShape { batch: LANES, ..*shape };
             // Half an octave of density.

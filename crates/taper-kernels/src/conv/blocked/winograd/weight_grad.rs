@@ -1,52 +1,25 @@
-//! The gradient of a 3×3 weight with 2.25 times fewer multiplications.
-//!
-//! Winograd's minimal filtering: a tile of 4×4 input pixels and one of 2×2 output gradients are brought to sixteen points
-//! each by additions alone,
-//!
-//! ```text
-//! V = Bᵀ·d·B    U = A·g·Aᵀ
-//! ```
-//!
-//! and what multiplies is one product per point, summed over tiles and images before the sums are brought back,
-//! `Gᵀ·(Σ U⊙V)·G`. That rounds otherwise than the direct sum, by about as much as that does itself.
-//!
-//! # References
-//! Winograd, "Arithmetic complexity of computations"; Lavin and Gray (arXiv:1509.09308), whose F(2×2, 3×3) this is,
-//! transposed.
+//! The gradient of the weight: `Gᵀ·(Σ (A·g·Aᵀ) ⊙ (Bᵀ·d·B))·G`, with one product per point, summed over tiles and images
+//! before the sums are brought back.
 
-use super::weight_grad::Pair;
+use super::{Buffers, InputPoints, POINTS};
 use crate::{
-    conv::ConvShape,
+    conv::blocked::weight_grad::Pair,
     lanes::{LANES, Lanes},
     simd::{Kernel, Simd, each_sum},
 };
 use std::ops::Range;
 
-/// Points of a tile.
-const POINTS: usize = 16;
-
-/// Whether the gradient of this convolution's weight is computed so.
-pub(super) fn fits(shape: &ConvShape) -> bool {
-    let (height, width) = shape.out_hw();
-    let is_plain = shape.kernel == (3, 3) && shape.stride == 1 && shape.dilation == 1;
-    let is_wide = shape.groups == 1 && shape.channels_in >= 8 && shape.channels_out >= 8;
-    is_plain && is_wide && height.is_multiple_of(2) && width.is_multiple_of(2)
-}
-
 /// Number of sums for a number of weights.
-pub(super) fn n_points(n_weights: usize) -> usize {
+pub(in super::super) fn n_points(n_weights: usize) -> usize {
     n_weights / 9 * POINTS
 }
-
-/// Buffers of points, used again from band to band.
-pub(super) type Buffers<'a> = (&'a mut Vec<Lanes>, &'a mut Vec<Lanes>);
 
 /// Adds a band to the sums `[point, output channel, input channel]`, which are made if there are none yet.
 ///
 /// # Safety
 /// The instructions of `S` must be available, and both sides of `pair` must hold the rows of `band`.
 #[inline(always)]
-pub(super) unsafe fn add<S: Simd>(
+pub(in super::super) unsafe fn add<S: Simd>(
     pair: &Pair,
     band: &Range<usize>,
     (u, v): Buffers,
@@ -68,7 +41,17 @@ pub(super) unsafe fn add<S: Simd>(
             unsafe {
                 let first = y * cols;
                 S::call(GradPoints { pair, row, column, first, tiles, cols, to: &mut *u });
-                S::call(InputPoints { pair, row, column, first, tiles, cols, to: &mut *v });
+                let (gather, source) = (pair.forward, pair.input);
+                S::call(InputPoints {
+                    gather,
+                    source,
+                    row,
+                    column,
+                    first,
+                    tiles,
+                    cols,
+                    to: &mut *v,
+                });
             }
         }
         for row in 0..4 {
@@ -91,7 +74,7 @@ pub(super) unsafe fn add<S: Simd>(
 }
 
 /// Brings the sums back to weights, and adds them to `grad`.
-pub(super) fn finish(points: &[f32], grad: &mut [f32]) {
+pub(in super::super) fn finish(points: &[f32], grad: &mut [f32]) {
     let n = points.len() / POINTS;
     for (pair, grad) in grad.chunks_exact_mut(9).take(n).enumerate() {
         let m = |row: usize, column: usize| points[(4 * row + column) * n + pair];
@@ -156,59 +139,6 @@ impl Kernel for GradPoints<'_> {
                     S::store(to.add(step + i), S::add(a, b));
                     S::store(to.add(2 * step + i), S::sub(a, b));
                     S::store(to.add(3 * step + i), S::sub(S::splat(0.0), b));
-                }
-            }
-        }
-    }
-}
-
-/// One column of the points of a row of input tiles: `[row of points, channel, tile]`.
-struct InputPoints<'a> {
-    pair: &'a Pair<'a>,
-    row: usize,
-    column: usize,
-    first: usize,
-    tiles: usize,
-    cols: usize,
-    to: &'a mut [Lanes],
-}
-
-impl Kernel for InputPoints<'_> {
-    type Out = ();
-
-    #[inline(always)]
-    unsafe fn run<S: Simd>(self) {
-        let Pair { forward, input, .. } = *self.pair;
-        let channels = forward.src_channels();
-        assert!(self.to.len() >= 4 * channels * self.tiles);
-        let corner = forward.taps(0)[0];
-        // Bᵀ: each point is the sum or the difference of two columns.
-        let (left, right) = [(0, 2), (1, 2), (2, 1), (1, 3)][self.column];
-        let (left, right, is_sum) = (left * LANES, right * LANES, self.column == 1);
-        for channel in 0..channels {
-            // SAFETY: four rows of `2·cols + 2` pixels each, and four places for each tile.
-            unsafe {
-                let at = input.place(forward.src_row(self.row)) + forward.place(&corner, channel);
-                let at = at as usize;
-                let rows: [*const f32; 4] = std::array::from_fn(|row| {
-                    let at = at + row * forward.packed_row();
-                    input.pixels()[at..at + 2 * self.cols + 2].as_ptr().cast::<f32>()
-                });
-                let to = self.to[channel * self.tiles + self.first..].as_mut_ptr().cast::<f32>();
-                let step = channels * self.tiles * LANES;
-                for i in (0..self.cols * LANES).step_by(S::WIDTH) {
-                    let at = i / LANES * 2 * LANES + i % LANES;
-                    let mut points = [S::splat(0.0); 4];
-                    for (point, row) in points.iter_mut().zip(rows) {
-                        let (left, right) =
-                            (S::load(row.add(at + left)), S::load(row.add(at + right)));
-                        *point = if is_sum { S::add(left, right) } else { S::sub(left, right) };
-                    }
-                    let [a, b, c, d] = points;
-                    S::store(to.add(i), S::sub(a, c));
-                    S::store(to.add(step + i), S::add(b, c));
-                    S::store(to.add(2 * step + i), S::sub(c, b));
-                    S::store(to.add(3 * step + i), S::sub(b, d));
                 }
             }
         }
