@@ -12,6 +12,7 @@
 //! | [`conv`] | convolution and its two gradients, plain and blocked, dense and sparse |
 //! | [`norm`] | batch normalisation with what follows it, and its gradient |
 //! | [`pool`] | average pooling |
+//! | [`concat`] | channels of several activations in one |
 //! | [`sgd`] | the optimizer, in one pass |
 //! | [`relu`] | rectified linear unit and its gradient |
 //!
@@ -29,6 +30,7 @@
 //! assert_eq!(out, [0.5, 0.0, 0.0, -0.9]);
 //! ```
 
+pub mod concat;
 pub mod conv;
 pub mod lanes;
 pub mod mask;

@@ -32,6 +32,18 @@ impl ConvConfig {
     pub const fn stride(self, stride: usize) -> Self {
         Self { stride, ..self }
     }
+
+    /// The same with channels in groups.
+    #[must_use]
+    pub const fn groups(self, groups: usize) -> Self {
+        Self { groups, ..self }
+    }
+
+    /// The same with a bias.
+    #[must_use]
+    pub const fn biased(self) -> Self {
+        Self { bias: true, ..self }
+    }
 }
 
 /// Convolution of `[batch, in, height, width]` with a weight `[out, in / groups, kernel, kernel]`.
@@ -45,7 +57,7 @@ pub struct Conv2d {
 }
 
 impl Conv2d {
-    /// Registers `weight`, and `bias` if there is one, in `scope`.
+    /// Registers `weight`, and `bias` if there is one ([`Init::of_bias`]), in `scope`.
     ///
     /// # Errors
     /// If the name is taken.
@@ -68,9 +80,10 @@ impl Conv2d {
         }
         let shape = (channels_out, channels_in / groups, kernel, kernel);
         let (weight, id) = scope.weight(shape, ParamKind::ConvWeight, init)?;
+        let start = init.of_bias(channels_in / groups * kernel * kernel);
         let bias = config
             .bias
-            .then(|| scope.param("bias", channels_out, ParamKind::Bias, Init::Constant(0.0)))
+            .then(|| scope.param("bias", channels_out, ParamKind::Bias, start))
             .transpose()?;
         Ok(Self { name: scope.path().to_string(), id, weight, bias, config })
     }

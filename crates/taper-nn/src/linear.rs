@@ -14,14 +14,14 @@ pub struct Linear {
 }
 
 impl Linear {
-    /// Registers `weight` and `bias` (which starts at zero) in `scope`.
+    /// Registers `weight` and `bias` ([`Init::of_bias`]) in `scope`.
     ///
     /// # Errors
     /// If the name is taken.
     pub fn new(scope: &Scope, features_in: usize, features_out: usize, init: Init) -> Result<Self> {
         let (weight, id) =
             scope.weight((features_out, features_in), ParamKind::LinearWeight, init)?;
-        let bias = scope.param("bias", features_out, ParamKind::Bias, Init::Constant(0.0))?;
+        let bias = scope.param("bias", features_out, ParamKind::Bias, init.of_bias(features_in))?;
         Ok(Self { name: scope.path().to_string(), id, weight, bias })
     }
 

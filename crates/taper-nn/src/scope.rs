@@ -14,8 +14,21 @@ pub enum Init {
     Normal(f64),
     /// Uniform in `±1/√(in·kernel_h·kernel_w)`: what PyTorch gives convolutions and linear layers by default.
     Uniform,
+    /// Uniform between minus this and this.
+    Within(f64),
     /// The same value everywhere.
     Constant(f64),
+}
+
+impl Init {
+    /// How the bias beside a weight starts that reads `fan_in` values: as PyTorch's default does beside its default
+    /// weight, and at zero beside others.
+    pub fn of_bias(self, fan_in: usize) -> Self {
+        match self {
+            Self::Uniform => Self::Within(1.0 / (fan_in as f64).sqrt()),
+            _ => Self::Constant(0.0),
+        }
+    }
 }
 
 /// A path into a model under construction, as `self.layer1` is in PyTorch.
@@ -113,8 +126,9 @@ impl Scope {
                 Box::new(move || rng.normal() * std)
             }
             Init::Normal(std) => Box::new(move || rng.normal() * std),
-            Init::Uniform => {
-                let bound = 1.0 / fan(1).sqrt();
+            Init::Uniform | Init::Within(_) => {
+                let bound =
+                    if let Init::Within(bound) = init { bound } else { 1.0 / fan(1).sqrt() };
                 Box::new(move || (2.0 * rng.uniform() - 1.0) * bound)
             }
             Init::Constant(value) => Box::new(move || value),

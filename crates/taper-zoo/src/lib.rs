@@ -15,10 +15,14 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod densenet;
 mod digits_cnn;
+mod mobilenet;
 mod resnet;
 
+pub use densenet::DenseNet40;
 pub use digits_cnn::DigitsCnn;
+pub use mobilenet::MobileNetV1;
 pub use resnet::ResNet20;
 
 use candle_core::{Device, Result};
@@ -44,6 +48,18 @@ pub const ARCHITECTURES: &[Architecture] = &[
         summary: "wide ResNet-20 for 32x32 images (32/64/128 channels), as in Feather",
         image: [3, 32, 32],
         build: |scope, classes| Ok(Box::new(ResNet20::new(scope, classes)?)),
+    },
+    Architecture {
+        name: "mobilenet-v1",
+        summary: "MobileNetV1 for 32x32 images, as in Feather",
+        image: [3, 32, 32],
+        build: |scope, classes| Ok(Box::new(MobileNetV1::new(scope, classes)?)),
+    },
+    Architecture {
+        name: "densenet40-24",
+        summary: "DenseNet of depth 40 and growth 24 with bottlenecks, for 32x32 images",
+        image: [3, 32, 32],
+        build: |scope, classes| Ok(Box::new(DenseNet40::new(scope, classes)?)),
     },
     Architecture {
         name: "digits-cnn",

@@ -7,7 +7,7 @@ use super::{
 use crate::{ConvConfig, Gate};
 use candle_core::{D, DType, Result, Tensor};
 use std::{ops::Add, sync::Arc};
-use taper_kernels::conv::ConvShape;
+use taper_kernels::{conv::ConvShape, pool::Windows};
 
 /// Batches below this are computed image by image: a block of sixteen would be mostly empty.
 const MIN_BATCH: usize = 8;
@@ -261,6 +261,45 @@ pub fn global_average(x: impl Into<Activation>) -> Result<Activation> {
         Repr::Plain(tensor) => Repr::Plain(tensor.mean((D::Minus2, D::Minus1))?),
         Repr::Blocked(node) => Repr::Blocked(Node::global_average(&node)),
     }))
+}
+
+/// Means of windows of `size × size` pixels, `size` apart; rows and columns that fill no window are left out.
+///
+/// # Errors
+/// If `x` does not have four dimensions, or `size` is 0.
+pub fn average(x: impl Into<Activation>, size: usize) -> Result<Activation> {
+    let x = x.into();
+    x.dims4()?;
+    if size == 0 {
+        candle_core::bail!("average: windows of no pixels")
+    }
+    Ok(Activation(match x.0 {
+        Repr::Plain(tensor) => Repr::Plain(tensor.avg_pool2d(size)?),
+        Repr::Blocked(node) => {
+            Repr::Blocked(Node::average(&node, Windows { size: (size, size) }, false))
+        }
+    }))
+}
+
+/// The channels of all parts, one after the other.
+///
+/// # Errors
+/// If there are no parts, or they differ in anything but their channels.
+pub fn concat(parts: &[&Activation]) -> Result<Activation> {
+    let blocked: Option<Vec<Arc<Node>>> = parts
+        .iter()
+        .map(|part| match &part.0 {
+            Repr::Blocked(node) => Some(node.clone()),
+            Repr::Plain(_) => None,
+        })
+        .collect();
+    Ok(match blocked {
+        Some(nodes) => Activation(Repr::Blocked(Node::concat(&nodes)?)),
+        None => {
+            let tensors = parts.iter().map(|part| part.tensor()).collect::<Result<Vec<_>>>()?;
+            Tensor::cat(&tensors, 1)?.into()
+        }
+    })
 }
 
 impl Add<&Activation> for &Activation {

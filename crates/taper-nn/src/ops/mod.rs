@@ -14,8 +14,8 @@ mod threshold;
 mod values;
 
 pub use activation::{
-    Activation, BatchNormed, NormParams, Weights, batch_norm_eval, batch_norm_train, conv2d,
-    global_average, linear, relu,
+    Activation, BatchNormed, NormParams, Weights, average, batch_norm_eval, batch_norm_train,
+    concat, conv2d, global_average, linear, relu,
 };
 pub use blocked::{choice, profile, release_buffers};
 pub use norm::indicator;

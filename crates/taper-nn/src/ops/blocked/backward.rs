@@ -17,6 +17,7 @@ use std::{
 };
 use taper_core::rng::Rng;
 use taper_kernels::{
+    concat,
     conv::blocked::{Conv, Finish, GradAt, GradSource, InputGrad, NormSlope, Packing, WeightGrad},
     lanes::{self, Lanes, Plane},
     norm::blocked as norm,
@@ -57,6 +58,19 @@ pub(super) fn backward(end: &Arc<Node>, grad: &[f32]) -> Result<LeafGrads> {
                 profile::time(Work::Pool, || {
                     pool::average_grad(&x.plane, *windows, grad, out, is_added);
                 });
+            }
+            Op::Concat { parts } => {
+                let whole = (node.plane, &incoming.grad[..]);
+                let mut first = 0;
+                for part in parts {
+                    if part.is_tracked {
+                        let (out, is_added) = pass.open(part);
+                        profile::time(Work::Layout, || {
+                            concat::part(whole, first, (part.plane, out), is_added);
+                        });
+                    }
+                    first += part.plane.channels;
+                }
             }
         }
     }

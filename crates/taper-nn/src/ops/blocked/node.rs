@@ -45,6 +45,8 @@ pub(super) enum Op {
     Pointwise { x: Arc<Node>, norm: Option<Arc<Norm>>, residual: Option<Arc<Node>>, relu: bool },
     /// Means of windows.
     Average { x: Arc<Node>, windows: Windows },
+    /// The channels of several activations.
+    Concat { parts: Vec<Arc<Node>> },
 }
 
 /// A normalisation: `scale·x + shift` per channel.
@@ -200,12 +202,45 @@ impl Node {
     /// Means over the whole plane, `[batch, channels]`.
     pub(crate) fn global_average(x: &Arc<Self>) -> Arc<Self> {
         let windows = Windows { size: (x.plane.height.max(1), x.plane.width.max(1)) };
+        Self::average(x, windows, true)
+    }
+
+    /// Means of windows; `is_flat` if there is one window alone, and the result is `[batch, channels]`.
+    pub(crate) fn average(x: &Arc<Self>, windows: Windows, is_flat: bool) -> Arc<Self> {
         let plane = windows.output(&x.plane);
         let mut value = Buffer::any(plane.len());
         let pixels = x.value();
         profile::time(Work::Pool, || pool::average(&x.plane, windows, pixels, &mut value));
-        Self::new(plane, true, Op::Average { x: x.clone(), windows }, x.is_tracked)
+        Self::new(plane, is_flat, Op::Average { x: x.clone(), windows }, x.is_tracked)
             .with_value(value)
+    }
+
+    /// The channels of all parts, one after the other.
+    pub(crate) fn concat(parts: &[Arc<Self>]) -> Result<Arc<Self>> {
+        let [first, ..] = parts else { candle_core::bail!("concat: there are no parts") };
+        let channels = parts.iter().map(|part| part.plane.channels).sum();
+        let plane = Plane { channels, ..first.plane };
+        for part in parts {
+            if part.plane != (Plane { channels: part.plane.channels, ..plane }) {
+                candle_core::bail!("concat: parts of {:?} and {:?}", first.dims(), part.dims())
+            }
+        }
+        let mut value = Buffer::any(plane.len());
+        let read: Vec<(Plane, &[Lanes])> =
+            parts.iter().map(|part| (part.plane, part.value())).collect();
+        profile::time(Work::Layout, || taper_kernels::concat::concat(&read, &mut value));
+        // What is known of the parts is known of the whole.
+        let moments: Option<Vec<Moments>> = parts
+            .iter()
+            .map(|part| part.moments.get())
+            .collect::<Option<Vec<_>>>()
+            .map(|moments| moments.into_iter().flatten().copied().collect());
+        let is_tracked = parts.iter().any(|part| part.is_tracked);
+        let node = Self::new(plane, false, Op::Concat { parts: parts.to_vec() }, is_tracked);
+        if let Some(moments) = moments {
+            node.moments.get_or_init(|| moments);
+        }
+        Ok(node.with_value(value))
     }
 
     /// Moments of each channel over the batch.
@@ -294,18 +329,22 @@ impl Node {
 
     /// The activations that this one was computed from.
     pub(super) fn parents(&self) -> impl Iterator<Item = &Arc<Self>> {
-        let (x, residual) = match &self.op {
-            Op::Constant | Op::Input(_) => (None, None),
-            Op::Conv { x, .. } | Op::Average { x, .. } => (Some(x), None),
-            Op::Pointwise { x, residual, .. } => (Some(x), residual.as_ref()),
+        let (x, others): (Option<&Arc<Self>>, &[Arc<Self>]) = match &self.op {
+            Op::Constant | Op::Input(_) => (None, &[]),
+            Op::Conv { x, .. } | Op::Average { x, .. } => (Some(x), &[]),
+            Op::Pointwise { x, residual, .. } => (Some(x), residual.as_slice()),
+            Op::Concat { parts } => (None, parts),
         };
-        x.into_iter().chain(residual).filter(|node| node.is_tracked)
+        x.into_iter().chain(others).filter(|node| node.is_tracked)
     }
 
     /// The tensors of candle that want a gradient of this activation's operation.
     pub(super) fn leaves(&self) -> Vec<&Tensor> {
         let leaves: Vec<&Tensor> = match &self.op {
-            Op::Constant | Op::Average { .. } | Op::Pointwise { norm: None, .. } => Vec::new(),
+            Op::Constant
+            | Op::Average { .. }
+            | Op::Concat { .. }
+            | Op::Pointwise { norm: None, .. } => Vec::new(),
             Op::Input(tensor) => vec![tensor],
             Op::Conv { weight, bias, .. } => std::iter::once(weight).chain(bias).collect(),
             Op::Pointwise { norm: Some(norm), .. } => vec![&norm.weight, &norm.bias],

@@ -1,0 +1,111 @@
+//! Activations side by side in the blocked layout: their channels one after the other.
+
+use crate::lanes::{LANES, Lanes, Plane};
+use rayon::prelude::*;
+
+/// Puts the channels of all parts into one activation.
+///
+/// ```
+/// use taper_kernels::{concat, lanes::{Lanes, Plane}};
+///
+/// let plane = |channels| Plane { batch: 16, channels, height: 1, width: 2 };
+/// let [one, two] = [1.0, 2.0].map(|v| Lanes([v; 16]));
+/// let mut out = vec![Lanes::ZERO; 6];
+/// concat::concat(&[(plane(1), &[one; 2]), (plane(2), &[two; 4])], &mut out);
+/// assert_eq!(out, [one, one, two, two, two, two]);
+/// ```
+///
+/// # Panics
+/// If the parts differ in anything but their channels, or a length does not fit.
+pub fn concat(parts: &[(Plane, &[Lanes])], out: &mut [Lanes]) {
+    let Some((first, _)) = parts.first() else {
+        assert!(out.is_empty(), "no parts make no activation");
+        return;
+    };
+    for (plane, x) in parts {
+        assert_eq!(Plane { channels: plane.channels, ..*first }, *plane, "parts of one size");
+        assert_eq!(x.len(), plane.len(), "activation of {plane:?}");
+    }
+    let channels = parts.iter().map(|(plane, _)| plane.channels).sum();
+    let whole = Plane { channels, ..*first };
+    assert_eq!(out.len(), whole.len(), "activation of {whole:?}");
+    if out.is_empty() {
+        return;
+    }
+    out.par_chunks_mut(whole.row()).enumerate().for_each(|(row, out)| {
+        let mut rest = out;
+        for (plane, x) in parts {
+            let (out, after) = rest.split_at_mut(plane.row());
+            out.copy_from_slice(&x[row * plane.row()..][..plane.row()]);
+            rest = after;
+        }
+    });
+}
+
+/// The channels of one part, from channel `first` of the whole on: the gradient of [`concat`]. Added to `out` if
+/// `is_added`.
+///
+/// # Panics
+/// If the part is not within the whole, or a length does not fit.
+pub fn part(
+    (whole, x): (Plane, &[Lanes]),
+    first: usize,
+    (plane, out): (Plane, &mut [Lanes]),
+    is_added: bool,
+) {
+    assert_eq!(Plane { channels: plane.channels, ..whole }, plane, "a part of the whole");
+    assert!(first + plane.channels <= whole.channels, "a part of the whole");
+    assert!(x.len() == whole.len() && out.len() == plane.len(), "part of {whole:?}");
+    if out.is_empty() {
+        return;
+    }
+    out.par_chunks_mut(plane.row()).enumerate().for_each(|(row, out)| {
+        let x = &x[row * whole.row() + first * whole.width..][..out.len()];
+        if !is_added {
+            out.copy_from_slice(x);
+            return;
+        }
+        for (Lanes(out), Lanes(x)) in out.iter_mut().zip(x) {
+            for lane in 0..LANES {
+                out[lane] += x[lane];
+            }
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wave(plane: Plane, f: f32) -> Vec<Lanes> {
+        (0..plane.len()).map(|i| Lanes(std::array::from_fn(|l| (i * 16 + l) as f32 * f))).collect()
+    }
+
+    #[test]
+    fn parts_come_back() {
+        let plane = |channels| Plane { batch: 21, channels, height: 3, width: 5 };
+        let parts: Vec<(Plane, Vec<Lanes>)> =
+            [(2, 1.0), (1, 0.5), (4, 0.25)].map(|(n, f)| (plane(n), wave(plane(n), f))).into();
+        let views: Vec<(Plane, &[Lanes])> = parts.iter().map(|(p, x)| (*p, &x[..])).collect();
+        let mut whole = vec![Lanes::ZERO; plane(7).len()];
+        concat(&views, &mut whole);
+        let mut first = 0;
+        for (plane_of, x) in &parts {
+            let mut back = vec![Lanes([7.0; 16]); x.len()];
+            part((plane(7), &whole), first, (*plane_of, &mut back), false);
+            assert_eq!(back, *x);
+            part((plane(7), &whole), first, (*plane_of, &mut back), true);
+            let twice = |(a, b): (&Lanes, &Lanes)| (0..16).all(|l| a.0[l] == 2.0 * b.0[l]);
+            assert!(back.iter().zip(x).all(twice));
+            first += plane_of.channels;
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "parts of one size")]
+    fn parts_of_other_sizes_are_refused() {
+        let plane = |height| Plane { batch: 1, channels: 1, height, width: 1 };
+        let (a, b) = ([Lanes::ZERO; 1], [Lanes::ZERO; 2]);
+        concat(&[(plane(1), &a), (plane(2), &b)], &mut [Lanes::ZERO; 3]);
+    }
+}

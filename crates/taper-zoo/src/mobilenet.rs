@@ -1,0 +1,110 @@
+//! MobileNetV1 for 32×32 images.
+//!
+//! | stage | blocks | channels | plane | MACs |
+//! | --- | --- | --- | --- | --- |
+//! | stem: 3×3 convolution, block | 1 | 32, 64 | 32×32 | 3.3 M |
+//! | conv1 | 2 (first: stride 2) | 128 | 16×16 | 6.9 M |
+//! | conv2 | 2 (first: stride 2) | 256 | 8×8 | 6.6 M |
+//! | conv3 | 6 (first: stride 2) | 512 | 4×4 | 23.6 M |
+//! | conv4 | 2 (first: stride 2) | 1024 | 2×2 | 6.4 M |
+//! | average, linear | | 1024 | 1×1 | 0.1 M |
+//!
+//! A block is a 3×3 depthwise and a 1×1 pointwise convolution, each with batch normalisation and ReLU. For 100 classes:
+//! 3,315,428 parameters, 3,287,488 of them prunable in 28 layers, 46,446,592 MACs.
+//!
+//! Deviations from Howard et al. (arXiv:1704.04861), all as in Feather's reference: the stem keeps the plane, which four
+//! stages then halve; pointwise convolutions have a bias before their normalisation. All weights start as PyTorch's do
+//! by default.
+
+use candle_core::{Result, Tensor};
+use taper_nn::{
+    Activation, BatchNorm, Conv2d, ConvConfig, Init, Linear, Model, Params, Pass, Scope,
+    global_average, relu,
+};
+
+/// Channels and blocks of the stages behind the stem; the first block of each has stride 2.
+const STAGES: [(usize, usize); 4] = [(128, 2), (256, 2), (512, 6), (1024, 2)];
+
+/// The network; see the module for its layers.
+#[derive(Debug)]
+pub struct MobileNetV1 {
+    stem: Unit,
+    blocks: Vec<[Unit; 2]>,
+    fc: Linear,
+    params: Params,
+}
+
+impl MobileNetV1 {
+    /// Builds it in `scope`, with `classes` outputs.
+    ///
+    /// # Errors
+    /// If the device cannot hold it.
+    pub fn new(scope: &Scope, classes: usize) -> Result<Self> {
+        let names = scope.pp("stem").pp(0);
+        let stem = Unit::new(&names.pp("conv"), &names.pp("bn"), (3, 32), ConvConfig::same(3))?;
+        let mut blocks = vec![block(&scope.pp("stem").pp(1), 32, 64, 1)?];
+        let mut channels = 64;
+        for (stage, (wider, n)) in (1..).zip(STAGES) {
+            for i in 0..n {
+                let stride = if i == 0 { 2 } else { 1 };
+                let scope = scope.pp(format!("conv{stage}")).pp(i);
+                blocks.push(block(&scope, channels, wider, stride)?);
+                channels = wider;
+            }
+        }
+        let fc = Linear::new(&scope.pp("fc"), channels, classes, Init::Uniform)?;
+        Ok(Self { stem, blocks, fc, params: scope.finish() })
+    }
+}
+
+impl Model for MobileNetV1 {
+    fn forward(&self, images: &Tensor, pass: &Pass) -> Result<Tensor> {
+        let mut x = self.stem.forward(&images.into(), pass)?;
+        for unit in self.blocks.iter().flatten() {
+            x = unit.forward(&x, pass)?;
+        }
+        self.fc.forward(global_average(&x)?, pass)?.tensor()
+    }
+
+    fn params(&self) -> &Params {
+        &self.params
+    }
+}
+
+/// Depthwise, then pointwise.
+fn block(scope: &Scope, channels: usize, wider: usize, stride: usize) -> Result<[Unit; 2]> {
+    let unit = |name: &str, sizes, config| {
+        let scope = scope.pp(name);
+        Unit::new(&scope.pp(0), &scope.pp(1), sizes, config)
+    };
+    let depthwise = ConvConfig::same(3).stride(stride).groups(channels);
+    Ok([
+        unit("depthwise", (channels, channels), depthwise)?,
+        unit("pointwise", (channels, wider), ConvConfig::same(1).biased())?,
+    ])
+}
+
+/// Convolution, batch normalisation, ReLU.
+#[derive(Debug)]
+struct Unit {
+    conv: Conv2d,
+    bn: BatchNorm,
+}
+
+impl Unit {
+    fn new(
+        conv: &Scope,
+        bn: &Scope,
+        (channels_in, channels_out): (usize, usize),
+        config: ConvConfig,
+    ) -> Result<Self> {
+        Ok(Self {
+            conv: Conv2d::new(conv, channels_in, channels_out, config, Init::Uniform)?,
+            bn: BatchNorm::new(bn, channels_out)?,
+        })
+    }
+
+    fn forward(&self, x: &Activation, pass: &Pass) -> Result<Activation> {
+        relu(&self.bn.forward(&self.conv.forward(x, pass)?, pass)?)
+    }
+}
