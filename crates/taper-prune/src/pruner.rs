@@ -21,6 +21,8 @@ pub struct Pruner {
     sparsity: Sparsity,
     cut: Vec<LayerCut>,
     feedback: Option<MaskFeedback>,
+    /// The step and masks that the schedule was last told of, if it listens over more than one step.
+    told: Option<(Step, Vec<Arc<Mask>>)>,
 }
 
 /// What the last refresh decided for a layer.
@@ -74,8 +76,14 @@ impl Pruner {
             .iter()
             .map(|(_, var)| LayerCut { at: 0.0, mask: Arc::new(Mask::full(var.elem_count())) })
             .collect();
-        let pruner =
-            Self { choices, step: Step::ZERO, sparsity: Sparsity::DENSE, cut, feedback: None };
+        let pruner = Self {
+            choices,
+            step: Step::ZERO,
+            sparsity: Sparsity::DENSE,
+            cut,
+            feedback: None,
+            told: None,
+        };
         pruner.groups(target)?;
         Ok(pruner)
     }
@@ -95,9 +103,9 @@ impl Pruner {
         if is_reached || self.choices.cadence.is_due(step) {
             self.sparsity = wanted;
             let cut = self.choose(self.sparsity)?;
-            let seen = self.compare(&cut);
-            self.cut = cut;
-            self.choices.schedule.observe(&seen);
+            let before = std::mem::replace(&mut self.cut, cut);
+            let seen = self.changed_since(before.iter().map(|cut| &*cut.mask));
+            self.tell(&seen);
             self.feedback = Some(seen);
         }
         let (updates, times) = self.updates()?;
@@ -146,13 +154,18 @@ impl Pruner {
         self.choices.schedule.target()
     }
 
-    /// The factors on the gradient of pruned weights in the last step begun.
+    /// The factors on the gradient of pruned weights in the last step begun; where a policy has others for each layer,
+    /// those for a layer as sparse as the network.
     pub fn pruned_grad(&self) -> PrunedGrad {
+        self.pruned_grad_at(self.sparsity)
+    }
+
+    fn pruned_grad_at(&self, achieved: Sparsity) -> PrunedGrad {
         let progress = match self.choices.total_steps {
             0 => 1.0,
             total => (self.step.0 as f64 / total as f64).min(1.0),
         };
-        self.choices.gradient.at(&Now { achieved: self.sparsity, target: self.target(), progress })
+        self.choices.gradient.at(&Now { achieved, target: self.target(), progress })
     }
 
     /// The largest cut among the layers, 0 while dense: the one cut there is if layers are ranked together.
@@ -194,6 +207,9 @@ impl Pruner {
             cuts: self.cut.iter().map(|c| c.at).collect(),
             masks: self.cut.iter().map(|c| c.mask.words().to_vec()).collect(),
             schedule: self.choices.schedule.state(),
+            told: self.told.as_ref().map(|(step, masks)| {
+                (step.0, masks.iter().map(|mask| mask.words().to_vec()).collect())
+            }),
         }
     }
 
@@ -205,24 +221,38 @@ impl Pruner {
     pub fn restore(&mut self, state: PrunerState) -> Result<(), PruneError> {
         let n = self.choices.layers.len();
         let misfit = |reason: String| PruneError::State { reason };
-        if state.cuts.len() != n || state.masks.len() != n {
-            return Err(misfit(format!(
-                "it has {} layers where the model has {n}",
-                state.masks.len()
-            )));
+        if state.cuts.len() != n {
+            let found = state.cuts.len();
+            return Err(misfit(format!("it has {found} layers where the model has {n}")));
         }
         let sparsity = Sparsity::new(state.sparsity).map_err(|e| misfit(e.to_string()))?;
-        let mut cut = Vec::with_capacity(n);
-        for ((words, at), (info, var)) in
-            state.masks.into_iter().zip(state.cuts).zip(&self.choices.layers)
-        {
-            let mask = Mask::from_words(words, var.elem_count())
-                .ok_or_else(|| misfit(format!("the mask of {} has another size", info.name)))?;
-            cut.push(LayerCut { at, mask: Arc::new(mask) });
-        }
+        let masks = self.masks_of(state.masks)?;
+        let told = match state.told {
+            Some((step, words)) => Some((Step(step), self.masks_of(words)?)),
+            None => None,
+        };
         self.choices.schedule.restore(&state.schedule)?;
-        (self.cut, self.sparsity, self.step) = (cut, sparsity, Step(state.step));
+        let cuts = masks.into_iter().zip(state.cuts);
+        self.cut = cuts.map(|(mask, at)| LayerCut { at, mask }).collect();
+        (self.sparsity, self.step, self.told) = (sparsity, Step(state.step), told);
         Ok(())
+    }
+
+    /// A mask for each layer, from packed words.
+    fn masks_of(&self, words: Vec<Vec<u64>>) -> Result<Vec<Arc<Mask>>, PruneError> {
+        let misfit = |reason: String| PruneError::State { reason };
+        let (found, n) = (words.len(), self.choices.layers.len());
+        if found != n {
+            return Err(misfit(format!("it has {found} layers where the model has {n}")));
+        }
+        let layers = words.into_iter().zip(&self.choices.layers);
+        layers
+            .map(|(words, (info, var))| {
+                Mask::from_words(words, var.elem_count())
+                    .map(Arc::new)
+                    .ok_or_else(|| misfit(format!("the mask of {} has another size", info.name)))
+            })
+            .collect()
     }
 
     pub(crate) fn vars(&self) -> impl Iterator<Item = &Var> {
@@ -273,18 +303,41 @@ impl Pruner {
         if is_held { Ok(self.cut.clone()) } else { self.choose(self.sparsity) }
     }
 
-    fn compare(&self, cut: &[LayerCut]) -> MaskFeedback {
-        let count = |cut: &[LayerCut]| cut.iter().map(|c| c.mask.n_kept()).sum::<u64>();
+    /// Tells the schedule what it listens to.
+    fn tell(&mut self, seen: &MaskFeedback) {
+        let window = self.choices.schedule.window();
+        if window <= 1 {
+            self.choices.schedule.observe(seen);
+            return;
+        }
+        let over_window = match &self.told {
+            Some((step, _)) if self.step.0 < step.0 + window => return,
+            Some((_, masks)) => Some(self.changed_since(masks.iter().map(|mask| &**mask))),
+            // What pruning begins with is no change.
+            None if self.sparsity.is_dense() => return,
+            None => None,
+        };
+        if let Some(seen) = over_window {
+            self.choices.schedule.observe(&seen);
+        }
+        self.told = Some((self.step, self.cut.iter().map(|cut| cut.mask.clone()).collect()));
+    }
+
+    /// How the masks differ from these, layer by layer.
+    fn changed_since<'a>(&self, before: impl Iterator<Item = &'a Mask>) -> MaskFeedback {
         let mut seen = MaskFeedback {
             step: self.step,
-            n_weights: cut.iter().map(|c| c.mask.len() as u64).sum(),
-            n_before: count(&self.cut),
-            n_kept: count(cut),
+            n_weights: 0,
+            n_before: 0,
+            n_kept: 0,
             n_entered: 0,
             n_left: 0,
         };
-        for (new, old) in cut.iter().zip(&self.cut) {
-            let change = new.mask.change_since(&old.mask);
+        for (cut, before) in self.cut.iter().zip(before) {
+            let change = cut.mask.change_since(before);
+            seen.n_weights += cut.mask.len() as u64;
+            seen.n_before += before.n_kept();
+            seen.n_kept += cut.mask.n_kept();
             seen.n_entered += change.n_entered;
             seen.n_left += change.n_left;
         }
@@ -332,8 +385,13 @@ impl Pruner {
     }
 
     fn gates(&self, cut: &[LayerCut], updates: Vec<PrunedGradient>, times: f32) -> Gates {
-        let PrunedGrad { at_zero, at_cut } = self.pruned_grad();
+        let of_all = self.pruned_grad();
+        let is_per_layer = self.choices.gradient.is_per_layer();
         let gate = |(cut, update): (&LayerCut, PrunedGradient)| {
+            let PrunedGrad { at_zero, at_cut } = match is_per_layer {
+                true => self.pruned_grad_at(Sparsity::of(cut.mask.n_kept(), cut.mask.len() as u64)),
+                false => of_all,
+            };
             // A layer that keeps all its weights above a cut is still shrunk by it.
             (cut.at > 0.0 || cut.mask.n_kept() < cut.mask.len() as u64).then(|| Gate {
                 threshold: self.choices.threshold,

@@ -15,4 +15,6 @@ pub struct PrunerState {
     pub masks: Vec<Vec<u64>>,
     /// The schedule's own state.
     pub schedule: State,
+    /// The step and packed masks that the schedule was last told of, if it listens over more than one step.
+    pub told: Option<(u64, Vec<Vec<u64>>)>,
 }

@@ -1,7 +1,6 @@
 //! The same factor throughout training.
 
-use crate::{GradientScale, Now, PrunedGrad};
-use std::fmt;
+use crate::{GradientScale, Now, OutOfRange, PrunedGrad};
 
 /// Gives every pruned weight the factor θ at every step; 1 is the plain straight-through estimator, 0 lets a
 /// pruned weight rest.
@@ -18,9 +17,9 @@ impl Constant {
     /// θ in `[0, 1]`.
     ///
     /// # Errors
-    /// [`ConstantError`] outside that range, or for NaN.
-    pub fn new(theta: f32) -> Result<Self, ConstantError> {
-        if (0.0..=1.0).contains(&theta) { Ok(Self(theta)) } else { Err(ConstantError { theta }) }
+    /// [`OutOfRange`] outside that range, or for NaN.
+    pub fn new(theta: f32) -> Result<Self, OutOfRange> {
+        OutOfRange::factor("θ", theta.into()).map(|_| Self(theta))
     }
 }
 
@@ -29,20 +28,6 @@ impl GradientScale for Constant {
         PrunedGrad::uniform(self.0)
     }
 }
-
-/// A factor outside `[0, 1]`.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct ConstantError {
-    theta: f32,
-}
-
-impl fmt::Display for ConstantError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "gradient factor {} of pruned weights is outside [0, 1]", self.theta)
-    }
-}
-
-impl std::error::Error for ConstantError {}
 
 #[cfg(test)]
 mod tests {
@@ -62,7 +47,7 @@ mod tests {
     fn factors_outside_the_unit_interval_are_refused() {
         for theta in [-0.1, 1.1, f32::NAN] {
             let message = Constant::new(theta).unwrap_err().to_string();
-            assert!(message.contains("[0, 1]"), "{message}");
+            assert!(message.contains("outside [0, 1]"), "{message}");
         }
     }
 }

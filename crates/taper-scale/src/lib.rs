@@ -15,10 +15,16 @@
 #![forbid(unsafe_code)]
 
 mod constant;
+mod falling;
 mod feather_rule;
+mod name;
+mod range;
 
-pub use constant::{Constant, ConstantError};
+pub use constant::Constant;
+pub use falling::{Density, Fall, Falling, Over, PerLayer, Proximity};
 pub use feather_rule::FeatherRule;
+pub use name::{NameError, by_name};
+pub use range::OutOfRange;
 
 use std::fmt::Debug;
 use taper_core::Sparsity;
@@ -49,7 +55,7 @@ impl PrunedGrad {
 /// What a policy may look at: where training is, in fractions.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Now {
-    /// Sparsity imposed in this step.
+    /// Sparsity imposed in this step, of the network or of a layer.
     pub achieved: Sparsity,
     /// Sparsity at the end of training.
     pub target: Sparsity,
@@ -61,11 +67,20 @@ pub struct Now {
 pub trait GradientScale: Debug + Send + Sync {
     /// The factors for this step. A query: asking twice gives the same answer.
     fn at(&self, now: &Now) -> PrunedGrad;
+
+    /// Whether it is asked for each layer, with the sparsity of that layer, rather than once for all.
+    fn is_per_layer(&self) -> bool {
+        false
+    }
 }
 
 impl<S: GradientScale + ?Sized> GradientScale for Box<S> {
     fn at(&self, now: &Now) -> PrunedGrad {
         (**self).at(now)
+    }
+
+    fn is_per_layer(&self) -> bool {
+        (**self).is_per_layer()
     }
 }
 

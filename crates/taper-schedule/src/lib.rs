@@ -1,7 +1,8 @@
 //! How sparse at which step.
 //!
 //! A [`SparsitySchedule`] answers one question, the sparsity to impose before the forward pass of a step.
-//! [`Ramp`] is the closed form that Feather and gradual magnitude pruning use. *When* masks are refreshed is a
+//! [`Ramp`] is the closed form that Feather and gradual magnitude pruning use; [`Adaptive`] bends its clock by how
+//! stable the masks are. *When* masks are refreshed is a
 //! separate choice: a [`Cadence`].
 //!
 //! ```
@@ -17,14 +18,18 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod adaptive;
 mod cadence;
 mod curve;
 mod ramp;
+mod stability;
 mod state;
 
+pub use adaptive::{Adaptation, Adaptive, AdaptiveError, Reference};
 pub use cadence::{Cadence, CadenceError};
 pub use curve::Curve;
 pub use ramp::Ramp;
+pub use stability::{Rate, Signal};
 pub use state::{RestoreError, State};
 
 use std::fmt::Debug;
@@ -42,8 +47,14 @@ pub trait SparsitySchedule: Debug + Send {
     /// Where the schedule ends: the sparsity from its last change on.
     fn target(&self) -> Sparsity;
 
-    /// Tells the schedule what the last mask refresh looked like.
+    /// Tells the schedule how a mask refresh changed the masks since the one before, or where its
+    /// [`window`](Self::window) is longer, since the last that it was told of.
     fn observe(&mut self, _seen: &MaskFeedback) {}
+
+    /// Steps between the masks that [`observe`](Self::observe) compares, at least 1.
+    fn window(&self) -> u64 {
+        1
+    }
 
     /// All that feedback has changed; empty for closed forms.
     fn state(&self) -> State {
@@ -70,6 +81,10 @@ impl<S: SparsitySchedule + ?Sized> SparsitySchedule for Box<S> {
 
     fn observe(&mut self, seen: &MaskFeedback) {
         (**self).observe(seen);
+    }
+
+    fn window(&self) -> u64 {
+        (**self).window()
     }
 
     fn state(&self) -> State {

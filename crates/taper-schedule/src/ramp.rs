@@ -41,21 +41,36 @@ impl Ramp {
         self.from = from;
         self
     }
+
+    /// The step at which it begins.
+    pub fn begin(&self) -> Step {
+        self.begin
+    }
+
+    /// The step from which on it is at its target; its begin, if it is a jump.
+    pub fn end(&self) -> Step {
+        self.end.max(self.begin)
+    }
+
+    /// Sparsity at a time between steps.
+    pub fn at(&self, time: f64) -> Sparsity {
+        let (begin, end) = (self.begin().0 as f64, self.end().0 as f64);
+        if time < begin {
+            return Sparsity::DENSE;
+        }
+        if time >= end {
+            return self.to;
+        }
+        let (from, to) = (self.from.get(), self.to.get());
+        // Rounding must not push a value past either end.
+        let value = from + (to - from) * self.curve.at((time - begin) / (end - begin));
+        Sparsity::saturating(value.clamp(from.min(to), from.max(to)))
+    }
 }
 
 impl SparsitySchedule for Ramp {
     fn sparsity(&self, step: Step) -> Sparsity {
-        if step < self.begin {
-            return Sparsity::DENSE;
-        }
-        if step >= self.end {
-            return self.to;
-        }
-        let x = (step.0 - self.begin.0) as f64 / (self.end.0 - self.begin.0) as f64;
-        let (from, to) = (self.from.get(), self.to.get());
-        // Rounding must not push a value past either end.
-        let value = from + (to - from) * self.curve.at(x);
-        Sparsity::saturating(value.clamp(from.min(to), from.max(to)))
+        self.at(step.0 as f64)
     }
 
     fn target(&self) -> Sparsity {

@@ -79,7 +79,7 @@ pub struct PruneSpec {
     pub sparsity: Option<f64>,
     /// `soft`, `hard`, `feather` or `power:P`.
     pub threshold: Option<String>,
-    /// Share of the gradient for pruned weights: `feather`, or a number.
+    /// Share of the gradient for pruned weights: `feather`, a number, or one of the policies of [`taper::scale::by_name`].
     #[serde(deserialize_with = "text_or_number")]
     pub gradient: Option<String>,
     /// When and from what the gradient of pruned weights is computed: `exact`, `every:N`, `sampled:SHARE` or

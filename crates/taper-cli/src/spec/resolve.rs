@@ -13,7 +13,7 @@ use taper::{
         PrunedUpdate, Pruner, Quantile,
         allocation::{Allocation, Erk, Global, Pin, Pinned, Uniform},
     },
-    scale::{Constant, FeatherRule, GradientScale},
+    scale::{self, GradientScale},
     schedule::{Cadence, Curve, Ramp},
     train::Recipe,
 };
@@ -322,16 +322,9 @@ impl Resolved {
                 Threshold::Power(Exponent::new(exponent.ok_or_else(unknown)?).map_err(usage)?)
             }
         };
-        let gradient = text(&p.gradient);
-        let gradient: Box<dyn GradientScale> = match gradient.as_str() {
-            "feather" => Box::new(FeatherRule),
-            other => {
-                let theta = other
-                    .parse::<f32>()
-                    .map_err(|_| choose("gradient", other, &["feather", "a number in [0, 1]"]))?;
-                Box::new(Constant::new(theta).map_err(usage)?)
-            }
-        };
+        let initial = Sparsity::new(p.initial.unwrap_or(0.0)).map_err(usage)?;
+        let gradient = scale::by_name(&text(&p.gradient), initial)
+            .map_err(|error| usage(format!("prune.gradient: {error}")))?;
         let curve = text(&p.schedule);
         let names = Curve::ALL.map(|(name, _)| name);
         let (_, curve) = Curve::ALL
@@ -473,7 +466,9 @@ mod tests {
             ("prune.method=fether", "the methods are dense, gmp, ste, feather"),
             ("prune.threshold=power:1", "not above 1"),
             ("prune.threshold=cubic", "it can be soft, hard, feather"),
-            ("prune.gradient=2", "outside [0, 1]"),
+            ("prune.gradient=2", "prune.gradient: θ is 2, outside [0, 1]"),
+            ("prune.gradient=\"linear:1.5\"", "prune.gradient: the last θ is 1.5, outside [0, 1]"),
+            ("prune.gradient=\"falling\"", "linear:END"),
             ("prune.pruned_gradient=\"sampled:0\"", "sampled:SHARE"),
             ("prune.pruned_gradient=\"every:0\"", "every:N"),
             ("prune.pruned_gradient=\"often\"", "live:MARGIN"),

@@ -13,6 +13,8 @@ const KIND: &str = "taper-training-1";
 const MODEL: &str = "model/";
 const VELOCITY: &str = "velocity/";
 const MASK: &str = "mask/";
+/// The masks that the schedule was last told of.
+const TOLD: &str = "told/";
 
 /// What is saved of a run, borrowed.
 pub struct Snapshot<'a> {
@@ -53,14 +55,20 @@ impl<'a> Snapshot<'a> {
         }
         if let Some(pruner) = self.pruner {
             let state = pruner.state();
-            for (info, words) in pruner.layers().zip(&state.masks) {
-                let bytes: Vec<u8> = words.iter().flat_map(|w| w.to_le_bytes()).collect();
-                let n = bytes.len();
-                put(MASK, &info.name, Tensor::from_vec(bytes, n, &Device::Cpu)?);
+            let told = state.told.iter().map(|(_, masks)| (TOLD, masks));
+            for (prefix, masks) in std::iter::once((MASK, &state.masks)).chain(told) {
+                for (info, words) in pruner.layers().zip(masks) {
+                    let bytes: Vec<u8> = words.iter().flat_map(|w| w.to_le_bytes()).collect();
+                    let n = bytes.len();
+                    put(prefix, &info.name, Tensor::from_vec(bytes, n, &Device::Cpu)?);
+                }
             }
             put("", "cuts", Tensor::new(&state.cuts[..], &Device::Cpu)?);
             put("", "schedule", Tensor::new(&state.schedule.0[..], &Device::Cpu)?);
-            let pruner = json!({ "step": state.step, "sparsity": state.sparsity.to_string() });
+            let mut pruner = json!({ "step": state.step, "sparsity": state.sparsity.to_string() });
+            if let Some((step, _)) = state.told {
+                pruner["told"] = step.into();
+            }
             file.metadata.insert("pruner".into(), pruner.to_string());
         }
         file.metadata.insert("kind".into(), KIND.into());
@@ -150,17 +158,28 @@ impl TrainingCheckpoint {
         let read = |key: &str| {
             scalars.get(key).ok_or_else(|| malformed(&format!("its `pruner` has no `{key}`")))
         };
-        let masks = pruner
-            .layers()
-            .map(|info| {
-                let bytes =
-                    tensor(&format!("{MASK}{}", info.name))?.flatten_all()?.to_vec1::<u8>()?;
-                Ok(bytes
-                    .chunks_exact(8)
-                    .map(|c| u64::from_le_bytes(c.try_into().expect("8 bytes")))
-                    .collect())
-            })
-            .collect::<Result<_, CheckpointError>>()?;
+        let masks = |prefix: &str| {
+            pruner
+                .layers()
+                .map(|info| {
+                    let bytes = tensor(&format!("{prefix}{}", info.name))?
+                        .flatten_all()?
+                        .to_vec1::<u8>()?;
+                    Ok(bytes
+                        .chunks_exact(8)
+                        .map(|c| u64::from_le_bytes(c.try_into().expect("8 bytes")))
+                        .collect())
+                })
+                .collect::<Result<_, CheckpointError>>()
+        };
+        let told = match scalars.get("told") {
+            None => None,
+            Some(step) => {
+                let step =
+                    step.as_u64().ok_or_else(|| malformed("the pruner's `told` is no number"))?;
+                Some((step, masks(TOLD)?))
+            }
+        };
         Ok(PrunerState {
             step: read("step")?
                 .as_u64()
@@ -170,7 +189,8 @@ impl TrainingCheckpoint {
                 .and_then(|s| s.parse().ok())
                 .ok_or_else(|| malformed("the pruner's `sparsity` is no number"))?,
             cuts: tensor("cuts")?.flatten_all()?.to_vec1()?,
-            masks,
+            masks: masks(MASK)?,
+            told,
             schedule: State(tensor("schedule")?.flatten_all()?.to_vec1()?),
         })
     }

@@ -1,0 +1,317 @@
+//! Less gradient for pruned weights as the network gets sparser.
+
+use crate::{GradientScale, Now, OutOfRange, PrunedGrad};
+use taper_core::Sparsity;
+
+/// How a factor gets from 1 to its last value: a function of `x` in `[0, 1]` that never rises.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Fall {
+    /// `1 − (1 − end)·x`.
+    Linear,
+    /// `1 − (1 − end)·x^q`, `q` above 0: late for a large `q`, early for one below 1.
+    Power(f64),
+    /// `end + (1 − end)·(1 + cos πx)/2`.
+    Cosine,
+    /// `end^x`.
+    Exponential,
+    /// The logistic function around `centre`, stretched so that it is exact at both ends.
+    Sigmoid {
+        /// Above 0.
+        steepness: f64,
+        /// In `[0, 1]`.
+        centre: f64,
+    },
+}
+
+impl Fall {
+    fn check(self) -> Result<(), OutOfRange> {
+        match self {
+            Self::Power(q) => positive("q", q),
+            Self::Sigmoid { steepness, centre } => {
+                positive("steepness", steepness)?;
+                OutOfRange::factor("centre", centre).map(|_| ())
+            }
+            Self::Linear | Self::Cosine | Self::Exponential => Ok(()),
+        }
+    }
+
+    /// The factor at `x` in `[0, 1]`: 1 at 0, `end` at 1.
+    fn at(self, x: f64, end: f64) -> f64 {
+        if x <= 0.0 {
+            return 1.0;
+        }
+        if x >= 1.0 {
+            return end;
+        }
+        let fallen = match self {
+            Self::Exponential => return end.powf(x),
+            Self::Linear => x,
+            Self::Power(q) => x.powf(q),
+            Self::Cosine => (1.0 - (std::f64::consts::PI * x).cos()) / 2.0,
+            Self::Sigmoid { steepness, centre } => {
+                // tanh, as it is exact where the exponential would overflow.
+                let at = |x: f64| (steepness * (x - centre) / 2.0).tanh();
+                ((at(x) - at(0.0)) / (at(1.0) - at(0.0))).clamp(0.0, 1.0)
+            }
+        };
+        1.0 - (1.0 - end) * fallen
+    }
+}
+
+/// Parameters that are above 0, and not so large or small that the formulas lose their digits.
+fn positive(name: &'static str, value: f64) -> Result<(), OutOfRange> {
+    OutOfRange::check(name, value, "[0.001, 1000]", |v| (1e-3..=1e3).contains(&v)).map(|_| ())
+}
+
+/// What a factor falls with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Over {
+    /// The sparsity reached so far, from that at which pruning begins to the final one.
+    #[default]
+    Sparsity,
+    /// The share of training that is done: the control that says whether sparsity is what matters.
+    Training,
+}
+
+/// The factor falls from 1 to `end`, however long that takes the network:
+///
+/// ```text
+/// θ = fall(x)      x = (s − s₀)/(s_final − s₀), cut off at 0 and 1
+/// ```
+///
+/// Much gradient early, so that nothing is pruned for good before its time; less as sparsity rises and the mask should
+/// settle. With `end` 1 it is the plain straight-through estimator, as Feather's rule is up to 95 %.
+///
+/// ```
+/// use taper_core::Sparsity;
+/// use taper_scale::{Fall, Falling, GradientScale, Now};
+///
+/// let policy = Falling::new(Fall::Linear, 0.5)?;
+/// let theta = |achieved: f64| {
+///     let (achieved, target) = (Sparsity::saturating(achieved), Sparsity::saturating(0.8));
+///     policy.at(&Now { achieved, target, progress: 0.0 }).at_zero
+/// };
+/// assert_eq!([theta(0.0), theta(0.4), theta(0.8)], [1.0, 0.75, 0.5]);
+/// # Ok::<(), taper_scale::OutOfRange>(())
+/// ```
+///
+/// # References
+/// The idea, a gradient scale that follows the sparsity reached, is A. Zachou's (NTUA, 2025); the family is ours.
+/// AutoSparse anneals over time instead ([`Over::Training`]).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Falling {
+    fall: Fall,
+    end: f64,
+    start: Sparsity,
+    over: Over,
+}
+
+impl Falling {
+    /// Falls to `end`, in `[0, 1]`, with the sparsity reached.
+    ///
+    /// # Errors
+    /// [`OutOfRange`] if `end` or a parameter of `fall` is impossible.
+    pub fn new(fall: Fall, end: f64) -> Result<Self, OutOfRange> {
+        fall.check()?;
+        let end = OutOfRange::factor("the last θ", end)?;
+        Ok(Self { fall, end, start: Sparsity::DENSE, over: Over::Sparsity })
+    }
+
+    /// The sparsity at which pruning begins, if that is not dense.
+    #[must_use]
+    pub fn starting_at(self, start: Sparsity) -> Self {
+        Self { start, ..self }
+    }
+
+    /// Falls with something else than sparsity.
+    #[must_use]
+    pub fn over(self, over: Over) -> Self {
+        Self { over, ..self }
+    }
+}
+
+impl GradientScale for Falling {
+    fn at(&self, now: &Now) -> PrunedGrad {
+        let x = match self.over {
+            Over::Training => now.progress,
+            Over::Sparsity => {
+                let (start, end) = (self.start.get(), now.target.get());
+                // A target at the start is reached.
+                if end <= start { 1.0 } else { (now.achieved.get() - start) / (end - start) }
+            }
+        };
+        PrunedGrad::uniform(self.fall.at(x, self.end) as f32)
+    }
+}
+
+/// `max(end, (1 − s)^q)`: the factor is the share of weights that are kept, or a power of it.
+///
+/// ```
+/// use taper_core::Sparsity;
+/// use taper_scale::{Density, GradientScale, Now};
+///
+/// let policy = Density::new(1.0, 0.1)?;
+/// let theta = |s| {
+///     let achieved = Sparsity::saturating(s);
+///     policy.at(&Now { achieved, target: achieved, progress: 0.0 }).at_zero
+/// };
+/// assert_eq!([theta(0.0), theta(0.75), theta(0.99)], [1.0, 0.25, 0.1]);
+/// # Ok::<(), taper_scale::OutOfRange>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Density {
+    q: f64,
+    end: f64,
+}
+
+impl Density {
+    /// The power `q`, above 0, and the least factor `end`, in `[0, 1]`.
+    ///
+    /// # Errors
+    /// [`OutOfRange`] if one of them is impossible.
+    pub fn new(q: f64, end: f64) -> Result<Self, OutOfRange> {
+        positive("q", q)?;
+        Ok(Self { q, end: OutOfRange::factor("the last θ", end)? })
+    }
+}
+
+impl GradientScale for Density {
+    fn at(&self, now: &Now) -> PrunedGrad {
+        PrunedGrad::uniform(now.achieved.density().powf(self.q).max(self.end) as f32)
+    }
+}
+
+/// Within a step, more gradient for weights close to the cut than for those near zero.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Proximity(PrunedGrad);
+
+impl Proximity {
+    /// The factors for a weight of magnitude zero and at the cut, `0 ≤ at_zero ≤ at_cut ≤ 1`.
+    ///
+    /// # Errors
+    /// [`OutOfRange`] if they are not.
+    pub fn new(at_zero: f32, at_cut: f32) -> Result<Self, OutOfRange> {
+        OutOfRange::factor("θ at the cut", at_cut.into())?;
+        let legal = "[0, θ at the cut]";
+        OutOfRange::check("θ at zero", at_zero.into(), legal, |v| {
+            (0.0..=f64::from(at_cut)).contains(&v)
+        })?;
+        Ok(Self(PrunedGrad { at_zero, at_cut }))
+    }
+}
+
+impl GradientScale for Proximity {
+    fn at(&self, _now: &Now) -> PrunedGrad {
+        self.0
+    }
+}
+
+/// Asks a policy for each layer, with the sparsity of that layer.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PerLayer<P>(pub P);
+
+impl<P: GradientScale> GradientScale for PerLayer<P> {
+    fn at(&self, now: &Now) -> PrunedGrad {
+        self.0.at(now)
+    }
+
+    fn is_per_layer(&self) -> bool {
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Constant, FeatherRule};
+    use proptest::prelude::*;
+
+    fn now(achieved: f64, target: f64, progress: f64) -> Now {
+        let (achieved, target) = (Sparsity::saturating(achieved), Sparsity::saturating(target));
+        Now { achieved, target, progress }
+    }
+
+    fn falls() -> impl Strategy<Value = Fall> {
+        prop_oneof![
+            Just(Fall::Linear),
+            Just(Fall::Cosine),
+            Just(Fall::Exponential),
+            (1e-3..1e3f64).prop_map(Fall::Power),
+            (1e-3..1e3f64, 0.0..=1.0f64)
+                .prop_map(|(steepness, centre)| Fall::Sigmoid { steepness, centre }),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn a_falling_factor_is_in_range_never_rises_and_is_exact_at_both_ends(
+            fall in falls(), end in 0.0..=1.0f64, start in 0.0..0.5f64, target in 0.5..1.0f64,
+            a in 0.0..=1.0f64, b in 0.0..=1.0f64,
+        ) {
+            let policy = Falling::new(fall, end).unwrap().starting_at(Sparsity::saturating(start));
+            let theta = |s| policy.at(&now(s, target, 0.3)).at_zero;
+            let (first, then) = (theta(a.min(b)), theta(a.max(b)));
+            prop_assert!((0.0..=1.0).contains(&then) && then <= first, "{} {}", first, then);
+            prop_assert_eq!((theta(start), theta(target)), (1.0, end as f32));
+
+            let timed = policy.over(Over::Training);
+            let theta = |progress| timed.at(&now(0.2, target, progress)).at_cut;
+            prop_assert!(theta(a.max(b)) <= theta(a.min(b)));
+            prop_assert_eq!((theta(0.0), theta(1.0)), (1.0, end as f32));
+        }
+
+        #[test]
+        fn the_density_policy_is_in_range_and_never_rises(
+            q in 1e-3..1e3f64, end in 0.0..=1.0f64, a in 0.0..=1.0f64, b in 0.0..=1.0f64,
+        ) {
+            let policy = Density::new(q, end).unwrap();
+            let theta = |s| policy.at(&now(s, 1.0, 0.0)).at_zero;
+            let (first, then) = (theta(a.min(b)), theta(a.max(b)));
+            prop_assert!(then <= first && first <= 1.0 && then >= end as f32);
+            prop_assert_eq!((theta(0.0), theta(1.0)), (1.0, end as f32));
+        }
+
+        #[test]
+        fn without_a_fall_policies_are_feathers_rule(
+            fall in falls(), achieved in 0.0..=0.95f64, target in 0.0..=0.95f64,
+        ) {
+            let now = now(achieved.min(target), target, 0.5);
+            let rule = FeatherRule.at(&now);
+            prop_assert_eq!(Falling::new(fall, 1.0).unwrap().at(&now), rule);
+            prop_assert_eq!(Density::new(1.0, 1.0).unwrap().at(&now), rule);
+            prop_assert_eq!(Proximity::new(1.0, 1.0).unwrap().at(&now), rule);
+        }
+    }
+
+    #[test]
+    fn curves_half_way() {
+        let theta = |fall, end| Falling::new(fall, end).unwrap().at(&now(0.4, 0.8, 0.0)).at_zero;
+        assert_eq!(theta(Fall::Power(2.0), 0.0), 0.75);
+        assert_eq!(theta(Fall::Cosine, 0.5), 0.75);
+        assert_eq!(theta(Fall::Exponential, 0.25), 0.5);
+        assert_eq!(theta(Fall::Sigmoid { steepness: 10.0, centre: 0.5 }, 0.0), 0.5);
+        assert!(theta(Fall::Sigmoid { steepness: 10.0, centre: 0.8 }, 0.0) > 0.9);
+    }
+
+    #[test]
+    fn impossible_parameters_are_refused_with_their_range() {
+        let message = |error: OutOfRange| error.to_string();
+        let end = Falling::new(Fall::Linear, 1.5).map_err(message);
+        assert_eq!(end, Err("the last θ is 1.5, outside [0, 1]".into()));
+        for fall in [
+            Fall::Power(0.0),
+            Fall::Power(f64::NAN),
+            Fall::Sigmoid { steepness: -1.0, centre: 0.5 },
+            Fall::Sigmoid { steepness: 1.0, centre: 1.5 },
+        ] {
+            assert!(Falling::new(fall, 0.5).is_err(), "{fall:?}");
+        }
+        assert!(Density::new(0.0, 0.5).is_err() && Density::new(1.0, -0.1).is_err());
+        assert!(
+            Proximity::new(0.8, 0.5).map_err(message).unwrap_err().contains("θ at zero is 0.8")
+        );
+        assert!(Proximity::new(0.5, 1.1).is_err());
+        assert!(PerLayer(Constant::new(0.5).unwrap()).is_per_layer());
+    }
+}

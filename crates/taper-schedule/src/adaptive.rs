@@ -1,0 +1,402 @@
+//! A ramp whose clock slows while the mask is unstable.
+
+use crate::{Ramp, Rate, RestoreError, Signal, SparsitySchedule, State};
+use std::fmt;
+use taper_core::{MaskFeedback, Sparsity, Step};
+
+/// What a signal is compared with.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Reference {
+    /// A value of the signal, above 0.
+    Absolute(f64),
+    /// The median of all values that this run has seen.
+    RunningMedian,
+}
+
+/// How an [`Adaptive`] schedule listens and answers.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Adaptation {
+    /// What of a mask's change counts.
+    pub signal: Signal,
+    /// Steps over which a change is measured, at least 1: from one step to the next it is tiny.
+    pub window: u64,
+    /// Share of the smoothed signal that stays when a new value comes, in `[0, 1)`.
+    pub smoothing: f64,
+    /// What the smoothed signal is compared with.
+    pub reference: Reference,
+    /// How fast the clock runs for a signal relative to its reference.
+    pub rate: Rate,
+    /// The slowest that the clock runs, in `[0, 1]` steps a step.
+    pub slow: f64,
+    /// The fastest that it runs, at least 1.
+    pub fast: f64,
+    /// The step at which the target is reached in any case, not before the ramp's end.
+    pub deadline: Step,
+}
+
+impl Adaptation {
+    /// Entered over kept, over 100 steps, smoothed by half, against the running median; reciprocal, from 0.25 to 2
+    /// steps a step. A choice to begin with, not a measured one.
+    pub fn by(deadline: Step) -> Self {
+        Self {
+            signal: Signal::Entered,
+            window: 100,
+            smoothing: 0.5,
+            reference: Reference::RunningMedian,
+            rate: Rate::Reciprocal,
+            slow: 0.25,
+            fast: 2.0,
+            deadline,
+        }
+    }
+}
+
+/// A [`Ramp`] on a clock of its own, which runs slowly while the mask is unstable and fast while it is stable:
+///
+/// ```text
+/// u ← max(u + rate(z), end − fast·(deadline − t))      s = ramp(u)
+/// ```
+///
+/// with z the smoothed instability over its reference, and rate(1) = 1. The second term is the latest moment from which
+/// the fastest clock arrives in time. So, whatever is observed: sparsity never falls nor passes the target, is exactly
+/// the target from the deadline on, and is that of the plain ramp, to the bit, while z is 1.
+///
+/// ```
+/// use taper_core::{MaskFeedback, Sparsity, Step};
+/// use taper_schedule::{Adaptation, Adaptive, Curve, Ramp, SparsitySchedule};
+///
+/// let ramp = Ramp::new(Curve::Linear, Step(0), Step(100), Sparsity::new(0.5)?);
+/// let adaptation = Adaptation { window: 1, smoothing: 0.0, ..Adaptation::by(Step(200)) };
+/// let mut schedule = Adaptive::new(ramp, adaptation).unwrap();
+/// let mut observe = |schedule: &mut Adaptive, step, n_entered| {
+///     schedule.observe(&MaskFeedback {
+///         step: Step(step), n_weights: 100, n_before: 80, n_kept: 80, n_entered, n_left: n_entered,
+///     });
+/// };
+/// observe(&mut schedule, 10, 4); // the first value is its own reference
+/// assert_eq!(schedule.sparsity(Step(20)), ramp.sparsity(Step(20)));
+/// observe(&mut schedule, 20, 12); // a median of 8: the clock runs at two thirds
+/// assert!((schedule.sparsity(Step(50)).get() - 0.2).abs() < 1e-12);
+/// assert_eq!(schedule.sparsity(Step(200)).get(), 0.5);
+/// # Ok::<(), taper_core::SparsityError>(())
+/// ```
+///
+/// # References
+/// The idea, to prune more cautiously while the mask is unstable, is A. Zachou's (NTUA, 2025); this family is ours.
+#[derive(Clone, Debug)]
+pub struct Adaptive {
+    ramp: Ramp,
+    choices: Adaptation,
+    clock: Clock,
+    smoothed: Option<f64>,
+    /// All smoothed values so far, if their median is the reference.
+    seen: Vec<f64>,
+}
+
+/// The clock as it was last set.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Clock {
+    set_at: f64,
+    time: f64,
+    rate: f64,
+}
+
+impl Adaptive {
+    /// A schedule that follows `ramp`.
+    ///
+    /// # Errors
+    /// [`AdaptiveError`] if a parameter is outside of its range, or the ramp ends after the deadline.
+    pub fn new(ramp: Ramp, choices: Adaptation) -> Result<Self, AdaptiveError> {
+        let refuse = |name, value, legal: String| Err(AdaptiveError { name, value, legal });
+        let Adaptation { window, smoothing, reference, rate, slow, fast, deadline, .. } = choices;
+        if window == 0 {
+            return refuse("window", 0.0, "1 step and more".into());
+        }
+        if !(0.0..1.0).contains(&smoothing) {
+            return refuse("smoothing", smoothing, "[0, 1)".into());
+        }
+        if let Reference::Absolute(value) = reference
+            && !(value > 0.0 && value.is_finite())
+        {
+            return refuse("reference", value, "(0, inf)".into());
+        }
+        if !(0.0..=1.0).contains(&slow) {
+            return refuse("slow", slow, "[0, 1]".into());
+        }
+        if !(fast >= 1.0 && fast.is_finite()) {
+            return refuse("fast", fast, "[1, inf)".into());
+        }
+        if let Some((name, value, legal)) = rate.misfit() {
+            return refuse(name, value, legal.into());
+        }
+        if ramp.end() > deadline {
+            let legal = format!("step {} (the ramp's end) and later", ramp.end().0);
+            return refuse("deadline", deadline.0 as f64, legal);
+        }
+        let clock = Clock { set_at: 0.0, time: 0.0, rate: 1.0 };
+        Ok(Self { ramp, choices, clock, smoothed: None, seen: Vec::new() })
+    }
+
+    /// What the clock shows at a step, in steps of the plain ramp.
+    pub fn clock(&self, step: Step) -> f64 {
+        let t = step.0 as f64;
+        let Clock { set_at, time, rate } = self.clock;
+        let (end, deadline) = (self.ramp.end().0 as f64, self.choices.deadline.0 as f64);
+        let latest = if t >= deadline { end } else { end - self.choices.fast * (deadline - t) };
+        // Steps before the clock was set are past.
+        (time + rate * (t - set_at).max(0.0)).max(latest)
+    }
+
+    /// How fast the clock runs since the last observation, in steps a step.
+    pub fn rate(&self) -> f64 {
+        self.clock.rate
+    }
+
+    /// The smoothed signal, once there is one.
+    pub fn instability(&self) -> Option<f64> {
+        self.smoothed
+    }
+}
+
+impl SparsitySchedule for Adaptive {
+    fn sparsity(&self, step: Step) -> Sparsity {
+        self.ramp.at(self.clock(step))
+    }
+
+    fn target(&self) -> Sparsity {
+        self.ramp.target()
+    }
+
+    fn observe(&mut self, seen: &MaskFeedback) {
+        let time = self.clock(seen.step);
+        if time < self.ramp.begin().0 as f64 || time >= self.ramp.end().0 as f64 {
+            return; // Nothing is pruned yet, or no more.
+        }
+        let value = self.choices.signal.of(seen);
+        // In this form a constant signal stays what it is, to the bit.
+        let smoothed = match self.smoothed {
+            None => value,
+            Some(old) => old + (1.0 - self.choices.smoothing) * (value - old),
+        };
+        self.smoothed = Some(smoothed);
+        let reference = match self.choices.reference {
+            Reference::Absolute(value) => value,
+            Reference::RunningMedian => {
+                self.seen.push(smoothed);
+                median(&self.seen)
+            }
+        };
+        // 0 over 0 is no deviation.
+        let relative = if smoothed == reference { 1.0 } else { smoothed / reference };
+        let rate = self.choices.rate.at(relative, self.choices.slow, self.choices.fast);
+        self.clock = Clock { set_at: seen.step.0 as f64, time, rate };
+    }
+
+    fn window(&self) -> u64 {
+        self.choices.window
+    }
+
+    fn state(&self) -> State {
+        let Clock { set_at, time, rate } = self.clock;
+        let mut state = vec![set_at, time, rate];
+        state.extend(self.smoothed);
+        state.extend(&self.seen);
+        State(state)
+    }
+
+    fn restore(&mut self, state: &State) -> Result<(), RestoreError> {
+        let n_seen = match self.choices.reference {
+            Reference::Absolute(_) => 0,
+            Reference::RunningMedian => state.0.len().saturating_sub(4),
+        };
+        let n_smoothed = usize::from(state.0.len() > 3);
+        state.expect_len(3 + n_smoothed + n_seen)?;
+        self.clock = Clock { set_at: state.0[0], time: state.0[1], rate: state.0[2] };
+        self.smoothed = state.0.get(3).copied();
+        self.seen = state.0[3 + n_smoothed..].to_vec();
+        Ok(())
+    }
+}
+
+/// The middle value, or the mean of the two.
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let n = sorted.len();
+    match n {
+        0 => 0.0,
+        n if n.is_multiple_of(2) => {
+            let (a, b) = (sorted[n / 2 - 1], sorted[n / 2]);
+            a + 0.5 * (b - a)
+        }
+        n => sorted[n / 2],
+    }
+}
+
+/// A parameter of an adaptive schedule outside of its range.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AdaptiveError {
+    name: &'static str,
+    value: f64,
+    legal: String,
+}
+
+impl fmt::Display for AdaptiveError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, value, legal } = self;
+        write!(f, "{name} is {value}, outside {legal}")
+    }
+}
+
+impl std::error::Error for AdaptiveError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Curve;
+    use proptest::prelude::*;
+
+    fn ramp(curve: Curve, begin: u64, length: u64, target: f64) -> Ramp {
+        let target = Sparsity::new(target).unwrap();
+        Ramp::new(curve, Step(begin), Step(begin + length), target)
+    }
+
+    fn feedback(step: u64, n_before: u64, n_kept: u64, n_entered: u64) -> MaskFeedback {
+        let n_left = n_before + n_entered - n_kept;
+        MaskFeedback { step: Step(step), n_weights: 1000, n_before, n_kept, n_entered, n_left }
+    }
+
+    fn rates() -> impl Strategy<Value = Rate> {
+        prop_oneof![
+            Just(Rate::Reciprocal),
+            (0.01..10.0f64).prop_map(Rate::Linear),
+            (0.01..10.0f64).prop_map(Rate::Exponential),
+            (0.01..10.0f64).prop_map(Rate::Power),
+            (0.01..10.0f64).prop_map(Rate::Sigmoid),
+            (1.0..5.0f64).prop_map(Rate::Gate),
+        ]
+    }
+
+    prop_compose! {
+        fn schedules()(
+            rate in rates(), slow in 0.0..=1.0f64, fast in 1.0..4.0f64, smoothing in 0.0..0.99f64,
+            absolute in prop::option::of(1e-4..0.5f64), signal in 0..3usize, curve in 0..Curve::ALL.len(),
+            begin in 0u64..40, length in 0u64..100, late in 0u64..100, target in 0.01..0.99f64,
+        ) -> Adaptive {
+            let choices = Adaptation {
+                signal: Signal::ALL[signal].1, window: 1, smoothing, rate, slow, fast,
+                reference: absolute.map_or(Reference::RunningMedian, Reference::Absolute),
+                deadline: Step(begin + length + late),
+            };
+            Adaptive::new(ramp(Curve::ALL[curve].1, begin, length, target), choices).unwrap()
+        }
+    }
+
+    /// Kept before and after, and how many of the latter entered.
+    fn observations() -> impl Strategy<Value = Vec<(u64, u64, u64)>> {
+        let one = (0u64..=1000, 0u64..=1000, 0u64..=1000).prop_map(|(before, kept, entered)| {
+            let least = kept.saturating_sub(before);
+            (before, kept, entered.clamp(least, kept.max(least)))
+        });
+        prop::collection::vec(one, 260)
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_observed_sparsity_never_falls_nor_passes_the_target_and_is_there_in_time(
+            schedule in schedules(), seen in observations(),
+        ) {
+            let (mut schedule, deadline) = (schedule.clone(), schedule.choices.deadline.0);
+            let mut last = Sparsity::DENSE;
+            for (t, (before, kept, entered)) in (0..).zip(seen) {
+                let now = schedule.sparsity(Step(t));
+                prop_assert!(last <= now && now <= schedule.target(), "{last:?} {now:?} at {t}");
+                prop_assert!(t < deadline || now == schedule.target());
+                schedule.observe(&feedback(t, before, kept, entered));
+                prop_assert!((schedule.choices.slow..=schedule.choices.fast).contains(&schedule.rate()));
+                prop_assert_eq!(schedule.sparsity(Step(t)), now, "an observation changes the steps to come alone");
+                last = now;
+            }
+        }
+
+        #[test]
+        fn neutral_feedback_gives_the_plain_ramp_to_the_bit(schedule in schedules(), churn in 1u64..500) {
+            let mut schedule = schedule;
+            schedule.choices.reference = Reference::RunningMedian;
+            let ramp = schedule.ramp;
+            for t in 0..260 {
+                prop_assert_eq!(schedule.sparsity(Step(t)), ramp.sparsity(Step(t)), "step {}", t);
+                schedule.observe(&feedback(t, 500, 500, churn));
+            }
+        }
+
+        #[test]
+        fn a_restored_schedule_goes_on_to_the_bit(
+            schedule in schedules(), seen in observations(), cut in 0usize..260,
+        ) {
+            let mut whole = schedule.clone();
+            let mut resumed = schedule.clone();
+            for (t, &(before, kept, entered)) in (0..).zip(&seen) {
+                if t == cut as u64 {
+                    resumed = schedule.clone();
+                    resumed.restore(&whole.state()).unwrap();
+                }
+                whole.observe(&feedback(t, before, kept, entered));
+                resumed.observe(&feedback(t, before, kept, entered));
+                prop_assert!(t < cut as u64 || whole.state() == resumed.state());
+            }
+        }
+    }
+
+    #[test]
+    fn the_clock_slows_while_the_mask_is_unstable_and_catches_up() {
+        let choices = Adaptation {
+            window: 1,
+            smoothing: 0.0,
+            reference: Reference::Absolute(0.1),
+            ..Adaptation::by(Step(120))
+        };
+        let mut schedule = Adaptive::new(ramp(Curve::Linear, 0, 100, 0.5), choices).unwrap();
+        schedule.observe(&feedback(0, 500, 500, 100)); // twice the reference: half the speed
+        assert_eq!((schedule.rate(), schedule.clock(Step(40))), (0.5, 20.0));
+        schedule.observe(&feedback(40, 500, 500, 500)); // ten times: the slowest
+        assert_eq!((schedule.rate(), schedule.clock(Step(80))), (0.25, 30.0));
+        // From step 85 on the fastest clock has just time enough.
+        assert_eq!(schedule.clock(Step(90)), 40.0);
+        assert_eq!(schedule.sparsity(Step(120)).get(), 0.5);
+        schedule.observe(&feedback(90, 500, 500, 0));
+        assert_eq!((schedule.rate(), schedule.clock(Step(100))), (2.0, 60.0));
+    }
+
+    #[test]
+    fn impossible_parameters_are_refused_with_their_range() {
+        let good = Adaptation::by(Step(100));
+        let refuse = |choices: Adaptation| {
+            let error = Adaptive::new(ramp(Curve::Cubic, 0, 100, 0.5), choices).unwrap_err();
+            error.to_string()
+        };
+        assert!(Adaptive::new(ramp(Curve::Cubic, 0, 100, 0.5), good).is_ok());
+        assert_eq!(refuse(Adaptation { fast: 0.5, ..good }), "fast is 0.5, outside [1, inf)");
+        let late = refuse(Adaptation { deadline: Step(99), ..good });
+        assert_eq!(late, "deadline is 99, outside step 100 (the ramp's end) and later");
+        for (choices, name) in [
+            (Adaptation { window: 0, ..good }, "window"),
+            (Adaptation { smoothing: 1.0, ..good }, "smoothing"),
+            (Adaptation { slow: 1.5, ..good }, "slow"),
+            (Adaptation { fast: f64::NAN, ..good }, "fast"),
+            (Adaptation { reference: Reference::Absolute(0.0), ..good }, "reference"),
+            (Adaptation { rate: Rate::Gate(0.5), ..good }, "bound"),
+            (Adaptation { rate: Rate::Linear(-1.0), ..good }, "gain"),
+        ] {
+            let message = refuse(choices);
+            assert!(message.starts_with(name), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_state_that_is_too_short_is_refused() {
+        let mut schedule =
+            Adaptive::new(ramp(Curve::Cubic, 0, 100, 0.5), Adaptation::by(Step(100))).unwrap();
+        assert!(schedule.restore(&State(vec![1.0])).is_err());
+    }
+}

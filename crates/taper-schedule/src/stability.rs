@@ -1,0 +1,151 @@
+//! How unstable a mask is, and how fast a clock may run for that.
+
+use taper_core::MaskFeedback;
+
+/// What of a mask's change counts as instability; 0 where nothing changes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Signal {
+    /// Weights that entered over those that are kept: 0 for nested masks, which is what a ramp alone gives.
+    #[default]
+    Entered,
+    /// One less the Jaccard index of the kept sets, `1 − |A ∩ B| / |A ∪ B|`. Shrinking counts too.
+    Jaccard,
+    /// Weights that entered or left, over the kept ones before and after. Shrinking counts too.
+    Hamming,
+}
+
+impl Signal {
+    /// Names as in experiment files, with their signals.
+    pub const ALL: [(&'static str, Self); 3] =
+        [("entered", Self::Entered), ("jaccard", Self::Jaccard), ("hamming", Self::Hamming)];
+
+    /// The signal of a change, in `[0, 1]`; 0 if nothing was kept before and after.
+    pub fn of(self, seen: &MaskFeedback) -> f64 {
+        let share =
+            |part: u64, whole: u64| if whole == 0 { 0.0 } else { part as f64 / whole as f64 };
+        let n_changed = seen.n_entered + seen.n_left;
+        match self {
+            Self::Entered => seen.instability(),
+            Self::Jaccard => share(n_changed, seen.n_before + seen.n_entered),
+            Self::Hamming => share(n_changed, seen.n_before + seen.n_kept),
+        }
+    }
+}
+
+/// How fast a clock runs for an instability `z` relative to its reference: 1 at the reference, never faster for more.
+///
+/// Each is cut off at the slowest and the fastest rate of its schedule.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Rate {
+    /// `1 / z`.
+    Reciprocal,
+    /// `1 + gain·(1 − z)`.
+    Linear(f64),
+    /// `exp(gain·(1 − z))`.
+    Exponential(f64),
+    /// `z^(−power)`.
+    Power(f64),
+    /// From the fastest to the slowest along a hyperbolic tangent of `gain·(1 − z)`.
+    Sigmoid(f64),
+    /// The slowest above a bound of at least 1, else 1: pauses while the mask is unstable.
+    Gate(f64),
+}
+
+impl Rate {
+    /// Name, value and range of a parameter that is impossible.
+    pub(crate) fn misfit(self) -> Option<(&'static str, f64, &'static str)> {
+        let (name, value, least) = match self {
+            Self::Reciprocal => return None,
+            Self::Linear(gain) | Self::Exponential(gain) | Self::Sigmoid(gain) => {
+                ("gain", gain, 0.0)
+            }
+            Self::Power(power) => ("power", power, 0.0),
+            Self::Gate(bound) => ("bound", bound, 1.0),
+        };
+        let legal = if least > 0.0 { "[1, inf)" } else { "[0, inf)" };
+        (!(value >= least && value.is_finite())).then_some((name, value, legal))
+    }
+
+    /// The rate in steps a step, between `slow` and `fast`.
+    pub fn at(self, z: f64, slow: f64, fast: f64) -> f64 {
+        let rate = match self {
+            Self::Reciprocal => 1.0 / z,
+            Self::Linear(gain) => 1.0 + gain * (1.0 - z),
+            Self::Exponential(gain) => (gain * (1.0 - z)).exp(),
+            Self::Power(power) => z.powf(-power),
+            Self::Sigmoid(gain) => {
+                let step = (gain * (1.0 - z)).tanh();
+                1.0 + step * if z < 1.0 { fast - 1.0 } else { 1.0 - slow }
+            }
+            Self::Gate(bound) => {
+                if z > bound {
+                    slow
+                } else {
+                    1.0
+                }
+            }
+        };
+        // An infinite signal with a gain of 0 has no rate; no gain means no answer.
+        if rate.is_nan() { 1.0 } else { rate.clamp(slow, fast) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use taper_core::Step;
+
+    fn families(g: f64) -> [Rate; 6] {
+        [
+            Rate::Reciprocal,
+            Rate::Linear(g),
+            Rate::Exponential(g),
+            Rate::Power(g),
+            Rate::Sigmoid(g),
+            Rate::Gate(1.0 + g),
+        ]
+    }
+
+    #[test]
+    fn signals_of_a_change() {
+        let seen = MaskFeedback {
+            step: Step(5),
+            n_weights: 100,
+            n_before: 20,
+            n_kept: 10,
+            n_entered: 2,
+            n_left: 12,
+        };
+        assert_eq!(Signal::Entered.of(&seen), 0.2);
+        assert_eq!(Signal::Jaccard.of(&seen), 14.0 / 22.0);
+        assert_eq!(Signal::Hamming.of(&seen), 14.0 / 30.0);
+        let nothing = MaskFeedback { n_before: 0, n_kept: 0, n_entered: 0, n_left: 0, ..seen };
+        assert!(Signal::ALL.iter().all(|(_, signal)| signal.of(&nothing) == 0.0));
+    }
+
+    #[test]
+    fn families_at_twice_and_half_the_reference() {
+        let at = |z| families(1.0).map(|rate| rate.at(z, 0.1, 3.0));
+        let [reciprocal, linear, exponential, power, sigmoid, gate] = at(2.5);
+        assert_eq!((reciprocal, linear, power, gate), (0.4, 0.1, 0.4, 0.1));
+        assert!((exponential - (-1.5f64).exp()).abs() < 1e-12);
+        assert!((sigmoid - (1.0 - 0.9 * 1.5f64.tanh())).abs() < 1e-12);
+        let [reciprocal, linear, _, power, _, gate] = at(0.5);
+        assert_eq!((reciprocal, linear, power, gate), (2.0, 1.5, 2.0, 1.0));
+    }
+
+    proptest! {
+        #[test]
+        fn rates_are_one_at_the_reference_in_range_and_never_rise(
+            g in 0.0..20.0f64, slow in 0.0..=1.0f64, fast in 1.0..5.0f64, a in 0.0..10.0f64, b in 0.0..10.0f64,
+        ) {
+            for rate in families(g) {
+                prop_assert_eq!(rate.at(1.0, slow, fast), 1.0);
+                let (first, then) = (rate.at(a.min(b), slow, fast), rate.at(a.max(b), slow, fast));
+                prop_assert!(then <= first && (slow..=fast).contains(&then), "{rate:?} {first} {then}");
+                prop_assert!(rate.at(f64::INFINITY, slow, fast) <= first);
+            }
+        }
+    }
+}
