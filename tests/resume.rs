@@ -111,20 +111,42 @@ fn resnet20_gives_the_same_bytes_with_any_number_of_threads() {
 
 #[test]
 fn a_run_killed_at_twenty_moments_ends_in_the_bytes_of_one_that_was_not() {
+    kill_and_resume(20, &[]);
+}
+
+/// A clock that answers to the masks, over a window that checkpoints fall into.
+const ADAPTIVE: &[&str] = &[
+    "--set",
+    "prune.adapt=\"reciprocal\"",
+    "--set",
+    "prune.adapt_window=4",
+    "--set",
+    "prune.adapt_signal=\"jaccard\"",
+    "--set",
+    "prune.gradient=\"per-layer/cosine:0.5\"",
+];
+
+#[test]
+fn an_adaptive_run_ends_in_the_same_bytes_after_kills() {
+    kill_and_resume(8, ADAPTIVE);
+}
+
+fn kill_and_resume(n_kills: u32, more: &[&str]) {
     let folder = Folder::new();
     let started = Instant::now();
-    succeed(&args(&folder.text("whole"), &[]));
+    succeed(&args(&folder.text("whole"), more));
     let length = started.elapsed();
     let (mut n_killed, out) = (0, folder.text("killed"));
+    let resume = [more, &["--resume"]].concat();
     // Moments spread over the run by the golden ratio, so that no two are alike. A kill that comes too late finds
     // a finished run, which is then begun again, in the same folder name.
-    for i in 1..=60u32 {
-        if n_killed == 20 {
+    for i in 1..=3 * n_kills {
+        if n_killed == n_kills {
             break;
         }
         let share = (f64::from(i) * 0.618_033_988_75).fract() * 0.9;
         let mut child: Child =
-            taper(&args(&out, &["--resume"])).stderr(Stdio::null()).spawn().expect("a child");
+            taper(&args(&out, &resume)).stderr(Stdio::null()).spawn().expect("a child");
         sleep(length.mul_f64(share));
         if child.try_wait().expect("a child").is_none() {
             child.kill().expect("SIGKILL");
@@ -136,9 +158,53 @@ fn a_run_killed_at_twenty_moments_ends_in_the_bytes_of_one_that_was_not() {
             std::fs::remove_dir_all(folder.path("killed")).expect("a folder");
         }
     }
-    assert_eq!(n_killed, 20);
-    succeed(&args(&out, &["--resume"]));
-    assert_same(&folder.path("whole"), &folder.path("killed"), "after 20 kills");
+    assert_eq!(n_killed, n_kills);
+    succeed(&args(&out, &resume));
+    assert_same(&folder.path("whole"), &folder.path("killed"), "after all kills");
+}
+
+#[test]
+fn a_clock_that_never_answers_and_a_scale_that_never_falls_are_plain_feather_to_the_bit() {
+    let folder = Folder::new();
+    succeed(&args(&folder.text("plain"), &[]));
+    let neutral = ["--set", "prune.adapt=\"gate:1e9\"", "--set", "prune.adapt_window=1"];
+    succeed(&args(&folder.text("clock"), &neutral));
+    succeed(&args(&folder.text("scale"), &["--set", "prune.gradient=\"linear:1\""]));
+    for name in ["clock", "scale"] {
+        for record in ["metrics.csv", "masks.csv"] {
+            let of = |run: &str| bytes(&folder.path(run).join(record));
+            assert!(of("plain") == of(name), "{name}: {record}");
+        }
+        // Behind the header, which holds the recipe.
+        let weights = |run: &str| {
+            let file = bytes(&folder.path(run).join("pruned.safetensors"));
+            let header = u64::from_le_bytes(file[..8].try_into().expect("a length"));
+            file[8 + header as usize..].to_vec()
+        };
+        assert!(weights("plain") == weights(name), "{name}: weights");
+    }
+}
+
+#[test]
+fn an_adaptive_clock_slows_and_is_at_the_target_at_its_deadline() {
+    let folder = Folder::new();
+    // Over so few steps no weight enters, so shrinking has to count.
+    let more = ["adapt_deadline=0.8", "adapt_reference=0.1"].map(|set| format!("prune.{set}"));
+    let more = more.iter().flat_map(|set| ["--set", set]).collect::<Vec<_>>();
+    succeed(&args(&folder.text("run"), &[ADAPTIVE, &more].concat()));
+    let lines = String::from_utf8(bytes(&folder.path("run/steps.jsonl"))).expect("text");
+    let steps: Vec<serde_json::Value> =
+        lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let clock = |t: usize| steps[t]["clock"].as_f64().expect("a clock");
+    let slowest = (1..60).map(|t| clock(t) - clock(t - 1)).fold(f64::INFINITY, f64::min);
+    assert!(slowest < 0.5, "the clock slows: {slowest}");
+    // 90 steps: the ramp ends at 45 on its clock, and the deadline is step 72.
+    for (t, step) in steps.iter().enumerate() {
+        let sparsity = step["sparsity_target"].as_f64().expect("a sparsity");
+        assert!((sparsity == 0.95) == (clock(t) >= 45.0), "step {t}: {sparsity}");
+        assert!(t < 72 || sparsity == 0.95, "step {t}");
+        assert!(t == 0 || clock(t) >= clock(t - 1), "step {t}");
+    }
 }
 
 #[test]

@@ -149,6 +149,11 @@ impl Pruner {
         self.sparsity
     }
 
+    /// What the clock of an adaptive schedule showed in the last step begun, in steps of the plain ramp.
+    pub fn clock(&self) -> Option<f64> {
+        self.choices.schedule.clock(self.step)
+    }
+
     /// The sparsity at the end of the schedule.
     pub fn target(&self) -> Sparsity {
         self.choices.schedule.target()

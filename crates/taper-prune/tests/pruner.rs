@@ -7,7 +7,7 @@ use taper_kernels::threshold::Threshold;
 use taper_nn::{Init, Linear, ParamKind, Params, Pass, Scope};
 use taper_prune::{Pruner, PrunerBuilder, Quantile, allocation};
 use taper_scale::Constant;
-use taper_schedule::{Cadence, Curve, Ramp};
+use taper_schedule::{Adaptation, Adaptive, Cadence, Curve, Ramp, Reference};
 
 type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -174,6 +174,48 @@ fn a_restored_pruner_goes_on_as_the_old_one() -> Result {
     let mut misfit = old.state();
     misfit.masks.pop();
     assert!(new.restore(misfit).unwrap_err().to_string().contains("1 layers"));
+    Ok(())
+}
+
+#[test]
+fn a_layerwise_scale_sees_the_sparsity_of_each_layer() -> Result {
+    let params = params()?;
+    let density = || taper_scale::Density::new(1.0, 0.0);
+    let mut one = builder(&params, 0.9)?.gradient(density()?).build()?;
+    let mut each = builder(&params, 0.9)?.gradient(taper_scale::PerLayer(density()?)).build()?;
+    let step = Step(TOTAL / 2);
+    let (one, each, report) = (one.begin_step(step)?, each.begin_step(step)?, each.report());
+    for (i, layer) in report.layers.iter().enumerate() {
+        let own = layer.n_kept as f32 / layer.info.n_weights() as f32;
+        let theta = |gates: &taper_nn::Gates| gates.get(LayerId(i)).unwrap().grad_at_zero;
+        assert!((theta(&each) - own).abs() < 1e-6 && (theta(&one) - 0.1).abs() < 1e-6);
+        assert!((own - 0.1).abs() > 1e-3, "a global cut leaves layers unequal");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_schedule_with_a_window_is_told_of_changes_over_it() -> Result {
+    let (params, target) = (params()?, Sparsity::new(0.9)?);
+    let ramp = Ramp::new(Curve::Linear, Step(0), Step(20), target);
+    let adaptation = Adaptation {
+        window: 5,
+        smoothing: 0.0,
+        reference: Reference::Absolute(1e-6),
+        ..Adaptation::by(Step(30))
+    };
+    let mut pruner =
+        Pruner::builder(params.prunable(), Adaptive::new(ramp, adaptation)?, TOTAL).build()?;
+    let mut clocks = Vec::new();
+    for step in 0..TOTAL {
+        pruner.begin_step(Step(step))?;
+        clocks.push(pruner.clock().ok_or("a clock")?);
+        disturb(&params, step)?;
+    }
+    // The first masks that prune are those of step 1, so the first change over five steps is seen in step 6: from then
+    // on the clock runs at a quarter, until the deadline calls.
+    assert_eq!(clocks[..10], [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 6.25, 6.5, 6.75]);
+    assert_eq!((clocks[30], pruner.sparsity()), (20.0, target));
     Ok(())
 }
 

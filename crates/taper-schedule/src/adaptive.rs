@@ -9,7 +9,7 @@ use taper_core::{MaskFeedback, Sparsity, Step};
 pub enum Reference {
     /// A value of the signal, above 0.
     Absolute(f64),
-    /// The median of all values that this run has seen.
+    /// The median of all values that this run has seen; while that is 0, the clock is that of the plain ramp.
     RunningMedian,
 }
 
@@ -137,8 +137,7 @@ impl Adaptive {
         Ok(Self { ramp, choices, clock, smoothed: None, seen: Vec::new() })
     }
 
-    /// What the clock shows at a step, in steps of the plain ramp.
-    pub fn clock(&self, step: Step) -> f64 {
+    fn time(&self, step: Step) -> f64 {
         let t = step.0 as f64;
         let Clock { set_at, time, rate } = self.clock;
         let (end, deadline) = (self.ramp.end().0 as f64, self.choices.deadline.0 as f64);
@@ -160,7 +159,7 @@ impl Adaptive {
 
 impl SparsitySchedule for Adaptive {
     fn sparsity(&self, step: Step) -> Sparsity {
-        self.ramp.at(self.clock(step))
+        self.ramp.at(self.time(step))
     }
 
     fn target(&self) -> Sparsity {
@@ -168,7 +167,7 @@ impl SparsitySchedule for Adaptive {
     }
 
     fn observe(&mut self, seen: &MaskFeedback) {
-        let time = self.clock(seen.step);
+        let time = self.time(seen.step);
         if time < self.ramp.begin().0 as f64 || time >= self.ramp.end().0 as f64 {
             return; // Nothing is pruned yet, or no more.
         }
@@ -186,14 +185,18 @@ impl SparsitySchedule for Adaptive {
                 median(&self.seen)
             }
         };
-        // 0 over 0 is no deviation.
-        let relative = if smoothed == reference { 1.0 } else { smoothed / reference };
+        // Masks that did not change half of the time give nothing to compare with.
+        let relative = if reference == 0.0 { 1.0 } else { smoothed / reference };
         let rate = self.choices.rate.at(relative, self.choices.slow, self.choices.fast);
         self.clock = Clock { set_at: seen.step.0 as f64, time, rate };
     }
 
     fn window(&self) -> u64 {
         self.choices.window
+    }
+
+    fn clock(&self, step: Step) -> Option<f64> {
+        Some(self.time(step))
     }
 
     fn state(&self) -> State {
@@ -239,6 +242,13 @@ pub struct AdaptiveError {
     name: &'static str,
     value: f64,
     legal: String,
+}
+
+impl AdaptiveError {
+    /// The parameter: a field of [`Adaptation`], or `gain`, `power` or `bound` of a [`Rate`].
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
 }
 
 impl fmt::Display for AdaptiveError {
@@ -358,14 +368,14 @@ mod tests {
         };
         let mut schedule = Adaptive::new(ramp(Curve::Linear, 0, 100, 0.5), choices).unwrap();
         schedule.observe(&feedback(0, 500, 500, 100)); // twice the reference: half the speed
-        assert_eq!((schedule.rate(), schedule.clock(Step(40))), (0.5, 20.0));
+        assert_eq!((schedule.rate(), schedule.time(Step(40))), (0.5, 20.0));
         schedule.observe(&feedback(40, 500, 500, 500)); // ten times: the slowest
-        assert_eq!((schedule.rate(), schedule.clock(Step(80))), (0.25, 30.0));
+        assert_eq!((schedule.rate(), schedule.time(Step(80))), (0.25, 30.0));
         // From step 85 on the fastest clock has just time enough.
-        assert_eq!(schedule.clock(Step(90)), 40.0);
+        assert_eq!(schedule.time(Step(90)), 40.0);
         assert_eq!(schedule.sparsity(Step(120)).get(), 0.5);
         schedule.observe(&feedback(90, 500, 500, 0));
-        assert_eq!((schedule.rate(), schedule.clock(Step(100))), (2.0, 60.0));
+        assert_eq!((schedule.rate(), schedule.time(Step(100))), (2.0, 60.0));
     }
 
     #[test]

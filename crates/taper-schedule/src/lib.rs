@@ -29,7 +29,7 @@ pub use adaptive::{Adaptation, Adaptive, AdaptiveError, Reference};
 pub use cadence::{Cadence, CadenceError};
 pub use curve::Curve;
 pub use ramp::Ramp;
-pub use stability::{Rate, Signal};
+pub use stability::{Rate, Signal, UnknownRate};
 pub use state::{RestoreError, State};
 
 use std::fmt::Debug;
@@ -54,6 +54,11 @@ pub trait SparsitySchedule: Debug + Send {
     /// Steps between the masks that [`observe`](Self::observe) compares, at least 1.
     fn window(&self) -> u64 {
         1
+    }
+
+    /// What the clock of an adaptive schedule shows at a step, in steps of the plain ramp; `None` for closed forms.
+    fn clock(&self, _step: Step) -> Option<f64> {
+        None
     }
 
     /// All that feedback has changed; empty for closed forms.
@@ -85,6 +90,10 @@ impl<S: SparsitySchedule + ?Sized> SparsitySchedule for Box<S> {
 
     fn window(&self) -> u64 {
         (**self).window()
+    }
+
+    fn clock(&self, step: Step) -> Option<f64> {
+        (**self).clock(step)
     }
 
     fn state(&self) -> State {

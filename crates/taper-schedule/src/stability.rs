@@ -1,5 +1,6 @@
 //! How unstable a mask is, and how fast a clock may run for that.
 
+use std::{fmt, str::FromStr};
 use taper_core::MaskFeedback;
 
 /// What of a mask's change counts as instability; 0 where nothing changes.
@@ -49,6 +50,43 @@ pub enum Rate {
     Sigmoid(f64),
     /// The slowest above a bound of at least 1, else 1: pauses while the mask is unstable.
     Gate(f64),
+}
+
+/// A text that names no rate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownRate(String);
+
+impl fmt::Display for UnknownRate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "`{}` is unknown; it can be reciprocal, linear:GAIN, exponential:GAIN, power:POWER, sigmoid:GAIN or gate:BOUND",
+            self.0
+        )
+    }
+}
+
+impl std::error::Error for UnknownRate {}
+
+impl FromStr for Rate {
+    type Err = UnknownRate;
+
+    /// Reads `reciprocal`, `linear:GAIN`, `exponential:GAIN`, `power:POWER`, `sigmoid:GAIN` or `gate:BOUND`.
+    fn from_str(text: &str) -> Result<Self, UnknownRate> {
+        let (name, number) = match text.split_once(':') {
+            Some((name, number)) => (name, number.parse().ok()),
+            None => (text, None),
+        };
+        match (name, number) {
+            ("reciprocal", None) if !text.contains(':') => Ok(Self::Reciprocal),
+            ("linear", Some(gain)) => Ok(Self::Linear(gain)),
+            ("exponential", Some(gain)) => Ok(Self::Exponential(gain)),
+            ("power", Some(power)) => Ok(Self::Power(power)),
+            ("sigmoid", Some(gain)) => Ok(Self::Sigmoid(gain)),
+            ("gate", Some(bound)) => Ok(Self::Gate(bound)),
+            _ => Err(UnknownRate(text.into())),
+        }
+    }
 }
 
 impl Rate {
@@ -122,6 +160,17 @@ mod tests {
         assert_eq!(Signal::Hamming.of(&seen), 14.0 / 30.0);
         let nothing = MaskFeedback { n_before: 0, n_kept: 0, n_entered: 0, n_left: 0, ..seen };
         assert!(Signal::ALL.iter().all(|(_, signal)| signal.of(&nothing) == 0.0));
+    }
+
+    #[test]
+    fn rates_are_read_from_their_names() {
+        assert_eq!("reciprocal".parse(), Ok(Rate::Reciprocal));
+        assert_eq!("power:0.5".parse(), Ok(Rate::Power(0.5)));
+        assert_eq!("gate:2".parse(), Ok(Rate::Gate(2.0)));
+        for text in ["", "linear", "linear:a", "reciprocal:1", "slow:1"] {
+            let error = text.parse::<Rate>().unwrap_err().to_string();
+            assert!(error.contains("it can be reciprocal"), "{error}");
+        }
     }
 
     #[test]

@@ -149,7 +149,7 @@ mod tests {
         );
         assert_eq!(error("lr=3"), "unknown key `lr`; did you mean `train.lr`?");
         assert_eq!(error("sede=3"), "unknown key `sede`; did you mean `seed`?");
-        assert!(error("prune.zzz=3").contains("the keys there are allocation, begin"));
+        assert!(error("prune.zzz=3").contains("the keys there are adapt, adapt_deadline"));
     }
 
     #[test]

@@ -93,6 +93,23 @@ pub struct PruneSpec {
     pub end: Option<f64>,
     /// Sparsity at which the ramp begins.
     pub initial: Option<f64>,
+    /// How the ramp's clock answers to the masks: `none`, or a rate of [`taper::schedule::Rate`].
+    pub adapt: Option<String>,
+    /// What counts as instability: `entered`, `jaccard` or `hamming`.
+    pub adapt_signal: Option<String>,
+    /// Steps over which masks are compared.
+    pub adapt_window: Option<u64>,
+    /// Share of the smoothed signal that stays when a new value comes.
+    pub adapt_smoothing: Option<f64>,
+    /// What the signal is compared with: `median`, or a value.
+    #[serde(deserialize_with = "text_or_number")]
+    pub adapt_reference: Option<String>,
+    /// The slowest that the clock runs, in steps a step.
+    pub adapt_slow: Option<f64>,
+    /// The fastest.
+    pub adapt_fast: Option<f64>,
+    /// Where an adaptive ramp is at its target in any case, as a share of all steps; where it ends, if left out.
+    pub adapt_deadline: Option<f64>,
     /// `global`, `uniform` or `erk`.
     pub allocation: Option<String>,
     /// `exact` or `interpolated`.

@@ -14,7 +14,9 @@ use taper::{
         allocation::{Allocation, Erk, Global, Pin, Pinned, Uniform},
     },
     scale::{self, GradientScale},
-    schedule::{Cadence, Curve, Ramp},
+    schedule::{
+        Adaptation, Adaptive, Cadence, Curve, Ramp, Rate, Reference, Signal, SparsitySchedule,
+    },
     train::Recipe,
 };
 
@@ -127,6 +129,14 @@ impl Resolved {
             begin: p.begin.or(Some(0.0)),
             end: p.end.or(Some(0.5)),
             initial: p.initial.or(Some(0.0)),
+            adapt: p.adapt.or_else(|| Some("none".into())),
+            adapt_signal: p.adapt_signal.or_else(|| Some("entered".into())),
+            adapt_window: p.adapt_window.or(Some(100)),
+            adapt_smoothing: p.adapt_smoothing.or(Some(0.5)),
+            adapt_reference: p.adapt_reference.or_else(|| Some("median".into())),
+            adapt_slow: p.adapt_slow.or(Some(0.25)),
+            adapt_fast: p.adapt_fast.or(Some(2.0)),
+            adapt_deadline: p.adapt_deadline.or(p.end).or(Some(0.5)),
             allocation: p.allocation.or_else(|| Some("global".into())),
             quantile: p.quantile.or_else(|| Some("exact".into())),
             refresh_every: p.refresh_every.or(Some(*refresh_every)),
@@ -261,7 +271,11 @@ impl Resolved {
         let initial = Sparsity::new(p.initial.unwrap_or(0.0)).map_err(usage)?;
         let ramp =
             Ramp::new(parts.curve, at(p.begin), at(p.end), self.sparsity).starting_at(initial);
-        let builder = Pruner::builder(params.prunable(), ramp, total)
+        let schedule: Box<dyn SparsitySchedule> = match parts.rate {
+            None => Box::new(ramp),
+            Some(rate) => Box::new(self.adaptive(ramp, rate, at(p.adapt_deadline))?),
+        };
+        let builder = Pruner::builder(params.prunable(), schedule, total)
             .threshold(parts.threshold)
             .gradient(parts.gradient)
             .pruned_update(parts.update)
@@ -297,6 +311,42 @@ impl Resolved {
         record["data"] = Value::String(data.name.clone());
         record["data_fingerprint"] = Value::String(data.fingerprint.clone());
         Ok(record)
+    }
+
+    /// The ramp on a clock that answers to the masks.
+    fn adaptive(&self, ramp: Ramp, rate: Rate, deadline: Step) -> anyhow::Result<Adaptive> {
+        let p = self.prune();
+        let signal = p.adapt_signal.as_deref().unwrap_or_default();
+        let names = Signal::ALL.map(|(name, _)| name).join(", ");
+        let unknown = || format!("prune.adapt_signal `{signal}` is unknown; it can be {names}");
+        let (_, signal) = Signal::ALL
+            .into_iter()
+            .find(|(name, _)| *name == signal)
+            .ok_or_else(|| usage(unknown()))?;
+        let reference = match p.adapt_reference.as_deref().unwrap_or_default() {
+            "median" => Reference::RunningMedian,
+            value => Reference::Absolute(value.parse().map_err(|_| {
+                usage(format!(
+                    "prune.adapt_reference `{value}` is unknown; it can be median, or a number above 0"
+                ))
+            })?),
+        };
+        let adaptation = Adaptation {
+            signal,
+            window: p.adapt_window.unwrap_or(0),
+            smoothing: p.adapt_smoothing.unwrap_or(0.0),
+            reference,
+            rate,
+            slow: p.adapt_slow.unwrap_or(0.0),
+            fast: p.adapt_fast.unwrap_or(0.0),
+            deadline,
+        };
+        Adaptive::new(ramp, adaptation).map_err(|error| {
+            usage(match error.name() {
+                "gain" | "power" | "bound" => format!("prune.adapt: {error}"),
+                _ => format!("prune.adapt_{error}"),
+            })
+        })
     }
 
     fn parts(&self) -> anyhow::Result<Parts> {
@@ -345,7 +395,19 @@ impl Resolved {
         };
         let cadence = Cadence::every(p.refresh_every.unwrap_or(1)).map_err(usage)?;
         let update = update(&text(&p.pruned_gradient), self.seed())?;
-        Ok(Parts { threshold, gradient, update, curve, allocation, quantile, cadence })
+        let rate = match text(&p.adapt).as_str() {
+            "none" => None,
+            rate => Some(
+                rate.parse::<Rate>()
+                    .map_err(|error| usage(format!("prune.adapt {error}, or none")))?,
+            ),
+        };
+        if let Some(rate) = rate {
+            // What steps the shares will be is not known yet; a jump at the deadline fits any.
+            let jump = Ramp::new(curve, Step(1), Step(1), self.sparsity);
+            self.adaptive(jump, rate, Step(1))?;
+        }
+        Ok(Parts { threshold, gradient, update, curve, rate, allocation, quantile, cadence })
     }
 }
 
@@ -355,6 +417,8 @@ struct Parts {
     gradient: Box<dyn GradientScale>,
     update: PrunedUpdate,
     curve: Curve,
+    /// If the ramp's clock answers to the masks.
+    rate: Option<Rate>,
     allocation: Box<dyn Allocation>,
     quantile: Quantile,
     cadence: Cadence,
@@ -418,6 +482,12 @@ fn check_ranges(train: &TrainSpec, prune: &PruneSpec) -> anyhow::Result<()> {
     if end < begin {
         return Err(usage(format!("prune.end is {end}, before prune.begin at {begin}")));
     }
+    let deadline = prune.adapt_deadline.unwrap_or(end);
+    if !(end..=1.0).contains(&deadline) {
+        return Err(usage(format!(
+            "prune.adapt_deadline is {deadline}, outside [{end}, 1] (prune.end and later)"
+        )));
+    }
     let (initial, sparsity) = (prune.initial.unwrap_or(0.0), prune.sparsity.unwrap_or(0.0));
     if !(0.0..=sparsity).contains(&initial) {
         return Err(usage(format!(
@@ -469,6 +539,8 @@ mod tests {
             ("prune.gradient=2", "prune.gradient: θ is 2, outside [0, 1]"),
             ("prune.gradient=\"linear:1.5\"", "prune.gradient: the last θ is 1.5, outside [0, 1]"),
             ("prune.gradient=\"falling\"", "linear:END"),
+            ("prune.adapt=\"faster\"", "prune.adapt `faster` is unknown; it can be reciprocal"),
+            ("prune.adapt_deadline=0.4", "prune.adapt_deadline is 0.4, outside [0.5, 1]"),
             ("prune.pruned_gradient=\"sampled:0\"", "sampled:SHARE"),
             ("prune.pruned_gradient=\"every:0\"", "every:N"),
             ("prune.pruned_gradient=\"often\"", "live:MARGIN"),
@@ -485,6 +557,20 @@ mod tests {
             assert!(error.to_string().contains(wanted), "{set}: {error}");
             assert_eq!(crate::error::exit_code(&error), 2, "{set}");
         }
+        for (set, wanted) in [
+            ("prune.adapt_fast=0.5", "prune.adapt_fast is 0.5, outside [1, inf)"),
+            ("prune.adapt_slow=1.5", "prune.adapt_slow is 1.5, outside [0, 1]"),
+            ("prune.adapt_window=0", "prune.adapt_window is 0, outside 1 step"),
+            ("prune.adapt_smoothing=1", "prune.adapt_smoothing is 1, outside [0, 1)"),
+            ("prune.adapt_reference=0", "prune.adapt_reference is 0, outside (0, inf)"),
+            ("prune.adapt_reference=\"mean\"", "it can be median"),
+            ("prune.adapt_signal=\"churn\"", "entered, jaccard, hamming"),
+            ("prune.adapt=\"gate:0.5\"", "prune.adapt: bound is 0.5, outside [1, inf)"),
+        ] {
+            let error = resolve(&["prune.adapt=\"reciprocal\"", set]).expect_err(set).to_string();
+            assert!(error.contains(wanted), "{set}: {error}");
+        }
+        assert!(resolve(&["prune.adapt=\"reciprocal\""]).is_ok());
         assert!(resolve(&["prune.method=dense", "prune.sparsity=0.5"]).is_err());
     }
 }

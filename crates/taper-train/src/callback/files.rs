@@ -124,6 +124,9 @@ impl Callback for StepLines {
             line["n_kept"] = json!(report.n_kept());
             line["cut"] = json!(pruner.cut());
             line["theta"] = json!(pruner.pruned_grad().at_zero);
+            if let Some(clock) = pruner.clock() {
+                line["clock"] = json!(clock);
+            }
         }
         if let Some(lines) = &mut self.lines {
             lines.write(line.to_string())?;
