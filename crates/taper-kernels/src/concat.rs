@@ -42,7 +42,7 @@ pub fn concat(parts: &[(Plane, &[Lanes])], out: &mut [Lanes]) {
     });
 }
 
-/// The channels of one part, from channel `first` of the whole on: the gradient of [`concat`]. Added to `out` if
+/// The channels of one part, from channel `first` of the whole on: the gradient of [`concat()`]. Added to `out` if
 /// `is_added`.
 ///
 /// # Panics

@@ -12,7 +12,7 @@
 //! | [`conv`] | convolution and its two gradients, plain and blocked, dense and sparse |
 //! | [`norm`] | batch normalisation with what follows it, and its gradient |
 //! | [`pool`] | average pooling |
-//! | [`concat`] | channels of several activations in one |
+//! | [`mod@concat`] | channels of several activations in one |
 //! | [`sgd`] | the optimizer, in one pass |
 //! | [`relu`] | rectified linear unit and its gradient |
 //!
