@@ -7,6 +7,7 @@ and the operator are written anew, in the memory format `channels_last`, PyTorch
 Speaks lines of JSON: reads requests from standard input, answers each on standard output.
 """
 import json
+import re
 import resource
 import sys
 import time
@@ -85,6 +86,60 @@ class ResNet20(nn.Module):
         return self.linear(F.adaptive_avg_pool2d(x, 1).flatten(1))
 
 
+def unit(conv, channels):
+    return [conv, nn.BatchNorm2d(channels), nn.ReLU(inplace=True)]
+
+
+class MobileNetV1(nn.Module):
+    def __init__(self, classes=100):
+        super().__init__()
+        parts, channels = unit(Conv(3, 32, 3, 1, 1, bias=False), 32), 32
+        for stage, (wider, n) in enumerate([(64, 1), (128, 2), (256, 2), (512, 6), (1024, 2)]):
+            for i in range(n):
+                stride = 2 if stage > 0 and i == 0 else 1
+                parts += unit(Conv(channels, channels, 3, stride, 1, groups=channels, bias=False), channels)
+                parts += unit(Conv(channels, wider, 1), wider)
+                channels = wider
+        self.parts, self.fc = nn.Sequential(*parts), Linear(channels, classes)
+
+    def forward(self, x):
+        return self.fc(F.adaptive_avg_pool2d(self.parts(x), 1).flatten(1))
+
+
+class DenseLayer(nn.Module):
+    def __init__(self, channels, growth):
+        super().__init__()
+        self.bn1, self.conv1 = nn.BatchNorm2d(channels), Conv(channels, 4 * growth, 1, bias=False)
+        self.bn2, self.conv2 = nn.BatchNorm2d(4 * growth), Conv(4 * growth, growth, 3, 1, 1, bias=False)
+
+    def forward(self, x):
+        y = self.conv1(F.relu(self.bn1(x), inplace=True))
+        return torch.cat([x, self.conv2(F.relu(self.bn2(y), inplace=True))], 1)
+
+
+class DenseNet40(nn.Module):
+    def __init__(self, classes=100, growth=24):
+        super().__init__()
+        channels = 2 * growth
+        parts = [Conv(3, channels, 3, 1, 1, bias=False)]
+        for block in range(3):
+            for _ in range(6):
+                parts.append(DenseLayer(channels, growth))
+                channels += growth
+            if block < 2:
+                parts += [nn.BatchNorm2d(channels), nn.ReLU(inplace=True)]
+                parts += [Conv(channels, channels // 2, 1, bias=False), nn.AvgPool2d(2)]
+                channels //= 2
+        parts += [nn.BatchNorm2d(channels), nn.ReLU(inplace=True)]
+        self.parts, self.fc = nn.Sequential(*parts), Linear(channels, classes)
+
+    def forward(self, x):
+        return self.fc(F.adaptive_avg_pool2d(self.parts(x), 1).flatten(1))
+
+
+MODELS = {"resnet20": ResNet20, "mobilenet-v1": MobileNetV1, "densenet40-24": DenseNet40}
+
+
 def layers(model):
     return [m for m in model.modules() if isinstance(m, Gated)]
 
@@ -102,7 +157,7 @@ class Session:
     def __init__(self, request):
         torch.manual_seed(request.get("seed", 0))
         torch.set_num_threads(request["threads"])
-        self.model = ResNet20().to(memory_format=torch.channels_last)
+        self.model = MODELS[request["model"]]().to(memory_format=torch.channels_last)
         self.load(request.get("weights"))
         self.batch, self.sparsity = request["batch"], request["sparsity"]
         decayed = [m.weight for m in layers(self.model)]
@@ -118,7 +173,7 @@ class Session:
             from safetensors.torch import load_file
 
             found = load_file(path)
-            for module, name in zip(layers(self.model), names_in_order(found)):
+            for module, name in zip(layers(self.model), names_in_order(found), strict=True):
                 module.weight.data.copy_(found[name])
 
     def step(self):
@@ -151,15 +206,18 @@ class Session:
 def names_in_order(found):
     """Weights of convolutions and the linear layer in the order of the forward pass as modules are registered."""
     names = [name for name in found if name.endswith("weight") and found[name].dim() in (2, 4)]
-    rank = {"conv1": 0, "conv2": 1, "downsample": 2}
+    # What comes where a path has a word; behind each other, where it has numbers.
+    words = {"conv1": 0, "conv2": 1, "depthwise": 0, "pointwise": 1, "downsample": 2}
 
     def key(name):
-        parts = name.split(".")
-        if parts[0] == "conv1":
-            return (0, 0, 0)
-        if parts[0] == "linear":
-            return (9, 0, 0)
-        return (int(parts[0][5:]), int(parts[1]), rank[parts[2]])
+        parts = name.split(".")[:-1]
+        stage = re.fullmatch(r"(layer|block|trans|conv)(\d)", parts[0])
+        first = (0, 0)
+        if parts[0] in ("linear", "fc"):
+            first = (9, 0)
+        elif stage and (len(parts) > 1 or stage[1] != "conv"):
+            first = (int(stage[2]), 1 if stage[1] == "trans" else 0)
+        return first, [int(p) if p.isdigit() else words.get(p, 0) for p in parts[1:]]
 
     return sorted(names, key=key)
 

@@ -23,6 +23,9 @@ pub(crate) struct Networks {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Row {
     pub(crate) label: String,
+    /// If it is another than the suite's.
+    #[serde(default)]
+    pub(crate) model: Option<String>,
     pub(crate) sparsity: f64,
     /// As the session takes it.
     #[serde(default)]
@@ -76,7 +79,7 @@ mod tests {
     #[test]
     fn the_suites_are_valid() {
         let root = crate::taper::repository();
-        for name in ["step", "eval", "cut"] {
+        for name in ["step", "eval", "cut", "zoo"] {
             let suite: Networks = load(&root, name).expect("a valid suite");
             assert!(suite.rows.iter().all(|row| (0.0..1.0).contains(&row.sparsity)), "{name}");
         }

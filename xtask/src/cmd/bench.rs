@@ -12,11 +12,14 @@ use crate::bench::{Process, median};
 use crate::date::Utc;
 use crate::{format, machine, write};
 
+/// Suites, in their order.
+const SUITES: [&str; 5] = ["cut", "kernels", "step", "eval", "zoo"];
+
 /// Arguments of `bench`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// step, eval, cut or kernels [default: all]
-    #[arg(value_parser = ["step", "eval", "cut", "kernels"])]
+    /// Which of them [default: all]
+    #[arg(value_parser = SUITES)]
     suites: Vec<String>,
     /// Measure PyTorch beside it, in turn
     #[arg(long, value_parser = ["torch"])]
@@ -44,7 +47,7 @@ pub(crate) struct Args {
 /// Measures, prints and writes; fails where a ratio is below its floor.
 pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
     let begun = Utc::now();
-    let all = ["cut", "kernels", "step", "eval"].map(String::from);
+    let all = SUITES.map(String::from);
     let suites = if args.suites.is_empty() { &all[..] } else { &args.suites };
     let folder = match &args.out {
         Some(folder) => folder.clone(),
@@ -129,10 +132,11 @@ fn networks(root: &Path, args: &Args, name: &str, table: &mut Table) -> Result<(
         _ => format!("{:.0}", suite.batch as f64 / seconds),
     };
     for row in suite.rows.iter().filter(|row| is_chosen(args, row)) {
-        let of = (&suite.model, row.sparsity);
+        let model = row.model.as_ref().unwrap_or(&suite.model);
+        let of = (model, row.sparsity);
         taper.ask(&json!({ "do": "weights", "model": of.0, "sparsity": of.1, "path": weights }))?;
         let mut open = json!({
-            "do": "open", "model": suite.model, "threads": args.threads, "batch": suite.batch,
+            "do": "open", "model": model, "threads": args.threads, "batch": suite.batch,
             "sparsity": row.sparsity, "weights": weights,
         });
         if let Some(torch) = &mut torch {
@@ -140,7 +144,7 @@ fn networks(root: &Path, args: &Args, name: &str, table: &mut Table) -> Result<(
         }
         open["update"] = row.update.clone().unwrap_or_else(|| "exact".into());
         taper.ask(&open)?;
-        let request = json!({ "do": name });
+        let request = json!({ "do": if name == "zoo" { "step" } else { name } });
         let mut times = [Vec::new(), Vec::new()];
         // Two rounds bring caches and choices into their usual state.
         for round in 0..args.rounds + 2 {
@@ -162,7 +166,7 @@ fn networks(root: &Path, args: &Args, name: &str, table: &mut Table) -> Result<(
             }
         }
         table.rows.push(cells);
-        if args.profile && name == "step" {
+        if args.profile && matches!(name, "step" | "zoo") {
             let found = taper.ask(&json!({ "do": "profile", "steps": 5 }))?;
             table.notes.push(profile(&side_of(row), &found)?);
         }
