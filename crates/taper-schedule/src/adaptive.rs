@@ -379,6 +379,23 @@ mod tests {
     }
 
     #[test]
+    fn before_the_ramp_and_after_it_the_clock_does_not_listen() {
+        let choices = Adaptation {
+            window: 1,
+            reference: Reference::Absolute(0.1),
+            ..Adaptation::by(Step(120))
+        };
+        let mut schedule = Adaptive::new(ramp(Curve::Linear, 10, 100, 0.5), choices).unwrap();
+        let fresh = schedule.state();
+        for step in [0, 9, 110, 119] {
+            schedule.observe(&feedback(step, 500, 500, 400));
+            assert_eq!(schedule.state(), fresh, "step {step}");
+        }
+        schedule.observe(&feedback(10, 500, 500, 400));
+        assert_ne!(schedule.state(), fresh);
+    }
+
+    #[test]
     fn impossible_parameters_are_refused_with_their_range() {
         let good = Adaptation::by(Step(100));
         let refuse = |choices: Adaptation| {
