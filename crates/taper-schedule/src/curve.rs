@@ -15,16 +15,25 @@ pub enum Curve {
     Cubic,
     /// `(1 − cos πx) / 2`: slow at both ends.
     Cosine,
+    /// `(1 − e^(−4x)) / (1 − e^(−4))`: faster at first than [`Cubic`](Self::Cubic), slower at the end.
+    Exponential,
+    /// A logistic function of `14·x − 5`, stretched so that it is 0 at 0 and 1 at 1: slow, then fast, then slow.
+    ///
+    /// # References
+    /// Hubens et al., "One-Cycle Pruning" (arXiv:2107.02086), whose constants these are.
+    OneCycle,
     /// 1 for every x: the whole step at once.
     OneShot,
 }
 
 impl Curve {
     /// Names as in experiment files, with their curves.
-    pub const ALL: [(&'static str, Self); 4] = [
+    pub const ALL: [(&'static str, Self); 6] = [
         ("linear", Self::Linear),
         ("cubic", Self::Cubic),
         ("cosine", Self::Cosine),
+        ("exponential", Self::Exponential),
+        ("one-cycle", Self::OneCycle),
         ("one-shot", Self::OneShot),
     ];
 
@@ -34,6 +43,14 @@ impl Curve {
             Self::Linear => x,
             Self::Cubic => 1.0 - (1.0 - x).powi(3),
             Self::Cosine => (1.0 - (std::f64::consts::PI * x).cos()) / 2.0,
+            // At the ends rounding must not show.
+            Self::Exponential | Self::OneCycle if x <= 0.0 => 0.0,
+            Self::Exponential | Self::OneCycle if x >= 1.0 => 1.0,
+            Self::Exponential => (-4.0 * x).exp_m1() / (-4.0f64).exp_m1(),
+            Self::OneCycle => {
+                let logistic = |x: f64| 1.0 / (1.0 + (5.0 - 14.0 * x).exp());
+                (logistic(x) - logistic(0.0)) / (logistic(1.0) - logistic(0.0))
+            }
             Self::OneShot => 1.0,
         }
     }
@@ -50,6 +67,9 @@ mod tests {
         assert_eq!(Curve::Cubic.at(0.25), 1.0 - 0.421875);
         assert!((Curve::Cosine.at(0.25) - 0.146_446_609_406_726_2).abs() < 1e-15);
         assert_eq!(Curve::OneShot.at(0.0), 1.0);
+        assert!((Curve::Exponential.at(0.25) - 0.643_914_259_887_971_9).abs() < 1e-12);
+        assert!((Curve::OneCycle.at(0.25) - 0.176_938_730_709_091_02).abs() < 1e-12);
+        assert_eq!([Curve::Exponential, Curve::OneCycle].map(|c| c.at(0.0)), [0.0; 2]);
     }
 
     proptest! {
