@@ -18,12 +18,16 @@ mod constant;
 mod falling;
 mod feather_rule;
 mod name;
+mod per_layer;
+mod proximity;
 mod range;
 
 pub use constant::Constant;
-pub use falling::{Density, Fall, Falling, Over, PerLayer, Proximity};
+pub use falling::{Density, Fall, Falling, Over};
 pub use feather_rule::FeatherRule;
 pub use name::{NameError, by_name};
+pub use per_layer::PerLayer;
+pub use proximity::Proximity;
 pub use range::OutOfRange;
 
 use std::fmt::Debug;

@@ -49,6 +49,36 @@ impl Adaptation {
             deadline,
         }
     }
+
+    /// Checks all but the deadline, whose range depends on the ramp.
+    ///
+    /// # Errors
+    /// [`AdaptiveError`] if a parameter is outside of its range.
+    pub fn check(&self) -> Result<(), AdaptiveError> {
+        let refuse = |name, value, legal: String| Err(AdaptiveError { name, value, legal });
+        let Self { window, smoothing, reference, rate, slow, fast, .. } = *self;
+        if window == 0 {
+            return refuse("window", 0.0, "1 step and more".into());
+        }
+        if !(0.0..1.0).contains(&smoothing) {
+            return refuse("smoothing", smoothing, "[0, 1)".into());
+        }
+        if let Reference::Absolute(value) = reference
+            && !(value > 0.0 && value.is_finite())
+        {
+            return refuse("reference", value, "(0, inf)".into());
+        }
+        if !(0.0..=1.0).contains(&slow) {
+            return refuse("slow", slow, "[0, 1]".into());
+        }
+        if !(fast >= 1.0 && fast.is_finite()) {
+            return refuse("fast", fast, "[1, inf)".into());
+        }
+        if let Some((name, value, legal)) = rate.misfit() {
+            return refuse(name, value, legal.into());
+        }
+        Ok(())
+    }
 }
 
 /// A [`Ramp`] on a clock of its own, which runs slowly while the mask is unstable and fast while it is stable:
@@ -89,7 +119,7 @@ pub struct Adaptive {
     choices: Adaptation,
     clock: Clock,
     smoothed: Option<f64>,
-    /// All smoothed values so far, if their median is the reference.
+    /// All smoothed values so far, smallest first, if their median is the reference.
     seen: Vec<f64>,
 }
 
@@ -107,31 +137,11 @@ impl Adaptive {
     /// # Errors
     /// [`AdaptiveError`] if a parameter is outside of its range, or the ramp ends after the deadline.
     pub fn new(ramp: Ramp, choices: Adaptation) -> Result<Self, AdaptiveError> {
-        let refuse = |name, value, legal: String| Err(AdaptiveError { name, value, legal });
-        let Adaptation { window, smoothing, reference, rate, slow, fast, deadline, .. } = choices;
-        if window == 0 {
-            return refuse("window", 0.0, "1 step and more".into());
-        }
-        if !(0.0..1.0).contains(&smoothing) {
-            return refuse("smoothing", smoothing, "[0, 1)".into());
-        }
-        if let Reference::Absolute(value) = reference
-            && !(value > 0.0 && value.is_finite())
-        {
-            return refuse("reference", value, "(0, inf)".into());
-        }
-        if !(0.0..=1.0).contains(&slow) {
-            return refuse("slow", slow, "[0, 1]".into());
-        }
-        if !(fast >= 1.0 && fast.is_finite()) {
-            return refuse("fast", fast, "[1, inf)".into());
-        }
-        if let Some((name, value, legal)) = rate.misfit() {
-            return refuse(name, value, legal.into());
-        }
+        choices.check()?;
+        let deadline = choices.deadline;
         if ramp.end() > deadline {
             let legal = format!("step {} (the ramp's end) and later", ramp.end().0);
-            return refuse("deadline", deadline.0 as f64, legal);
+            return Err(AdaptiveError { name: "deadline", value: deadline.0 as f64, legal });
         }
         let clock = Clock { set_at: 0.0, time: 0.0, rate: 1.0 };
         Ok(Self { ramp, choices, clock, smoothed: None, seen: Vec::new() })
@@ -181,7 +191,8 @@ impl SparsitySchedule for Adaptive {
         let reference = match self.choices.reference {
             Reference::Absolute(value) => value,
             Reference::RunningMedian => {
-                self.seen.push(smoothed);
+                let at = self.seen.partition_point(|&old| old < smoothed);
+                self.seen.insert(at, smoothed);
                 median(&self.seen)
             }
         };
@@ -221,12 +232,9 @@ impl SparsitySchedule for Adaptive {
     }
 }
 
-/// The middle value, or the mean of the two.
-fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let n = sorted.len();
-    match n {
+/// The middle of sorted values, or the mean of the two.
+fn median(sorted: &[f64]) -> f64 {
+    match sorted.len() {
         0 => 0.0,
         n if n.is_multiple_of(2) => {
             let (a, b) = (sorted[n / 2 - 1], sorted[n / 2]);

@@ -118,6 +118,7 @@ fn peer(root: &Path, args: &Args) -> Result<Option<Process>> {
 /// One of the suites of whole networks.
 fn networks(root: &Path, args: &Args, name: &str, table: &mut Table) -> Result<()> {
     let suite: Networks = load(root, name)?;
+    let what = if name == "zoo" { "step" } else { name };
     let folder = tempfile::tempdir()?;
     let weights = folder.path().join("weights.safetensors");
     let (mut taper, mut torch) = (Process::taper(root)?, peer(root, args)?);
@@ -144,7 +145,7 @@ fn networks(root: &Path, args: &Args, name: &str, table: &mut Table) -> Result<(
         }
         open["update"] = row.update.clone().unwrap_or_else(|| "exact".into());
         taper.ask(&open)?;
-        let request = json!({ "do": if name == "zoo" { "step" } else { name } });
+        let request = json!({ "do": what });
         let mut times = [Vec::new(), Vec::new()];
         // Two rounds bring caches and choices into their usual state.
         for round in 0..args.rounds + 2 {
@@ -166,7 +167,7 @@ fn networks(root: &Path, args: &Args, name: &str, table: &mut Table) -> Result<(
             }
         }
         table.rows.push(cells);
-        if args.profile && matches!(name, "step" | "zoo") {
+        if args.profile && what == "step" {
             let found = taper.ask(&json!({ "do": "profile", "steps": 5 }))?;
             table.notes.push(profile(&side_of(row), &found)?);
         }

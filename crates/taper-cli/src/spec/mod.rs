@@ -6,6 +6,7 @@
 
 mod keys;
 mod load;
+mod parts;
 mod resolve;
 
 pub use load::{Override, load};

@@ -1,22 +1,18 @@
 //! Filling in what an experiment leaves out, and turning it into library values.
 
-use super::{PruneSpec, Spec, TrainSpec};
+use super::{PruneSpec, Spec, TrainSpec, parts::Parts};
 use crate::error::usage;
 use serde_json::Value;
 use std::str::FromStr;
 use taper::{
     core::{Sparsity, Step},
     data::{Augment, Dataset, Loader, Normalisation},
-    kernels::threshold::{Exponent, Threshold},
     nn::Params,
     prune::{
-        PrunedUpdate, Pruner, Quantile,
-        allocation::{Allocation, Erk, Global, Pin, Pinned, Uniform},
+        Pruner,
+        allocation::{Pin, Pinned},
     },
-    scale::{self, GradientScale},
-    schedule::{
-        Adaptation, Adaptive, Cadence, Curve, Ramp, Rate, Reference, Signal, SparsitySchedule,
-    },
+    schedule::{Adaptation, Adaptive, Ramp, SparsitySchedule},
     train::Recipe,
 };
 
@@ -268,12 +264,15 @@ impl Resolved {
         let total = self.recipe().total_steps(train);
         let at = |share: Option<f64>| Step((share.unwrap_or(0.0) * total as f64).floor() as u64);
         let (p, parts) = (self.prune(), self.parts()?);
-        let initial = Sparsity::new(p.initial.unwrap_or(0.0)).map_err(usage)?;
-        let ramp =
-            Ramp::new(parts.curve, at(p.begin), at(p.end), self.sparsity).starting_at(initial);
-        let schedule: Box<dyn SparsitySchedule> = match parts.rate {
+        let ramp = Ramp::new(parts.curve, at(p.begin), at(p.end), self.sparsity)
+            .starting_at(parts.initial);
+        let schedule: Box<dyn SparsitySchedule> = match parts.adaptation {
             None => Box::new(ramp),
-            Some(rate) => Box::new(self.adaptive(ramp, rate, at(p.adapt_deadline))?),
+            Some(adaptation) => {
+                let deadline = at(p.adapt_deadline);
+                let adaptation = Adaptation { deadline, ..adaptation };
+                Box::new(Adaptive::new(ramp, adaptation).map_err(usage)?)
+            }
         };
         let builder = Pruner::builder(params.prunable(), schedule, total)
             .threshold(parts.threshold)
@@ -313,140 +312,9 @@ impl Resolved {
         Ok(record)
     }
 
-    /// The ramp on a clock that answers to the masks.
-    fn adaptive(&self, ramp: Ramp, rate: Rate, deadline: Step) -> anyhow::Result<Adaptive> {
-        let p = self.prune();
-        let signal = p.adapt_signal.as_deref().unwrap_or_default();
-        let names = Signal::ALL.map(|(name, _)| name).join(", ");
-        let unknown = || format!("prune.adapt_signal `{signal}` is unknown; it can be {names}");
-        let (_, signal) = Signal::ALL
-            .into_iter()
-            .find(|(name, _)| *name == signal)
-            .ok_or_else(|| usage(unknown()))?;
-        let reference = match p.adapt_reference.as_deref().unwrap_or_default() {
-            "median" => Reference::RunningMedian,
-            value => Reference::Absolute(value.parse().map_err(|_| {
-                usage(format!(
-                    "prune.adapt_reference `{value}` is unknown; it can be median, or a number above 0"
-                ))
-            })?),
-        };
-        let adaptation = Adaptation {
-            signal,
-            window: p.adapt_window.unwrap_or(0),
-            smoothing: p.adapt_smoothing.unwrap_or(0.0),
-            reference,
-            rate,
-            slow: p.adapt_slow.unwrap_or(0.0),
-            fast: p.adapt_fast.unwrap_or(0.0),
-            deadline,
-        };
-        Adaptive::new(ramp, adaptation).map_err(|error| {
-            usage(match error.name() {
-                "gain" | "power" | "bound" => format!("prune.adapt: {error}"),
-                _ => format!("prune.adapt_{error}"),
-            })
-        })
-    }
-
     fn parts(&self) -> anyhow::Result<Parts> {
-        let p = self.prune();
-        let text = |value: &Option<String>| value.clone().unwrap_or_default();
-        let choose = |key: &str, value: &str, names: &[&str]| {
-            usage(format!("prune.{key} `{value}` is unknown; it can be {}", names.join(", ")))
-        };
-        let threshold = text(&p.threshold);
-        let threshold = match threshold.as_str() {
-            "soft" => Threshold::Soft,
-            "hard" => Threshold::Hard,
-            "feather" => Threshold::FEATHER,
-            other => {
-                let exponent = other.strip_prefix("power:").and_then(|p| p.parse::<f32>().ok());
-                let unknown = || {
-                    choose(
-                        "threshold",
-                        other,
-                        &["soft", "hard", "feather", "power:P with P above 1"],
-                    )
-                };
-                Threshold::Power(Exponent::new(exponent.ok_or_else(unknown)?).map_err(usage)?)
-            }
-        };
-        let initial = Sparsity::new(p.initial.unwrap_or(0.0)).map_err(usage)?;
-        let gradient = scale::by_name(&text(&p.gradient), initial)
-            .map_err(|error| usage(format!("prune.gradient: {error}")))?;
-        let curve = text(&p.schedule);
-        let names = Curve::ALL.map(|(name, _)| name);
-        let (_, curve) = Curve::ALL
-            .into_iter()
-            .find(|(name, _)| *name == curve)
-            .ok_or_else(|| choose("schedule", &curve, &names))?;
-        let allocation = text(&p.allocation);
-        let allocation: Box<dyn Allocation> = match allocation.as_str() {
-            "global" => Box::new(Global),
-            "uniform" => Box::new(Uniform),
-            "erk" => Box::new(Erk::default()),
-            other => return Err(choose("allocation", other, &["global", "uniform", "erk"])),
-        };
-        let quantile = match text(&p.quantile).as_str() {
-            "exact" => Quantile::Exact,
-            "interpolated" => Quantile::Interpolated,
-            other => return Err(choose("quantile", other, &["exact", "interpolated"])),
-        };
-        let cadence = Cadence::every(p.refresh_every.unwrap_or(1)).map_err(usage)?;
-        let update = update(&text(&p.pruned_gradient), self.seed())?;
-        let rate = match text(&p.adapt).as_str() {
-            "none" => None,
-            rate => Some(
-                rate.parse::<Rate>()
-                    .map_err(|error| usage(format!("prune.adapt {error}, or none")))?,
-            ),
-        };
-        if let Some(rate) = rate {
-            // What steps the shares will be is not known yet; a jump at the deadline fits any.
-            let jump = Ramp::new(curve, Step(1), Step(1), self.sparsity);
-            self.adaptive(jump, rate, Step(1))?;
-        }
-        Ok(Parts { threshold, gradient, update, curve, rate, allocation, quantile, cadence })
+        Parts::of(self.prune(), self.seed())
     }
-}
-
-/// What the names of a pruning section stand for.
-struct Parts {
-    threshold: Threshold,
-    gradient: Box<dyn GradientScale>,
-    update: PrunedUpdate,
-    curve: Curve,
-    /// If the ramp's clock answers to the masks.
-    rate: Option<Rate>,
-    allocation: Box<dyn Allocation>,
-    quantile: Quantile,
-    cadence: Cadence,
-}
-
-/// What `prune.pruned_gradient` stands for.
-fn update(text: &str, seed: u64) -> anyhow::Result<PrunedUpdate> {
-    let found = match text.split_once(':') {
-        None if text == "exact" => Some(PrunedUpdate::EveryStep),
-        Some(("every", n)) => n.parse().ok().filter(|&n| n > 0).map(PrunedUpdate::EveryNth),
-        Some(("sampled", share)) => share
-            .parse()
-            .ok()
-            .filter(|share| *share > 0.0 && *share <= 1.0)
-            .map(|share| PrunedUpdate::Sampled { share, seed }),
-        Some(("live", margin)) => margin
-            .parse()
-            .ok()
-            .filter(|margin: &f64| *margin >= 0.0 && margin.is_finite())
-            .map(|margin| PrunedUpdate::Live { margin }),
-        _ => None,
-    };
-    found.ok_or_else(|| {
-        usage(format!(
-            "prune.pruned_gradient `{text}` is unknown; it can be exact, every:N with N at least 1, sampled:SHARE with a \
-             share in (0, 1], or live:MARGIN with a margin of at least 0"
-        ))
-    })
 }
 
 /// A number whose 0 stands for none.

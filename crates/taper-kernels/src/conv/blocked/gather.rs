@@ -130,11 +130,11 @@ impl Gather {
         &self.taps[phase]
     }
 
-    /// The taps of a destination pixel with stride 1, in the order of what they read: rows first.
-    pub(super) fn window(&self) -> Vec<Tap> {
-        let mut taps = self.taps[0].clone();
-        taps.sort_by_key(|tap| (tap.row, tap.col));
-        taps
+    /// The taps of a destination pixel with stride 1, in the order of what they read, rows first: the convolution's are
+    /// in that order, those of its transpose the other way round.
+    pub(super) fn window(&self) -> impl Iterator<Item = &Tap> {
+        let (taps, last) = (&self.taps[0], self.kernel_len - 1);
+        (0..=last).map(move |i| &taps[if self.is_transposed { last - i } else { i }])
     }
 
     /// The source rows that a band of destination rows reads; some may lie outside of the source.

@@ -38,6 +38,15 @@ pub(super) fn fits(shape: &ConvShape) -> bool {
 /// Buffers of points, used again from band to band.
 pub(super) type Buffers<'a> = (&'a mut Vec<Lanes>, &'a mut Vec<Lanes>);
 
+/// Makes room for one column of points, on sides of so many channels, of so many tiles each.
+fn make_room(buffers: &mut Buffers, channels: (usize, usize), tiles: usize) {
+    for (buffer, channels) in [(&mut *buffers.0, channels.0), (&mut *buffers.1, channels.1)] {
+        if buffer.len() < 4 * channels * tiles {
+            buffer.resize(4 * channels * tiles, Lanes::ZERO);
+        }
+    }
+}
+
 /// One column of the points of a row of input tiles: `[row of points, channel, tile]`.
 struct InputPoints<'a> {
     gather: &'a Gather,
@@ -58,14 +67,14 @@ impl Kernel for InputPoints<'_> {
         let Self { gather, source, .. } = self;
         let channels = gather.src_channels();
         assert!(self.to.len() >= 4 * channels * self.tiles);
-        let corner = gather.window()[0];
+        let corner = gather.window().next().expect("a kernel has taps");
         // Bᵀ: each point is the sum or the difference of two columns.
         let (left, right) = [(0, 2), (1, 2), (2, 1), (1, 3)][self.column];
         let (left, right, is_sum) = (left * LANES, right * LANES, self.column == 1);
         for channel in 0..channels {
             // SAFETY: four rows of `2·cols + 2` pixels each, and four places for each tile.
             unsafe {
-                let at = source.place(gather.src_row(self.row)) + gather.place(&corner, channel);
+                let at = source.place(gather.src_row(self.row)) + gather.place(corner, channel);
                 let at = at as usize;
                 let rows: [*const f32; 4] = std::array::from_fn(|row| {
                     let at = at + row * gather.packed_row();

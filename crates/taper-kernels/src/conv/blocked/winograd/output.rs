@@ -1,9 +1,9 @@
 //! The output, and the gradient of the input, which is the same with the weight turned round.
 
-use super::{Buffers, InputPoints, POINTS};
+use super::{Buffers, InputPoints, POINTS, make_room};
 use crate::{
     conv::blocked::{
-        gather::Gather,
+        gather::{Gather, Tap},
         multiply::{DenseRow, Row, Start, begin},
         source::Packed,
         weights::{Tile, tiles},
@@ -27,7 +27,7 @@ impl WinogradWeights {
     pub(in super::super) fn new(gather: &Gather, weight: &[f32]) -> Self {
         let (outs, ins) = (gather.dst_channels(), gather.src_channels());
         let tiles = tiles(gather);
-        let window = gather.window();
+        let window: Vec<&Tap> = gather.window().collect();
         let mut values = vec![0.0; POINTS * outs * ins];
         for &Tile { first, len, .. } in &tiles {
             for src in 0..ins {
@@ -71,18 +71,15 @@ pub(in super::super) unsafe fn band<S: Simd>(
     packed: &Packed,
     band: Range<usize>,
     start: Start,
-    (sums, points): Buffers,
+    mut buffers: Buffers,
     dst: &mut [Lanes],
 ) {
     assert!(band.start.is_multiple_of(2) && band.len().is_multiple_of(2), "rows of tiles");
     let (outs, ins) = (gather.dst_channels(), gather.src_channels());
     let (rows, cols) = (band.len() / 2, gather.dst.1 / 2);
     let tiles = rows * cols;
-    for (buffer, channels) in [(&mut *sums, outs), (&mut *points, ins)] {
-        if buffer.len() < 4 * channels * tiles {
-            buffer.resize(4 * channels * tiles, Lanes::ZERO);
-        }
-    }
+    make_room(&mut buffers, (outs, ins), tiles);
+    let (sums, points) = buffers;
     let offsets: Vec<i32> = (0..ins).map(|src| (src * tiles * LANES) as i32).collect();
     for column in 0..4 {
         for y in 0..rows {

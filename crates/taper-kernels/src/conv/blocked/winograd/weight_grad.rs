@@ -1,7 +1,7 @@
 //! The gradient of the weight: `Gᵀ·(Σ (A·g·Aᵀ) ⊙ (Bᵀ·d·B))·G`, with one product per point, summed over tiles and images
 //! before the sums are brought back.
 
-use super::{Buffers, InputPoints, POINTS};
+use super::{Buffers, InputPoints, POINTS, make_room};
 use crate::{
     conv::blocked::weight_grad::Pair,
     lanes::{LANES, Lanes},
@@ -22,18 +22,15 @@ pub(in super::super) fn n_points(n_weights: usize) -> usize {
 pub(in super::super) unsafe fn add<S: Simd>(
     pair: &Pair,
     band: &Range<usize>,
-    (u, v): Buffers,
+    mut buffers: Buffers,
     points: &mut Vec<f32>,
 ) {
     let (outs, ins) = (pair.forward.dst_channels(), pair.forward.src_channels());
     let (rows, cols) = (band.len() / 2, pair.forward.dst.1 / 2);
     let tiles = rows * cols;
     points.resize(POINTS * outs * ins, 0.0);
-    for (buffer, channels) in [(&mut *u, outs), (&mut *v, ins)] {
-        if buffer.len() < 4 * channels * tiles {
-            buffer.resize(4 * channels * tiles, Lanes::ZERO);
-        }
-    }
+    make_room(&mut buffers, (outs, ins), tiles);
+    let (u, v) = buffers;
     for column in 0..4 {
         for y in 0..rows {
             let row = band.start + 2 * y;

@@ -1,0 +1,155 @@
+//! What the names of a pruning section stand for.
+
+use super::PruneSpec;
+use crate::error::usage;
+use taper::{
+    core::{Sparsity, Step},
+    kernels::threshold::{Exponent, Threshold},
+    prune::{
+        PrunedUpdate, Quantile,
+        allocation::{Allocation, Erk, Global, Uniform},
+    },
+    scale::{self, GradientScale},
+    schedule::{Adaptation, Cadence, Curve, Rate, Reference, Signal},
+};
+
+/// The library's values for a section with a value for every key.
+pub(super) struct Parts {
+    pub(super) threshold: Threshold,
+    pub(super) gradient: Box<dyn GradientScale>,
+    pub(super) update: PrunedUpdate,
+    pub(super) curve: Curve,
+    pub(super) initial: Sparsity,
+    /// If the ramp's clock answers to the masks; its deadline is a share of the steps, which only the data give.
+    pub(super) adaptation: Option<Adaptation>,
+    pub(super) allocation: Box<dyn Allocation>,
+    pub(super) quantile: Quantile,
+    pub(super) cadence: Cadence,
+}
+
+impl Parts {
+    /// Looks every name up; `seed` is that of the run.
+    pub(super) fn of(p: &PruneSpec, seed: u64) -> anyhow::Result<Self> {
+        let text = |value: &Option<String>| value.clone().unwrap_or_default();
+        let threshold = text(&p.threshold);
+        let threshold = match threshold.as_str() {
+            "soft" => Threshold::Soft,
+            "hard" => Threshold::Hard,
+            "feather" => Threshold::FEATHER,
+            other => {
+                let exponent = other.strip_prefix("power:").and_then(|p| p.parse::<f32>().ok());
+                let unknown = || {
+                    choose(
+                        "threshold",
+                        other,
+                        &["soft", "hard", "feather", "power:P with P above 1"],
+                    )
+                };
+                Threshold::Power(Exponent::new(exponent.ok_or_else(unknown)?).map_err(usage)?)
+            }
+        };
+        let initial = Sparsity::new(p.initial.unwrap_or(0.0)).map_err(usage)?;
+        let gradient = scale::by_name(&text(&p.gradient), initial)
+            .map_err(|error| usage(format!("prune.gradient: {error}")))?;
+        let curve = named("schedule", &text(&p.schedule), &Curve::ALL)?;
+        let allocation = text(&p.allocation);
+        let allocation: Box<dyn Allocation> = match allocation.as_str() {
+            "global" => Box::new(Global),
+            "uniform" => Box::new(Uniform),
+            "erk" => Box::new(Erk::default()),
+            other => return Err(choose("allocation", other, &["global", "uniform", "erk"])),
+        };
+        let quantile = match text(&p.quantile).as_str() {
+            "exact" => Quantile::Exact,
+            "interpolated" => Quantile::Interpolated,
+            other => return Err(choose("quantile", other, &["exact", "interpolated"])),
+        };
+        let cadence = Cadence::every(p.refresh_every.unwrap_or(1)).map_err(usage)?;
+        let update = update(&text(&p.pruned_gradient), seed)?;
+        let adaptation = match text(&p.adapt).as_str() {
+            "none" => None,
+            rate => Some(adaptation(p, rate)?),
+        };
+        Ok(Self {
+            threshold,
+            gradient,
+            update,
+            curve,
+            initial,
+            adaptation,
+            allocation,
+            quantile,
+            cadence,
+        })
+    }
+}
+
+fn choose(key: &str, value: &str, names: &[&str]) -> anyhow::Error {
+    usage(format!("prune.{key} `{value}` is unknown; it can be {}", names.join(", ")))
+}
+
+/// The value of this name.
+fn named<T: Copy>(key: &str, name: &str, all: &[(&str, T)]) -> anyhow::Result<T> {
+    let found = all.iter().find(|(known, _)| *known == name);
+    found.map(|&(_, value)| value).ok_or_else(|| {
+        let names: Vec<&str> = all.iter().map(|(name, _)| *name).collect();
+        choose(key, name, &names)
+    })
+}
+
+/// How a clock answers to the masks, with a rate of this name.
+fn adaptation(p: &PruneSpec, rate: &str) -> anyhow::Result<Adaptation> {
+    let rate: Rate =
+        rate.parse().map_err(|error| usage(format!("prune.adapt {error}, or none")))?;
+    let signal = p.adapt_signal.as_deref().unwrap_or_default();
+    let reference = match p.adapt_reference.as_deref().unwrap_or_default() {
+        "median" => Reference::RunningMedian,
+        value => Reference::Absolute(
+            value
+                .parse()
+                .map_err(|_| choose("adapt_reference", value, &["median", "a number above 0"]))?,
+        ),
+    };
+    let adaptation = Adaptation {
+        signal: named("adapt_signal", signal, &Signal::ALL)?,
+        window: p.adapt_window.unwrap_or(0),
+        smoothing: p.adapt_smoothing.unwrap_or(0.0),
+        reference,
+        rate,
+        slow: p.adapt_slow.unwrap_or(0.0),
+        fast: p.adapt_fast.unwrap_or(0.0),
+        deadline: Step::ZERO,
+    };
+    adaptation.check().map_err(|error| {
+        usage(match error.name() {
+            "gain" | "power" | "bound" => format!("prune.adapt: {error}"),
+            _ => format!("prune.adapt_{error}"),
+        })
+    })?;
+    Ok(adaptation)
+}
+
+/// What `prune.pruned_gradient` stands for.
+fn update(text: &str, seed: u64) -> anyhow::Result<PrunedUpdate> {
+    let found = match text.split_once(':') {
+        None if text == "exact" => Some(PrunedUpdate::EveryStep),
+        Some(("every", n)) => n.parse().ok().filter(|&n| n > 0).map(PrunedUpdate::EveryNth),
+        Some(("sampled", share)) => share
+            .parse()
+            .ok()
+            .filter(|share| *share > 0.0 && *share <= 1.0)
+            .map(|share| PrunedUpdate::Sampled { share, seed }),
+        Some(("live", margin)) => margin
+            .parse()
+            .ok()
+            .filter(|margin: &f64| *margin >= 0.0 && margin.is_finite())
+            .map(|margin| PrunedUpdate::Live { margin }),
+        _ => None,
+    };
+    found.ok_or_else(|| {
+        usage(format!(
+            "prune.pruned_gradient `{text}` is unknown; it can be exact, every:N with N at least 1, sampled:SHARE with a \
+             share in (0, 1], or live:MARGIN with a margin of at least 0"
+        ))
+    })
+}
