@@ -390,6 +390,33 @@ fn what_is_not_finite_goes_where_the_specification_says() {
     }
 }
 
+/// Minimal filtering may spread what is not finite over a tile, and must lose none of it.
+#[test]
+fn minimal_filtering_loses_nothing_that_is_not_finite() {
+    let shape = ConvShape { batch: 1, ..FILTERED };
+    let grad = wave(shape.batch * shape.out_image(), 0.3);
+    let weight = wave(shape.n_weights(), 1.1);
+    let pixel = 4 * shape.width + 7;
+    for bad in [f32::NAN, f32::INFINITY] {
+        let mut input = wave(shape.batch * shape.in_image(), 0.7);
+        input[pixel] = bad;
+        let want = specified(&shape, &input, &weight, &grad);
+        for variant in Variant::available() {
+            let got = variant.with(|| all(&shape, Packing::Winograd, &input, &weight, &grad));
+            let n_pixels = shape.out_pixels();
+            for (i, (got, want)) in got.out.iter().zip(&want.out).enumerate() {
+                let (y, x) = (i % n_pixels / shape.width, i % n_pixels % shape.width);
+                if !want.is_finite() {
+                    assert!(!got.is_finite(), "{variant}: {got} at row {y}, column {x}");
+                }
+                // Tiles begin at even rows and columns, and those of the pixel reach one further than the kernel.
+                let is_far = !(2..=5).contains(&y) || !(6..=9).contains(&x);
+                assert!(!is_far || got.is_finite(), "{variant}: {got} at row {y}, column {x}");
+            }
+        }
+    }
+}
+
 /// A source with a normalisation in it computes what the stored activation would.
 #[test]
 fn sources_compute_what_they_say() {
