@@ -155,6 +155,9 @@ impl Runner {
             .arg("--out")
             .arg(run)
             .args(["--resume", "--quiet"]);
+        for setting in &job.set {
+            command.args(["--set", setting]);
+        }
         if let Some(data) = &self.overrides.data {
             command.args(["--data", data]);
         }

@@ -45,6 +45,9 @@ pub(crate) struct Args {
     /// Device: cpu, cuda:N or metal
     #[arg(long, value_name = "D")]
     device: Option<String>,
+    /// Any key of the experiments, for every run, such as train.epochs=2
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
 }
 
 /// Makes the runs that are not finished, then writes results and report, and judges.
@@ -52,8 +55,11 @@ pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
     let mut suite = Suite::load(root, &args.suite)?;
     suite.seeds = args.seeds.unwrap_or(suite.seeds);
     let bands = bands::load(root, &suite)?;
-    let overrides =
-        Overrides { data: absolute(args.data.as_deref())?, device: args.device.clone() };
+    let overrides = Overrides {
+        data: absolute(args.data.as_deref())?,
+        device: args.device.clone(),
+        set: args.set.clone(),
+    };
     let jobs = suite.jobs(root, &overrides)?;
     let pattern = args.only.as_deref().unwrap_or_default();
     let chosen: Vec<&Job> =

@@ -80,8 +80,11 @@ fn a_key_changes_with_the_recipe_and_only_with_it() {
 #[test]
 fn a_key_knows_what_the_command_line_changes() {
     let key = |data: Option<&str>, device: Option<&str>| {
-        let overrides =
-            Overrides { data: data.map(str::to_owned), device: device.map(str::to_owned) };
+        let overrides = Overrides {
+            data: data.map(str::to_owned),
+            device: device.map(str::to_owned),
+            set: Vec::new(),
+        };
         jobs(FEATHER, BASE, &overrides).pop().expect("jobs").key
     };
     assert_eq!(key(None, None), key(None, Some("cpu")), "the CPU is the default");
@@ -111,7 +114,65 @@ fn a_suite_that_cannot_be_run_is_refused() {
     assert!(refused("seeds = 2", "seeds = 0").contains("at least 1"));
     assert!(refused("seeds", "seedz").contains("seedz"));
     assert!(refused("'feather'", "'dense'").contains("row 'dense' is there twice"));
+    let variant = "[[variant]]\nname = 'v'\nlabel = 'V'\nrows = 'gmp*'\nset = {}\n[[row]]\n";
+    assert!(refused("[[row]]\n", variant).contains("no row is called 'gmp*'"));
     assert!(refused("'feather'", "'../x'").contains("row name '../x'"));
+}
+
+const VARIED: &str = "title = 'T'\nsparsities = [0.9, 0.98]\nseeds = 1\nset = { train = { epochs = 3 } }\n\
+    [[row]]\nname = 'dense'\nsparsities = []\n\
+    [[row]]\nname = 'half'\nlabel = 'Half'\nexperiment = 'feather'\nset = { prune = { gradient = 0.5 } }\n\
+    [[variant]]\nname = 'silent'\nlabel = 'silent'\nrows = 'h*'\nsparsities = [0.98]\n\
+    set = { prune = { dead_filters = 'silent' } }\n";
+
+#[test]
+fn rows_may_change_an_experiment_and_variants_repeat_rows() {
+    let root = repository_with(VARIED, FEATHER, BASE);
+    let suite = Suite::load(root.path(), "s").expect("loads");
+    let labels: Vec<String> = suite.rows().into_iter().map(|row| row.label).collect();
+    assert_eq!(labels, ["dense", "Half", "Half, silent"]);
+    let jobs = suite.jobs(root.path(), &Overrides::default()).expect("expands");
+    let names: Vec<String> = jobs.iter().map(Job::to_string).collect();
+    assert_eq!(
+        names,
+        ["dense-seed0", "half-s0.9-seed0", "half-s0.98-seed0", "half-silent-s0.98-seed0"]
+    );
+    assert_eq!(
+        jobs[3].set,
+        ["prune.dead_filters=\"silent\"", "prune.gradient=0.5", "train.epochs=3"]
+    );
+    assert_eq!(jobs[3].epochs, Some(3));
+    assert!(jobs.iter().skip(1).all(|job| job.experiment.ends_with("s/feather.toml")));
+    let overrides = Overrides {
+        set: vec!["train.epochs=9".into(), "train.augment=none".into()],
+        ..Overrides::default()
+    };
+    let longer = suite.jobs(root.path(), &overrides).expect("expands");
+    assert_eq!(longer[0].epochs, Some(9));
+    assert_eq!(longer[0].set, ["train.augment=\"none\"", "train.epochs=9"]);
+    assert_ne!(longer[0].key, jobs[0].key);
+    let overrides = Overrides { set: vec!["epochs".into()], ..Overrides::default() };
+    let error = suite.jobs(root.path(), &overrides).expect_err("no setting");
+    assert!(error.to_string().contains("not of the form key=value"), "{error}");
+}
+
+#[test]
+fn a_suite_takes_over_the_rows_of_another() {
+    let root = repository_with(SUITE, FEATHER, BASE);
+    let folder = root.path().join("experiments/short");
+    std::fs::create_dir_all(&folder).expect("creates");
+    let short = "extends = '../s/suite.toml'\ntitle = 'Short'\nset = { train = { epochs = 1 } }\n";
+    std::fs::write(folder.join("suite.toml"), short).expect("writes");
+    let suite = Suite::load(root.path(), "short").expect("loads");
+    assert_eq!((suite.title.as_str(), suite.seeds), ("Short", 2));
+    let jobs = suite.jobs(root.path(), &Overrides::default()).expect("expands");
+    assert_eq!(jobs.len(), 6);
+    assert!(jobs.iter().all(|job| job.epochs == Some(1) && job.experiment.is_relative()));
+    // An experiment of the suite's own goes before one of the same name beneath.
+    std::fs::write(folder.join("dense.toml"), "model = 'n'").expect("writes");
+    let own = suite.jobs(root.path(), &Overrides::default()).expect("expands");
+    assert_ne!(own[0].key, jobs[0].key);
+    assert_eq!(own[2].key, jobs[2].key);
 }
 
 #[test]
@@ -145,4 +206,17 @@ fn the_quick_suite_of_this_repository_is_complete() {
     assert_eq!(jobs.len(), 3 + 3 * 3 * 3);
     assert!(jobs.iter().all(|job| job.epochs.is_some()));
     crate::bands::load(&root, &suite).expect("its bands load");
+}
+
+#[test]
+fn every_suite_of_this_repository_can_be_run() {
+    let root = repository();
+    let names = available(&root);
+    for name in names.split(", ") {
+        let suite = Suite::load(&root, name).expect(name);
+        let jobs = suite.jobs(&root, &Overrides::default()).expect(name);
+        assert!(jobs.iter().all(|job| job.epochs.is_some()), "{name}");
+        crate::bands::load(&root, &suite).expect(name);
+    }
+    assert!(names.contains("cifar100-short"), "{names}");
 }

@@ -1,16 +1,19 @@
 //! A suite: `experiments/<name>/suite.toml`, its rows, and the matrix of jobs it stands for.
 
+mod recipe;
+
+pub(crate) use recipe::parse;
+
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
+use recipe::{canonical, fnv1a, merge};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
-/// Longest chain of `extends`; longer ones are taken for a circle.
-const MAX_EXTENDS: usize = 8;
-
-/// A benchmark suite: rows, each trained at some sparsities with some seeds.
+/// A benchmark suite: rows, each trained at some sparsities with some seeds. It may extend another suite, whose rows it
+/// then takes over.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Suite {
@@ -23,11 +26,18 @@ pub(crate) struct Suite {
     sparsities: Vec<f64>,
     /// Number of seeds; they are 0, 1, ...
     pub(crate) seeds: u64,
+    /// Settings on top of every experiment.
+    #[serde(default)]
+    set: Table,
     /// The rows in the order of the tables.
     #[serde(rename = "row")]
     rows: Vec<RowEntry>,
+    /// Changes with which rows are repeated.
+    #[serde(default, rename = "variant")]
+    variants: Vec<VariantEntry>,
+    /// Folders with the experiments of the rows, below the repository; the suite's own first.
     #[serde(skip)]
-    folder: PathBuf,
+    folders: Vec<PathBuf>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -35,13 +45,34 @@ pub(crate) struct Suite {
 struct RowEntry {
     name: String,
     label: Option<String>,
+    /// Stem of the experiment file, if it is not the name.
+    experiment: Option<String>,
+    /// Settings on top of the experiment.
+    #[serde(default)]
+    set: Table,
+    sparsities: Option<Vec<f64>>,
+}
+
+/// A change with which rows are repeated.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct VariantEntry {
+    /// Goes behind the name of a row.
+    name: String,
+    /// Goes behind the label of a row.
+    label: String,
+    /// Pattern of the names of the rows that are repeated.
+    rows: String,
+    /// Settings on top of those of the row.
+    set: Table,
+    /// Those of the row's sparsities at which it is repeated; all if left out.
     sparsities: Option<Vec<f64>>,
 }
 
 /// One row of the matrix with everything settled; also what a manifest records.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Row {
-    /// Stem of the experiment file.
+    /// Its name, unique in the suite.
     pub(crate) name: String,
     /// What tables and figures call it.
     pub(crate) label: String,
@@ -67,6 +98,8 @@ pub(crate) struct Overrides {
     pub(crate) data: Option<String>,
     /// Device other than the default.
     pub(crate) device: Option<String>,
+    /// Settings on top of every experiment, `key=value`.
+    pub(crate) set: Vec<String>,
 }
 
 /// One training run to be made.
@@ -79,6 +112,8 @@ pub(crate) struct Job {
     pub(crate) seed: u64,
     /// Experiment file, relative to the repository.
     pub(crate) experiment: PathBuf,
+    /// Settings on top of it, `key=value`.
+    pub(crate) set: Vec<String>,
     /// Epochs by the recipe, if it says; for progress only.
     pub(crate) epochs: Option<u64>,
 }
@@ -94,20 +129,23 @@ impl fmt::Display for Job {
     }
 }
 
+/// Name of a suite's file.
+const FILE: &str = "suite.toml";
+
 impl Suite {
     /// Reads and checks a suite.
     ///
     /// # Errors
     /// When there is no such suite (the message lists those that are), or it is not valid.
     pub(crate) fn load(root: &Path, name: &str) -> Result<Self> {
-        let folder = Path::new("experiments").join(name);
-        let path = root.join(&folder).join("suite.toml");
-        if !path.is_file() {
+        let path = Path::new("experiments").join(name).join(FILE);
+        if !root.join(&path).is_file() {
             bail!("no suite '{name}'; experiments/ has {}", available(root));
         }
-        let mut suite: Self = parse(&path)?;
-        suite.name = name.to_owned();
-        suite.folder = folder;
+        let (table, files) = recipe::load(&root.join(&path))?;
+        let mut suite: Self = table.try_into().with_context(|| format!("in {}", path.display()))?;
+        name.clone_into(&mut suite.name);
+        suite.folders = files.iter().filter_map(|file| Some(file.parent()?.to_owned())).collect();
         suite.check().with_context(|| format!("in {}", path.display()))?;
         Ok(suite)
     }
@@ -115,7 +153,17 @@ impl Suite {
     fn check(&self) -> Result<()> {
         ensure!(self.seeds >= 1, "seeds is 0, expected at least 1");
         ensure!(!self.rows.is_empty(), "the suite has no [[row]]");
-        for (i, row) in self.rows.iter().enumerate() {
+        for variant in &self.variants {
+            let n_repeated = self.rows.iter().filter(|row| variant.is_for(row)).count();
+            ensure!(
+                n_repeated > 0,
+                "no row is called '{}' for variant '{}'",
+                variant.rows,
+                variant.name
+            );
+        }
+        let rows = self.rows();
+        for (i, row) in rows.iter().enumerate() {
             let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
             ensure!(
                 !row.name.is_empty() && row.name.chars().all(plain),
@@ -123,7 +171,7 @@ impl Suite {
                 row.name
             );
             ensure!(
-                self.rows[..i].iter().all(|r| r.name != row.name),
+                rows[..i].iter().all(|r| r.name != row.name),
                 "row '{}' is there twice",
                 row.name
             );
@@ -136,25 +184,56 @@ impl Suite {
         Ok(())
     }
 
-    /// The rows with their sparsities and labels.
+    /// The rows with their sparsities and labels, each followed by its variants.
     pub(crate) fn rows(&self) -> Vec<Row> {
-        let row = |entry: &RowEntry| Row {
-            name: entry.name.clone(),
-            label: entry.label.clone().unwrap_or_else(|| entry.name.clone()),
-            sparsities: entry.sparsities.clone().unwrap_or_else(|| self.sparsities.clone()),
-        };
-        self.rows.iter().map(row).collect()
+        self.entries().into_iter().map(|(row, ..)| row).collect()
+    }
+
+    /// The rows, the entries that they come from, and their settings.
+    fn entries(&self) -> Vec<(Row, &RowEntry, Table)> {
+        let mut entries = Vec::new();
+        for entry in &self.rows {
+            let row = Row {
+                name: entry.name.clone(),
+                label: entry.label.clone().unwrap_or_else(|| entry.name.clone()),
+                sparsities: entry.sparsities.clone().unwrap_or_else(|| self.sparsities.clone()),
+            };
+            let mut set = self.set.clone();
+            merge(&mut set, entry.set.clone());
+            entries.push((row.clone(), entry, set.clone()));
+            for variant in self.variants.iter().filter(|variant| variant.is_for(entry)) {
+                let is_at = |sparsity: &f64| {
+                    variant.sparsities.as_ref().is_none_or(|at| at.contains(sparsity))
+                };
+                let repeated = Row {
+                    name: format!("{}-{}", row.name, variant.name),
+                    label: format!("{}, {}", row.label, variant.label),
+                    sparsities: row.sparsities.iter().copied().filter(is_at).collect(),
+                };
+                if repeated.sparsities.is_empty() && !row.sparsities.is_empty() {
+                    continue;
+                }
+                let mut set = set.clone();
+                merge(&mut set, variant.set.clone());
+                entries.push((repeated, entry, set));
+            }
+        }
+        entries
     }
 
     /// All runs of the suite: rows × sparsities × seeds, in this order.
     ///
     /// # Errors
-    /// When an experiment file is missing or is not TOML.
+    /// When an experiment file is missing or is not TOML, or a setting of the command line is none.
     pub(crate) fn jobs(&self, root: &Path, overrides: &Overrides) -> Result<Vec<Job>> {
         let mut jobs = Vec::new();
-        for row in self.rows() {
-            let experiment = self.folder.join(format!("{}.toml", row.name));
-            let recipe = load_experiment(&root.join(&experiment), 0)?;
+        for (row, entry, mut set) in self.entries() {
+            let experiment = self.experiment(root, entry);
+            for text in &overrides.set {
+                merge(&mut set, recipe::setting(text)?);
+            }
+            let (mut recipe, _) = recipe::load(&root.join(&experiment))?;
+            merge(&mut recipe, set.clone());
             let epochs =
                 recipe.get("train").and_then(|t| t.get("epochs")).and_then(Value::as_integer);
             let epochs = epochs.and_then(|e| u64::try_from(e).ok());
@@ -166,6 +245,7 @@ impl Suite {
                         sparsity,
                         seed,
                         experiment: experiment.clone(),
+                        set: recipe::settings(&set),
                         epochs,
                     };
                     job.key = key(&job, &recipe, overrides);
@@ -175,28 +255,21 @@ impl Suite {
         }
         Ok(jobs)
     }
+
+    /// The experiment file of a row, relative to the repository: in the suite's own folder, or in that of a suite that
+    /// it extends.
+    fn experiment(&self, root: &Path, entry: &RowEntry) -> PathBuf {
+        let file = format!("{}.toml", entry.experiment.as_ref().unwrap_or(&entry.name));
+        let places: Vec<PathBuf> = self.folders.iter().map(|folder| folder.join(&file)).collect();
+        let found = places.iter().find(|place| place.is_file()).or(places.first());
+        let found = found.cloned().unwrap_or_default();
+        found.strip_prefix(root).map(Path::to_owned).unwrap_or(found)
+    }
 }
 
-/// Reads an experiment with the files it extends merged beneath it.
-fn load_experiment(path: &Path, depth: usize) -> Result<Table> {
-    ensure!(depth < MAX_EXTENDS, "{} extends itself or too long a chain of files", path.display());
-    let mut table: Table = parse(path)?;
-    let Some(base) = table.remove("extends") else { return Ok(table) };
-    let Some(base) = base.as_str() else { bail!("extends in {} is not a string", path.display()) };
-    let mut merged = load_experiment(&path.with_file_name(base), depth + 1)?;
-    merge(&mut merged, table);
-    Ok(merged)
-}
-
-/// Lays `over` on top: tables are merged, anything else is replaced.
-fn merge(beneath: &mut Table, over: Table) {
-    for (name, value) in over {
-        match (beneath.get_mut(&name), value) {
-            (Some(Value::Table(old)), Value::Table(new)) => merge(old, new),
-            (_, value) => {
-                beneath.insert(name, value);
-            }
-        }
+impl VariantEntry {
+    fn is_for(&self, row: &RowEntry) -> bool {
+        is_like(&self.rows, &row.name)
     }
 }
 
@@ -211,51 +284,10 @@ fn key(job: &Job, recipe: &Table, overrides: &Overrides) -> String {
     format!("{job}-{:010x}", fnv1a(text.as_bytes()) >> 24)
 }
 
-/// Writes a value with sorted keys, whatever order the parser keeps.
-fn canonical(value: &Value, out: &mut String) {
-    match value {
-        Value::Table(table) => {
-            let mut names: Vec<&String> = table.keys().collect();
-            names.sort();
-            out.push('{');
-            for name in names {
-                *out += &format!("{name:?}:");
-                canonical(&table[name], out);
-                out.push(',');
-            }
-            out.push('}');
-        }
-        Value::Array(items) => {
-            out.push('[');
-            for item in items {
-                canonical(item, out);
-                out.push(',');
-            }
-            out.push(']');
-        }
-        Value::String(text) => *out += &format!("{text:?}"),
-        other => *out += &other.to_string(),
-    }
-}
-
-/// The 64-bit FNV-1a hash: names folders the same way on each machine and in each version of Rust.
-fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
-    })
-}
-
-/// Reads a TOML file; the message names the file and the line.
-pub(crate) fn parse<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
-    let text =
-        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    toml::from_str(&text).with_context(|| format!("in {}", path.display()))
-}
-
 fn available(root: &Path) -> String {
     let entries = std::fs::read_dir(root.join("experiments")).into_iter().flatten().flatten();
     let mut names: Vec<String> = entries
-        .filter(|entry| entry.path().join("suite.toml").is_file())
+        .filter(|entry| entry.path().join(FILE).is_file())
         .map(|entry| entry.file_name().to_string_lossy().into_owned())
         .collect();
     names.sort();
@@ -264,16 +296,16 @@ fn available(root: &Path) -> String {
 
 /// Whether a pattern with `*` for any text occurs in a name: `s0.95`, `feather*seed0`.
 pub(crate) fn matches(pattern: &str, name: &str) -> bool {
-    let mut rest = name;
-    pattern.split('*').all(|piece| match rest.find(piece) {
-        Some(at) => {
-            rest = &rest[at + piece.len()..];
-            true
-        }
-        None => false,
-    })
+    is_like(&format!("*{pattern}*"), name)
+}
+
+/// Whether a name is all of a pattern with `*` for any text.
+fn is_like(pattern: &str, name: &str) -> bool {
+    let Some((first, rest)) = pattern.split_once('*') else { return pattern == name };
+    let Some(name) = name.strip_prefix(first) else { return false };
+    // The shortest text for each `*` leaves the most to those behind it.
+    (0..=name.len()).filter(|&at| name.is_char_boundary(at)).any(|at| is_like(rest, &name[at..]))
 }
 
 #[cfg(test)]
-#[path = "suite_tests.rs"]
 mod tests;

@@ -1,0 +1,117 @@
+//! TOML files that extend others, and what a recipe comes to.
+
+use anyhow::{Context, Result, bail, ensure};
+use std::path::{Path, PathBuf};
+use toml::{Table, Value};
+
+/// Longest chain of `extends`; longer ones are taken for a circle.
+const MAX_EXTENDS: usize = 8;
+
+/// Reads a file with those that it extends merged beneath it; also says which files those are, its own first.
+pub(super) fn load(path: &Path) -> Result<(Table, Vec<PathBuf>)> {
+    let (mut layers, mut files) = (Vec::new(), Vec::new());
+    let mut next = Some(path.to_owned());
+    while let Some(path) = next.take() {
+        ensure!(
+            files.len() < MAX_EXTENDS,
+            "{} extends itself or too long a chain of files",
+            path.display()
+        );
+        let mut table: Table = parse(&path)?;
+        if let Some(base) = table.remove("extends") {
+            let Some(base) = base.as_str() else {
+                bail!("extends in {} is not a string", path.display())
+            };
+            next = Some(path.with_file_name(base));
+        }
+        layers.push(table);
+        files.push(path);
+    }
+    let mut merged = Table::new();
+    for table in layers.into_iter().rev() {
+        merge(&mut merged, table);
+    }
+    Ok((merged, files))
+}
+
+/// Lays `over` on top: tables are merged, anything else is replaced.
+pub(super) fn merge(beneath: &mut Table, over: Table) {
+    for (name, value) in over {
+        match (beneath.get_mut(&name), value) {
+            (Some(Value::Table(old)), Value::Table(new)) => merge(old, new),
+            (_, value) => {
+                beneath.insert(name, value);
+            }
+        }
+    }
+}
+
+/// The settings of a table as `taper` takes them: `train.epochs=2`. A key has a section and a name at most, so what is
+/// deeper is a value.
+pub(super) fn settings(table: &Table) -> Vec<String> {
+    let mut found = Vec::new();
+    for (name, value) in table {
+        match value {
+            Value::Table(section) => {
+                found.extend(section.iter().map(|(key, value)| format!("{name}.{key}={value}")));
+            }
+            value => found.push(format!("{name}={value}")),
+        }
+    }
+    found
+}
+
+/// A table from a setting as `taper` takes it. What is not a value of TOML is a string.
+///
+/// # Errors
+/// When there is no `=`, or the key is not one.
+pub(super) fn setting(text: &str) -> Result<Table> {
+    let Some((key, value)) = text.split_once('=') else {
+        bail!("--set `{text}` is not of the form key=value")
+    };
+    toml::from_str(text).or_else(|_| {
+        toml::from_str(&format!("{key} = {}", Value::String(value.trim().to_owned())))
+            .with_context(|| format!("--set `{text}`: `{key}` is not a key"))
+    })
+}
+
+/// Writes a value with sorted keys, whatever order the parser keeps.
+pub(super) fn canonical(value: &Value, out: &mut String) {
+    match value {
+        Value::Table(table) => {
+            let mut names: Vec<&String> = table.keys().collect();
+            names.sort();
+            out.push('{');
+            for name in names {
+                *out += &format!("{name:?}:");
+                canonical(&table[name], out);
+                out.push(',');
+            }
+            out.push('}');
+        }
+        Value::Array(items) => {
+            out.push('[');
+            for item in items {
+                canonical(item, out);
+                out.push(',');
+            }
+            out.push(']');
+        }
+        Value::String(text) => *out += &format!("{text:?}"),
+        other => *out += &other.to_string(),
+    }
+}
+
+/// The 64-bit FNV-1a hash: names folders the same way on each machine and in each version of Rust.
+pub(super) fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
+    })
+}
+
+/// Reads a TOML file; the message names the file and the line.
+pub(crate) fn parse<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    toml::from_str(&text).with_context(|| format!("in {}", path.display()))
+}
