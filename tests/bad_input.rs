@@ -170,7 +170,7 @@ fn hostile_checkpoints_are_refused_by_name() {
     refuse(
         &["eval", &training.path().display().to_string()],
         1,
-        &["taper-training-1", "pruned.safetensors"],
+        &["taper-training-2", "pruned.safetensors"],
     );
 
     // A damaged training checkpoint is passed over for the one before it; if there is none, that is said.

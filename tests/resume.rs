@@ -126,12 +126,75 @@ const ADAPTIVE: &[&str] = &[
     "prune.gradient=\"per-layer/cosine:0.5\"",
 ];
 
+/// Weights that leave for good, by an order that depends on all steps before, and others that are followed.
+const DROPS: &[&str] = &[
+    "--set",
+    "prune.drop=\"longest:0.7\"",
+    "--set",
+    "prune.drop_schedule=\"linear\"",
+    "--set",
+    "prune.drop_end=0.8",
+    "--set",
+    "prune.dead_filters=\"unclipped\"",
+    "--set",
+    "prune.probes=4",
+];
+
 #[test]
-fn an_adaptive_run_ends_in_the_same_bytes_after_kills() {
-    kill_and_resume(8, ADAPTIVE);
+fn an_adaptive_run_with_drops_ends_in_the_same_bytes_after_kills() {
+    let folder = kill_and_resume(8, &[ADAPTIVE, DROPS].concat());
+    let fates = String::from_utf8(bytes(&folder.path("whole/significance.csv"))).expect("text");
+    assert!(fates.lines().count() > 20, "{fates}");
+    assert!(bytes(&folder.path("killed/significance.csv")) == fates.into_bytes());
+    let result = json(&folder.path("whole/result.json"));
+    let count = |key: &str| result[key].as_u64().expect("a count");
+    let n_pruned = count("n_prunable") - count("n_kept");
+    assert_eq!(count("n_dropped"), (0.7 * n_pruned as f64).floor() as u64);
 }
 
-fn kill_and_resume(n_kills: u32, more: &[&str]) {
+#[test]
+fn dropping_none_and_following_some_is_plain_feather_to_the_bit() {
+    let folder = Folder::new();
+    succeed(&args(&folder.text("plain"), &[]));
+    for (name, set) in [("none", "prune.drop=\"smallest:0\""), ("followed", "prune.probes=3")] {
+        succeed(&args(&folder.text(name), &["--set", set]));
+        let weights = |run: &str| weights(&folder.path(run).join("pruned.safetensors"));
+        assert!(weights("plain") == weights(name), "{name}: weights");
+        let record = |run: &str| bytes(&folder.path(run).join("steps.jsonl"));
+        assert!(record("plain") == record(name), "{name}: steps");
+    }
+}
+
+#[test]
+fn dead_filters_are_counted_and_each_remedy_changes_the_run() {
+    let folder = Folder::new();
+    let mut found = Vec::new();
+    for choice in ["reference", "silent", "unclipped"] {
+        let set = format!("prune.dead_filters=\"{choice}\"");
+        let out = folder.text(choice);
+        // Ranked all together, whole layers die in so short a run, and nothing behind them has a gradient.
+        let more = ["--set", &set, "--set", "prune.allocation=\"uniform\""];
+        let mut args = args(&out, &more);
+        args[5..7].clone_from_slice(&["--sparsity", "0.98"]);
+        succeed(&args);
+        let steps =
+            String::from_utf8(bytes(&folder.path(choice).join("steps.jsonl"))).expect("text");
+        let shares: Vec<f64> = steps
+            .lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"))
+            .map(|step| step["dead_grad_share"].as_f64().expect("a share"))
+            .collect();
+        assert!(shares.iter().all(|share| (0.0..=1.0).contains(share)), "{choice}: {shares:?}");
+        let is_silent = shares.iter().all(|&share| share == 0.0);
+        assert_eq!(is_silent, choice == "silent", "{choice}: {shares:?}");
+        let result = json(&folder.path(choice).join("result.json"));
+        assert!(result["n_dead_filters"].as_u64() > Some(0), "{choice}");
+        found.push(weights(&folder.path(choice).join("pruned.safetensors")));
+    }
+    assert!(found[0] != found[1] && found[0] != found[2] && found[1] != found[2]);
+}
+
+fn kill_and_resume(n_kills: u32, more: &[&str]) -> Folder {
     let folder = Folder::new();
     let started = Instant::now();
     succeed(&args(&folder.text("whole"), more));
@@ -161,6 +224,14 @@ fn kill_and_resume(n_kills: u32, more: &[&str]) {
     assert_eq!(n_killed, n_kills);
     succeed(&args(&out, &resume));
     assert_same(&folder.path("whole"), &folder.path("killed"), "after all kills");
+    folder
+}
+
+/// The tensors of a file, without its header, which holds the recipe.
+fn weights(path: &Path) -> Vec<u8> {
+    let file = bytes(path);
+    let header = u64::from_le_bytes(file[..8].try_into().expect("8 bytes")) as usize;
+    file[8 + header..].to_vec()
 }
 
 #[test]
@@ -175,12 +246,7 @@ fn a_clock_that_never_answers_and_a_scale_that_never_falls_are_plain_feather_to_
             let of = |run: &str| bytes(&folder.path(run).join(record));
             assert!(of("plain") == of(name), "{name}: {record}");
         }
-        // Behind the header, which holds the recipe.
-        let weights = |run: &str| {
-            let file = bytes(&folder.path(run).join("pruned.safetensors"));
-            let header = u64::from_le_bytes(file[..8].try_into().expect("a length"));
-            file[8 + header as usize..].to_vec()
-        };
+        let weights = |run: &str| weights(&folder.path(run).join("pruned.safetensors"));
         assert!(weights("plain") == weights(name), "{name}: weights");
     }
 }
@@ -270,12 +336,7 @@ fn what_only_watches_changes_no_number() {
     let plain: Vec<&str> =
         SHORT.iter().copied().filter(|a| *a != "--mask-trace").chain(["--out", &out]).collect();
     succeed(&plain);
-    let tensors = |name: &str| {
-        let file = bytes(&folder.path(name).join("pruned.safetensors"));
-        let header = u64::from_le_bytes(file[..8].try_into().expect("8 bytes")) as usize;
-        file[8 + header..].to_vec()
-    };
-    // The headers differ in the recipe.
+    let tensors = |name: &str| weights(&folder.path(name).join("pruned.safetensors"));
     assert!(tensors("watched") == tensors("plain"));
     for name in ["metrics.csv", "steps.jsonl"] {
         assert!(

@@ -35,7 +35,8 @@ impl Case<'_> {
             threshold,
             cut: self.at,
             mask: self.mask.clone(),
-            pruned_gradient: taper::nn::PrunedGradient::Exact,
+            live: None,
+            sampling: None,
             grad_at_zero: theta,
             grad_at_cut: theta,
         }

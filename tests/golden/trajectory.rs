@@ -16,7 +16,7 @@ use taper::nn::{Gates, Model, Pass, ops::choice::Choice};
 use taper::prune::{Pruner, Quantile};
 use taper::scale::{FeatherRule, PrunedGrad};
 use taper::schedule::{Curve, Ramp};
-use taper::train::{Cosine, Sgd, clip_factor, cross_entropy, global_norm};
+use taper::train::{Cosine, GradNorm, Sgd, clip_factor, cross_entropy};
 
 /// Weights by which a count of zeros may be off where the rounded cut meets its neighbours.
 const ZEROS: f64 = 3.0;
@@ -122,7 +122,7 @@ impl<'a> Run<'a> {
             let logits = self.network.forward(images, &Pass::train(&gates)).expect("logits");
             let loss = cross_entropy(&logits, labels, 0.0).expect("a loss");
             let grads = loss.backward().expect("gradients");
-            let norm = global_norm(params, &grads).expect("a norm");
+            let norm = GradNorm::of(params, &grads, &[]).expect("a norm").all;
             losses.push(f64::from(loss.to_scalar::<f32>().expect("a number")));
             self.check_loss_and_norm(check, &place, step, losses[step as usize], norm, want);
             self.check_gradients(check, &place, step, &grads);

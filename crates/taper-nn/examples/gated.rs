@@ -3,7 +3,7 @@
 use candle_core::{Device, Tensor};
 use std::sync::Arc;
 use taper_kernels::{mask::Mask, threshold::Threshold};
-use taper_nn::{Gate, Gates, Init, Linear, Pass, PrunedGradient, Scope};
+use taper_nn::{Gate, Gates, Init, Linear, Pass, Scope};
 
 fn main() -> candle_core::Result<()> {
     let scope = Scope::new(0, &Device::Cpu);
@@ -14,7 +14,8 @@ fn main() -> candle_core::Result<()> {
         threshold: Threshold::FEATHER,
         cut,
         mask: Arc::new(Mask::above(&weights, cut)),
-        pruned_gradient: PrunedGradient::Exact,
+        live: None,
+        sampling: None,
         grad_at_zero: 1.0,
         grad_at_cut: 1.0,
     };

@@ -4,22 +4,15 @@ use std::sync::Arc;
 use taper_core::LayerId;
 use taper_kernels::{mask::Mask, threshold::Threshold};
 
-/// Where the gradient of pruned weights comes from. Kept weights always get their exact gradient.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub enum PrunedGradient {
-    /// From the whole batch.
-    #[default]
-    Exact,
-    /// Weights outside of this mask, which holds all kept ones, get none.
-    Live(Arc<Mask>),
-    /// From some of the batch's blocks of sixteen images, times their number over that of those: an estimate without
-    /// bias. Where more than half of the weights are kept, or the batch is small, it is exact.
-    Sampled {
-        /// Share of the blocks, in `(0, 1]`.
-        share: f64,
-        /// Decides which; one key for all layers of a step lets them see the same images.
-        key: u64,
-    },
+/// An estimate of the gradient of pruned weights, from some of the batch's blocks of sixteen images, times their number
+/// over that of those: without bias. Where more than half of the weights are kept, or the batch is small, the gradient
+/// is exact.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sampling {
+    /// Share of the blocks, in `(0, 1]`.
+    pub share: f64,
+    /// Decides which; one key for all layers of a step lets them see the same images.
+    pub key: u64,
 }
 
 /// How one layer's weight is pruned in this step.
@@ -33,8 +26,11 @@ pub struct Gate {
     pub cut: f32,
     /// The kept weights, in row-major order.
     pub mask: Arc<Mask>,
-    /// Where the gradient of pruned weights comes from.
-    pub pruned_gradient: PrunedGradient,
+    /// The weights that get a gradient, all kept ones among them; `None` for all weights. Few of them make a backward
+    /// pass fast.
+    pub live: Option<Arc<Mask>>,
+    /// Whether the gradient of pruned weights is only estimated; that of kept ones is exact.
+    pub sampling: Option<Sampling>,
     /// Factor on the gradient of a pruned weight of magnitude 0, at least 0.
     pub grad_at_zero: f32,
     /// Factor on the gradient of a pruned weight whose magnitude is the cut, at least 0.
@@ -65,7 +61,7 @@ impl Gate {
             self.grad_at_cut,
             grad,
         );
-        if let PrunedGradient::Live(live) = &self.pruned_gradient {
+        if let Some(live) = &self.live {
             taper_kernels::threshold::keep_live(live, grad);
         }
     }

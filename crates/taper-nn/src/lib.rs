@@ -29,7 +29,7 @@ mod pass;
 mod scope;
 
 pub use conv::{Conv2d, ConvConfig};
-pub use gate::{Gate, Gates, PrunedGradient};
+pub use gate::{Gate, Gates, Sampling};
 pub use linear::Linear;
 pub use norm::BatchNorm;
 pub use ops::{Activation, average, concat, global_average, relu};

@@ -26,6 +26,11 @@ impl ParamKind {
         self.layer_kind().is_some()
     }
 
+    /// Whether it is pruned: weights of convolutions and linear layers are.
+    pub fn is_prunable(self) -> bool {
+        self.layer_kind().is_some()
+    }
+
     fn layer_kind(self) -> Option<LayerKind> {
         match self {
             Self::ConvWeight => Some(LayerKind::Conv),

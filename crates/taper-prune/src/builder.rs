@@ -1,12 +1,12 @@
 //! Building a pruner.
 
 use crate::{
-    PrunedUpdate, Pruner, Quantile,
+    DeadFilters, DropPolicy, PrunedUpdate, Pruner, Quantile,
     allocation::{Allocation, Global},
     error::PruneError,
 };
 use candle_core::Var;
-use taper_core::LayerInfo;
+use taper_core::{LayerInfo, Step};
 use taper_kernels::threshold::Threshold;
 use taper_scale::{FeatherRule, GradientScale};
 use taper_schedule::{Cadence, SparsitySchedule};
@@ -23,6 +23,9 @@ pub struct PrunerBuilder {
     pub(crate) quantile: Quantile,
     pub(crate) cadence: Cadence,
     pub(crate) update: PrunedUpdate,
+    pub(crate) drop: Option<DropPolicy>,
+    pub(crate) dead_filters: DeadFilters,
+    pub(crate) probes: Vec<Step>,
 }
 
 impl PrunerBuilder {
@@ -41,6 +44,9 @@ impl PrunerBuilder {
             quantile: Quantile::default(),
             cadence: Cadence::EVERY_STEP,
             update: PrunedUpdate::default(),
+            drop: None,
+            dead_filters: DeadFilters::default(),
+            probes: Vec::new(),
         }
     }
 
@@ -83,6 +89,27 @@ impl PrunerBuilder {
     #[must_use]
     pub fn pruned_update(mut self, update: PrunedUpdate) -> Self {
         self.update = update;
+        self
+    }
+
+    /// Which pruned weights leave for good.
+    #[must_use]
+    pub fn drop(mut self, policy: DropPolicy) -> Self {
+        self.drop = Some(policy);
+        self
+    }
+
+    /// What becomes of filters that have lost every weight.
+    #[must_use]
+    pub fn dead_filters(mut self, choice: DeadFilters) -> Self {
+        self.dead_filters = choice;
+        self
+    }
+
+    /// Follows the weights that are pruned at these steps; see [`Pruner::fates`].
+    #[must_use]
+    pub fn probe_at(mut self, steps: Vec<Step>) -> Self {
+        self.probes = steps;
         self
     }
 

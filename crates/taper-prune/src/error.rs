@@ -37,6 +37,12 @@ pub enum PruneError {
         /// What is impossible.
         reason: String,
     },
+    /// A share of dropped weights that is none.
+    #[error("the share of pruned weights to drop is {share}, outside [0, 1]")]
+    DropShare {
+        /// The share.
+        share: f64,
+    },
     /// A saved state that belongs to another pruner.
     #[error("saved pruner state does not fit this model: {reason}")]
     State {

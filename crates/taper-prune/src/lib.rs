@@ -29,7 +29,11 @@
 pub mod allocation;
 mod builder;
 mod cut;
+mod dead;
+mod drop;
 mod error;
+mod gates;
+mod history;
 mod impose;
 mod pruner;
 mod report;
@@ -40,11 +44,14 @@ mod vars;
 pub use allocation::Allocation;
 pub use builder::PrunerBuilder;
 pub use cut::Quantile;
+pub use dead::DeadFilters;
+pub use drop::{DropPolicy, DropRule};
 pub use error::PruneError;
+pub use history::{Fate, N_AGES, N_DECILES, age_class};
 pub use impose::Imposed;
 pub use pruner::Pruner;
 pub use report::{LayerReport, Report};
-pub use state::PrunerState;
+pub use state::{ProbeState, PrunerState};
 pub use update::PrunedUpdate;
 pub use vars::prunable_vars;
 

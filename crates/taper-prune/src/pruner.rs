@@ -1,35 +1,48 @@
 //! The pruner: schedule → allocation → cuts → masks → gates → feedback.
 
 use crate::{
-    LayerReport, PrunedUpdate, PrunerBuilder, PrunerState, Quantile, Report,
+    DeadFilters, Fate, LayerReport, PrunerBuilder, Report,
     allocation::{Group, Layer},
+    dead::{dead_filters, filters},
+    drop::{self, Candidates, DropRule},
     error::PruneError,
+    gates::Update,
+    history::{self, Probe, Since},
 };
 use candle_core::{Tensor, Var};
 use std::{borrow::Borrow, sync::Arc};
-use taper_core::{LayerId, LayerInfo, MaskFeedback, Sparsity, Step, rng::Rng};
+use taper_core::{LayerId, LayerInfo, MaskFeedback, Sparsity, Step};
 use taper_kernels::{mask::Mask, threshold::Threshold};
-use taper_nn::{Gate, Gates, PrunedGradient, ops::with_values};
+use taper_nn::{Gates, ops::with_values};
 use taper_scale::{Now, PrunedGrad};
 use taper_schedule::{Cadence, Ramp, SparsitySchedule};
 
 /// Prunes the weights of a network step by step; see the [crate].
 #[derive(Debug)]
 pub struct Pruner {
-    choices: PrunerBuilder,
-    step: Step,
-    sparsity: Sparsity,
-    cut: Vec<LayerCut>,
+    pub(crate) choices: PrunerBuilder,
+    pub(crate) step: Step,
+    pub(crate) sparsity: Sparsity,
+    pub(crate) cut: Vec<LayerCut>,
     feedback: Option<MaskFeedback>,
     /// The step and masks that the schedule was last told of, if it listens over more than one step.
-    told: Option<(Step, Vec<Arc<Mask>>)>,
+    pub(crate) told: Option<(Step, Vec<Arc<Mask>>)>,
+    /// The dropped weights of each layer, if any can be.
+    pub(crate) dropped: Option<Vec<Mask>>,
+    /// What was dropped in the step last begun.
+    newly_dropped: Option<Vec<Mask>>,
+    /// When each weight was pruned, if somebody asks.
+    pub(crate) since: Option<Since>,
+    pub(crate) probes: Vec<Probe>,
+    /// Weights that get a gradient in the step last begun.
+    n_live: u64,
 }
 
 /// What the last refresh decided for a layer.
 #[derive(Clone, Debug)]
-struct LayerCut {
-    at: f32,
-    mask: Arc<Mask>,
+pub(crate) struct LayerCut {
+    pub(crate) at: f32,
+    pub(crate) mask: Arc<Mask>,
 }
 
 impl Pruner {
@@ -61,6 +74,9 @@ impl Pruner {
             return Err(PruneError::NoLayers);
         }
         choices.update.check()?;
+        if let Some(drop) = &choices.drop {
+            drop.check()?;
+        }
         let target = choices.schedule.target();
         if target.get() >= 1.0 {
             return Err(PruneError::Target { target: target.get() });
@@ -76,13 +92,22 @@ impl Pruner {
             .iter()
             .map(|(_, var)| LayerCut { at: 0.0, mask: Arc::new(Mask::full(var.elem_count())) })
             .collect();
+        let n_weights = |(_, var): &(LayerInfo, Var)| var.elem_count();
+        let sizes: Vec<usize> = choices.layers.iter().map(n_weights).collect();
+        let is_followed =
+            !choices.probes.is_empty() || choices.drop.is_some_and(|d| d.rule == DropRule::Longest);
         let pruner = Self {
-            choices,
             step: Step::ZERO,
             sparsity: Sparsity::DENSE,
             cut,
             feedback: None,
             told: None,
+            dropped: choices.drop.map(|_| sizes.iter().map(|&n| Mask::empty(n)).collect()),
+            newly_dropped: None,
+            since: is_followed.then(|| sizes.iter().map(|&n| vec![history::KEPT; n]).collect()),
+            probes: Vec::new(),
+            n_live: sizes.iter().map(|&n| n as u64).sum(),
+            choices,
         };
         pruner.groups(target)?;
         Ok(pruner)
@@ -98,6 +123,8 @@ impl Pruner {
     pub fn begin_step(&mut self, step: Step) -> Result<Gates, PruneError> {
         self.step = step;
         self.feedback = None;
+        self.newly_dropped = None;
+        self.hold_dropped()?;
         let wanted = self.choices.schedule.sparsity(step);
         let is_reached = wanted == self.target() && self.sparsity != wanted;
         if is_reached || self.choices.cadence.is_due(step) {
@@ -107,9 +134,125 @@ impl Pruner {
             let seen = self.changed_since(before.iter().map(|cut| &*cut.mask));
             self.tell(&seen);
             self.feedback = Some(seen);
+            self.follow(&before);
+            self.drop_more()?;
         }
+        self.probe()?;
         let (updates, times) = self.updates()?;
+        self.n_live = updates.iter().zip(self.vars()).map(|(u, var)| u.n_live(var)).sum();
         Ok(self.gates(&self.cut, updates, times))
+    }
+
+    /// Puts dropped weights back to 0, should an optimizer with a momentum of its own have moved them.
+    fn hold_dropped(&self) -> Result<(), PruneError> {
+        for (dropped, var) in self.dropped.iter().flatten().zip(self.vars()) {
+            zero_where(dropped, var)?;
+        }
+        Ok(())
+    }
+
+    /// Keeps the record of when weights were pruned, and of those that a probe has seen.
+    fn follow(&mut self, before: &[LayerCut]) {
+        for ((since, cut), before) in self.since.iter_mut().flatten().zip(&self.cut).zip(before) {
+            history::note(since, &before.mask, &cut.mask, self.step);
+        }
+        for probe in &mut self.probes {
+            probe.note(self.cut.iter().map(|cut| &*cut.mask));
+        }
+    }
+
+    /// Drops as many weights as the policy wants more of them than there are.
+    fn drop_more(&mut self) -> Result<(), PruneError> {
+        let (Some(policy), Some(dropped)) = (self.choices.drop, &self.dropped) else {
+            return Ok(());
+        };
+        let report = self.report();
+        let n_pruned = report.n_weights() - report.n_kept();
+        let wanted =
+            (policy.share_at(self.step, report.sparsity()) * n_pruned as f64).floor() as u64;
+        let n_dropped = dropped.iter().map(Mask::n_kept).sum();
+        if wanted <= n_dropped {
+            return Ok(());
+        }
+        let tensors: Vec<&Tensor> = self.vars().map(|var| var.as_tensor()).collect();
+        let new = with_values(&tensors, |weights| {
+            let layers: Vec<Candidates> = (0..weights.len())
+                .map(|i| Candidates {
+                    weights: weights[i],
+                    cut: self.cut[i].at,
+                    kept: &self.cut[i].mask,
+                    dropped: &dropped[i],
+                    since: self.since.as_ref().map(|since| &since[i][..]),
+                })
+                .collect();
+            drop::choose(policy.rule, &layers, (wanted - n_dropped) as usize)
+        })?;
+        for (new, var) in new.iter().zip(self.vars()) {
+            zero_where(new, var)?;
+        }
+        for (dropped, new) in self.dropped.iter_mut().flatten().zip(&new) {
+            *dropped = dropped.union(new);
+        }
+        self.newly_dropped = Some(new);
+        Ok(())
+    }
+
+    /// Looks at what is pruned, if this is a step to do so.
+    fn probe(&mut self) -> Result<(), PruneError> {
+        let (true, Some(since)) = (self.choices.probes.contains(&self.step), &self.since) else {
+            return Ok(());
+        };
+        let tensors: Vec<&Tensor> = self.vars().map(|var| var.as_tensor()).collect();
+        let codes = with_values(&tensors, |weights| {
+            let layers = weights.iter().zip(&self.cut).zip(since);
+            layers
+                .map(|((weights, cut), since)| {
+                    Probe::codes(weights, cut.at, &cut.mask, since, self.step)
+                })
+                .collect()
+        })?;
+        let back = self.cut.iter().map(|cut| Mask::empty(cut.mask.len())).collect();
+        self.probes.push(Probe { step: self.step, codes, back });
+        Ok(())
+    }
+
+    /// What has become by now of the weights that were pruned at the steps of
+    /// [`probe_at`](PrunerBuilder::probe_at); the present masks are those of [`refresh`](Self::refresh).
+    ///
+    /// # Errors
+    /// As [`begin_step`](Self::begin_step).
+    pub fn fates(&self) -> Result<Vec<Fate>, PruneError> {
+        let cut = self.refreshed()?;
+        let fates = self.probes.iter().flat_map(|probe| {
+            // What is kept now has come back, too.
+            let mut probe = probe.clone();
+            probe.note(cut.iter().map(|cut| &*cut.mask));
+            probe.counts(cut.iter().map(|cut| &*cut.mask))
+        });
+        Ok(fates.collect())
+    }
+
+    /// The weights of each layer that were dropped in the step last begun, if any: whatever an optimizer remembers of
+    /// them must go.
+    pub fn newly_dropped(&self) -> Option<&[Mask]> {
+        self.newly_dropped.as_deref()
+    }
+
+    /// Weights that get a gradient in the step last begun.
+    pub fn n_live(&self) -> u64 {
+        self.n_live
+    }
+
+    /// What becomes of dead filters.
+    pub fn dead_filter_choice(&self) -> DeadFilters {
+        self.choices.dead_filters
+    }
+
+    /// The dead filters of each layer in the step last begun: output channels of convolutions that have lost every
+    /// weight.
+    pub fn dead_filters(&self) -> Vec<Vec<usize>> {
+        let layers = self.choices.layers.iter().zip(&self.cut);
+        layers.map(|((info, _), cut)| dead_filters(info, &cut.mask)).collect()
     }
 
     /// Gates from the current weights at the sparsity of the last step begun: for evaluation, after the
@@ -135,7 +278,7 @@ impl Pruner {
     /// As [`begin_step`](Self::begin_step).
     pub fn refresh_counted(&self) -> Result<(Gates, Report), PruneError> {
         let cut = self.refreshed()?;
-        let updates = vec![PrunedGradient::Exact; cut.len()];
+        let updates = vec![Update::default(); cut.len()];
         Ok((self.gates(&cut, updates, 1.0), self.report_of(&cut)))
     }
 
@@ -165,7 +308,7 @@ impl Pruner {
         self.pruned_grad_at(self.sparsity)
     }
 
-    fn pruned_grad_at(&self, achieved: Sparsity) -> PrunedGrad {
+    pub(crate) fn pruned_grad_at(&self, achieved: Sparsity) -> PrunedGrad {
         let progress = match self.choices.total_steps {
             0 => 1.0,
             total => (self.step.0 as f64 / total as f64).min(1.0),
@@ -204,67 +347,11 @@ impl Pruner {
         Ok(n_zeros)
     }
 
-    /// Everything that a step changes, for a checkpoint.
-    pub fn state(&self) -> PrunerState {
-        PrunerState {
-            step: self.step.0,
-            sparsity: self.sparsity.get(),
-            cuts: self.cut.iter().map(|c| c.at).collect(),
-            masks: self.cut.iter().map(|c| c.mask.words().to_vec()).collect(),
-            schedule: self.choices.schedule.state(),
-            told: self.told.as_ref().map(|(step, masks)| {
-                (step.0, masks.iter().map(|mask| mask.words().to_vec()).collect())
-            }),
-        }
-    }
-
-    /// Takes back what [`state`](Self::state) gave.
-    ///
-    /// # Errors
-    /// [`PruneError::State`] or [`PruneError::Schedule`] if it belongs to another model or schedule; the pruner is
-    /// then as it was.
-    pub fn restore(&mut self, state: PrunerState) -> Result<(), PruneError> {
-        let n = self.choices.layers.len();
-        let misfit = |reason: String| PruneError::State { reason };
-        if state.cuts.len() != n {
-            let found = state.cuts.len();
-            return Err(misfit(format!("it has {found} layers where the model has {n}")));
-        }
-        let sparsity = Sparsity::new(state.sparsity).map_err(|e| misfit(e.to_string()))?;
-        let masks = self.masks_of(state.masks)?;
-        let told = match state.told {
-            Some((step, words)) => Some((Step(step), self.masks_of(words)?)),
-            None => None,
-        };
-        self.choices.schedule.restore(&state.schedule)?;
-        let cuts = masks.into_iter().zip(state.cuts);
-        self.cut = cuts.map(|(mask, at)| LayerCut { at, mask }).collect();
-        (self.sparsity, self.step, self.told) = (sparsity, Step(state.step), told);
-        Ok(())
-    }
-
-    /// A mask for each layer, from packed words.
-    fn masks_of(&self, words: Vec<Vec<u64>>) -> Result<Vec<Arc<Mask>>, PruneError> {
-        let misfit = |reason: String| PruneError::State { reason };
-        let (found, n) = (words.len(), self.choices.layers.len());
-        if found != n {
-            return Err(misfit(format!("it has {found} layers where the model has {n}")));
-        }
-        let layers = words.into_iter().zip(&self.choices.layers);
-        layers
-            .map(|(words, (info, var))| {
-                Mask::from_words(words, var.elem_count())
-                    .map(Arc::new)
-                    .ok_or_else(|| misfit(format!("the mask of {} has another size", info.name)))
-            })
-            .collect()
-    }
-
     pub(crate) fn vars(&self) -> impl Iterator<Item = &Var> {
         self.choices.layers.iter().map(|(_, var)| var)
     }
 
-    fn groups(&self, sparsity: Sparsity) -> Result<Vec<Group>, PruneError> {
+    pub(crate) fn groups(&self, sparsity: Sparsity) -> Result<Vec<Group>, PruneError> {
         let layers: Vec<Layer> = self
             .choices
             .layers
@@ -294,6 +381,11 @@ impl Pruner {
                 let chosen =
                     self.choices.quantile.choose(&layers, group.n_keep, group.sparsity.get());
                 for (id, mask) in group.layers.iter().zip(chosen.masks) {
+                    // A schedule that falls could ask for more weights than there are left.
+                    let mask = match &self.dropped {
+                        Some(dropped) => mask.difference(&dropped[id.0]),
+                        None => mask,
+                    };
                     cut[id.0] = LayerCut { at: chosen.at, mask: Arc::new(mask) };
                 }
             }
@@ -349,78 +441,29 @@ impl Pruner {
         seen
     }
 
-    /// Where the gradients of pruned weights come from in the step begun, and how many times they count.
-    fn updates(&self) -> Result<(Vec<PrunedGradient>, f32), PruneError> {
-        let all = |update: PrunedGradient| vec![update; self.cut.len()];
-        Ok(match self.choices.update {
-            PrunedUpdate::EveryStep => (all(PrunedGradient::Exact), 1.0),
-            PrunedUpdate::EveryNth(n) if self.step.0.is_multiple_of(n) => {
-                (all(PrunedGradient::Exact), n as f32)
-            }
-            PrunedUpdate::EveryNth(_) => {
-                (self.cut.iter().map(|cut| PrunedGradient::Live(cut.mask.clone())).collect(), 1.0)
-            }
-            PrunedUpdate::Sampled { share, seed } => {
-                let key = Rng::for_key([seed, self.step.0]).next_u64();
-                (all(PrunedGradient::Sampled { share, key }), 1.0)
-            }
-            PrunedUpdate::Live { margin } => (self.live(margin)?, 1.0),
-        })
-    }
-
-    /// The kept weights and the largest pruned ones, as many as `margin` times the kept ones of their group.
-    fn live(&self, margin: f64) -> Result<Vec<PrunedGradient>, PruneError> {
-        let groups =
-            if self.sparsity.is_dense() { Vec::new() } else { self.groups(self.sparsity)? };
-        let tensors: Vec<&Tensor> = self.vars().map(|var| var.as_tensor()).collect();
-        Ok(with_values(&tensors, |weights| {
-            let mut updates = vec![PrunedGradient::Exact; weights.len()];
-            for group in groups {
-                let layers: Vec<&[f32]> = group.layers.iter().map(|id| weights[id.0]).collect();
-                let n_live = (group.n_keep as f64 * (1.0 + margin)).ceil() as u64;
-                let near = Quantile::Exact.choose(&layers, n_live, 0.0).masks;
-                for (id, near) in group.layers.iter().zip(near) {
-                    // Held masks may keep weights that are not among the largest any more.
-                    let live = near.union(&self.cut[id.0].mask);
-                    updates[id.0] = PrunedGradient::Live(Arc::new(live));
-                }
-            }
-            updates
-        })?)
-    }
-
-    fn gates(&self, cut: &[LayerCut], updates: Vec<PrunedGradient>, times: f32) -> Gates {
-        let of_all = self.pruned_grad();
-        let is_per_layer = self.choices.gradient.is_per_layer();
-        let gate = |(cut, update): (&LayerCut, PrunedGradient)| {
-            let PrunedGrad { at_zero, at_cut } = match is_per_layer {
-                true => self.pruned_grad_at(Sparsity::of(cut.mask.n_kept(), cut.mask.len() as u64)),
-                false => of_all,
-            };
-            // A layer that keeps all its weights above a cut is still shrunk by it.
-            (cut.at > 0.0 || cut.mask.n_kept() < cut.mask.len() as u64).then(|| Gate {
-                threshold: self.choices.threshold,
-                cut: cut.at,
-                mask: cut.mask.clone(),
-                pruned_gradient: update,
-                grad_at_zero: times * at_zero,
-                grad_at_cut: times * at_cut,
-            })
-        };
-        Gates::new(cut.iter().zip(updates).map(gate).collect())
-    }
-
     fn report_of(&self, cut: &[LayerCut]) -> Report {
-        let layers = self.choices.layers.iter().zip(cut);
-        Report {
-            layers: layers
-                .map(|((info, _), cut)| LayerReport {
-                    info: info.clone(),
-                    n_kept: cut.mask.n_kept(),
-                })
-                .collect(),
-        }
+        let layer = |(i, ((info, _), cut)): (usize, (&(LayerInfo, Var), &LayerCut))| LayerReport {
+            info: info.clone(),
+            n_kept: cut.mask.n_kept(),
+            n_dropped: self.dropped.as_ref().map_or(0, |dropped| dropped[i].n_kept()),
+            n_filters: filters(info).0 as u64,
+            n_dead_filters: dead_filters(info, &cut.mask).len() as u64,
+        };
+        Report { layers: self.choices.layers.iter().zip(cut).enumerate().map(layer).collect() }
     }
+}
+
+/// Sets the weights of a mask to 0; a variable in which they are so is not written.
+fn zero_where(mask: &Mask, var: &Var) -> candle_core::Result<()> {
+    let changed = with_values(&[var.as_tensor()], |w| {
+        let moved = mask.kept().any(|index| w[0][index] != 0.0);
+        moved.then(|| {
+            let mut values = w[0].to_vec();
+            mask.kept().for_each(|index| values[index] = 0.0);
+            values
+        })
+    })?;
+    changed.map_or(Ok(()), |values| write(var, values))
 }
 
 /// A tensor of these values with the shape, device and type of another.

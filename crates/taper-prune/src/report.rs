@@ -9,6 +9,12 @@ pub struct LayerReport {
     pub info: LayerInfo,
     /// Its kept weights.
     pub n_kept: u64,
+    /// Its weights that were dropped for good.
+    pub n_dropped: u64,
+    /// Its filters: output channels of a convolution; a linear layer has none.
+    pub n_filters: u64,
+    /// Its filters that have lost every weight.
+    pub n_dead_filters: u64,
 }
 
 /// Counts of all prunable layers, from the masks of the last refresh.
@@ -27,6 +33,21 @@ impl Report {
     /// Kept weights in all layers.
     pub fn n_kept(&self) -> u64 {
         self.layers.iter().map(|l| l.n_kept).sum()
+    }
+
+    /// Dropped weights in all layers.
+    pub fn n_dropped(&self) -> u64 {
+        self.layers.iter().map(|l| l.n_dropped).sum()
+    }
+
+    /// Filters in all layers.
+    pub fn n_filters(&self) -> u64 {
+        self.layers.iter().map(|l| l.n_filters).sum()
+    }
+
+    /// Dead filters in all layers.
+    pub fn n_dead_filters(&self) -> u64 {
+        self.layers.iter().map(|l| l.n_dead_filters).sum()
     }
 
     /// Sparsity over all layers.

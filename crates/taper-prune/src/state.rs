@@ -1,8 +1,17 @@
 //! What a pruner saves into a checkpoint.
 
+use crate::{
+    Pruner,
+    error::PruneError,
+    history::{Probe, Since},
+    pruner::LayerCut,
+};
+use std::sync::Arc;
+use taper_core::{Sparsity, Step};
+use taper_kernels::mask::Mask;
 use taper_schedule::State;
 
-/// Everything about a [`Pruner`](crate::Pruner) that a step changes.
+/// Everything about a [`Pruner`] that a step changes. Masks are packed, as [`Mask::words`] has them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PrunerState {
     /// The step last begun.
@@ -11,10 +20,125 @@ pub struct PrunerState {
     pub sparsity: f64,
     /// The cut of each layer.
     pub cuts: Vec<f32>,
-    /// The packed mask of each layer.
+    /// The mask of each layer.
     pub masks: Vec<Vec<u64>>,
     /// The schedule's own state.
     pub schedule: State,
-    /// The step and packed masks that the schedule was last told of, if it listens over more than one step.
+    /// The step and masks that the schedule was last told of, if it listens over more than one step.
     pub told: Option<(u64, Vec<Vec<u64>>)>,
+    /// The dropped weights of each layer, if any can be.
+    pub dropped: Option<Vec<Vec<u64>>>,
+    /// The step at which each weight of each layer was pruned, `u32::MAX` for a kept one; if that is followed.
+    pub since: Option<Vec<Vec<u32>>>,
+    /// What was seen at the steps of [`probe_at`](crate::PrunerBuilder::probe_at) so far.
+    pub probes: Vec<ProbeState>,
+}
+
+/// What was seen at a step that weights were followed from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProbeState {
+    /// The step.
+    pub step: u64,
+    /// A byte for each weight of each layer: ten times its age class and its tenth of the cut, or 255 if it was kept.
+    pub codes: Vec<Vec<u8>>,
+    /// The weights that have been kept in a step since.
+    pub back: Vec<Vec<u64>>,
+}
+
+fn words<'a>(masks: impl IntoIterator<Item = &'a Mask>) -> Vec<Vec<u64>> {
+    masks.into_iter().map(|mask| mask.words().to_vec()).collect()
+}
+
+impl Pruner {
+    /// Everything that a step changes, for a checkpoint.
+    pub fn state(&self) -> PrunerState {
+        let told = self.told.as_ref();
+        PrunerState {
+            step: self.step.0,
+            sparsity: self.sparsity.get(),
+            cuts: self.cut.iter().map(|c| c.at).collect(),
+            masks: words(self.cut.iter().map(|c| &*c.mask)),
+            schedule: self.choices.schedule.state(),
+            told: told.map(|(step, masks)| (step.0, words(masks.iter().map(|mask| &**mask)))),
+            dropped: self.dropped.as_ref().map(words),
+            since: self.since.clone(),
+            probes: self
+                .probes
+                .iter()
+                .map(|Probe { step, codes, back }| ProbeState {
+                    step: step.0,
+                    codes: codes.clone(),
+                    back: words(back),
+                })
+                .collect(),
+        }
+    }
+
+    /// Takes back what [`state`](Self::state) gave.
+    ///
+    /// # Errors
+    /// [`PruneError::State`] or [`PruneError::Schedule`] if it belongs to another model, schedule or drop policy; the
+    /// pruner is then as it was.
+    pub fn restore(&mut self, state: PrunerState) -> Result<(), PruneError> {
+        let n = self.choices.layers.len();
+        if state.cuts.len() != n {
+            let found = state.cuts.len();
+            return Err(misfit(format!("it has {found} layers where the model has {n}")));
+        }
+        let sparsity = Sparsity::new(state.sparsity).map_err(|e| misfit(e.to_string()))?;
+        let masks = self.masks_of(state.masks)?;
+        let told = match state.told {
+            Some((step, words)) => {
+                let masks = self.masks_of(words)?;
+                Some((Step(step), masks.into_iter().map(Arc::new).collect()))
+            }
+            None => None,
+        };
+        if state.dropped.is_some() != self.dropped.is_some() {
+            return Err(misfit("it was saved with another drop policy".into()));
+        }
+        let dropped = state.dropped.map(|words| self.masks_of(words)).transpose()?;
+        let since = self.since_of(state.since)?;
+        let probe = |saved: ProbeState| {
+            let back = self.masks_of(saved.back)?;
+            if !saved.codes.iter().map(Vec::len).eq(back.iter().map(Mask::len)) {
+                return Err(misfit("a probe of it has another size".into()));
+            }
+            Ok(Probe { step: Step(saved.step), codes: saved.codes, back })
+        };
+        let probes = state.probes.into_iter().map(probe).collect::<Result<_, _>>()?;
+        self.choices.schedule.restore(&state.schedule)?;
+        let cuts = masks.into_iter().zip(state.cuts);
+        self.cut = cuts.map(|(mask, at)| LayerCut { at, mask: Arc::new(mask) }).collect();
+        (self.sparsity, self.step, self.told) = (sparsity, Step(state.step), told);
+        (self.dropped, self.since, self.probes) = (dropped, since, probes);
+        Ok(())
+    }
+
+    fn since_of(&self, saved: Option<Since>) -> Result<Option<Since>, PruneError> {
+        let sizes = |since: &Since| since.iter().map(Vec::len).collect::<Vec<_>>();
+        match saved.as_ref().map(sizes) == self.since.as_ref().map(sizes) {
+            true => Ok(saved),
+            false => Err(misfit("it follows other weights".into())),
+        }
+    }
+
+    /// A mask for each layer, from packed words.
+    fn masks_of(&self, words: Vec<Vec<u64>>) -> Result<Vec<Mask>, PruneError> {
+        let (found, n) = (words.len(), self.choices.layers.len());
+        if found != n {
+            return Err(misfit(format!("it has {found} layers where the model has {n}")));
+        }
+        let layers = words.into_iter().zip(&self.choices.layers);
+        layers
+            .map(|(words, (info, var))| {
+                Mask::from_words(words, var.elem_count())
+                    .ok_or_else(|| misfit(format!("the mask of {} has another size", info.name)))
+            })
+            .collect()
+    }
+}
+
+fn misfit(reason: String) -> PruneError {
+    PruneError::State { reason }
 }

@@ -43,7 +43,7 @@ mod sgd;
 pub use analysis::{Analysis, LayerAnalysis, analyse};
 pub use atomic::{remove_partial_files, write_atomically};
 pub use callback::{Callback, Callbacks, EpochEvent, Flow, StepEvent};
-pub use clip::{clip_factor, global_norm};
+pub use clip::{GradNorm, clip_factor};
 pub use error::TrainError;
 pub use eval::{Evaluation, evaluate};
 pub use loss::cross_entropy;

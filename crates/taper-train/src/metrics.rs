@@ -13,6 +13,10 @@ pub struct Tally {
     pub n_images: u64,
     /// Sum of the gradient norm over steps.
     pub grad_norm: f64,
+    /// Sum over steps of the share of that norm that is in dead filters.
+    pub dead_grad_share: f64,
+    /// Sum over steps of the weights that get a gradient.
+    pub n_live: f64,
     /// Steps.
     pub n_steps: u64,
 }
@@ -42,11 +46,19 @@ pub struct EpochMetrics {
     pub test_accuracy: f64,
     /// Mean norm of the gradient before clipping.
     pub grad_norm: f64,
+    /// Mean share of that norm that is in dead filters: output channels of convolutions that have lost every weight.
+    pub dead_grad_share: f64,
+    /// Dead filters, after the refresh for evaluation.
+    pub n_dead_filters: u64,
+    /// Weights that were dropped for good by its end.
+    pub n_dropped: u64,
+    /// Mean number of the prunable weights that got a gradient.
+    pub n_live: f64,
 }
 
 impl EpochMetrics {
     /// Column names, in order.
-    pub const COLUMNS: [&'static str; 11] = [
+    pub const COLUMNS: [&'static str; 15] = [
         "epoch",
         "step",
         "lr",
@@ -58,10 +70,14 @@ impl EpochMetrics {
         "test_loss",
         "test_accuracy",
         "grad_norm",
+        "dead_grad_share",
+        "n_dead_filters",
+        "n_dropped",
+        "n_live",
     ];
 
     /// The values of the columns; NaN is an empty field.
-    pub fn fields(&self) -> [String; 11] {
+    pub fn fields(&self) -> [String; 15] {
         let real = |v: f64| if v.is_nan() { String::new() } else { v.to_string() };
         [
             self.epoch.to_string(),
@@ -75,6 +91,10 @@ impl EpochMetrics {
             real(self.test_loss),
             real(self.test_accuracy),
             real(self.grad_norm),
+            real(self.dead_grad_share),
+            self.n_dead_filters.to_string(),
+            self.n_dropped.to_string(),
+            real(self.n_live),
         ]
     }
 
@@ -101,6 +121,10 @@ impl EpochMetrics {
             test_loss: real(8)?,
             test_accuracy: real(9)?,
             grad_norm: real(10)?,
+            dead_grad_share: real(11)?,
+            n_dead_filters: whole(12)?,
+            n_dropped: whole(13)?,
+            n_live: real(14)?,
         })
     }
 }
@@ -119,11 +143,20 @@ pub struct Progress {
 impl Progress {
     /// As JSON, without loss.
     pub fn to_json(&self) -> Value {
-        let Tally { loss, n_correct, n_images, grad_norm, n_steps } = self.tally;
+        let Tally { loss, n_correct, n_images, grad_norm, dead_grad_share, n_live, n_steps } =
+            self.tally;
         json!({
             "step": self.step,
             // As text: JSON numbers would lose infinities.
-            "tally": [loss.to_string(), n_correct.to_string(), n_images.to_string(), grad_norm.to_string(), n_steps.to_string()],
+            "tally": [
+                loss.to_string(),
+                n_correct.to_string(),
+                n_images.to_string(),
+                grad_norm.to_string(),
+                dead_grad_share.to_string(),
+                n_live.to_string(),
+                n_steps.to_string(),
+            ],
             "history": self.history.iter().map(|epoch| epoch.to_json()).collect::<Vec<_>>(),
         })
     }
@@ -132,7 +165,10 @@ impl Progress {
     pub fn from_json(value: &Value) -> Option<Self> {
         let tally: Vec<&str> =
             value.get("tally")?.as_array()?.iter().filter_map(Value::as_str).collect();
-        let [loss, n_correct, n_images, grad_norm, n_steps] = tally[..] else { return None };
+        let [loss, n_correct, n_images, grad_norm, dead_grad_share, n_live, n_steps] = tally[..]
+        else {
+            return None;
+        };
         Some(Self {
             step: value.get("step")?.as_u64()?,
             tally: Tally {
@@ -140,6 +176,8 @@ impl Progress {
                 n_correct: n_correct.parse().ok()?,
                 n_images: n_images.parse().ok()?,
                 grad_norm: grad_norm.parse().ok()?,
+                dead_grad_share: dead_grad_share.parse().ok()?,
+                n_live: n_live.parse().ok()?,
                 n_steps: n_steps.parse().ok()?,
             },
             history: value
@@ -170,12 +208,18 @@ mod tests {
             test_loss: f64::NAN,
             test_accuracy: f64::NAN,
             grad_norm: 1e300,
+            dead_grad_share: 0.1 + 0.2,
+            n_dead_filters: 5,
+            n_dropped: 6,
+            n_live: 1.0 / 3.0,
         };
         let tally = Tally {
             loss: 0.1 + 0.7,
             n_correct: 1,
             n_images: 2,
             grad_norm: f64::INFINITY,
+            dead_grad_share: 1.0 / 7.0,
+            n_live: 12.0,
             n_steps: 4,
         };
         let progress = Progress { step: 9, tally, history: vec![epoch] };

@@ -1,20 +1,21 @@
 //! The loop.
 
 use crate::{
-    Callback, Callbacks, EpochEvent, EpochMetrics, Evaluation, Flow, Progress, Recipe, Sgd,
-    StepEvent,
+    Callback, Callbacks, EpochEvent, EpochMetrics, Evaluation, Flow, GradNorm, Progress, Recipe,
+    Sgd, StepEvent,
     checkpoint::{Checkpoints, Snapshot},
+    clip::scale_dead,
     clip_factor, cross_entropy,
     error::TrainError,
     eval::{count_correct, tensors},
-    evaluate, global_norm,
+    evaluate,
 };
 use candle_core::{Device, Tensor};
 use std::cell::RefCell;
 use taper_core::Step;
 use taper_data::Loader;
 use taper_nn::{Gates, LayerEvent, Model, Pass, Probe, ops::is_finite};
-use taper_prune::Pruner;
+use taper_prune::{DeadFilters, Pruner, Report};
 
 /// Everything that a run works on.
 pub struct Run<'a> {
@@ -57,18 +58,20 @@ impl<'a> Run<'a> {
         Self { model, pruner, sgd, train, test, recipe, device }
     }
 
-    /// Gates for evaluating the weights as they are now; kept weights, and sparsity wanted and reached.
-    fn refreshed(&self) -> Result<(Gates, u64, f64, f64), TrainError> {
+    /// Gates for evaluating the weights as they are now, and what they keep; no report for a dense run.
+    fn refreshed(&self) -> Result<(Gates, Option<Report>), TrainError> {
         Ok(match &self.pruner {
             Some(pruner) => {
                 let (gates, report) = pruner.refresh_counted()?;
-                (gates, report.n_kept(), pruner.sparsity().get(), report.sparsity().get())
+                (gates, Some(report))
             }
-            None => {
-                let n = self.model.params().layers().iter().map(|l| l.n_weights()).sum();
-                (Gates::NONE, n, 0.0, 0.0)
-            }
+            None => (Gates::NONE, None),
         })
+    }
+
+    /// Number of prunable weights.
+    fn n_prunable(&self) -> u64 {
+        self.model.params().layers().iter().map(|l| l.n_weights()).sum()
     }
 }
 
@@ -83,6 +86,7 @@ pub fn train(
     mut checkpoints: Option<&mut Checkpoints>,
 ) -> Result<Outcome, TrainError> {
     let (params, lr) = (run.model.params(), run.recipe.learning_rate(run.train));
+    let n_prunable = run.n_prunable();
     let (total, per_epoch) =
         (run.recipe.total_steps(run.train), run.train.batches_per_epoch() as u64);
     let epochs = progress.history.len() as u64;
@@ -111,25 +115,39 @@ pub fn train(
 
             let gates =
                 run.pruner.as_mut().map(|p| p.begin_step(step)).transpose()?.unwrap_or_default();
+            let dropped = run.pruner.as_ref().and_then(|p| p.newly_dropped());
+            dropped.map_or(Ok(()), |dropped| run.sgd.forget(params, dropped))?;
             let logits = run.model.forward(&images, &Pass::train(&gates))?;
             let loss = cross_entropy(&logits, &labels, run.recipe.label_smoothing)?;
             let loss_value = f64::from(loss.to_scalar::<f32>()?);
             if !loss_value.is_finite() {
                 return Err(not_finite("the loss", loss_value, step, run.model, &images, &gates)?);
             }
-            let grads = loss.backward()?;
-            let norm = global_norm(params, &grads)?;
-            if !norm.is_finite() {
+            let mut grads = loss.backward()?;
+            let dead = run.pruner.as_ref().map(|p| p.dead_filters()).unwrap_or_default();
+            let norm = GradNorm::of(params, &grads, &dead)?;
+            if !norm.all.is_finite() {
                 return Err(not_finite(
                     "the gradient norm",
-                    norm,
+                    norm.all,
                     step,
                     run.model,
                     &images,
                     &gates,
                 )?);
             }
-            let factor = run.recipe.clip_norm.map_or(1.0, |max| clip_factor(norm, max));
+            let factor = match (run.recipe.clip_norm, &run.pruner) {
+                (None, _) => 1.0,
+                (Some(max), Some(pruner))
+                    if pruner.dead_filter_choice() == DeadFilters::Unclipped && norm.dead > 0.0 =>
+                {
+                    let factor = clip_factor(norm.live(), max);
+                    let of_dead = clip_factor(norm.dead, max);
+                    scale_dead(params, &mut grads, &dead, (of_dead / factor) as f32)?;
+                    factor
+                }
+                (Some(max), _) => clip_factor(norm.all, max),
+            };
             run.sgd.step(params, &grads, factor, lr.at(step.0))?;
 
             let n_correct = count_correct(&logits, &labels)?;
@@ -137,7 +155,9 @@ pub fn train(
             progress.tally.loss += loss_value * n_images as f64;
             progress.tally.n_correct += n_correct;
             progress.tally.n_images += n_images;
-            progress.tally.grad_norm += norm;
+            progress.tally.grad_norm += norm.all;
+            progress.tally.dead_grad_share += norm.dead_share();
+            progress.tally.n_live += run.pruner.as_ref().map_or(n_prunable, |p| p.n_live()) as f64;
             progress.tally.n_steps += 1;
             flow = watch.step(&StepEvent {
                 step: step.0,
@@ -145,7 +165,8 @@ pub fn train(
                 total_steps: total,
                 loss: loss_value,
                 lr: lr.at(step.0),
-                grad_norm: norm,
+                grad_norm: norm.all,
+                dead_grad_share: norm.dead_share(),
                 n_images,
                 n_correct,
                 pruner: run.pruner.as_ref(),
@@ -161,7 +182,7 @@ pub fn train(
             }
         }
         if progress.step == end {
-            let (gates, n_kept, sparsity_target, sparsity) = run.refreshed()?;
+            let (gates, report) = run.refreshed()?;
             let is_evaluated = (epoch + 1).is_multiple_of(run.recipe.eval_every) || end == total;
             let found = match is_evaluated {
                 true => evaluate(run.model, &gates, run.test, run.device)?,
@@ -180,14 +201,18 @@ pub fn train(
                 epoch,
                 step: progress.step,
                 lr: lr.at(progress.step - 1),
-                sparsity_target,
-                sparsity,
-                n_kept,
+                sparsity_target: run.pruner.as_ref().map_or(0.0, |p| p.sparsity().get()),
+                sparsity: report.as_ref().map_or(0.0, |r| r.sparsity().get()),
+                n_kept: report.as_ref().map_or(n_prunable, Report::n_kept),
                 train_loss: mean(tally.loss, tally.n_images),
                 train_accuracy: mean(tally.n_correct as f64, tally.n_images),
                 test_loss: found.loss,
                 test_accuracy: found.accuracy,
                 grad_norm: mean(tally.grad_norm, tally.n_steps),
+                dead_grad_share: mean(tally.dead_grad_share, tally.n_steps),
+                n_dead_filters: report.as_ref().map_or(0, Report::n_dead_filters),
+                n_dropped: report.as_ref().map_or(0, Report::n_dropped),
+                n_live: mean(tally.n_live, tally.n_steps),
             });
             flow = flow.or(watch.epoch(&EpochEvent { history: &progress.history, tally })?);
         }

@@ -1,9 +1,10 @@
 //! Stochastic gradient descent with momentum and decay.
 
-use candle_core::{Result, Tensor, backprop::GradStore};
+use candle_core::{Device, Result, Tensor, backprop::GradStore};
+use taper_kernels::mask::Mask;
 use taper_nn::{
     Params,
-    ops::{SgdStep, sgd_step},
+    ops::{SgdStep, sgd_step, with_values},
 };
 
 /// SGD as PyTorch's: no dampening, no Nesterov, the first velocity is the gradient itself.
@@ -46,6 +47,25 @@ impl Sgd {
         Ok(())
     }
 
+    /// Forgets the velocity of weights that are no longer trained, given as a mask of each prunable layer.
+    ///
+    /// # Errors
+    /// If a velocity cannot be read from its device, or written to it.
+    pub fn forget(&mut self, params: &Params, weights: &[Mask]) -> Result<()> {
+        let trained = params.trained().zip(&mut self.velocity);
+        let prunable = trained.filter(|((_, kind), _)| kind.is_prunable()).map(|(_, v)| v);
+        for (velocity, weights) in prunable.zip(weights) {
+            let Some(moving) = velocity.as_ref().filter(|_| weights.n_kept() > 0) else { continue };
+            let mut values = with_values(&[moving], |v| v[0].to_vec())?;
+            weights.kept().for_each(|index| values[index] = 0.0);
+            let stopped = Tensor::from_vec(values, moving.dims(), &Device::Cpu)?
+                .to_device(moving.device())?
+                .to_dtype(moving.dtype())?;
+            *velocity = Some(stopped);
+        }
+        Ok(())
+    }
+
     /// The velocity of each trained parameter, in registry order; `None` before its first gradient.
     pub fn velocity(&self) -> &[Option<Tensor>] {
         &self.velocity
@@ -60,7 +80,6 @@ impl Sgd {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::Device;
     use taper_nn::{Init, ParamKind, Scope};
 
     #[test]
@@ -76,6 +95,26 @@ mod tests {
             sgd.step(&params, &grads, 0.5, 0.5)?;
             assert_eq!((value(&weight)?, value(&bias)?), (want_weight, want_bias));
         }
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_forgotten_stops_and_the_rest_goes_on() -> Result<()> {
+        let scope = Scope::new(0, &Device::Cpu);
+        let one = Init::Constant(1.0);
+        // A bias first, as not every trained parameter is prunable.
+        scope.param("bias", 3, ParamKind::Bias, one)?;
+        let weight = scope.param("weight", (1, 3), ParamKind::LinearWeight, one)?;
+        let params = scope.finish();
+        let mut sgd = Sgd::new(0.5, 0.0);
+        let grads = weight.sum_all()?.backward()?;
+        sgd.step(&params, &grads, 1.0, 0.5)?;
+        let mut dropped = Mask::empty(3);
+        dropped.set(1, true);
+        sgd.forget(&params, &[dropped])?;
+        let still = weight.zeros_like()?.mul(weight.as_tensor())?.sum_all()?.backward()?;
+        sgd.step(&params, &still, 1.0, 0.5)?;
+        assert_eq!(weight.flatten_all()?.to_vec1::<f32>()?, [0.25, 0.5, 0.25]);
         Ok(())
     }
 }

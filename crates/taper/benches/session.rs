@@ -26,7 +26,7 @@ use taper::{
     },
     prune::{PrunedUpdate, Pruner},
     schedule::{Curve, Ramp},
-    train::{Sgd, clip_factor, cross_entropy, global_norm},
+    train::{GradNorm, Sgd, clip_factor, cross_entropy},
 };
 
 /// What can be asked.
@@ -229,7 +229,7 @@ impl Session {
         let logits = self.model.forward(&self.images, &Pass::train(&gates))?;
         let loss = cross_entropy(&logits, &self.labels, 0.0)?;
         let grads = loss.backward()?;
-        let factor = clip_factor(global_norm(params, &grads)?, 3.0);
+        let factor = clip_factor(GradNorm::of(params, &grads, &[])?.all, 3.0);
         self.sgd.step(params, &grads, factor, 1e-3)?;
         ensure!(loss.to_scalar::<f32>()?.is_finite(), "the loss is not finite");
         Ok(())

@@ -10,7 +10,7 @@ use taper::nn::{Gates, Model, Pass};
 use taper::prune::{Pruner, Quantile};
 use taper::scale::Constant;
 use taper::schedule::{Curve, Ramp};
-use taper::train::{cross_entropy, global_norm};
+use taper::train::{GradNorm, cross_entropy};
 
 /// Relative L2 error of a gradient.
 const GRADIENT: f64 = 2e-4;
@@ -47,7 +47,7 @@ impl Case<'_> {
         let value = f64::from(loss.to_scalar::<f32>().expect("a number"));
         check.relative("loss", format_args!("{place}"), value, json.real("loss_f64"), 1e-5);
         let grads = loss.backward().expect("gradients");
-        let norm = global_norm(network.params(), &grads).expect("a norm");
+        let norm = GradNorm::of(network.params(), &grads, &[]).expect("a norm").all;
         let gradients: Vec<(&str, Vec<f32>)> = network
             .params()
             .trained()

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use std::{path::PathBuf, process::ExitCode};
 use taper::{
     data::{Dataset, Loader, LoaderConfig},
+    prune::{Fate, Report},
     train::{
         Callbacks, Outcome, Progress, Run, analyse,
         callback::{EarlyStop, EpochCsv, Interrupt, MaskTrace, StepLines, TensorBoard, TimingCsv},
@@ -197,7 +198,13 @@ fn finish(
     folder: &RunFolder,
     progress: &Progress,
 ) -> anyhow::Result<Value> {
+    let (mut report, n_live) = (Report::default(), progress.history.last().map(|e| e.n_live));
     if let Some(pruner) = run.pruner.take() {
+        report = pruner.refresh_counted()?.1;
+        let fates = pruner.fates()?;
+        if !fates.is_empty() {
+            folder.write_text("significance.csv", &significance_csv(&fates))?;
+        }
         pruner.bake()?;
     }
     let analysis = analyse(run.model, architecture.image)?;
@@ -225,6 +232,10 @@ fn finish(
         "test_loss": last.test_loss,
         "train_loss": last.train_loss,
         "sparsity_target": if resolved.is_dense() { Value::Null } else { json!(resolved.sparsity().get()) },
+        "n_dropped": report.n_dropped(),
+        "n_filters": report.n_filters(),
+        "n_dead_filters": report.n_dead_filters(),
+        "n_live": n_live,
         "n_params": run.model.params().n_params(),
         "bytes_dense": 4 * run.model.params().n_params(),
         "bytes_file": std::fs::metadata(&path)?.len(),
@@ -239,6 +250,17 @@ fn finish(
     }
     folder.write("result.json", &result)?;
     Ok(result)
+}
+
+/// What became of the weights that were followed, a line for each moment, tenth of the cut, and age.
+fn significance_csv(fates: &[Fate]) -> String {
+    let mut text = "step,decile,age,n_pruned,n_back,n_kept\n".to_owned();
+    for Fate { step, decile, age, n_pruned, n_back, n_kept } in fates {
+        // The least age of the class, in steps.
+        let age = if *age == 0 { 0 } else { 1u64 << (age - 1) };
+        text += &format!("{step},{decile},{age},{n_pruned},{n_back},{n_kept}\n");
+    }
+    text
 }
 
 /// The command that goes on where this one was stopped.

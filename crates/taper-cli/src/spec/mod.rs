@@ -111,6 +111,21 @@ pub struct PruneSpec {
     pub adapt_fast: Option<f64>,
     /// Where an adaptive ramp is at its target in any case, as a share of all steps; where it ends, if left out.
     pub adapt_deadline: Option<f64>,
+    /// Which share of the pruned weights leaves for good, and which first: `none`, `smallest:SHARE`, `longest:SHARE` or
+    /// `random:SHARE`.
+    pub drop: Option<String>,
+    /// Curve of that share from 0 at its begin to its end.
+    pub drop_schedule: Option<String>,
+    /// Where weights begin to leave, as a share of all steps.
+    pub drop_begin: Option<f64>,
+    /// Where the share is whole, as a share of all steps; at the begin if not after it.
+    pub drop_end: Option<f64>,
+    /// Sparsity below which no weight leaves.
+    pub drop_from: Option<f64>,
+    /// What becomes of filters that have lost every weight: `reference`, `silent` or `unclipped`.
+    pub dead_filters: Option<String>,
+    /// Moments, evenly over the run, from which pruned weights are followed to the end.
+    pub probes: Option<u64>,
     /// `global`, `uniform` or `erk`.
     pub allocation: Option<String>,
     /// `exact` or `interpolated`.

@@ -6,7 +6,7 @@ use taper::{
     core::{Sparsity, Step},
     kernels::threshold::{Exponent, Threshold},
     prune::{
-        PrunedUpdate, Quantile,
+        DeadFilters, DropPolicy, DropRule, PrunedUpdate, Quantile,
         allocation::{Allocation, Erk, Global, Uniform},
     },
     scale::{self, GradientScale},
@@ -22,6 +22,9 @@ pub(super) struct Parts {
     pub(super) initial: Sparsity,
     /// If the ramp's clock answers to the masks; its deadline is a share of the steps, which only the data give.
     pub(super) adaptation: Option<Adaptation>,
+    /// Which pruned weights leave; begin and end are shares of the steps, as the deadline.
+    pub(super) drop: Option<DropPolicy>,
+    pub(super) dead_filters: DeadFilters,
     pub(super) allocation: Box<dyn Allocation>,
     pub(super) quantile: Quantile,
     pub(super) cadence: Cadence,
@@ -66,6 +69,11 @@ impl Parts {
         };
         let cadence = Cadence::every(p.refresh_every.unwrap_or(1)).map_err(usage)?;
         let update = update(&text(&p.pruned_gradient), seed)?;
+        let drop = match text(&p.drop).as_str() {
+            "none" => None,
+            rule => Some(drop_policy(p, rule, seed)?),
+        };
+        let dead_filters = named("dead_filters", &text(&p.dead_filters), &DeadFilters::ALL)?;
         let adaptation = match text(&p.adapt).as_str() {
             "none" => None,
             rate => Some(adaptation(p, rate)?),
@@ -77,6 +85,8 @@ impl Parts {
             curve,
             initial,
             adaptation,
+            drop,
+            dead_filters,
             allocation,
             quantile,
             cadence,
@@ -127,6 +137,27 @@ fn adaptation(p: &PruneSpec, rate: &str) -> anyhow::Result<Adaptation> {
         })
     })?;
     Ok(adaptation)
+}
+
+/// What `prune.drop` stands for, and the keys that go with it.
+fn drop_policy(p: &PruneSpec, text: &str, seed: u64) -> anyhow::Result<DropPolicy> {
+    let share = |share: &str| share.parse().ok().filter(|share| (0.0..=1.0).contains(share));
+    let found = text.split_once(':').and_then(|(rule, phi)| {
+        let rule = match rule {
+            "smallest" => DropRule::Smallest,
+            "longest" => DropRule::Longest,
+            "random" => DropRule::Random { seed },
+            _ => return None,
+        };
+        Some(DropPolicy::constant(rule, share(phi)?))
+    });
+    let legal = ["none", "smallest:SHARE", "longest:SHARE", "random:SHARE with a share in [0, 1]"];
+    let policy = found.ok_or_else(|| choose("drop", text, &legal))?;
+    Ok(DropPolicy {
+        curve: named("drop_schedule", p.drop_schedule.as_deref().unwrap_or_default(), &Curve::ALL)?,
+        from: Sparsity::new(p.drop_from.unwrap_or(0.0)).map_err(usage)?,
+        ..policy
+    })
 }
 
 /// What `prune.pruned_gradient` stands for.

@@ -9,7 +9,7 @@ use taper::{
     data::{Augment, Dataset, Loader, Normalisation},
     nn::Params,
     prune::{
-        Pruner,
+        DropPolicy, Pruner,
         allocation::{Pin, Pinned},
     },
     schedule::{Adaptation, Adaptive, Ramp, SparsitySchedule},
@@ -25,6 +25,9 @@ const METHODS: [(&str, [&str; 2], u64); 4] = [
     ("ste", ["hard", "1"], 1),
     ("feather", ["feather", "feather"], 1),
 ];
+
+/// Each moment from which weights are followed takes a byte a weight.
+const MAX_PROBES: u64 = 100;
 
 /// An experiment with a value for every key, checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -133,6 +136,13 @@ impl Resolved {
             adapt_slow: p.adapt_slow.or(Some(0.25)),
             adapt_fast: p.adapt_fast.or(Some(2.0)),
             adapt_deadline: p.adapt_deadline.or(p.end).or(Some(0.5)),
+            drop: p.drop.or_else(|| Some("none".into())),
+            drop_schedule: p.drop_schedule.or_else(|| Some("one-shot".into())),
+            drop_begin: p.drop_begin.or(Some(0.0)),
+            drop_end: p.drop_end.or(Some(0.0)),
+            drop_from: p.drop_from.or(Some(0.0)),
+            dead_filters: p.dead_filters.or_else(|| Some("reference".into())),
+            probes: p.probes.or(Some(0)),
             allocation: p.allocation.or_else(|| Some("global".into())),
             quantile: p.quantile.or_else(|| Some("exact".into())),
             refresh_every: p.refresh_every.or(Some(*refresh_every)),
@@ -278,8 +288,17 @@ impl Resolved {
             .threshold(parts.threshold)
             .gradient(parts.gradient)
             .pruned_update(parts.update)
+            .dead_filters(parts.dead_filters)
+            .probe_at(probes(p.probes.unwrap_or(0), total))
             .quantile(parts.quantile)
             .cadence(parts.cadence);
+        let builder = match parts.drop {
+            None => builder,
+            Some(policy) => {
+                let (begin, end) = (at(p.drop_begin), at(p.drop_end));
+                builder.drop(DropPolicy { begin, end, ..policy })
+            }
+        };
         let mut pins: Vec<Pin> = p
             .pins
             .iter()
@@ -317,6 +336,13 @@ impl Resolved {
     }
 }
 
+/// The steps of `n` moments that are spread evenly over a run.
+fn probes(n: u64, total: u64) -> Vec<Step> {
+    let mut steps: Vec<Step> = (1..=n).map(|i| Step(i * total / (n + 1))).collect();
+    steps.dedup();
+    steps
+}
+
 /// A number whose 0 stands for none.
 fn positive(n: Option<u64>) -> Option<u64> {
     n.filter(|&n| n > 0)
@@ -349,6 +375,14 @@ fn check_ranges(train: &TrainSpec, prune: &PruneSpec) -> anyhow::Result<()> {
     let (begin, end) = (prune.begin.unwrap_or(0.0), prune.end.unwrap_or(0.0));
     if end < begin {
         return Err(usage(format!("prune.end is {end}, before prune.begin at {begin}")));
+    }
+    for (key, value) in [("drop_begin", prune.drop_begin), ("drop_end", prune.drop_end)] {
+        real(&format!("prune.{key}"), value, "[0, 1]", |v| (0.0..=1.0).contains(&v))?;
+    }
+    real("prune.drop_from", prune.drop_from, "[0, 1)", |v| (0.0..1.0).contains(&v))?;
+    if prune.probes > Some(MAX_PROBES) {
+        let n = prune.probes.unwrap_or(0);
+        return Err(usage(format!("prune.probes is {n}, outside 0 to {MAX_PROBES}")));
     }
     let deadline = prune.adapt_deadline.unwrap_or(end);
     if !(end..=1.0).contains(&deadline) {
@@ -412,6 +446,12 @@ mod tests {
             ("prune.pruned_gradient=\"sampled:0\"", "sampled:SHARE"),
             ("prune.pruned_gradient=\"every:0\"", "every:N"),
             ("prune.pruned_gradient=\"often\"", "live:MARGIN"),
+            ("prune.drop=\"smallest:1.5\"", "prune.drop `smallest:1.5` is unknown; it can be none"),
+            ("prune.drop=\"oldest:0.5\"", "longest:SHARE"),
+            ("prune.drop_begin=2", "prune.drop_begin is 2, outside [0, 1]"),
+            ("prune.drop_from=1", "prune.drop_from is 1, outside [0, 1)"),
+            ("prune.dead_filters=\"mute\"", "it can be reference, silent, unclipped"),
+            ("prune.probes=101", "prune.probes is 101, outside 0 to 100"),
             ("prune.schedule=log", "it can be linear, cubic"),
             ("prune.allocation=local", "global, uniform, erk"),
             ("prune.begin=0.8", "prune.end is 0.5, before prune.begin at 0.8"),
@@ -438,6 +478,10 @@ mod tests {
             let error = resolve(&["prune.adapt=\"reciprocal\"", set]).expect_err(set).to_string();
             assert!(error.contains(wanted), "{set}: {error}");
         }
+        let drops = resolve(&["prune.drop=\"random:0.5\"", "prune.drop_schedule=\"slow\""]);
+        assert!(drops.unwrap_err().to_string().contains("prune.drop_schedule `slow` is unknown"));
+        assert_eq!(probes(3, 40), [10, 20, 30].map(Step));
+        assert_eq!(probes(9, 2), [0, 1].map(Step));
         assert!(resolve(&["prune.adapt=\"reciprocal\""]).is_ok());
         assert!(resolve(&["prune.method=dense", "prune.sparsity=0.5"]).is_err());
     }

@@ -32,6 +32,11 @@ impl Mask {
         Self { words, len }
     }
 
+    /// Keeps none of `len` weights.
+    pub fn empty(len: usize) -> Self {
+        Self { words: vec![0; len.div_ceil(64)], len }
+    }
+
     /// Keeps weights whose magnitude is above `at`. NaN counts as above.
     pub fn above(weights: &[f32], at: f32) -> Self {
         Self::above_with_ties(weights, at, &mut 0)
@@ -115,9 +120,59 @@ impl Mask {
     /// If the masks differ in length.
     #[must_use]
     pub fn union(&self, other: &Self) -> Self {
+        self.combine(other, |a, b| a | b)
+    }
+
+    /// Keeps what both masks keep.
+    ///
+    /// # Panics
+    /// If the masks differ in length.
+    #[must_use]
+    pub fn intersection(&self, other: &Self) -> Self {
+        self.combine(other, |a, b| a & b)
+    }
+
+    /// Keeps what this mask keeps and the other does not.
+    ///
+    /// # Panics
+    /// If the masks differ in length.
+    #[must_use]
+    pub fn difference(&self, other: &Self) -> Self {
+        self.combine(other, |a, b| a & !b)
+    }
+
+    fn combine(&self, other: &Self, of: impl Fn(u64, u64) -> u64) -> Self {
         assert_eq!(self.len, other.len, "masks differ in length");
-        let words = self.words.iter().zip(&other.words).map(|(a, b)| a | b).collect();
+        let words = self.words.iter().zip(&other.words).map(|(&a, &b)| of(a, b)).collect();
         Self { words, len: self.len }
+    }
+
+    /// Keeps weight `index`, or no longer.
+    ///
+    /// # Panics
+    /// If `index` is not below [`len`](Self::len).
+    pub fn set(&mut self, index: usize, is_kept: bool) {
+        assert!(index < self.len, "weight {index} of {}", self.len);
+        let (word, bit) = (&mut self.words[index / 64], 1 << (index % 64));
+        if is_kept { *word |= bit } else { *word &= !bit }
+    }
+
+    /// Whether a weight of a range is kept.
+    ///
+    /// # Panics
+    /// If the range is not within `0..len`.
+    pub fn keeps_any(&self, range: std::ops::Range<usize>) -> bool {
+        assert!(range.end <= self.len, "weights up to {} of {}", range.end, self.len);
+        words_of(range).any(|(word, bits)| self.words[word] & bits != 0)
+    }
+
+    /// Keeps no weight of a range.
+    ///
+    /// # Panics
+    /// If the range is not within `0..len`.
+    pub fn clear(&mut self, range: std::ops::Range<usize>) {
+        assert!(range.end <= self.len, "weights up to {} of {}", range.end, self.len);
+        words_of(range).for_each(|(word, bits)| self.words[word] &= !bits);
     }
 
     /// How this mask differs from the one before it.
@@ -131,6 +186,16 @@ impl Mask {
             n_left: change.n_left + u64::from((old & !new).count_ones()),
         })
     }
+}
+
+/// The words that a range of weights touches, each with the bits that belong to it.
+fn words_of(range: std::ops::Range<usize>) -> impl Iterator<Item = (usize, u64)> {
+    let (first, last) = (range.start / 64, range.end.div_ceil(64));
+    (first..last).map(move |word| {
+        let (from, to) =
+            (range.start.max(64 * word) - 64 * word, range.end.min(64 * (word + 1)) - 64 * word);
+        (word, if from < to { (u64::MAX >> (64 - (to - from))) << from } else { 0 })
+    })
 }
 
 /// Places of the bits that are set, from the lowest.
@@ -172,6 +237,27 @@ mod tests {
     }
 
     #[test]
+    fn ranges_are_seen_and_cleared_at_every_edge() {
+        for (start, end) in
+            [(0, 0), (5, 5), (0, 1), (3, 64), (63, 65), (64, 128), (1, 200), (199, 200)]
+        {
+            assert_eq!(Mask::empty(200).n_kept(), 0);
+            let mut mask = Mask::full(200);
+            mask.clear(start..end);
+            assert_eq!(mask.n_kept() as usize, 200 - (end - start), "{start}..{end}");
+            assert!(!mask.keeps_any(start..end));
+            assert!(start == 0 || mask.keeps_any(start - 1..end));
+            assert!(end == 200 || mask.keeps_any(start..end + 1));
+            if start < end {
+                mask.set(end - 1, true);
+                assert!(mask.is_kept(end - 1) && mask.keeps_any(start..end));
+                mask.set(end - 1, false);
+                assert!(!mask.keeps_any(start..end));
+            }
+        }
+    }
+
+    #[test]
     fn nan_is_kept_so_that_it_shows() {
         assert!(Mask::above(&[f32::NAN], 1.0).is_kept(0));
     }
@@ -190,6 +276,9 @@ mod tests {
             let change = b.change_since(&a);
             prop_assert_eq!(change.n_entered, count(&|w| w > new && w <= old));
             prop_assert_eq!(change.n_left, count(&|w| w <= new && w > old));
+            prop_assert_eq!(b.difference(&a).n_kept(), change.n_entered);
+            prop_assert_eq!(b.intersection(&a).n_kept(), count(&|w| w > new && w > old));
+            prop_assert_eq!(b.union(&a).n_kept(), count(&|w| w > new || w > old));
         }
     }
 }

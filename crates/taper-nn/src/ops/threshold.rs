@@ -2,7 +2,7 @@
 
 use super::blocked::profile::{self, Work};
 use super::{cpu, with_values};
-use crate::{Gate, PrunedGradient};
+use crate::Gate;
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor};
 use taper_kernels::{mask::Mask, threshold::Threshold};
 
@@ -65,7 +65,7 @@ pub fn threshold_ste_composed(weight: &Tensor, gate: &Gate) -> Result<Tensor> {
     let (at_zero, at_cut) = (f64::from(gate.grad_at_zero), f64::from(gate.grad_at_cut));
     let pruned_factor = share.affine(at_cut - at_zero, at_zero)?;
     let mut factor = (&kept + ((kept.ones_like()? - &kept)? * pruned_factor)?)?.detach();
-    if let PrunedGradient::Live(live) = &gate.pruned_gradient {
+    if let Some(live) = &gate.live {
         factor = (factor * flags(live)?)?;
     }
     let scaled = (weight * factor)?;
@@ -100,7 +100,6 @@ impl CustomOp1 for ThresholdSte {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::PrunedGradient;
     use candle_core::{Device, Var};
     use std::sync::Arc;
 
@@ -110,14 +109,16 @@ mod tests {
         let upstream: Vec<f32> = (0..130).map(|i| (i as f32 * 0.3).cos()).collect();
         let upstream = Tensor::from_vec(upstream, (10, 13), &Device::Cpu)?;
         for threshold in [Threshold::Soft, Threshold::FEATHER, Threshold::Hard] {
-            for (cut, grad_at_zero, grad_at_cut) in
-                [(0.0, 1.0, 1.0), (0.5, 0.5, 0.5), (0.7, 0.0, 1.0)]
+            for (cut, grad_at_zero, grad_at_cut, is_all_live) in
+                [(0.0, 1.0, 1.0, true), (0.5, 0.5, 0.5, false), (0.7, 0.0, 1.0, true)]
             {
+                let live = Arc::new(Mask::above(&values, 0.6 * cut));
                 let gate = Gate {
                     threshold,
                     cut,
                     mask: Arc::new(Mask::above(&values, cut)),
-                    pruned_gradient: PrunedGradient::default(),
+                    live: (!is_all_live).then_some(live),
+                    sampling: None,
                     grad_at_zero,
                     grad_at_cut,
                 };
@@ -150,7 +151,8 @@ mod tests {
             threshold: Threshold::Hard,
             cut: 0.0,
             mask: Arc::new(Mask::full(3)),
-            pruned_gradient: PrunedGradient::default(),
+            live: None,
+            sampling: None,
             grad_at_zero: 1.0,
             grad_at_cut: 1.0,
         };

@@ -67,6 +67,10 @@ mod tests {
             test_loss: 0.0,
             test_accuracy,
             grad_norm: 0.0,
+            dead_grad_share: 0.0,
+            n_dead_filters: 0,
+            n_dropped: 0,
+            n_live: 0.0,
         };
         let stop = EarlyStop { patience: 2, target: Sparsity::new(0.9).unwrap() };
         let mut history = vec![epoch(0.5, 0.9), epoch(0.9, 0.5), epoch(0.9, 0.6), epoch(0.9, 0.6)];

@@ -124,6 +124,10 @@ impl Callback for StepLines {
             line["n_kept"] = json!(report.n_kept());
             line["cut"] = json!(pruner.cut());
             line["theta"] = json!(pruner.pruned_grad().at_zero);
+            line["n_live"] = json!(pruner.n_live());
+            line["n_dropped"] = json!(report.n_dropped());
+            line["n_dead_filters"] = json!(report.n_dead_filters());
+            line["dead_grad_share"] = json!(event.dead_grad_share);
             if let Some(clock) = pruner.clock() {
                 line["clock"] = json!(clock);
             }

@@ -47,6 +47,8 @@ pub struct StepEvent<'a> {
     pub lr: f64,
     /// Norm of the gradient before clipping.
     pub grad_norm: f64,
+    /// Share of that norm that is in dead filters, in `[0, 1]`.
+    pub dead_grad_share: f64,
     /// Images of the batch.
     pub n_images: u64,
     /// Images of the batch that were right.

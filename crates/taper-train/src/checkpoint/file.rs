@@ -51,7 +51,7 @@ impl CheckpointError {
 pub struct TensorFile {
     /// Metadata: short texts.
     pub metadata: BTreeMap<String, String>,
-    /// Tensors by name: f32, f64, i64 or u8.
+    /// Tensors by name: f32, f64, i64, u32 or u8.
     pub tensors: BTreeMap<String, Tensor>,
 }
 
@@ -152,6 +152,9 @@ fn bytes_of(tensor: &Tensor) -> Result<(&'static str, Vec<u8>), CheckpointError>
         DType::I64 => {
             ("I64", flat.to_vec1::<i64>()?.iter().flat_map(|v| v.to_le_bytes()).collect())
         }
+        DType::U32 => {
+            ("U32", flat.to_vec1::<u32>()?.iter().flat_map(|v| v.to_le_bytes()).collect())
+        }
         DType::U8 => ("U8", flat.to_vec1::<u8>()?),
         other => {
             let message = format!("checkpoints do not hold tensors of type {other:?}");
@@ -170,8 +173,9 @@ fn tensor_of(dtype: Dtype, shape: &[usize], data: &[u8]) -> Result<Tensor, Strin
         Dtype::F32 => Tensor::from_vec(values(data, f32::from_le_bytes), shape, cpu),
         Dtype::F64 => Tensor::from_vec(values(data, f64::from_le_bytes), shape, cpu),
         Dtype::I64 => Tensor::from_vec(values(data, i64::from_le_bytes), shape, cpu),
+        Dtype::U32 => Tensor::from_vec(values(data, u32::from_le_bytes), shape, cpu),
         Dtype::U8 => Tensor::from_vec(data.to_vec(), shape, cpu),
-        other => return Err(format!("type {other:?} is not one of F32, F64, I64 and U8")),
+        other => return Err(format!("type {other:?} is not one of F32, F64, I64, U32 and U8")),
     };
     tensor.map_err(|e| e.to_string())
 }
@@ -188,6 +192,7 @@ mod tests {
             ("b".to_string(), tensor(vec![1.0, -0.0, f32::NAN], &[3])),
             ("a".to_string(), Tensor::new(7i64, &Device::Cpu).unwrap()),
             ("c".to_string(), Tensor::new(&[1u8, 2, 3], &Device::Cpu).unwrap()),
+            ("d".to_string(), Tensor::new(&[1u32, u32::MAX], &Device::Cpu).unwrap()),
             ("empty".to_string(), tensor(vec![], &[0, 4])),
         ];
         let metadata = [("k".to_string(), "v \"quoted\" ü".to_string())];

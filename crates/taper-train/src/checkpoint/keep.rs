@@ -149,6 +149,10 @@ mod tests {
             test_loss: 1.0,
             test_accuracy,
             grad_norm: 1.0,
+            dead_grad_share: 0.0,
+            n_dead_filters: 0,
+            n_dropped: 0,
+            n_live: 0.0,
         }
     }
 

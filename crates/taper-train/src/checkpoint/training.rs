@@ -6,15 +6,21 @@ use candle_core::{Device, Tensor};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use taper_nn::Params;
-use taper_prune::{Pruner, PrunerState};
+use taper_prune::{ProbeState, Pruner, PrunerState};
 use taper_schedule::State;
 
-const KIND: &str = "taper-training-1";
+const KIND: &str = "taper-training-2";
 const MODEL: &str = "model/";
 const VELOCITY: &str = "velocity/";
 const MASK: &str = "mask/";
 /// The masks that the schedule was last told of.
 const TOLD: &str = "told/";
+const DROPPED: &str = "dropped/";
+/// The step at which each weight was pruned.
+const SINCE: &str = "since/";
+/// What a probe saw of each weight, and which weights have been kept since; behind it stands the probe's number.
+const PROBE: &str = "probe-";
+const BACK: &str = "back-";
 
 /// What is saved of a run, borrowed.
 pub struct Snapshot<'a> {
@@ -55,17 +61,36 @@ impl<'a> Snapshot<'a> {
         }
         if let Some(pruner) = self.pruner {
             let state = pruner.state();
-            let told = state.told.iter().map(|(_, masks)| (TOLD, masks));
-            for (prefix, masks) in std::iter::once((MASK, &state.masks)).chain(told) {
+            let numbered = |prefix: &str, number: usize| format!("{prefix}{number}/");
+            let mut masks = vec![(MASK.to_owned(), &state.masks)];
+            masks.extend(state.told.iter().map(|(_, masks)| (TOLD.to_owned(), masks)));
+            masks.extend(state.dropped.iter().map(|masks| (DROPPED.to_owned(), masks)));
+            let probes = state.probes.iter().enumerate();
+            masks.extend(probes.clone().map(|(i, probe)| (numbered(BACK, i), &probe.back)));
+            for (prefix, masks) in masks {
                 for (info, words) in pruner.layers().zip(masks) {
                     let bytes: Vec<u8> = words.iter().flat_map(|w| w.to_le_bytes()).collect();
                     let n = bytes.len();
-                    put(prefix, &info.name, Tensor::from_vec(bytes, n, &Device::Cpu)?);
+                    put(&prefix, &info.name, Tensor::from_vec(bytes, n, &Device::Cpu)?);
+                }
+            }
+            for (info, since) in pruner.layers().zip(state.since.iter().flatten()) {
+                put(SINCE, &info.name, Tensor::new(&since[..], &Device::Cpu)?);
+            }
+            for (i, probe) in probes {
+                for (info, codes) in pruner.layers().zip(&probe.codes) {
+                    put(&numbered(PROBE, i), &info.name, Tensor::new(&codes[..], &Device::Cpu)?);
                 }
             }
             put("", "cuts", Tensor::new(&state.cuts[..], &Device::Cpu)?);
             put("", "schedule", Tensor::new(&state.schedule.0[..], &Device::Cpu)?);
-            let mut pruner = json!({ "step": state.step, "sparsity": state.sparsity.to_string() });
+            let mut pruner = json!({
+                "step": state.step,
+                "sparsity": state.sparsity.to_string(),
+                "has_dropped": state.dropped.is_some(),
+                "has_since": state.since.is_some(),
+                "probes": state.probes.iter().map(|probe| probe.step).collect::<Vec<_>>(),
+            });
             if let Some((step, _)) = state.told {
                 pruner["told"] = step.into();
             }
@@ -158,20 +183,36 @@ impl TrainingCheckpoint {
         let read = |key: &str| {
             scalars.get(key).ok_or_else(|| malformed(&format!("its `pruner` has no `{key}`")))
         };
+        let layers = |prefix: &str| {
+            let prefix = prefix.to_owned();
+            pruner.layers().map(move |info| tensor(&format!("{prefix}{}", info.name)))
+        };
         let masks = |prefix: &str| {
-            pruner
-                .layers()
-                .map(|info| {
-                    let bytes = tensor(&format!("{prefix}{}", info.name))?
-                        .flatten_all()?
-                        .to_vec1::<u8>()?;
+            layers(prefix)
+                .map(|saved| {
+                    let bytes = saved?.flatten_all()?.to_vec1::<u8>()?;
                     Ok(bytes
                         .chunks_exact(8)
                         .map(|c| u64::from_le_bytes(c.try_into().expect("8 bytes")))
                         .collect())
                 })
-                .collect::<Result<_, CheckpointError>>()
+                .collect::<Result<Vec<Vec<u64>>, CheckpointError>>()
         };
+        let is_set = |key: &str| scalars.get(key).and_then(Value::as_bool).unwrap_or(false);
+        let dropped = is_set("has_dropped").then(|| masks(DROPPED)).transpose()?;
+        let since = is_set("has_since").then(|| {
+            let since = layers(SINCE).map(|saved| Ok(saved?.flatten_all()?.to_vec1::<u32>()?));
+            since.collect::<Result<_, CheckpointError>>()
+        });
+        let steps = read("probes")?.as_array().ok_or_else(|| malformed("`probes` is no list"))?;
+        let probes = steps.iter().enumerate().map(|(i, step)| {
+            let codes = layers(&format!("{PROBE}{i}/"))
+                .map(|saved| Ok(saved?.flatten_all()?.to_vec1::<u8>()?))
+                .collect::<Result<_, CheckpointError>>()?;
+            let step = step.as_u64().ok_or_else(|| malformed("a probe's step is no number"))?;
+            Ok(ProbeState { step, codes, back: masks(&format!("{BACK}{i}/"))? })
+        });
+        let probes = probes.collect::<Result<_, CheckpointError>>()?;
         let told = match scalars.get("told") {
             None => None,
             Some(step) => {
@@ -191,6 +232,9 @@ impl TrainingCheckpoint {
             cuts: tensor("cuts")?.flatten_all()?.to_vec1()?,
             masks: masks(MASK)?,
             told,
+            dropped,
+            since: since.transpose()?,
+            probes,
             schedule: State(tensor("schedule")?.flatten_all()?.to_vec1()?),
         })
     }

@@ -76,8 +76,12 @@ impl RunFolder {
 
     /// Writes a JSON file atomically.
     pub fn write(&self, name: &str, value: &Value) -> anyhow::Result<()> {
+        self.write_text(name, &(serde_json::to_string_pretty(value)? + "\n"))
+    }
+
+    /// Writes a text file atomically.
+    pub fn write_text(&self, name: &str, text: &str) -> anyhow::Result<()> {
         let path = self.path.join(name);
-        let text = serde_json::to_string_pretty(value)? + "\n";
         write_atomically(&path, |file| file.write_all(text.as_bytes()))
             .with_context(|| format!("cannot write {}; is the folder writable?", path.display()))
     }

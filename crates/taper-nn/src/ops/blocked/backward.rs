@@ -9,7 +9,7 @@ use super::{
     node::{Node, Norm, Op},
     profile::{self, Work},
 };
-use crate::{Gate, PrunedGradient, ops::with_values};
+use crate::{Gate, Sampling, ops::with_values};
 use candle_core::{Result, Tensor, TensorId};
 use std::{
     collections::{HashMap, HashSet, hash_map::Entry},
@@ -291,15 +291,13 @@ impl Backward {
                 InputGrad { weights, out, is_added: *is_added, finish }
             });
             let blocks = sampled(gate, conv.input());
-            let at = match (gate.map(|gate| (gate, &gate.pruned_gradient)), &blocks) {
-                (Some((_, PrunedGradient::Live(live))), _) => {
-                    match choice::packing(shape, Direction::Weight, live.density()) {
-                        Packing::Sparse => GradAt::Masked(live),
-                        // What is not live is zeroed by the gate.
-                        Packing::Dense | Packing::Winograd => GradAt::All,
-                    }
-                }
-                (Some((gate, PrunedGradient::Sampled { .. })), Some((blocks, scale))) => {
+            // Where few are live, their exact gradient costs less than an estimate. What is not live is zeroed by the gate.
+            let few = gate.and_then(|gate| gate.live.as_deref()).filter(|live| {
+                choice::packing(shape, Direction::Weight, live.density()) == Packing::Sparse
+            });
+            let at = match (few, gate, &blocks) {
+                (Some(live), ..) => GradAt::Masked(live),
+                (_, Some(gate), Some((blocks, scale))) => {
                     GradAt::Sampled { exact: &gate.mask, blocks, scale: *scale }
                 }
                 _ => GradAt::All,
@@ -340,7 +338,7 @@ fn exclusive(buffer: &mut Arc<Buffer>) -> &mut [Lanes] {
 /// gradient is taken whole. At or above half density that is no more work.
 fn sampled(gate: Option<&Gate>, input: &Plane) -> Option<(Vec<bool>, f32)> {
     let gate = gate?;
-    let PrunedGradient::Sampled { share, key } = gate.pruned_gradient else { return None };
+    let Sampling { share, key } = gate.sampling?;
     let n = input.blocks();
     let n_sampled = ((share * n as f64).round() as usize).clamp(1, n.max(1));
     if n_sampled >= n || gate.mask.density() > 0.5 {

@@ -1,7 +1,7 @@
 //! Blocked layers in f32 against candle's own operations, which compute everything in f64.
 
 use crate::{
-    Activation, ConvConfig, Gate, PrunedGradient,
+    Activation, ConvConfig, Gate, Sampling,
     ops::{self, NormParams, Weights, choice::Choice},
 };
 use candle_core::{DType, Device, Result, Tensor, Var};
@@ -175,14 +175,24 @@ fn gradients_agree_with_finite_differences() -> Result<()> {
 }
 
 /// Gradient of a gated convolution's weight.
-fn gated_grad(update: PrunedGradient, is_tracked: bool) -> Result<(Vec<f32>, Arc<Mask>)> {
+fn gated_grad(
+    is_live: Option<fn(f32) -> bool>,
+    sampling: Option<Sampling>,
+    is_tracked: bool,
+) -> Result<(Vec<f32>, Arc<Mask>)> {
     let weight = var(&[8, 6, 3, 3], 0.7, DType::F32)?;
     let values = weight.flatten_all()?.to_vec1::<f32>()?;
+    let live = is_live.map(|is_live| {
+        let mut live = Mask::full(values.len());
+        values.iter().enumerate().for_each(|(i, w)| live.set(i, is_live(w.abs())));
+        Arc::new(live)
+    });
     let gate = Gate {
         threshold: Threshold::Hard,
         cut: 0.8,
         mask: Arc::new(Mask::above(&values, 0.8)),
-        pruned_gradient: update,
+        live,
+        sampling,
         grad_at_zero: 1.0,
         grad_at_cut: 1.0,
     };
@@ -200,15 +210,14 @@ fn gated_grad(update: PrunedGradient, is_tracked: bool) -> Result<(Vec<f32>, Arc
 
 #[test]
 fn kept_weights_have_their_exact_gradient_however_that_of_pruned_ones_is_computed() -> Result<()> {
-    let (whole, mask) = gated_grad(PrunedGradient::Exact, true)?;
+    let (whole, mask) = gated_grad(None, None, true)?;
     let close = |a: f32, b: f32| (a - b).abs() <= 1e-4 * (1.0 + b.abs());
-    let (live, _) = gated_grad(PrunedGradient::Live(mask.clone()), true)?;
+    let (live, _) = gated_grad(Some(|w| w > 0.8), None, true)?;
     let n = 64 / 16;
     let mut mean = vec![0.0f32; whole.len()];
     let n_keys = 400;
     for key in 0..n_keys {
-        let (sampled, _) =
-            gated_grad(PrunedGradient::Sampled { share: 1.0 / n as f64, key }, true)?;
+        let (sampled, _) = gated_grad(None, Some(Sampling { share: 1.0 / n as f64, key }), true)?;
         for i in 0..whole.len() {
             mean[i] += sampled[i] / n_keys as f32;
             assert!(!mask.is_kept(i) || close(sampled[i], whole[i]), "key {key}, weight {i}");
@@ -226,6 +235,27 @@ fn kept_weights_have_their_exact_gradient_however_that_of_pruned_ones_is_compute
 
 #[test]
 fn without_gradients_nothing_is_tracked() -> Result<()> {
-    assert!(gated_grad(PrunedGradient::Exact, false)?.0.is_empty());
+    assert!(gated_grad(None, None, false)?.0.is_empty());
+    Ok(())
+}
+
+#[test]
+fn what_is_not_live_has_no_gradient_and_few_live_ones_have_it_exactly() -> Result<()> {
+    let (whole, _) = gated_grad(None, None, true)?;
+    let values = var(&[8, 6, 3, 3], 0.7, DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+    let sampling = Some(Sampling { share: 0.25, key: 7 });
+    // Some 13 % of the weights, which the kernels compute alone, and some 60 %.
+    for (is_live, is_exact) in [((|w| w > 0.98) as fn(f32) -> bool, true), (|w| w > 0.6, false)] {
+        let (grad, _) = gated_grad(Some(is_live), sampling, true)?;
+        let mut n_estimated = 0;
+        for i in 0..whole.len() {
+            let is_equal = (grad[i] - whole[i]).abs() <= 1e-4 * (1.0 + whole[i].abs());
+            match is_live(values[i].abs()) {
+                false => assert_eq!(grad[i], 0.0, "weight {i}"),
+                true => n_estimated += usize::from(!is_equal),
+            }
+        }
+        assert_eq!(n_estimated == 0, is_exact, "{n_estimated}");
+    }
     Ok(())
 }

@@ -1,0 +1,169 @@
+//! Removing pruned weights for good.
+
+use crate::error::PruneError;
+use taper_core::{Sparsity, Step, rng::Rng};
+use taper_kernels::mask::Mask;
+use taper_schedule::Curve;
+
+/// Which pruned weights are dropped first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DropRule {
+    /// Those that are smallest relative to the cut of their layer.
+    Smallest,
+    /// Those that have been pruned for the longest time; of equals, the smallest.
+    Longest,
+    /// Any, for comparison.
+    Random {
+        /// Decides which.
+        seed: u64,
+    },
+}
+
+/// When which share of the pruned weights is *dropped*: their value becomes 0, they get no gradient, no decay and no
+/// momentum, and never come back.
+///
+/// The dropped set only grows. A share of 0 is plain straight-through training; a share of 1 from the start is hard
+/// pruning, in which what is pruned once stays so. Kernels compute no gradients for dropped weights, so a step gets
+/// faster with the share.
+///
+/// # References
+/// The question, how much of the pruned set still matters, is A. Zachou's (NTUA, 2025); the rules are ours.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct DropPolicy {
+    /// Which go first.
+    pub rule: DropRule,
+    /// Share φ of the pruned weights at the end, in `[0, 1]`.
+    pub share: f64,
+    /// How the share rises from 0 at `begin` to its end at `end`.
+    pub curve: Curve,
+    /// The first step at which weights are dropped.
+    pub begin: Step,
+    /// The step from which on the share is whole; at or before `begin`, it is so from the begin on.
+    pub end: Step,
+    /// Nothing is dropped while fewer weights than this are pruned.
+    pub from: Sparsity,
+}
+
+impl DropPolicy {
+    /// A constant share from the start of pruning.
+    pub fn constant(rule: DropRule, share: f64) -> Self {
+        let (begin, from) = (Step::ZERO, Sparsity::DENSE);
+        Self { rule, share, curve: Curve::OneShot, begin, end: begin, from }
+    }
+
+    pub(crate) fn check(&self) -> Result<(), PruneError> {
+        match (0.0..=1.0).contains(&self.share) {
+            true => Ok(()),
+            false => Err(PruneError::DropShare { share: self.share }),
+        }
+    }
+
+    /// The share φ at a step.
+    pub fn share_at(&self, step: Step, achieved: Sparsity) -> f64 {
+        if step < self.begin || achieved < self.from {
+            return 0.0;
+        }
+        let (begin, end) = (self.begin.0 as f64, self.end.0 as f64);
+        match step >= self.end {
+            true => self.share,
+            false => self.share * self.curve.at((step.0 as f64 - begin) / (end - begin)),
+        }
+    }
+}
+
+/// A layer as the rules see it.
+pub(crate) struct Candidates<'a> {
+    pub(crate) weights: &'a [f32],
+    pub(crate) cut: f32,
+    pub(crate) kept: &'a Mask,
+    pub(crate) dropped: &'a Mask,
+    /// When each weight was pruned, if that is followed.
+    pub(crate) since: Option<&'a [u32]>,
+}
+
+/// The `n` weights that a rule drops first, as a mask of each layer.
+pub(crate) fn choose(rule: DropRule, layers: &[Candidates], n: usize) -> Vec<Mask> {
+    let mut found: Vec<Mask> = layers.iter().map(|layer| Mask::empty(layer.kept.len())).collect();
+    let mut ranked = Vec::new();
+    for (place, layer) in layers.iter().enumerate() {
+        let open = Mask::full(layer.kept.len()).difference(layer.kept).difference(layer.dropped);
+        ranked.extend(open.kept().map(|index| {
+            // The bits of a number that is not negative rank like the number.
+            let size = if layer.cut > 0.0 { layer.weights[index].abs() / layer.cut } else { 0.0 };
+            let size = u64::from(size.to_bits());
+            let rank = match rule {
+                DropRule::Smallest => (size, 0),
+                DropRule::Longest => (layer.since.map_or(0, |since| u64::from(since[index])), size),
+                DropRule::Random { seed } => {
+                    (Rng::for_key([seed, place as u64, index as u64]).next_u64(), 0)
+                }
+            };
+            (rank, place as u32, index as u32)
+        }));
+    }
+    let n = n.min(ranked.len());
+    if n > 0 && n < ranked.len() {
+        ranked.select_nth_unstable(n - 1);
+    }
+    for &(_, place, index) in &ranked[..n] {
+        found[place as usize].set(index as usize, true);
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_may_be_constant_or_rise_and_waits_for_its_sparsity() {
+        let s = |v| Sparsity::new(v).unwrap();
+        let constant = DropPolicy::constant(DropRule::Smallest, 0.5);
+        assert_eq!(constant.share_at(Step(0), s(0.1)), 0.5);
+        let rising = DropPolicy {
+            curve: Curve::Linear,
+            begin: Step(10),
+            end: Step(20),
+            from: s(0.8),
+            ..constant
+        };
+        let at = |step, sparsity| rising.share_at(Step(step), s(sparsity));
+        assert_eq!(
+            [at(9, 0.9), at(10, 0.9), at(15, 0.9), at(20, 0.9), at(99, 0.9)],
+            [0.0, 0.0, 0.25, 0.5, 0.5]
+        );
+        assert_eq!(at(99, 0.79), 0.0);
+        assert!(DropPolicy { share: 1.1, ..constant }.check().is_err());
+        assert!(DropPolicy { share: f64::NAN, ..constant }.check().is_err());
+    }
+
+    #[test]
+    fn each_rule_ranks_the_open_weights_of_all_layers_together() {
+        let (first, second) = ([0.9f32, -0.1, 0.3, 0.2], [0.02f32, 0.05, 0.5, 0.0]);
+        let kept = [&first, &second].map(|w| Mask::above(w, 0.4));
+        let mut dropped = [Mask::empty(4), Mask::empty(4)];
+        dropped[1].set(3, true);
+        let since = [[u32::MAX, 5, 3, 9], [3, 8, u32::MAX, 0]];
+        let layers: Vec<Candidates> = (0..2)
+            .map(|i| Candidates {
+                weights: [&first, &second][i],
+                // Relative to their cuts, those of the second layer are five times as large.
+                cut: [0.4, 0.08][i],
+                kept: &kept[i],
+                dropped: &dropped[i],
+                since: Some(&since[i]),
+            })
+            .collect();
+        let chosen = |rule, n| {
+            let masks = choose(rule, &layers, n);
+            masks.iter().map(|m| m.kept().collect::<Vec<_>>()).collect::<Vec<_>>()
+        };
+        assert_eq!(chosen(DropRule::Smallest, 2), [vec![1], vec![0]]);
+        assert_eq!(chosen(DropRule::Longest, 1), [vec![], vec![0]]);
+        assert_eq!(chosen(DropRule::Longest, 3), [vec![1, 2], vec![0]]);
+        assert_eq!(chosen(DropRule::Smallest, 99), [vec![1, 2, 3], vec![0, 1]]);
+        let random = |seed| chosen(DropRule::Random { seed }, 2);
+        assert_eq!(random(1), random(1));
+        assert!((2..20).any(|seed| random(seed) != random(1)));
+    }
+}
