@@ -61,8 +61,8 @@ struct VariantEntry {
     name: String,
     /// Goes behind the label of a row.
     label: String,
-    /// Pattern of the names of the rows that are repeated.
-    rows: String,
+    /// Patterns of the names of the rows that are repeated.
+    rows: Vec<String>,
     /// Settings on top of those of the row.
     set: Table,
     /// Those of the row's sparsities at which it is repeated; all if left out.
@@ -154,13 +154,13 @@ impl Suite {
         ensure!(self.seeds >= 1, "seeds is 0, expected at least 1");
         ensure!(!self.rows.is_empty(), "the suite has no [[row]]");
         for variant in &self.variants {
-            let n_repeated = self.rows.iter().filter(|row| variant.is_for(row)).count();
-            ensure!(
-                n_repeated > 0,
-                "no row is called '{}' for variant '{}'",
-                variant.rows,
-                variant.name
-            );
+            for pattern in &variant.rows {
+                ensure!(
+                    self.rows.iter().any(|row| is_like(pattern, &row.name)),
+                    "no row is called '{pattern}' for variant '{}'",
+                    variant.name
+                );
+            }
         }
         let rows = self.rows();
         for (i, row) in rows.iter().enumerate() {
@@ -269,7 +269,7 @@ impl Suite {
 
 impl VariantEntry {
     fn is_for(&self, row: &RowEntry) -> bool {
-        is_like(&self.rows, &row.name)
+        self.rows.iter().any(|pattern| is_like(pattern, &row.name))
     }
 }
 

@@ -114,7 +114,7 @@ fn a_suite_that_cannot_be_run_is_refused() {
     assert!(refused("seeds = 2", "seeds = 0").contains("at least 1"));
     assert!(refused("seeds", "seedz").contains("seedz"));
     assert!(refused("'feather'", "'dense'").contains("row 'dense' is there twice"));
-    let variant = "[[variant]]\nname = 'v'\nlabel = 'V'\nrows = 'gmp*'\nset = {}\n[[row]]\n";
+    let variant = "[[variant]]\nname = 'v'\nlabel = 'V'\nrows = ['dense', 'gmp*']\nset = {}\n[[row]]\n";
     assert!(refused("[[row]]\n", variant).contains("no row is called 'gmp*'"));
     assert!(refused("'feather'", "'../x'").contains("row name '../x'"));
 }
@@ -122,7 +122,7 @@ fn a_suite_that_cannot_be_run_is_refused() {
 const VARIED: &str = "title = 'T'\nsparsities = [0.9, 0.98]\nseeds = 1\nset = { train = { epochs = 3 } }\n\
     [[row]]\nname = 'dense'\nsparsities = []\n\
     [[row]]\nname = 'half'\nlabel = 'Half'\nexperiment = 'feather'\nset = { prune = { gradient = 0.5 } }\n\
-    [[variant]]\nname = 'silent'\nlabel = 'silent'\nrows = 'h*'\nsparsities = [0.98]\n\
+    [[variant]]\nname = 'silent'\nlabel = 'silent'\nrows = ['h*']\nsparsities = [0.98]\n\
     set = { prune = { dead_filters = 'silent' } }\n";
 
 #[test]
