@@ -21,7 +21,11 @@ const EDGES: &[(&str, &[&str])] = &[
     ("taper-nn", &["taper-core", "taper-kernels"]),
     ("taper-prune", &["taper-core", "taper-kernels", "taper-nn", "taper-scale", "taper-schedule"]),
     ("taper-zoo", &["taper-nn"]),
-    ("taper-train", &["taper-core", "taper-data", "taper-nn", "taper-prune", "taper-schedule"]),
+    (
+        "taper-train",
+        &["taper-core", "taper-data", "taper-kernels", "taper-nn", "taper-prune", "taper-schedule"],
+    ),
+    ("taper-report", &[]),
     (
         "taper",
         &[
@@ -36,13 +40,20 @@ const EDGES: &[(&str, &[&str])] = &[
             "taper-zoo",
         ],
     ),
-    ("taper-cli", &["taper"]),
-    ("xtask", &[]),
+    ("taper-cli", &["taper", "taper-report"]),
+    ("xtask", &["taper-report"]),
 ];
 
 /// Crates that know no tensors.
-const WITHOUT_CANDLE: &[&str] =
-    &["taper-core", "taper-kernels", "taper-schedule", "taper-scale", "taper-data", "xtask"];
+const WITHOUT_CANDLE: &[&str] = &[
+    "taper-core",
+    "taper-kernels",
+    "taper-schedule",
+    "taper-scale",
+    "taper-data",
+    "taper-report",
+    "xtask",
+];
 
 /// Crates that talk to people: configuration, arguments and printing belong there.
 const OUTERMOST: &[&str] = &["taper-cli", "xtask"];

@@ -1,10 +1,10 @@
 //! Cells: the runs of one row at one sparsity, their summary and their verdict.
 
 use crate::bands::{Band, same_sparsity};
-use crate::format;
 use crate::results::{Results, RunLine};
-use crate::stats::Summary;
 use crate::suite::Row;
+use taper_report::format;
+use taper_report::stats::Summary;
 
 /// The runs of one row at one sparsity.
 pub(crate) struct Cell<'a> {

@@ -8,9 +8,9 @@ use serde::Serialize;
 
 use crate::cells::{self, cells};
 use crate::figure;
-use crate::format;
 use crate::results::Results;
 use crate::summary;
+use taper_report::format;
 
 const TEMPLATE: &str = include_str!("../templates/report.html");
 

@@ -1,8 +1,8 @@
 //! The table as Markdown for `summary.md` and as text for the console, from one list of columns.
 
 use crate::cells::{self, Cell, Verdict, cells};
-use crate::format::{self, NOTHING};
 use crate::results::{Results, RunLine};
+use taper_report::format::{self, NOTHING};
 
 /// Headings of the table, in all three documents.
 pub(crate) const COLUMNS: [&str; 11] = [

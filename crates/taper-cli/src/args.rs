@@ -18,6 +18,12 @@ pub enum Command {
     /// Train a network sparse; without arguments, a small one on the embedded digits
     #[command(after_help = TRAIN_HELP)]
     Train(Box<Train>),
+    /// Look at schedules
+    #[command(subcommand)]
+    Schedule(Schedule),
+    /// Train many networks to answer a question
+    #[command(subcommand)]
+    Study(Study),
     /// Measure a pruned checkpoint on the test images
     Eval(Eval),
     /// List what is kept in each layer of a pruned checkpoint, and what that is worth
@@ -42,8 +48,88 @@ Examples:
 
 The output folder holds pruned.safetensors, metrics.csv (a row an epoch), steps.jsonl, timing.csv, checkpoints/, run.json and result.json.";
 
-/// Train a network sparse.
+/// Look at schedules.
+#[derive(Debug, Subcommand)]
+pub enum Schedule {
+    /// Draw sparsity and gradient scale of an experiment over its steps, in the terminal and as SVG
+    Plot(Plot),
+}
+
+/// Draw a schedule.
 #[derive(Debug, ClapArgs)]
+pub struct Plot {
+    /// Experiment file
+    pub experiment: Option<PathBuf>,
+    /// Final share of weights that are zero, in [0, 1)
+    #[arg(long, value_name = "S", allow_negative_numbers = true)]
+    pub sparsity: Option<f64>,
+    /// Any key of an experiment file, e.g. prune.schedule=cosine
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Steps of the run [default: those of the trace, or 1000]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    pub steps: Option<u64>,
+    /// What an adaptive schedule is told: the masks.csv that a run with --mask-trace has left
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
+    /// What an adaptive schedule is told instead: so large a share of the kept weights has entered over each window; with
+    /// two values, the second from the middle of the run on
+    #[arg(long, value_name = "SHARE", num_args = 1..=2, conflicts_with = "trace")]
+    pub entered: Vec<f64>,
+    /// Write the figure as SVG
+    #[arg(long, value_name = "FILE")]
+    pub svg: Option<PathBuf>,
+    /// Print the values of each step as JSON instead of drawing them
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Train many networks to answer a question.
+#[derive(Debug, Subcommand)]
+pub enum Study {
+    /// Do pruned weights matter? Follows them to the end of training, and drops shares of them for good
+    #[command(after_help = SIGNIFICANCE_HELP)]
+    Significance(Box<Significance>),
+}
+
+const SIGNIFICANCE_HELP: &str = "\
+Example:
+  taper study significance --sparsity 0.98 --shares 0,0.5,0.9,1 --seeds 3 --out runs/significance
+
+Each share is trained with each seed into DIR/runs; finished runs are not repeated, and interrupted ones go on. Steps of
+all shares are then timed in turn. The output folder holds fates.csv (what became of pruned weights, by tenth of the cut and
+age), shares.csv (accuracy, gradient positions and time for each run), significance.svg and summary.md.";
+
+/// Do pruned weights matter?
+#[derive(Debug, ClapArgs)]
+pub struct Significance {
+    /// What to train, and how
+    #[command(flatten)]
+    pub train: Train,
+    /// Shares φ of the pruned weights that are dropped for good, each in [0, 1]
+    #[arg(
+        long,
+        value_name = "SHARES",
+        value_delimiter = ',',
+        default_value = "0,0.25,0.5,0.75,0.9,1"
+    )]
+    pub shares: Vec<f64>,
+    /// Which weights are dropped first: smallest, longest (pruned) or random
+    #[arg(long, value_name = "RULES", value_delimiter = ',', default_value = "smallest")]
+    pub rules: Vec<String>,
+    /// Seeds of each share, from that of the experiment on
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    pub seeds: u64,
+    /// Moments from which pruned weights are followed
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=100))]
+    pub probes: u64,
+    /// Steps of each share that are timed; 0 for none
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub timed_steps: u64,
+}
+
+/// Train a network sparse.
+#[derive(Clone, Debug, ClapArgs)]
 pub struct Train {
     /// Experiment file; flags override what is in it
     pub experiment: Option<PathBuf>,
@@ -98,7 +184,7 @@ pub struct Train {
 }
 
 /// Where to compute.
-#[derive(Debug, ClapArgs)]
+#[derive(Clone, Debug, ClapArgs)]
 pub struct Compute {
     /// CPU threads; results do not depend on it [default: all cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1024))]

@@ -25,6 +25,8 @@ pub struct Pruner {
     pub(crate) sparsity: Sparsity,
     pub(crate) cut: Vec<LayerCut>,
     feedback: Option<MaskFeedback>,
+    /// What the schedule was told in the step last begun.
+    told_feedback: Option<MaskFeedback>,
     /// The step and masks that the schedule was last told of, if it listens over more than one step.
     pub(crate) told: Option<(Step, Vec<Arc<Mask>>)>,
     /// The dropped weights of each layer, if any can be.
@@ -101,6 +103,7 @@ impl Pruner {
             sparsity: Sparsity::DENSE,
             cut,
             feedback: None,
+            told_feedback: None,
             told: None,
             dropped: choices.drop.map(|_| sizes.iter().map(|&n| Mask::empty(n)).collect()),
             newly_dropped: None,
@@ -123,6 +126,7 @@ impl Pruner {
     pub fn begin_step(&mut self, step: Step) -> Result<Gates, PruneError> {
         self.step = step;
         self.feedback = None;
+        self.told_feedback = None;
         self.newly_dropped = None;
         self.hold_dropped()?;
         let wanted = self.choices.schedule.sparsity(step);
@@ -287,6 +291,11 @@ impl Pruner {
         self.feedback.as_ref()
     }
 
+    /// What the schedule was told in the last step begun: the change over its window, if that was over.
+    pub fn told_feedback(&self) -> Option<&MaskFeedback> {
+        self.told_feedback.as_ref()
+    }
+
     /// The sparsity that the schedule asked for in the last step begun.
     pub fn sparsity(&self) -> Sparsity {
         self.sparsity
@@ -405,6 +414,7 @@ impl Pruner {
         let window = self.choices.schedule.window();
         if window <= 1 {
             self.choices.schedule.observe(seen);
+            self.told_feedback = Some(*seen);
             return;
         }
         let over_window = match &self.told {
@@ -416,6 +426,7 @@ impl Pruner {
         };
         if let Some(seen) = over_window {
             self.choices.schedule.observe(&seen);
+            self.told_feedback = Some(seen);
         }
         self.told = Some((self.step, self.cut.iter().map(|cut| cut.mask.clone()).collect()));
     }

@@ -1,7 +1,7 @@
 //! A ramp whose clock slows while the mask is unstable.
 
-use crate::{Ramp, Rate, RestoreError, Signal, SparsitySchedule, State};
-use std::fmt;
+use crate::{ClosedForm, Rate, RestoreError, Signal, SparsitySchedule, State};
+use std::{fmt, sync::Arc};
 use taper_core::{MaskFeedback, Sparsity, Step};
 
 /// What a signal is compared with.
@@ -81,7 +81,7 @@ impl Adaptation {
     }
 }
 
-/// A [`Ramp`] on a clock of its own, which runs slowly while the mask is unstable and fast while it is stable:
+/// A ramp on a clock of its own, which runs slowly while the mask is unstable and fast while it is stable:
 ///
 /// ```text
 /// u ← max(u + rate(z), end − fast·(deadline − t))      s = ramp(u)
@@ -115,7 +115,7 @@ impl Adaptation {
 /// The idea, to prune more cautiously while the mask is unstable, is A. Zachou's (NTUA, 2025); this family is ours.
 #[derive(Clone, Debug)]
 pub struct Adaptive {
-    ramp: Ramp,
+    ramp: Arc<dyn ClosedForm>,
     choices: Adaptation,
     clock: Clock,
     smoothed: Option<f64>,
@@ -132,11 +132,14 @@ struct Clock {
 }
 
 impl Adaptive {
-    /// A schedule that follows `ramp`.
+    /// A schedule that follows `ramp`, mostly a [`Ramp`](crate::Ramp).
     ///
     /// # Errors
     /// [`AdaptiveError`] if a parameter is outside of its range, or the ramp ends after the deadline.
-    pub fn new(ramp: Ramp, choices: Adaptation) -> Result<Self, AdaptiveError> {
+    pub fn new(
+        ramp: impl ClosedForm + 'static,
+        choices: Adaptation,
+    ) -> Result<Self, AdaptiveError> {
         choices.check()?;
         let deadline = choices.deadline;
         if ramp.end() > deadline {
@@ -144,7 +147,7 @@ impl Adaptive {
             return Err(AdaptiveError { name: "deadline", value: deadline.0 as f64, legal });
         }
         let clock = Clock { set_at: 0.0, time: 0.0, rate: 1.0 };
-        Ok(Self { ramp, choices, clock, smoothed: None, seen: Vec::new() })
+        Ok(Self { ramp: Arc::new(ramp), choices, clock, smoothed: None, seen: Vec::new() })
     }
 
     fn time(&self, step: Step) -> f64 {
@@ -173,7 +176,7 @@ impl SparsitySchedule for Adaptive {
     }
 
     fn target(&self) -> Sparsity {
-        self.ramp.target()
+        self.ramp.last()
     }
 
     fn observe(&mut self, seen: &MaskFeedback) {
@@ -271,7 +274,7 @@ impl std::error::Error for AdaptiveError {}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Curve;
+    use crate::{Curve, Ramp};
     use proptest::prelude::*;
 
     fn ramp(curve: Curve, begin: u64, length: u64, target: f64) -> Ramp {
@@ -341,9 +344,9 @@ mod tests {
         fn neutral_feedback_gives_the_plain_ramp_to_the_bit(schedule in schedules(), churn in 1u64..500) {
             let mut schedule = schedule;
             schedule.choices.reference = Reference::RunningMedian;
-            let ramp = schedule.ramp;
+            let ramp = schedule.ramp.clone();
             for t in 0..260 {
-                prop_assert_eq!(schedule.sparsity(Step(t)), ramp.sparsity(Step(t)), "step {}", t);
+                prop_assert_eq!(schedule.sparsity(Step(t)), ramp.at(t as f64), "step {}", t);
                 schedule.observe(&feedback(t, 500, 500, churn));
             }
         }

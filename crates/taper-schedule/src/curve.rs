@@ -1,5 +1,7 @@
 //! Shapes of a ramp.
 
+use std::f64::consts::PI;
+
 /// How a ramp gets from its first value to its last: a function from `[0, 1]` onto `[0, 1]`.
 ///
 /// Every curve is 0 at 0, 1 at 1, and never falls.
@@ -22,18 +24,27 @@ pub enum Curve {
     /// # References
     /// Hubens et al., "One-Cycle Pruning" (arXiv:2107.02086), whose constants these are.
     OneCycle,
+    /// `x + sin(πx)/π`: rises like the sum of a learning rate that falls along a cosine.
+    ///
+    /// LATS changes its *threshold* in proportion to the learning rate, which keeps the penalty on weights that it stands
+    /// for constant; this is that shape for the sparsity.
+    ///
+    /// # References
+    /// Chen et al., "A Unified Framework for Soft Threshold Pruning" (arXiv:2302.13019).
+    Lats,
     /// 1 for every x: the whole step at once.
     OneShot,
 }
 
 impl Curve {
     /// Names as in experiment files, with their curves.
-    pub const ALL: [(&'static str, Self); 6] = [
+    pub const ALL: [(&'static str, Self); 7] = [
         ("linear", Self::Linear),
         ("cubic", Self::Cubic),
         ("cosine", Self::Cosine),
         ("exponential", Self::Exponential),
         ("one-cycle", Self::OneCycle),
+        ("lats", Self::Lats),
         ("one-shot", Self::OneShot),
     ];
 
@@ -42,10 +53,11 @@ impl Curve {
         match self {
             Self::Linear => x,
             Self::Cubic => 1.0 - (1.0 - x).powi(3),
-            Self::Cosine => (1.0 - (std::f64::consts::PI * x).cos()) / 2.0,
+            Self::Cosine => (1.0 - (PI * x).cos()) / 2.0,
             // At the ends rounding must not show.
-            Self::Exponential | Self::OneCycle if x <= 0.0 => 0.0,
-            Self::Exponential | Self::OneCycle if x >= 1.0 => 1.0,
+            Self::Exponential | Self::OneCycle | Self::Lats if x <= 0.0 => 0.0,
+            Self::Exponential | Self::OneCycle | Self::Lats if x >= 1.0 => 1.0,
+            Self::Lats => (x + (PI * x).sin() / PI).min(1.0),
             Self::Exponential => (-4.0 * x).exp_m1() / (-4.0f64).exp_m1(),
             Self::OneCycle => {
                 let logistic = |x: f64| 1.0 / (1.0 + (5.0 - 14.0 * x).exp());
@@ -69,7 +81,8 @@ mod tests {
         assert_eq!(Curve::OneShot.at(0.0), 1.0);
         assert!((Curve::Exponential.at(0.25) - 0.643_914_259_887_971_9).abs() < 1e-12);
         assert!((Curve::OneCycle.at(0.25) - 0.176_938_730_709_091_02).abs() < 1e-12);
-        assert_eq!([Curve::Exponential, Curve::OneCycle].map(|c| c.at(0.0)), [0.0; 2]);
+        assert!((Curve::Lats.at(0.25) - (0.25 + 0.5f64.sqrt() / PI)).abs() < 1e-15);
+        assert_eq!([Curve::Exponential, Curve::OneCycle, Curve::Lats].map(|c| c.at(0.0)), [0.0; 3]);
     }
 
     proptest! {

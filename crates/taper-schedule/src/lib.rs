@@ -1,8 +1,8 @@
 //! How sparse at which step.
 //!
 //! A [`SparsitySchedule`] answers one question, the sparsity to impose before the forward pass of a step.
-//! [`Ramp`] is the closed form that Feather and gradual magnitude pruning use; [`Adaptive`] bends its clock by how
-//! stable the masks are. *When* masks are refreshed is a
+//! [`Ramp`] is the [closed form](ClosedForm) that Feather and gradual magnitude pruning use, [`Points`] and [`Joined`]
+//! are others; [`Adaptive`] bends the clock of one by how stable the masks are. *When* masks are refreshed is a
 //! separate choice: a [`Cadence`].
 //!
 //! ```
@@ -20,6 +20,7 @@
 
 mod adaptive;
 mod cadence;
+mod closed_form;
 mod curve;
 mod ramp;
 mod stability;
@@ -27,6 +28,7 @@ mod state;
 
 pub use adaptive::{Adaptation, Adaptive, AdaptiveError, Reference};
 pub use cadence::{Cadence, CadenceError};
+pub use closed_form::{ClosedForm, Joined, Points, PointsError};
 pub use curve::Curve;
 pub use ramp::Ramp;
 pub use stability::{Rate, Signal, UnknownRate};

@@ -1,6 +1,6 @@
 //! Sparsity along a curve between two steps.
 
-use crate::{Curve, SparsitySchedule};
+use crate::{ClosedForm, Curve};
 use taper_core::{Sparsity, Step};
 
 /// Sparsity along a [`Curve`] between two steps.
@@ -41,19 +41,10 @@ impl Ramp {
         self.from = from;
         self
     }
+}
 
-    /// The step at which it begins.
-    pub fn begin(&self) -> Step {
-        self.begin
-    }
-
-    /// The step from which on it is at its target; its begin, if it is a jump.
-    pub fn end(&self) -> Step {
-        self.end.max(self.begin)
-    }
-
-    /// Sparsity at a time between steps.
-    pub fn at(&self, time: f64) -> Sparsity {
+impl ClosedForm for Ramp {
+    fn at(&self, time: f64) -> Sparsity {
         let (begin, end) = (self.begin().0 as f64, self.end().0 as f64);
         if time < begin {
             return Sparsity::DENSE;
@@ -66,14 +57,17 @@ impl Ramp {
         let value = from + (to - from) * self.curve.at((time - begin) / (end - begin));
         Sparsity::saturating(value.clamp(from.min(to), from.max(to)))
     }
-}
 
-impl SparsitySchedule for Ramp {
-    fn sparsity(&self, step: Step) -> Sparsity {
-        self.at(step.0 as f64)
+    fn begin(&self) -> Step {
+        self.begin
     }
 
-    fn target(&self) -> Sparsity {
+    /// Its begin, if it is a jump.
+    fn end(&self) -> Step {
+        self.end.max(self.begin)
+    }
+
+    fn last(&self) -> Sparsity {
         self.to
     }
 }
@@ -81,6 +75,7 @@ impl SparsitySchedule for Ramp {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::SparsitySchedule;
     use proptest::prelude::*;
 
     fn values(ramp: Ramp, steps: impl IntoIterator<Item = u64>) -> Vec<f64> {

@@ -50,7 +50,7 @@ pub use loss::cross_entropy;
 pub use lr::Cosine;
 pub use metrics::{EpochMetrics, Progress, Tally};
 pub use recipe::Recipe;
-pub use run::{Outcome, Run, train};
+pub use run::{Outcome, Run, StepDone, train};
 pub use sgd::Sgd;
 
 /// Compiles and runs the README's example.

@@ -13,7 +13,7 @@ use crate::{
 use candle_core::{Device, Tensor};
 use std::cell::RefCell;
 use taper_core::Step;
-use taper_data::Loader;
+use taper_data::{Batch, Loader};
 use taper_nn::{Gates, LayerEvent, Model, Pass, Probe, ops::is_finite};
 use taper_prune::{DeadFilters, Pruner, Report};
 
@@ -33,6 +33,19 @@ pub struct Run<'a> {
     pub recipe: Recipe,
     /// Where to compute.
     pub device: &'a Device,
+}
+
+/// What a step has come to.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StepDone {
+    /// Mean loss of the batch.
+    pub loss: f64,
+    /// Norm of the gradient before clipping.
+    pub norm: GradNorm,
+    /// Images of the batch.
+    pub n_images: u64,
+    /// Images of the batch that were right.
+    pub n_correct: u64,
 }
 
 /// How a run ended.
@@ -56,6 +69,51 @@ impl<'a> Run<'a> {
     ) -> Self {
         let sgd = Sgd::new(recipe.momentum, recipe.weight_decay);
         Self { model, pruner, sgd, train, test, recipe, device }
+    }
+
+    /// One step of training on a batch: masks, forward pass, backward pass, clipping, optimizer.
+    ///
+    /// # Errors
+    /// [`TrainError`] if the loss or the gradient is not finite, or something cannot be computed.
+    pub fn step(&mut self, step: Step, batch: Batch, lr: f64) -> Result<StepDone, TrainError> {
+        let params = self.model.params();
+        let n_images = batch.len() as u64;
+        let (images, labels) = tensors(batch, self.device)?;
+        let gates =
+            self.pruner.as_mut().map(|p| p.begin_step(step)).transpose()?.unwrap_or_default();
+        if let Some(dropped) = self.pruner.as_ref().and_then(|p| p.newly_dropped()) {
+            self.sgd.forget(params, dropped)?;
+        }
+        let logits = self.model.forward(&images, &Pass::train(&gates))?;
+        let loss = cross_entropy(&logits, &labels, self.recipe.label_smoothing)?;
+        let value = f64::from(loss.to_scalar::<f32>()?);
+        let refuse = |what, value| not_finite(what, value, step, self.model, &images, &gates);
+        if !value.is_finite() {
+            return Err(refuse("the loss", value)?);
+        }
+        let mut grads = loss.backward()?;
+        let dead = self.pruner.as_ref().map(|p| p.dead_filters()).unwrap_or_default();
+        let norm = GradNorm::of(params, &grads, &dead)?;
+        if !norm.all.is_finite() {
+            return Err(refuse("the gradient norm", norm.all)?);
+        }
+        let is_unclipped = self
+            .pruner
+            .as_ref()
+            .is_some_and(|p| p.dead_filter_choice() == DeadFilters::Unclipped && norm.dead > 0.0);
+        let factor = match self.recipe.clip_norm {
+            None => 1.0,
+            Some(max) if is_unclipped => {
+                let factor = clip_factor(norm.live(), max);
+                let of_dead = clip_factor(norm.dead, max);
+                scale_dead(params, &mut grads, &dead, (of_dead / factor) as f32)?;
+                factor
+            }
+            Some(max) => clip_factor(norm.all, max),
+        };
+        self.sgd.step(params, &grads, factor, lr)?;
+        let n_correct = count_correct(&logits, &labels)?;
+        Ok(StepDone { loss: value, norm, n_images, n_correct })
     }
 
     /// Gates for evaluating the weights as they are now, and what they keep; no report for a dense run.
@@ -110,65 +168,25 @@ pub fn train(
             .take(left as usize)
         {
             let step = Step(progress.step);
-            let n_images = batch.len() as u64;
-            let (images, labels) = tensors(batch, run.device)?;
-
-            let gates =
-                run.pruner.as_mut().map(|p| p.begin_step(step)).transpose()?.unwrap_or_default();
-            let dropped = run.pruner.as_ref().and_then(|p| p.newly_dropped());
-            dropped.map_or(Ok(()), |dropped| run.sgd.forget(params, dropped))?;
-            let logits = run.model.forward(&images, &Pass::train(&gates))?;
-            let loss = cross_entropy(&logits, &labels, run.recipe.label_smoothing)?;
-            let loss_value = f64::from(loss.to_scalar::<f32>()?);
-            if !loss_value.is_finite() {
-                return Err(not_finite("the loss", loss_value, step, run.model, &images, &gates)?);
-            }
-            let mut grads = loss.backward()?;
-            let dead = run.pruner.as_ref().map(|p| p.dead_filters()).unwrap_or_default();
-            let norm = GradNorm::of(params, &grads, &dead)?;
-            if !norm.all.is_finite() {
-                return Err(not_finite(
-                    "the gradient norm",
-                    norm.all,
-                    step,
-                    run.model,
-                    &images,
-                    &gates,
-                )?);
-            }
-            let factor = match (run.recipe.clip_norm, &run.pruner) {
-                (None, _) => 1.0,
-                (Some(max), Some(pruner))
-                    if pruner.dead_filter_choice() == DeadFilters::Unclipped && norm.dead > 0.0 =>
-                {
-                    let factor = clip_factor(norm.live(), max);
-                    let of_dead = clip_factor(norm.dead, max);
-                    scale_dead(params, &mut grads, &dead, (of_dead / factor) as f32)?;
-                    factor
-                }
-                (Some(max), _) => clip_factor(norm.all, max),
-            };
-            run.sgd.step(params, &grads, factor, lr.at(step.0))?;
-
-            let n_correct = count_correct(&logits, &labels)?;
+            let done = run.step(step, batch, lr.at(step.0))?;
             progress.step += 1;
-            progress.tally.loss += loss_value * n_images as f64;
-            progress.tally.n_correct += n_correct;
-            progress.tally.n_images += n_images;
-            progress.tally.grad_norm += norm.all;
-            progress.tally.dead_grad_share += norm.dead_share();
+            progress.tally.loss += done.loss * done.n_images as f64;
+            progress.tally.n_correct += done.n_correct;
+            progress.tally.n_images += done.n_images;
+            progress.tally.grad_norm += done.norm.all;
+            progress.tally.dead_grad_share += done.norm.dead_share();
             progress.tally.n_live += run.pruner.as_ref().map_or(n_prunable, |p| p.n_live()) as f64;
             progress.tally.n_steps += 1;
             flow = watch.step(&StepEvent {
                 step: step.0,
                 epoch,
                 total_steps: total,
-                loss: loss_value,
+                loss: done.loss,
                 lr: lr.at(step.0),
-                grad_norm: norm.all,
-                dead_grad_share: norm.dead_share(),
-                n_images,
-                n_correct,
+                grad_norm: done.norm.all,
+                dead_grad_share: done.norm.dead_share(),
+                n_images: done.n_images,
+                n_correct: done.n_correct,
                 pruner: run.pruner.as_ref(),
             })?;
             if flow == Flow::Stop {

@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use crate::bench::suite::{Kernels, Networks, Row, load};
 use crate::bench::{Process, median};
 use crate::date::Utc;
-use crate::{format, machine, write};
+use crate::{machine, write};
+use taper_report::format;
 
 /// Suites, in their order.
 const SUITES: [&str; 5] = ["cut", "kernels", "step", "eval", "zoo"];

@@ -13,7 +13,8 @@ use crate::progress::Progress;
 use crate::results::{FailedRun, Manifest, Results, SCHEMA, Versions};
 use crate::runner::{self, Outcome, Runner, State};
 use crate::suite::{self, Job, Overrides, Suite};
-use crate::{cells, collect, format, summary, taper};
+use crate::{cells, collect, summary, taper};
+use taper_report::format;
 
 /// Exit code after Ctrl-C.
 const INTERRUPTED: u8 = 130;

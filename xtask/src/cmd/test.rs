@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use crate::format;
+use taper_report::format;
 
 /// Arguments of `test`.
 #[derive(clap::Args)]

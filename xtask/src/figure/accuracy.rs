@@ -2,13 +2,13 @@
 
 use anyhow::Result;
 use plotters::prelude::*;
+use taper_report::chart::{self, Area, Axis, Screen, axes, bar, dashes, draw, line, marker};
 
-use super::plot::{Axis, Chart, axes, dashes, line, marker};
-use super::{Area, Figure, Screen, Style, draw, px};
+use super::{Figure, style_of};
 use crate::cells::{Cell, cells};
-use crate::format;
 use crate::results::Results;
-use crate::stats::Summary;
+use taper_report::format;
+use taper_report::stats::Summary;
 
 /// Draws the figure; `None` when no sparse run has finished.
 pub(super) fn figure(results: &Results) -> Result<Option<Figure>> {
@@ -36,7 +36,7 @@ pub(super) fn figure(results: &Results) -> Result<Option<Figure>> {
         caption: "Test accuracy after the last epoch, mean over the seeds; bars show one sample deviation. Each \
                   halving of the weights kept takes the same width."
             .to_owned(),
-        legend: shown.map(|row| Style::of(row, rows).key(&row.label)).collect(),
+        legend: shown.map(|row| style_of(row, rows).key(&row.label)).collect(),
         wide,
         narrow,
     }))
@@ -52,7 +52,7 @@ fn paint(
     points: &[(&Cell, Summary)],
     screen: Screen,
     area: &Area,
-) -> Result<()> {
+) -> chart::Result<()> {
     let bounds = |s: &Summary| {
         let d = s.deviation.unwrap_or(0.0);
         [100.0 * (s.mean - d), 100.0 * (s.mean + d)]
@@ -72,7 +72,7 @@ fn paint(
     let mut chart = axes(area, x, y)?;
 
     for (cell, summary) in points.iter().filter(|(cell, _)| cell.target.is_none()) {
-        let style = Style::of(cell.row, &results.manifest.rows);
+        let style = style_of(cell.row, &results.manifest.rows);
         let [low, high] = bounds(summary);
         chart.draw_series([Rectangle::new(
             [(from, low), (to, high)],
@@ -84,7 +84,7 @@ fn paint(
     let rows: Vec<_> =
         results.manifest.rows.iter().filter(|row| !row.sparsities.is_empty()).collect();
     for (i, row) in rows.iter().enumerate() {
-        let style = Style::of(row, &results.manifest.rows);
+        let style = style_of(row, &results.manifest.rows);
         // Side by side, or the bars of methods that are equally good would hide each other.
         let apart = if screen == Screen::Wide { 0.012 } else { 0.025 } * (to - from);
         let shift = (i as f64 - (rows.len() - 1) as f64 / 2.0) * apart;
@@ -99,19 +99,6 @@ fn paint(
             bar(&mut chart, x, bounds(summary), style)?;
             marker(&mut chart, (x, 100.0 * summary.mean), style)?;
         }
-    }
-    Ok(())
-}
-
-/// A vertical bar with caps from one deviation below to one above.
-fn bar(chart: &mut Chart, x: f64, [low, high]: [f64; 2], style: Style) -> Result<()> {
-    if low == high {
-        return Ok(());
-    }
-    line(chart, &[(x, low), (x, high)], style.line(1.5))?;
-    for end in [low, high] {
-        let cap = PathElement::new(vec![(-px(4), 0), (px(4), 0)], style.line(1.5));
-        chart.draw_series([EmptyElement::at((x, end)) + cap])?;
     }
     Ok(())
 }

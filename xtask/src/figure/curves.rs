@@ -1,15 +1,15 @@
 //! Test accuracy by epoch.
 
 use anyhow::Result;
+use taper_report::chart::{self, Area, Axis, Screen, axes, dashes, draw, line, marker};
 
 use super::accuracy::rounded;
-use super::plot::{Axis, axes, dashes, line, marker};
-use super::{Area, Figure, Screen, Style, compared, draw, highest};
+use super::{Figure, compared, highest, style_of};
 use crate::bands::same_sparsity;
 use crate::cells::{Cell, cells};
-use crate::format;
 use crate::results::Results;
-use crate::stats::Summary;
+use taper_report::format;
+use taper_report::stats::Summary;
 
 /// Accuracy in percent at each number of epochs done.
 type Curve = Vec<(f64, f64)>;
@@ -44,7 +44,7 @@ pub(super) fn figure(results: &Results) -> Result<Option<Figure>> {
         caption: "Test accuracy after each epoch, mean over the seeds, with the weights cut to the sparsity of the \
                   moment."
             .to_owned(),
-        legend: curves.iter().map(|(cell, _)| Style::of(cell.row, rows).key(&cell.row.label)).collect(),
+        legend: curves.iter().map(|(cell, _)| style_of(cell.row, rows).key(&cell.row.label)).collect(),
         wide,
         narrow,
     }))
@@ -69,7 +69,7 @@ fn mean_curve(results: &Results, cell: &Cell) -> Curve {
         .collect()
 }
 
-fn paint(results: &Results, curves: &[(&Cell, Curve)], area: &Area) -> Result<()> {
+fn paint(results: &Results, curves: &[(&Cell, Curve)], area: &Area) -> chart::Result<()> {
     let all = || curves.iter().flat_map(|(_, curve)| curve);
     let n_epochs = all().map(|p| p.0).fold(1.0, f64::max);
     let (low, high) = all()
@@ -83,7 +83,7 @@ fn paint(results: &Results, curves: &[(&Cell, Curve)], area: &Area) -> Result<()
     x.to = n_epochs;
     let mut chart = axes(area, x, Axis::covering(low, high, 5, "Test accuracy", &percent))?;
     for (cell, curve) in curves {
-        let style = Style::of(cell.row, &results.manifest.rows);
+        let style = style_of(cell.row, &results.manifest.rows);
         match cell.target {
             None => dashes(&mut chart, curve, style.line(2.0))?,
             Some(_) => line(&mut chart, curve, style.line(2.0))?,

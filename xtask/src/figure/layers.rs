@@ -3,13 +3,14 @@
 use anyhow::Result;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, VPos};
+use taper_report::chart::{self, Area, GRID, INK, MUTED, SERIES, Screen, draw, font, px};
 
-use super::{Area, Figure, GRID, INK, MUTED, Screen, draw, font, highest, px};
+use super::{Figure, highest};
 use crate::bands::same_sparsity;
-use crate::format::{self, NOTHING};
 use crate::results::Results;
-use crate::stats::Summary;
 use crate::suite::Row;
+use taper_report::format::{self, NOTHING};
+use taper_report::stats::Summary;
 
 const LINE_HEIGHT: i32 = 26;
 const HEAD_HEIGHT: i32 = 28;
@@ -74,7 +75,7 @@ fn text(sparsity: Option<f64>) -> String {
     sparsity.map_or_else(|| NOTHING.to_owned(), |s| format::percent(s, 1))
 }
 
-fn paint(layers: &[Layer], rows: &[&Row], screen: Screen, area: &Area) -> Result<()> {
+fn paint(layers: &[Layer], rows: &[&Row], screen: Screen, area: &Area) -> chart::Result<()> {
     let (names, size) = match screen {
         Screen::Wide => (240, 12.0),
         Screen::Narrow => (116, 11.0),
@@ -106,10 +107,7 @@ fn paint(layers: &[Layer], rows: &[&Row], screen: Screen, area: &Area) -> Result
             let corner = (left + width * j as i32, top);
             let opposite = (corner.0 + width, top + line);
             if let Some(s) = sparsity {
-                area.draw(&Rectangle::new(
-                    [corner, opposite],
-                    super::SERIES[2].mix(shade(*s)).filled(),
-                ))?;
+                area.draw(&Rectangle::new([corner, opposite], SERIES[2].mix(shade(*s)).filled()))?;
             }
             area.draw(&Rectangle::new([corner, opposite], GRID.stroke_width(px(1) as u32)))?;
             let at = (corner.0 + width / 2, top + line / 2);

@@ -3,13 +3,13 @@
 use anyhow::Result;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, VPos};
+use taper_report::chart::{self, Area, Axis, Screen, axes, draw, font, line, px, variable};
 
-use super::plot::{Axis, axes, line};
-use super::{Area, Figure, Key, Screen, Style, draw, font, px, variable};
+use super::{Figure, Key, style_of};
 use crate::bands::same_sparsity;
-use crate::format;
 use crate::results::{Results, StepLine};
 use crate::suite::Row;
+use taper_report::format;
 
 /// Panels side by side on a wide screen, at most.
 const COLUMNS: usize = 3;
@@ -55,15 +55,15 @@ pub(super) fn figure(results: &Results) -> Result<Option<Figure>> {
             format::percent(widest, 3).trim_end_matches(" %")
         ),
         legend: vec![
-            Key { label: "target".to_owned(), colour: variable(super::MUTED), mark: "band" },
-            Key { label: "achieved".to_owned(), colour: variable(super::INK), mark: "line" },
+            Key { label: "target".to_owned(), colour: variable(chart::MUTED), mark: "band" },
+            Key { label: "achieved".to_owned(), colour: variable(chart::INK), mark: "line" },
         ],
         wide,
         narrow,
     }))
 }
 
-fn paint(results: &Results, row: &Row, area: &Area) -> Result<()> {
+fn paint(results: &Results, row: &Row, area: &Area) -> chart::Result<()> {
     let last = results.steps.iter().map(|step| step.step).max().unwrap_or(1).max(1) as f64;
     let percent = |v: &f64| format!("{v:.0} %");
     let steps = |v: &f64| format::scaled(*v);
@@ -79,10 +79,10 @@ fn paint(results: &Results, row: &Row, area: &Area) -> Result<()> {
     };
     let mut chart = axes(area, x, y)?;
     let (width, _) = area.dim_in_pixel();
-    let title = font(13.0, super::INK, HPos::Right, VPos::Top);
+    let title = font(13.0, chart::INK, HPos::Right, VPos::Top);
     area.draw(&Text::new(row.label.clone(), (width as i32 - px(14), px(2)), title))?;
 
-    let style = Style::of(row, &results.manifest.rows);
+    let style = style_of(row, &results.manifest.rows);
     for target in row.targets() {
         let of_cell: Vec<&StepLine> = results
             .steps

@@ -114,7 +114,8 @@ fn a_suite_that_cannot_be_run_is_refused() {
     assert!(refused("seeds = 2", "seeds = 0").contains("at least 1"));
     assert!(refused("seeds", "seedz").contains("seedz"));
     assert!(refused("'feather'", "'dense'").contains("row 'dense' is there twice"));
-    let variant = "[[variant]]\nname = 'v'\nlabel = 'V'\nrows = ['dense', 'gmp*']\nset = {}\n[[row]]\n";
+    let variant =
+        "[[variant]]\nname = 'v'\nlabel = 'V'\nrows = ['dense', 'gmp*']\nset = {}\n[[row]]\n";
     assert!(refused("[[row]]\n", variant).contains("no row is called 'gmp*'"));
     assert!(refused("'feather'", "'../x'").contains("row name '../x'"));
 }

@@ -4,9 +4,11 @@ mod eval;
 mod fetch;
 mod inspect;
 mod models;
+mod schedule;
+mod study;
 mod train;
 
-use crate::args::{Args, Command};
+use crate::args::{Args, Command, Schedule, Study};
 use anyhow::Context;
 use clap::CommandFactory;
 use std::{path::Path, process::ExitCode};
@@ -21,6 +23,8 @@ use taper::{
 pub fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Train(args) => return train::run(&args),
+        Command::Schedule(Schedule::Plot(args)) => schedule::plot(&args)?,
+        Command::Study(Study::Significance(args)) => return study::significance(&args),
         Command::Eval(args) => eval::run(&args)?,
         Command::Inspect(args) => inspect::run(&args)?,
         Command::Fetch(args) => fetch::run(&args)?,

@@ -12,11 +12,17 @@ use crate::{
     term,
 };
 use anyhow::Context;
+use candle_core::Device;
 use folder::RunFolder;
 use serde_json::{Value, json};
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::OnceLock,
+};
 use taper::{
     data::{Dataset, Loader, LoaderConfig},
+    nn::Model,
     prune::{Fate, Report},
     train::{
         Callbacks, Outcome, Progress, Run, analyse,
@@ -28,64 +34,93 @@ use taper::{
 };
 
 /// Exit code after Ctrl-C, as shells have it.
-const INTERRUPTED: u8 = 130;
+pub(super) const INTERRUPTED: u8 = 130;
 
 /// Trains, from the experiment to the pruned checkpoint.
 pub fn run(args: &Train) -> anyhow::Result<ExitCode> {
-    let resolved = Resolved::new(load(args.experiment.as_deref(), &overrides(args)?)?)?;
-    machine::prepare(&args.compute)?;
-    let device = machine::device(&args.compute.device)?;
-    let architecture = Architecture::find(resolved.model()).map_err(usage)?;
-    let data = open_data(resolved.data(), architecture, resolved.limit())?;
-    let record = resolved.record(&data)?;
-    let folder = RunFolder::open(&out_folder(args, &resolved, &data), args.resume, &record)?;
-    if let Some(result) = folder.result()? {
-        say(args, &format!("{} is finished already", folder.path().display()));
-        return report(args, &folder, &result);
+    Ok(match finished(args)? {
+        Some(_) => ExitCode::SUCCESS,
+        None => ExitCode::from(INTERRUPTED),
+    })
+}
+
+/// What a run is made of, but for what it changes.
+pub(super) struct Setup {
+    pub(super) resolved: Resolved,
+    device: Device,
+    architecture: &'static Architecture,
+    data: Dataset,
+    record: Value,
+    pub(super) train: Loader,
+    test: Loader,
+    model: Box<dyn Model>,
+}
+
+impl Setup {
+    /// Reads the experiment and the data, and builds the network.
+    pub(super) fn of(args: &Train) -> anyhow::Result<Self> {
+        let resolved = Resolved::new(load(args.experiment.as_deref(), &overrides(args)?)?)?;
+        machine::prepare(&args.compute)?;
+        let device = machine::device(&args.compute.device)?;
+        let architecture = Architecture::find(resolved.model()).map_err(usage)?;
+        let data = open_data(resolved.data(), architecture, resolved.limit())?;
+        let record = resolved.record(&data)?;
+        let normalisation = resolved.normalisation(&data)?;
+        let train_config = LoaderConfig::train(
+            resolved.batch_size(),
+            resolved.augment()?,
+            normalisation.clone(),
+            resolved.seed(),
+        );
+        let test_config = LoaderConfig::evaluation(resolved.batch_size().max(128), normalisation);
+        let train = Loader::new(data.train.clone(), train_config)?;
+        let test = Loader::new(data.test.clone(), test_config)?;
+        let model = architecture.build(data.classes.len(), resolved.seed(), &device)?;
+        Ok(Self { resolved, device, architecture, data, record, train, test, model })
     }
 
-    let normalisation = resolved.normalisation(&data)?;
-    let train_config = LoaderConfig::train(
-        resolved.batch_size(),
-        resolved.augment()?,
-        normalisation.clone(),
-        resolved.seed(),
-    );
-    let test_config = LoaderConfig::evaluation(resolved.batch_size().max(128), normalisation);
-    let train_loader = Loader::new(data.train.clone(), train_config)?;
-    let test_loader = Loader::new(data.test.clone(), test_config)?;
-    let model = architecture.build(data.classes.len(), resolved.seed(), &device)?;
-    let pruner = resolved.pruner(model.params(), &train_loader)?;
-    let mut run =
-        Run::new(&*model, pruner, &train_loader, &test_loader, resolved.recipe(), &device);
+    /// A run from the start.
+    pub(super) fn run(&self) -> anyhow::Result<Run<'_>> {
+        let pruner = self.resolved.pruner(self.model.params(), &self.train)?;
+        let recipe = self.resolved.recipe();
+        Ok(Run::new(&*self.model, pruner, &self.train, &self.test, recipe, &self.device))
+    }
 
-    let (every, keep_last, keep_best) = resolved.checkpointing();
-    let mut checkpoints = Checkpoints::new(&folder.path().join("checkpoints"), record.clone())?
-        .every(every)
-        .keep_last(keep_last)
-        .keep_best(keep_best);
+    /// The checkpoints of a run folder.
+    pub(super) fn checkpoints(&self, folder: &Path) -> anyhow::Result<Checkpoints> {
+        let (every, keep_last, keep_best) = self.resolved.checkpointing();
+        Ok(Checkpoints::new(&folder.join("checkpoints"), self.record.clone())?
+            .every(every)
+            .keep_last(keep_last)
+            .keep_best(keep_best))
+    }
+}
+
+/// Trains; the result, or `None` if the run was interrupted.
+pub(super) fn finished(args: &Train) -> anyhow::Result<Option<Value>> {
+    let setup = Setup::of(args)?;
+    let Setup { resolved, data, record, .. } = &setup;
+    let folder = RunFolder::open(&out_folder(args, resolved, data), args.resume, record)?;
+    if let Some(result) = folder.result()? {
+        say(args, &format!("{} is finished already", folder.path().display()));
+        report(args, &folder, &result)?;
+        return Ok(Some(result));
+    }
+    let mut run = setup.run()?;
+    let mut checkpoints = setup.checkpoints(folder.path())?;
     let progress = match checkpoints.latest()? {
         Some(checkpoint) => {
-            folder.expect_recipe(&checkpoint.recipe, &record)?;
+            folder.expect_recipe(&checkpoint.recipe, record)?;
             let progress = checkpoint.restore(&mut run)?;
             say(args, &format!("resumed after step {}", progress.step));
             progress
         }
         None => Progress::default(),
     };
-    folder.write("run.json", &description(args, &resolved, &data, &record))?;
+    folder.write("run.json", &description(args, resolved, data, record))?;
 
-    let interrupt = Interrupt::default();
-    let handler = interrupt.clone();
-    ctrlc::set_handler(move || {
-        if handler.is_raised() {
-            // Asked twice: the last checkpoint stands.
-            std::process::exit(i32::from(INTERRUPTED));
-        }
-        handler.raise();
-        term::line("ending after this step; once more ends at once");
-    })?;
-    let mut watch = callbacks(args, &resolved, &folder, interrupt.clone());
+    let interrupt = on_ctrl_c()?;
+    let mut watch = callbacks(args, resolved, &folder, interrupt.clone());
     let outcome = train(&mut run, progress, &mut watch, Some(&mut checkpoints))?;
     drop(watch);
     match outcome {
@@ -95,13 +130,33 @@ pub fn run(args: &Train) -> anyhow::Result<ExitCode> {
                 progress.step,
                 resume_command(&folder)
             ));
-            Ok(ExitCode::from(INTERRUPTED))
+            Ok(None)
         }
         Outcome::Finished(progress) | Outcome::Stopped(progress) => {
-            let result = finish(run, &resolved, &data, architecture, &record, &folder, &progress)?;
-            report(args, &folder, &result)
+            let result = finish(run, &setup, &folder, &progress)?;
+            report(args, &folder, &result)?;
+            Ok(Some(result))
         }
     }
+}
+
+/// What Ctrl-C raises; one for all runs of this process.
+fn on_ctrl_c() -> anyhow::Result<Interrupt> {
+    static INTERRUPT: OnceLock<Interrupt> = OnceLock::new();
+    if let Some(interrupt) = INTERRUPT.get() {
+        return Ok(interrupt.clone());
+    }
+    let handler = INTERRUPT.get_or_init(Interrupt::default).clone();
+    let interrupt = handler.clone();
+    ctrlc::set_handler(move || {
+        if handler.is_raised() {
+            // Asked twice: the last checkpoint stands.
+            std::process::exit(i32::from(INTERRUPTED));
+        }
+        handler.raise();
+        term::line("ending after this step; once more ends at once");
+    })?;
+    Ok(interrupt)
 }
 
 fn overrides(args: &Train) -> anyhow::Result<Vec<Override>> {
@@ -191,13 +246,11 @@ fn callbacks(
 /// Bakes the zeros, and writes the pruned checkpoint and then the result.
 fn finish(
     mut run: Run,
-    resolved: &Resolved,
-    data: &Dataset,
-    architecture: &Architecture,
-    record: &Value,
+    setup: &Setup,
     folder: &RunFolder,
     progress: &Progress,
 ) -> anyhow::Result<Value> {
+    let Setup { resolved, data, architecture, record, .. } = setup;
     let (mut report, n_live) = (Report::default(), progress.history.last().map(|e| e.n_live));
     if let Some(pruner) = run.pruner.take() {
         report = pruner.refresh_counted()?.1;
@@ -290,7 +343,7 @@ fn say(args: &Train, text: &str) {
     }
 }
 
-fn report(args: &Train, folder: &RunFolder, result: &Value) -> anyhow::Result<ExitCode> {
+fn report(args: &Train, folder: &RunFolder, result: &Value) -> anyhow::Result<()> {
     if args.json {
         term::print(format_args!("{}", serde_json::to_string_pretty(result)?))?;
     } else if !args.quiet {
@@ -314,5 +367,5 @@ fn report(args: &Train, folder: &RunFolder, result: &Value) -> anyhow::Result<Ex
             "no path of non-zero weights leads from the input to the output, so the network computes a constant; train longer or lower the sparsity"
         );
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }

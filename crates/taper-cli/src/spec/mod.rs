@@ -94,6 +94,9 @@ pub struct PruneSpec {
     pub end: Option<f64>,
     /// Sparsity at which the ramp begins.
     pub initial: Option<f64>,
+    /// Points of a schedule of one's own, `[share of all steps, sparsity]`, instead of the curve; the last is at the final
+    /// sparsity. None: the curve.
+    pub points: Option<Vec<[f64; 2]>>,
     /// How the ramp's clock answers to the masks: `none`, or a rate of [`taper::schedule::Rate`].
     pub adapt: Option<String>,
     /// What counts as instability: `entered`, `jaccard` or `hamming`.

@@ -12,7 +12,8 @@ use taper::{
         DropPolicy, Pruner,
         allocation::{Pin, Pinned},
     },
-    schedule::{Adaptation, Adaptive, Ramp, SparsitySchedule},
+    scale::GradientScale,
+    schedule::{Adaptation, Adaptive, ClosedForm, Points, Ramp, SparsitySchedule},
     train::Recipe,
 };
 
@@ -128,6 +129,7 @@ impl Resolved {
             begin: p.begin.or(Some(0.0)),
             end: p.end.or(Some(0.5)),
             initial: p.initial.or(Some(0.0)),
+            points: p.points.or_else(|| Some(Vec::new())),
             adapt: p.adapt.or_else(|| Some("none".into())),
             adapt_signal: p.adapt_signal.or_else(|| Some("entered".into())),
             adapt_window: p.adapt_window.or(Some(100)),
@@ -272,18 +274,8 @@ impl Resolved {
             return Ok(None);
         }
         let total = self.recipe().total_steps(train);
-        let at = |share: Option<f64>| Step((share.unwrap_or(0.0) * total as f64).floor() as u64);
-        let (p, parts) = (self.prune(), self.parts()?);
-        let ramp = Ramp::new(parts.curve, at(p.begin), at(p.end), self.sparsity)
-            .starting_at(parts.initial);
-        let schedule: Box<dyn SparsitySchedule> = match parts.adaptation {
-            None => Box::new(ramp),
-            Some(adaptation) => {
-                let deadline = at(p.adapt_deadline);
-                let adaptation = Adaptation { deadline, ..adaptation };
-                Box::new(Adaptive::new(ramp, adaptation).map_err(usage)?)
-            }
-        };
+        let (p, parts, at) = (self.prune(), self.parts()?, |share| share_of(total, share));
+        let schedule = self.schedule(total)?;
         let builder = Pruner::builder(params.prunable(), schedule, total)
             .threshold(parts.threshold)
             .gradient(parts.gradient)
@@ -322,6 +314,32 @@ impl Resolved {
         Ok(Some(builder.build().map_err(usage)?))
     }
 
+    /// The schedule of a run of so many steps; a dense run has none, and this is one of sparsity 0.
+    pub fn schedule(&self, total: u64) -> anyhow::Result<Box<dyn SparsitySchedule>> {
+        let (p, parts, at) = (self.prune(), self.parts()?, |share| share_of(total, share));
+        let points = p.points.iter().flatten();
+        let points: Vec<(Step, Sparsity)> =
+            points.map(|&[x, y]| (at(Some(x)), Sparsity::saturating(y))).collect();
+        let adaptation =
+            parts.adaptation.map(|a| Adaptation { deadline: at(p.adapt_deadline), ..a });
+        let ramp = Ramp::new(parts.curve, at(p.begin), at(p.end), self.sparsity)
+            .starting_at(parts.initial);
+        if points.is_empty() {
+            return scheduled(ramp, adaptation);
+        }
+        // Points that fall on one step of a short run are one, the last.
+        let mut points: Vec<_> = points.into_iter().rev().collect();
+        points.dedup_by_key(|point| point.0);
+        points.reverse();
+        let points = Points::new(points).map_err(|e| usage(format!("prune.points: {e}")))?;
+        scheduled(points, adaptation)
+    }
+
+    /// The gradient scale.
+    pub fn gradient(&self) -> anyhow::Result<Box<dyn GradientScale>> {
+        Ok(self.parts()?.gradient)
+    }
+
     /// The experiment as every run records it. The data set goes by its name and the fingerprint of its content,
     /// wherever it was read from.
     pub fn record(&self, data: &Dataset) -> anyhow::Result<Value> {
@@ -334,6 +352,22 @@ impl Resolved {
     fn parts(&self) -> anyhow::Result<Parts> {
         Parts::of(self.prune(), self.seed())
     }
+}
+
+/// The step at a share of all steps.
+fn share_of(total: u64, share: Option<f64>) -> Step {
+    Step((share.unwrap_or(0.0) * total as f64).floor() as u64)
+}
+
+/// A closed form, on a clock of its own if there is an adaptation.
+fn scheduled(
+    form: impl ClosedForm + SparsitySchedule + 'static,
+    adaptation: Option<Adaptation>,
+) -> anyhow::Result<Box<dyn SparsitySchedule>> {
+    Ok(match adaptation {
+        None => Box::new(form),
+        Some(adaptation) => Box::new(Adaptive::new(form, adaptation).map_err(usage)?),
+    })
 }
 
 /// The steps of `n` moments that are spread evenly over a run.
@@ -396,6 +430,31 @@ fn check_ranges(train: &TrainSpec, prune: &PruneSpec) -> anyhow::Result<()> {
             "prune.initial is {initial}, outside [0, {sparsity}] (the final sparsity)"
         )));
     }
+    let points = prune.points.as_deref().unwrap_or_default();
+    for pair in points.windows(2) {
+        let [[x, low], [next, high]] = [pair[0], pair[1]];
+        if next <= x || high < low {
+            return Err(usage(format!(
+                "prune.points has [{next}, {high}] behind [{x}, {low}]; shares of the steps must rise, and sparsities not fall"
+            )));
+        }
+    }
+    for &[x, y] in points {
+        if !((0.0..=1.0).contains(&x) && (0.0..=sparsity).contains(&y)) {
+            return Err(usage(format!(
+                "prune.points has [{x}, {y}], outside of [0, 1] (the run) and [0, {sparsity}] (the final sparsity)"
+            )));
+        }
+    }
+    if points.last().is_some_and(|&[_, y]| y != sparsity) {
+        return Err(usage(format!("prune.points ends below {sparsity}, the final sparsity")));
+    }
+    // An adaptive clock must be given until the end of what it bends.
+    if points.last().is_some_and(|&[x, _]| x > deadline) && prune.adapt.as_deref() != Some("none") {
+        return Err(usage(format!(
+            "prune.adapt_deadline is {deadline}, before the last of prune.points"
+        )));
+    }
     for (pattern, &at_most) in prune.pins.iter().flatten() {
         if !(0.0..1.0).contains(&at_most) {
             return Err(usage(format!("prune.pins.\"{pattern}\" is {at_most}, outside [0, 1)")));
@@ -452,6 +511,10 @@ mod tests {
             ("prune.drop_from=1", "prune.drop_from is 1, outside [0, 1)"),
             ("prune.dead_filters=\"mute\"", "it can be reference, silent, unclipped"),
             ("prune.probes=101", "prune.probes is 101, outside 0 to 100"),
+            ("prune.points=[[0.1, 0.5], [0.1, 0.9]]", "shares of the steps must rise"),
+            ("prune.points=[[0.1, 0.5], [0.2, 0.4]]", "sparsities not fall"),
+            ("prune.points=[[0.1, 0.5], [1.2, 0.9]]", "prune.points has [1.2, 0.9], outside"),
+            ("prune.points=[[0.1, 0.5]]", "prune.points ends below 0.9"),
             ("prune.schedule=log", "it can be linear, cubic"),
             ("prune.allocation=local", "global, uniform, erk"),
             ("prune.begin=0.8", "prune.end is 0.5, before prune.begin at 0.8"),
@@ -478,6 +541,14 @@ mod tests {
             let error = resolve(&["prune.adapt=\"reciprocal\"", set]).expect_err(set).to_string();
             assert!(error.contains(wanted), "{set}: {error}");
         }
+        let points = "prune.points=[[0.0, 0.0], [0.5, 0.6], [0.75, 0.9]]";
+        let own = resolve(&[points]).unwrap().schedule(100).unwrap();
+        assert_eq!(
+            [0, 25, 50, 75, 99].map(|t| own.sparsity(Step(t)).get()),
+            [0.0, 0.3, 0.6, 0.9, 0.9]
+        );
+        let late = resolve(&[points, "prune.adapt=\"reciprocal\""]).unwrap_err().to_string();
+        assert!(late.contains("before the last of prune.points"), "{late}");
         let drops = resolve(&["prune.drop=\"random:0.5\"", "prune.drop_schedule=\"slow\""]);
         assert!(drops.unwrap_err().to_string().contains("prune.drop_schedule `slow` is unknown"));
         assert_eq!(probes(3, 40), [10, 20, 30].map(Step));

@@ -143,7 +143,7 @@ impl Callback for StepLines {
     }
 }
 
-/// `masks.csv`: what each mask refresh changed.
+/// `masks.csv`: what each mask refresh changed, and where the schedule was told of a change over its window, that.
 pub struct MaskTrace {
     path: PathBuf,
     lines: Option<Lines>,
@@ -158,7 +158,7 @@ impl MaskTrace {
 
 impl Callback for MaskTrace {
     fn start(&mut self, progress: &Progress) -> Result<Flow, TrainError> {
-        let head = "step,n_weights,n_before,n_kept,n_entered,n_left,instability";
+        let head = "step,n_weights,n_before,n_kept,n_entered,n_left,instability,told_before,told_kept,told_entered,told_left";
         let keep = |line: &str| first_number(line).is_some_and(|step| step < progress.step);
         self.lines = Some(Lines::resume(&self.path, head, keep)?);
         Ok(Flow::Continue)
@@ -177,7 +177,10 @@ impl Callback for MaskTrace {
                 seen.n_left,
             ];
             let counts: Vec<String> = counts.iter().map(u64::to_string).collect();
-            lines.write(format!("{},{}", counts.join(","), seen.instability()))?;
+            let told = event.pruner.and_then(|p| p.told_feedback()).map_or(",,,".into(), |told| {
+                format!("{},{},{},{}", told.n_before, told.n_kept, told.n_entered, told.n_left)
+            });
+            lines.write(format!("{},{},{told}", counts.join(","), seen.instability()))?;
         }
         Ok(Flow::Continue)
     }

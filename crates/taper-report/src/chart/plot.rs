@@ -1,18 +1,17 @@
 //! Axes, lines and markers: what all charts are made of.
 
-use anyhow::Result;
 use plotters::coord::ranged1d::{DefaultFormatting, KeyPointHint, Ranged};
 use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, VPos};
 
-use super::{Area, GRID, INK, MUTED, SCALE, Style, font, px};
+use super::{Area, GRID, INK, MUTED, Result, SCALE, Style, font, px};
 
 /// A drawing area with axes.
-pub(super) type Chart<'a> = ChartContext<'a, SVGBackend<'a>, Cartesian2d<Coordinate, Coordinate>>;
+pub type Chart<'a> = ChartContext<'a, SVGBackend<'a>, Cartesian2d<Coordinate, Coordinate>>;
 
 /// A linear coordinate with labels where we say.
-pub(super) struct Coordinate {
+pub struct Coordinate {
     inner: RangedCoordf64,
     ticks: Vec<f64>,
 }
@@ -42,17 +41,22 @@ impl Ranged for Coordinate {
 }
 
 /// An axis: its range, where its labels are, and what they say.
-pub(super) struct Axis<'f> {
-    pub(super) from: f64,
-    pub(super) to: f64,
-    pub(super) ticks: Vec<f64>,
-    pub(super) title: String,
-    pub(super) label: &'f dyn Fn(&f64) -> String,
+pub struct Axis<'f> {
+    /// Its first value.
+    pub from: f64,
+    /// Its last value.
+    pub to: f64,
+    /// Where labels are.
+    pub ticks: Vec<f64>,
+    /// What it shows.
+    pub title: String,
+    /// What a label says.
+    pub label: &'f dyn Fn(&f64) -> String,
 }
 
 impl<'f> Axis<'f> {
     /// An axis that covers the values with round numbers at its labels.
-    pub(super) fn covering(
+    pub fn covering(
         from: f64,
         to: f64,
         n_ticks: usize,
@@ -78,7 +82,10 @@ fn round_step(rough: f64) -> f64 {
 }
 
 /// Draws axes and grid. The title of the y axis stands above it, where it can be read without turning one's head.
-pub(super) fn axes<'a>(area: &Area<'a>, x: Axis, y: Axis) -> Result<Chart<'a>> {
+///
+/// # Errors
+/// [`ChartError`](super::ChartError) if it cannot be drawn.
+pub fn axes<'a>(area: &Area<'a>, x: Axis, y: Axis) -> Result<Chart<'a>> {
     let widest =
         y.ticks.iter().map(|tick| (y.label)(tick).chars().count()).max().unwrap_or(0) as i32;
     area.draw(&Text::new(
@@ -110,7 +117,10 @@ pub(super) fn axes<'a>(area: &Area<'a>, x: Axis, y: Axis) -> Result<Chart<'a>> {
 }
 
 /// A line through points; those that are not finite are left out.
-pub(super) fn line(chart: &mut Chart, points: &[(f64, f64)], style: ShapeStyle) -> Result<()> {
+///
+/// # Errors
+/// [`ChartError`](super::ChartError) if it cannot be drawn.
+pub fn line(chart: &mut Chart, points: &[(f64, f64)], style: ShapeStyle) -> Result<()> {
     let points: Vec<_> =
         points.iter().copied().filter(|(x, y)| x.is_finite() && y.is_finite()).collect();
     chart.draw_series([PathElement::new(points, style)])?;
@@ -118,7 +128,10 @@ pub(super) fn line(chart: &mut Chart, points: &[(f64, f64)], style: ShapeStyle) 
 }
 
 /// A dashed line through points.
-pub(super) fn dashes(chart: &mut Chart, points: &[(f64, f64)], style: ShapeStyle) -> Result<()> {
+///
+/// # Errors
+/// [`ChartError`](super::ChartError) if it cannot be drawn.
+pub fn dashes(chart: &mut Chart, points: &[(f64, f64)], style: ShapeStyle) -> Result<()> {
     let points: Vec<_> =
         points.iter().copied().filter(|(x, y)| x.is_finite() && y.is_finite()).collect();
     chart.draw_series(DashedLineSeries::new(points, px(6), px(4), style))?;
@@ -126,7 +139,10 @@ pub(super) fn dashes(chart: &mut Chart, points: &[(f64, f64)], style: ShapeStyle
 }
 
 /// The marker of a series at a point.
-pub(super) fn marker(chart: &mut Chart, at: (f64, f64), style: Style) -> Result<()> {
+///
+/// # Errors
+/// [`ChartError`](super::ChartError) if it cannot be drawn.
+pub fn marker(chart: &mut Chart, at: (f64, f64), style: Style) -> Result<()> {
     let r = px(5);
     let filled = style.colour.filled();
     let outline = match style.marker.map(|index| index % 4) {
@@ -140,6 +156,22 @@ pub(super) fn marker(chart: &mut Chart, at: (f64, f64), style: Style) -> Result<
         Some(_) => vec![(0, -r * 7 / 5), (r * 7 / 5, 0), (0, r * 7 / 5), (-r * 7 / 5, 0)],
     };
     chart.draw_series([EmptyElement::at(at) + Polygon::new(outline, filled)])?;
+    Ok(())
+}
+
+/// A vertical bar with caps from one deviation below to one above.
+///
+/// # Errors
+/// [`ChartError`](super::ChartError) if it cannot be drawn.
+pub fn bar(chart: &mut Chart, x: f64, [low, high]: [f64; 2], style: Style) -> Result<()> {
+    if low == high {
+        return Ok(());
+    }
+    line(chart, &[(x, low), (x, high)], style.line(1.5))?;
+    for end in [low, high] {
+        let cap = PathElement::new(vec![(-px(4), 0), (px(4), 0)], style.line(1.5));
+        chart.draw_series([EmptyElement::at((x, end)) + cap])?;
+    }
     Ok(())
 }
 

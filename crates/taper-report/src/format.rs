@@ -3,21 +3,21 @@
 use crate::stats::Summary;
 
 /// What stands where a number is missing.
-pub(crate) const NOTHING: &str = "–";
+pub const NOTHING: &str = "–";
 
 /// A fraction as a percentage with the digits given: `95.00 %`.
-pub(crate) fn percent(fraction: f64, digits: usize) -> String {
+pub fn percent(fraction: f64, digits: usize) -> String {
     format!("{:.digits$} %", fraction * 100.0)
 }
 
 /// A percentage without trailing zeros: `95 %`, `99.5 %`.
-pub(crate) fn percent_short(fraction: f64) -> String {
+pub fn percent_short(fraction: f64) -> String {
     let text = format!("{:.3}", fraction * 100.0);
     format!("{} %", text.trim_end_matches('0').trim_end_matches('.'))
 }
 
 /// Accuracy as `97.12 ± 0.34 %`; a single run has no deviation.
-pub(crate) fn accuracy(summary: &Summary) -> String {
+pub fn accuracy(summary: &Summary) -> String {
     match summary.deviation {
         Some(d) => format!("{:.2} ± {:.2} %", summary.mean * 100.0, d * 100.0),
         None => format!("{:.2} %", summary.mean * 100.0),
@@ -25,7 +25,7 @@ pub(crate) fn accuracy(summary: &Summary) -> String {
 }
 
 /// A whole number with thousands separated: `12,345`.
-pub(crate) fn count(n: f64) -> String {
+pub fn count(n: f64) -> String {
     let digits = format!("{:.0}", n.max(0.0));
     let mut text = String::new();
     for (i, digit) in digits.chars().enumerate() {
@@ -38,12 +38,12 @@ pub(crate) fn count(n: f64) -> String {
 }
 
 /// A count scaled to k, M or G with three significant digits: `1.23 M`.
-pub(crate) fn scaled(n: f64) -> String {
+pub fn scaled(n: f64) -> String {
     with_prefix(n, 1000.0, &["", " k", " M", " G", " T"])
 }
 
 /// Bytes in powers of 1024: `87.5 KiB`.
-pub(crate) fn bytes(n: f64) -> String {
+pub fn bytes(n: f64) -> String {
     with_prefix(n, 1024.0, &[" B", " KiB", " MiB", " GiB", " TiB"])
 }
 
@@ -64,7 +64,7 @@ fn with_prefix(n: f64, base: f64, units: &[&str]) -> String {
 }
 
 /// A duration: `7.3 s`, `4 min 05 s`, `2 h 03 min`.
-pub(crate) fn seconds(s: f64) -> String {
+pub fn seconds(s: f64) -> String {
     let whole = s.round() as u64;
     match whole {
         0..60 => format!("{s:.1} s"),

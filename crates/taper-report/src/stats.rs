@@ -2,18 +2,18 @@
 
 /// Mean and deviation of `n` values.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Summary {
+pub struct Summary {
     /// Number of values, at least 1.
-    pub(crate) n: usize,
+    pub n: usize,
     /// Arithmetic mean.
-    pub(crate) mean: f64,
+    pub mean: f64,
     /// Sample deviation (n − 1 in the denominator); none for a single value.
-    pub(crate) deviation: Option<f64>,
+    pub deviation: Option<f64>,
 }
 
 impl Summary {
     /// Summarises the values; `None` when there are none.
-    pub(crate) fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
+    pub fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
         let values: Vec<f64> = values.into_iter().collect();
         let n = values.len();
         if n == 0 {

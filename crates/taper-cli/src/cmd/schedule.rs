@@ -1,0 +1,296 @@
+//! `taper schedule`.
+
+use crate::{
+    args::Plot,
+    error::usage,
+    spec::{Override, Resolved, load},
+    term,
+};
+use anyhow::Context;
+use serde::Deserialize;
+use std::{collections::BTreeMap, path::Path};
+use taper::{
+    core::{MaskFeedback, Sparsity, Step},
+    scale::{GradientScale, Now},
+    schedule::SparsitySchedule,
+    train::write_atomically,
+};
+use taper_report::chart::{self, Area, Axis, Style, axes, dashes, legend, line};
+
+/// Steps of a run whose length nobody gives.
+const STEPS: u64 = 1000;
+/// Weights of the network that is made up for given feedback.
+const N_WEIGHTS: u64 = 1_000_000;
+/// Characters across, where the terminal does not say.
+const COLUMNS: u32 = 100;
+const PANEL_HEIGHT: i32 = 260;
+
+/// Draws a schedule.
+pub fn plot(args: &Plot) -> anyhow::Result<()> {
+    let mut overrides =
+        args.set.iter().map(|text| Override::parse(text)).collect::<anyhow::Result<Vec<_>>>()?;
+    overrides.extend(args.sparsity.map(|s| Override::new("prune.sparsity", s)));
+    let resolved = Resolved::new(load(args.experiment.as_deref(), &overrides)?)?;
+    if resolved.is_dense() {
+        return Err(usage(
+            "method `dense` has no schedule; choose another with --set prune.method",
+        ));
+    }
+    if let Some(share) = args.entered.iter().find(|share| !(0.0..=1.0).contains(*share)) {
+        return Err(usage(format!("--entered is {share}, outside [0, 1]")));
+    }
+    let trace = args.trace.as_deref().map(read_trace).transpose()?;
+    let length = trace.as_ref().and_then(|trace| trace.keys().next_back()).map(|last| last + 1);
+    let total = args.steps.or(length).unwrap_or(STEPS);
+    let told = match trace {
+        Some(trace) => Told::Recorded(trace),
+        None if args.entered.is_empty() => Told::Nothing,
+        None => Told::Entered(args.entered.clone()),
+    };
+    let drawing = Drawing::of(&resolved, total, &told)?;
+    let is_adaptive = drawing.plain.is_some();
+    if !is_adaptive && !matches!(told, Told::Nothing) {
+        term::line("this schedule does not answer to masks; what it is told changes nothing");
+    }
+    match args.json {
+        true => term::print(drawing.json())?,
+        false => term::print(drawing.text())?,
+    }
+    if let Some(path) = &args.svg {
+        let svg = drawing.svg()?;
+        write_atomically(path, |file| std::io::Write::write_all(file, svg.as_bytes()))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        if !args.json {
+            term::print(format_args!("wrote {}", path.display()))?;
+        }
+    }
+    Ok(())
+}
+
+/// What an adaptive schedule is told of the masks.
+enum Told {
+    Nothing,
+    /// Shares of the kept weights that have entered over each window.
+    Entered(Vec<f64>),
+    /// By step.
+    Recorded(BTreeMap<u64, MaskFeedback>),
+}
+
+impl Told {
+    /// What is to be told at a step, with the sparsities at this step and a window before it.
+    fn at(
+        &self,
+        step: u64,
+        total: u64,
+        window: u64,
+        [before, now]: [Sparsity; 2],
+    ) -> Option<MaskFeedback> {
+        match self {
+            Self::Nothing => None,
+            Self::Recorded(trace) => trace.get(&step).copied(),
+            Self::Entered(_) if step == 0 || !step.is_multiple_of(window) => None,
+            Self::Entered(shares) => {
+                let half = (2 * step / total.max(1)).min(shares.len() as u64 - 1);
+                let (n_before, n_kept) = (before.n_kept(N_WEIGHTS), now.n_kept(N_WEIGHTS));
+                let n_entered = (shares[half as usize] * n_kept as f64).round() as u64;
+                let n_left = n_before + n_entered - n_kept;
+                let (step, n_weights) = (Step(step), N_WEIGHTS);
+                Some(MaskFeedback { step, n_weights, n_before, n_kept, n_entered, n_left })
+            }
+        }
+    }
+}
+
+/// A line of `masks.csv`.
+#[derive(Deserialize)]
+struct TraceLine {
+    step: u64,
+    n_weights: u64,
+    n_before: u64,
+    n_kept: u64,
+    n_entered: u64,
+    n_left: u64,
+    told_before: Option<u64>,
+    told_kept: Option<u64>,
+    told_entered: Option<u64>,
+    told_left: Option<u64>,
+}
+
+/// Reads what a schedule was told in a run; where it was a closed form, what each refresh changed.
+fn read_trace(path: &Path) -> anyhow::Result<BTreeMap<u64, MaskFeedback>> {
+    let unreadable = |e: csv::Error| {
+        usage(format!("{} is no masks.csv of a run with --mask-trace: {e}", path.display()))
+    };
+    let mut reader = csv::Reader::from_path(path).map_err(unreadable)?;
+    let lines: Vec<TraceLine> =
+        reader.deserialize().collect::<Result<_, _>>().map_err(unreadable)?;
+    let told = |line: &TraceLine| {
+        Some(MaskFeedback {
+            step: Step(line.step),
+            n_weights: line.n_weights,
+            n_before: line.told_before?,
+            n_kept: line.told_kept?,
+            n_entered: line.told_entered?,
+            n_left: line.told_left?,
+        })
+    };
+    let found: BTreeMap<u64, MaskFeedback> =
+        lines.iter().filter_map(|line| Some((line.step, told(line)?))).collect();
+    if !found.is_empty() {
+        return Ok(found);
+    }
+    let changed = |line: &TraceLine| MaskFeedback {
+        step: Step(line.step),
+        n_weights: line.n_weights,
+        n_before: line.n_before,
+        n_kept: line.n_kept,
+        n_entered: line.n_entered,
+        n_left: line.n_left,
+    };
+    Ok(lines.iter().map(|line| (line.step, changed(line))).collect())
+}
+
+/// All that is drawn, by step.
+struct Drawing {
+    title: String,
+    /// In percent.
+    sparsity: Vec<(f64, f64)>,
+    /// What the schedule answered, in `[0, 1]`.
+    asked: Vec<Sparsity>,
+    /// The same on a clock that never answers, if the schedule's may.
+    plain: Option<Vec<(f64, f64)>>,
+    /// θ at the cut and at zero.
+    scale: [Vec<(f64, f64)>; 2],
+}
+
+impl Drawing {
+    fn of(resolved: &Resolved, total: u64, told: &Told) -> anyhow::Result<Self> {
+        let mut schedule = resolved.schedule(total)?;
+        let plain = resolved.schedule(total)?;
+        let gradient = resolved.gradient()?;
+        let (window, target) = (schedule.window(), schedule.target());
+        let mut asked = Vec::with_capacity(total as usize);
+        let (mut sparsity, mut scale) = (Vec::new(), [Vec::new(), Vec::new()]);
+        for t in 0..total {
+            let now = schedule.sparsity(Step(t));
+            let grad =
+                gradient.at(&Now { achieved: now, target, progress: t as f64 / total as f64 });
+            asked.push(now);
+            sparsity.push((t as f64, 100.0 * now.get()));
+            scale[0].push((t as f64, f64::from(grad.at_cut)));
+            scale[1].push((t as f64, f64::from(grad.at_zero)));
+            let before = asked[t.saturating_sub(window) as usize];
+            if let Some(seen) = told.at(t, total, window, [before, now]) {
+                schedule.observe(&seen);
+            }
+        }
+        let is_adaptive = schedule.clock(Step::ZERO).is_some();
+        let plain = is_adaptive.then(|| {
+            (0..total).map(|t| (t as f64, 100.0 * plain.sparsity(Step(t)).get())).collect()
+        });
+        let title = format!(
+            "{} on {}, {} at sparsity {}",
+            resolved.model(),
+            resolved.data(),
+            resolved.method(),
+            resolved.sparsity()
+        );
+        Ok(Self { title, sparsity, asked, plain, scale })
+    }
+
+    /// The first step at which the target is reached.
+    fn reached(&self) -> Option<f64> {
+        let last = self.sparsity.last()?.1;
+        self.sparsity.iter().find(|point| point.1 == last).map(|point| point.0)
+    }
+
+    fn json(&self) -> serde_json::Value {
+        let values = |points: &[(f64, f64)]| points.iter().map(|point| point.1).collect::<Vec<_>>();
+        serde_json::json!({
+            "sparsity": self.asked.iter().map(|s| s.get()).collect::<Vec<_>>(),
+            "theta_at_cut": values(&self.scale[0]),
+            "theta_at_zero": values(&self.scale[1]),
+        })
+    }
+
+    fn text(&self) -> String {
+        let plain = self.plain.as_deref().unwrap_or(&self.sparsity);
+        let columns = std::env::var("COLUMNS").ok().and_then(|n| n.parse().ok()).unwrap_or(COLUMNS);
+        let reached = self.reached().unwrap_or(0.0);
+        let bend = match &self.plain {
+            Some(plain) if *plain != self.sparsity => ", and on a clock that never answers",
+            _ => "",
+        };
+        let (cut, zero) = (&self.scale[0], &self.scale[1]);
+        format!(
+            "{}\n\nSparsity (%) by step{bend}; the target from step {reached} on\n{}\n\nθ by step: share of the gradient for \
+             pruned weights, at the cut{}\n{}",
+            self.title,
+            chart::text(&[&self.sparsity, plain], columns),
+            if cut == zero { "" } else { " and at zero" },
+            chart::text(&[cut, zero], columns)
+        )
+    }
+
+    fn alt(&self) -> String {
+        format!(
+            "Charts of sparsity and gradient scale by training step: {}. Sparsity rises to {:.4} % by step {}; the scale \
+             goes from {} to {}.",
+            self.title,
+            self.sparsity.last().map_or(0.0, |point| point.1),
+            self.reached().unwrap_or(0.0),
+            self.scale[0].first().map_or(0.0, |point| point.1),
+            self.scale[0].last().map_or(0.0, |point| point.1),
+        )
+    }
+
+    fn svg(&self) -> anyhow::Result<String> {
+        Ok(chart::file(2 * PANEL_HEIGHT, &self.alt(), |_, area| {
+            let panels = area.split_evenly((2, 1));
+            self.paint_sparsity(&panels[0])?;
+            self.paint_scale(&panels[1])
+        })?)
+    }
+
+    fn step_axis(&self, label: &'static dyn Fn(&f64) -> String) -> Axis<'static> {
+        let last = self.sparsity.last().map_or(1.0, |point| point.0).max(1.0);
+        let mut x = Axis::covering(0.0, last, 5, "Step", label);
+        x.ticks.retain(|tick| *tick <= last);
+        x.to = last;
+        x
+    }
+
+    fn paint_sparsity(&self, area: &Area) -> chart::Result<()> {
+        let percent = |v: &f64| format!("{v:.0} %");
+        let y = Axis::covering(0.0, 100.0, 4, "Sparsity", &percent);
+        let mut chart = axes(area, self.step_axis(&|v| taper_report::format::count(*v)), y)?;
+        let mut entries = vec![("sparsity", Style::series(2))];
+        if let Some(plain) = &self.plain {
+            dashes(&mut chart, plain, Style::BASELINE.line(1.5))?;
+            entries.push(("on a clock that never answers", Style::BASELINE));
+        }
+        line(&mut chart, &self.sparsity, Style::series(2).line(2.0))?;
+        legend(area, (90, 9), &entries)
+    }
+
+    fn paint_scale(&self, area: &Area) -> chart::Result<()> {
+        let plain = |v: &f64| format!("{v:.2}");
+        let y = Axis::covering(0.0, 1.0, 4, "θ", &plain);
+        let mut chart = axes(area, self.step_axis(&|v| taper_report::format::count(*v)), y)?;
+        let [cut, zero] = &self.scale;
+        line(&mut chart, cut, Style::series(0).line(2.0))?;
+        if cut == zero {
+            return legend(
+                area,
+                (90, 9),
+                &[("share of the gradient for pruned weights", Style::series(0))],
+            );
+        }
+        line(&mut chart, zero, Style::series(1).line(2.0))?;
+        legend(
+            area,
+            (90, 9),
+            &[("θ at the cut", Style::series(0)), ("θ at zero", Style::series(1))],
+        )
+    }
+}

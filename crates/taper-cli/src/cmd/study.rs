@@ -1,0 +1,241 @@
+//! `taper study`.
+
+use super::train::{self, Setup};
+use crate::{
+    args::{Significance, Train},
+    error::usage,
+    term,
+};
+use anyhow::{Context, ensure};
+use serde::Deserialize;
+use serde_json::Value;
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Instant,
+};
+use taper::{
+    core::Step,
+    train::{Run, write_atomically},
+};
+use taper_report::{
+    chart::{self, Screen},
+    study::{Fate, ShareRun, Study},
+};
+
+/// Rule of the runs that drop nothing.
+const NONE: &str = "none";
+
+/// One training of the study.
+struct Job {
+    rule: String,
+    share: f64,
+    seed: u64,
+    train: Train,
+}
+
+/// Do pruned weights matter?
+pub fn significance(args: &Significance) -> anyhow::Result<ExitCode> {
+    let out = args.train.out.clone().unwrap_or_else(|| PathBuf::from("runs/significance"));
+    let jobs = jobs(args, &out)?;
+    let mut study = Study::default();
+    for (i, job) in jobs.iter().enumerate() {
+        if !args.train.quiet {
+            let (place, n) = (i + 1, jobs.len());
+            term::line(&format!("[{place}/{n}] {} {}, seed {}", job.rule, job.share, job.seed));
+        }
+        let Some(result) = train::finished(&job.train)? else {
+            term::line("the same command goes on from here");
+            return Ok(ExitCode::from(train::INTERRUPTED));
+        };
+        let number = |key: &str| {
+            result[key]
+                .as_f64()
+                .with_context(|| format!("result.json of {} has no {key}", job.place()))
+        };
+        study.runs.push(ShareRun {
+            rule: job.rule.clone(),
+            share: job.share,
+            seed: job.seed,
+            accuracy: number("test_accuracy")?,
+            live: number("n_live")? / number("n_prunable")?,
+            step_seconds: None,
+        });
+        if job.rule == NONE {
+            study.fates.extend(read_fates(&job.folder().join("significance.csv"))?);
+        }
+    }
+    let first = study.runs.first().map(|run| run.seed);
+    let timed: Vec<usize> = (0..jobs.len()).filter(|&i| Some(jobs[i].seed) == first).collect();
+    if args.timed_steps > 0 {
+        let seconds = time_in_turn(&jobs, &timed, args.timed_steps)?;
+        for (&i, &seconds) in timed.iter().zip(&seconds) {
+            let (rule, share) = (jobs[i].rule.clone(), jobs[i].share);
+            // Time does not depend on the seed.
+            let alike = study.runs.iter_mut().filter(|run| run.rule == rule && run.share == share);
+            alike.for_each(|run| run.step_seconds = Some(seconds));
+        }
+    }
+    write(&study, &out)?;
+    if args.train.json {
+        term::print(serde_json::to_string_pretty(&json(&study))?)?;
+    } else if !args.train.quiet {
+        term::print(study.markdown())?;
+        term::print(format_args!("wrote {}", out.join("significance.svg").display()))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Every share with every seed: those that drop nothing once, whatever the rules.
+fn jobs(args: &Significance, out: &Path) -> anyhow::Result<Vec<Job>> {
+    for &share in &args.shares {
+        if !(0.0..=1.0).contains(&share) {
+            return Err(usage(format!("--shares has {share}, outside [0, 1]")));
+        }
+    }
+    for rule in &args.rules {
+        if !["smallest", "longest", "random"].contains(&rule.as_str()) {
+            let legal = "it can be smallest, longest or random";
+            return Err(usage(format!("--rules has `{rule}`; {legal}")));
+        }
+    }
+    let mut kinds: Vec<(String, f64)> = Vec::new();
+    for &share in &args.shares {
+        match share == 0.0 {
+            true => kinds.push((NONE.into(), 0.0)),
+            false => kinds.extend(args.rules.iter().map(|rule| (rule.clone(), share))),
+        }
+    }
+    kinds.dedup();
+    let base = args.train.seed.unwrap_or(0);
+    let mut jobs = Vec::new();
+    for (rule, share) in kinds {
+        for seed in base..base + args.seeds {
+            let drop = match rule == NONE {
+                true => format!("prune.probes={}", args.probes),
+                false => format!("prune.drop=\"{rule}:{share}\""),
+            };
+            let mut train = args.train.clone();
+            train.set.push(drop);
+            train.seed = Some(seed);
+            train.out = Some(out.join("runs").join(format!("{rule}-{share}-seed{seed}")));
+            (train.resume, train.quiet, train.json) = (true, true, false);
+            jobs.push(Job { rule: rule.clone(), share, seed, train });
+        }
+    }
+    ensure!(!jobs.is_empty(), usage("--shares is empty"));
+    Ok(jobs)
+}
+
+impl Job {
+    fn folder(&self) -> PathBuf {
+        self.train.out.clone().unwrap_or_default()
+    }
+
+    fn place(&self) -> String {
+        self.folder().display().to_string()
+    }
+}
+
+/// Median seconds of a step of each of these runs as it is at its end. Steps of all take turns, so that what disturbs one
+/// disturbs the others as well.
+fn time_in_turn(jobs: &[Job], timed: &[usize], n_steps: u64) -> anyhow::Result<Vec<f64>> {
+    let setups =
+        timed.iter().map(|&i| Setup::of(&jobs[i].train)).collect::<anyhow::Result<Vec<_>>>()?;
+    let mut runs: Vec<Run> = Vec::new();
+    for (setup, &i) in setups.iter().zip(timed) {
+        let mut run = setup.run()?;
+        let checkpoint = setup.checkpoints(&jobs[i].folder())?.latest()?;
+        let checkpoint =
+            checkpoint.with_context(|| format!("{} has no checkpoint", jobs[i].place()))?;
+        checkpoint.restore(&mut run)?;
+        runs.push(run);
+    }
+    let mut times: Vec<Vec<f64>> = vec![Vec::new(); runs.len()];
+    // The first round brings everything into the caches.
+    for round in 0..=n_steps {
+        for ((run, setup), times) in runs.iter_mut().zip(&setups).zip(&mut times) {
+            let batch = setup.train.epoch(0).next().context("the training set is empty")?;
+            let last = Step(run.recipe.total_steps(&setup.train)).previous();
+            let begun = Instant::now();
+            // A learning rate of 0 leaves the run where it is.
+            run.step(last, batch, 0.0)?;
+            if round > 0 {
+                times.push(begun.elapsed().as_secs_f64());
+            }
+        }
+    }
+    Ok(times
+        .into_iter()
+        .map(|mut times| {
+            times.sort_by(f64::total_cmp);
+            times[times.len() / 2]
+        })
+        .collect())
+}
+
+/// A line of `significance.csv`.
+#[derive(Deserialize)]
+struct FateLine {
+    step: u64,
+    decile: u64,
+    age: u64,
+    n_pruned: u64,
+    n_back: u64,
+    n_kept: u64,
+}
+
+fn read_fates(path: &Path) -> anyhow::Result<Vec<Fate>> {
+    let unreadable = || format!("cannot read {}", path.display());
+    let mut reader = csv::Reader::from_path(path).with_context(unreadable)?;
+    let lines: Vec<FateLine> =
+        reader.deserialize().collect::<Result<_, _>>().with_context(unreadable)?;
+    let fate = |FateLine { step, decile, age, n_pruned, n_back, n_kept }| Fate {
+        step,
+        decile,
+        age,
+        n_pruned,
+        n_back,
+        n_kept,
+    };
+    Ok(lines.into_iter().map(fate).collect())
+}
+
+fn write(study: &Study, out: &Path) -> anyhow::Result<()> {
+    let put = |name: &str, text: &str| {
+        let path = out.join(name);
+        write_atomically(&path, |file| std::io::Write::write_all(file, text.as_bytes()))
+            .with_context(|| format!("cannot write {}", path.display()))
+    };
+    let mut fates = "step,decile,age,n_pruned,n_back,n_kept\n".to_owned();
+    for ((step, decile, age), [n_pruned, n_back, n_kept]) in study.totals() {
+        fates += &format!("{step},{decile},{age},{n_pruned},{n_back},{n_kept}\n");
+    }
+    put("fates.csv", &fates)?;
+    let mut shares = "rule,share,seed,accuracy,live,step_seconds\n".to_owned();
+    for ShareRun { rule, share, seed, accuracy, live, step_seconds } in &study.runs {
+        let seconds = step_seconds.map_or(String::new(), |seconds| seconds.to_string());
+        shares += &format!("{rule},{share},{seed},{accuracy},{live},{seconds}\n");
+    }
+    put("shares.csv", &shares)?;
+    let svg = chart::file(Study::height(Screen::Wide), &study.alt(), |screen, area| {
+        study.paint(screen, area)
+    })?;
+    put("significance.svg", &svg)?;
+    put("summary.md", &study.markdown())
+}
+
+fn json(study: &Study) -> Value {
+    let share = |share: &taper_report::study::Share| {
+        serde_json::json!({
+            "rule": share.rule,
+            "share": share.share,
+            "accuracy": share.accuracy.mean,
+            "accuracy_deviation": share.accuracy.deviation,
+            "live": share.live.mean,
+            "step_seconds": share.step_seconds.map(|seconds| seconds.mean),
+            "knee": study.knee(&share.rule),
+        })
+    };
+    Value::Array(study.shares().iter().map(share).collect())
+}

@@ -1,0 +1,265 @@
+//! Charts: SVG drawn by plotters, once for wide and once for narrow screens, and lines of text.
+//!
+//! Colours in the drawings are placeholders. In a page they become CSS variables, so one drawing serves a light page, a
+//! dark one and paper; a file of its own has them as they are. Coordinates in plotters are whole pixels, so drawings are
+//! made larger by [`SCALE`] and shown smaller; lines would be jagged otherwise.
+
+mod plot;
+mod terminal;
+
+pub use plot::{Axis, Chart, axes, bar, dashes, line, marker};
+pub use terminal::text;
+
+use plotters::coord::Shift;
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+
+/// A chart that could not be drawn.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot draw a chart: {0}")]
+pub struct ChartError(String);
+
+impl<E: std::error::Error + Send + Sync> From<DrawingAreaErrorKind<E>> for ChartError {
+    fn from(error: DrawingAreaErrorKind<E>) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// Of drawing.
+pub type Result<T> = std::result::Result<T, ChartError>;
+
+/// Units of a drawing to one CSS pixel.
+pub const SCALE: i32 = 4;
+
+/// Text and lines.
+pub const INK: RGBColor = RGBColor(0x11, 0x11, 0x11);
+/// Titles of axes, and what is only there to compare with.
+pub const MUTED: RGBColor = RGBColor(0x66, 0x66, 0x66);
+/// Grid lines.
+pub const GRID: RGBColor = RGBColor(0xDD, 0xDD, 0xDD);
+
+/// Colours of series (Okabe and Ito), which people with the common kinds of colour blindness tell apart.
+pub const SERIES: [RGBColor; 6] = [
+    RGBColor(0xD5, 0x5E, 0x00),
+    RGBColor(0x00, 0x9E, 0x73),
+    RGBColor(0x00, 0x72, 0xB2),
+    RGBColor(0xCC, 0x79, 0xA7),
+    RGBColor(0xE6, 0x9F, 0x00),
+    RGBColor(0x56, 0xB4, 0xE9),
+];
+
+/// A drawing's shape; the same drawing code serves both.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Screen {
+    /// A page on a desk, or paper.
+    Wide,
+    /// A phone.
+    Narrow,
+}
+
+impl Screen {
+    /// Width in CSS pixels.
+    pub fn width(self) -> i32 {
+        match self {
+            Self::Wide => 920,
+            Self::Narrow => 350,
+        }
+    }
+
+    /// Height in CSS pixels of a usual chart.
+    pub fn height(self) -> i32 {
+        match self {
+            Self::Wide => 380,
+            Self::Narrow => 270,
+        }
+    }
+}
+
+/// An entry of a legend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Key {
+    /// What it is called.
+    pub label: String,
+    /// CSS variable with its colour.
+    pub colour: String,
+    /// `circle`, `square`, `triangle`, `diamond`, `dash`, `line` or `band`.
+    pub mark: &'static str,
+}
+
+/// A series as it is drawn: colour and marker.
+#[derive(Clone, Copy, Debug)]
+pub struct Style {
+    /// Of lines and markers.
+    pub colour: RGBColor,
+    /// Which marker; none for what others are compared with.
+    pub marker: Option<usize>,
+}
+
+impl Style {
+    /// What others are compared with: grey, dashed.
+    pub const BASELINE: Self = Self { colour: MUTED, marker: None };
+
+    /// The series of this number, from 0.
+    pub fn series(index: usize) -> Self {
+        Self { colour: SERIES[index % SERIES.len()], marker: Some(index) }
+    }
+
+    /// Its entry in a legend.
+    pub fn key(&self, label: &str) -> Key {
+        const MARKS: [&str; 4] = ["circle", "square", "triangle", "diamond"];
+        let mark = self.marker.map_or("dash", |index| MARKS[index % MARKS.len()]);
+        Key { label: label.to_owned(), colour: variable(self.colour), mark }
+    }
+
+    /// A line `width` CSS pixels thick.
+    pub fn line(&self, width: f64) -> ShapeStyle {
+        self.colour.stroke_width((width * f64::from(SCALE)) as u32)
+    }
+}
+
+/// Draws both versions with the colours of a page.
+///
+/// # Errors
+/// [`ChartError`] if `paint` fails.
+pub fn draw(
+    height: impl Fn(Screen) -> i32,
+    paint: impl for<'a> Fn(Screen, &Area<'a>) -> Result<()>,
+) -> Result<(String, String)> {
+    let one = |screen: Screen| -> Result<String> {
+        let (body, size) = drawing(screen, height(screen), &paint)?;
+        Ok(for_page(&body, size))
+    };
+    Ok((one(Screen::Wide)?, one(Screen::Narrow)?))
+}
+
+/// Draws the wide version as a file of its own, on white, with its legend in the drawing and a text for those who
+/// cannot see it.
+///
+/// # Errors
+/// [`ChartError`] if `paint` fails.
+pub fn file(
+    height: i32,
+    alt: &str,
+    paint: impl for<'a> Fn(Screen, &Area<'a>) -> Result<()>,
+) -> Result<String> {
+    let (body, size) = drawing(Screen::Wide, height, &|screen, area: &Area| {
+        area.fill(&WHITE)?;
+        paint(screen, area)
+    })?;
+    let alt = alt.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;");
+    Ok(format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{}\" height=\"{height}\" viewBox=\"0 0 {} {}\" \
+         role=\"img\" aria-label=\"{alt}\" font-family=\"sans-serif\">{}",
+        Screen::Wide.width(),
+        size.0,
+        size.1,
+        body.replace("font-family=\"sans-serif\" ", "")
+    ))
+}
+
+/// What is within the element of a drawing, and its size in units.
+fn drawing(
+    screen: Screen,
+    height: i32,
+    paint: &impl for<'a> Fn(Screen, &Area<'a>) -> Result<()>,
+) -> Result<(String, (u32, u32))> {
+    let mut svg = String::new();
+    let size = ((screen.width() * SCALE) as u32, (height * SCALE) as u32);
+    {
+        let area = SVGBackend::with_string(&mut svg, size).into_drawing_area();
+        paint(screen, &area)?;
+        area.present()?;
+    }
+    Ok((svg.split_once('>').map_or(String::new(), |(_, rest)| rest.to_owned()), size))
+}
+
+/// Writes a legend in a line from `(x, y)` on, in CSS pixels.
+///
+/// # Errors
+/// [`ChartError`] if it cannot be drawn.
+pub fn legend(area: &Area, (mut x, y): (i32, i32), entries: &[(&str, Style)]) -> Result<()> {
+    for (label, style) in entries {
+        let stroke = PathElement::new(vec![(px(x), px(y)), (px(x + 18), px(y))], style.line(2.5));
+        area.draw(&stroke)?;
+        area.draw(&Text::new(
+            (*label).to_owned(),
+            (px(x + 24), px(y)),
+            font(12.0, INK, HPos::Left, VPos::Center),
+        ))?;
+        x += 44 + 7 * label.chars().count() as i32;
+    }
+    Ok(())
+}
+
+/// Gives a drawing the head of an element within a page, and variables for colours.
+fn for_page(body: &str, size: (u32, u32)) -> String {
+    let head = format!(
+        "<svg viewBox=\"0 0 {} {}\" aria-hidden=\"true\" focusable=\"false\">",
+        size.0, size.1
+    );
+    let mut page = format!("{head}{body}");
+    for colour in SERIES.into_iter().chain([INK, MUTED, GRID]) {
+        let RGBColor(r, g, b) = colour;
+        page = page
+            .replace(&format!("\"#{r:02X}{g:02X}{b:02X}\""), &format!("\"{}\"", variable(colour)));
+    }
+    page.replace("font-family=\"sans-serif\" ", "")
+}
+
+/// `var(--ink)` and so on.
+pub fn variable(colour: RGBColor) -> String {
+    match SERIES.iter().position(|c| *c == colour) {
+        Some(index) => format!("var(--series-{index})"),
+        None if colour == INK => "var(--ink)".to_owned(),
+        None if colour == GRID => "var(--grid)".to_owned(),
+        None => "var(--muted)".to_owned(),
+    }
+}
+
+/// Something to draw on.
+pub type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+
+/// CSS pixels in units of a drawing.
+pub fn px(n: i32) -> i32 {
+    n * SCALE
+}
+
+/// A font of a size in CSS pixels. Plotters divides sizes by 1.24 on their way to SVG.
+pub fn font(size: f64, colour: RGBColor, h: HPos, v: VPos) -> TextStyle<'static> {
+    let mut style: TextStyle = ("sans-serif", size * 1.24 * f64::from(SCALE)).into();
+    style.color = colour.to_backend_color();
+    style.pos(Pos::new(h, v))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn two_lines(_: Screen, area: &Area) -> Result<()> {
+        let plain = |v: &f64| v.to_string();
+        let x = Axis::covering(0.0, 4.0, 4, "Step", &plain);
+        let y = Axis::covering(0.0, 1.0, 2, "Share", &plain);
+        let mut chart = axes(area, x, y)?;
+        line(&mut chart, &[(0.0, 0.0), (4.0, 1.0)], Style::series(0).line(2.0))?;
+        dashes(&mut chart, &[(0.0, 1.0), (4.0, f64::NAN)], Style::BASELINE.line(2.0))?;
+        legend(area, (200, 8), &[("one", Style::series(0))])
+    }
+
+    #[test]
+    fn a_drawing_takes_the_colours_of_the_page() {
+        let (wide, narrow) = draw(Screen::height, two_lines).expect("draws");
+        for svg in [&wide, &narrow] {
+            assert!(svg.starts_with("<svg viewBox="));
+            assert!(svg.contains("var(--ink)") && svg.contains("var(--series-0)"));
+            assert!(!svg.contains("\"#") && !svg.contains("http"));
+        }
+    }
+
+    #[test]
+    fn a_file_stands_alone() {
+        let svg = file(300, "a < b", two_lines).expect("draws");
+        assert!(svg.starts_with("<svg xmlns=") && svg.trim_end().ends_with("</svg>"));
+        assert!(svg.contains("aria-label=\"a &lt; b\"") && svg.contains("#D55E00"), "{svg}");
+        assert!(!svg.contains("var("));
+    }
+}

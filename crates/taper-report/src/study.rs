@@ -1,0 +1,503 @@
+//! The study of significance: do pruned weights matter?
+//!
+//! It has two parts. *Fates*: of the weights that are pruned at some moment, by how close to the cut they are and by how
+//! long they have been pruned, which share ever comes back, and which is kept at the end: those are *significant*.
+//! *Shares*: accuracy, gradient positions and time for each share φ of the pruned weights that is dropped for good.
+//!
+//! # References
+//! The question is A. Zachou's (NTUA, 2025).
+
+use crate::{
+    chart::{self, Area, Axis, Chart, Screen, Style, axes, bar, dashes, legend, line, marker},
+    format,
+    stats::Summary,
+};
+use std::collections::BTreeMap;
+
+/// What became of pruned weights that were alike, in one run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fate {
+    /// The step from which they were followed.
+    pub step: u64,
+    /// Tenth of the cut that their magnitude was in, from 0.
+    pub decile: u64,
+    /// The least number of steps for which they had been pruned; the most is less than twice that.
+    pub age: u64,
+    /// How many they were.
+    pub n_pruned: u64,
+    /// How many of them were kept in a later step.
+    pub n_back: u64,
+    /// How many of them are kept at the end.
+    pub n_kept: u64,
+}
+
+/// A run in which a share of the pruned weights was dropped.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ShareRun {
+    /// Which weights went first.
+    pub rule: String,
+    /// The share φ, in `[0, 1]`.
+    pub share: f64,
+    /// Of the run.
+    pub seed: u64,
+    /// Accuracy on the test images at the end, in `[0, 1]`.
+    pub accuracy: f64,
+    /// Share of the prunable weights that got a gradient at the end, in `[0, 1]`.
+    pub live: f64,
+    /// Seconds of a step at the end, if they were measured.
+    pub step_seconds: Option<f64>,
+}
+
+/// All runs of a study.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Study {
+    /// Of the runs that drop nothing.
+    pub fates: Vec<Fate>,
+    /// One for each rule, share and seed.
+    pub runs: Vec<ShareRun>,
+}
+
+/// What became of the weights at one value of an axis.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Revival {
+    /// How many were pruned.
+    pub n_pruned: u64,
+    /// How many of them came back at some time.
+    pub n_back: u64,
+    /// How many of them are kept at the end.
+    pub n_kept: u64,
+}
+
+impl Revival {
+    fn add(&mut self, fate: &Fate) {
+        self.n_pruned += fate.n_pruned;
+        self.n_back += fate.n_back;
+        self.n_kept += fate.n_kept;
+    }
+
+    /// Share that came back, in `[0, 1]`; NaN where none was pruned.
+    pub fn back(&self) -> f64 {
+        self.n_back as f64 / self.n_pruned as f64
+    }
+
+    /// Share that is kept at the end, in `[0, 1]`: the significant ones; NaN where none was pruned.
+    pub fn significant(&self) -> f64 {
+        self.n_kept as f64 / self.n_pruned as f64
+    }
+}
+
+/// The runs of one rule and share.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Share {
+    /// Which weights went first.
+    pub rule: String,
+    /// The share φ.
+    pub share: f64,
+    /// Accuracy over the seeds.
+    pub accuracy: Summary,
+    /// Share of the weights with a gradient, over the seeds.
+    pub live: Summary,
+    /// Seconds of a step, over the seeds, if all were measured.
+    pub step_seconds: Option<Summary>,
+}
+
+impl Study {
+    /// Fates added up over runs, by step and another value of theirs.
+    pub fn revival(&self, by: impl Fn(&Fate) -> u64) -> BTreeMap<(u64, u64), Revival> {
+        let mut found = BTreeMap::<_, Revival>::new();
+        for fate in &self.fates {
+            found.entry((fate.step, by(fate))).or_default().add(fate);
+        }
+        found
+    }
+
+    /// Fates added up over runs: by step, tenth of the cut and age, those that were pruned, came back, and are kept.
+    pub fn totals(&self) -> BTreeMap<(u64, u64, u64), [u64; 3]> {
+        let mut found = BTreeMap::<_, [u64; 3]>::new();
+        for fate in &self.fates {
+            let total = found.entry((fate.step, fate.decile, fate.age)).or_default();
+            let counts = [fate.n_pruned, fate.n_back, fate.n_kept];
+            total.iter_mut().zip(counts).for_each(|(total, n)| *total += n);
+        }
+        found
+    }
+
+    /// Fates added up over everything but the step.
+    pub fn by_step(&self) -> BTreeMap<u64, Revival> {
+        self.revival(|_| 0).into_iter().map(|((step, _), revival)| (step, revival)).collect()
+    }
+
+    /// The runs put together over their seeds, by rule and then share.
+    pub fn shares(&self) -> Vec<Share> {
+        let mut groups: Vec<(&str, f64, Vec<&ShareRun>)> = Vec::new();
+        for run in &self.runs {
+            let known = groups.iter_mut().find(|(r, s, _)| *r == run.rule && *s == run.share);
+            match known {
+                Some((.., runs)) => runs.push(run),
+                None => groups.push((&run.rule, run.share, vec![run])),
+            }
+        }
+        groups.sort_by(|a, b| a.0.cmp(b.0).then(a.1.total_cmp(&b.1)));
+        let of = |runs: &[&ShareRun], value: fn(&ShareRun) -> Option<f64>| {
+            let values: Option<Vec<f64>> = runs.iter().map(|run| value(run)).collect();
+            Summary::of(values?)
+        };
+        let share = |(rule, share, runs): (&str, f64, Vec<&ShareRun>)| {
+            Some(Share {
+                rule: rule.to_owned(),
+                share,
+                accuracy: of(&runs, |run| Some(run.accuracy))?,
+                live: of(&runs, |run| Some(run.live))?,
+                step_seconds: of(&runs, |run| run.step_seconds),
+            })
+        };
+        groups.into_iter().filter_map(share).collect()
+    }
+
+    /// The rules in order, without that of runs that drop nothing, which belong to all.
+    fn rules(&self) -> Vec<String> {
+        let mut rules: Vec<String> =
+            self.runs.iter().filter(|run| run.share > 0.0).map(|run| run.rule.clone()).collect();
+        rules.sort();
+        rules.dedup();
+        rules
+    }
+
+    /// The shares of a rule, with the runs that drop nothing.
+    fn of_rule(&self, rule: &str) -> Vec<Share> {
+        let mut shares: Vec<Share> = self
+            .shares()
+            .into_iter()
+            .filter(|share| share.rule == rule || share.share == 0.0)
+            .collect();
+        shares.sort_by(|a, b| a.share.total_cmp(&b.share));
+        shares
+    }
+
+    /// The knee of a rule: the largest share for which no smaller one and not itself loses more than one deviation of the
+    /// runs that drop nothing. `None` without those, or without a deviation.
+    pub fn knee(&self, rule: &str) -> Option<f64> {
+        let shares = self.of_rule(rule);
+        let none = shares.first().filter(|share| share.share == 0.0)?;
+        let bound = none.accuracy.mean - none.accuracy.deviation?;
+        let good = shares.iter().take_while(|share| share.accuracy.mean >= bound);
+        good.last().map(|share| share.share)
+    }
+
+    /// What the figure shows, in words.
+    pub fn alt(&self) -> String {
+        let shares: Vec<String> = self
+            .shares()
+            .iter()
+            .map(|share| {
+                let accuracy = format::accuracy(&share.accuracy);
+                let share_text = format::percent_short(share.share);
+                format!("{} {share_text}: accuracy {accuracy}", share.rule)
+            })
+            .collect();
+        let significant: Vec<String> = self
+            .by_step()
+            .iter()
+            .map(|(step, revival)| {
+                format!("step {step}: {} significant", format::percent(revival.significant(), 2))
+            })
+            .collect();
+        format!(
+            "Charts of accuracy, gradient positions and step time against the share of pruned weights that is dropped, \
+             and of the share of pruned weights that comes back by distance from the cut. {}. {}.",
+            shares.join("; "),
+            significant.join("; ")
+        )
+    }
+
+    /// Height of [`paint`](Self::paint) in CSS pixels.
+    pub fn height(screen: Screen) -> i32 {
+        match screen {
+            Screen::Wide => 620,
+            Screen::Narrow => 4 * 260,
+        }
+    }
+
+    /// Draws the study: accuracy against φ, cost against φ, and revival by distance from the cut and by age.
+    ///
+    /// # Errors
+    /// [`ChartError`](chart::ChartError) if it cannot be drawn.
+    pub fn paint(&self, screen: Screen, area: &Area) -> chart::Result<()> {
+        let panels = area.split_evenly(if screen == Screen::Wide { (2, 2) } else { (4, 1) });
+        self.paint_accuracy(&panels[0])?;
+        self.paint_cost(&panels[1])?;
+        self.paint_revival(&panels[2], "Distance from the cut, |w|/T", |fate| fate.decile)?;
+        self.paint_revival(&panels[3], "Steps since pruned", |fate| fate.age)
+    }
+
+    fn paint_accuracy(&self, area: &Area) -> chart::Result<()> {
+        let shares = self.shares();
+        let bounds = |share: &Share| {
+            let d = share.accuracy.deviation.unwrap_or(0.0);
+            [100.0 * (share.accuracy.mean - d), 100.0 * (share.accuracy.mean + d)]
+        };
+        let all = || shares.iter().flat_map(bounds);
+        let (low, high) =
+            (all().fold(f64::INFINITY, f64::min), all().fold(f64::NEG_INFINITY, f64::max));
+        if !(low.is_finite() && high.is_finite()) {
+            return Ok(());
+        }
+        let percent = |v: &f64| format!("{} %", trimmed(*v));
+        let y = Axis::covering(low, high, 4, "Test accuracy", &percent);
+        let mut chart = axes(area, share_axis(), y)?;
+        let rules = self.rules();
+        for (i, rule) in rules.iter().enumerate() {
+            let (style, shares) = (Style::series(i), self.of_rule(rule));
+            let points: Vec<(f64, f64)> =
+                shares.iter().map(|share| (share.share, 100.0 * share.accuracy.mean)).collect();
+            line(&mut chart, &points, style.line(2.0))?;
+            for (share, &point) in shares.iter().zip(&points) {
+                bar(&mut chart, point.0, bounds(share), style)?;
+                marker(&mut chart, point, style)?;
+            }
+            if let Some(knee) = self.knee(rule) {
+                dashes(&mut chart, &[(knee, low), (knee, high)], style.line(1.0))?;
+            }
+        }
+        let entries: Vec<(&str, Style)> =
+            rules.iter().enumerate().map(|(i, rule)| (&rule[..], Style::series(i))).collect();
+        legend(area, (130, 9), &entries)
+    }
+
+    /// Gradient positions, and time if it was measured, relative to φ = 0.
+    fn paint_cost(&self, area: &Area) -> chart::Result<()> {
+        let percent = |v: &f64| format!("{v:.0} %");
+        let Some(rule) = self.rules().first().cloned() else { return Ok(()) };
+        let shares = self.of_rule(&rule);
+        let relative = |of: &dyn Fn(&Share) -> Option<f64>| -> Vec<(f64, f64)> {
+            let Some(whole) = shares.first().and_then(of) else { return Vec::new() };
+            let point = |share: &Share| Some((share.share, 100.0 * of(share)? / whole));
+            shares.iter().filter_map(point).collect()
+        };
+        let live = relative(&|share| Some(share.live.mean));
+        let time = relative(&|share| Some(share.step_seconds?.mean));
+        let most = live.iter().chain(&time).fold(100.0, |most: f64, point| most.max(point.1));
+        let y = Axis::covering(0.0, most, 4, "Relative to φ = 0", &percent);
+        let mut chart = axes(area, share_axis(), y)?;
+        let mut entries = vec![("gradient positions", Style::series(3))];
+        if !time.is_empty() {
+            entries.push(("time per step", Style::series(4)));
+        }
+        for (points, (_, style)) in [live, time].iter().zip(&entries) {
+            line(&mut chart, points, style.line(2.0))?;
+            points.iter().try_for_each(|&point| marker(&mut chart, point, *style))?;
+        }
+        legend(area, (130, 9), &entries)
+    }
+
+    fn paint_revival(
+        &self,
+        area: &Area,
+        title: &str,
+        by: impl Fn(&Fate) -> u64 + Copy,
+    ) -> chart::Result<()> {
+        let found = self.revival(by);
+        let mut values: Vec<u64> = found.keys().map(|(_, value)| *value).collect();
+        values.sort_unstable();
+        values.dedup();
+        if values.is_empty() {
+            return Ok(());
+        }
+        // Each value takes the same width: tenths of the cut as ages, which double.
+        let place = |value: u64| values.partition_point(|&v| v < value) as f64;
+        let is_tenths = title.contains("cut");
+        let name = |v: &f64| match values.get(v.round() as usize) {
+            Some(value) if is_tenths => format!("0.{value}"),
+            Some(value) => value.to_string(),
+            None => String::new(),
+        };
+        let percent = |v: &f64| format!("{} %", trimmed(*v));
+        let most = found.values().map(Revival::back).filter(|v| v.is_finite()).fold(0.0, f64::max);
+        let x = Axis {
+            from: -0.3,
+            to: values.len() as f64 - 0.7,
+            ticks: (0..values.len()).step_by(1 + values.len() / 12).map(|i| i as f64).collect(),
+            title: title.to_owned(),
+            label: &name,
+        };
+        let y =
+            Axis::covering(0.0, (100.0 * most).max(0.01), 4, "Back / kept at the end", &percent);
+        let mut chart = axes(area, x, y)?;
+        let steps: Vec<u64> = self.by_step().into_keys().collect();
+        let labels: Vec<String> = steps.iter().map(|step| format!("step {step}")).collect();
+        for (i, &step) in steps.iter().enumerate() {
+            let style = Style::series(i);
+            let points = |share: fn(&Revival) -> f64| -> Vec<(f64, f64)> {
+                let here = found.iter().filter(|((at, _), _)| *at == step);
+                here.map(|((_, value), r)| (place(*value), 100.0 * share(r))).collect()
+            };
+            let (back, kept) = (points(Revival::back), points(Revival::significant));
+            line(&mut chart, &back, style.line(2.0))?;
+            back.iter().try_for_each(|&point| marker(&mut chart, point, style))?;
+            dash(&mut chart, &kept, style)?;
+        }
+        let entries: Vec<(&str, Style)> =
+            labels.iter().enumerate().map(|(i, label)| (&label[..], Style::series(i))).collect();
+        legend(area, (150, 9), &entries)
+    }
+
+    /// The study as Markdown: a table of fates, one of shares, and the knees.
+    pub fn markdown(&self) -> String {
+        let mut text = String::new();
+        if !self.fates.is_empty() {
+            text += "| Pruned at step | Weights | Came back | Significant (kept at the end) |\n| ---: | ---: | ---: | ---: |\n";
+            for (step, revival) in self.by_step() {
+                text += &format!(
+                    "| {step} | {} | {} | {} |\n",
+                    format::count(revival.n_pruned as f64),
+                    format::percent(revival.back(), 2),
+                    format::percent(revival.significant(), 2)
+                );
+            }
+            text += "\n";
+        }
+        text += "| Rule | φ | Test accuracy | Gradient positions | Time per step |\n| --- | ---: | ---: | ---: | ---: |\n";
+        for share in self.shares() {
+            let time = share.step_seconds.map_or(format::NOTHING.to_owned(), |seconds| {
+                format!("{:.1} ms", 1e3 * seconds.mean)
+            });
+            text += &format!(
+                "| {} | {} | {} | {} | {time} |\n",
+                share.rule,
+                format::percent_short(share.share),
+                format::accuracy(&share.accuracy),
+                format::percent(share.live.mean, 1),
+            );
+        }
+        for rule in self.rules() {
+            text += &match self.knee(&rule) {
+                Some(knee) => format!(
+                    "\nKnee of {rule}: φ = {}, the largest share within one deviation of dropping none.\n",
+                    format::percent_short(knee)
+                ),
+                None => {
+                    format!("\nKnee of {rule}: none, as it takes two seeds that drop nothing.\n")
+                }
+            };
+        }
+        text
+    }
+}
+
+fn share_axis<'a>() -> Axis<'a> {
+    Axis {
+        from: -0.03,
+        to: 1.03,
+        ticks: (0..=4).map(|i| f64::from(i) * 0.25).collect(),
+        title: "Dropped share φ of the pruned weights".to_owned(),
+        label: &|v| format::percent_short(*v),
+    }
+}
+
+fn dash(chart: &mut Chart, points: &[(f64, f64)], style: Style) -> chart::Result<()> {
+    dashes(chart, points, style.line(1.5))
+}
+
+/// At most two digits, and none that are not needed.
+fn trimmed(v: f64) -> String {
+    let text = format!("{v:.2}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn study() -> Study {
+        let fate = |step, decile, age, n_pruned, n_back, n_kept| Fate {
+            step,
+            decile,
+            age,
+            n_pruned,
+            n_back,
+            n_kept,
+        };
+        let mut runs = Vec::new();
+        for (rule, share, accuracies) in [
+            ("none", 0.0, [0.90, 0.92]),
+            ("smallest", 0.5, [0.91, 0.91]),
+            ("smallest", 0.9, [0.90, 0.90]),
+            ("smallest", 1.0, [0.80, 0.82]),
+            ("random", 0.5, [0.80, 0.80]),
+            ("random", 0.9, [0.92, 0.92]),
+        ] {
+            for (seed, accuracy) in (0..).zip(accuracies) {
+                let live = 0.02 + 0.98 * (1.0 - share);
+                let step_seconds = Some(0.2 - 0.1 * share);
+                runs.push(ShareRun {
+                    rule: rule.into(),
+                    share,
+                    seed,
+                    accuracy,
+                    live,
+                    step_seconds,
+                });
+            }
+        }
+        let fates = vec![
+            fate(10, 0, 1, 100, 0, 0),
+            fate(10, 9, 1, 50, 30, 10),
+            fate(10, 9, 2, 50, 10, 0),
+            fate(20, 9, 4, 10, 1, 1),
+            fate(10, 0, 1, 100, 2, 0),
+        ];
+        Study { fates, runs }
+    }
+
+    #[test]
+    fn fates_add_up_over_runs_by_what_is_asked() {
+        let study = study();
+        let by_decile = study.revival(|fate| fate.decile);
+        assert_eq!(by_decile[&(10, 0)], Revival { n_pruned: 200, n_back: 2, n_kept: 0 });
+        assert_eq!(by_decile[&(10, 9)].back(), 0.4);
+        assert_eq!(study.revival(|fate| fate.age)[&(10, 2)].n_pruned, 50);
+        assert_eq!(study.totals()[&(10, 0, 1)], [200, 2, 0]);
+        assert_eq!(study.by_step()[&10].significant(), 10.0 / 300.0);
+    }
+
+    #[test]
+    fn the_knee_is_the_last_share_before_the_first_loss() {
+        let study = study();
+        // 0.91 ± 0.0141: 0.8959 is the bound.
+        assert_eq!(study.knee("smallest"), Some(0.9));
+        // A share that is good by chance behind one that is not does not count.
+        assert_eq!(study.knee("random"), Some(0.0));
+        let alone =
+            Study { runs: study.runs.iter().filter(|r| r.seed == 0).cloned().collect(), ..study };
+        assert_eq!(alone.knee("smallest"), None);
+    }
+
+    #[test]
+    fn the_tables_and_the_figure_say_what_was_measured() {
+        let study = study();
+        let text = study.markdown();
+        for line in [
+            "| 10 | 300 | 14.00 % | 3.33 % |",
+            "| none | 0 % | 91.00 ± 1.41 % | 100.0 % | 200.0 ms |",
+            "| smallest | 90 % | 90.00 ± 0.00 % | 11.8 % | 110.0 ms |",
+            "Knee of smallest: φ = 90 %",
+        ] {
+            assert!(text.contains(line), "{line}\n{text}");
+        }
+        let svg = chart::file(Study::height(Screen::Wide), &study.alt(), |screen, area| {
+            study.paint(screen, area)
+        })
+        .expect("draws");
+        for words in ["Dropped share", "time per step", "Steps since pruned", "step 20", "0.9"] {
+            assert!(svg.contains(words), "{words}");
+        }
+        chart::draw(Study::height, |screen, area| study.paint(screen, area)).expect("draws");
+    }
+
+    #[test]
+    fn a_study_of_nothing_draws_nothing() {
+        let none = Study::default();
+        assert!(chart::draw(Study::height, |screen, area| none.paint(screen, area)).is_ok());
+        assert!(none.knee("smallest").is_none());
+    }
+}

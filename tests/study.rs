@@ -1,0 +1,167 @@
+//! Schedules drawn, and the study of significance from one command.
+
+mod support;
+
+use serde_json::Value;
+use support::{Folder, bytes, json, refuse, succeed};
+
+const ADAPTIVE: [&str; 8] = [
+    "--set",
+    "prune.adapt=\"linear:2\"",
+    "--set",
+    "prune.adapt_window=4",
+    "--set",
+    "prune.adapt_signal=\"jaccard\"",
+    "--set",
+    "prune.adapt_deadline=0.8",
+];
+
+fn numbers(value: &Value) -> Vec<f64> {
+    value.as_array().expect("a list").iter().map(|v| v.as_f64().expect("a number")).collect()
+}
+
+#[test]
+fn a_recorded_run_is_drawn_as_it_went() {
+    let folder = Folder::new();
+    let out = folder.text("run");
+    let train =
+        ["train", "--quiet", "--mask-trace", "--sparsity", "0.95", "--epochs", "6", "--out", &out];
+    let limit = ["--set", "train.limit=480"];
+    succeed(&[&train[..], &ADAPTIVE, &limit].concat());
+    let steps = String::from_utf8(bytes(&folder.path("run/steps.jsonl"))).expect("text");
+    let went: Vec<f64> = steps
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).expect("JSON"))
+        .map(|step| step["sparsity_target"].as_f64().expect("a sparsity"))
+        .collect();
+    let trace = folder.text("run/masks.csv");
+    let plot = ["schedule", "plot", "--sparsity", "0.95", "--json"];
+    let drawn = |more: &[&str]| {
+        let said = succeed(&[&plot[..], &ADAPTIVE, more].concat());
+        numbers(&serde_json::from_str::<Value>(&said.out).expect("JSON")["sparsity"])
+    };
+    assert_eq!(drawn(&["--trace", &trace]), went);
+    assert_ne!(drawn(&["--steps", "90"]), went, "the clock of that run has answered");
+}
+
+#[test]
+fn a_schedule_is_drawn_as_text_and_svg() {
+    let folder = Folder::new();
+    let svg = folder.text("schedule.svg");
+    let said = succeed(&[
+        "schedule",
+        "plot",
+        "--sparsity",
+        "0.98",
+        "--set",
+        "prune.gradient=\"cosine:0.5\"",
+        "--set",
+        "prune.adapt=\"reciprocal\"",
+        "--set",
+        "prune.adapt_window=20",
+        "--set",
+        "prune.adapt_deadline=0.9",
+        "--entered",
+        "0.01",
+        "0.5",
+        "--svg",
+        &svg,
+    ]);
+    assert!(said.out.contains("on a clock that never answers"), "{}", said.out);
+    assert!(said.out.lines().filter(|line| line.contains('\u{2800}')).count() > 10, "{}", said.out);
+    let drawn = std::fs::read_to_string(&svg).expect("a file");
+    for words in ["<svg", "Sparsity rises to 98.0000 %", "the scale goes from 1 to 0.5", "Step"] {
+        assert!(drawn.contains(words), "{words}");
+    }
+    // A share that stays the same is its own reference, and one that rises slows the clock.
+    let values = |entered: &[&str]| {
+        let plot = ["schedule", "plot", "--json", "--set", "prune.adapt=\"gate:1.5\"", "--set"];
+        let window = ["prune.adapt_window=20", "--set", "prune.adapt_deadline=0.9", "--set"];
+        let said = succeed(&[&plot[..], &window, &["prune.end=0.8"], entered].concat());
+        numbers(&serde_json::from_str::<Value>(&said.out).expect("JSON")["sparsity"])
+    };
+    assert_eq!(values(&["--entered", "0.1"]), values(&[]));
+    let slowed = values(&["--entered", "0.01", "0.5"]);
+    assert!(slowed[700] < values(&[])[700]);
+    assert_eq!(slowed[900], 0.9, "the deadline");
+}
+
+#[test]
+fn what_cannot_be_drawn_is_refused() {
+    let folder = Folder::new();
+    refuse(&["schedule", "plot", "--set", "prune.method=dense"], 2, &["has no schedule"]);
+    refuse(&["schedule", "plot", "--entered", "2"], 2, &["--entered is 2", "[0, 1]"]);
+    let other = folder.write("other.csv", "a,b\n1,2\n");
+    refuse(&["schedule", "plot", "--trace", &other], 2, &["other.csv", "--mask-trace"]);
+    refuse(&["study", "significance", "--shares", "0,1.5"], 2, &["--shares has 1.5", "[0, 1]"]);
+    refuse(&["study", "significance", "--rules", "oldest"], 2, &["`oldest`", "smallest, longest"]);
+}
+
+#[test]
+fn the_study_of_significance_follows_weights_and_drops_shares() {
+    let folder = Folder::new();
+    let out = folder.text("study");
+    let study = [
+        "study",
+        "significance",
+        "--epochs",
+        "4",
+        "--sparsity",
+        "0.95",
+        "--set",
+        "train.limit=480",
+        "--shares",
+        "0,0.5,1",
+        "--rules",
+        "smallest,random",
+        "--seeds",
+        "2",
+        "--probes",
+        "2",
+        "--timed-steps",
+        "1",
+        "--out",
+        &out,
+    ];
+    let said = succeed(&study);
+    assert!(
+        said.out.contains("| smallest | 50 % |") && said.out.contains("Knee of random"),
+        "{}",
+        said.out
+    );
+    let shares = std::fs::read_to_string(folder.path("study/shares.csv")).expect("a file");
+    let rows: Vec<Vec<&str>> = shares.lines().skip(1).map(|l| l.split(',').collect()).collect();
+    // Dropping none once, two shares by two rules; each with two seeds.
+    assert_eq!(rows.len(), 10);
+    for row in &rows {
+        let number = |i: usize| row[i].parse::<f64>().expect("a number");
+        let result = json(
+            &folder.path(&format!("study/runs/{}-{}-seed{}/result.json", row[0], row[1], row[2])),
+        );
+        assert_eq!(Some(number(3)), result["test_accuracy"].as_f64());
+        let (n, kept) = (result["n_prunable"].as_f64(), result["n_kept"].as_f64());
+        let (n, kept) = (n.expect("a count"), kept.expect("a count"));
+        // Over the last epoch everything is at its end: kept ones and what is not dropped.
+        let live = 1.0 - number(1) * (1.0 - kept / n);
+        assert!((number(4) - live).abs() < 1e-4, "{row:?}: {live}");
+        assert!(number(5) > 0.0);
+    }
+    let fates = std::fs::read_to_string(folder.path("study/fates.csv")).expect("a file");
+    let of = |step: &str| -> u64 {
+        let rows = fates.lines().skip(1).map(|l| l.split(',').collect::<Vec<_>>());
+        rows.filter(|row| row[0] == step).map(|row| row[3].parse::<u64>().expect("a count")).sum()
+    };
+    // 60 steps: followed from step 20 on, and from 40 on, when 95 % of 23,824 weights are pruned, in both seeds.
+    assert!(of("20") > 0 && of("20") < of("40"));
+    assert_eq!(of("40"), 2 * (23_824 - 1_191));
+    assert!(
+        std::fs::read_to_string(folder.path("study/significance.svg"))
+            .expect("a file")
+            .contains("<svg")
+    );
+    // Nothing is trained twice.
+    let records = || bytes(&folder.path("study/runs/random-1-seed1/result.json"));
+    let before = records();
+    succeed(&study);
+    assert!(records() == before);
+}
