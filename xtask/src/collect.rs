@@ -10,7 +10,9 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::bands::same_sparsity;
-use crate::results::{CurveLine, LayerLine, Results, RunLine, StepLine, Versions, read_csv};
+use crate::results::{
+    CurveLine, FateLine, LayerLine, Results, RunLine, StepLine, Versions, read_csv,
+};
 use crate::suite::Job;
 
 /// About as many steps as a figure can show are kept of a run.
@@ -38,6 +40,11 @@ struct ResultFile {
     bytes_file: u64,
     seconds: f64,
     images_per_second: Option<f64>,
+    n_filters: Option<u64>,
+    n_dead_filters: Option<u64>,
+    dead_grad_share: Option<f64>,
+    n_dropped: Option<u64>,
+    n_live: Option<f64>,
     layers: Vec<LayerFile>,
 }
 
@@ -83,6 +90,23 @@ struct MetricsLine {
     test_accuracy: Option<f64>,
 }
 
+/// The part of a line of `timing.csv` that we need.
+#[derive(Deserialize)]
+struct TimingLine {
+    images_per_second: f64,
+}
+
+/// A line of `significance.csv`.
+#[derive(Deserialize)]
+struct SignificanceLine {
+    step: u64,
+    decile: u64,
+    age: u64,
+    n_pruned: u64,
+    n_back: u64,
+    n_kept: u64,
+}
+
 /// The part of a line of `steps.jsonl` that we need.
 #[derive(Deserialize)]
 struct StepsLine {
@@ -101,6 +125,15 @@ pub(crate) fn add(results: &mut Results, job: &Job, folder: &Path) -> Result<()>
     let metrics: Vec<MetricsLine> = read_csv(&folder.join("metrics.csv"))?;
     // The schedule is the same for each seed, so one run shows it.
     let steps = if job.seed == 0 { read_steps(&folder.join("steps.jsonl"))? } else { Vec::new() };
+    let optional = |name: &str| Some(folder.join(name)).filter(|path| path.exists());
+    let timing: Vec<TimingLine> = match optional("timing.csv") {
+        Some(path) => read_csv(&path)?,
+        None => Vec::new(),
+    };
+    let fates: Vec<SignificanceLine> = match optional("significance.csv") {
+        Some(path) => read_csv(&path)?,
+        None => Vec::new(),
+    };
     if let (Some(asked), Some(recorded)) = (job.sparsity, result.sparsity_target) {
         ensure!(
             same_sparsity(Some(asked), Some(recorded)),
@@ -153,6 +186,21 @@ pub(crate) fn add(results: &mut Results, job: &Job, folder: &Path) -> Result<()>
         macs_dense: layer.macs_dense,
         macs_sparse: layer.macs_sparse,
     }));
+    results.fates.extend(fates.into_iter().map(|fate| FateLine {
+        row: job.row.clone(),
+        cell: job.sparsity,
+        seed: job.seed,
+        step: fate.step,
+        decile: fate.decile,
+        age: fate.age,
+        n_pruned: fate.n_pruned,
+        n_back: fate.n_back,
+        n_kept: fate.n_kept,
+    }));
+    let recipe = |pointer: &str| run.recipe.pointer(pointer);
+    let text = |pointer: &str| recipe(pointer).and_then(Value::as_str).map(str::to_owned);
+    let batch_size = recipe("/train/batch_size").and_then(Value::as_f64);
+    let rate = timing.last().map(|line| line.images_per_second).filter(|rate| *rate > 0.0);
     results.runs.push(RunLine {
         key: job.key.clone(),
         row: job.row.clone(),
@@ -176,7 +224,14 @@ pub(crate) fn add(results: &mut Results, job: &Job, folder: &Path) -> Result<()>
         bytes_file: result.bytes_file,
         seconds: result.seconds,
         images_per_second: result.images_per_second,
-        quantile: run.recipe.pointer("/prune/quantile").and_then(Value::as_str).map(str::to_owned),
+        n_filters: result.n_filters,
+        n_dead_filters: result.n_dead_filters,
+        dead_grad_share: result.dead_grad_share,
+        n_dropped: result.n_dropped,
+        n_live: result.n_live,
+        step_seconds: batch_size.zip(rate).map(|(images, rate)| images / rate),
+        drop: text("/prune/drop"),
+        quantile: text("/prune/quantile"),
         commit: run.commit,
     });
     Ok(())

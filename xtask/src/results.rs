@@ -84,6 +84,27 @@ pub(crate) struct RunLine {
     pub(crate) bytes_file: u64,
     pub(crate) seconds: f64,
     pub(crate) images_per_second: Option<f64>,
+    /// Output channels of convolutions; none in results of before they were counted, as all that follow.
+    #[serde(default)]
+    pub(crate) n_filters: Option<u64>,
+    /// Those of them that have lost every weight.
+    #[serde(default)]
+    pub(crate) n_dead_filters: Option<u64>,
+    /// Mean share of the gradient's norm in dead filters, over the last epoch.
+    #[serde(default)]
+    pub(crate) dead_grad_share: Option<f64>,
+    /// Weights that were dropped for good.
+    #[serde(default)]
+    pub(crate) n_dropped: Option<u64>,
+    /// Mean number of the prunable weights that got a gradient, over the last epoch.
+    #[serde(default)]
+    pub(crate) n_live: Option<f64>,
+    /// Seconds of a step in the last epoch.
+    #[serde(default)]
+    pub(crate) step_seconds: Option<f64>,
+    /// Which weights were dropped, as the recipe says: `none`, or a rule and a share.
+    #[serde(default)]
+    pub(crate) drop: Option<String>,
     /// `exact` or `interpolated`, as the recipe says; the kept count is checked for the former.
     pub(crate) quantile: Option<String>,
     /// Commit of the run, which may be older than that of the manifest.
@@ -136,6 +157,23 @@ pub(crate) struct LayerLine {
     pub(crate) macs_sparse: u64,
 }
 
+/// A line of `fates.csv`: what became of pruned weights that were alike, in one run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct FateLine {
+    pub(crate) row: String,
+    pub(crate) cell: Option<f64>,
+    pub(crate) seed: u64,
+    /// The step from which they were followed.
+    pub(crate) step: u64,
+    /// Tenth of the cut.
+    pub(crate) decile: u64,
+    /// Least number of steps since they were pruned.
+    pub(crate) age: u64,
+    pub(crate) n_pruned: u64,
+    pub(crate) n_back: u64,
+    pub(crate) n_kept: u64,
+}
+
 /// Everything in a results folder.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Results {
@@ -144,6 +182,8 @@ pub(crate) struct Results {
     pub(crate) curves: Vec<CurveLine>,
     pub(crate) steps: Vec<StepLine>,
     pub(crate) layers: Vec<LayerLine>,
+    /// Of runs that followed pruned weights; the file is there only if one did.
+    pub(crate) fates: Vec<FateLine>,
 }
 
 impl Results {
@@ -170,6 +210,10 @@ impl Results {
             curves: read_csv(&dir.join("curves.csv"))?,
             steps: read_csv(&dir.join("steps.csv"))?,
             layers: read_csv(&dir.join("layers.csv"))?,
+            fates: match dir.join("fates.csv") {
+                path if path.exists() => read_csv(&path)?,
+                _ => Vec::new(),
+            },
         })
     }
 
@@ -180,6 +224,9 @@ impl Results {
         write_csv(&dir.join("curves.csv"), &self.curves, "row,cell,seed,epoch\n")?;
         write_csv(&dir.join("steps.csv"), &self.steps, "row,cell,seed,step\n")?;
         write_csv(&dir.join("layers.csv"), &self.layers, "row,cell,seed,layer\n")?;
+        if !self.fates.is_empty() {
+            write_csv(&dir.join("fates.csv"), &self.fates, "")?;
+        }
         let mut manifest = serde_json::to_string_pretty(&self.manifest)?;
         manifest.push('\n');
         write::atomically(&dir.join("manifest.json"), manifest.as_bytes())

@@ -5,12 +5,13 @@ use crate::results::{Results, RunLine};
 use taper_report::format::{self, NOTHING};
 
 /// Headings of the table, in all three documents.
-pub(crate) const COLUMNS: [&str; 11] = [
+pub(crate) const COLUMNS: [&str; 12] = [
     "Method",
     "Sparsity target",
     "Test accuracy",
     "Achieved",
     "Effective",
+    "Dead filters",
     "Parameters kept",
     "MACs",
     "Bytes",
@@ -33,6 +34,7 @@ pub(crate) fn line(cell: &Cell) -> [String; COLUMNS.len()] {
         cell.accuracy().map_or_else(|| NOTHING.to_owned(), |summary| format::accuracy(&summary)),
         text(mean(&|run| Some(run.sparsity)), &percent),
         text(mean(&|run| run.effective_sparsity), &percent),
+        dead_filters(cell),
         text(mean(&|run| Some(params_kept(run))), &format::count),
         text(mean(&|run| Some(run.macs_sparse as f64)), &format::scaled),
         text(mean(&|run| Some(run.bytes_file as f64)), &format::bytes),
@@ -40,6 +42,17 @@ pub(crate) fn line(cell: &Cell) -> [String; COLUMNS.len()] {
         text(mean(&|run| Some(run.seconds)), &format::seconds),
         cell.verdict.word().to_owned(),
     ]
+}
+
+/// Dead filters, and behind them their share of the gradient's norm if they have one.
+fn dead_filters(cell: &Cell) -> String {
+    let mean = |number: &dyn Fn(&RunLine) -> Option<f64>| cell.summary(number).map(|s| s.mean);
+    let share = mean(&|run| run.dead_grad_share).filter(|share| *share > 0.0);
+    match (mean(&|run| run.n_dead_filters.map(|n| n as f64)), share) {
+        (None, _) => NOTHING.to_owned(),
+        (Some(n), None) => format::count(n),
+        (Some(n), Some(share)) => format!("{} ({})", format::count(n), format::percent(share, 0)),
+    }
 }
 
 /// Parameters that remain: those that are never pruned, and the kept ones.
@@ -105,7 +118,9 @@ pub(crate) fn markdown(results: &Results) -> String {
         out += &row(&line(cell).map(|text| escaped(&text)));
     }
     out += "\nAccuracy is that of the last epoch, mean ± sample deviation over the seeds. ";
-    out += "Effective sparsity also counts weights cut off from input or output.\n";
+    out += "Effective sparsity also counts weights cut off from input or output. ";
+    out += "Dead filters are output channels of convolutions that have lost every weight; in brackets, the share of the ";
+    out += "gradient's norm that was in them over the last epoch.\n";
     for cell in &cells {
         for reason in cell.verdict.reasons() {
             out += &format!("\n- **{}**: {}", escaped(&cell.name()), escaped(reason));
@@ -241,7 +256,7 @@ mod tests {
         let feather = cells.iter().find(|c| c.row.name == "feather").expect("the cell");
         assert_eq!(
             line(feather).join("|"),
-            "Feather|90 %|89.10 ± 0.10 %|90.00 %|90.10 %|1,100|100 k|5.13 KiB|3|7.2 s|pass"
+            "Feather|90 %|89.10 ± 0.10 %|90.00 %|90.10 %|7 (25 %)|1,100|100 k|5.13 KiB|3|7.2 s|pass"
         );
         assert_eq!(line(&cells[0])[1], NOTHING, "dense has no target, and none is printed");
         assert_eq!(line(&cells[0])[4], NOTHING, "not measured, so not printed");

@@ -27,6 +27,7 @@ pub(crate) fn results() -> Results {
         curves: Vec::new(),
         steps: Vec::new(),
         layers: Vec::new(),
+        fates: Vec::new(),
     };
     for (index, row) in rows.iter().enumerate() {
         for target in row.targets() {
@@ -112,6 +113,13 @@ fn add_run(results: &mut Results, row: &Row, target: Option<f64>, seed: u64, acc
         bytes_file: 4 * n_kept + N_PRUNABLE / 8,
         seconds: 7.25,
         images_per_second: Some(1000.0),
+        n_filters: Some(100),
+        n_dead_filters: target.map(|_| 7),
+        dead_grad_share: target.map(|_| 0.25),
+        n_dropped: target.map(|_| 0),
+        n_live: Some(N_PRUNABLE as f64),
+        step_seconds: Some(0.1),
+        drop: Some("none".into()),
         quantile: Some("exact".into()),
         commit: results.manifest.commit.clone(),
     });

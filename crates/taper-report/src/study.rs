@@ -155,7 +155,7 @@ impl Study {
     }
 
     /// The rules in order, without that of runs that drop nothing, which belong to all.
-    fn rules(&self) -> Vec<String> {
+    pub fn rules(&self) -> Vec<String> {
         let mut rules: Vec<String> =
             self.runs.iter().filter(|run| run.share > 0.0).map(|run| run.rule.clone()).collect();
         rules.sort();

@@ -193,8 +193,14 @@ fn gather(
         bands,
         failed,
     };
-    let mut results =
-        Results { manifest, runs: vec![], curves: vec![], steps: vec![], layers: vec![] };
+    let mut results = Results {
+        manifest,
+        runs: vec![],
+        curves: vec![],
+        steps: vec![],
+        layers: vec![],
+        fates: vec![],
+    };
     let folder = runner::folder(root, &suite.name);
     for job in jobs {
         let run = folder.join(&job.key);

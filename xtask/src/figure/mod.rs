@@ -4,6 +4,7 @@ mod accuracy;
 mod curves;
 mod layers;
 mod schedule;
+mod significance;
 
 use anyhow::Result;
 use serde::{Serialize, Serializer};
@@ -49,6 +50,7 @@ pub(crate) fn all(results: &Results) -> Result<Vec<Figure>> {
         curves::figure(results)?,
         schedule::figure(results)?,
         layers::figure(results)?,
+        significance::figure(results)?,
     ];
     Ok(made.into_iter().flatten().collect())
 }
@@ -106,6 +108,7 @@ mod tests {
         results.curves.clear();
         results.steps.clear();
         results.layers.clear();
+        results.fates.clear();
         assert!(all(&results).expect("draws nothing").is_empty());
     }
 }

@@ -251,7 +251,7 @@ fn finish(
     progress: &Progress,
 ) -> anyhow::Result<Value> {
     let Setup { resolved, data, architecture, record, .. } = setup;
-    let (mut report, n_live) = (Report::default(), progress.history.last().map(|e| e.n_live));
+    let mut report = Report::default();
     if let Some(pruner) = run.pruner.take() {
         report = pruner.refresh_counted()?.1;
         let fates = pruner.fates()?;
@@ -288,7 +288,8 @@ fn finish(
         "n_dropped": report.n_dropped(),
         "n_filters": report.n_filters(),
         "n_dead_filters": report.n_dead_filters(),
-        "n_live": n_live,
+        "n_live": last.n_live,
+        "dead_grad_share": last.dead_grad_share,
         "n_params": run.model.params().n_params(),
         "bytes_dense": 4 * run.model.params().n_params(),
         "bytes_file": std::fs::metadata(&path)?.len(),

@@ -93,7 +93,10 @@ impl Callback for TensorBoard {
             ("step/grad_norm", event.grad_norm),
         ];
         if let Some(pruner) = event.pruner {
-            scalars.push(("step/sparsity", pruner.report().sparsity().get()));
+            let report = pruner.report();
+            scalars.push(("step/sparsity", report.sparsity().get()));
+            scalars.push(("step/dead_filters", report.n_dead_filters() as f64));
+            scalars.push(("step/dead_grad_share", event.dead_grad_share));
             scalars.push(("step/cut", f64::from(pruner.cut())));
         }
         self.write(event.step, None, &scalars).map(|()| Flow::Continue)

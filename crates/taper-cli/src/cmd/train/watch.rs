@@ -38,8 +38,12 @@ impl Callback for ProgressLine {
         } else {
             format!(", test accuracy {:.2} %", 100.0 * e.test_accuracy)
         };
+        let dead = match e.n_dead_filters {
+            0 => String::new(),
+            n => format!(", {n} dead filters ({:.0} % of the gradient)", 100.0 * e.dead_grad_share),
+        };
         term::line(&format!(
-            "epoch {:>3}: loss {:.4}, train accuracy {:.2} %{test}, sparsity {:.2} %",
+            "epoch {:>3}: loss {:.4}, train accuracy {:.2} %{test}, sparsity {:.2} %{dead}",
             e.epoch + 1,
             e.train_loss,
             100.0 * e.train_accuracy,

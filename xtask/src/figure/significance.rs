@@ -1,0 +1,112 @@
+//! The study of significance, if the suite drops weights or follows them.
+
+use anyhow::Result;
+use taper_report::chart::draw;
+use taper_report::format;
+use taper_report::study::{Fate, ShareRun, Study};
+
+use super::{Figure, highest};
+use crate::bands::same_sparsity;
+use crate::results::Results;
+
+/// Draws the figure; `None` where no run has dropped or followed a weight.
+pub(super) fn figure(results: &Results) -> Result<Option<Figure>> {
+    let study = study(results);
+    if study.fates.is_empty() && study.runs.iter().all(|run| run.share == 0.0) {
+        return Ok(None);
+    }
+    let (wide, narrow) = draw(Study::height, |screen, area| study.paint(screen, area))?;
+    let knees: Vec<String> = study
+        .rules()
+        .iter()
+        .filter_map(|rule| Some((rule, study.knee(rule)?)))
+        .map(|(rule, knee)| format!("{rule} {}", format::percent_short(knee)))
+        .collect();
+    let knees = match knees.is_empty() {
+        true => String::new(),
+        false => format!(
+            " The largest shares within one deviation of dropping none (dashed): {}.",
+            knees.join(", ")
+        ),
+    };
+    Ok(Some(Figure {
+        id: "significance",
+        title: "Do pruned weights matter?".to_owned(),
+        alt: study.alt(),
+        caption: format!(
+            "Above: accuracy, gradient positions and step time against the share of the pruned weights that is dropped \
+             for good.{knees} Below: of the weights that were pruned at a step, the share that came back (solid) and that \
+             is kept at the end (dashed), by distance from the cut and by age."
+        ),
+        legend: Vec::new(),
+        wide,
+        narrow,
+    }))
+}
+
+/// The runs at the highest sparsity of the suite that drop weights, or drop none and follow them.
+fn study(results: &Results) -> Study {
+    let sparsity = highest(results);
+    let mut study = Study::default();
+    for fate in results.fates.iter().filter(|fate| same_sparsity(fate.cell, sparsity)) {
+        study.fates.push(Fate {
+            step: fate.step,
+            decile: fate.decile,
+            age: fate.age,
+            n_pruned: fate.n_pruned,
+            n_back: fate.n_back,
+            n_kept: fate.n_kept,
+        });
+    }
+    for run in results.runs.iter().filter(|run| same_sparsity(run.sparsity_target, sparsity)) {
+        let is_followed = results.fates.iter().any(|fate| fate.row == run.row);
+        let (rule, share) = match run.drop.as_deref().and_then(|drop| drop.split_once(':')) {
+            Some((rule, share)) => (rule, share.parse().unwrap_or(f64::NAN)),
+            None if is_followed => ("none", 0.0),
+            None => continue,
+        };
+        study.runs.push(ShareRun {
+            rule: rule.to_owned(),
+            share,
+            seed: run.seed,
+            accuracy: run.test_accuracy,
+            live: run.n_live.unwrap_or(f64::NAN) / run.n_prunable as f64,
+            step_seconds: run.step_seconds,
+        });
+    }
+    study
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::results::FateLine;
+    use crate::testing;
+
+    #[test]
+    fn only_a_suite_that_drops_or_follows_weights_has_the_figure() {
+        let mut results = testing::results();
+        assert!(figure(&results).expect("draws").is_none());
+        let (row, cell) = ("feather".to_owned(), Some(0.95));
+        let (step, decile, age) = (10, 9, 1);
+        let (n_pruned, n_back, n_kept) = (10, 4, 2);
+        results.fates.push(FateLine {
+            row,
+            cell,
+            seed: 0,
+            step,
+            decile,
+            age,
+            n_pruned,
+            n_back,
+            n_kept,
+        });
+        for run in results.runs.iter_mut().filter(|run| run.row == "gmp") {
+            run.drop = Some("smallest:0.5".into());
+        }
+        let figure = figure(&results).expect("draws").expect("a figure");
+        assert!(figure.alt.contains("step 10: 20.00 % significant"), "{}", figure.alt);
+        assert!(figure.alt.contains("smallest 50 %: accuracy"), "{}", figure.alt);
+        assert!(figure.caption.contains("dropping none"), "{}", figure.caption);
+    }
+}
