@@ -308,6 +308,62 @@ fn every_experiment_trains() {
     assert!(n_trained >= 4);
 }
 
+/// What a row or variant sets, as flags.
+fn settings(entry: &toml::Table) -> Vec<String> {
+    let mut flags = Vec::new();
+    let sections = entry.get("set").and_then(toml::Value::as_table).cloned().unwrap_or_default();
+    for (name, value) in sections {
+        match value {
+            toml::Value::Table(section) => {
+                flags.extend(section.iter().map(|(key, value)| format!("{name}.{key}={value}")));
+            }
+            value => flags.push(format!("{name}={value}")),
+        }
+    }
+    flags.into_iter().flat_map(|flag| ["--set".to_string(), flag]).collect()
+}
+
+#[test]
+fn what_suites_set_is_legal() {
+    let suites = files(&repository().join("experiments"), "suite.toml");
+    let mut n_checked = 0;
+    for path in suites {
+        let suite: toml::Table = read(&path).parse().expect("TOML");
+        let list = |key: &str| {
+            let entries =
+                suite.get(key).and_then(toml::Value::as_array).cloned().unwrap_or_default();
+            entries
+                .iter()
+                .map(|entry| entry.as_table().expect("a table").clone())
+                .collect::<Vec<_>>()
+        };
+        let none = toml::Table::new();
+        let variants = list("variant");
+        for row in list("row") {
+            let text = |key: &str| row.get(key).and_then(toml::Value::as_str);
+            let name = text("name").expect("a name");
+            if name == "dense" {
+                continue; // It has no schedule.
+            }
+            let experiment =
+                path.with_file_name(format!("{}.toml", text("experiment").unwrap_or(name)));
+            let file = experiment.display().to_string();
+            for variant in variants.iter().chain([&none]) {
+                let set: Vec<String> =
+                    [&suite, &row, variant].into_iter().flat_map(settings).collect();
+                let plot =
+                    ["schedule", "plot", &file, "--json", "--steps", "20", "--sparsity", "0.98"];
+                let args: Vec<&str> =
+                    plot.into_iter().chain(set.iter().map(String::as_str)).collect();
+                let said = run(&mut taper(&args));
+                assert_eq!(said.code, Some(0), "{args:?}: {}", said.err);
+                n_checked += 1;
+            }
+        }
+    }
+    assert!(n_checked > 50, "{n_checked}");
+}
+
 #[test]
 fn every_result_has_a_manifest_with_machine_commit_and_command() {
     let results = repository().join("results");
