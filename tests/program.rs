@@ -118,6 +118,20 @@ fn lists_help_and_completions() {
     let models: serde_json::Value =
         serde_json::from_str(&succeed(&["models", "--json"]).out).expect("JSON");
     assert_eq!(models[0]["name"], "resnet20");
+    // For ten classes; with the 990 others of ImageNet, 11,689,512, 25,557,032 and 4,231,976 parameters.
+    for (name, n_params, macs) in [
+        ("resnet18", 11_689_512u64 - 990 * 513, 1_814_073_344u64 - 990 * 512),
+        ("resnet50", 25_557_032 - 990 * 2049, 4_089_184_256 - 990 * 2048),
+        ("mobilenet-v1-imagenet", 4_231_976 - 990 * 1025, 568_740_352 - 990 * 1024),
+    ] {
+        let models = models.as_array().expect("a list");
+        let found = models.iter().find(|model| model["name"] == name).expect(name);
+        assert_eq!(
+            (&found["n_params"], &found["macs"]),
+            (&n_params.into(), &macs.into()),
+            "{name}"
+        );
+    }
     assert!(succeed(&["--help"]).out.contains("Train a network sparse"));
     assert!(succeed(&["train", "--help"]).out.contains("--sparsity"));
     assert!(succeed(&["fetch", "digits"]).out.contains("nothing to fetch"));

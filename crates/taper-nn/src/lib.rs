@@ -32,7 +32,7 @@ pub use conv::{Conv2d, ConvConfig};
 pub use gate::{Gate, Gates, Sampling};
 pub use linear::Linear;
 pub use norm::BatchNorm;
-pub use ops::{Activation, average, concat, global_average, relu};
+pub use ops::{Activation, MaxWindows, average, concat, global_average, max_pool, relu};
 pub use params::{Entry, LoadError, ParamKind, Params};
 pub use pass::{LayerEvent, Mode, Pass, Probe};
 pub use scope::{Init, Scope};

@@ -56,10 +56,7 @@ pub fn analyse(model: &dyn Model, image: [usize; 3]) -> Result<Analysis> {
         model.params().prunable().map(|(info, var)| (info, var.clone())).collect();
     let [channels, height, width] = image;
     let shape = (1, channels, height, width);
-
-    let macs = Macs(RefCell::new(vec![0; layers.len()]));
-    let device = layers.first().map_or(Device::Cpu, |(_, var)| var.device().clone());
-    model.forward(&Tensor::zeros(shape, DType::F32, &device)?, &Pass::eval().watched_by(&macs))?;
+    let macs = layer_macs(model, image)?;
 
     // In f64: numbers of paths span hundreds of orders of magnitude. On the CPU, where every operation is.
     let indicators: Vec<Var> = layers
@@ -78,8 +75,8 @@ pub fn analyse(model: &dyn Model, image: [usize; 3]) -> Result<Analysis> {
         .sum_all()?
         .backward()?;
 
-    let analyses = layers.into_iter().zip(&indicators).zip(macs.0.into_inner()).map(
-        |((layer, indicator), macs)| {
+    let analyses =
+        layers.into_iter().zip(&indicators).zip(macs).map(|((layer, indicator), macs)| {
             let kept = indicator.flatten_all()?.to_vec1::<f64>()?;
             let paths = match grads.get(indicator) {
                 Some(grad) => grad.flatten_all()?.to_vec1::<f64>()?,
@@ -95,9 +92,21 @@ pub fn analyse(model: &dyn Model, image: [usize; 3]) -> Result<Analysis> {
                 macs_sparse: macs / info.n_weights().max(1) * n_kept,
                 info,
             })
-        },
-    );
+        });
     Ok(Analysis { layers: analyses.collect::<Result<_>>()? })
+}
+
+/// Multiply-accumulates per image of each prunable layer with all its weights, in order.
+///
+/// # Errors
+/// If the image does not fit the network.
+pub fn layer_macs(model: &dyn Model, [channels, height, width]: [usize; 3]) -> Result<Vec<u64>> {
+    let layers: Vec<_> = model.params().prunable().collect();
+    let macs = Macs(RefCell::new(vec![0; layers.len()]));
+    let device = layers.first().map_or(Device::Cpu, |(_, var)| var.device().clone());
+    let image = Tensor::zeros((1, channels, height, width), DType::F32, &device)?;
+    model.forward(&image, &Pass::eval().watched_by(&macs))?;
+    Ok(macs.0.into_inner())
 }
 
 /// Notes each layer's multiply-accumulates.

@@ -40,7 +40,7 @@ mod recipe;
 mod run;
 mod sgd;
 
-pub use analysis::{Analysis, LayerAnalysis, analyse};
+pub use analysis::{Analysis, LayerAnalysis, analyse, layer_macs};
 pub use atomic::{remove_partial_files, write_atomically};
 pub use callback::{Callback, Callbacks, EpochEvent, Flow, StepEvent};
 pub use clip::{GradNorm, clip_factor};

@@ -19,11 +19,13 @@ mod densenet;
 mod digits_cnn;
 mod mobilenet;
 mod resnet;
+mod resnet_imagenet;
 
 pub use densenet::DenseNet40;
 pub use digits_cnn::DigitsCnn;
 pub use mobilenet::MobileNetV1;
 pub use resnet::ResNet20;
+pub use resnet_imagenet::ResNet;
 
 use candle_core::{Device, Result};
 use std::fmt;
@@ -60,6 +62,24 @@ pub const ARCHITECTURES: &[Architecture] = &[
         summary: "DenseNet of depth 40 and growth 24 with bottlenecks, for 32x32 images",
         image: [3, 32, 32],
         build: |scope, classes| Ok(Box::new(DenseNet40::new(scope, classes)?)),
+    },
+    Architecture {
+        name: "resnet18",
+        summary: "ResNet-18 for 224x224 images, as in torchvision",
+        image: [3, 224, 224],
+        build: |scope, classes| Ok(Box::new(ResNet::resnet18(scope, classes)?)),
+    },
+    Architecture {
+        name: "resnet50",
+        summary: "ResNet-50 for 224x224 images, as in torchvision",
+        image: [3, 224, 224],
+        build: |scope, classes| Ok(Box::new(ResNet::resnet50(scope, classes)?)),
+    },
+    Architecture {
+        name: "mobilenet-v1-imagenet",
+        summary: "MobileNetV1 for 224x224 images, as in its paper",
+        image: [3, 224, 224],
+        build: |scope, classes| Ok(Box::new(MobileNetV1::imagenet(scope, classes)?)),
     },
     Architecture {
         name: "digits-cnn",

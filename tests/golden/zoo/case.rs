@@ -108,7 +108,10 @@ impl Case<'_> {
             self.tensors.shape(&want),
         );
         let (difference, largest) = max_difference(&flat(got), self.tensors.f32(&want));
-        check.within(key, format_args!("{}", self.place), difference, 0.0, 3e-5 * (1.0 + largest));
+        // Fifty layers of drawn weights amplify rounding so much that PyTorch's own run in f32 is further off.
+        let of_f32 = self.json.get(format!("{key}_f32_vs_f64")).and_then(Value::as_f64);
+        let limit = (3e-5 * (1.0 + largest)).max(3.0 * of_f32.unwrap_or(0.0));
+        check.within(key, format_args!("{}", self.place), difference, 0.0, limit);
     }
 
     fn gradients(&self, check: &mut Check, gradients: &[(&str, Vec<f32>)], norm: f64) {

@@ -2,21 +2,22 @@
 
 use crate::{args::Json, term};
 use serde_json::json;
-use taper::{train::analyse, zoo::ARCHITECTURES};
+use taper::{train::layer_macs, zoo::ARCHITECTURES};
 
 /// Lists the architectures, with counts for ten classes.
 pub fn run(args: &Json) -> anyhow::Result<()> {
     let mut rows = Vec::new();
     for architecture in ARCHITECTURES {
         let model = architecture.build(10, 0, &candle_core::Device::Cpu)?;
-        let analysis = analyse(&*model, architecture.image)?;
+        let n_prunable: u64 = model.params().layers().iter().map(|l| l.n_weights()).sum();
+        let macs: u64 = layer_macs(&*model, architecture.image)?.iter().sum();
         rows.push(json!({
             "name": architecture.name,
             "summary": architecture.summary,
             "image": architecture.image,
             "n_params": model.params().n_params(),
-            "n_prunable": analysis.total(|l| l.info.n_weights()),
-            "macs": analysis.total(|l| l.macs_dense),
+            "n_prunable": n_prunable,
+            "macs": macs,
         }));
     }
     if args.json {
@@ -24,13 +25,13 @@ pub fn run(args: &Json) -> anyhow::Result<()> {
         return Ok(());
     }
     term::print(format_args!(
-        "{:<12} {:>11} {:>11} {:>13}  for 10 classes",
+        "{:<22} {:>11} {:>11} {:>13}  for 10 classes",
         "model", "parameters", "prunable", "MACs"
     ))?;
     for row in rows {
         let text = |key: &str| row[key].as_str().map_or_else(|| row[key].to_string(), String::from);
         term::print(format_args!(
-            "{:<12} {:>11} {:>11} {:>13}  {}",
+            "{:<22} {:>11} {:>11} {:>13}  {}",
             text("name"),
             text("n_params"),
             text("n_prunable"),

@@ -7,7 +7,11 @@ use super::{
 use crate::{ConvConfig, Gate};
 use candle_core::{D, DType, Result, Tensor};
 use std::{ops::Add, sync::Arc};
-use taper_kernels::{conv::ConvShape, pool::Windows};
+use taper_kernels::{
+    conv::ConvShape,
+    lanes::Plane,
+    pool::{MaxWindows, Windows},
+};
 
 /// Batches below this are computed image by image: a block of sixteen would be mostly empty.
 const MIN_BATCH: usize = 8;
@@ -279,6 +283,57 @@ pub fn average(x: impl Into<Activation>, size: usize) -> Result<Activation> {
             Repr::Blocked(Node::average(&node, Windows { size: (size, size) }, false))
         }
     }))
+}
+
+/// Largest pixels of windows; see [`MaxWindows`].
+///
+/// # Errors
+/// If `x` does not have four dimensions, or the windows do not fit it.
+pub fn max_pool(x: impl Into<Activation>, windows: MaxWindows) -> Result<Activation> {
+    let x = x.into();
+    let [batch, channels, height, width] = x.dims4()?;
+    Ok(Activation(match x.0 {
+        Repr::Plain(tensor) => {
+            let Some(output) = windows.output(&Plane { batch, channels, height, width }) else {
+                candle_core::bail!("max_pool: {windows:?} over {:?}", tensor.dims())
+            };
+            Repr::Plain(max_pool_composed(&tensor, windows, [output.height, output.width])?)
+        }
+        Repr::Blocked(node) => Repr::Blocked(Node::maximum(&node, windows)?),
+    }))
+}
+
+/// The largest of as many shifted tensors as a window has pixels.
+fn max_pool_composed(x: &Tensor, windows: MaxWindows, sizes: [usize; 2]) -> Result<Tensor> {
+    let MaxWindows { size, stride, padding } = windows;
+    let lowest = |dim: usize, x: &Tensor| -> Result<Tensor> {
+        let mut dims = x.dims().to_vec();
+        dims[dim] = padding;
+        Tensor::full(f32::NEG_INFINITY, dims, x.device())?.to_dtype(x.dtype())
+    };
+    let mut padded = x.clone();
+    for dim in [2, 3] {
+        if padding > 0 {
+            let edge = lowest(dim, &padded)?;
+            padded = Tensor::cat(&[&edge, &padded, &edge], dim)?;
+        }
+    }
+    let shifted = |x: &Tensor, dim: usize, by: usize| {
+        let picked: Vec<u32> = (0..sizes[dim - 2]).map(|i| (by + i * stride) as u32).collect();
+        x.index_select(&Tensor::new(picked, x.device())?, dim)
+    };
+    let mut largest: Option<Tensor> = None;
+    for dy in 0..size {
+        let rows = shifted(&padded, 2, dy)?;
+        for dx in 0..size {
+            let pixels = shifted(&rows, 3, dx)?;
+            largest = Some(match largest {
+                Some(largest) => largest.maximum(&pixels)?,
+                None => pixels,
+            });
+        }
+    }
+    largest.ok_or_else(|| candle_core::Error::Msg("max_pool: windows of no pixels".into()))
 }
 
 /// The channels of all parts, one after the other.

@@ -15,11 +15,11 @@ mod values;
 
 pub use activation::{
     Activation, BatchNormed, NormParams, Weights, average, batch_norm_eval, batch_norm_train,
-    concat, conv2d, global_average, linear, relu,
+    concat, conv2d, global_average, linear, max_pool, relu,
 };
 pub use blocked::{choice, profile, release_buffers};
 pub use norm::indicator;
 pub use sgd::{sgd_step, sum_of_squares};
-pub use taper_kernels::sgd::SgdStep;
+pub use taper_kernels::{pool::MaxWindows, sgd::SgdStep};
 pub use threshold::{threshold_ste, threshold_ste_composed};
 pub use values::{is_finite, with_values};

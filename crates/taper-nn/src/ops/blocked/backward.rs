@@ -59,6 +59,13 @@ pub(super) fn backward(end: &Arc<Node>, grad: &[f32]) -> Result<LeafGrads> {
                     pool::average_grad(&x.plane, *windows, grad, out, is_added);
                 });
             }
+            Op::Maximum { x, windows } => {
+                let (out, is_added) = pass.open(x);
+                let grad = &incoming.grad;
+                profile::time(Work::Pool, || {
+                    pool::maximum_grad(&x.plane, *windows, x.value(), grad, out, is_added);
+                });
+            }
             Op::Concat { parts } => {
                 let whole = (node.plane, &incoming.grad[..]);
                 let mut first = 0;

@@ -15,7 +15,7 @@ use taper_kernels::{
     },
     lanes::{self, Lanes, Plane},
     norm::blocked as norm,
-    pool::{self, Windows},
+    pool::{self, MaxWindows, Windows},
 };
 
 /// An activation in the blocked layout.
@@ -45,6 +45,8 @@ pub(super) enum Op {
     Pointwise { x: Arc<Node>, norm: Option<Arc<Norm>>, residual: Option<Arc<Node>>, relu: bool },
     /// Means of windows.
     Average { x: Arc<Node>, windows: Windows },
+    /// Largest pixels of windows.
+    Maximum { x: Arc<Node>, windows: MaxWindows },
     /// The channels of several activations.
     Concat { parts: Vec<Arc<Node>> },
 }
@@ -215,6 +217,18 @@ impl Node {
             .with_value(value)
     }
 
+    /// Largest pixels of windows.
+    pub(crate) fn maximum(x: &Arc<Self>, windows: MaxWindows) -> Result<Arc<Self>> {
+        let Some(plane) = windows.output(&x.plane) else {
+            candle_core::bail!("max_pool: {windows:?} over {:?}", x.dims())
+        };
+        let mut value = Buffer::any(plane.len());
+        let pixels = x.value();
+        profile::time(Work::Pool, || pool::maximum(&x.plane, windows, pixels, &mut value));
+        let op = Op::Maximum { x: x.clone(), windows };
+        Ok(Self::new(plane, false, op, x.is_tracked).with_value(value))
+    }
+
     /// The channels of all parts, one after the other.
     pub(crate) fn concat(parts: &[Arc<Self>]) -> Result<Arc<Self>> {
         let [first, ..] = parts else { candle_core::bail!("concat: there are no parts") };
@@ -331,7 +345,7 @@ impl Node {
     pub(super) fn parents(&self) -> impl Iterator<Item = &Arc<Self>> {
         let (x, others): (Option<&Arc<Self>>, &[Arc<Self>]) = match &self.op {
             Op::Constant | Op::Input(_) => (None, &[]),
-            Op::Conv { x, .. } | Op::Average { x, .. } => (Some(x), &[]),
+            Op::Conv { x, .. } | Op::Average { x, .. } | Op::Maximum { x, .. } => (Some(x), &[]),
             Op::Pointwise { x, residual, .. } => (Some(x), residual.as_slice()),
             Op::Concat { parts } => (None, parts),
         };
@@ -343,6 +357,7 @@ impl Node {
         let leaves: Vec<&Tensor> = match &self.op {
             Op::Constant
             | Op::Average { .. }
+            | Op::Maximum { .. }
             | Op::Concat { .. }
             | Op::Pointwise { norm: None, .. } => Vec::new(),
             Op::Input(tensor) => vec![tensor],
