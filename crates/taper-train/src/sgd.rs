@@ -66,15 +66,27 @@ impl Sgd {
         Ok(())
     }
 
-    /// The velocity of each trained parameter, in registry order; `None` before its first gradient.
-    pub fn velocity(&self) -> &[Option<Tensor>] {
-        &self.velocity
+    /// A copy of the velocity of each trained parameter, in registry order; `None` before its first gradient.
+    ///
+    /// # Errors
+    /// If candle cannot copy.
+    pub fn velocity(&self) -> Result<Vec<Option<Tensor>>> {
+        copies(&self.velocity)
     }
 
     /// Takes back what [`velocity`](Self::velocity) gave.
-    pub fn restore(&mut self, velocity: Vec<Option<Tensor>>) {
-        self.velocity = velocity;
+    ///
+    /// # Errors
+    /// If candle cannot copy.
+    pub fn restore(&mut self, velocity: &[Option<Tensor>]) -> Result<()> {
+        self.velocity = copies(velocity)?;
+        Ok(())
     }
+}
+
+/// Steps change velocities in place, which whoever holds one elsewhere must not see.
+fn copies(velocity: &[Option<Tensor>]) -> Result<Vec<Option<Tensor>>> {
+    velocity.iter().map(|v| v.as_ref().map(Tensor::copy).transpose()).collect()
 }
 
 #[cfg(test)]
@@ -90,11 +102,16 @@ mod tests {
         let params = scope.finish();
         let mut sgd = Sgd::new(0.5, 0.25);
         let value = |v: &candle_core::Var| v.flatten_all()?.to_vec1::<f32>().map(|v| v[0]);
+        let mut given = None;
         for (want_weight, want_bias) in [(0.625, 0.75), (0.109375, 0.375)] {
             let grads = (weight.sum_all()? + bias.sum_all()?)?.backward()?;
             sgd.step(&params, &grads, 0.5, 0.5)?;
             assert_eq!((value(&weight)?, value(&bias)?), (want_weight, want_bias));
+            given.get_or_insert(sgd.velocity()?);
         }
+        // What was given after the first step is still what it was: 0.5 · 1 + 0.25 · 1.
+        let given = given.and_then(|given| given[0].clone()).expect("a velocity");
+        assert_eq!(given.flatten_all()?.to_vec1::<f32>()?, [0.75]);
         Ok(())
     }
 

@@ -41,7 +41,7 @@ fn dropped_weights_have_neither_value_nor_momentum() -> Result<(), Box<dyn std::
     let layers: Vec<LayerInfo> = pruner.layers().cloned().collect();
     let dropped = pruner.state().dropped.expect("a policy");
     let is_prunable = |entry: &taper_nn::Entry| entry.kind.is_some_and(|kind| kind.is_prunable());
-    let trained = model.params().trained().zip(run.sgd.velocity());
+    let trained = model.params().trained().zip(run.sgd.velocity()?);
     let weights = trained.filter(|((entry, _), _)| is_prunable(entry));
     let mut n_dropped = 0;
     for (((entry, _), velocity), (info, words)) in weights.zip(layers.iter().zip(dropped)) {

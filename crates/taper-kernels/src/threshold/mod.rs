@@ -17,6 +17,10 @@ mod exponent;
 pub use exponent::{Exponent, ExponentError};
 
 use crate::mask::{Mask, ones};
+use rayon::prelude::*;
+
+/// Weights of a task, a multiple of 64.
+const CHUNK: usize = 1 << 15;
 
 /// Which threshold operator.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -68,10 +72,15 @@ impl Threshold {
     pub fn forward(self, weights: &[f32], mask: &Mask, t: f32, out: &mut [f32]) {
         assert_eq!(weights.len(), out.len(), "weights and output differ in length");
         assert_eq!(weights.len(), mask.len(), "weights and mask differ in length");
-        out.fill(0.0);
-        for index in mask.kept() {
-            out[index] = self.apply(weights[index], t);
-        }
+        let chunks = out.par_chunks_mut(CHUNK).zip(weights.par_chunks(CHUNK));
+        chunks.zip(mask.words().par_chunks(CHUNK / 64)).for_each(|((out, weights), words)| {
+            out.fill(0.0);
+            for (i, &word) in words.iter().enumerate() {
+                for bit in ones(word) {
+                    out[64 * i + bit] = self.apply(weights[64 * i + bit], t);
+                }
+            }
+        });
     }
 }
 
@@ -92,7 +101,8 @@ pub fn scale_pruned_grad(
     assert_eq!(weights.len(), grad.len(), "weights and gradient differ in length");
     assert_eq!(weights.len(), mask.len(), "weights and mask differ in length");
     let slope = if t > 0.0 { (at_cut - at_zero) / t } else { 0.0 };
-    for ((weights, grad), &word) in weights.chunks(64).zip(grad.chunks_mut(64)).zip(mask.words()) {
+    let chunks = grad.par_chunks_mut(64).with_min_len(CHUNK / 64).zip(weights.par_chunks(64));
+    chunks.zip(mask.words().par_iter()).for_each(|((grad, weights), &word)| {
         change_others(word, grad, |grad| {
             // Equal ends must give exactly that factor, whatever the rounding of the slope.
             if slope == 0.0 {
@@ -104,7 +114,7 @@ pub fn scale_pruned_grad(
                 }
             }
         });
-    }
+    });
 }
 
 /// Zeroes the gradient of weights that are not live, in place.
@@ -113,9 +123,10 @@ pub fn scale_pruned_grad(
 /// If the lengths of `live` and `grad` differ.
 pub fn keep_live(live: &Mask, grad: &mut [f32]) {
     assert_eq!(live.len(), grad.len(), "mask and gradient differ in length");
-    for (grad, &word) in grad.chunks_mut(64).zip(live.words()) {
+    let chunks = grad.par_chunks_mut(64).with_min_len(CHUNK / 64);
+    chunks.zip(live.words().par_iter()).for_each(|(grad, &word)| {
         change_others(word, grad, |grad| grad.fill(0.0));
-    }
+    });
 }
 
 /// Changes a chunk of at most 64 but for the values at the bits of `word`: cheaper than asking for each where few are

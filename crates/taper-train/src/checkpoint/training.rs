@@ -1,7 +1,7 @@
 //! Everything that a run needs to go on.
 
 use super::file::{CheckpointError, TensorFile};
-use crate::{Progress, Run, error::TrainError};
+use crate::{Progress, Run, Sgd, error::TrainError};
 use candle_core::{Device, Tensor};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ const BACK: &str = "back-";
 /// What is saved of a run, borrowed.
 pub struct Snapshot<'a> {
     params: &'a Params,
-    velocity: &'a [Option<Tensor>],
+    sgd: &'a Sgd,
     pruner: Option<&'a Pruner>,
     progress: &'a Progress,
 }
@@ -33,12 +33,7 @@ pub struct Snapshot<'a> {
 impl<'a> Snapshot<'a> {
     /// The state of a run between two steps.
     pub fn of(run: &'a Run, progress: &'a Progress) -> Self {
-        Self {
-            params: run.model.params(),
-            velocity: run.sgd.velocity(),
-            pruner: run.pruner.as_ref(),
-            progress,
-        }
+        Self { params: run.model.params(), sgd: &run.sgd, pruner: run.pruner.as_ref(), progress }
     }
 
     /// How far the run is.
@@ -54,9 +49,9 @@ impl<'a> Snapshot<'a> {
         for entry in self.params.entries() {
             put(MODEL, &entry.name, entry.var.as_tensor().clone());
         }
-        for ((entry, _), velocity) in self.params.trained().zip(self.velocity) {
+        for ((entry, _), velocity) in self.params.trained().zip(self.sgd.velocity()?) {
             if let Some(velocity) = velocity {
-                put(VELOCITY, &entry.name, velocity.clone());
+                put(VELOCITY, &entry.name, velocity);
             }
         }
         if let Some(pruner) = self.pruner {
@@ -163,7 +158,7 @@ impl TrainingCheckpoint {
             }
             velocity.push(saved.map(|v| v.to_device(run.device)).transpose()?);
         }
-        run.sgd.restore(velocity);
+        run.sgd.restore(&velocity)?;
         if let Some(pruner) = &mut run.pruner {
             pruner.restore(self.pruner_state(pruner)?)?;
         }

@@ -5,7 +5,7 @@ use crate::{
     ops::{self, NormParams, Weights, choice::Choice},
 };
 use candle_core::{DType, Device, Result, Tensor, Var};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use taper_kernels::{mask::Mask, threshold::Threshold};
 
 const BATCH: usize = 20;
@@ -122,8 +122,16 @@ impl Net {
     }
 }
 
+/// Held by tests that choose kernels for the whole process, or depend on the choice.
+static CHOOSING: Mutex<()> = Mutex::new(());
+
+fn choosing() -> MutexGuard<'static, ()> {
+    CHOOSING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 #[test]
 fn values_and_gradients_agree_with_candles_own_operations() -> Result<()> {
+    let _choosing = choosing();
     for is_of_batch in [true, false] {
         let want = Net::new(DType::F64)?.all(is_of_batch)?;
         for choice in [Choice::Measured, Choice::ByRule, Choice::Dense, Choice::Sparse] {
@@ -241,6 +249,7 @@ fn without_gradients_nothing_is_tracked() -> Result<()> {
 
 #[test]
 fn what_is_not_live_has_no_gradient_and_few_live_ones_have_it_exactly() -> Result<()> {
+    let _choosing = choosing();
     let (whole, _) = gated_grad(None, None, true)?;
     let values = var(&[8, 6, 3, 3], 0.7, DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
     let sampling = Some(Sampling { share: 0.25, key: 7 });
