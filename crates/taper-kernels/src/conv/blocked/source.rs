@@ -5,7 +5,7 @@
 
 use crate::{
     lanes::{LANES, Lanes, Plane, clear_tail},
-    simd::Simd,
+    simd::{Kernel, Simd},
 };
 use std::ops::Range;
 
@@ -176,23 +176,64 @@ impl Rows for GradSource<'_> {
             Self::Plain(x) => unsafe { copy::<S>(&x[at..at + out.len()], out) },
             Self::Normed { grad, x, pass, slopes } => {
                 let (grad, x) = (&grad[at..at + out.len()], &x[at..at + out.len()]);
-                let slopes = slopes[channel];
-                let n = x.len() * LANES;
-                // SAFETY: the caller vouches for the instructions; all slices have `n` floats.
-                unsafe {
-                    let (scale, mean) = (S::splat(slopes.scale), S::splat(slopes.mean));
-                    let (mean_grad, slope) = (S::splat(slopes.mean_grad), S::splat(-slopes.slope));
-                    let (g, x, to) = (
-                        grad.as_ptr().cast::<f32>(),
-                        x.as_ptr().cast::<f32>(),
-                        out.as_mut_ptr().cast::<f32>(),
-                    );
-                    for i in (0..n).step_by(S::WIDTH) {
-                        let x = S::load(x.add(i));
-                        let g = passed::<S>(pass, S::load(g.add(i)), x, at * LANES + i, channel);
-                        let g = S::fma(S::sub(x, mean), slope, S::sub(g, mean_grad));
-                        S::store(to.add(i), S::mul(scale, g));
+                let row = GradRow { grad, x, pass, slopes: slopes[channel], at, channel, out };
+                // SAFETY: the caller vouches for the instructions.
+                unsafe { S::call(row) }
+            }
+        }
+    }
+}
+
+/// A row of the gradient behind a normalisation. A kernel of its own, with a loop for each way to pass, as within a band
+/// the way would be looked up again for each vector.
+struct GradRow<'a> {
+    grad: &'a [Lanes],
+    x: &'a [Lanes],
+    pass: PassWhere<'a>,
+    slopes: NormSlope,
+    /// Place of the row in the activation, in pixels.
+    at: usize,
+    channel: usize,
+    out: &'a mut [Lanes],
+}
+
+impl Kernel for GradRow<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let n = self.out.len().min(self.x.len()).min(self.grad.len()) * LANES;
+        let (g, x, to) = (
+            self.grad.as_ptr().cast::<f32>(),
+            self.x.as_ptr().cast::<f32>(),
+            self.out.as_mut_ptr().cast::<f32>(),
+        );
+        // SAFETY: the caller vouches for the instructions; all slices have `n` floats, and the activation has them from
+        // `at` on.
+        unsafe {
+            let (scale, mean) = (S::splat(self.slopes.scale), S::splat(self.slopes.mean));
+            let mean_grad = S::splat(self.slopes.mean_grad);
+            let slope = S::splat(-self.slopes.slope);
+            macro_rules! each {
+                (|$i:ident, $g:ident, $x:ident| $passed:expr) => {
+                    for $i in (0..n).step_by(S::WIDTH) {
+                        let ($g, $x) = (S::load(g.add($i)), S::load(x.add($i)));
+                        let passed = $passed;
+                        let g = S::fma(S::sub($x, mean), slope, S::sub(passed, mean_grad));
+                        S::store(to.add($i), S::mul(scale, g));
                     }
+                };
+            }
+            match self.pass {
+                PassWhere::Everywhere => each!(|i, g, x| g),
+                PassWhere::Normed { scale, shift } => {
+                    let (scale, shift) =
+                        (S::splat(scale[self.channel]), S::splat(shift[self.channel]));
+                    each!(|i, g, x| S::where_positive(S::fma(x, scale, shift), g));
+                }
+                PassWhere::Positive(y) => {
+                    let y = y[self.at..self.at + self.out.len()].as_ptr().cast::<f32>();
+                    each!(|i, g, x| S::where_positive(S::load(y.add(i)), g));
                 }
             }
         }
