@@ -70,22 +70,34 @@ pub(crate) fn halves(Lanes(lanes): &Lanes) -> f32 {
     (b[0] + b[2]) + (b[1] + b[3])
 }
 
-/// Calls `each(i, sum of the lanes of pixel i)` for all pixels.
+/// Most pixels that [`add_sums`] takes.
+const MAX_SUMS: usize = 64;
+
+/// Adds the sum of the lanes of each pixel to one of `sums`: pixels come in rows of `T`, each row to places `step` behind
+/// those of the row before.
 ///
 /// # Safety
 /// The instructions of `S` must be available.
 #[inline(always)]
-pub(crate) unsafe fn each_sum<S: Simd>(pixels: &[Lanes], mut each: impl FnMut(usize, f32)) {
-    let (eights, rest) = pixels.as_chunks::<8>();
-    for (i, eight) in eights.iter().enumerate() {
+pub(crate) unsafe fn add_sums<S: Simd, const T: usize>(
+    pixels: &[[Lanes; T]],
+    sums: &mut [f32],
+    step: usize,
+) {
+    let flat = pixels.as_flattened();
+    let mut found = [0.0; MAX_SUMS];
+    let (eights, rest) = flat.as_chunks::<8>();
+    for (eight, found) in eights.iter().zip(found.as_chunks_mut::<8>().0) {
         // SAFETY: the caller vouches for the instructions.
-        let sums = unsafe { S::sums(eight) };
-        for (k, &sum) in sums.iter().enumerate() {
-            each(8 * i + k, sum);
-        }
+        *found = unsafe { S::sums(eight) };
     }
-    for (k, pixel) in rest.iter().enumerate() {
-        each(8 * eights.len() + k, halves(pixel));
+    for (pixel, found) in rest.iter().zip(&mut found[8 * eights.len()..]) {
+        *found = halves(pixel);
+    }
+    // Row by row rather than one by one: a row is added by a vector or two.
+    for (row, found) in found[..flat.len()].as_chunks::<T>().0.iter().enumerate() {
+        let sums = &mut sums[row * step..][..T];
+        sums.iter_mut().zip(found).for_each(|(sum, part)| *sum += part);
     }
 }
 

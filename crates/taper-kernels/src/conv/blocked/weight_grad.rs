@@ -7,7 +7,7 @@ use super::{gather::Gather, source::Packed};
 use crate::{
     lanes::{LANES, Lanes},
     mask::Mask,
-    simd::{Kernel, Simd, each_sum, halves},
+    simd::{Kernel, Simd, add_sums, halves},
 };
 use std::ops::Range;
 
@@ -193,9 +193,7 @@ impl Pair<'_> {
         // SAFETY: as the caller vouches.
         let totals = unsafe { S::call(tile) };
         // SAFETY: as the caller vouches.
-        unsafe {
-            each_sum::<S>(totals.as_flattened(), |i, sum| sums[i / T * sums_step + i % T] += sum)
-        };
+        unsafe { add_sums::<S, T>(&totals, sums, sums_step) };
         T
     }
 }

@@ -5,7 +5,7 @@ use super::{Buffers, InputPoints, POINTS, make_room};
 use crate::{
     conv::blocked::weight_grad::Pair,
     lanes::{LANES, Lanes},
-    simd::{Kernel, Simd, each_sum},
+    simd::{Kernel, Simd, add_sums},
 };
 use std::ops::Range;
 
@@ -178,7 +178,7 @@ unsafe fn product<S: Simd, const O: usize, const I: usize>(
     // SAFETY: the caller vouches for the instructions.
     unsafe {
         let totals = S::call(Product::<O, I> { u, v, tiles });
-        each_sum::<S>(totals.as_flattened(), |i, sum| sums[i / I * ins + i % I] += sum);
+        add_sums::<S, I>(&totals, sums, ins);
     }
     I
 }
