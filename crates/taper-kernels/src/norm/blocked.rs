@@ -8,7 +8,7 @@
 pub use crate::conv::blocked::PassWhere;
 
 use crate::{
-    conv::blocked::{GradSource, Moments, OfRows, Rows, Source, passed},
+    conv::blocked::{GradSource, Moments, OfRows, Rows, Source, each_passed},
     lanes::{LANES, Lanes, Plane, clear_tail},
     simd::{Kernel, Simd, Variant, halves, launch},
 };
@@ -241,14 +241,19 @@ impl<G: Passing> Kernel for SumRows<'_, G> {
                 unsafe {
                     let centre = S::splat(mean[channel]);
                     let (mut sum, mut dot) = (S::splat(0.0), S::splat(0.0));
-                    for i in (first + part..first + width * LANES).step_by(LANES) {
-                        let x = S::load(x.add(i));
-                        let g = S::load(grad.pixels().as_ptr().cast::<f32>().add(i));
-                        let g = passed::<S>(pass, g, x, start * LANES + i, channel);
-                        grad.put::<S>(i, g);
-                        sum = S::add(sum, g);
-                        dot = S::fma(g, S::sub(x, centre), dot);
+                    macro_rules! each {
+                        (|$i:ident, $g:ident, $x:ident| $passed:expr) => {
+                            for $i in (first + part..first + width * LANES).step_by(LANES) {
+                                let $x = S::load(x.add($i));
+                                let $g = S::load(grad.pixels().as_ptr().cast::<f32>().add($i));
+                                let g = $passed;
+                                grad.put::<S>($i, g);
+                                sum = S::add(sum, g);
+                                dot = S::fma(g, S::sub($x, centre), dot);
+                            }
+                        };
                     }
+                    each_passed!(S, pass, channel, start..start + len, each);
                     S::store(found[0].0.as_mut_ptr().add(part), sum);
                     S::store(found[1].0.as_mut_ptr().add(part), dot);
                 }

@@ -39,7 +39,7 @@ mod winograd;
 pub use source::{GradSource, NormSlope, PassWhere, Source};
 pub use stats::Moments;
 
-pub(crate) use source::{Rows, passed};
+pub(crate) use source::{Rows, each_passed};
 pub(crate) use stats::OfRows;
 
 use super::ConvShape;

@@ -184,8 +184,26 @@ impl Rows for GradSource<'_> {
     }
 }
 
-/// A row of the gradient behind a normalisation. A kernel of its own, with a loop for each way to pass, as within a band
-/// the way would be looked up again for each vector.
+/// Expands to `each!(|i, g, x| …)` with what passes of `g`, the gradient of `x`, for each way to pass: within one loop,
+/// the way would be looked up again for each vector. `$place` is the range of pixels that is gone through.
+macro_rules! each_passed {
+    ($S:ident, $pass:expr, $channel:expr, $place:expr, $each:ident) => {
+        match $pass {
+            PassWhere::Everywhere => $each!(|i, g, x| g),
+            PassWhere::Normed { scale, shift } => {
+                let (scale, shift) = ($S::splat(scale[$channel]), $S::splat(shift[$channel]));
+                $each!(|i, g, x| $S::where_positive($S::fma(x, scale, shift), g));
+            }
+            PassWhere::Positive(y) => {
+                let y = y[$place].as_ptr().cast::<f32>();
+                $each!(|i, g, x| $S::where_positive($S::load(y.add(i)), g));
+            }
+        }
+    };
+}
+pub(crate) use each_passed;
+
+/// A row of the gradient behind a normalisation. A kernel of its own, which has all registers to itself.
 struct GradRow<'a> {
     grad: &'a [Lanes],
     x: &'a [Lanes],
@@ -224,18 +242,7 @@ impl Kernel for GradRow<'_> {
                     }
                 };
             }
-            match self.pass {
-                PassWhere::Everywhere => each!(|i, g, x| g),
-                PassWhere::Normed { scale, shift } => {
-                    let (scale, shift) =
-                        (S::splat(scale[self.channel]), S::splat(shift[self.channel]));
-                    each!(|i, g, x| S::where_positive(S::fma(x, scale, shift), g));
-                }
-                PassWhere::Positive(y) => {
-                    let y = y[self.at..self.at + self.out.len()].as_ptr().cast::<f32>();
-                    each!(|i, g, x| S::where_positive(S::load(y.add(i)), g));
-                }
-            }
+            each_passed!(S, self.pass, self.channel, self.at..self.at + self.out.len(), each);
         }
     }
 }
@@ -255,33 +262,6 @@ unsafe fn copy<S: Simd>(x: &[Lanes], out: &mut [Lanes]) {
         S::will_read(from.wrapping_add(i + AHEAD));
         // SAFETY: the caller vouches for the instructions; both slices have `n` floats.
         unsafe { S::store(to.add(i), S::load(from.add(i))) };
-    }
-}
-
-/// The part of `grad` that passes; `at` is the float's place in the activation.
-///
-/// # Safety
-/// The instructions of `S` must be available, and `at` and the floats after it within the activation.
-#[inline(always)]
-pub(crate) unsafe fn passed<S: Simd>(
-    pass: PassWhere,
-    grad: S::V,
-    x: S::V,
-    at: usize,
-    channel: usize,
-) -> S::V {
-    // SAFETY: the caller vouches for the instructions and the place.
-    unsafe {
-        match pass {
-            PassWhere::Everywhere => grad,
-            PassWhere::Normed { scale, shift } => {
-                let y = S::fma(x, S::splat(scale[channel]), S::splat(shift[channel]));
-                S::where_positive(y, grad)
-            }
-            PassWhere::Positive(y) => {
-                S::where_positive(S::load(y.as_ptr().cast::<f32>().add(at)), grad)
-            }
-        }
     }
 }
 
