@@ -87,6 +87,15 @@ pub(crate) fn cells(results: &Results) -> Vec<Cell<'_>> {
     cells
 }
 
+/// The cells that tables show: those that have been run, or all while none has. How many have not is in the verdict.
+pub(crate) fn shown(results: &Results) -> Vec<Cell<'_>> {
+    let mut cells = cells(results);
+    if cells.iter().any(|cell| cell.verdict != Verdict::NotRun) {
+        cells.retain(|cell| cell.verdict != Verdict::NotRun);
+    }
+    cells
+}
+
 /// Whether no cell and no run failed. Cells without a band or without runs do not count against it.
 pub(crate) fn passed(results: &Results) -> bool {
     results.manifest.failed.is_empty()
@@ -168,6 +177,17 @@ mod tests {
         results.runs.retain(|run| run.row != "feather");
         assert_eq!(verdict(&results, "feather", Some(0.9)), Verdict::NotRun);
         assert!(passed(&results));
+    }
+
+    #[test]
+    fn tables_show_what_was_run_or_all_while_nothing_was() {
+        let mut results = testing::results();
+        let n = shown(&results).len();
+        assert_eq!(n, cells(&results).len());
+        results.runs.retain(|run| run.row != "feather");
+        assert!(shown(&results).iter().all(|cell| cell.row.name != "feather"));
+        results.runs.clear();
+        assert_eq!(shown(&results).len(), n);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, context};
 use serde::Serialize;
 
-use crate::cells::{self, cells};
+use crate::cells;
 use crate::figure;
 use crate::results::Results;
 use crate::summary;
@@ -37,7 +37,7 @@ struct BandLine {
 /// # Errors
 /// When a figure cannot be drawn or the template does not fit; neither depends on what was measured.
 pub(crate) fn render(results: &Results) -> Result<String> {
-    let cells = cells(results);
+    let cells = cells::shown(results);
     let lines: Vec<Line> = cells
         .iter()
         .map(|cell| {
@@ -87,7 +87,7 @@ pub(crate) fn render(results: &Results) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing;
+    use crate::{cells::cells, testing};
 
     /// What a browser would show of it, roughly: enough to look for words.
     fn page(results: &Results) -> String {

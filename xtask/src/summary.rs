@@ -113,7 +113,7 @@ pub(crate) fn markdown(results: &Results) -> String {
     out += &row(&std::array::from_fn::<_, { COLUMNS.len() }, _>(|i| {
         if is_text(i) { "---" } else { "---:" }.to_owned()
     }));
-    let cells = cells(results);
+    let cells = cells::shown(results);
     for cell in &cells {
         out += &row(&line(cell).map(|text| escaped(&text)));
     }
@@ -194,7 +194,7 @@ pub(crate) fn provenance(results: &Results) -> Vec<(&'static str, String)> {
 
 /// The table, failures and the verdict as plain text.
 pub(crate) fn console(results: &Results) -> String {
-    let cells = cells(results);
+    let cells = cells::shown(results);
     let mut table = vec![COLUMNS.map(str::to_owned)];
     table.extend(cells.iter().map(line));
     let width = |i: usize| table.iter().map(|texts| texts[i].chars().count()).max().unwrap_or(0);
