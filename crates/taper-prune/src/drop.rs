@@ -1,8 +1,10 @@
 //! Removing pruned weights for good.
 
-use crate::error::PruneError;
+use crate::{Pruner, error::PruneError, pruner::write};
+use candle_core::{Tensor, Var};
 use taper_core::{Sparsity, Step, rng::Rng};
 use taper_kernels::mask::Mask;
+use taper_nn::ops::with_values;
 use taper_schedule::Curve;
 
 /// Which pruned weights are dropped first.
@@ -23,8 +25,8 @@ pub enum DropRule {
 /// momentum, and never come back.
 ///
 /// The dropped set only grows. A share of 0 is plain straight-through training; a share of 1 from the start is hard
-/// pruning, in which what is pruned once stays so. Kernels compute no gradients for dropped weights, so a step gets
-/// faster with the share.
+/// pruning, in which what is pruned once stays so. A step gets faster where so many weights of a layer are dropped that its
+/// kernels compute the gradient of the others alone: from some 70 % on.
 ///
 /// # References
 /// The question, how much of the pruned set still matters, is A. Zachou's (NTUA, 2025); the rules are ours.
@@ -40,7 +42,7 @@ pub struct DropPolicy {
     pub begin: Step,
     /// The step from which on the share is whole; at or before `begin`, it is so from the begin on.
     pub end: Step,
-    /// Nothing is dropped while fewer weights than this are pruned.
+    /// Nothing is dropped while the schedule asks for less than this.
     pub from: Sparsity,
 }
 
@@ -58,9 +60,9 @@ impl DropPolicy {
         }
     }
 
-    /// The share φ at a step.
-    pub fn share_at(&self, step: Step, achieved: Sparsity) -> f64 {
-        if step < self.begin || achieved < self.from {
+    /// The share φ at a step at which the schedule asks for this sparsity.
+    pub fn share_at(&self, step: Step, sparsity: Sparsity) -> f64 {
+        if step < self.begin || sparsity < self.from {
             return 0.0;
         }
         let (begin, end) = (self.begin.0 as f64, self.end.0 as f64);
@@ -109,6 +111,70 @@ pub(crate) fn choose(rule: DropRule, layers: &[Candidates], n: usize) -> Vec<Mas
         found[place as usize].set(index as usize, true);
     }
     found
+}
+
+impl Pruner {
+    /// Puts dropped weights back to 0, should an optimizer with a momentum of its own have moved them.
+    pub(crate) fn hold_dropped(&self) -> Result<(), PruneError> {
+        for (dropped, var) in self.dropped.iter().flatten().zip(self.vars()) {
+            zero_where(dropped, var)?;
+        }
+        Ok(())
+    }
+
+    /// Drops as many weights as the policy wants more of them than there are.
+    pub(crate) fn drop_more(&mut self) -> Result<(), PruneError> {
+        let (Some(policy), Some(dropped)) = (self.choices.drop, &self.dropped) else {
+            return Ok(());
+        };
+        let n_pruned: u64 =
+            self.cut.iter().map(|cut| cut.mask.len() as u64 - cut.mask.n_kept()).sum();
+        let wanted = (policy.share_at(self.step, self.sparsity) * n_pruned as f64).floor() as u64;
+        let n_dropped = dropped.iter().map(Mask::n_kept).sum();
+        if wanted <= n_dropped {
+            return Ok(());
+        }
+        let tensors: Vec<&Tensor> = self.vars().map(|var| var.as_tensor()).collect();
+        let new = with_values(&tensors, |weights| {
+            let layers: Vec<Candidates> = (0..weights.len())
+                .map(|i| Candidates {
+                    weights: weights[i],
+                    cut: self.cut[i].at,
+                    kept: &self.cut[i].mask,
+                    dropped: &dropped[i],
+                    since: self.since.as_ref().map(|since| &since[i][..]),
+                })
+                .collect();
+            choose(policy.rule, &layers, (wanted - n_dropped) as usize)
+        })?;
+        for (new, var) in new.iter().zip(self.vars()) {
+            zero_where(new, var)?;
+        }
+        for (dropped, new) in self.dropped.iter_mut().flatten().zip(&new) {
+            *dropped = dropped.union(new);
+        }
+        self.newly_dropped = Some(new);
+        Ok(())
+    }
+
+    /// The weights of each layer that were dropped in the step last begun, if any: whatever an optimizer remembers of
+    /// them must go.
+    pub fn newly_dropped(&self) -> Option<&[Mask]> {
+        self.newly_dropped.as_deref()
+    }
+}
+
+/// Sets the weights of a mask to 0; a variable in which they are so is not written.
+fn zero_where(mask: &Mask, var: &Var) -> candle_core::Result<()> {
+    let changed = with_values(&[var.as_tensor()], |w| {
+        let moved = mask.kept().any(|index| w[0][index] != 0.0);
+        moved.then(|| {
+            let mut values = w[0].to_vec();
+            mask.kept().for_each(|index| values[index] = 0.0);
+            values
+        })
+    })?;
+    changed.map_or(Ok(()), |values| write(var, values))
 }
 
 #[cfg(test)]

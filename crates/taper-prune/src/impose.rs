@@ -1,13 +1,12 @@
 //! Pruning a model that does not know gates.
 
-use crate::{
-    Pruner,
-    error::PruneError,
-    pruner::{tensor_like, write},
-};
+use crate::{Pruner, error::PruneError, pruner::write};
 use candle_core::{Var, backprop::GradStore};
 use taper_core::{LayerId, Step};
-use taper_nn::{Gate, Gates, ops::with_values};
+use taper_nn::{
+    Gate, Gates,
+    ops::{tensor_like, with_values},
+};
 
 impl Pruner {
     /// Puts the pruned weights of `step` into the variables, until [`Imposed::lift`] takes them out again.
@@ -97,7 +96,7 @@ impl Imposed<'_> {
             if let Some(grad) = grads.get(var) {
                 let mut scaled = with_values(&[grad], |g| g[0].to_vec())?;
                 gate.scale_grad(&dense, &mut scaled);
-                let scaled = tensor_like(grad, scaled)?;
+                let scaled = tensor_like(scaled, grad)?;
                 grads.insert(var, scaled);
             }
         }

@@ -28,6 +28,7 @@
 
 pub mod allocation;
 mod builder;
+mod choose;
 mod cut;
 mod dead;
 mod drop;

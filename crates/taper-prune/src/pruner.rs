@@ -2,9 +2,8 @@
 
 use crate::{
     DeadFilters, Fate, LayerReport, PrunerBuilder, Report,
-    allocation::{Group, Layer},
     dead::{dead_filters, filters},
-    drop::{self, Candidates, DropRule},
+    drop::DropRule,
     error::PruneError,
     gates::Update,
     history::{self, Probe, Since},
@@ -12,10 +11,13 @@ use crate::{
 use candle_core::{Tensor, Var};
 use std::{borrow::Borrow, sync::Arc};
 use taper_core::{LayerId, LayerInfo, MaskFeedback, Sparsity, Step};
-use taper_kernels::{mask::Mask, threshold::Threshold};
-use taper_nn::{Gates, ops::with_values};
+use taper_kernels::mask::Mask;
+use taper_nn::{
+    Gates,
+    ops::{tensor_like, with_values},
+};
 use taper_scale::{Now, PrunedGrad};
-use taper_schedule::{Cadence, Ramp, SparsitySchedule};
+use taper_schedule::{Ramp, SparsitySchedule};
 
 /// Prunes the weights of a network step by step; see the [crate].
 #[derive(Debug)]
@@ -32,7 +34,7 @@ pub struct Pruner {
     /// The dropped weights of each layer, if any can be.
     pub(crate) dropped: Option<Vec<Mask>>,
     /// What was dropped in the step last begun.
-    newly_dropped: Option<Vec<Mask>>,
+    pub(crate) newly_dropped: Option<Vec<Mask>>,
     /// When each weight was pruned, if somebody asks.
     pub(crate) since: Option<Since>,
     pub(crate) probes: Vec<Probe>,
@@ -147,14 +149,6 @@ impl Pruner {
         Ok(self.gates(&self.cut, updates, times))
     }
 
-    /// Puts dropped weights back to 0, should an optimizer with a momentum of its own have moved them.
-    fn hold_dropped(&self) -> Result<(), PruneError> {
-        for (dropped, var) in self.dropped.iter().flatten().zip(self.vars()) {
-            zero_where(dropped, var)?;
-        }
-        Ok(())
-    }
-
     /// Keeps the record of when weights were pruned, and of those that a probe has seen.
     fn follow(&mut self, before: &[LayerCut]) {
         for ((since, cut), before) in self.since.iter_mut().flatten().zip(&self.cut).zip(before) {
@@ -163,42 +157,6 @@ impl Pruner {
         for probe in &mut self.probes {
             probe.note(self.cut.iter().map(|cut| &*cut.mask));
         }
-    }
-
-    /// Drops as many weights as the policy wants more of them than there are.
-    fn drop_more(&mut self) -> Result<(), PruneError> {
-        let (Some(policy), Some(dropped)) = (self.choices.drop, &self.dropped) else {
-            return Ok(());
-        };
-        let report = self.report();
-        let n_pruned = report.n_weights() - report.n_kept();
-        let wanted =
-            (policy.share_at(self.step, report.sparsity()) * n_pruned as f64).floor() as u64;
-        let n_dropped = dropped.iter().map(Mask::n_kept).sum();
-        if wanted <= n_dropped {
-            return Ok(());
-        }
-        let tensors: Vec<&Tensor> = self.vars().map(|var| var.as_tensor()).collect();
-        let new = with_values(&tensors, |weights| {
-            let layers: Vec<Candidates> = (0..weights.len())
-                .map(|i| Candidates {
-                    weights: weights[i],
-                    cut: self.cut[i].at,
-                    kept: &self.cut[i].mask,
-                    dropped: &dropped[i],
-                    since: self.since.as_ref().map(|since| &since[i][..]),
-                })
-                .collect();
-            drop::choose(policy.rule, &layers, (wanted - n_dropped) as usize)
-        })?;
-        for (new, var) in new.iter().zip(self.vars()) {
-            zero_where(new, var)?;
-        }
-        for (dropped, new) in self.dropped.iter_mut().flatten().zip(&new) {
-            *dropped = dropped.union(new);
-        }
-        self.newly_dropped = Some(new);
-        Ok(())
     }
 
     /// Looks at what is pruned, if this is a step to do so.
@@ -234,12 +192,6 @@ impl Pruner {
             probe.counts(cut.iter().map(|cut| &*cut.mask))
         });
         Ok(fates.collect())
-    }
-
-    /// The weights of each layer that were dropped in the step last begun, if any: whatever an optimizer remembers of
-    /// them must go.
-    pub fn newly_dropped(&self) -> Option<&[Mask]> {
-        self.newly_dropped.as_deref()
     }
 
     /// Weights that get a gradient in the step last begun.
@@ -360,55 +312,6 @@ impl Pruner {
         self.choices.layers.iter().map(|(_, var)| var)
     }
 
-    pub(crate) fn groups(&self, sparsity: Sparsity) -> Result<Vec<Group>, PruneError> {
-        let layers: Vec<Layer> = self
-            .choices
-            .layers
-            .iter()
-            .enumerate()
-            .map(|(i, (info, _))| Layer { id: LayerId(i), info })
-            .collect();
-        Ok(self.choices.allocation.allocate(&layers, sparsity)?)
-    }
-
-    /// Cuts and masks of every layer at this sparsity, from the current weights.
-    fn choose(&self, sparsity: Sparsity) -> Result<Vec<LayerCut>, PruneError> {
-        let groups = if sparsity.is_dense() { Vec::new() } else { self.groups(sparsity)? };
-        let tensors: Vec<&Tensor> = self.vars().map(|var| var.as_tensor()).collect();
-        Ok(with_values(&tensors, |weights| {
-            let mut cut: Vec<LayerCut> = weights
-                .iter()
-                .map(|w| LayerCut { at: 0.0, mask: Arc::new(Mask::full(w.len())) })
-                .collect();
-            for group in groups.iter().filter(|g| !g.layers.is_empty()) {
-                let layers: Vec<&[f32]> = group.layers.iter().map(|id| weights[id.0]).collect();
-                let n: usize = layers.iter().map(|w| w.len()).sum();
-                // Not by its count: an interpolated cut prunes even where that rounds up to all weights.
-                if n == 0 || group.sparsity.is_dense() {
-                    continue; // Dense, as it stands.
-                }
-                let chosen =
-                    self.choices.quantile.choose(&layers, group.n_keep, group.sparsity.get());
-                for (id, mask) in group.layers.iter().zip(chosen.masks) {
-                    // A schedule that falls could ask for more weights than there are left.
-                    let mask = match &self.dropped {
-                        Some(dropped) => mask.difference(&dropped[id.0]),
-                        None => mask,
-                    };
-                    cut[id.0] = LayerCut { at: chosen.at, mask: Arc::new(mask) };
-                }
-            }
-            cut
-        })?)
-    }
-
-    fn refreshed(&self) -> Result<Vec<LayerCut>, PruneError> {
-        // A shrinking operator would turn kept weights that have fallen below a held cut into zeros that no count knows.
-        let is_held = self.choices.cadence != Cadence::EVERY_STEP
-            && self.choices.threshold == Threshold::Hard;
-        if is_held { Ok(self.cut.clone()) } else { self.choose(self.sparsity) }
-    }
-
     /// Tells the schedule what it listens to.
     fn tell(&mut self, seen: &MaskFeedback) {
         let window = self.choices.schedule.window();
@@ -464,27 +367,7 @@ impl Pruner {
     }
 }
 
-/// Sets the weights of a mask to 0; a variable in which they are so is not written.
-fn zero_where(mask: &Mask, var: &Var) -> candle_core::Result<()> {
-    let changed = with_values(&[var.as_tensor()], |w| {
-        let moved = mask.kept().any(|index| w[0][index] != 0.0);
-        moved.then(|| {
-            let mut values = w[0].to_vec();
-            mask.kept().for_each(|index| values[index] = 0.0);
-            values
-        })
-    })?;
-    changed.map_or(Ok(()), |values| write(var, values))
-}
-
-/// A tensor of these values with the shape, device and type of another.
-pub(crate) fn tensor_like(other: &Tensor, values: Vec<f32>) -> candle_core::Result<Tensor> {
-    Tensor::from_vec(values, other.dims(), &candle_core::Device::Cpu)?
-        .to_device(other.device())?
-        .to_dtype(other.dtype())
-}
-
 /// Overwrites a variable.
 pub(crate) fn write(var: &Var, values: Vec<f32>) -> candle_core::Result<()> {
-    var.set(&tensor_like(var, values)?)
+    var.set(&tensor_like(values, var)?)
 }

@@ -40,11 +40,15 @@ struct Falling;
 
 impl SparsitySchedule for Falling {
     fn sparsity(&self, step: Step) -> Sparsity {
-        Sparsity::saturating(if step.0 < 8 { 0.1 * step.0 as f64 } else { 0.3 })
+        Sparsity::saturating(match step.0 {
+            0..8 => 0.1 * step.0 as f64,
+            8..16 => 0.3,
+            _ => 0.0,
+        })
     }
 
     fn target(&self) -> Sparsity {
-        Sparsity::saturating(0.3)
+        Sparsity::DENSE
     }
 
     fn observe(&mut self, _: &MaskFeedback) {}
@@ -93,7 +97,7 @@ proptest! {
             let now = dropped(&pruner);
             let report = pruner.report();
             let n_pruned = (report.n_weights() - report.n_kept()) as f64;
-            let wanted = (policy.share_at(Step(step), report.sparsity()) * n_pruned).floor() as u64;
+            let wanted = (policy.share_at(Step(step), pruner.sparsity()) * n_pruned).floor() as u64;
             let n_before: u64 = before.iter().map(Mask::n_kept).sum();
             prop_assert_eq!(report.n_dropped(), wanted.max(n_before), "step {}", step);
             prop_assert_eq!(pruner.newly_dropped().is_some(), wanted > n_before);
@@ -117,6 +121,13 @@ proptest! {
             prop_assert_eq!(pruner.n_live(), report.n_weights() - report.n_dropped());
             before = now;
             disturb(&params, [seed, step]).unwrap();
+            // Whoever evaluates then sees as many weights as the step did, none of them dropped.
+            let (gates, refreshed) = pruner.refresh_counted().unwrap();
+            prop_assert_eq!(refreshed.n_kept(), report.n_kept(), "refreshed after step {}", step);
+            for (i, dropped) in before.iter().enumerate().filter(|(_, d)| d.n_kept() > 0) {
+                let gate = gates.get(LayerId(i)).expect("a gate");
+                prop_assert_eq!(gate.mask.intersection(dropped).n_kept(), 0);
+            }
         }
     }
 }
@@ -127,9 +138,17 @@ fn a_share_of_one_is_hard_pruning_and_a_share_of_zero_changes_nothing() -> Resul
     let hard = DropPolicy::constant(DropRule::Smallest, 1.0);
     let mut pruner = builder(&params, 0.9)?.drop(hard).build()?;
     for step in 0..TOTAL {
-        pruner.begin_step(Step(step))?;
+        let gates = pruner.begin_step(Step(step))?;
         assert_eq!(pruner.feedback().map(|seen| seen.n_entered), Some(0), "step {step}");
         assert_eq!(pruner.n_live(), pruner.report().n_kept());
+        // With nothing pruned that is not 0, the operator goes on to shrink, and kept weights stay kept.
+        assert_eq!(pruner.cut() > 0.0, step > 0, "step {step}: {}", pruner.cut());
+        for (i, (_, var)) in params.prunable().enumerate() {
+            let values = var.flatten_all()?.to_vec1::<f32>()?;
+            let Some(gate) = gates.get(LayerId(i)) else { continue };
+            let n_values = gate.apply(&values).iter().filter(|w| **w != 0.0).count();
+            assert_eq!(n_values as u64, gate.mask.n_kept(), "step {step}");
+        }
         disturb(&params, [1, step])?;
     }
     let none = DropPolicy::constant(DropRule::Smallest, 0.0);
@@ -139,6 +158,21 @@ fn a_share_of_one_is_hard_pruning_and_a_share_of_zero_changes_nothing() -> Resul
         assert_eq!(with.begin_step(Step(step))?, without.begin_step(Step(step))?);
         disturb(&params, [2, step])?;
     }
+    Ok(())
+}
+
+#[test]
+fn dropping_may_wait_for_the_target_however_counts_are_rounded() -> Result {
+    let params = params()?;
+    // 526 weights, of which 79 stay at 0.85: a sparsity of 0.8498.
+    let target = Sparsity::new(0.85)?;
+    let policy = DropPolicy { from: target, ..DropPolicy::constant(DropRule::Smallest, 0.5) };
+    let mut pruner = builder(&params, 0.85)?.drop(policy).build()?;
+    for step in 0..TOTAL {
+        pruner.begin_step(Step(step))?;
+        assert_eq!(pruner.report().n_dropped() > 0, step >= TOTAL / 2, "step {step}");
+    }
+    assert!(pruner.report().sparsity() < target);
     Ok(())
 }
 

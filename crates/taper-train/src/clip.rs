@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor, backprop::GradStore};
 use taper_nn::{
     Params,
-    ops::{sum_of_squares, with_values},
+    ops::{sum_of_squares, tensor_like, with_values},
 };
 
 /// L2 norm of the gradients of all trained parameters, and how much of it is in dead filters.
@@ -69,9 +69,7 @@ pub(crate) fn scale_dead(
             for filter in dead {
                 values[filter * size..(filter + 1) * size].iter_mut().for_each(|g| *g *= factor);
             }
-            let scaled = Tensor::from_vec(values, grad.dims(), &candle_core::Device::Cpu)?
-                .to_device(grad.device())?
-                .to_dtype(grad.dtype())?;
+            let scaled = tensor_like(values, grad)?;
             grads.insert(var, scaled);
         }
     }

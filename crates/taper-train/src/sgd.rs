@@ -1,10 +1,10 @@
 //! Stochastic gradient descent with momentum and decay.
 
-use candle_core::{Device, Result, Tensor, backprop::GradStore};
+use candle_core::{Result, Tensor, backprop::GradStore};
 use taper_kernels::mask::Mask;
 use taper_nn::{
     Params,
-    ops::{SgdStep, sgd_step, with_values},
+    ops::{SgdStep, sgd_step, tensor_like, with_values},
 };
 
 /// SGD as PyTorch's: no dampening, no Nesterov, the first velocity is the gradient itself.
@@ -58,9 +58,7 @@ impl Sgd {
             let Some(moving) = velocity.as_ref().filter(|_| weights.n_kept() > 0) else { continue };
             let mut values = with_values(&[moving], |v| v[0].to_vec())?;
             weights.kept().for_each(|index| values[index] = 0.0);
-            let stopped = Tensor::from_vec(values, moving.dims(), &Device::Cpu)?
-                .to_device(moving.device())?
-                .to_dtype(moving.dtype())?;
+            let stopped = tensor_like(values, moving)?;
             *velocity = Some(stopped);
         }
         Ok(())
@@ -92,6 +90,7 @@ fn copies(velocity: &[Option<Tensor>]) -> Result<Vec<Option<Tensor>>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use candle_core::Device;
     use taper_nn::{Init, ParamKind, Scope};
 
     #[test]

@@ -22,4 +22,4 @@ pub use norm::indicator;
 pub use sgd::{sgd_step, sum_of_squares};
 pub use taper_kernels::{pool::MaxWindows, sgd::SgdStep};
 pub use threshold::{threshold_ste, threshold_ste_composed};
-pub use values::{is_finite, with_values};
+pub use values::{is_finite, tensor_like, with_values};

@@ -1,7 +1,7 @@
 //! Reading several tensors at once, without a copy where they are on the CPU.
 
 use super::cpu;
-use candle_core::{DType, Result, Storage, Tensor};
+use candle_core::{DType, Device, Result, Storage, Tensor};
 
 /// Calls `f` with the values of each tensor in row-major order: borrowed where a tensor is contiguous f32 on the
 /// CPU, copied from elsewhere.
@@ -33,6 +33,16 @@ pub fn with_values<R>(tensors: &[&Tensor], f: impl FnOnce(&[&[f32]]) -> R) -> Re
         })
         .collect::<Result<_>>()?;
     Ok(f(&slices))
+}
+
+/// A tensor of these values, in row-major order, with the shape, device and type of another.
+///
+/// # Errors
+/// If their number is not that of `other`, or candle cannot convert or copy them.
+pub fn tensor_like(values: Vec<f32>, other: &Tensor) -> Result<Tensor> {
+    Tensor::from_vec(values, other.dims(), &Device::Cpu)?
+        .to_device(other.device())?
+        .to_dtype(other.dtype())
 }
 
 /// Whether every value is finite.

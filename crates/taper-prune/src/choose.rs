@@ -1,0 +1,104 @@
+//! Which weights are kept: groups, their cuts, and the masks of their layers.
+
+use crate::{
+    Pruner,
+    allocation::{Group, Layer},
+    error::PruneError,
+    pruner::LayerCut,
+};
+use candle_core::Tensor;
+use std::{borrow::Cow, sync::Arc};
+use taper_core::{LayerId, Sparsity};
+use taper_kernels::{mask::Mask, threshold::Threshold};
+use taper_nn::ops::with_values;
+use taper_schedule::Cadence;
+
+impl Pruner {
+    pub(crate) fn groups(&self, sparsity: Sparsity) -> Result<Vec<Group>, PruneError> {
+        let layers: Vec<Layer> = self
+            .choices
+            .layers
+            .iter()
+            .enumerate()
+            .map(|(i, (info, _))| Layer { id: LayerId(i), info })
+            .collect();
+        Ok(self.choices.allocation.allocate(&layers, sparsity)?)
+    }
+
+    /// Cuts and masks of every layer at this sparsity, from the current weights.
+    pub(crate) fn choose(&self, sparsity: Sparsity) -> Result<Vec<LayerCut>, PruneError> {
+        let groups = if sparsity.is_dense() { Vec::new() } else { self.groups(sparsity)? };
+        let tensors: Vec<&Tensor> = self.vars().map(|var| var.as_tensor()).collect();
+        Ok(with_values(&tensors, |weights| {
+            let weights: Vec<Cow<[f32]>> =
+                weights.iter().enumerate().map(|(i, w)| self.without_dropped(i, w)).collect();
+            let mut cut: Vec<LayerCut> = (0..weights.len())
+                .map(|i| self.layer_cut(i, 0.0, Mask::full(weights[i].len())))
+                .collect();
+            for group in groups.iter().filter(|g| !g.layers.is_empty()) {
+                let layers: Vec<&[f32]> = group.layers.iter().map(|id| &*weights[id.0]).collect();
+                let n: usize = layers.iter().map(|w| w.len()).sum();
+                // Not by its count: an interpolated cut prunes even where that rounds up to all weights.
+                if n == 0 || group.sparsity.is_dense() {
+                    continue; // Dense, as it stands.
+                }
+                let chosen =
+                    self.choices.quantile.choose(&layers, group.n_keep, group.sparsity.get());
+                for (id, mask) in group.layers.iter().zip(chosen.masks) {
+                    cut[id.0] = self.layer_cut(id.0, chosen.at, mask);
+                }
+                self.keep_cut(group, &layers, &mut cut);
+            }
+            cut
+        })?)
+    }
+
+    /// Dropped weights are 0, wherever an optimizer has moved them since.
+    fn without_dropped<'a>(&self, layer: usize, weights: &'a [f32]) -> Cow<'a, [f32]> {
+        match self.dropped.as_ref().map(|dropped| &dropped[layer]) {
+            Some(dropped) if dropped.kept().any(|index| weights[index] != 0.0) => {
+                let mut held = weights.to_vec();
+                dropped.kept().for_each(|index| held[index] = 0.0);
+                held.into()
+            }
+            _ => weights.into(),
+        }
+    }
+
+    /// A layer's mask without what was dropped, should a schedule that falls ask for more weights than there are left.
+    fn layer_cut(&self, layer: usize, at: f32, mask: Mask) -> LayerCut {
+        let mask = match &self.dropped {
+            Some(dropped) => mask.difference(&dropped[layer]),
+            None => mask,
+        };
+        LayerCut { at, mask: Arc::new(mask) }
+    }
+
+    /// Where every pruned weight of a group was dropped, the largest of them says nothing of a cut any more, and the
+    /// operator would stop to shrink. The cut then stays where it was, below all that is kept.
+    fn keep_cut(&self, group: &Group, layers: &[&[f32]], cut: &mut [LayerCut]) {
+        let Some(dropped) = &self.dropped else { return };
+        let is_open = |id: &LayerId| {
+            let mask = &cut[id.0].mask;
+            mask.n_kept() + dropped[id.0].n_kept() < mask.len() as u64
+        };
+        if group.layers.iter().any(is_open) {
+            return;
+        }
+        let kept = group.layers.iter().zip(layers);
+        let smallest = kept
+            .flat_map(|(id, weights)| cut[id.0].mask.kept().map(|index| weights[index].abs()))
+            .fold(f32::INFINITY, f32::min);
+        for id in &group.layers {
+            let before = self.cut[id.0].at;
+            cut[id.0].at = cut[id.0].at.max(before).min(smallest.next_down().max(0.0));
+        }
+    }
+
+    pub(crate) fn refreshed(&self) -> Result<Vec<LayerCut>, PruneError> {
+        // A shrinking operator would turn kept weights that have fallen below a held cut into zeros that no count knows.
+        let is_held = self.choices.cadence != Cadence::EVERY_STEP
+            && self.choices.threshold == Threshold::Hard;
+        if is_held { Ok(self.cut.clone()) } else { self.choose(self.sparsity) }
+    }
+}
