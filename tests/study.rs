@@ -9,7 +9,7 @@ const ADAPTIVE: [&str; 8] = [
     "--set",
     "prune.adapt=\"linear:2\"",
     "--set",
-    "prune.adapt_window=4",
+    "prune.adapt_window=7",
     "--set",
     "prune.adapt_signal=\"jaccard\"",
     "--set",
@@ -40,6 +40,8 @@ fn a_recorded_run_is_drawn_as_it_went() {
         let said = succeed(&[&plot[..], &ADAPTIVE, more].concat());
         numbers(&serde_json::from_str::<Value>(&said.out).expect("JSON")["sparsity"])
     };
+    // The last window ends before the run does.
+    assert_eq!(went.len() % 7, 6);
     assert_eq!(drawn(&["--trace", &trace]), went);
     assert_ne!(drawn(&["--steps", "90"]), went, "the clock of that run has answered");
 }
@@ -94,6 +96,13 @@ fn what_cannot_be_drawn_is_refused() {
     let other = folder.write("other.csv", "a,b\n1,2\n");
     refuse(&["schedule", "plot", "--trace", &other], 2, &["other.csv", "--mask-trace"]);
     refuse(&["study", "significance", "--shares", "0,1.5"], 2, &["--shares has 1.5", "[0, 1]"]);
+    let far = folder.write(
+        "far.csv",
+        "step,n_weights,n_before,n_kept,n_entered,n_left,instability,told_before,told_kept,told_entered,told_left\n\
+         18446744073709551615,9,9,9,0,0,0,,,,\n",
+    );
+    refuse(&["schedule", "plot", "--trace", &far], 2, &["far.csv", "outside 1 to 10000000"]);
+    refuse(&["study", "significance", "--method", "dense"], 2, &["`dense` prunes nothing"]);
     refuse(&["study", "significance", "--rules", "oldest"], 2, &["`oldest`", "smallest, longest"]);
 }
 
@@ -120,6 +129,8 @@ fn the_study_of_significance_follows_weights_and_drops_shares() {
         "2",
         "--timed-steps",
         "1",
+        "--threads",
+        "2",
         "--out",
         &out,
     ];
@@ -159,9 +170,13 @@ fn the_study_of_significance_follows_weights_and_drops_shares() {
             .expect("a file")
             .contains("<svg")
     );
-    // Nothing is trained twice.
+    // Nothing is trained or counted twice.
     let records = || bytes(&folder.path("study/runs/random-1-seed1/result.json"));
     let before = records();
-    succeed(&study);
+    let mut again = study;
+    again[9] = "0,0.5,1,0.5,0";
+    succeed(&again);
     assert!(records() == before);
+    let counted = std::fs::read_to_string(folder.path("study/shares.csv")).expect("a file");
+    assert_eq!(counted.lines().count(), 11);
 }

@@ -224,8 +224,13 @@ impl Results {
         write_csv(&dir.join("curves.csv"), &self.curves, "row,cell,seed,epoch\n")?;
         write_csv(&dir.join("steps.csv"), &self.steps, "row,cell,seed,step\n")?;
         write_csv(&dir.join("layers.csv"), &self.layers, "row,cell,seed,layer\n")?;
-        if !self.fates.is_empty() {
-            write_csv(&dir.join("fates.csv"), &self.fates, "")?;
+        let fates = dir.join("fates.csv");
+        match self.fates.is_empty() {
+            // One of before would be taken for a part of these results.
+            true if fates.exists() => std::fs::remove_file(&fates)
+                .with_context(|| format!("cannot remove {}", fates.display()))?,
+            true => {}
+            false => write_csv(&fates, &self.fates, "")?,
         }
         let mut manifest = serde_json::to_string_pretty(&self.manifest)?;
         manifest.push('\n');

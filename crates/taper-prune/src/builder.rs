@@ -116,7 +116,7 @@ impl PrunerBuilder {
     /// Checks the choices once.
     ///
     /// # Errors
-    /// [`PruneError`] if there are no layers, or the target cannot be met.
+    /// [`PruneError`] if there are no layers, the target cannot be met, or a choice is out of range.
     pub fn build(self) -> Result<Pruner, PruneError> {
         Pruner::from_builder(self)
     }

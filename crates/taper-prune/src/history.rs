@@ -23,6 +23,16 @@ pub const N_AGES: usize = 20;
 /// Code of a weight that was kept.
 const NOT_PRUNED: u8 = u8::MAX;
 
+/// Whether a byte is one that [`Probe::codes`] writes.
+pub(crate) fn is_code(code: u8) -> bool {
+    code == NOT_PRUNED || usize::from(code) < N_DECILES * N_AGES
+}
+
+/// The least number of steps of an age class.
+pub fn least_age(class: usize) -> u64 {
+    if class == 0 { 0 } else { 1 << (class - 1) }
+}
+
 /// The age class of a weight pruned `age` steps ago: 0 for no step, and k for `2^(k−1)` to `2^k − 1`.
 pub fn age_class(age: u64) -> usize {
     ((u64::BITS - age.leading_zeros()) as usize).min(N_AGES - 1)
@@ -109,6 +119,7 @@ mod tests {
     fn ages_are_told_apart_by_doubling() {
         assert_eq!([0, 1, 2, 3, 4, 7, 8].map(age_class), [0, 1, 2, 2, 3, 3, 4]);
         assert_eq!(age_class(u64::MAX), N_AGES - 1);
+        assert!((0..N_AGES).all(|class| age_class(least_age(class)) == class));
         assert!(N_AGES * N_DECILES <= usize::from(NOT_PRUNED));
     }
 

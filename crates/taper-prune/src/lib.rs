@@ -48,7 +48,7 @@ pub use cut::Quantile;
 pub use dead::DeadFilters;
 pub use drop::{DropPolicy, DropRule};
 pub use error::PruneError;
-pub use history::{Fate, N_AGES, N_DECILES, age_class};
+pub use history::{Fate, N_AGES, N_DECILES, age_class, least_age};
 pub use impose::Imposed;
 pub use pruner::Pruner;
 pub use report::{LayerReport, Report};

@@ -3,7 +3,7 @@
 use crate::{
     Pruner,
     error::PruneError,
-    history::{Probe, Since},
+    history::{self, Probe, Since},
     pruner::LayerCut,
 };
 use std::sync::Arc;
@@ -103,6 +103,9 @@ impl Pruner {
             let back = self.masks_of(saved.back)?;
             if !saved.codes.iter().map(Vec::len).eq(back.iter().map(Mask::len)) {
                 return Err(misfit("a probe of it has another size".into()));
+            }
+            if !saved.codes.iter().flatten().all(|&code| history::is_code(code)) {
+                return Err(misfit("a probe of it has an unknown code".into()));
             }
             Ok(Probe { step: Step(saved.step), codes: saved.codes, back })
         };

@@ -220,6 +220,10 @@ fn a_pruner_with_drops_and_probes_goes_on_where_it_was_saved() -> Result {
         disturb(&params, [3, step])?;
     }
     assert_eq!(new.fates()?, old.fates()?);
+    let mut damaged = old.state();
+    damaged.probes[0].codes[0][0] = 230;
+    let refused = build()?.restore(damaged).unwrap_err().to_string();
+    assert!(refused.contains("unknown code"), "{refused}");
     let other = builder(&params, 0.9)?.build()?.restore(old.state());
     assert!(other.unwrap_err().to_string().contains("another drop policy"));
     let unfollowed = DropPolicy::constant(DropRule::Smallest, 0.6);

@@ -21,7 +21,8 @@ pub struct Fate {
     pub step: u64,
     /// Tenth of the cut that their magnitude was in, from 0.
     pub decile: u64,
-    /// The least number of steps for which they had been pruned; the most is less than twice that.
+    /// The least number of steps for which they had been pruned; the most is less than twice that, but for 0, and for the
+    /// oldest, which is open.
     pub age: u64,
     /// How many they were.
     pub n_pruned: u64,
@@ -270,7 +271,8 @@ impl Study {
         let Some(rule) = self.rules().first().cloned() else { return Ok(()) };
         let shares = self.of_rule(&rule);
         let relative = |of: &dyn Fn(&Share) -> Option<f64>| -> Vec<(f64, f64)> {
-            let Some(whole) = shares.first().and_then(of) else { return Vec::new() };
+            let none = shares.first().filter(|share| share.share == 0.0);
+            let Some(whole) = none.and_then(of) else { return Vec::new() };
             let point = |share: &Share| Some((share.share, 100.0 * of(share)? / whole));
             shares.iter().filter_map(point).collect()
         };

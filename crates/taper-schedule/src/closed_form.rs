@@ -96,7 +96,7 @@ impl Joined {
     /// Joins these; the first counts from its own begin on, whatever its step.
     ///
     /// # Errors
-    /// [`PointsError`] if there are none, steps do not rise, or one begins after its successor has taken over.
+    /// [`PointsError`] if there are none, or steps do not rise.
     pub fn new(parts: Vec<(Step, Arc<dyn ClosedForm>)>) -> Result<Self, PointsError> {
         if parts.is_empty() {
             return Err(PointsError("there are no parts".into()));

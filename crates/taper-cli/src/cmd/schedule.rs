@@ -19,6 +19,8 @@ use taper_report::chart::{self, Area, Axis, Style, axes, dashes, legend, line};
 
 /// Steps of a run whose length nobody gives.
 const STEPS: u64 = 1000;
+/// The longest run that is drawn, as of `--steps`.
+const MAX_STEPS: u64 = 10_000_000;
 /// Weights of the network that is made up for given feedback.
 const N_WEIGHTS: u64 = 1_000_000;
 /// Characters across, where the terminal does not say.
@@ -40,10 +42,10 @@ pub fn plot(args: &Plot) -> anyhow::Result<()> {
         return Err(usage(format!("--entered is {share}, outside [0, 1]")));
     }
     let trace = args.trace.as_deref().map(read_trace).transpose()?;
-    let length = trace.as_ref().and_then(|trace| trace.keys().next_back()).map(|last| last + 1);
+    let length = trace.as_ref().map(|(_, length)| *length);
     let total = args.steps.or(length).unwrap_or(STEPS);
     let told = match trace {
-        Some(trace) => Told::Recorded(trace),
+        Some((trace, _)) => Told::Recorded(trace),
         None if args.entered.is_empty() => Told::Nothing,
         None => Told::Entered(args.entered.clone()),
     };
@@ -116,14 +118,20 @@ struct TraceLine {
     told_left: Option<u64>,
 }
 
-/// Reads what a schedule was told in a run; where it was a closed form, what each refresh changed.
-fn read_trace(path: &Path) -> anyhow::Result<BTreeMap<u64, MaskFeedback>> {
+/// Reads what a schedule was told in a run, and the steps up to the last refresh; where it was a closed form, what each
+/// refresh changed.
+fn read_trace(path: &Path) -> anyhow::Result<(BTreeMap<u64, MaskFeedback>, u64)> {
     let unreadable = |e: csv::Error| {
         usage(format!("{} is no masks.csv of a run with --mask-trace: {e}", path.display()))
     };
     let mut reader = csv::Reader::from_path(path).map_err(unreadable)?;
     let lines: Vec<TraceLine> =
         reader.deserialize().collect::<Result<_, _>>().map_err(unreadable)?;
+    let length = lines.iter().map(|line| line.step.saturating_add(1)).max().unwrap_or(0);
+    if !(1..=MAX_STEPS).contains(&length) {
+        let place = path.display();
+        return Err(usage(format!("{place} is of {length} steps, outside 1 to {MAX_STEPS}")));
+    }
     let told = |line: &TraceLine| {
         Some(MaskFeedback {
             step: Step(line.step),
@@ -137,7 +145,7 @@ fn read_trace(path: &Path) -> anyhow::Result<BTreeMap<u64, MaskFeedback>> {
     let found: BTreeMap<u64, MaskFeedback> =
         lines.iter().filter_map(|line| Some((line.step, told(line)?))).collect();
     if !found.is_empty() {
-        return Ok(found);
+        return Ok((found, length));
     }
     let changed = |line: &TraceLine| MaskFeedback {
         step: Step(line.step),
@@ -147,12 +155,13 @@ fn read_trace(path: &Path) -> anyhow::Result<BTreeMap<u64, MaskFeedback>> {
         n_entered: line.n_entered,
         n_left: line.n_left,
     };
-    Ok(lines.iter().map(|line| (line.step, changed(line))).collect())
+    Ok((lines.iter().map(|line| (line.step, changed(line))).collect(), length))
 }
 
 /// All that is drawn, by step.
 struct Drawing {
     title: String,
+    target: Sparsity,
     /// In percent.
     sparsity: Vec<(f64, f64)>,
     /// What the schedule answered, in `[0, 1]`.
@@ -195,13 +204,15 @@ impl Drawing {
             resolved.method(),
             resolved.sparsity()
         );
-        Ok(Self { title, sparsity, asked, plain, scale })
+        Ok(Self { title, target, sparsity, asked, plain, scale })
     }
 
-    /// The first step at which the target is reached.
-    fn reached(&self) -> Option<f64> {
-        let last = self.sparsity.last()?.1;
-        self.sparsity.iter().find(|point| point.1 == last).map(|point| point.0)
+    /// When the target is reached, in words.
+    fn reached(&self) -> String {
+        match self.asked.iter().position(|&sparsity| sparsity >= self.target) {
+            Some(step) => format!("the target from step {step} on"),
+            None => "short of the target at the end".to_owned(),
+        }
     }
 
     fn json(&self) -> serde_json::Value {
@@ -216,14 +227,14 @@ impl Drawing {
     fn text(&self) -> String {
         let plain = self.plain.as_deref().unwrap_or(&self.sparsity);
         let columns = std::env::var("COLUMNS").ok().and_then(|n| n.parse().ok()).unwrap_or(COLUMNS);
-        let reached = self.reached().unwrap_or(0.0);
+        let reached = self.reached();
         let bend = match &self.plain {
             Some(plain) if *plain != self.sparsity => ", and on a clock that never answers",
             _ => "",
         };
         let (cut, zero) = (&self.scale[0], &self.scale[1]);
         format!(
-            "{}\n\nSparsity (%) by step{bend}; the target from step {reached} on\n{}\n\nθ by step: share of the gradient for \
+            "{}\n\nSparsity (%) by step{bend}; {reached}\n{}\n\nθ by step: share of the gradient for \
              pruned weights, at the cut{}\n{}",
             self.title,
             chart::text(&[&self.sparsity, plain], columns),
@@ -234,11 +245,11 @@ impl Drawing {
 
     fn alt(&self) -> String {
         format!(
-            "Charts of sparsity and gradient scale by training step: {}. Sparsity rises to {:.4} % by step {}; the scale \
-             goes from {} to {}.",
+            "Charts of sparsity and gradient scale by training step: {}. Sparsity rises to {:.4} %, {}; the scale goes \
+             from {} to {}.",
             self.title,
             self.sparsity.last().map_or(0.0, |point| point.1),
-            self.reached().unwrap_or(0.0),
+            self.reached(),
             self.scale[0].first().map_or(0.0, |point| point.1),
             self.scale[0].last().map_or(0.0, |point| point.1),
         )

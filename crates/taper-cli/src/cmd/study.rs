@@ -1,10 +1,10 @@
 //! `taper study`.
 
-use super::train::{self, Setup};
+use super::train::{self, Ended, Setup};
 use crate::{
     args::{Significance, Train},
     error::usage,
-    term,
+    machine, term,
 };
 use anyhow::{Context, ensure};
 use serde::Deserialize;
@@ -37,6 +37,7 @@ struct Job {
 /// Do pruned weights matter?
 pub fn significance(args: &Significance) -> anyhow::Result<ExitCode> {
     let out = args.train.out.clone().unwrap_or_else(|| PathBuf::from("runs/significance"));
+    machine::prepare(&args.train.compute)?;
     let jobs = jobs(args, &out)?;
     let mut study = Study::default();
     for (i, job) in jobs.iter().enumerate() {
@@ -44,9 +45,8 @@ pub fn significance(args: &Significance) -> anyhow::Result<ExitCode> {
             let (place, n) = (i + 1, jobs.len());
             term::line(&format!("[{place}/{n}] {} {}, seed {}", job.rule, job.share, job.seed));
         }
-        let Some(result) = train::finished(&job.train)? else {
-            term::line("the same command goes on from here");
-            return Ok(ExitCode::from(train::INTERRUPTED));
+        let Ended::Finished(result) = train::train_to_end(&job.train)? else {
+            return Ok(interrupted());
         };
         let number = |key: &str| {
             result[key]
@@ -68,7 +68,9 @@ pub fn significance(args: &Significance) -> anyhow::Result<ExitCode> {
     let first = study.runs.first().map(|run| run.seed);
     let timed: Vec<usize> = (0..jobs.len()).filter(|&i| Some(jobs[i].seed) == first).collect();
     if args.timed_steps > 0 {
-        let seconds = time_in_turn(&jobs, &timed, args.timed_steps)?;
+        let Some(seconds) = time_in_turn(&jobs, &timed, args.timed_steps)? else {
+            return Ok(interrupted());
+        };
         for (&i, &seconds) in timed.iter().zip(&seconds) {
             let (rule, share) = (jobs[i].rule.clone(), jobs[i].share);
             // Time does not depend on the seed.
@@ -86,6 +88,11 @@ pub fn significance(args: &Significance) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+fn interrupted() -> ExitCode {
+    term::line("stopped; the same command goes on from here");
+    ExitCode::from(train::INTERRUPTED)
+}
+
 /// Every share with every seed: those that drop nothing once, whatever the rules.
 fn jobs(args: &Significance, out: &Path) -> anyhow::Result<Vec<Job>> {
     for &share in &args.shares {
@@ -99,24 +106,34 @@ fn jobs(args: &Significance, out: &Path) -> anyhow::Result<Vec<Job>> {
             return Err(usage(format!("--rules has `{rule}`; {legal}")));
         }
     }
-    let mut kinds: Vec<(String, f64)> = Vec::new();
+    let experiment = train::resolve(&args.train)?;
+    if experiment.is_dense() {
+        return Err(usage("method `dense` prunes nothing; choose another with --method"));
+    }
+    let mut kinds: Vec<(&str, f64)> = Vec::new();
+    let none = [NONE.to_owned()];
     for &share in &args.shares {
-        match share == 0.0 {
-            true => kinds.push((NONE.into(), 0.0)),
-            false => kinds.extend(args.rules.iter().map(|rule| (rule.clone(), share))),
+        for rule in if share == 0.0 { &none[..] } else { &args.rules[..] } {
+            if !kinds.contains(&(rule, share)) {
+                kinds.push((rule, share));
+            }
         }
     }
-    kinds.dedup();
-    let base = args.train.seed.unwrap_or(0);
+    let base = experiment.seed();
+    let Some(end) = base.checked_add(args.seeds) else {
+        return Err(usage(format!("--seed {base} is too large for {} seeds", args.seeds)));
+    };
     let mut jobs = Vec::new();
     for (rule, share) in kinds {
-        for seed in base..base + args.seeds {
-            let drop = match rule == NONE {
-                true => format!("prune.probes={}", args.probes),
-                false => format!("prune.drop=\"{rule}:{share}\""),
-            };
+        let rule = rule.to_owned();
+        for seed in base..end {
             let mut train = args.train.clone();
-            train.set.push(drop);
+            train.set.extend(match rule == NONE {
+                true => {
+                    vec![format!("prune.probes={}", args.probes), format!("prune.drop=\"{NONE}\"")]
+                }
+                false => vec![format!("prune.drop=\"{rule}:{share}\"")],
+            });
             train.seed = Some(seed);
             train.out = Some(out.join("runs").join(format!("{rule}-{share}-seed{seed}")));
             (train.resume, train.quiet, train.json) = (true, true, false);
@@ -137,9 +154,9 @@ impl Job {
     }
 }
 
-/// Median seconds of a step of each of these runs as it is at its end. Steps of all take turns, so that what disturbs one
-/// disturbs the others as well.
-fn time_in_turn(jobs: &[Job], timed: &[usize], n_steps: u64) -> anyhow::Result<Vec<f64>> {
+/// Median seconds of a step of each of these runs as it is at its end; `None` if interrupted. Steps of all take turns, so
+/// that what disturbs one disturbs the others as well.
+fn time_in_turn(jobs: &[Job], timed: &[usize], n_steps: u64) -> anyhow::Result<Option<Vec<f64>>> {
     let setups =
         timed.iter().map(|&i| Setup::of(&jobs[i].train)).collect::<anyhow::Result<Vec<_>>>()?;
     let mut runs: Vec<Run> = Vec::new();
@@ -153,7 +170,11 @@ fn time_in_turn(jobs: &[Job], timed: &[usize], n_steps: u64) -> anyhow::Result<V
     }
     let mut times: Vec<Vec<f64>> = vec![Vec::new(); runs.len()];
     // The first round brings everything into the caches.
+    let interrupt = train::on_ctrl_c()?;
     for round in 0..=n_steps {
+        if interrupt.is_raised() {
+            return Ok(None);
+        }
         for ((run, setup), times) in runs.iter_mut().zip(&setups).zip(&mut times) {
             let batch = setup.train.epoch(0).next().context("the training set is empty")?;
             let last = Step(run.recipe.total_steps(&setup.train)).previous();
@@ -165,13 +186,11 @@ fn time_in_turn(jobs: &[Job], timed: &[usize], n_steps: u64) -> anyhow::Result<V
             }
         }
     }
-    Ok(times
-        .into_iter()
-        .map(|mut times| {
-            times.sort_by(f64::total_cmp);
-            times[times.len() / 2]
-        })
-        .collect())
+    let median = |mut times: Vec<f64>| {
+        times.sort_by(f64::total_cmp);
+        times[times.len() / 2]
+    };
+    Ok(Some(times.into_iter().map(median).collect()))
 }
 
 /// A line of `significance.csv`.

@@ -23,7 +23,7 @@ use std::{
 use taper::{
     data::{Dataset, Loader, LoaderConfig},
     nn::Model,
-    prune::{Fate, Report},
+    prune::{Fate, Report, least_age},
     train::{
         Callbacks, Outcome, Progress, Run, analyse,
         callback::{EarlyStop, EpochCsv, Interrupt, MaskTrace, StepLines, TensorBoard, TimingCsv},
@@ -38,10 +38,32 @@ pub(super) const INTERRUPTED: u8 = 130;
 
 /// Trains, from the experiment to the pruned checkpoint.
 pub fn run(args: &Train) -> anyhow::Result<ExitCode> {
-    Ok(match finished(args)? {
-        Some(_) => ExitCode::SUCCESS,
-        None => ExitCode::from(INTERRUPTED),
+    machine::prepare(&args.compute)?;
+    Ok(match train_to_end(args)? {
+        Ended::Finished(_) => ExitCode::SUCCESS,
+        Ended::Interrupted { step, resume } => {
+            term::line(&format!("stopped after step {step}; to go on:\n  {resume}"));
+            ExitCode::from(INTERRUPTED)
+        }
     })
+}
+
+/// How a run ended.
+pub(super) enum Ended {
+    /// With this result.
+    Finished(Value),
+    /// By Ctrl-C, with a checkpoint.
+    Interrupted {
+        /// Steps done.
+        step: u64,
+        /// The command that goes on.
+        resume: String,
+    },
+}
+
+/// The experiment of a command line.
+pub(super) fn resolve(args: &Train) -> anyhow::Result<Resolved> {
+    Resolved::new(load(args.experiment.as_deref(), &overrides(args)?)?)
 }
 
 /// What a run is made of, but for what it changes.
@@ -59,8 +81,7 @@ pub(super) struct Setup {
 impl Setup {
     /// Reads the experiment and the data, and builds the network.
     pub(super) fn of(args: &Train) -> anyhow::Result<Self> {
-        let resolved = Resolved::new(load(args.experiment.as_deref(), &overrides(args)?)?)?;
-        machine::prepare(&args.compute)?;
+        let resolved = resolve(args)?;
         let device = machine::device(&args.compute.device)?;
         let architecture = Architecture::find(resolved.model()).map_err(usage)?;
         let data = open_data(resolved.data(), architecture, resolved.limit())?;
@@ -96,15 +117,15 @@ impl Setup {
     }
 }
 
-/// Trains; the result, or `None` if the run was interrupted.
-pub(super) fn finished(args: &Train) -> anyhow::Result<Option<Value>> {
+/// Trains from where the run is to its end; the machine has been prepared.
+pub(super) fn train_to_end(args: &Train) -> anyhow::Result<Ended> {
     let setup = Setup::of(args)?;
     let Setup { resolved, data, record, .. } = &setup;
     let folder = RunFolder::open(&out_folder(args, resolved, data), args.resume, record)?;
     if let Some(result) = folder.result()? {
         say(args, &format!("{} is finished already", folder.path().display()));
         report(args, &folder, &result)?;
-        return Ok(Some(result));
+        return Ok(Ended::Finished(result));
     }
     let mut run = setup.run()?;
     let mut checkpoints = setup.checkpoints(folder.path())?;
@@ -125,23 +146,18 @@ pub(super) fn finished(args: &Train) -> anyhow::Result<Option<Value>> {
     drop(watch);
     match outcome {
         Outcome::Stopped(progress) if interrupt.is_raised() => {
-            term::line(&format!(
-                "stopped after step {}; to go on:\n  {}",
-                progress.step,
-                resume_command(&folder)
-            ));
-            Ok(None)
+            Ok(Ended::Interrupted { step: progress.step, resume: resume_command(&folder) })
         }
         Outcome::Finished(progress) | Outcome::Stopped(progress) => {
             let result = finish(run, &setup, &folder, &progress)?;
             report(args, &folder, &result)?;
-            Ok(Some(result))
+            Ok(Ended::Finished(result))
         }
     }
 }
 
 /// What Ctrl-C raises; one for all runs of this process.
-fn on_ctrl_c() -> anyhow::Result<Interrupt> {
+pub(super) fn on_ctrl_c() -> anyhow::Result<Interrupt> {
     static INTERRUPT: OnceLock<Interrupt> = OnceLock::new();
     if let Some(interrupt) = INTERRUPT.get() {
         return Ok(interrupt.clone());
@@ -255,7 +271,7 @@ fn finish(
     if let Some(pruner) = run.pruner.take() {
         report = pruner.refresh_counted()?.1;
         let fates = pruner.fates()?;
-        if !fates.is_empty() {
+        if resolved.n_probes() > 0 {
             folder.write_text("significance.csv", &significance_csv(&fates))?;
         }
         pruner.bake()?;
@@ -310,8 +326,7 @@ fn finish(
 fn significance_csv(fates: &[Fate]) -> String {
     let mut text = "step,decile,age,n_pruned,n_back,n_kept\n".to_owned();
     for Fate { step, decile, age, n_pruned, n_back, n_kept } in fates {
-        // The least age of the class, in steps.
-        let age = if *age == 0 { 0 } else { 1u64 << (age - 1) };
+        let age = least_age(*age);
         text += &format!("{step},{decile},{age},{n_pruned},{n_back},{n_kept}\n");
     }
     text

@@ -196,6 +196,11 @@ impl Resolved {
         self.spec.seed.unwrap_or(0)
     }
 
+    /// Moments from which pruned weights are followed.
+    pub fn n_probes(&self) -> u64 {
+        self.prune().probes.unwrap_or(0)
+    }
+
     /// Whether nothing is pruned.
     pub fn is_dense(&self) -> bool {
         self.method() == "dense"

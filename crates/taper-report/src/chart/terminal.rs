@@ -2,17 +2,24 @@
 
 use textplots::{Chart, Plot, Shape};
 
-/// Lines through points as text, `columns` characters wide.
+/// Least and most characters across, beside the labels.
+const WIDTH: std::ops::RangeInclusive<u32> = 16..=400;
+/// Characters that labels take.
+const LABELS: u32 = 12;
+
+/// Lines through points as text, at most `columns` characters wide; nothing where that is too narrow, or there is nothing
+/// to draw.
 pub fn text(series: &[&[(f64, f64)]], columns: u32) -> String {
     let finite =
         || series.iter().copied().flatten().filter(|(x, y)| x.is_finite() && y.is_finite());
     let (from, to) = finite()
         .fold((f64::INFINITY, f64::NEG_INFINITY), |(from, to), (x, _)| (from.min(*x), to.max(*x)));
-    if from >= to || columns < 20 {
+    let width = columns.saturating_sub(LABELS).min(*WIDTH.end());
+    if from >= to || !WIDTH.contains(&width) {
         return String::new();
     }
     // Its points are eighths of a character: two across and four down.
-    let width = 2 * (columns - 12);
+    let width = 2 * width;
     let points: Vec<Vec<(f32, f32)>> = series
         .iter()
         .map(|points| points.iter().map(|&(x, y)| (x as f32, y as f32)).collect())
@@ -45,5 +52,8 @@ mod tests {
         assert!(last_drawn(lines[0]) > Some(40), "{text}");
         assert!(text.contains("0.0") && text.contains("1.0") && text.contains("99"), "{text}");
         assert_eq!(super::text(&[&[(1.0, 1.0)]], 60), "");
+        for columns in (0..40).chain([u32::MAX]) {
+            assert_eq!(super::text(&[&points], columns).is_empty(), columns < 28, "{columns}");
+        }
     }
 }
