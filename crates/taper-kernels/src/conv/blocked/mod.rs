@@ -367,18 +367,16 @@ impl Conv {
         }
         let Some(to) = &mut to_weight else { return };
         assert_eq!(to.out.len(), n_weights, "gradient of the weight of {:?}", self.shape);
-        to.out.fill(0.0);
-        let mut points =
-            vec![
-                0.0;
-                if self.is_winograd { winograd::weight_grad::n_points(n_weights) } else { 0 }
-            ];
         let mut at_positions = vec![0.0; positions.as_ref().map_or(0, Positions::len)];
-        for sums in &sums {
-            add(if self.is_winograd { &mut points } else { &mut *to.out }, &sums.all);
-            add(&mut at_positions, &sums.at);
+        add_up(&mut at_positions, &sums, |sums| &sums.at);
+        if self.is_winograd {
+            let mut points = vec![0.0; winograd::weight_grad::n_points(n_weights)];
+            add_up(&mut points, &sums, |sums| &sums.all);
+            to.out.fill(0.0);
+            winograd::weight_grad::finish(&points, to.out);
+        } else {
+            add_up(to.out, &sums, |sums| &sums.all);
         }
-        winograd::weight_grad::finish(&points, to.out);
         match to.at {
             GradAt::All => {}
             // No block was summed whole, so each sum is that of its positions.
@@ -394,10 +392,7 @@ impl Conv {
         }
         if let Some(bias) = &mut to.bias {
             assert_eq!(bias.len(), self.output.channels, "gradient of the bias");
-            bias.fill(0.0);
-            for sums in &sums {
-                add(bias, &sums.bias);
-            }
+            add_up(bias, &sums, |sums| &sums.bias);
         }
     }
 }
@@ -411,10 +406,18 @@ impl Finish<'_> {
     }
 }
 
-fn add(totals: &mut [f32], parts: &[f32]) {
-    for (total, part) in totals.iter_mut().zip(parts) {
-        *total += part;
-    }
+/// Sums of a chunk that a task adds up, so that they stay in its cache.
+const ADDED: usize = 1 << 13;
+
+/// Overwrites `totals` with the sums over the blocks, in their order; a block may have none.
+fn add_up(totals: &mut [f32], blocks: &[BlockSums], of: impl Fn(&BlockSums) -> &[f32] + Sync) {
+    totals.par_chunks_mut(ADDED).enumerate().for_each(|(i, totals)| {
+        totals.fill(0.0);
+        for block in blocks {
+            let parts = of(block).get(i * ADDED..).unwrap_or_default();
+            totals.iter_mut().zip(parts).for_each(|(total, part)| *total += part);
+        }
+    });
 }
 
 fn scatter(positions: Option<&Positions>, sums: &[f32], out: &mut [f32]) {
