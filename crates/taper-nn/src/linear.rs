@@ -30,8 +30,8 @@ impl Linear {
     /// # Errors
     /// If `x` does not have the features that the layer was built for.
     pub fn forward(&self, x: impl Into<Activation>, pass: &Pass) -> Result<Activation> {
-        let weight = pass.weight(self.id, self.weight.as_tensor())?;
-        let y = ops::linear(&x.into(), &pass.weights(self.id, &weight, Some(&self.bias)))?;
+        let weights = pass.weights(self.id, &self.weight, Some(&self.bias));
+        let y = ops::linear(&x.into(), &weights)?;
         pass.report(&self.name, Some(self.id), &y, self.weight.elem_count() as u64)?;
         Ok(y)
     }

@@ -93,27 +93,24 @@ impl<'a> Pass<'a> {
         self.mode
     }
 
-    /// A layer's weight as this pass sees it: gated, counted as paths, or as it is.
-    pub(crate) fn weight(&self, id: LayerId, weight: &Tensor) -> Result<Tensor> {
-        match (self.mode, self.gates.get(id)) {
-            (Mode::Paths(weights), _) => Ok(weights[id.0].clone()),
-            (_, Some(gate)) => crate::ops::threshold_ste(weight, gate),
-            (_, None) => Ok(weight.clone()),
-        }
-    }
-
-    /// What a layer computes with, from its [`weight`](Self::weight).
+    /// What a layer computes with: its weight and gate, or in counting paths the weight given for it, without a bias.
     pub(crate) fn weights<'b>(
         &'b self,
         id: LayerId,
-        weight: &'b Tensor,
+        weight: &'b Var,
         bias: Option<&'b Var>,
     ) -> Weights<'b> {
-        Weights {
-            weight,
-            bias: bias.map(Var::as_tensor).filter(|_| !matches!(self.mode, Mode::Paths(_))),
-            gate: self.gates.get(id),
-            is_tracked: self.tracks_gradients,
+        let is_tracked = self.tracks_gradients;
+        match self.mode {
+            Mode::Paths(weights) => {
+                Weights { weight: &weights[id.0], bias: None, gate: None, is_tracked }
+            }
+            Mode::Train | Mode::Eval => Weights {
+                weight: weight.as_tensor(),
+                bias: bias.map(Var::as_tensor),
+                gate: self.gates.get(id),
+                is_tracked,
+            },
         }
     }
 

@@ -3,6 +3,7 @@
 use super::{
     blocked::{Node, Norm},
     conv, cpu, norm as plain_norm, relu as plain_relu,
+    threshold::threshold_ste,
 };
 use crate::{ConvConfig, Gate};
 use candle_core::{D, DType, Result, Tensor};
@@ -34,14 +35,24 @@ enum Repr {
 /// What a convolution or linear layer computes with.
 #[derive(Clone, Copy, Debug)]
 pub struct Weights<'a> {
-    /// As the pass sees it: gated, or as it is.
+    /// All weights; the gate prunes them.
     pub weight: &'a Tensor,
     /// A value for each output channel.
     pub bias: Option<&'a Tensor>,
-    /// How it was gated.
+    /// Which weights are kept, if not all.
     pub gate: Option<&'a Gate>,
     /// Whether gradients are wanted.
     pub is_tracked: bool,
+}
+
+impl Weights<'_> {
+    /// The pruned weight, with its straight-through gradient.
+    fn pruned(&self) -> Result<Tensor> {
+        match self.gate {
+            Some(gate) => threshold_ste(self.weight, gate),
+            None => Ok(self.weight.clone()),
+        }
+    }
 }
 
 /// What a normalisation computes with.
@@ -137,7 +148,7 @@ pub fn conv2d(x: &Activation, weights: &Weights, config: &ConvConfig) -> Result<
     match x.blocked(weights.is_tracked)?.filter(|_| cpu::has_kernels(weights.weight)) {
         Some(node) => blocked_conv(&node, shape, weights),
         None => {
-            let y = conv::conv2d(&x.tensor()?, weights.weight, config)?;
+            let y = conv::conv2d(&x.tensor()?, &weights.pruned()?, config)?;
             plain_bias(y, weights.bias, (1, (), 1, 1))
         }
     }
@@ -162,14 +173,12 @@ pub fn linear(x: &Activation, weights: &Weights) -> Result<Activation> {
         Some(node) => {
             blocked_conv(&node, ConvShape::linear(batch, features_in, features_out), weights)
         }
-        None => plain_bias(conv::linear(&x.tensor()?, weights.weight)?, weights.bias, (1, ())),
+        None => plain_bias(conv::linear(&x.tensor()?, &weights.pruned()?)?, weights.bias, (1, ())),
     }
 }
 
 fn blocked_conv(node: &Arc<Node>, shape: ConvShape, weights: &Weights) -> Result<Activation> {
-    let weight = weights.weight.contiguous()?;
-    let Weights { bias, gate, is_tracked, .. } = *weights;
-    Ok(Activation(Repr::Blocked(Node::conv(node, shape, &weight, bias, gate, is_tracked)?)))
+    Ok(Activation(Repr::Blocked(Node::conv(node, shape, weights)?)))
 }
 
 fn plain_bias(

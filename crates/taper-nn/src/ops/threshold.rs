@@ -1,7 +1,7 @@
 //! The threshold operator with its straight-through gradient.
 
 use super::blocked::profile::{self, Work};
-use super::{cpu, with_values};
+use super::{cpu, tensor_like, with_values};
 use crate::Gate;
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor};
 use taper_kernels::{mask::Mask, threshold::Threshold};
@@ -14,18 +14,30 @@ const NAME: &str = "threshold-ste";
 /// # Errors
 /// If the gate's mask does not have as many weights as `weight`.
 pub fn threshold_ste(weight: &Tensor, gate: &Gate) -> Result<Tensor> {
-    if weight.elem_count() != gate.mask.len() {
-        candle_core::bail!(
-            "{NAME}: a mask of {} weights for a weight of {:?}",
-            gate.mask.len(),
-            weight.dims()
-        )
-    }
+    check(weight, gate)?;
     if cpu::has_kernels(weight) {
         weight.contiguous()?.apply_op1(ThresholdSte { gate: gate.clone() })
     } else {
         threshold_ste_composed(weight, gate)
     }
+}
+
+/// The pruned weight without a gradient, for whoever hands the gradient to the dense weight himself.
+///
+/// # Errors
+/// As [`threshold_ste`].
+pub(in crate::ops) fn threshold(weight: &Tensor, gate: &Gate) -> Result<Tensor> {
+    check(weight, gate)?;
+    let pruned = with_values(&[weight], |w| profile::time(Work::Threshold, || gate.apply(w[0])))?;
+    tensor_like(pruned, weight)
+}
+
+fn check(weight: &Tensor, gate: &Gate) -> Result<()> {
+    let (found, wanted) = (gate.mask.len(), weight.elem_count());
+    if found != wanted {
+        candle_core::bail!("{NAME}: a mask of {found} weights for a weight of {:?}", weight.dims())
+    }
+    Ok(())
 }
 
 /// The same from candle's own operations, on any device:

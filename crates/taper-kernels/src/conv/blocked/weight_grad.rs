@@ -136,7 +136,9 @@ impl Pair<'_> {
         }
     }
 
-    /// Adds the sums of each output channel over the columns `band`, for the gradient of the bias.
+    /// Adds the sums of each output channel over the columns `band`, for the gradient of the bias. Inlined, so that it is
+    /// compiled for the instruction set of its caller.
+    #[inline(always)]
     pub(super) fn add_bias(&self, band: &Range<usize>, sums: &mut [f32]) {
         for (out, sum) in sums.iter_mut().enumerate() {
             let mut lanes = [0.0f32; LANES];

@@ -46,8 +46,9 @@ pub(super) fn backward(end: &Arc<Node>, grad: &[f32]) -> Result<LeafGrads> {
         match &node.op {
             Op::Constant => {}
             Op::Input(tensor) => pass.input(node, tensor, &incoming),
-            Op::Conv { x, conv, weight, bias, gate } => {
-                pass.conv(node, x, conv, weight, bias.as_ref(), gate.as_ref(), incoming)?;
+            Op::Conv { x, conv, weight, dense, bias, gate } => {
+                let weights = [weight, dense];
+                pass.conv(node, x, conv, weights, bias.as_ref(), gate.as_ref(), incoming)?;
             }
             Op::Pointwise { x, norm, residual, .. } => {
                 pass.pointwise(node, x, norm.as_deref(), residual.as_ref(), incoming)?;
@@ -269,13 +270,13 @@ impl Backward {
         node: &Arc<Node>,
         x: &Arc<Node>,
         conv: &Conv,
-        weight: &Tensor,
+        [weight, dense]: [&Tensor; 2],
         bias: Option<&Tensor>,
         gate: Option<&Gate>,
         incoming: Incoming,
     ) -> Result<()> {
         let shape = conv.shape();
-        let mut grad_weight = vec![0.0; if weight.track_op() { shape.n_weights() } else { 0 }];
+        let mut grad_weight = vec![0.0; if dense.track_op() { shape.n_weights() } else { 0 }];
         let has_bias = bias.is_some_and(|bias| bias.track_op());
         let mut grad_bias = vec![0.0; if has_bias { shape.channels_out } else { 0 }];
         let mut sums = None;
@@ -309,7 +310,7 @@ impl Backward {
                 }
                 _ => GradAt::All,
             };
-            let to_weight = (weight.track_op() || has_bias).then(|| WeightGrad {
+            let to_weight = (dense.track_op() || has_bias).then(|| WeightGrad {
                 at,
                 out: &mut grad_weight,
                 bias: has_bias.then_some(&mut grad_bias[..]),
@@ -323,8 +324,13 @@ impl Backward {
         if let Some(incoming) = self.grads.get_mut(&Arc::as_ptr(x)) {
             incoming.finished = sums;
         }
-        if weight.track_op() {
-            self.leaf(weight, grad_weight);
+        if dense.track_op() {
+            if let Some(gate) = gate {
+                with_values(&[dense], |v| {
+                    profile::time(Work::Threshold, || gate.scale_grad(v[0], &mut grad_weight));
+                })?;
+            }
+            self.leaf(dense, grad_weight);
         }
         if let Some(bias) = bias.filter(|_| has_bias) {
             self.leaf(bias, grad_bias);

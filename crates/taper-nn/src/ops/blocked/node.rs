@@ -5,7 +5,10 @@ use super::{
     choice::{self, Direction},
     profile::{self, Work},
 };
-use crate::{Gate, ops::with_values};
+use crate::{
+    Gate,
+    ops::{Weights, threshold::threshold, with_values},
+};
 use candle_core::{Device, Result, Tensor};
 use std::sync::{Arc, OnceLock};
 use taper_kernels::{
@@ -39,7 +42,16 @@ pub(super) enum Op {
     /// From a tensor of candle.
     Input(Tensor),
     /// A convolution or a linear layer.
-    Conv { x: Arc<Node>, conv: Box<Conv>, weight: Tensor, bias: Option<Tensor>, gate: Option<Gate> },
+    Conv {
+        x: Arc<Node>,
+        conv: Box<Conv>,
+        /// What is computed with: the pruned weight, if there is a gate.
+        weight: Tensor,
+        /// What the gradient belongs to.
+        dense: Tensor,
+        bias: Option<Tensor>,
+        gate: Option<Gate>,
+    },
     /// `relu(norm(x) + residual)`, each part of which may be missing. Computed when it is needed, and not at all if a
     /// convolution is its only reader.
     Pointwise { x: Arc<Node>, norm: Option<Arc<Norm>>, residual: Option<Arc<Node>>, relu: bool },
@@ -117,18 +129,16 @@ impl Node {
     }
 
     /// Convolves, and takes the moments of the result in training.
-    pub(crate) fn conv(
-        x: &Arc<Self>,
-        shape: ConvShape,
-        weight: &Tensor,
-        bias: Option<&Tensor>,
-        gate: Option<&Gate>,
-        is_tracked: bool,
-    ) -> Result<Arc<Self>> {
+    pub(crate) fn conv(x: &Arc<Self>, shape: ConvShape, weights: &Weights) -> Result<Arc<Self>> {
+        let Weights { weight: dense, bias, gate, is_tracked } = *weights;
+        let weight = match gate {
+            Some(gate) => threshold(dense, gate)?,
+            None => dense.contiguous()?,
+        };
         let conv = Conv::new(shape);
         let plane = *conv.output();
         let mut value = Buffer::any(plane.len());
-        let read: Vec<&Tensor> = std::iter::once(weight).chain(bias).collect();
+        let read: Vec<&Tensor> = std::iter::once(&weight).chain(bias).collect();
         let moments = with_values(&read, |v| {
             let packing = choice::packing(&shape, Direction::Forward, choice::density(v[0]));
             let packed = profile::time(Work::Pack, || conv.pack(v[0], packing));
@@ -144,11 +154,12 @@ impl Node {
             })
         })?;
         let is_tracked =
-            is_tracked && (x.is_tracked || weight.track_op() || bias.is_some_and(|b| b.track_op()));
+            is_tracked && (x.is_tracked || dense.track_op() || bias.is_some_and(|b| b.track_op()));
         let op = Op::Conv {
             x: x.clone(),
             conv: Box::new(conv),
-            weight: weight.clone(),
+            weight,
+            dense: dense.clone(),
             bias: bias.cloned(),
             gate: gate.cloned(),
         };
@@ -361,7 +372,7 @@ impl Node {
             | Op::Concat { .. }
             | Op::Pointwise { norm: None, .. } => Vec::new(),
             Op::Input(tensor) => vec![tensor],
-            Op::Conv { weight, bias, .. } => std::iter::once(weight).chain(bias).collect(),
+            Op::Conv { dense, bias, .. } => std::iter::once(dense).chain(bias).collect(),
             Op::Pointwise { norm: Some(norm), .. } => vec![&norm.weight, &norm.bias],
         };
         leaves.into_iter().filter(|tensor| tensor.track_op()).collect()

@@ -205,8 +205,7 @@ fn gated_grad(
         grad_at_cut: 1.0,
     };
     let x = Tensor::from_vec(wave(64 * 6 * 36, 0.37), (64, 6, 6, 6), &Device::Cpu)?;
-    let pruned = ops::threshold_ste(&weight, &gate)?;
-    let weights = Weights { weight: &pruned, bias: None, gate: Some(&gate), is_tracked };
+    let weights = Weights { weight: &weight, bias: None, gate: Some(&gate), is_tracked };
     let y = ops::conv2d(&Activation::from(&x), &weights, &ConvConfig::same(3))?;
     let grads = y.tensor()?.sqr()?.sum_all()?.backward()?;
     let grad = match grads.get(&weight) {
