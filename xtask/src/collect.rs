@@ -8,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use taper_report::study::Fate;
 
 use crate::bands::same_sparsity;
 use crate::results::{
@@ -96,17 +97,6 @@ struct TimingLine {
     images_per_second: f64,
 }
 
-/// A line of `significance.csv`.
-#[derive(Deserialize)]
-struct SignificanceLine {
-    step: u64,
-    decile: u64,
-    age: u64,
-    n_pruned: u64,
-    n_back: u64,
-    n_kept: u64,
-}
-
 /// The part of a line of `steps.jsonl` that we need.
 #[derive(Deserialize)]
 struct StepsLine {
@@ -130,8 +120,13 @@ pub(crate) fn add(results: &mut Results, job: &Job, folder: &Path) -> Result<()>
         Some(path) => read_csv(&path)?,
         None => Vec::new(),
     };
-    let fates: Vec<SignificanceLine> = match optional("significance.csv") {
-        Some(path) => read_csv(&path)?,
+    let fates = match optional("significance.csv") {
+        Some(path) => {
+            let text = std::fs::read_to_string(&path);
+            let text = text.with_context(|| format!("cannot read {}", path.display()))?;
+            Fate::read(&text)
+                .with_context(|| format!("{} is no record of fates", path.display()))?
+        }
         None => Vec::new(),
     };
     if let (Some(asked), Some(recorded)) = (job.sparsity, result.sparsity_target) {

@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use taper_report::study::Fate;
 
 use crate::bands::Band;
 use crate::machine::Machine;
@@ -172,6 +173,14 @@ pub(crate) struct FateLine {
     pub(crate) n_pruned: u64,
     pub(crate) n_back: u64,
     pub(crate) n_kept: u64,
+}
+
+impl FateLine {
+    /// Without the run.
+    pub(crate) fn fate(&self) -> Fate {
+        let Self { step, decile, age, n_pruned, n_back, n_kept, .. } = *self;
+        Fate { step, decile, age, n_pruned, n_back, n_kept }
+    }
 }
 
 /// Everything in a results folder.

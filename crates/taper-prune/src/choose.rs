@@ -7,7 +7,7 @@ use crate::{
     pruner::LayerCut,
 };
 use candle_core::Tensor;
-use std::{borrow::Cow, sync::Arc};
+use std::sync::Arc;
 use taper_core::{LayerId, Sparsity};
 use taper_kernels::{mask::Mask, threshold::Threshold};
 use taper_nn::ops::with_values;
@@ -25,18 +25,16 @@ impl Pruner {
         Ok(self.choices.allocation.allocate(&layers, sparsity)?)
     }
 
-    /// Cuts and masks of every layer at this sparsity, from the current weights.
+    /// Cuts and masks of every layer at this sparsity, from the current weights, in which dropped ones are 0.
     pub(crate) fn choose(&self, sparsity: Sparsity) -> Result<Vec<LayerCut>, PruneError> {
         let groups = if sparsity.is_dense() { Vec::new() } else { self.groups(sparsity)? };
         let tensors: Vec<&Tensor> = self.vars().map(|var| var.as_tensor()).collect();
         Ok(with_values(&tensors, |weights| {
-            let weights: Vec<Cow<[f32]>> =
-                weights.iter().enumerate().map(|(i, w)| self.without_dropped(i, w)).collect();
             let mut cut: Vec<LayerCut> = (0..weights.len())
                 .map(|i| self.layer_cut(i, 0.0, Mask::full(weights[i].len())))
                 .collect();
             for group in groups.iter().filter(|g| !g.layers.is_empty()) {
-                let layers: Vec<&[f32]> = group.layers.iter().map(|id| &*weights[id.0]).collect();
+                let layers: Vec<&[f32]> = group.layers.iter().map(|id| weights[id.0]).collect();
                 let n: usize = layers.iter().map(|w| w.len()).sum();
                 // Not by its count: an interpolated cut prunes even where that rounds up to all weights.
                 if n == 0 || group.sparsity.is_dense() {
@@ -51,18 +49,6 @@ impl Pruner {
             }
             cut
         })?)
-    }
-
-    /// Dropped weights are 0, wherever an optimizer has moved them since.
-    fn without_dropped<'a>(&self, layer: usize, weights: &'a [f32]) -> Cow<'a, [f32]> {
-        match self.dropped.as_ref().map(|dropped| &dropped[layer]) {
-            Some(dropped) if dropped.kept().any(|index| weights[index] != 0.0) => {
-                let mut held = weights.to_vec();
-                dropped.kept().for_each(|index| held[index] = 0.0);
-                held.into()
-            }
-            _ => weights.into(),
-        }
     }
 
     /// A layer's mask without what was dropped, should a schedule that falls ask for more weights than there are left.
@@ -99,6 +85,10 @@ impl Pruner {
         // A shrinking operator would turn kept weights that have fallen below a held cut into zeros that no count knows.
         let is_held = self.choices.cadence != Cadence::EVERY_STEP
             && self.choices.threshold == Threshold::Hard;
-        if is_held { Ok(self.cut.clone()) } else { self.choose(self.sparsity) }
+        if is_held {
+            return Ok(self.cut.clone());
+        }
+        self.hold_dropped()?;
+        self.choose(self.sparsity)
     }
 }

@@ -212,7 +212,8 @@ impl Pruner {
     }
 
     /// Gates from the current weights at the sparsity of the last step begun: for evaluation, after the
-    /// optimizer has moved the weights. Changes nothing in the pruner, and is no feedback for the schedule.
+    /// optimizer has moved the weights. Changes nothing in the pruner, and is no feedback for the schedule; dropped weights
+    /// that an optimizer has moved are put back to 0.
     ///
     /// Cuts and masks are those that a step would begin with now. With the hard operator and another cadence than every
     /// step, the masks are held instead, so that what is evaluated is the very network that was trained.

@@ -16,6 +16,12 @@ pub fn percent_short(fraction: f64) -> String {
     format!("{} %", text.trim_end_matches('0').trim_end_matches('.'))
 }
 
+/// At most two digits, and none that are not needed: `0.5`, `12`.
+pub fn rounded(v: f64) -> String {
+    let text = format!("{v:.2}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
 /// Accuracy as `97.12 ± 0.34 %`; a single run has no deviation.
 pub fn accuracy(summary: &Summary) -> String {
     match summary.deviation {

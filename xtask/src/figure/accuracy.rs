@@ -65,7 +65,7 @@ fn paint(
     targets.dedup();
     let ticks: Vec<f64> = targets.iter().copied().map(place).collect();
     let (from, to) = (ticks[0] - 0.3, ticks[ticks.len() - 1] + 0.3);
-    let percent = |v: &f64| format!("{} %", rounded(*v));
+    let percent = |v: &f64| format!("{} %", format::rounded(*v));
     let of_place = |v: &f64| format::percent_short(1.0 - (-v).exp2());
     let x = Axis { from, to, ticks, title: "Sparsity target".to_owned(), label: &of_place };
     let y = Axis::covering(low, high, 5, "Test accuracy", &percent);
@@ -101,12 +101,6 @@ fn paint(
         }
     }
     Ok(())
-}
-
-/// At most two digits, and none that are not needed.
-pub(super) fn rounded(v: f64) -> String {
-    let text = format!("{v:.2}");
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 #[cfg(test)]

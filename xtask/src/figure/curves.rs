@@ -3,7 +3,6 @@
 use anyhow::Result;
 use taper_report::chart::{self, Area, Axis, Screen, axes, dashes, draw, line, marker};
 
-use super::accuracy::rounded;
 use super::{Figure, compared, highest, style_of};
 use crate::bands::same_sparsity;
 use crate::cells::{Cell, cells};
@@ -76,7 +75,7 @@ fn paint(results: &Results, curves: &[(&Cell, Curve)], area: &Area) -> chart::Re
         .map(|p| p.1)
         .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), y| (low.min(y), high.max(y)));
     let whole = |v: &f64| format!("{v:.0}");
-    let percent = |v: &f64| format!("{} %", rounded(*v));
+    let percent = |v: &f64| format!("{} %", format::rounded(*v));
     let mut x = Axis::covering(0.0, n_epochs, 5, "Epochs", &whole);
     // Fractions of an epoch are not measured, and the axis ends where the training does.
     x.ticks.retain(|tick| tick.fract() == 0.0 && *tick <= n_epochs);

@@ -3,11 +3,11 @@
 use anyhow::Result;
 use taper_report::chart::draw;
 use taper_report::format;
-use taper_report::study::{Fate, ShareRun, Study};
+use taper_report::study::{ShareRun, Study};
 
 use super::{Figure, highest};
 use crate::bands::same_sparsity;
-use crate::results::Results;
+use crate::results::{FateLine, Results};
 
 /// Draws the figure; `None` where no run has dropped or followed a weight.
 pub(super) fn figure(results: &Results) -> Result<Option<Figure>> {
@@ -48,16 +48,8 @@ pub(super) fn figure(results: &Results) -> Result<Option<Figure>> {
 fn study(results: &Results) -> Study {
     let sparsity = highest(results);
     let mut study = Study::default();
-    for fate in results.fates.iter().filter(|fate| same_sparsity(fate.cell, sparsity)) {
-        study.fates.push(Fate {
-            step: fate.step,
-            decile: fate.decile,
-            age: fate.age,
-            n_pruned: fate.n_pruned,
-            n_back: fate.n_back,
-            n_kept: fate.n_kept,
-        });
-    }
+    let fates = results.fates.iter().filter(|fate| same_sparsity(fate.cell, sparsity));
+    study.fates.extend(fates.map(FateLine::fate));
     for run in results.runs.iter().filter(|run| same_sparsity(run.sparsity_target, sparsity)) {
         let is_followed = results.fates.iter().any(|fate| fate.row == run.row);
         let (rule, share) = match run.drop.as_deref().and_then(|drop| drop.split_once(':')) {
@@ -80,7 +72,6 @@ fn study(results: &Results) -> Study {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::results::FateLine;
     use crate::testing;
 
     #[test]

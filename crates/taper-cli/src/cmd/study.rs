@@ -7,7 +7,6 @@ use crate::{
     machine, term,
 };
 use anyhow::{Context, ensure};
-use serde::Deserialize;
 use serde_json::Value;
 use std::{
     path::{Path, PathBuf},
@@ -193,31 +192,10 @@ fn time_in_turn(jobs: &[Job], timed: &[usize], n_steps: u64) -> anyhow::Result<O
     Ok(Some(times.into_iter().map(median).collect()))
 }
 
-/// A line of `significance.csv`.
-#[derive(Deserialize)]
-struct FateLine {
-    step: u64,
-    decile: u64,
-    age: u64,
-    n_pruned: u64,
-    n_back: u64,
-    n_kept: u64,
-}
-
 fn read_fates(path: &Path) -> anyhow::Result<Vec<Fate>> {
-    let unreadable = || format!("cannot read {}", path.display());
-    let mut reader = csv::Reader::from_path(path).with_context(unreadable)?;
-    let lines: Vec<FateLine> =
-        reader.deserialize().collect::<Result<_, _>>().with_context(unreadable)?;
-    let fate = |FateLine { step, decile, age, n_pruned, n_back, n_kept }| Fate {
-        step,
-        decile,
-        age,
-        n_pruned,
-        n_back,
-        n_kept,
-    };
-    Ok(lines.into_iter().map(fate).collect())
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    Fate::read(&text).with_context(|| format!("{} is no record of fates", path.display()))
 }
 
 fn write(study: &Study, out: &Path) -> anyhow::Result<()> {
@@ -226,11 +204,7 @@ fn write(study: &Study, out: &Path) -> anyhow::Result<()> {
         write_atomically(&path, |file| std::io::Write::write_all(file, text.as_bytes()))
             .with_context(|| format!("cannot write {}", path.display()))
     };
-    let mut fates = "step,decile,age,n_pruned,n_back,n_kept\n".to_owned();
-    for ((step, decile, age), [n_pruned, n_back, n_kept]) in study.totals() {
-        fates += &format!("{step},{decile},{age},{n_pruned},{n_back},{n_kept}\n");
-    }
-    put("fates.csv", &fates)?;
+    put("fates.csv", &Fate::csv(study.totals()))?;
     let mut shares = "rule,share,seed,accuracy,live,step_seconds\n".to_owned();
     for ShareRun { rule, share, seed, accuracy, live, step_seconds } in &study.runs {
         let seconds = step_seconds.map_or(String::new(), |seconds| seconds.to_string());

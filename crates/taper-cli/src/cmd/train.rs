@@ -32,6 +32,7 @@ use taper::{
     },
     zoo::Architecture,
 };
+use taper_report::study;
 
 /// Exit code after Ctrl-C, as shells have it.
 pub(super) const INTERRUPTED: u8 = 130;
@@ -322,14 +323,16 @@ fn finish(
     Ok(result)
 }
 
-/// What became of the weights that were followed, a line for each moment, tenth of the cut, and age.
+/// What became of the weights that were followed.
 fn significance_csv(fates: &[Fate]) -> String {
-    let mut text = "step,decile,age,n_pruned,n_back,n_kept\n".to_owned();
-    for Fate { step, decile, age, n_pruned, n_back, n_kept } in fates {
-        let age = least_age(*age);
-        text += &format!("{step},{decile},{age},{n_pruned},{n_back},{n_kept}\n");
-    }
-    text
+    study::Fate::csv(fates.iter().map(|fate| study::Fate {
+        step: fate.step.0,
+        decile: fate.decile as u64,
+        age: least_age(fate.age),
+        n_pruned: fate.n_pruned,
+        n_back: fate.n_back,
+        n_kept: fate.n_kept,
+    }))
 }
 
 /// The command that goes on where this one was stopped.

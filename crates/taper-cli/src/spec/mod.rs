@@ -7,6 +7,7 @@
 mod keys;
 mod load;
 mod parts;
+mod ranges;
 mod resolve;
 
 pub use load::{Override, load};

@@ -7,11 +7,9 @@
 //! # References
 //! The question is A. Zachou's (NTUA, 2025).
 
-use crate::{
-    chart::{self, Area, Axis, Chart, Screen, Style, axes, bar, dashes, legend, line, marker},
-    format,
-    stats::Summary,
-};
+mod figure;
+
+use crate::{format, stats::Summary};
 use std::collections::BTreeMap;
 
 /// What became of pruned weights that were alike, in one run.
@@ -30,6 +28,34 @@ pub struct Fate {
     pub n_back: u64,
     /// How many of them are kept at the end.
     pub n_kept: u64,
+}
+
+impl Fate {
+    /// The columns of its CSV form, in which runs and studies record it.
+    const COLUMNS: &str = "step,decile,age,n_pruned,n_back,n_kept";
+
+    /// As CSV, with a header.
+    pub fn csv(fates: impl IntoIterator<Item = Self>) -> String {
+        let line = |Self { step, decile, age, n_pruned, n_back, n_kept }| {
+            format!("{step},{decile},{age},{n_pruned},{n_back},{n_kept}\n")
+        };
+        std::iter::once(format!("{}\n", Self::COLUMNS)).chain(fates.into_iter().map(line)).collect()
+    }
+
+    /// Takes back what [`csv`](Self::csv) gave; `None` if it is something else.
+    pub fn read(text: &str) -> Option<Vec<Self>> {
+        let mut lines = text.lines();
+        if lines.next()? != Self::COLUMNS {
+            return None;
+        }
+        let fate = |line: &str| {
+            let numbers: Vec<u64> =
+                line.split(',').map(|field| field.parse().ok()).collect::<Option<_>>()?;
+            let [step, decile, age, n_pruned, n_back, n_kept] = numbers[..] else { return None };
+            Some(Self { step, decile, age, n_pruned, n_back, n_kept })
+        };
+        lines.map(fate).collect()
+    }
 }
 
 /// A run in which a share of the pruned weights was dropped.
@@ -112,15 +138,21 @@ impl Study {
         found
     }
 
-    /// Fates added up over runs: by step, tenth of the cut and age, those that were pruned, came back, and are kept.
-    pub fn totals(&self) -> BTreeMap<(u64, u64, u64), [u64; 3]> {
-        let mut found = BTreeMap::<_, [u64; 3]>::new();
+    /// Fates added up over runs, by step, tenth of the cut and age.
+    pub fn totals(&self) -> Vec<Fate> {
+        let mut found = BTreeMap::<_, Revival>::new();
         for fate in &self.fates {
-            let total = found.entry((fate.step, fate.decile, fate.age)).or_default();
-            let counts = [fate.n_pruned, fate.n_back, fate.n_kept];
-            total.iter_mut().zip(counts).for_each(|(total, n)| *total += n);
+            found.entry((fate.step, fate.decile, fate.age)).or_default().add(fate);
         }
-        found
+        let fate = |((step, decile, age), Revival { n_pruned, n_back, n_kept })| Fate {
+            step,
+            decile,
+            age,
+            n_pruned,
+            n_back,
+            n_kept,
+        };
+        found.into_iter().map(fate).collect()
     }
 
     /// Fates added up over everything but the step.
@@ -211,138 +243,6 @@ impl Study {
         )
     }
 
-    /// Height of [`paint`](Self::paint) in CSS pixels.
-    pub fn height(screen: Screen) -> i32 {
-        match screen {
-            Screen::Wide => 620,
-            Screen::Narrow => 4 * 260,
-        }
-    }
-
-    /// Draws the study: accuracy against φ, cost against φ, and revival by distance from the cut and by age.
-    ///
-    /// # Errors
-    /// [`ChartError`](chart::ChartError) if it cannot be drawn.
-    pub fn paint(&self, screen: Screen, area: &Area) -> chart::Result<()> {
-        let panels = area.split_evenly(if screen == Screen::Wide { (2, 2) } else { (4, 1) });
-        self.paint_accuracy(&panels[0])?;
-        self.paint_cost(&panels[1])?;
-        self.paint_revival(&panels[2], "Distance from the cut, |w|/T", |fate| fate.decile)?;
-        self.paint_revival(&panels[3], "Steps since pruned", |fate| fate.age)
-    }
-
-    fn paint_accuracy(&self, area: &Area) -> chart::Result<()> {
-        let shares = self.shares();
-        let bounds = |share: &Share| {
-            let d = share.accuracy.deviation.unwrap_or(0.0);
-            [100.0 * (share.accuracy.mean - d), 100.0 * (share.accuracy.mean + d)]
-        };
-        let all = || shares.iter().flat_map(bounds);
-        let (low, high) =
-            (all().fold(f64::INFINITY, f64::min), all().fold(f64::NEG_INFINITY, f64::max));
-        if !(low.is_finite() && high.is_finite()) {
-            return Ok(());
-        }
-        let percent = |v: &f64| format!("{} %", trimmed(*v));
-        let y = Axis::covering(low, high, 4, "Test accuracy", &percent);
-        let mut chart = axes(area, share_axis(), y)?;
-        let rules = self.rules();
-        for (i, rule) in rules.iter().enumerate() {
-            let (style, shares) = (Style::series(i), self.of_rule(rule));
-            let points: Vec<(f64, f64)> =
-                shares.iter().map(|share| (share.share, 100.0 * share.accuracy.mean)).collect();
-            line(&mut chart, &points, style.line(2.0))?;
-            for (share, &point) in shares.iter().zip(&points) {
-                bar(&mut chart, point.0, bounds(share), style)?;
-                marker(&mut chart, point, style)?;
-            }
-            if let Some(knee) = self.knee(rule) {
-                dashes(&mut chart, &[(knee, low), (knee, high)], style.line(1.0))?;
-            }
-        }
-        let entries: Vec<(&str, Style)> =
-            rules.iter().enumerate().map(|(i, rule)| (&rule[..], Style::series(i))).collect();
-        legend(area, (130, 9), &entries)
-    }
-
-    /// Gradient positions, and time if it was measured, relative to φ = 0.
-    fn paint_cost(&self, area: &Area) -> chart::Result<()> {
-        let percent = |v: &f64| format!("{v:.0} %");
-        let Some(rule) = self.rules().first().cloned() else { return Ok(()) };
-        let shares = self.of_rule(&rule);
-        let relative = |of: &dyn Fn(&Share) -> Option<f64>| -> Vec<(f64, f64)> {
-            let none = shares.first().filter(|share| share.share == 0.0);
-            let Some(whole) = none.and_then(of) else { return Vec::new() };
-            let point = |share: &Share| Some((share.share, 100.0 * of(share)? / whole));
-            shares.iter().filter_map(point).collect()
-        };
-        let live = relative(&|share| Some(share.live.mean));
-        let time = relative(&|share| Some(share.step_seconds?.mean));
-        let most = live.iter().chain(&time).fold(100.0, |most: f64, point| most.max(point.1));
-        let y = Axis::covering(0.0, most, 4, "Relative to φ = 0", &percent);
-        let mut chart = axes(area, share_axis(), y)?;
-        let mut entries = vec![("gradient positions", Style::series(3))];
-        if !time.is_empty() {
-            entries.push(("time per step", Style::series(4)));
-        }
-        for (points, (_, style)) in [live, time].iter().zip(&entries) {
-            line(&mut chart, points, style.line(2.0))?;
-            points.iter().try_for_each(|&point| marker(&mut chart, point, *style))?;
-        }
-        legend(area, (130, 9), &entries)
-    }
-
-    fn paint_revival(
-        &self,
-        area: &Area,
-        title: &str,
-        by: impl Fn(&Fate) -> u64 + Copy,
-    ) -> chart::Result<()> {
-        let found = self.revival(by);
-        let mut values: Vec<u64> = found.keys().map(|(_, value)| *value).collect();
-        values.sort_unstable();
-        values.dedup();
-        if values.is_empty() {
-            return Ok(());
-        }
-        // Each value takes the same width: tenths of the cut as ages, which double.
-        let place = |value: u64| values.partition_point(|&v| v < value) as f64;
-        let is_tenths = title.contains("cut");
-        let name = |v: &f64| match values.get(v.round() as usize) {
-            Some(value) if is_tenths => format!("0.{value}"),
-            Some(value) => value.to_string(),
-            None => String::new(),
-        };
-        let percent = |v: &f64| format!("{} %", trimmed(*v));
-        let most = found.values().map(Revival::back).filter(|v| v.is_finite()).fold(0.0, f64::max);
-        let x = Axis {
-            from: -0.3,
-            to: values.len() as f64 - 0.7,
-            ticks: (0..values.len()).step_by(1 + values.len() / 12).map(|i| i as f64).collect(),
-            title: title.to_owned(),
-            label: &name,
-        };
-        let y =
-            Axis::covering(0.0, (100.0 * most).max(0.01), 4, "Back / kept at the end", &percent);
-        let mut chart = axes(area, x, y)?;
-        let steps: Vec<u64> = self.by_step().into_keys().collect();
-        let labels: Vec<String> = steps.iter().map(|step| format!("step {step}")).collect();
-        for (i, &step) in steps.iter().enumerate() {
-            let style = Style::series(i);
-            let points = |share: fn(&Revival) -> f64| -> Vec<(f64, f64)> {
-                let here = found.iter().filter(|((at, _), _)| *at == step);
-                here.map(|((_, value), r)| (place(*value), 100.0 * share(r))).collect()
-            };
-            let (back, kept) = (points(Revival::back), points(Revival::significant));
-            line(&mut chart, &back, style.line(2.0))?;
-            back.iter().try_for_each(|&point| marker(&mut chart, point, style))?;
-            dash(&mut chart, &kept, style)?;
-        }
-        let entries: Vec<(&str, Style)> =
-            labels.iter().enumerate().map(|(i, label)| (&label[..], Style::series(i))).collect();
-        legend(area, (150, 9), &entries)
-    }
-
     /// The study as Markdown: a table of fates, one of shares, and the knees.
     pub fn markdown(&self) -> String {
         let mut text = String::new();
@@ -386,29 +286,10 @@ impl Study {
     }
 }
 
-fn share_axis<'a>() -> Axis<'a> {
-    Axis {
-        from: -0.03,
-        to: 1.03,
-        ticks: (0..=4).map(|i| f64::from(i) * 0.25).collect(),
-        title: "Dropped share φ of the pruned weights".to_owned(),
-        label: &|v| format::percent_short(*v),
-    }
-}
-
-fn dash(chart: &mut Chart, points: &[(f64, f64)], style: Style) -> chart::Result<()> {
-    dashes(chart, points, style.line(1.5))
-}
-
-/// At most two digits, and none that are not needed.
-fn trimmed(v: f64) -> String {
-    let text = format!("{v:.2}");
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chart::{self, Screen};
 
     fn study() -> Study {
         let fate = |step, decile, age, n_pruned, n_back, n_kept| Fate {
@@ -452,13 +333,26 @@ mod tests {
     }
 
     #[test]
+    fn fates_survive_csv() {
+        let fates = study().fates;
+        let text = Fate::csv(fates.iter().copied());
+        assert_eq!(Fate::read(&text), Some(fates));
+        for other in ["", "a,b\n1,2\n", &text.replacen("100", "x", 1), &text.replacen(",0", "", 1)]
+        {
+            assert_eq!(Fate::read(other), None, "{other}");
+        }
+    }
+
+    #[test]
     fn fates_add_up_over_runs_by_what_is_asked() {
         let study = study();
         let by_decile = study.revival(|fate| fate.decile);
         assert_eq!(by_decile[&(10, 0)], Revival { n_pruned: 200, n_back: 2, n_kept: 0 });
         assert_eq!(by_decile[&(10, 9)].back(), 0.4);
         assert_eq!(study.revival(|fate| fate.age)[&(10, 2)].n_pruned, 50);
-        assert_eq!(study.totals()[&(10, 0, 1)], [200, 2, 0]);
+        let first = study.totals()[0];
+        assert_eq!((first.step, first.decile, first.age), (10, 0, 1));
+        assert_eq!([first.n_pruned, first.n_back, first.n_kept], [200, 2, 0]);
         assert_eq!(study.by_step()[&10].significant(), 10.0 / 300.0);
     }
 

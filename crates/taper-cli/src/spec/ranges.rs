@@ -1,0 +1,89 @@
+//! What numbers may be.
+
+use super::{PruneSpec, TrainSpec};
+use crate::error::usage;
+
+/// Each moment from which weights are followed takes a byte a weight.
+const MAX_PROBES: u64 = 100;
+
+/// Refuses what is out of range, naming key and range; every key has a value.
+pub(super) fn check(train: &TrainSpec, prune: &PruneSpec) -> anyhow::Result<()> {
+    let whole = |key: &str, value: Option<u64>, max: u64| match value {
+        Some(v) if (1..=max).contains(&v) => Ok(()),
+        v => Err(usage(format!("{key} is {}, outside 1 to {max}", v.unwrap_or(0)))),
+    };
+    whole("train.epochs", train.epochs, 1_000_000)?;
+    whole("train.batch_size", train.batch_size, 65_536)?;
+    whole("train.eval_every", train.eval_every, 1_000_000)?;
+    whole("train.keep_last", train.keep_last, 1_000_000)?;
+    whole("prune.refresh_every", prune.refresh_every, 1_000_000_000)?;
+    let real = |key: &str, value: Option<f64>, legal: &str, is_legal: fn(f64) -> bool| match value {
+        Some(v) if is_legal(v) => Ok(()),
+        v => Err(usage(format!("{key} is {}, outside {legal}", v.unwrap_or(f64::NAN)))),
+    };
+    let not_negative = |v: f64| v >= 0.0 && v.is_finite();
+    real("train.lr", train.lr, "0 (exclusive) to 1000", |v| v > 0.0 && v <= 1000.0)?;
+    real("train.warmup_epochs", train.warmup_epochs, "[0, inf)", not_negative)?;
+    real("train.momentum", train.momentum, "[0, 1)", |v| (0.0..1.0).contains(&v))?;
+    real("train.weight_decay", train.weight_decay, "[0, inf)", not_negative)?;
+    real("train.clip_norm", train.clip_norm, "[0, inf)", not_negative)?;
+    real("train.label_smoothing", train.label_smoothing, "[0, 1)", |v| (0.0..1.0).contains(&v))?;
+    real("prune.sparsity", prune.sparsity, "[0, 1)", |v| (0.0..1.0).contains(&v))?;
+    real("prune.begin", prune.begin, "[0, 1]", |v| (0.0..=1.0).contains(&v))?;
+    real("prune.end", prune.end, "[0, 1]", |v| (0.0..=1.0).contains(&v))?;
+    let (begin, end) = (prune.begin.unwrap_or(0.0), prune.end.unwrap_or(0.0));
+    if end < begin {
+        return Err(usage(format!("prune.end is {end}, before prune.begin at {begin}")));
+    }
+    for (key, value) in [("drop_begin", prune.drop_begin), ("drop_end", prune.drop_end)] {
+        real(&format!("prune.{key}"), value, "[0, 1]", |v| (0.0..=1.0).contains(&v))?;
+    }
+    real("prune.drop_from", prune.drop_from, "[0, 1)", |v| (0.0..1.0).contains(&v))?;
+    if prune.probes > Some(MAX_PROBES) {
+        let n = prune.probes.unwrap_or(0);
+        return Err(usage(format!("prune.probes is {n}, outside 0 to {MAX_PROBES}")));
+    }
+    let deadline = prune.adapt_deadline.unwrap_or(end);
+    if !(end..=1.0).contains(&deadline) {
+        return Err(usage(format!(
+            "prune.adapt_deadline is {deadline}, outside [{end}, 1] (prune.end and later)"
+        )));
+    }
+    let (initial, sparsity) = (prune.initial.unwrap_or(0.0), prune.sparsity.unwrap_or(0.0));
+    if !(0.0..=sparsity).contains(&initial) {
+        return Err(usage(format!(
+            "prune.initial is {initial}, outside [0, {sparsity}] (the final sparsity)"
+        )));
+    }
+    let points = prune.points.as_deref().unwrap_or_default();
+    for pair in points.windows(2) {
+        let [[x, low], [next, high]] = [pair[0], pair[1]];
+        if next <= x || high < low {
+            return Err(usage(format!(
+                "prune.points has [{next}, {high}] behind [{x}, {low}]; shares of the steps must rise, and sparsities not fall"
+            )));
+        }
+    }
+    for &[x, y] in points {
+        if !((0.0..=1.0).contains(&x) && (0.0..=sparsity).contains(&y)) {
+            return Err(usage(format!(
+                "prune.points has [{x}, {y}], outside of [0, 1] (the run) and [0, {sparsity}] (the final sparsity)"
+            )));
+        }
+    }
+    if points.last().is_some_and(|&[_, y]| y != sparsity) {
+        return Err(usage(format!("prune.points ends below {sparsity}, the final sparsity")));
+    }
+    // An adaptive clock must be given until the end of what it bends.
+    if points.last().is_some_and(|&[x, _]| x > deadline) && prune.adapt.as_deref() != Some("none") {
+        return Err(usage(format!(
+            "prune.adapt_deadline is {deadline}, before the last of prune.points"
+        )));
+    }
+    for (pattern, &at_most) in prune.pins.iter().flatten() {
+        if !(0.0..1.0).contains(&at_most) {
+            return Err(usage(format!("prune.pins.\"{pattern}\" is {at_most}, outside [0, 1)")));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,151 @@
+//! The figure of the study: accuracy and cost against φ, and revival by distance from the cut and by age.
+
+use super::{Fate, Revival, Share, Study};
+use crate::{
+    chart::{self, Area, Axis, Screen, Style, axes, bar, dashes, legend, line, marker},
+    format,
+};
+
+impl Study {
+    /// Height of [`paint`](Self::paint) in CSS pixels.
+    pub fn height(screen: Screen) -> i32 {
+        match screen {
+            Screen::Wide => 620,
+            Screen::Narrow => 4 * 260,
+        }
+    }
+
+    /// Draws the study: accuracy against φ, cost against φ, and revival by distance from the cut and by age.
+    ///
+    /// # Errors
+    /// [`ChartError`](chart::ChartError) if it cannot be drawn.
+    pub fn paint(&self, screen: Screen, area: &Area) -> chart::Result<()> {
+        let panels = area.split_evenly(if screen == Screen::Wide { (2, 2) } else { (4, 1) });
+        self.paint_accuracy(&panels[0])?;
+        self.paint_cost(&panels[1])?;
+        self.paint_revival(&panels[2], "Distance from the cut, |w|/T", |fate| fate.decile)?;
+        self.paint_revival(&panels[3], "Steps since pruned", |fate| fate.age)
+    }
+
+    fn paint_accuracy(&self, area: &Area) -> chart::Result<()> {
+        let shares = self.shares();
+        let bounds = |share: &Share| {
+            let d = share.accuracy.deviation.unwrap_or(0.0);
+            [100.0 * (share.accuracy.mean - d), 100.0 * (share.accuracy.mean + d)]
+        };
+        let all = || shares.iter().flat_map(bounds);
+        let (low, high) =
+            (all().fold(f64::INFINITY, f64::min), all().fold(f64::NEG_INFINITY, f64::max));
+        if !(low.is_finite() && high.is_finite()) {
+            return Ok(());
+        }
+        let percent = |v: &f64| format!("{} %", format::rounded(*v));
+        let y = Axis::covering(low, high, 4, "Test accuracy", &percent);
+        let mut chart = axes(area, share_axis(), y)?;
+        let rules = self.rules();
+        for (i, rule) in rules.iter().enumerate() {
+            let (style, shares) = (Style::series(i), self.of_rule(rule));
+            let points: Vec<(f64, f64)> =
+                shares.iter().map(|share| (share.share, 100.0 * share.accuracy.mean)).collect();
+            line(&mut chart, &points, style.line(2.0))?;
+            for (share, &point) in shares.iter().zip(&points) {
+                bar(&mut chart, point.0, bounds(share), style)?;
+                marker(&mut chart, point, style)?;
+            }
+            if let Some(knee) = self.knee(rule) {
+                dashes(&mut chart, &[(knee, low), (knee, high)], style.line(1.0))?;
+            }
+        }
+        let entries: Vec<(&str, Style)> =
+            rules.iter().enumerate().map(|(i, rule)| (&rule[..], Style::series(i))).collect();
+        legend(area, (130, 9), &entries)
+    }
+
+    /// Gradient positions, and time if it was measured, relative to φ = 0.
+    fn paint_cost(&self, area: &Area) -> chart::Result<()> {
+        let percent = |v: &f64| format!("{v:.0} %");
+        let Some(rule) = self.rules().first().cloned() else { return Ok(()) };
+        let shares = self.of_rule(&rule);
+        let relative = |of: &dyn Fn(&Share) -> Option<f64>| -> Vec<(f64, f64)> {
+            let none = shares.first().filter(|share| share.share == 0.0);
+            let Some(whole) = none.and_then(of) else { return Vec::new() };
+            let point = |share: &Share| Some((share.share, 100.0 * of(share)? / whole));
+            shares.iter().filter_map(point).collect()
+        };
+        let live = relative(&|share| Some(share.live.mean));
+        let time = relative(&|share| Some(share.step_seconds?.mean));
+        let most = live.iter().chain(&time).fold(100.0, |most: f64, point| most.max(point.1));
+        let y = Axis::covering(0.0, most, 4, "Relative to φ = 0", &percent);
+        let mut chart = axes(area, share_axis(), y)?;
+        let mut entries = vec![("gradient positions", Style::series(3))];
+        if !time.is_empty() {
+            entries.push(("time per step", Style::series(4)));
+        }
+        for (points, (_, style)) in [live, time].iter().zip(&entries) {
+            line(&mut chart, points, style.line(2.0))?;
+            points.iter().try_for_each(|&point| marker(&mut chart, point, *style))?;
+        }
+        legend(area, (130, 9), &entries)
+    }
+
+    fn paint_revival(
+        &self,
+        area: &Area,
+        title: &str,
+        by: impl Fn(&Fate) -> u64 + Copy,
+    ) -> chart::Result<()> {
+        let found = self.revival(by);
+        let mut values: Vec<u64> = found.keys().map(|(_, value)| *value).collect();
+        values.sort_unstable();
+        values.dedup();
+        if values.is_empty() {
+            return Ok(());
+        }
+        // Each value takes the same width: tenths of the cut as ages, which double.
+        let place = |value: u64| values.partition_point(|&v| v < value) as f64;
+        let is_tenths = title.contains("cut");
+        let name = |v: &f64| match values.get(v.round() as usize) {
+            Some(value) if is_tenths => format!("0.{value}"),
+            Some(value) => value.to_string(),
+            None => String::new(),
+        };
+        let percent = |v: &f64| format!("{} %", format::rounded(*v));
+        let most = found.values().map(Revival::back).filter(|v| v.is_finite()).fold(0.0, f64::max);
+        let x = Axis {
+            from: -0.3,
+            to: values.len() as f64 - 0.7,
+            ticks: (0..values.len()).step_by(1 + values.len() / 12).map(|i| i as f64).collect(),
+            title: title.to_owned(),
+            label: &name,
+        };
+        let y =
+            Axis::covering(0.0, (100.0 * most).max(0.01), 4, "Back / kept at the end", &percent);
+        let mut chart = axes(area, x, y)?;
+        let steps: Vec<u64> = self.by_step().into_keys().collect();
+        let labels: Vec<String> = steps.iter().map(|step| format!("step {step}")).collect();
+        for (i, &step) in steps.iter().enumerate() {
+            let style = Style::series(i);
+            let points = |share: fn(&Revival) -> f64| -> Vec<(f64, f64)> {
+                let here = found.iter().filter(|((at, _), _)| *at == step);
+                here.map(|((_, value), r)| (place(*value), 100.0 * share(r))).collect()
+            };
+            let (back, kept) = (points(Revival::back), points(Revival::significant));
+            line(&mut chart, &back, style.line(2.0))?;
+            back.iter().try_for_each(|&point| marker(&mut chart, point, style))?;
+            dashes(&mut chart, &kept, style.line(1.5))?;
+        }
+        let entries: Vec<(&str, Style)> =
+            labels.iter().enumerate().map(|(i, label)| (&label[..], Style::series(i))).collect();
+        legend(area, (150, 9), &entries)
+    }
+}
+
+fn share_axis<'a>() -> Axis<'a> {
+    Axis {
+        from: -0.03,
+        to: 1.03,
+        ticks: (0..=4).map(|i| f64::from(i) * 0.25).collect(),
+        title: "Dropped share φ of the pruned weights".to_owned(),
+        label: &|v| format::percent_short(*v),
+    }
+}
