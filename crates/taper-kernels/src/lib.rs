@@ -8,6 +8,7 @@
 //! | [`threshold`] | the threshold operator T(w; t) and the gradient of its straight-through estimator |
 //! | [`select`] | order statistics of magnitudes over several slices, and the cuts that follow from them |
 //! | [`mask`] | packed sets of kept weights: build, count, compare |
+//! | [`mod@buffer`] | memory that is used again |
 //! | [`lanes`] | the blocked layout: sixteen images in the lanes |
 //! | [`conv`] | convolution and its two gradients, plain and blocked, dense and sparse |
 //! | [`norm`] | batch normalisation with what follows it, and its gradient |
@@ -30,6 +31,7 @@
 //! assert_eq!(out, [0.5, 0.0, 0.0, -0.9]);
 //! ```
 
+pub mod buffer;
 pub mod concat;
 pub mod conv;
 pub mod lanes;

@@ -73,8 +73,8 @@ pub(crate) fn halves(Lanes(lanes): &Lanes) -> f32 {
 /// Most pixels that [`add_sums`] takes.
 const MAX_SUMS: usize = 64;
 
-/// Adds the sum of the lanes of each pixel to one of `sums`: pixels come in rows of `T`, each row to places `step` behind
-/// those of the row before.
+/// Adds the sum of the lanes of each pixel to one of `sums`, or with `is_first` puts it there, whatever was there before:
+/// pixels come in rows of `T`, each row to places `step` behind those of the row before.
 ///
 /// # Safety
 /// The instructions of `S` must be available.
@@ -83,6 +83,7 @@ pub(crate) unsafe fn add_sums<S: Simd, const T: usize>(
     pixels: &[[Lanes; T]],
     sums: &mut [f32],
     step: usize,
+    is_first: bool,
 ) {
     let flat = pixels.as_flattened();
     let mut found = [0.0; MAX_SUMS];
@@ -97,7 +98,11 @@ pub(crate) unsafe fn add_sums<S: Simd, const T: usize>(
     // Row by row rather than one by one: a row is added by a vector or two.
     for (row, found) in found[..flat.len()].as_chunks::<T>().0.iter().enumerate() {
         let sums = &mut sums[row * step..][..T];
-        sums.iter_mut().zip(found).for_each(|(sum, part)| *sum += part);
+        if is_first {
+            sums.copy_from_slice(found);
+        } else {
+            sums.iter_mut().zip(found).for_each(|(sum, part)| *sum += part);
+        }
     }
 }
 

@@ -44,6 +44,7 @@ pub(crate) use stats::OfRows;
 
 use super::ConvShape;
 use crate::{
+    buffer::Buffer,
     lanes::{Lanes, Plane},
     mask::Mask,
     norm::blocked::GradSums,
@@ -133,8 +134,9 @@ pub struct WeightGrad<'a> {
     pub bias: Option<&'a mut [f32]>,
 }
 
-/// Bytes of packed rows and results that a band may take: with its partner, what a second-level cache holds.
-const BAND_BYTES: usize = 640 << 10;
+/// Bytes of packed rows and results that a band may take: about what a second-level cache holds. The longer the bands, the
+/// fewer sums over lanes the gradient of the weight takes.
+const BAND_BYTES: usize = 1 << 20;
 
 /// A convolution of known shape.
 #[derive(Clone, Debug)]
@@ -256,6 +258,14 @@ impl Conv {
         Moments::merge_all(self.output.channels, found)
     }
 
+    /// Sums that a block has for the gradient of the whole weight.
+    fn n_sums(&self) -> usize {
+        match self.shape.n_weights() {
+            n if self.is_winograd => winograd::weight_grad::n_points(n),
+            n => n,
+        }
+    }
+
     /// Gives the moments of each band, if they are wanted.
     fn run_forward(
         &self,
@@ -370,7 +380,7 @@ impl Conv {
         let mut at_positions = vec![0.0; positions.as_ref().map_or(0, Positions::len)];
         add_up(&mut at_positions, &sums, |sums| &sums.at);
         if self.is_winograd {
-            let mut points = vec![0.0; winograd::weight_grad::n_points(n_weights)];
+            let mut points = Buffer::any(self.n_sums());
             add_up(&mut points, &sums, |sums| &sums.all);
             to.out.fill(0.0);
             winograd::weight_grad::finish(&points, to.out);
@@ -407,14 +417,20 @@ impl Finish<'_> {
 }
 
 /// Sums of a chunk that a task adds up, so that they stay in its cache.
-const ADDED: usize = 1 << 13;
+const ADDED: usize = 1 << 11;
 
 /// Overwrites `totals` with the sums over the blocks, in their order; a block may have none.
 fn add_up(totals: &mut [f32], blocks: &[BlockSums], of: impl Fn(&BlockSums) -> &[f32] + Sync) {
     totals.par_chunks_mut(ADDED).enumerate().for_each(|(i, totals)| {
-        totals.fill(0.0);
-        for block in blocks {
-            let parts = of(block).get(i * ADDED..).unwrap_or_default();
+        let mut parts = blocks.iter().map(|block| of(block).get(i * ADDED..).unwrap_or_default());
+        match parts.find(|parts| !parts.is_empty()) {
+            // Zero is added, as it is where a sum starts at zero: a negative zero becomes a positive one.
+            Some(first) => {
+                totals.iter_mut().zip(first).for_each(|(total, part)| *total = 0.0 + part)
+            }
+            None => totals.fill(0.0),
+        }
+        for parts in parts {
             totals.iter_mut().zip(parts).for_each(|(total, part)| *total += part);
         }
     });

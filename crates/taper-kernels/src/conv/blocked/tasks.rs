@@ -8,6 +8,7 @@ use super::{
     winograd,
 };
 use crate::{
+    buffer::Buffer,
     lanes::{Lanes, clear_tail},
     norm::blocked::{GradSums, SumRows},
     simd::{Kernel, Simd},
@@ -96,10 +97,9 @@ impl Kernel for Forward<'_> {
 }
 
 /// What a block adds to sums over the batch.
-#[derive(Default)]
 pub(super) struct BlockSums {
     /// Of each weight's gradient (or of each point, if they go by way of [`winograd`]), or none.
-    pub(super) all: Vec<f32>,
+    pub(super) all: Buffer<f32>,
     /// Of the gradient of each position, or none.
     pub(super) at: Vec<f32>,
     /// Of the gradient of each output channel, or none.
@@ -145,8 +145,8 @@ impl Kernel for Backward<'_> {
         let (forward, transposed) = (&conv.forward, &conv.transposed);
         let mut sums = BlockSums {
             all: match weights {
-                Wanted::All if !conv.is_winograd => vec![0.0; conv.shape.n_weights()],
-                _ => Vec::new(),
+                Wanted::All => Buffer::any(conv.n_sums()),
+                _ => Buffer::any(0),
             },
             at: match weights {
                 Wanted::At(positions) => vec![0.0; positions.len()],
@@ -164,7 +164,6 @@ impl Kernel for Backward<'_> {
         let n_bands = conv.output.height.div_ceil(conv.band);
         let mut scratch = Scratch::take();
         let Scratch { input: input_window, grad: grad_window, points: (u, v) } = &mut scratch;
-        let mut points = Vec::new();
         for i in 0..n_bands {
             let band = i * conv.band..((i + 1) * conv.band).min(conv.output.height);
             let is_last = i + 1 == n_bands;
@@ -213,11 +212,12 @@ impl Kernel for Backward<'_> {
                         packing,
                         input_window,
                     );
-                    let pair = Pair { forward, input: &input, grad: &grad, grad_width };
+                    let is_first = i == 0;
+                    let pair = Pair { forward, input: &input, grad: &grad, grad_width, is_first };
                     match weights {
                         Wanted::Nothing => {}
                         Wanted::All if conv.is_winograd => {
-                            winograd::weight_grad::add::<S>(&pair, &band, (u, v), &mut points);
+                            winograd::weight_grad::add::<S>(&pair, &band, (u, v), &mut sums.all);
                         }
                         Wanted::All => pair.add_all::<S>(&conv.taps, &band, &mut sums.all),
                         Wanted::At(at) => pair.add_at::<S>(at, &band, &mut sums.at),
@@ -227,9 +227,6 @@ impl Kernel for Backward<'_> {
             }
         }
         scratch.put_back();
-        if conv.is_winograd && matches!(weights, Wanted::All) {
-            sums.all = points;
-        }
         sums
     }
 }

@@ -72,6 +72,8 @@ pub(super) struct Pair<'a> {
     pub(super) grad: &'a Packed<'a>,
     /// Columns of a packed row of the gradient.
     pub(super) grad_width: usize,
+    /// Whether nothing has been summed yet: sums are put in their places instead of added to what is there.
+    pub(super) is_first: bool,
 }
 
 impl Pair<'_> {
@@ -195,7 +197,7 @@ impl Pair<'_> {
         // SAFETY: as the caller vouches.
         let totals = unsafe { S::call(tile) };
         // SAFETY: as the caller vouches.
-        unsafe { add_sums::<S, T>(&totals, sums, sums_step) };
+        unsafe { add_sums::<S, T>(&totals, sums, sums_step, self.is_first) };
         T
     }
 }
@@ -239,7 +241,7 @@ impl<const O: usize, const T: usize> Tile<'_, O, T> {
     /// The sums lane by lane, for the vector of lanes from `part` on.
     #[inline(always)]
     unsafe fn lanes<S: Simd>(&self, part: usize, step: usize) -> [[S::V; T]; O] {
-        let Pair { forward, input, grad, grad_width } = self.pair;
+        let Pair { forward, input, grad, grad_width, .. } = self.pair;
         let channel_step = grad_width * LANES;
         // SAFETY: offsets and channels bring each pointer into the packed rows, as the caller vouches.
         unsafe {

@@ -4,7 +4,6 @@
 //! the only one to read is not stored behind the normalisation: the convolution computes it while it packs it.
 
 use super::{
-    buffer::Buffer,
     choice::{self, Direction},
     node::{Node, Norm, Op},
     profile::{self, Work},
@@ -17,6 +16,7 @@ use std::{
 };
 use taper_core::rng::Rng;
 use taper_kernels::{
+    buffer::Buffer,
     concat,
     conv::blocked::{Conv, Finish, GradAt, GradSource, InputGrad, NormSlope, Packing, WeightGrad},
     lanes::{self, Lanes, Plane},

@@ -2,7 +2,6 @@
 
 mod backward;
 mod bridge;
-mod buffer;
 pub mod choice;
 mod node;
 pub mod profile;
@@ -16,5 +15,5 @@ pub(crate) use node::{Node, Norm};
 /// Activations and their gradients keep their memory for the next step; after training, or between phases of different
 /// size, a program may not want to.
 pub fn release_buffers() {
-    buffer::release();
+    taper_kernels::buffer::release();
 }

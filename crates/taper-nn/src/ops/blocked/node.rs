@@ -1,7 +1,6 @@
 //! Activations in the blocked layout, and how each came about.
 
 use super::{
-    buffer::Buffer,
     choice::{self, Direction},
     profile::{self, Work},
 };
@@ -12,6 +11,7 @@ use crate::{
 use candle_core::{Device, Result, Tensor};
 use std::sync::{Arc, OnceLock};
 use taper_kernels::{
+    buffer::Buffer,
     conv::{
         ConvShape,
         blocked::{Conv, Moments, PassWhere, Source},

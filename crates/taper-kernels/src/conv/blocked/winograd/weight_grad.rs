@@ -14,7 +14,7 @@ pub(in super::super) fn n_points(n_weights: usize) -> usize {
     n_weights / 9 * POINTS
 }
 
-/// Adds a band to the sums `[point, output channel, input channel]`, which are made if there are none yet.
+/// Adds a band to the sums `[point, output channel, input channel]`.
 ///
 /// # Safety
 /// The instructions of `S` must be available, and both sides of `pair` must hold the rows of `band`.
@@ -23,12 +23,12 @@ pub(in super::super) unsafe fn add<S: Simd>(
     pair: &Pair,
     band: &Range<usize>,
     mut buffers: Buffers,
-    points: &mut Vec<f32>,
+    points: &mut [f32],
 ) {
     let (outs, ins) = (pair.forward.dst_channels(), pair.forward.src_channels());
     let (rows, cols) = (band.len() / 2, pair.forward.dst.1 / 2);
     let tiles = rows * cols;
-    points.resize(POINTS * outs * ins, 0.0);
+    assert_eq!(points.len(), POINTS * outs * ins, "one sum a point");
     make_room(&mut buffers, (outs, ins), tiles);
     let (u, v) = buffers;
     for column in 0..4 {
@@ -60,9 +60,11 @@ pub(in super::super) unsafe fn add<S: Simd>(
                 // SAFETY: as above.
                 out += unsafe {
                     match outs - out {
-                        4.. if S::ACCUMULATORS >= 24 => products::<S, 4>(u, v, tiles, ins, sums),
-                        2.. => products::<S, 2>(u, v, tiles, ins, sums),
-                        _ => products::<S, 1>(u, v, tiles, ins, sums),
+                        4.. if S::ACCUMULATORS >= 24 => {
+                            products::<S, 4>(u, v, tiles, ins, sums, pair.is_first)
+                        }
+                        2.. => products::<S, 2>(u, v, tiles, ins, sums, pair.is_first),
+                        _ => products::<S, 1>(u, v, tiles, ins, sums, pair.is_first),
                     }
                 };
             }
@@ -150,6 +152,7 @@ unsafe fn products<S: Simd, const O: usize>(
     tiles: usize,
     ins: usize,
     sums: &mut [f32],
+    is_first: bool,
 ) -> usize {
     let mut at = 0;
     while at < ins {
@@ -157,9 +160,9 @@ unsafe fn products<S: Simd, const O: usize>(
         // SAFETY: as the caller vouches.
         at += unsafe {
             match ins - at {
-                4.. => product::<S, O, 4>(u, v, tiles, ins, sums),
-                2.. => product::<S, O, 2>(u, v, tiles, ins, sums),
-                _ => product::<S, O, 1>(u, v, tiles, ins, sums),
+                4.. => product::<S, O, 4>(u, v, tiles, ins, sums, is_first),
+                2.. => product::<S, O, 2>(u, v, tiles, ins, sums, is_first),
+                _ => product::<S, O, 1>(u, v, tiles, ins, sums, is_first),
             }
         };
     }
@@ -173,12 +176,13 @@ unsafe fn product<S: Simd, const O: usize, const I: usize>(
     tiles: usize,
     ins: usize,
     sums: &mut [f32],
+    is_first: bool,
 ) -> usize {
     let (u, v) = (&u[..O * tiles], &v[..I * tiles]);
     // SAFETY: the caller vouches for the instructions.
     unsafe {
         let totals = S::call(Product::<O, I> { u, v, tiles });
-        add_sums::<S, I>(&totals, sums, ins);
+        add_sums::<S, I>(&totals, sums, ins, is_first);
     }
     I
 }
