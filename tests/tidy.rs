@@ -25,12 +25,14 @@ const EDGES: &[(&str, &[&str])] = &[
         "taper-train",
         &["taper-core", "taper-data", "taper-kernels", "taper-nn", "taper-prune", "taper-schedule"],
     ),
+    ("taper-export", &["taper-nn", "taper-train"]),
     ("taper-report", &[]),
     (
         "taper",
         &[
             "taper-core",
             "taper-data",
+            "taper-export",
             "taper-kernels",
             "taper-nn",
             "taper-prune",

@@ -2,6 +2,7 @@
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use std::path::PathBuf;
+use taper::export::{Element, Format};
 
 /// Train, evaluate and inspect sparse networks.
 #[derive(Debug, Parser)]
@@ -28,6 +29,12 @@ pub enum Command {
     Eval(Eval),
     /// List what is kept in each layer of a pruned checkpoint, and what that is worth
     Inspect(Inspect),
+    /// Write a pruned checkpoint as a file for other tools
+    #[command(after_help = EXPORT_HELP)]
+    Export(Export),
+    /// Make a pruned checkpoint of a file: of any that `export` writes, or of a PyTorch state dict
+    #[command(after_help = IMPORT_HELP)]
+    Import(Import),
     /// Fetch a data set into the cache
     Fetch(Fetch),
     /// List the architectures
@@ -238,6 +245,72 @@ pub struct Inspect {
     /// The pruned.safetensors of a run
     pub checkpoint: PathBuf,
     /// Print the table as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+const EXPORT_HELP: &str = "\
+Examples:
+  taper export runs/digits/pruned.safetensors --format onnx --fold-bn
+  taper export runs/digits/pruned.safetensors --format csr --dtype f16 --out digits.csr.safetensors
+
+  dense    safetensors with zeros in place: torch.load_state_dict, candle's VarBuilder
+  bitmask  safetensors with a bit for each weight: compressed-tensors
+  csr      safetensors with compressed rows: the smallest below a density of 1/32
+  npz      a folder of matrices for scipy.sparse.load_npz
+  onnx     graph and weights, opset 17: onnxruntime, OpenVINO";
+
+const IMPORT_HELP: &str = "\
+Examples:
+  taper import digits.csr.safetensors --out pruned.safetensors
+  taper import resnet20.pth --model resnet20 --out pruned.safetensors";
+
+/// Write a checkpoint for other tools.
+#[derive(Debug, ClapArgs)]
+pub struct Export {
+    /// The pruned.safetensors of a run
+    pub checkpoint: PathBuf,
+    /// dense, bitmask, csr, npz or onnx
+    #[arg(long)]
+    pub format: Format,
+    /// File to write, or folder for npz [default: beside the checkpoint]
+    #[arg(long, value_name = "PATH")]
+    pub out: Option<PathBuf>,
+    /// Draw normalisations into the convolutions before them, which then have a bias
+    #[arg(long)]
+    pub fold_bn: bool,
+    /// Type of the numbers: f32, f16 or bf16
+    #[arg(long, value_name = "TYPE", default_value_t)]
+    pub dtype: Element,
+    /// For bitmask: 4-D weights as 2-D, so that small kernels take a bit a weight
+    #[arg(long)]
+    pub compact: bool,
+    /// For onnx: weights as sparse_initializer, which onnxruntime alone reads
+    #[arg(long)]
+    pub sparse_initializer: bool,
+    /// Replace what is there
+    #[arg(long)]
+    pub force: bool,
+    /// Print what was written as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Make a checkpoint of a file.
+#[derive(Debug, ClapArgs)]
+pub struct Import {
+    /// Safetensors, .onnx, .pt, .pth, or a folder of .npz
+    pub file: PathBuf,
+    /// Checkpoint to write
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Architecture (see `taper models`) [default: what the file says]
+    #[arg(long, value_name = "NAME")]
+    pub model: Option<String>,
+    /// Replace what is there
+    #[arg(long)]
+    pub force: bool,
+    /// Print what was read as JSON
     #[arg(long)]
     pub json: bool,
 }

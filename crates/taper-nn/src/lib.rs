@@ -21,6 +21,7 @@
 
 mod conv;
 mod gate;
+pub mod graph;
 mod linear;
 mod norm;
 pub mod ops;

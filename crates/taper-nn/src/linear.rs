@@ -31,7 +31,7 @@ impl Linear {
     /// If `x` does not have the features that the layer was built for.
     pub fn forward(&self, x: impl Into<Activation>, pass: &Pass) -> Result<Activation> {
         let weights = pass.weights(self.id, &self.weight, Some(&self.bias));
-        let y = ops::linear(&x.into(), &weights)?;
+        let y = ops::linear(&pass.enter(&self.name, x.into())?, &weights)?;
         pass.report(&self.name, Some(self.id), &y, self.weight.elem_count() as u64)?;
         Ok(y)
     }

@@ -46,7 +46,7 @@ impl BatchNorm {
     /// # Errors
     /// If `x` does not have the channels that the layer was built for.
     pub fn forward(&self, x: impl Into<Activation>, pass: &Pass) -> Result<Activation> {
-        let x = x.into();
+        let x = pass.enter(&self.name, x.into())?;
         let is_tracked = pass.tracks_gradients();
         let params =
             ops::NormParams { weight: &self.weight, bias: &self.bias, eps: EPS, is_tracked };

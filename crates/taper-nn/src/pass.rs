@@ -1,7 +1,8 @@
 //! What a forward pass needs to know besides its input.
 
-use crate::{Activation, Gates, ops::Weights};
+use crate::{Activation, Gates, graph::Tracer, ops::Weights};
 use candle_core::{Result, Tensor, Var};
+use std::sync::Arc;
 use taper_core::LayerId;
 
 /// How layers behave.
@@ -46,13 +47,14 @@ pub struct Pass<'a> {
     gates: &'a Gates,
     probe: Option<&'a dyn Probe>,
     tracks_gradients: bool,
+    tracer: Option<&'a Arc<Tracer>>,
 }
 
 impl<'a> Pass<'a> {
     /// A pass in any mode.
     pub fn new(mode: Mode<'a>, gates: &'a Gates) -> Self {
         let tracks_gradients = !matches!(mode, Mode::Eval);
-        Self { mode, gates, probe: None, tracks_gradients }
+        Self { mode, gates, probe: None, tracks_gradients, tracer: None }
     }
 
     /// Training with these gates.
@@ -81,6 +83,19 @@ impl<'a> Pass<'a> {
     #[must_use]
     pub fn with_gradients(self) -> Self {
         Self { tracks_gradients: true, ..self }
+    }
+
+    /// The same pass, noted instead of computed.
+    pub(crate) fn traced_by(self, tracer: &'a Arc<Tracer>) -> Self {
+        Self { tracer: Some(tracer), ..self }
+    }
+
+    /// What a layer of this name reads.
+    pub(crate) fn enter(&self, name: &str, x: Activation) -> Result<Activation> {
+        match self.tracer {
+            Some(tracer) => tracer.enter(name, x),
+            None => Ok(x),
+        }
     }
 
     /// Whether a backward pass may follow.

@@ -14,6 +14,7 @@
 //! | [`zoo`] | `taper-zoo` | architectures |
 //! | [`data`] | `taper-data` | data sets, augmentation, the loader |
 //! | [`train`] | `taper-train` | the loop, SGD, callbacks, checkpoints |
+//! | [`export`] | `taper-export` | files that other tools load |
 //!
 //! The [`guide`] shows how to use them: in two lines of your own loop, or as a whole.
 #![forbid(unsafe_code)]
@@ -22,6 +23,7 @@ pub mod guide;
 
 pub use taper_core as core;
 pub use taper_data as data;
+pub use taper_export as export;
 pub use taper_kernels as kernels;
 pub use taper_nn as nn;
 pub use taper_prune as prune;

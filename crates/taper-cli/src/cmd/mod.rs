@@ -1,7 +1,9 @@
 //! One file for each command.
 
 mod eval;
+mod export;
 mod fetch;
+mod import;
 mod inspect;
 mod models;
 mod schedule;
@@ -26,6 +28,8 @@ pub fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Schedule(Schedule::Plot(args)) => schedule::plot(&args)?,
         Command::Study(Study::Significance(args)) => return study::significance(&args),
         Command::Eval(args) => eval::run(&args)?,
+        Command::Export(args) => export::run(&args)?,
+        Command::Import(args) => import::run(&args)?,
         Command::Inspect(args) => inspect::run(&args)?,
         Command::Fetch(args) => fetch::run(&args)?,
         Command::Models(args) => models::run(&args)?,

@@ -5,7 +5,10 @@ use super::{
     conv, cpu, norm as plain_norm, relu as plain_relu,
     threshold::threshold_ste,
 };
-use crate::{ConvConfig, Gate};
+use crate::{
+    ConvConfig, Gate,
+    graph::{GraphOp, Traced},
+};
 use candle_core::{D, DType, Result, Tensor};
 use std::{ops::Add, sync::Arc};
 use taper_kernels::{
@@ -30,6 +33,8 @@ pub struct Activation(Repr);
 enum Repr {
     Plain(Tensor),
     Blocked(Arc<Node>),
+    /// Of a pass that is noted, not computed.
+    Traced(Traced),
 }
 
 /// What a convolution or linear layer computes with.
@@ -91,6 +96,12 @@ impl From<Tensor> for Activation {
     }
 }
 
+impl From<Traced> for Activation {
+    fn from(traced: Traced) -> Self {
+        Self(Repr::Traced(traced))
+    }
+}
+
 impl From<&Activation> for Activation {
     fn from(activation: &Activation) -> Self {
         activation.clone()
@@ -106,6 +117,22 @@ impl Activation {
         match &self.0 {
             Repr::Plain(tensor) => Ok(tensor.clone()),
             Repr::Blocked(node) => node.tensor(),
+            Repr::Traced(traced) => traced.tensor(),
+        }
+    }
+
+    /// The tensor, if it is kept as one.
+    pub(crate) fn as_tensor(&self) -> Option<&Tensor> {
+        match &self.0 {
+            Repr::Plain(tensor) => Some(tensor),
+            _ => None,
+        }
+    }
+
+    fn traced(&self) -> Option<&Traced> {
+        match &self.0 {
+            Repr::Traced(traced) => Some(traced),
+            _ => None,
         }
     }
 
@@ -114,6 +141,7 @@ impl Activation {
         match &self.0 {
             Repr::Plain(tensor) => tensor.dims().to_vec(),
             Repr::Blocked(node) => node.dims(),
+            Repr::Traced(traced) => traced.dims.clone(),
         }
     }
 
@@ -130,6 +158,7 @@ impl Activation {
     fn blocked(&self, is_tracked: bool) -> Result<Option<Arc<Node>>> {
         match &self.0 {
             Repr::Blocked(node) => Ok(Some(node.clone())),
+            Repr::Traced(_) => Ok(None),
             Repr::Plain(tensor) => {
                 let fits = cpu::has_kernels(tensor) && tensor.dim(0)? >= MIN_BATCH;
                 fits.then(|| Node::input(tensor, is_tracked)).transpose()
@@ -145,6 +174,12 @@ impl Activation {
 pub fn conv2d(x: &Activation, weights: &Weights, config: &ConvConfig) -> Result<Activation> {
     let [batch, channels, height, width] = x.dims4()?;
     let shape = conv::shape((batch, channels, height, width), weights.weight, config)?;
+    if let Some(traced) = x.traced() {
+        let (weight, bias) = (weights.weight.clone(), weights.bias.cloned());
+        let (rows, columns) = shape.out_size().unwrap_or_default();
+        let dims = vec![batch, shape.channels_out, rows, columns];
+        return Ok(traced.then(GraphOp::Conv { weight, bias, config: *config }, &[], dims));
+    }
     match x.blocked(weights.is_tracked)?.filter(|_| cpu::has_kernels(weights.weight)) {
         Some(node) => blocked_conv(&node, shape, weights),
         None => {
@@ -168,6 +203,11 @@ pub fn linear(x: &Activation, weights: &Weights) -> Result<Activation> {
             "linear: input of {features} features for a weight of {:?}",
             weights.weight.dims()
         )
+    }
+    if let Some(traced) = x.traced() {
+        let (weight, bias) = (weights.weight.clone(), weights.bias.cloned());
+        let dims = vec![batch, features_out];
+        return Ok(traced.then(GraphOp::Linear { weight, bias }, &[], dims));
     }
     match x.blocked(weights.is_tracked)?.filter(|_| cpu::has_kernels(weights.weight)) {
         Some(node) => {
@@ -239,6 +279,11 @@ pub fn batch_norm_eval(
 ) -> Result<Activation> {
     check_norm(x, params)?;
     let NormParams { weight, bias, eps, is_tracked } = *params;
+    if let Some(traced) = x.traced() {
+        let [weight, bias, mean, var] = [weight, bias, mean, var].map(Tensor::clone);
+        let op = GraphOp::Norm { weight, bias, mean, var, eps };
+        return Ok(traced.then(op, &[], traced.dims.clone()));
+    }
     let Some(node) = x.blocked(is_tracked)?.filter(|_| cpu::has_kernels(weight)) else {
         let scale = (weight / (var + eps)?.sqrt()?)?;
         let shift = (bias - (mean * &scale)?)?;
@@ -257,10 +302,11 @@ pub fn batch_norm_eval(
 /// # Errors
 /// If candle has no kernel for an operation on this device.
 pub fn relu(x: impl Into<Activation>) -> Result<Activation> {
-    Ok(Activation(match x.into().0 {
-        Repr::Plain(tensor) => Repr::Plain(plain_relu::relu(&tensor)?),
-        Repr::Blocked(node) => Repr::Blocked(node.relu()),
-    }))
+    Ok(match x.into().0 {
+        Repr::Plain(tensor) => plain_relu::relu(&tensor)?.into(),
+        Repr::Blocked(node) => Activation(Repr::Blocked(node.relu())),
+        Repr::Traced(traced) => traced.then(GraphOp::Relu, &[], traced.dims.clone()),
+    })
 }
 
 /// Mean over the plane: `[batch, channels, height, width]` to `[batch, channels]`.
@@ -269,11 +315,12 @@ pub fn relu(x: impl Into<Activation>) -> Result<Activation> {
 /// If `x` does not have four dimensions.
 pub fn global_average(x: impl Into<Activation>) -> Result<Activation> {
     let x = x.into();
-    x.dims4()?;
-    Ok(Activation(match x.0 {
-        Repr::Plain(tensor) => Repr::Plain(tensor.mean((D::Minus2, D::Minus1))?),
-        Repr::Blocked(node) => Repr::Blocked(Node::global_average(&node)),
-    }))
+    let [batch, channels, ..] = x.dims4()?;
+    Ok(match x.0 {
+        Repr::Plain(tensor) => tensor.mean((D::Minus2, D::Minus1))?.into(),
+        Repr::Blocked(node) => Activation(Repr::Blocked(Node::global_average(&node))),
+        Repr::Traced(traced) => traced.then(GraphOp::GlobalAverage, &[], vec![batch, channels]),
+    })
 }
 
 /// Means of windows of `size × size` pixels, `size` apart; rows and columns that fill no window are left out.
@@ -282,16 +329,19 @@ pub fn global_average(x: impl Into<Activation>) -> Result<Activation> {
 /// If `x` does not have four dimensions, or `size` is 0.
 pub fn average(x: impl Into<Activation>, size: usize) -> Result<Activation> {
     let x = x.into();
-    x.dims4()?;
+    let [batch, channels, height, width] = x.dims4()?;
     if size == 0 {
         candle_core::bail!("average: windows of no pixels")
     }
-    Ok(Activation(match x.0 {
-        Repr::Plain(tensor) => Repr::Plain(tensor.avg_pool2d(size)?),
-        Repr::Blocked(node) => {
-            Repr::Blocked(Node::average(&node, Windows { size: (size, size) }, false))
+    let windows = Windows { size: (size, size) };
+    Ok(match x.0 {
+        Repr::Plain(tensor) => tensor.avg_pool2d(size)?.into(),
+        Repr::Blocked(node) => Activation(Repr::Blocked(Node::average(&node, windows, false))),
+        Repr::Traced(traced) => {
+            let dims = vec![batch, channels, height / size, width / size];
+            traced.then(GraphOp::Average { size }, &[], dims)
         }
-    }))
+    })
 }
 
 /// Largest pixels of windows; see [`MaxWindows`].
@@ -301,15 +351,18 @@ pub fn average(x: impl Into<Activation>, size: usize) -> Result<Activation> {
 pub fn max_pool(x: impl Into<Activation>, windows: MaxWindows) -> Result<Activation> {
     let x = x.into();
     let [batch, channels, height, width] = x.dims4()?;
-    Ok(Activation(match x.0 {
-        Repr::Plain(tensor) => {
-            let Some(output) = windows.output(&Plane { batch, channels, height, width }) else {
-                candle_core::bail!("max_pool: {windows:?} over {:?}", tensor.dims())
-            };
-            Repr::Plain(max_pool_composed(&tensor, windows, [output.height, output.width])?)
+    let Some(output) = windows.output(&Plane { batch, channels, height, width }) else {
+        candle_core::bail!("max_pool: {windows:?} over {:?}", x.dims())
+    };
+    let sizes = [output.height, output.width];
+    Ok(match x.0 {
+        Repr::Plain(tensor) => max_pool_composed(&tensor, windows, sizes)?.into(),
+        Repr::Blocked(node) => Activation(Repr::Blocked(Node::maximum(&node, windows)?)),
+        Repr::Traced(traced) => {
+            let dims = vec![batch, channels, output.height, output.width];
+            traced.then(GraphOp::Maximum(windows), &[], dims)
         }
-        Repr::Blocked(node) => Repr::Blocked(Node::maximum(&node, windows)?),
-    }))
+    })
 }
 
 /// The largest of as many shifted tensors as a window has pixels.
@@ -354,9 +407,20 @@ pub fn concat(parts: &[&Activation]) -> Result<Activation> {
         .iter()
         .map(|part| match &part.0 {
             Repr::Blocked(node) => Some(node.clone()),
-            Repr::Plain(_) => None,
+            _ => None,
         })
         .collect();
+    let traced: Option<Vec<&Traced>> = parts.iter().map(|part| part.traced()).collect();
+    if let Some([first, others @ ..]) = traced.as_deref() {
+        let mut dims = first.dims.clone();
+        for part in others {
+            if part.dims.len() != dims.len() || part.dims[2..] != dims[2..] {
+                candle_core::bail!("concat: parts of {:?} and {:?}", first.dims, part.dims)
+            }
+            dims[1] += part.dims[1];
+        }
+        return Ok(first.then(GraphOp::Concat, others, dims));
+    }
     Ok(match blocked {
         Some(nodes) => Activation(Repr::Blocked(Node::concat(&nodes)?)),
         None => {
@@ -372,6 +436,12 @@ impl Add<&Activation> for &Activation {
     fn add(self, other: &Activation) -> Result<Activation> {
         if let (Repr::Blocked(a), Repr::Blocked(b)) = (&self.0, &other.0) {
             return Ok(Activation(Repr::Blocked(Node::add(a, b)?)));
+        }
+        if let (Some(a), Some(b)) = (self.traced(), other.traced()) {
+            if a.dims != b.dims {
+                candle_core::bail!("add: activations of {:?} and {:?}", a.dims, b.dims)
+            }
+            return Ok(a.then(GraphOp::Add, &[b], a.dims.clone()));
         }
         Ok((self.tensor()? + other.tensor()?)?.into())
     }

@@ -5,7 +5,8 @@
 //! against the file.
 
 use crate::write_atomically;
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device, Tensor, WithDType};
+use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::{Map, Value, json};
 use std::{
@@ -46,41 +47,50 @@ impl CheckpointError {
     }
 }
 
-/// Named tensors with metadata.
-#[derive(Clone, Debug, Default)]
-pub struct TensorFile {
-    /// Metadata: short texts.
-    pub metadata: BTreeMap<String, String>,
-    /// Tensors by name: f32, f64, i64, u32 or u8.
-    pub tensors: BTreeMap<String, Tensor>,
+/// A tensor as its bytes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RawTensor {
+    /// Type of its elements.
+    pub dtype: Dtype,
+    /// Sizes.
+    pub shape: Vec<usize>,
+    /// Elements, little-endian, row-major.
+    pub data: Vec<u8>,
 }
 
-impl TensorFile {
+/// A safetensors file of any element types, with metadata.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RawFile {
+    /// Metadata: short texts.
+    pub metadata: BTreeMap<String, String>,
+    /// Tensors by name.
+    pub tensors: BTreeMap<String, RawTensor>,
+}
+
+impl RawFile {
     /// Writes the file, or leaves what was there.
     ///
     /// # Errors
     /// [`CheckpointError::Io`] if the folder cannot be written.
     pub fn save(&self, path: &Path) -> Result<(), CheckpointError> {
         // Large elements first keeps every tensor aligned, as the format asks.
-        let mut order: Vec<(&String, &Tensor)> = self.tensors.iter().collect();
-        order.sort_by_key(|(name, tensor)| {
-            (std::cmp::Reverse(tensor.dtype().size_in_bytes()), (*name).clone())
-        });
-        let (mut header, mut data) = (Map::new(), Vec::new());
+        let mut order: Vec<(&String, &RawTensor)> = self.tensors.iter().collect();
+        order.sort_by_key(|(name, tensor)| (std::cmp::Reverse(tensor.dtype.bitsize()), *name));
+        let (mut header, mut from) = (Map::new(), 0);
         header.insert("__metadata__".into(), json!(self.metadata));
-        for (name, tensor) in order {
-            let (dtype, bytes) = bytes_of(tensor)?;
-            let from = data.len();
-            data.extend_from_slice(&bytes);
-            let entry = json!({ "dtype": dtype, "shape": tensor.dims(), "data_offsets": [from, data.len()] });
-            header.insert(name.clone(), entry);
+        for (name, tensor) in &order {
+            let to = from + tensor.data.len();
+            let entry =
+                json!({ "dtype": tensor.dtype, "shape": tensor.shape, "data_offsets": [from, to] });
+            header.insert((*name).clone(), entry);
+            from = to;
         }
         let mut header = Value::Object(header).to_string().into_bytes();
         header.resize(header.len().next_multiple_of(8), b' ');
         write_atomically(path, |file| {
             file.write_all(&(header.len() as u64).to_le_bytes())?;
             file.write_all(&header)?;
-            file.write_all(&data)
+            order.iter().try_for_each(|(_, tensor)| file.write_all(&tensor.data))
         })
         .map_err(|source| CheckpointError::Io {
             action: "write",
@@ -92,7 +102,7 @@ impl TensorFile {
     /// Reads a file.
     ///
     /// # Errors
-    /// [`CheckpointError`] if it is not there, or is no safetensors file with tensors of the types above.
+    /// [`CheckpointError`] if it is not there, or is no safetensors file.
     pub fn load(path: &Path) -> Result<Self, CheckpointError> {
         if path.exists() && !path.is_file() {
             return Err(CheckpointError::malformed(
@@ -108,22 +118,82 @@ impl TensorFile {
         Self::from_bytes(&bytes).map_err(|reason| CheckpointError::malformed(path, reason))
     }
 
-    fn from_bytes(bytes: &[u8]) -> Result<Self, String> {
+    /// Reads the bytes of a file.
+    ///
+    /// # Errors
+    /// The reason, if it is no safetensors file.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, String> {
         let unreadable = |e: safetensors::SafeTensorError| {
             format!("it is no whole safetensors file ({e}); copy it again or use another")
         };
         let (_, header) = SafeTensors::read_metadata(bytes).map_err(unreadable)?;
         let file = SafeTensors::deserialize(bytes).map_err(unreadable)?;
         let metadata = header.metadata().clone().unwrap_or_default().into_iter().collect();
-        let tensors = file
-            .iter()
-            .map(|(name, view)| {
-                let tensor = tensor_of(view.dtype(), view.shape(), view.data())
-                    .map_err(|reason| format!("tensor {name}: {reason}"))?;
-                Ok((name.to_string(), tensor))
-            })
-            .collect::<Result<_, String>>()?;
+        let raw = |view: &safetensors::tensor::TensorView| RawTensor {
+            dtype: view.dtype(),
+            shape: view.shape().to_vec(),
+            data: view.data().to_vec(),
+        };
+        let tensors = file.iter().map(|(name, view)| (name.to_string(), raw(&view))).collect();
         Ok(Self { metadata, tensors })
+    }
+}
+
+impl RawTensor {
+    /// The bytes of a tensor of f64, f32, f16, bf16, i64, u32 or u8.
+    ///
+    /// # Errors
+    /// If it is of another type.
+    pub fn of(tensor: &Tensor) -> Result<Self, CheckpointError> {
+        let (dtype, data) = bytes_of(tensor)?;
+        Ok(Self { dtype, shape: tensor.dims().to_vec(), data })
+    }
+
+    /// The tensor, on the CPU.
+    ///
+    /// # Errors
+    /// The reason, if it is of a type that [`of`](Self::of) does not take.
+    pub fn tensor(&self) -> Result<Tensor, String> {
+        tensor_of(self.dtype, &self.shape, &self.data)
+    }
+}
+
+/// Named tensors with metadata.
+#[derive(Clone, Debug, Default)]
+pub struct TensorFile {
+    /// Metadata: short texts.
+    pub metadata: BTreeMap<String, String>,
+    /// Tensors by name: f64, f32, f16, bf16, i64, u32 or u8.
+    pub tensors: BTreeMap<String, Tensor>,
+}
+
+impl TensorFile {
+    /// Writes the file, or leaves what was there.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Io`] if the folder cannot be written.
+    pub fn save(&self, path: &Path) -> Result<(), CheckpointError> {
+        let raw = |(name, tensor): (&String, &Tensor)| Ok((name.clone(), RawTensor::of(tensor)?));
+        let tensors = self.tensors.iter().map(raw).collect::<Result<_, CheckpointError>>()?;
+        RawFile { metadata: self.metadata.clone(), tensors }.save(path)
+    }
+
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// [`CheckpointError`] if it is not there, or is no safetensors file with tensors of the types above.
+    pub fn load(path: &Path) -> Result<Self, CheckpointError> {
+        let raw = RawFile::load(path)?;
+        Self::of_raw(raw).map_err(|reason| CheckpointError::malformed(path, reason))
+    }
+
+    fn of_raw(raw: RawFile) -> Result<Self, String> {
+        let tensor = |(name, raw): (String, RawTensor)| {
+            let tensor = raw.tensor().map_err(|reason| format!("tensor {name}: {reason}"))?;
+            Ok((name, tensor))
+        };
+        let tensors = raw.tensors.into_iter().map(tensor).collect::<Result<_, String>>()?;
+        Ok(Self { metadata: raw.metadata, tensors })
     }
 
     /// A piece of metadata that has to be there.
@@ -140,22 +210,22 @@ impl TensorFile {
     }
 }
 
-fn bytes_of(tensor: &Tensor) -> Result<(&'static str, Vec<u8>), CheckpointError> {
+fn bytes_of(tensor: &Tensor) -> Result<(Dtype, Vec<u8>), CheckpointError> {
+    fn bytes<const N: usize, T: WithDType>(
+        flat: &Tensor,
+        to: fn(T) -> [u8; N],
+    ) -> candle_core::Result<Vec<u8>> {
+        Ok(flat.to_vec1::<T>()?.into_iter().flat_map(to).collect())
+    }
     let flat = tensor.to_device(&Device::Cpu)?.flatten_all()?;
     Ok(match tensor.dtype() {
-        DType::F32 => {
-            ("F32", flat.to_vec1::<f32>()?.iter().flat_map(|v| v.to_le_bytes()).collect())
-        }
-        DType::F64 => {
-            ("F64", flat.to_vec1::<f64>()?.iter().flat_map(|v| v.to_le_bytes()).collect())
-        }
-        DType::I64 => {
-            ("I64", flat.to_vec1::<i64>()?.iter().flat_map(|v| v.to_le_bytes()).collect())
-        }
-        DType::U32 => {
-            ("U32", flat.to_vec1::<u32>()?.iter().flat_map(|v| v.to_le_bytes()).collect())
-        }
-        DType::U8 => ("U8", flat.to_vec1::<u8>()?),
+        DType::F64 => (Dtype::F64, bytes(&flat, f64::to_le_bytes)?),
+        DType::F32 => (Dtype::F32, bytes(&flat, f32::to_le_bytes)?),
+        DType::F16 => (Dtype::F16, bytes(&flat, f16::to_le_bytes)?),
+        DType::BF16 => (Dtype::BF16, bytes(&flat, bf16::to_le_bytes)?),
+        DType::I64 => (Dtype::I64, bytes(&flat, i64::to_le_bytes)?),
+        DType::U32 => (Dtype::U32, bytes(&flat, u32::to_le_bytes)?),
+        DType::U8 => (Dtype::U8, flat.to_vec1::<u8>()?),
         other => {
             let message = format!("checkpoints do not hold tensors of type {other:?}");
             return Err(candle_core::Error::Msg(message).into());
@@ -165,17 +235,20 @@ fn bytes_of(tensor: &Tensor) -> Result<(&'static str, Vec<u8>), CheckpointError>
 
 fn tensor_of(dtype: Dtype, shape: &[usize], data: &[u8]) -> Result<Tensor, String> {
     fn values<const N: usize, T>(data: &[u8], from: fn([u8; N]) -> T) -> Vec<T> {
-        let whole = |chunk: &[u8]| chunk.try_into().expect("chunks of N bytes");
-        data.chunks_exact(N).map(|chunk| from(whole(chunk))).collect()
+        data.as_chunks::<N>().0.iter().map(|&chunk| from(chunk)).collect()
     }
     let cpu = &Device::Cpu;
     let tensor = match dtype {
-        Dtype::F32 => Tensor::from_vec(values(data, f32::from_le_bytes), shape, cpu),
         Dtype::F64 => Tensor::from_vec(values(data, f64::from_le_bytes), shape, cpu),
+        Dtype::F32 => Tensor::from_vec(values(data, f32::from_le_bytes), shape, cpu),
+        Dtype::F16 => Tensor::from_vec(values(data, f16::from_le_bytes), shape, cpu),
+        Dtype::BF16 => Tensor::from_vec(values(data, bf16::from_le_bytes), shape, cpu),
         Dtype::I64 => Tensor::from_vec(values(data, i64::from_le_bytes), shape, cpu),
         Dtype::U32 => Tensor::from_vec(values(data, u32::from_le_bytes), shape, cpu),
         Dtype::U8 => Tensor::from_vec(data.to_vec(), shape, cpu),
-        other => return Err(format!("type {other:?} is not one of F32, F64, I64, U32 and U8")),
+        other => {
+            return Err(format!("type {other:?} is not one of F64, F32, F16, BF16, I64, U32, U8"));
+        }
     };
     tensor.map_err(|e| e.to_string())
 }
@@ -193,10 +266,16 @@ mod tests {
             ("a".to_string(), Tensor::new(7i64, &Device::Cpu).unwrap()),
             ("c".to_string(), Tensor::new(&[1u8, 2, 3], &Device::Cpu).unwrap()),
             ("d".to_string(), Tensor::new(&[1u32, u32::MAX], &Device::Cpu).unwrap()),
+            ("e".to_string(), tensor(vec![1.5, -2.0], &[2]).to_dtype(DType::F16).unwrap()),
+            ("f".to_string(), tensor(vec![1.5], &[1]).to_dtype(DType::BF16).unwrap()),
             ("empty".to_string(), tensor(vec![], &[0, 4])),
         ];
         let metadata = [("k".to_string(), "v \"quoted\" ü".to_string())];
         TensorFile { metadata: metadata.into(), tensors: tensors.into() }
+    }
+
+    fn read(bytes: &[u8]) -> Result<TensorFile, String> {
+        TensorFile::of_raw(RawFile::from_bytes(bytes)?)
     }
 
     #[test]
@@ -220,18 +299,18 @@ mod tests {
         sample().save(&path).unwrap();
         let bytes = std::fs::read(&path).unwrap();
         for len in 0..bytes.len() {
-            assert!(TensorFile::from_bytes(&bytes[..len]).is_err(), "cut to {len} bytes");
+            assert!(read(&bytes[..len]).is_err(), "cut to {len} bytes");
         }
         for at in 0..bytes.len() {
             for flip in [1u8, 0x80, 0xff] {
                 let mut corrupt = bytes.clone();
                 corrupt[at] ^= flip;
-                let _ = TensorFile::from_bytes(&corrupt);
+                let _ = read(&corrupt);
             }
         }
         let mut huge = bytes;
         huge[..8].copy_from_slice(&u64::MAX.to_le_bytes());
-        assert!(TensorFile::from_bytes(&huge).is_err());
+        assert!(read(&huge).is_err());
     }
 
     #[test]

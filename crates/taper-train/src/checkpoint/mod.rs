@@ -9,7 +9,7 @@ mod keep;
 mod pruned;
 mod training;
 
-pub use file::{CheckpointError, TensorFile};
+pub use file::{CheckpointError, RawFile, RawTensor, TensorFile};
 pub use keep::Checkpoints;
 pub use pruned::PrunedCheckpoint;
 pub use training::{Snapshot, TrainingCheckpoint};

@@ -2,7 +2,7 @@
 
 use super::file::{CheckpointError, TensorFile};
 use serde_json::Value;
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 use taper_nn::{Model, Params};
 
 const KIND: &str = "taper-pruned-1";
@@ -102,6 +102,13 @@ impl PrunedCheckpoint {
             })?,
             file,
         })
+    }
+
+    /// What the file says of itself: `architecture`, `classes`, `sparsity`, `recipe` and `tool`, as texts.
+    pub fn metadata(&self) -> BTreeMap<String, String> {
+        let own = ["format", "kind"];
+        let metadata = self.file.metadata.iter().filter(|(key, _)| !own.contains(&key.as_str()));
+        metadata.map(|(key, value)| (key.clone(), value.clone())).collect()
     }
 
     /// Puts the weights into a model of the same architecture.

@@ -1,0 +1,60 @@
+//! `taper export`.
+
+use super::Pruned;
+use crate::{args::Export, error::usage, term};
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use taper::export::{ExportError, Format, Network, Options};
+
+/// Writes a pruned checkpoint for other tools.
+pub fn run(args: &Export) -> anyhow::Result<()> {
+    if args.compact && args.format != Format::Bitmask {
+        return Err(usage("--compact is for --format bitmask alone; leave it out"));
+    }
+    if args.sparse_initializer && args.format != Format::Onnx {
+        return Err(usage("--sparse-initializer is for --format onnx alone; leave it out"));
+    }
+    let pruned = Pruned::load(&args.checkpoint, &candle_core::Device::Cpu)?;
+    let metadata = pruned.checkpoint.metadata();
+    let network = Network::of(&*pruned.model, pruned.architecture.image, metadata)?;
+    let exported = if args.fold_bn { network.folded()? } else { network.clone() };
+    let out = args.out.clone().unwrap_or_else(|| beside(&args.checkpoint, args.format));
+    let options = Options {
+        element: args.dtype,
+        compact: args.compact,
+        sparse_initializers: args.sparse_initializer,
+        overwrite: args.force,
+    };
+    let written = taper::export::export(&exported, args.format, &out, &options);
+    let written = written.map_err(|error| match error {
+        ExportError::Exists(path) => {
+            usage(format!("{} exists already; pass another --out, or --force", path.display()))
+        }
+        ExportError::Impossible(reason) => usage(reason),
+        other => other.into(),
+    })?;
+    let dense = network.bytes();
+    let share = written.bytes as f64 / dense as f64;
+    if args.json {
+        let seen = json!({
+            "file": out.display().to_string(),
+            "format": args.format.name(),
+            "bytes": written.bytes,
+            "bytes_dense": dense,
+            "share": share,
+        });
+        return term::print(seen);
+    }
+    term::print(format_args!(
+        "{}: {} of {} bytes, {share:.3} of the {dense} that all weights take in f32",
+        out.display(),
+        args.format,
+        written.bytes
+    ))
+}
+
+/// `runs/x/pruned.onnx` of `runs/x/pruned.safetensors`.
+fn beside(checkpoint: &Path, format: Format) -> PathBuf {
+    let stem = checkpoint.file_stem().unwrap_or_default().to_string_lossy();
+    checkpoint.with_file_name(format!("{stem}{}", format.suffix()))
+}

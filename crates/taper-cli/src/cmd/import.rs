@@ -1,0 +1,89 @@
+//! `taper import`.
+
+use crate::{args::Import, error::usage, term};
+use anyhow::{Context, bail};
+use candle_core::Device;
+use serde_json::{Value, json};
+use taper::{
+    core::Sparsity,
+    export::{Opened, open},
+    nn::Params,
+    train::checkpoint::PrunedCheckpoint,
+    zoo::Architecture,
+};
+
+/// Makes a pruned checkpoint of a file.
+pub fn run(args: &Import) -> anyhow::Result<()> {
+    if !args.force && args.out.symlink_metadata().is_ok() {
+        let out = args.out.display();
+        return Err(usage(format!("{out} exists already; pass another --out, or --force")));
+    }
+    let opened = open(&args.file)?;
+    let file = args.file.display();
+    let named = args.model.as_deref().or_else(|| opened.metadata("architecture"));
+    let Some(name) = named else {
+        return Err(usage(format!("{file} does not say its architecture; pass --model")));
+    };
+    let architecture = Architecture::find(name).map_err(|error| match args.model {
+        Some(_) => usage(error),
+        None => anyhow::Error::new(error).context(format!("{file}")),
+    })?;
+    let classes = classes(&opened, architecture)
+        .with_context(|| format!("{file} cannot be imported as {name}"))?;
+    let model = architecture.build(classes, 0, &Device::Cpu)?;
+    let entries = model.params().entries().iter();
+    let shapes = entries.map(|e| (e.name.clone(), e.var.dims().to_vec())).collect();
+    let tensors = opened.tensors(&shapes)?;
+    model.params().load(|name| tensors.get(name).cloned())?;
+    if let Some(entry) = model.params().first_not_finite()? {
+        bail!("{file} cannot be imported: tensor {} holds a value that is not finite", entry.name);
+    }
+    let (n_kept, n) = kept(model.params())?;
+    let sparsity = Sparsity::of(n_kept, n).get();
+    let recipe = match opened.metadata("recipe") {
+        Some(text) => serde_json::from_str(text)
+            .with_context(|| format!("{file} cannot be imported: its recipe is no JSON"))?,
+        None => Value::Object(serde_json::Map::new()),
+    };
+    let checkpoint = PrunedCheckpoint::of(&*model, name, classes, sparsity, recipe);
+    checkpoint.save(&args.out)?;
+    if args.json {
+        let seen = json!({
+            "file": args.out.display().to_string(),
+            "model": name,
+            "classes": classes,
+            "n_prunable": n,
+            "n_kept": n_kept,
+            "sparsity": sparsity,
+        });
+        return term::print(seen);
+    }
+    term::print(format_args!(
+        "{}: {name} with {classes} classes, {n_kept} of {n} weights kept, sparsity {:.2} %",
+        args.out.display(),
+        100.0 * sparsity
+    ))
+}
+
+/// Outputs of the network in a file: as many as its last layer has biases.
+fn classes(opened: &Opened, architecture: &Architecture) -> anyhow::Result<usize> {
+    let probe = architecture.build(1, 0, &Device::Cpu)?;
+    let layers = probe.params().layers();
+    let last = layers.last().and_then(|layer| layer.name.strip_suffix(".weight"));
+    let bias = format!("{}.bias", last.context("it has no layers")?);
+    match opened.len_of(&bias) {
+        Some(n) if n > 0 => Ok(n),
+        _ => bail!("tensor {bias} is missing"),
+    }
+}
+
+/// Weights that are not zero, and all of them.
+fn kept(params: &Params) -> candle_core::Result<(u64, u64)> {
+    let (mut n_kept, mut n) = (0, 0);
+    for (info, var) in params.prunable() {
+        let values = var.flatten_all()?.to_vec1::<f32>()?;
+        n_kept += values.iter().filter(|&&v| v != 0.0).count() as u64;
+        n += info.n_weights();
+    }
+    Ok((n_kept, n))
+}

@@ -1,0 +1,136 @@
+//! compressed-tensors' `sparse-bitmask`: a bit for each weight, and the values that are not zero.
+//!
+//! Of a module `M` with a weight: `M.shape` holds its sizes, `M.bitmask` a bit for each element, rows padded to whole
+//! bytes and the first column in the lowest bit, and `M.compressed` the values in order. A row is the last dimension, so
+//! that a 3×3 kernel takes a byte for three weights; compact files have the weight of each output in one row instead,
+//! for readers that can reshape.
+
+use crate::{
+    ExportError, Network,
+    element::{self, Element},
+};
+use safetensors::Dtype;
+use std::collections::BTreeMap;
+use taper_train::checkpoint::{RawFile, RawTensor};
+
+/// Kind of the file in its metadata.
+const KIND: &str = "taper-bitmask-1";
+
+const PARTS: [&str; 4] = ["shape", "bitmask", "compressed", "row_offsets"];
+
+/// Whether a name may end like this beside a bitmask.
+pub(crate) fn is_part(part: &str) -> bool {
+    PARTS.contains(&part)
+}
+
+/// Weights of layers as bits and values; everything else as it is.
+pub(crate) fn file(
+    network: &Network,
+    element: Element,
+    compact: bool,
+) -> Result<RawFile, ExportError> {
+    let mut file = RawFile { metadata: network.metadata.clone(), ..RawFile::default() };
+    file.metadata.insert("kind".into(), KIND.into());
+    for (name, tensor) in &network.tensors {
+        let rounded = element.round(name, tensor)?;
+        let module = name.strip_suffix(".weight").filter(|_| network.layers.contains_key(name));
+        let Some(module) = module else {
+            if let Some((_, part)) = name.rsplit_once('.').filter(|(_, p)| is_part(p)) {
+                return Err(ExportError::Impossible(format!(
+                    "the bitmask format reads {name} as a part of its own; rename it, as no tensor may end in .{part}"
+                )));
+            }
+            file.tensors.insert(name.clone(), RawTensor::of(&rounded)?);
+            continue;
+        };
+        let raw = RawTensor::of(&rounded)?;
+        let mut shape = raw.shape.clone();
+        if compact && shape.len() > 2 {
+            let (rows, columns) = crate::sparse::rows_and_columns(&shape);
+            shape = vec![rows, columns];
+        }
+        let values = element::floats(&raw).map_err(ExportError::Impossible)?;
+        let width = element::width(raw.dtype).unwrap_or(1);
+        let (mut bits, mut kept) = (Vec::new(), Vec::new());
+        let columns = shape.last().copied().unwrap_or(1).max(1);
+        let rows = values.chunks(columns).zip(raw.data.chunks(columns * width));
+        for (row, bytes) in rows {
+            let mut packed = vec![0u8; row.len().div_ceil(8)];
+            for (column, _) in row.iter().enumerate().filter(|(_, v)| **v != 0.0) {
+                packed[column / 8] |= 1 << (column % 8);
+                kept.extend_from_slice(&bytes[column * width..][..width]);
+            }
+            bits.extend(packed);
+        }
+        let sizes: Vec<i64> = shape.iter().map(|&d| d as i64).collect();
+        let mut bit_shape = shape.clone();
+        if let Some(last) = bit_shape.last_mut() {
+            *last = last.div_ceil(8);
+        }
+        let mut put = |part: &str, dtype: Dtype, shape: Vec<usize>, data: Vec<u8>| {
+            file.tensors.insert(format!("{module}.{part}"), RawTensor { dtype, shape, data });
+        };
+        let size_bytes = sizes.iter().flat_map(|s| s.to_le_bytes()).collect();
+        put("shape", Dtype::I64, vec![sizes.len()], size_bytes);
+        put("compressed", raw.dtype, vec![kept.len() / width], kept);
+        put("bitmask", Dtype::U8, bit_shape, bits);
+        put("row_offsets", Dtype::I64, vec![0], Vec::new());
+    }
+    Ok(file)
+}
+
+/// Modules of a file whose weight is compressed.
+pub(crate) fn modules(file: &RawFile) -> Vec<&str> {
+    file.tensors.keys().filter_map(|name| name.strip_suffix(".bitmask")).collect()
+}
+
+/// The weight of a module, which should have so many elements, with its zeros.
+pub(crate) fn weight(
+    tensors: &BTreeMap<String, RawTensor>,
+    module: &str,
+    n_elements: usize,
+) -> Result<Vec<f32>, String> {
+    let part = |part: &str| {
+        let name = format!("{module}.{part}");
+        tensors.get(&name).ok_or_else(|| format!("tensor {name} is missing"))
+    };
+    let shape = element::indices(part("shape")?).map_err(|e| format!("{module}.shape: {e}"))?;
+    let n = shape.iter().try_fold(1u64, |n, &size| n.checked_mul(size));
+    if n != Some(n_elements as u64) {
+        return Err(format!("{module}.shape is {shape:?}, where {n_elements} weights are needed"));
+    }
+    let bitmask = part("bitmask")?;
+    let values =
+        element::floats(part("compressed")?).map_err(|e| format!("{module}.compressed: {e}"))?;
+    let columns = shape.last().copied().unwrap_or(1) as usize;
+    let row_bytes = columns.div_ceil(8);
+    let rows = n_elements.checked_div(columns).unwrap_or(0);
+    if bitmask.dtype != Dtype::U8 || bitmask.data.len() != rows * row_bytes {
+        let (dtype, found) = (bitmask.dtype, bitmask.data.len());
+        return Err(format!(
+            "{module}.bitmask has {found} elements of {dtype}, where {} of U8 are needed",
+            rows * row_bytes
+        ));
+    }
+    let n_set: u32 = bitmask.data.iter().map(|byte| byte.count_ones()).sum();
+    if n_set as usize != values.len() {
+        return Err(format!(
+            "{module}.bitmask marks {n_set} weights, and {module}.compressed has {}",
+            values.len()
+        ));
+    }
+    let mut values = values.into_iter();
+    let mut weight = vec![0.0; n_elements];
+    for (row, bits) in weight.chunks_mut(columns.max(1)).zip(bitmask.data.chunks(row_bytes.max(1)))
+    {
+        for (column, weight) in row.iter_mut().enumerate() {
+            if bits[column / 8] >> (column % 8) & 1 == 1 {
+                *weight = values.next().unwrap_or_default();
+            }
+        }
+    }
+    match values.next() {
+        Some(_) => Err(format!("{module}.bitmask marks places behind the end of a row")),
+        None => Ok(weight),
+    }
+}

@@ -1,0 +1,94 @@
+//! Compressed sparse rows in safetensors.
+//!
+//! Of a weight `W`: `W.indptr`, where each row begins among the values, `W.indices`, the column of each value, and
+//! `W.values`. A row is what one output reads, so a 4-D weight of `[out, in, k, k]` has `out` rows of `in·k·k`. The
+//! metadata hold sizes and kinds under `csr`: `{"W": {"shape": [..], "kind": "conv"}}`.
+
+use crate::{
+    ExportError, Network,
+    element::{self, Element},
+    sparse::{Csr, rows_and_columns},
+};
+use safetensors::Dtype;
+use serde_json::{Map, Value, json};
+use taper_train::checkpoint::{RawFile, RawTensor};
+
+/// Kind of the file in its metadata.
+const KIND: &str = "taper-csr-1";
+
+/// Whether a name may end like this for a part of a weight.
+pub(crate) fn is_part(part: &str) -> bool {
+    ["indptr", "indices", "values"].contains(&part)
+}
+
+/// Weights of layers as rows; everything else as it is.
+pub(crate) fn file(network: &Network, element: Element) -> Result<RawFile, ExportError> {
+    let mut file = RawFile { metadata: network.metadata.clone(), ..RawFile::default() };
+    let mut layers = Map::new();
+    for (name, tensor) in &network.tensors {
+        let rounded = element.round(name, tensor)?;
+        let raw = RawTensor::of(&rounded)?;
+        let Some(kind) = network.layers.get(name) else {
+            file.tensors.insert(name.clone(), raw);
+            continue;
+        };
+        layers.insert(name.clone(), json!({ "shape": raw.shape, "kind": kind }));
+        let width = element::width(raw.dtype).unwrap_or(1);
+        let csr = Csr::of(&raw.shape, &element::floats(&raw).map_err(ExportError::Impossible)?);
+        let (_, columns) = rows_and_columns(&raw.shape);
+        let (columns_dtype, columns_bytes): (_, Vec<u8>) = match u16::try_from(columns) {
+            Ok(_) => {
+                (Dtype::U16, csr.columns.iter().flat_map(|&c| (c as u16).to_le_bytes()).collect())
+            }
+            Err(_) => {
+                (Dtype::U32, csr.columns.iter().flat_map(|&c| (c as u32).to_le_bytes()).collect())
+            }
+        };
+        // The bytes of the values as they are, so that nothing is rounded twice.
+        let mut values = Vec::with_capacity(csr.values.len() * width);
+        for row in 0..csr.starts.len() - 1 {
+            for at in csr.starts[row] as usize..csr.starts[row + 1] as usize {
+                let place = row * columns + csr.columns[at] as usize;
+                values.extend_from_slice(&raw.data[place * width..][..width]);
+            }
+        }
+        let n = csr.values.len();
+        let starts: Vec<u8> = csr.starts.iter().flat_map(|&s| (s as u32).to_le_bytes()).collect();
+        let mut put = |part: &str, dtype: Dtype, n: usize, data: Vec<u8>| {
+            file.tensors
+                .insert(format!("{name}.{part}"), RawTensor { dtype, shape: vec![n], data });
+        };
+        put("indptr", Dtype::U32, csr.starts.len(), starts);
+        put("indices", columns_dtype, n, columns_bytes);
+        put("values", raw.dtype, n, values);
+    }
+    file.metadata.insert("kind".into(), KIND.into());
+    file.metadata.insert("csr".into(), Value::Object(layers).to_string());
+    Ok(file)
+}
+
+/// Names of the weights that are stored as rows.
+pub(crate) fn names(file: &RawFile) -> Vec<&str> {
+    file.tensors.keys().filter_map(|name| name.strip_suffix(".indptr")).collect()
+}
+
+/// A weight of these sizes with its zeros.
+pub(crate) fn weight(file: &RawFile, name: &str, shape: &[usize]) -> Result<Vec<f32>, String> {
+    let part = |part: &str| {
+        let part = format!("{name}.{part}");
+        let raw = file.tensors.get(&part).ok_or_else(|| format!("tensor {part} is missing"))?;
+        Ok::<_, String>((part, raw))
+    };
+    let whole = |name: &str| {
+        let (part, raw) = part(name)?;
+        element::indices(raw).map_err(|e| format!("{part}: {e}"))
+    };
+    let (values_name, values) = part("values")?;
+    let csr = Csr {
+        shape: shape.to_vec(),
+        starts: whole("indptr")?,
+        columns: whole("indices")?,
+        values: element::floats(values).map_err(|e| format!("{values_name}: {e}"))?,
+    };
+    csr.dense().map_err(|e| format!("{name}: {e}"))
+}

@@ -1,0 +1,438 @@
+//! Reading files of any of the formats.
+
+use crate::{ExportError, bitmask, csr, element, npz, onnx, torch};
+use candle_core::{DType, Device, Tensor};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+};
+use taper_train::checkpoint::RawFile;
+
+/// A file whose tensors have not been unpacked yet.
+#[derive(Debug)]
+pub struct Opened {
+    path: PathBuf,
+    content: Content,
+}
+
+#[derive(Debug)]
+enum Content {
+    /// Safetensors, with weights as they are, as bits, or as rows.
+    Safetensors(RawFile),
+    /// What is no weight, and the files of the weights.
+    Npz(RawFile, BTreeMap<String, PathBuf>),
+    Onnx(onnx::Tensors),
+    Torch(BTreeMap<String, Tensor>),
+}
+
+/// Opens a file of any format; which one it is can be seen from its content, and for ONNX and PyTorch from its name
+/// (`.onnx`, `.pt`, `.pth`, `.bin`).
+///
+/// # Errors
+/// If it cannot be read, or is of no format that is known.
+pub fn open(path: &Path) -> Result<Opened, ExportError> {
+    let end = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_lowercase();
+    let content = match &end[..] {
+        _ if path.is_dir() => folder(path)?,
+        "onnx" => {
+            let bytes = std::fs::read(path).map_err(ExportError::io("read", path))?;
+            Content::Onnx(onnx::Tensors::read(&bytes).map_err(ExportError::malformed(path))?)
+        }
+        "pt" | "pth" | "bin" => {
+            std::fs::metadata(path).map_err(ExportError::io("read", path))?;
+            Content::Torch(torch::read(path).map_err(ExportError::malformed(path))?)
+        }
+        _ => Content::Safetensors(RawFile::load(path)?),
+    };
+    Ok(Opened { path: path.into(), content })
+}
+
+fn folder(path: &Path) -> Result<Content, ExportError> {
+    if !path.join(npz::REST).is_file() {
+        let reason = format!("it is a folder without a {}", npz::REST);
+        return Err(ExportError::malformed(path)(reason));
+    }
+    let rest = RawFile::load(&path.join(npz::REST))?;
+    let mut weights = BTreeMap::new();
+    for entry in std::fs::read_dir(path).map_err(ExportError::io("list", path))? {
+        let file = entry.map_err(ExportError::io("list", path))?.path();
+        let name = file.file_name().and_then(|n| n.to_str()?.strip_suffix(".npz"));
+        if let Some(name) = name {
+            weights.insert(name.to_string(), file.clone());
+        }
+    }
+    Ok(Content::Npz(rest, weights))
+}
+
+impl Opened {
+    /// A piece of the metadata that a file of ours carries, such as `architecture` or `classes`.
+    pub fn metadata(&self, key: &str) -> Option<&str> {
+        let metadata = match &self.content {
+            Content::Safetensors(file) | Content::Npz(file, _) => &file.metadata,
+            Content::Onnx(tensors) => &tensors.metadata,
+            Content::Torch(_) => return None,
+        };
+        metadata.get(key).map(String::as_str)
+    }
+
+    /// Number of elements of a tensor that is stored as it is, such as a bias.
+    pub fn len_of(&self, name: &str) -> Option<usize> {
+        match &self.content {
+            Content::Safetensors(file) | Content::Npz(file, _) => {
+                let tensor = file.tensors.get(name)?;
+                Some(tensor.data.len() / element::width(tensor.dtype)?)
+            }
+            Content::Onnx(tensors) => tensors.len(name),
+            Content::Torch(tensors) => Some(tensors.get(name)?.elem_count()),
+        }
+    }
+
+    /// The tensors of a network whose entries have these shapes, with their zeros, on the CPU: f32, and i64 for counters
+    /// of batches, which are 0 where the file has none.
+    ///
+    /// # Errors
+    /// If a tensor is missing, of another shape, damaged, or none of the network's.
+    pub fn tensors(
+        &self,
+        shapes: &BTreeMap<String, Vec<usize>>,
+    ) -> Result<BTreeMap<String, Tensor>, ExportError> {
+        self.unpack(shapes).map_err(ExportError::malformed(&self.path))
+    }
+
+    fn unpack(
+        &self,
+        shapes: &BTreeMap<String, Vec<usize>>,
+    ) -> Result<BTreeMap<String, Tensor>, String> {
+        if let Some(name) = self.names().iter().find(|name| !shapes.contains_key(*name)) {
+            return Err(format!("tensor {name} is none of the network's"));
+        }
+        let mut tensors = BTreeMap::new();
+        for (name, shape) in shapes {
+            let tensor = self.tensor(name, shape)?;
+            if tensor.dims() != shape {
+                let found = tensor.dims();
+                return Err(format!(
+                    "tensor {name} has shape {found:?} where the network has {shape:?}"
+                ));
+            }
+            tensors.insert(name.clone(), tensor);
+        }
+        Ok(tensors)
+    }
+
+    /// Names of the tensors, packed or not.
+    fn names(&self) -> BTreeSet<String> {
+        match &self.content {
+            Content::Safetensors(file) => {
+                let modules = bitmask::modules(file);
+                let rows = csr::names(file);
+                let is_part = |name: &str| match name.rsplit_once('.') {
+                    Some((of, part)) => {
+                        bitmask::is_part(part) && modules.contains(&of)
+                            || csr::is_part(part) && rows.contains(&of)
+                    }
+                    None => false,
+                };
+                let plain = file.tensors.keys().filter(|name| !is_part(name)).cloned();
+                let masked = modules.iter().map(|module| format!("{module}.weight"));
+                plain.chain(masked).chain(rows.iter().map(|name| (*name).to_string())).collect()
+            }
+            Content::Npz(rest, weights) => {
+                rest.tensors.keys().chain(weights.keys()).cloned().collect()
+            }
+            Content::Onnx(tensors) => tensors.names().map(String::from).collect(),
+            Content::Torch(tensors) => tensors.keys().cloned().collect(),
+        }
+    }
+
+    fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor, String> {
+        let told = |error: candle_core::Error| format!("tensor {name}: {error}");
+        let of = |values: Vec<f32>| Tensor::from_vec(values, shape, &Device::Cpu).map_err(told);
+        let stored = |file: &RawFile| -> Result<Option<Tensor>, String> {
+            let Some(raw) = file.tensors.get(name) else { return Ok(None) };
+            let tensor = raw.tensor().map_err(|reason| format!("tensor {name}: {reason}"))?;
+            Ok(Some(as_network(&tensor).map_err(told)?))
+        };
+        let found = match &self.content {
+            Content::Safetensors(file) => {
+                let n = shape.iter().product();
+                let module = name.strip_suffix(".weight").unwrap_or(name);
+                if file.tensors.contains_key(&format!("{module}.bitmask")) {
+                    Some(of(bitmask::weight(&file.tensors, module, n)?)?)
+                } else if file.tensors.contains_key(&format!("{name}.indptr")) {
+                    Some(of(csr::weight(file, name, shape)?)?)
+                } else {
+                    stored(file)?
+                }
+            }
+            Content::Npz(rest, weights) => match weights.get(name) {
+                Some(path) => {
+                    let bytes = std::fs::read(path)
+                        .map_err(|e| format!("cannot read {}: {e}", path.display()))?;
+                    let named = |e: String| format!("{}: {e}", path.display());
+                    Some(of(npz::weight(&bytes, shape).map_err(named)?)?)
+                }
+                None => stored(rest)?,
+            },
+            Content::Onnx(tensors) => match tensors.names().any(|n| n == name) {
+                true => Some(of(tensors.values(name, shape)?)?),
+                false => None,
+            },
+            Content::Torch(tensors) => {
+                tensors.get(name).map(|t| as_network(t).map_err(told)).transpose()?
+            }
+        };
+        match found {
+            Some(tensor) => Ok(tensor),
+            None if name.ends_with("num_batches_tracked") => {
+                Tensor::zeros(shape, DType::I64, &Device::Cpu).map_err(told)
+            }
+            None => Err(format!("tensor {name} is missing")),
+        }
+    }
+}
+
+/// In the types that networks have.
+fn as_network(tensor: &Tensor) -> candle_core::Result<Tensor> {
+    match tensor.dtype() {
+        DType::I64 => Ok(tensor.clone()),
+        _ => tensor.to_dtype(DType::F32),
+    }
+}
+
+/// What is wrong with the bytes of a safetensors file of any kind, for a network of these shapes; for fuzzing.
+#[doc(hidden)]
+pub fn check_safetensors(
+    bytes: &[u8],
+    shapes: &BTreeMap<String, Vec<usize>>,
+) -> Result<(), String> {
+    let file = RawFile::from_bytes(bytes)?;
+    Opened { path: PathBuf::new(), content: Content::Safetensors(file) }.unpack(shapes).map(drop)
+}
+
+/// The same for ONNX.
+#[doc(hidden)]
+pub fn check_onnx(bytes: &[u8], shapes: &BTreeMap<String, Vec<usize>>) -> Result<(), String> {
+    let tensors = onnx::Tensors::read(bytes)?;
+    Opened { path: PathBuf::new(), content: Content::Onnx(tensors) }.unpack(shapes).map(drop)
+}
+
+/// The same for `.npz`, for one weight.
+#[doc(hidden)]
+pub fn check_npz(bytes: &[u8], shape: &[usize]) -> Result<(), String> {
+    npz::weight(bytes, shape).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Element, Format, Network, Options, export};
+    use taper_nn::{Model, Pass};
+
+    type Shapes = BTreeMap<String, Vec<usize>>;
+
+    fn shapes(model: &dyn Model) -> Shapes {
+        let entries = model.params().entries().iter();
+        entries.map(|e| (e.name.clone(), e.var.dims().to_vec())).collect()
+    }
+
+    /// A network of which a tenth of the weights is left, with running statistics of its own.
+    fn sparse(architecture: &str) -> (Box<dyn Model>, Network) {
+        let found = taper_zoo::Architecture::find(architecture).unwrap();
+        let model = found.build(7, 1, &Device::Cpu).unwrap();
+        for (i, entry) in model.params().entries().iter().enumerate() {
+            let n = entry.var.elem_count();
+            let values: Vec<f32> = match &entry.name {
+                _ if entry.kind.is_some_and(taper_nn::ParamKind::is_prunable) => {
+                    let values = entry.var.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+                    let kept = values.into_iter().enumerate();
+                    kept.map(|(j, v)| if (i + j) % 10 == 0 { v } else { 0.0 }).collect()
+                }
+                name if name.ends_with("num_batches_tracked") => continue,
+                name => {
+                    let centre =
+                        if name.ends_with("mean") || name.ends_with("bias") { 0.0 } else { 1.0 };
+                    (0..n).map(|j| centre + 0.1 * ((i + 3 * j) % 7) as f32).collect()
+                }
+            };
+            let value = Tensor::from_vec(values, entry.var.shape(), &Device::Cpu).unwrap();
+            entry.var.set(&value).unwrap();
+        }
+        let metadata = [("architecture".to_string(), architecture.to_string())];
+        let network = Network::of(&*model, found.image, metadata.into()).unwrap();
+        (model, network)
+    }
+
+    fn bits(tensors: &BTreeMap<String, Tensor>) -> BTreeMap<&str, Vec<u32>> {
+        let values =
+            |t: &Tensor| t.flatten_all().unwrap().to_dtype(DType::F32).unwrap().to_vec1::<f32>();
+        let bits = |t: &Tensor| values(t).unwrap().iter().map(|v| v.to_bits()).collect();
+        tensors.iter().map(|(name, t)| (name.as_str(), bits(t))).collect()
+    }
+
+    #[test]
+    fn every_format_gives_back_every_network_to_the_bit() {
+        let folder = tempfile::tempdir().unwrap();
+        for architecture in ["digits-cnn", "resnet20", "mobilenet-v1", "densenet40-24", "resnet18"]
+        {
+            let (model, network) = sparse(architecture);
+            let shapes = shapes(&*model);
+            for format in Format::ALL {
+                for special in [false, true] {
+                    let path =
+                        folder.path().join(format!("{architecture}-{special}{}", format.suffix()));
+                    let options = Options {
+                        compact: special,
+                        sparse_initializers: special,
+                        ..Options::default()
+                    };
+                    let written = export(&network, format, &path, &options).unwrap();
+                    let dense = format == Format::Dense || (format == Format::Onnx && !special);
+                    assert_eq!(written.bytes < written.dense_bytes, !dense, "{format} {written:?}");
+                    let opened = open(&path).unwrap();
+                    assert_eq!(opened.metadata("architecture"), Some(architecture));
+                    let tensors = opened.tensors(&shapes).unwrap();
+                    assert!(
+                        bits(&tensors) == bits(network.tensors()),
+                        "{architecture} as {format}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn sixteen_bits_are_the_nearest_numbers_and_f16_does_not_overflow() {
+        let folder = tempfile::tempdir().unwrap();
+        let (model, mut network) = sparse("digits-cnn");
+        let shapes = shapes(&*model);
+        for (element, dtype) in [(Element::F16, DType::F16), (Element::Bf16, DType::BF16)] {
+            let rounded = |t: &Tensor| t.to_dtype(dtype).unwrap().to_dtype(DType::F32).unwrap();
+            let expected: BTreeMap<String, Tensor> = network
+                .tensors()
+                .iter()
+                .map(|(name, t)| {
+                    let t = if t.dtype() == DType::F32 { rounded(t) } else { t.clone() };
+                    (name.clone(), t)
+                })
+                .collect();
+            for format in [Format::Dense, Format::Bitmask, Format::Csr, Format::Onnx] {
+                let path = folder.path().join(format!("{element}{}", format.suffix()));
+                let options = Options { element, ..Options::default() };
+                export(&network, format, &path, &options).unwrap();
+                let tensors = open(&path).unwrap().tensors(&shapes).unwrap();
+                assert!(bits(&tensors) == bits(&expected), "{element} as {format}");
+            }
+        }
+        let options = Options { element: Element::F16, ..Options::default() };
+        let npz = export(&network, Format::Npz, &folder.path().join("x"), &options).unwrap_err();
+        assert!(npz.to_string().contains("f16"), "{npz}");
+        let large = Tensor::full(1e6f32, 10, &Device::Cpu).unwrap();
+        network.tensors.insert("linear.bias".into(), large);
+        let error =
+            export(&network, Format::Dense, &folder.path().join("x"), &options).unwrap_err();
+        assert!(error.to_string().contains("linear.bias holds 1000000"), "{error}");
+    }
+
+    #[test]
+    fn folding_leaves_zeros_and_the_function() {
+        for (architecture, n_left) in
+            [("digits-cnn", 0), ("resnet20", 0), ("mobilenet-v1", 0), ("densenet40-24", 21)]
+        {
+            let (model, network) = sparse(architecture);
+            let folded = network.folded().unwrap();
+            let norms = folded.tensors().keys().filter(|name| name.ends_with("running_var"));
+            assert_eq!(norms.count(), n_left, "{architecture}");
+            for name in network.layers.keys() {
+                let zeros = |n: &Network| {
+                    let values = n.tensors()[name].flatten_all().unwrap().to_vec1::<f32>().unwrap();
+                    values.iter().map(|&v| v == 0.0).collect::<Vec<_>>()
+                };
+                assert_eq!(zeros(&network), zeros(&folded), "{architecture}: {name}");
+            }
+            // The model is what it was.
+            let before = Network::of(&*model, network.image, BTreeMap::new()).unwrap();
+            assert!(bits(before.tensors()) == bits(network.tensors()), "{architecture}");
+        }
+        // One convolution by hand: the first of the digits' network.
+        let (model, network) = sparse("digits-cnn");
+        let folded = network.folded().unwrap();
+        let value = |n: &Network, name: &str| {
+            n.tensors()[name].flatten_all().unwrap().to_vec1::<f32>().unwrap()
+        };
+        let part = |name: &str| f64::from(value(&network, name)[3]);
+        let scale = part("bn1.weight") / (part("bn1.running_var") + 1e-5).sqrt();
+        let shift = part("bn1.bias") - part("bn1.running_mean") * scale;
+        assert!((f64::from(value(&folded, "conv1.bias")[3]) - shift).abs() < 1e-6);
+        let image = Tensor::ones((1, 1, 8, 8), DType::F32, &Device::Cpu).unwrap();
+        assert_eq!(model.forward(&image, &Pass::eval()).unwrap().dims(), [1, 7]);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let (model, network) = sparse("digits-cnn");
+        let mut shapes = shapes(&*model);
+        for format in Format::ALL {
+            let path = folder.path().join(format!("network{}", format.suffix()));
+            export(&network, format, &path, &Options::default()).unwrap();
+            let again =
+                export(&network, format, &path, &Options::default()).unwrap_err().to_string();
+            assert!(again.contains("exists already"), "{again}");
+            let options = Options { overwrite: true, ..Options::default() };
+            export(&network, format, &path, &options).unwrap();
+
+            shapes.insert("conv9.weight".into(), vec![1]);
+            let missing = open(&path).unwrap().tensors(&shapes).unwrap_err().to_string();
+            assert!(missing.contains("conv9.weight is missing"), "{format}: {missing}");
+            shapes.remove("conv9.weight");
+            let size = shapes.insert("conv2.weight".into(), vec![32, 16, 3, 2]).unwrap();
+            let shape = open(&path).unwrap().tensors(&shapes).unwrap_err().to_string();
+            assert!(shape.contains("conv2"), "{format}: {shape}");
+            shapes.remove("conv2.weight");
+            let foreign = open(&path).unwrap().tensors(&shapes).unwrap_err().to_string();
+            assert!(foreign.contains("conv2.weight is none of"), "{format}: {foreign}");
+            shapes.insert("conv2.weight".into(), size);
+        }
+        let precious = folder.path().join("precious");
+        std::fs::create_dir(&precious).unwrap();
+        let options = Options { overwrite: true, ..Options::default() };
+        let refused = export(&network, Format::Npz, &precious, &options).unwrap_err().to_string();
+        assert!(refused.contains("not overwritten"), "{refused}");
+        assert!(open(&precious).unwrap_err().to_string().contains("rest.safetensors"));
+        assert!(open(&folder.path().join("nowhere.pt")).is_err());
+        std::fs::write(folder.path().join("noise.pt"), [7u8; 99]).unwrap();
+        let noise = open(&folder.path().join("noise.pt")).unwrap_err().to_string();
+        assert!(noise.contains("no state dict"), "{noise}");
+    }
+
+    #[test]
+    fn damage_is_an_error_or_readable_never_a_panic() {
+        let folder = tempfile::tempdir().unwrap();
+        let (model, network) = sparse("digits-cnn");
+        let shapes = shapes(&*model);
+        for format in [Format::Bitmask, Format::Csr, Format::Onnx] {
+            let path = folder.path().join(format.suffix());
+            let options = Options { sparse_initializers: true, ..Options::default() };
+            export(&network, format, &path, &options).unwrap();
+            let bytes = std::fs::read(&path).unwrap();
+            let check = |bytes: &[u8]| match format {
+                Format::Onnx => check_onnx(bytes, &shapes),
+                _ => check_safetensors(bytes, &shapes),
+            };
+            assert_eq!(check(&bytes), Ok(()), "{format}");
+            for len in (0..bytes.len()).step_by(97) {
+                assert!(check(&bytes[..len]).is_err(), "{format} cut to {len} bytes");
+            }
+            let mut n_refused = 0;
+            for at in (0..bytes.len()).step_by(23) {
+                for flip in [1u8, 0x80, 0xff] {
+                    let mut corrupt = bytes.clone();
+                    corrupt[at] ^= flip;
+                    n_refused += usize::from(check(&corrupt).is_err());
+                }
+            }
+            assert!(n_refused > 100, "{format}: {n_refused}");
+        }
+    }
+}

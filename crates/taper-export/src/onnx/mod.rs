@@ -1,0 +1,8 @@
+//! ONNX: the graph with its weights, for runtimes of other makers.
+
+mod proto;
+mod read;
+mod write;
+
+pub(crate) use read::Tensors;
+pub(crate) use write::bytes;

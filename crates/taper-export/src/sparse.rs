@@ -1,0 +1,110 @@
+//! A weight as its rows: what is common to formats that store what is not zero.
+
+use std::ops::Range;
+
+/// A weight of `rows × columns`, where a row is all that one output reads.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Csr {
+    /// Sizes of the weight.
+    pub(crate) shape: Vec<usize>,
+    /// Where each row begins among the values, and at last their number.
+    pub(crate) starts: Vec<u64>,
+    /// Column of each value, ascending in a row.
+    pub(crate) columns: Vec<u64>,
+    /// What is not zero, row by row.
+    pub(crate) values: Vec<f32>,
+}
+
+/// Rows and columns of a weight: outputs, and what each of them reads.
+pub(crate) fn rows_and_columns(shape: &[usize]) -> (usize, usize) {
+    let rows = shape.first().copied().unwrap_or(1);
+    (rows, shape.iter().skip(1).product())
+}
+
+impl Csr {
+    /// What is not zero of a weight.
+    pub(crate) fn of(shape: &[usize], weight: &[f32]) -> Self {
+        let (rows, columns) = rows_and_columns(shape);
+        let mut csr = Self { shape: shape.to_vec(), starts: vec![0], ..Self::default() };
+        for row in 0..rows {
+            for column in 0..columns {
+                let value = weight[row * columns + column];
+                if value != 0.0 {
+                    csr.columns.push(column as u64);
+                    csr.values.push(value);
+                }
+            }
+            csr.starts.push(csr.values.len() as u64);
+        }
+        csr
+    }
+
+    /// The weight with its zeros. The parts may be anything that a file has held.
+    ///
+    /// # Errors
+    /// What is wrong with the parts. Nothing is allocated before they are known to be right.
+    pub(crate) fn dense(&self) -> Result<Vec<f32>, String> {
+        let (rows, columns) = rows_and_columns(&self.shape);
+        if self.starts.len() != rows + 1 {
+            return Err(format!("it has {} row pointers for {rows} rows", self.starts.len()));
+        }
+        if self.columns.len() != self.values.len() {
+            let (i, v) = (self.columns.len(), self.values.len());
+            return Err(format!("it has {i} column indices for {v} values"));
+        }
+        let n = self.values.len() as u64;
+        let ascend = self.starts.windows(2).all(|pair| pair[0] <= pair[1]);
+        if !ascend || self.starts[0] != 0 || self.starts[rows] != n {
+            return Err(format!("its row pointers do not ascend from 0 to {n}"));
+        }
+        for row in 0..rows {
+            let found = &self.columns[self.span(row)];
+            let ascend = found.windows(2).all(|pair| pair[0] < pair[1]);
+            if !ascend || found.last().is_some_and(|&last| last >= columns as u64) {
+                return Err(format!("the columns of its row {row} do not ascend below {columns}"));
+            }
+        }
+        let mut dense = vec![0.0; rows * columns];
+        for row in 0..rows {
+            for at in self.span(row) {
+                dense[row * columns + self.columns[at] as usize] = self.values[at];
+            }
+        }
+        Ok(dense)
+    }
+
+    fn span(&self, row: usize) -> Range<usize> {
+        self.starts[row] as usize..self.starts[row + 1] as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WEIGHT: [f32; 8] = [0.0, 1.0, 0.0, 2.0, 0.0, 0.0, 0.0, -3.0];
+
+    #[test]
+    fn a_weight_comes_back_and_its_rows_are_outputs() {
+        let csr = Csr::of(&[2, 2, 1, 2], &WEIGHT);
+        assert_eq!((&csr.starts[..], &csr.columns[..]), (&[0, 2, 3][..], &[1, 3, 3][..]));
+        assert_eq!(csr.dense().unwrap(), WEIGHT);
+        assert!(Csr::of(&[0, 3], &[]).dense().unwrap().is_empty());
+    }
+
+    #[test]
+    fn parts_that_do_not_fit_are_refused() {
+        let good = Csr::of(&[2, 4], &WEIGHT);
+        let bad = |change: fn(&mut Csr)| {
+            let mut csr = good.clone();
+            change(&mut csr);
+            csr.dense().unwrap_err()
+        };
+        assert!(bad(|c| c.starts.push(3)).contains("row pointers"));
+        assert!(bad(|c| c.starts[1] = 9).contains("ascend"));
+        assert!(bad(|c| c.starts[0] = 1).contains("ascend"));
+        assert!(bad(|c| c.columns[0] = 3).contains("row 0"));
+        assert!(bad(|c| c.columns[2] = 4).contains("row 1"));
+        assert!(bad(|c| c.values.truncate(2)).contains("values"));
+    }
+}
