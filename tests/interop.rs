@@ -1,45 +1,20 @@
 //! Pruned checkpoints in other tools.
 //!
-//! Needs a Python with torch and safetensors: `TAPER_PYTHON`, else the environment that `.ci/setup-python` makes,
-//! else `python3`. Where there is none, the test is skipped with a message.
+//! Needs a Python with torch and safetensors; where there is none, the test is skipped with a message.
 
 mod support;
 
-use std::{
-    path::{Path, PathBuf},
-    process::Command,
-};
-use support::{Folder, cifar_of_noise, json, repository, run, skip, succeed};
+use std::process::Command;
+use support::{Folder, cifar_of_noise, json, python, repository, run, succeed};
 use taper::{
     core::rng::Rng,
     nn::Pass,
     train::checkpoint::{PrunedCheckpoint, TensorFile},
 };
 
-fn python() -> Option<PathBuf> {
-    let cache = std::env::var_os("XDG_CACHE_HOME")
-        .map(PathBuf::from)
-        .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache")));
-    let candidates = [
-        std::env::var_os("TAPER_PYTHON").map(PathBuf::from),
-        cache.map(|cache| cache.join("taper/venv/bin/python")),
-        Some(PathBuf::from("python3")),
-    ];
-    let can_import = |python: &PathBuf| {
-        let mut command = Command::new(python);
-        command.args(["-c", "import torch, safetensors"]);
-        command.output().is_ok_and(|output| output.status.success())
-    };
-    let found = candidates.into_iter().flatten().find(can_import);
-    if found.is_none() {
-        skip("no Python with torch and safetensors; .ci/setup-python makes one");
-    }
-    found
-}
-
 #[test]
 fn pytorch_loads_a_pruned_checkpoint_and_computes_the_same_logits() {
-    let Some(python) = python() else { return };
+    let Some(python) = python("torch, safetensors") else { return };
     let folder = Folder::new();
     let data = cifar_of_noise(&folder);
     let runs: [(&str, &[&str]); 2] = [

@@ -1,0 +1,93 @@
+"""Reads what `taper export` has written with the tools that it is for, and compares.
+
+Usage: export.py FOLDER
+FOLDER holds pruned.safetensors, the files that were exported from it, and logits.safetensors with `input` and the `logits`
+that taper computed. Prints one JSON object with what was found for each file; a failure is an exception.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import openvino
+import scipy.sparse
+from compressed_tensors import BitmaskConfig
+from compressed_tensors.compressors import BitmaskCompressor
+from safetensors import safe_open
+from safetensors.numpy import load_file
+
+
+def error(found, expected):
+    return float(np.abs(found - expected).max())
+
+
+def same(found, expected):
+    """Whether two arrays are equal to the bit, but for the sign of zero, which no sparse format keeps."""
+    assert found.shape == expected.shape, (found.shape, expected.shape)
+    return bool(((found == expected) & ((expected == 0) | (np.signbit(found) == np.signbit(expected)))).all())
+
+
+def bitmask(path, state, weights):
+    compressor = BitmaskCompressor(config=BitmaskConfig(format="sparse-bitmask"))
+    found = {name: tensor.numpy() for name, tensor in compressor.decompress(str(path))}
+    shaped = {name: found[name].reshape(state[name].shape) for name in weights}
+    return all(same(shaped[name], state[name]) for name in weights)
+
+
+def rows(values, indices, indptr, shape):
+    columns = int(np.prod(shape[1:]))
+    matrix = scipy.sparse.csr_matrix((values, indices.astype(np.int32), indptr.astype(np.int32)), (shape[0], columns))
+    matrix.check_format(full_check=True)
+    return matrix.toarray().reshape(shape)
+
+
+def csr(path, state, weights):
+    tensors = load_file(path)
+    with safe_open(path, "np") as file:
+        layers = json.loads(file.metadata()["csr"])
+    assert set(layers) == set(weights)
+    part = lambda name, end: tensors[f"{name}.{end}"]
+    found = {n: rows(part(n, "values"), part(n, "indices"), part(n, "indptr"), l["shape"]) for n, l in layers.items()}
+    return all(same(found[name], state[name]) for name in weights)
+
+
+def npz(path, state, weights):
+    found = {name: scipy.sparse.load_npz(path / f"{name}.npz").toarray() for name in weights}
+    return all(same(found[name].reshape(state[name].shape), state[name]) for name in weights)
+
+
+def logits(path, images, expected):
+    is_sparse = "sparse" in path.name
+    # Shape inference does not know sparse initializers.
+    onnx.checker.check_model(onnx.load(path), full_check=not is_sparse)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    found = {"onnxruntime": error(session.run(None, {"images": images})[0], expected)}
+    if not is_sparse:
+        core = openvino.Core()
+        core.set_property("CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        found["openvino"] = error(core.compile_model(path, "CPU")(images)[0], expected)
+    return found
+
+
+def main(folder):
+    folder = Path(folder)
+    state = load_file(folder / "pruned.safetensors")
+    weights = [name for name, value in state.items() if value.ndim in (2, 4)]
+    ours = load_file(folder / "logits.safetensors")
+    found = {"max_abs_logit": float(np.abs(ours["logits"]).max())}
+    for path in sorted(folder.iterdir()):
+        read = {"bitmask": bitmask, "compact": bitmask, "csr": csr, "npz": npz}.get(path.name.split(".")[0])
+        if read:
+            found[path.name] = read(path, state, weights)
+        elif path.suffix == ".onnx":
+            found[path.name] = logits(path, ours["input"], ours["logits"])
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,256 @@
+//! Exported files, read by the tools that they are for, and files of theirs imported.
+//!
+//! Each test that needs a Python with some modules is skipped with a message where there is none.
+
+#[path = "golden/fill.rs"]
+#[allow(dead_code, reason = "the golden tests use all of it")]
+mod fill;
+mod support;
+
+use candle_core::{DType, Device, Tensor};
+use candle_nn::VarBuilder;
+use safetensors::SafeTensors;
+use serde_json::{Value, json};
+use std::{path::Path, process::Command};
+use support::{Folder, bytes, cifar_of_noise, python, refuse, repository, run, succeed};
+use taper::{
+    core::rng::Rng,
+    nn::{Model, Pass},
+    train::checkpoint::{PrunedCheckpoint, TensorFile},
+    zoo::Architecture,
+};
+
+/// A pruned checkpoint of a few steps over noise.
+fn train(folder: &Folder, model: &str, sparsity: &str) -> String {
+    let data =
+        if folder.path("data").exists() { folder.text("data") } else { cifar_of_noise(folder) };
+    let run = format!("{model}-{sparsity}");
+    let out = folder.text(&run);
+    let mut args =
+        vec!["train", "--quiet", "--model", model, "--sparsity", sparsity, "--out", &out];
+    if model != "digits-cnn" {
+        args.extend(["--data", &data, "--batch-size", "32", "--max-steps", "3"]);
+    }
+    succeed(&args);
+    folder.text(&format!("{run}/pruned.safetensors"))
+}
+
+fn load(path: &Path) -> (Box<dyn Model>, &'static Architecture) {
+    let checkpoint = PrunedCheckpoint::load(path).expect("a checkpoint");
+    let architecture = Architecture::find(&checkpoint.architecture).expect("an architecture");
+    let model = architecture.build(checkpoint.classes, 1, &Device::Cpu).expect("a network");
+    checkpoint.load_into(model.params(), path).expect("the same structure");
+    (model, architecture)
+}
+
+/// Images of noise and what a network says of them.
+fn save_logits(model: &dyn Model, architecture: &Architecture, path: &Path) {
+    let [channels, height, width] = architecture.image;
+    let mut rng = Rng::for_key([1]);
+    let images = (0..8 * channels * height * width).map(|_| rng.normal() as f32).collect();
+    let images: Vec<f32> = images;
+    let images =
+        Tensor::from_vec(images, (8, channels, height, width), &Device::Cpu).expect("images");
+    let logits = model.forward(&images, &Pass::eval()).expect("logits");
+    let tensors = [("input".to_string(), images), ("logits".to_string(), logits)];
+    TensorFile { tensors: tensors.into(), ..TensorFile::default() }.save(path).expect("a file");
+}
+
+#[test]
+fn other_tools_read_what_is_exported() {
+    let modules =
+        "compressed_tensors, numpy, onnx, onnxruntime, openvino, safetensors, scipy.sparse";
+    let Some(python) = python(modules) else { return };
+    let folder = Folder::new();
+    for model in ["digits-cnn", "resnet20", "mobilenet-v1", "densenet40-24"] {
+        let checkpoint = train(&folder, model, "0.95");
+        let files = folder.path(&format!("{model}-files"));
+        std::fs::create_dir(&files).expect("a folder");
+        std::fs::copy(&checkpoint, files.join("pruned.safetensors")).expect("a copy");
+        let (network, architecture) = load(checkpoint.as_ref());
+        save_logits(&*network, architecture, &files.join("logits.safetensors"));
+        let exports: [(&str, &[&str]); 8] = [
+            ("bitmask.safetensors", &["--format", "bitmask"]),
+            ("compact.safetensors", &["--format", "bitmask", "--compact"]),
+            ("csr.safetensors", &["--format", "csr"]),
+            ("npz.d", &["--format", "npz"]),
+            ("plain.onnx", &["--format", "onnx"]),
+            ("folded.onnx", &["--format", "onnx", "--fold-bn"]),
+            ("half.onnx", &["--format", "onnx", "--dtype", "f16"]),
+            ("sparse.onnx", &["--format", "onnx", "--sparse-initializer"]),
+        ];
+        for (name, args) in exports {
+            let out = files.join(name).display().to_string();
+            succeed(&[&["export", &checkpoint, "--out", &out], args].concat());
+        }
+        let said = run(Command::new(&python).arg(repository().join("tests/export.py")).arg(&files));
+        assert_eq!(said.code, Some(0), "{model}: {}", said.err);
+        let seen: Value =
+            serde_json::from_str(said.out.lines().last().expect("a line")).expect("JSON");
+        for name in ["bitmask.safetensors", "compact.safetensors", "csr.safetensors", "npz.d"] {
+            assert_eq!(seen[name], true, "{model}: {name} in {seen}");
+        }
+        let largest = 1.0 + seen["max_abs_logit"].as_f64().expect("a number");
+        for (name, runtimes) in [
+            ("plain.onnx", &["onnxruntime", "openvino"][..]),
+            ("folded.onnx", &["onnxruntime", "openvino"]),
+            ("half.onnx", &["onnxruntime", "openvino"]),
+            ("sparse.onnx", &["onnxruntime"]),
+        ] {
+            // Weights of eleven bits round by 2⁻¹¹ each, which layers add up.
+            let tolerance = if name == "half.onnx" { 1e-2 } else { 3e-5 } * largest;
+            for runtime in runtimes {
+                let error = seen[name][runtime].as_f64().expect("a number");
+                assert!(error <= tolerance, "{model}: {name} in {runtime}: {seen}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_state_dict_of_pytorch_is_imported_with_equal_logits() {
+    let Some(python) = python("torch, safetensors") else { return };
+    let folder = Folder::new();
+    let golden = repository().join("testdata/golden/zoo_resnet20");
+    let seed =
+        support::json(&golden.with_extension("json"))["fill"]["seed"].as_u64().expect("a seed");
+    let model = taper::zoo::build("resnet20", 100, 0, &Device::Cpu).expect("a network");
+    fill::fill(model.params(), seed);
+    let entries = model.params().entries().iter();
+    let tensors = entries.map(|e| (e.name.clone(), e.var.as_tensor().clone())).collect();
+    let file = TensorFile { tensors, ..TensorFile::default() };
+    file.save(&folder.path("state.safetensors")).expect("a file");
+    // As it comes, as DataParallel names it, and under a key.
+    let script = "
+import sys, torch
+from safetensors.torch import load_file
+state = load_file(sys.argv[1] + '/state.safetensors')
+torch.save(state, sys.argv[1] + '/plain.pth')
+torch.save({'module.' + k: v for k, v in state.items()}, sys.argv[1] + '/parallel.pt')
+torch.save({'epoch': 3, 'state_dict': state}, sys.argv[1] + '/nested.pt')
+";
+    let root = folder.path("").display().to_string();
+    let said = run(Command::new(&python).args(["-c", script, &root]));
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    let expected = TensorFile::load(&golden.with_extension("safetensors")).expect("golden values");
+    for name in ["plain.pth", "parallel.pt", "nested.pt"] {
+        let out = folder.text(&format!("{name}.safetensors"));
+        refuse(&["import", &folder.text(name), "--out", &out], 2, &[name, "pass --model"]);
+        let args = ["import", &folder.text(name), "--model", "resnet20", "--out", &out, "--json"];
+        let seen: Value = serde_json::from_str(&succeed(&args).out).expect("JSON");
+        assert_eq!((&seen["classes"], &seen["sparsity"]), (&json!(100), &json!(0.0)), "{seen}");
+        let (model, _) = load(out.as_ref());
+        let images = &expected.tensors["dense.input"];
+        let logits = model.forward(images, &Pass::eval()).expect("logits");
+        let (found, want) =
+            (fill::flat(&logits), fill::flat(&expected.tensors["dense.logits_eval"]));
+        let largest = want.iter().fold(0f32, |m, v| m.max(v.abs()));
+        let error = found.iter().zip(&want).fold(0f32, |m, (a, b)| m.max((a - b).abs()));
+        assert!(error <= 3e-5 * (1.0 + largest), "{name}: {error} at {largest}");
+    }
+    refuse(
+        &[
+            "import",
+            &folder.text("plain.pth"),
+            "--model",
+            "densenet40-24",
+            "--out",
+            &folder.text("x"),
+        ],
+        1,
+        &["plain.pth", "densenet40-24", "fc.bias is missing"],
+    );
+}
+
+#[test]
+fn what_is_exported_is_imported_to_the_bit_and_as_small_as_promised() {
+    let folder = Folder::new();
+    for (sparsity, most) in [("0.95", 0.12), ("0.99", 0.04)] {
+        let checkpoint = train(&folder, "resnet20", sparsity);
+        let before = bytes(checkpoint.as_ref());
+        let mut smallest = f64::INFINITY;
+        for format in ["dense", "bitmask", "csr", "npz", "onnx"] {
+            let file = folder.text(&format!("{sparsity}-{format}.file"));
+            let file = if format == "onnx" { format!("{file}.onnx") } else { file };
+            let args = ["export", &checkpoint, "--format", format, "--out", &file, "--json"];
+            let seen: Value = serde_json::from_str(&succeed(&args).out).expect("JSON");
+            smallest = smallest.min(seen["share"].as_f64().expect("a share"));
+            let out = folder.text(&format!("{sparsity}-{format}.safetensors"));
+            succeed(&["import", &file, "--out", &out]);
+            // ONNX has no counters of batches.
+            if format != "onnx" {
+                assert!(bytes(out.as_ref()) == before, "{format} at {sparsity}");
+            }
+            assert!(bytes(checkpoint.as_ref()) == before, "{format} at {sparsity}");
+        }
+        assert!(smallest <= most, "at {sparsity}: {smallest}");
+        println!("smallest file at {sparsity}: {smallest:.4} of dense f32");
+    }
+}
+
+#[test]
+fn candle_loads_the_dense_file() {
+    let folder = Folder::new();
+    let checkpoint = train(&folder, "digits-cnn", "0.9");
+    let dense = folder.text("dense.safetensors");
+    succeed(&["export", &checkpoint, "--format", "dense", "--out", &dense]);
+    let vars =
+        VarBuilder::from_buffered_safetensors(bytes(dense.as_ref()), DType::F32, &Device::Cpu);
+    let vars = vars.expect("a file for candle");
+    let (model, _) = load(checkpoint.as_ref());
+    for entry in model.params().entries().iter().filter(|e| e.var.dtype() == DType::F32) {
+        let (scope, end) = entry.name.rsplit_once('.').expect("a scope");
+        let found = vars.pp(scope).get(entry.var.shape(), end).expect("a tensor");
+        assert_eq!(fill::flat(&found), fill::flat(&entry.var), "{}", entry.name);
+    }
+    let content = bytes(dense.as_ref());
+    let (_, header) = SafeTensors::read_metadata(&content).expect("a header");
+    let metadata = header.metadata().as_ref().expect("metadata");
+    for key in ["architecture", "classes", "sparsity", "recipe", "tool", "kind"] {
+        assert!(metadata.contains_key(key), "{key} in {metadata:?}");
+    }
+}
+
+#[test]
+fn wrong_exports_and_imports_are_refused_in_a_sentence() {
+    let folder = Folder::new();
+    let checkpoint = train(&folder, "digits-cnn", "0.9");
+    let out = folder.text("out.onnx");
+    let export = |more: &[&str], code: i32, parts: &[&str]| {
+        refuse(&[&["export", &checkpoint, "--out", &out], more].concat(), code, parts);
+        assert!(!Path::new(&out).exists());
+    };
+    export(&["--format", "csr", "--compact"], 2, &["--compact", "bitmask"]);
+    export(&["--format", "csr", "--sparse-initializer"], 2, &["--sparse-initializer", "onnx"]);
+    export(&["--format", "npz", "--dtype", "f16"], 2, &["f16"]);
+    export(&["--format", "onnx", "--dtype", "f16", "--sparse-initializer"], 2, &["f32"]);
+    let unknown = run(&mut support::taper(&["export", &checkpoint, "--format", "zip"]));
+    assert_eq!(unknown.code, Some(2), "{}", unknown.err);
+    assert!(unknown.err.contains("dense, bitmask, csr, npz, onnx"), "{}", unknown.err);
+
+    succeed(&["export", &checkpoint, "--format", "onnx", "--fold-bn", "--out", &out]);
+    let back = folder.text("back.safetensors");
+    refuse(&["import", &out, "--out", &back], 1, &["conv1.bias is none of the network's"]);
+    export_again(&checkpoint, &out);
+    refuse(&["import", &checkpoint, "--out", &checkpoint], 2, &["exists already", "--force"]);
+    refuse(&["import", &checkpoint, "--model", "resnet21", "--out", &back], 2, &["resnet21"]);
+    refuse(
+        &["import", &folder.text("nowhere.onnx"), "--out", &back],
+        1,
+        &["cannot read", "nowhere.onnx"],
+    );
+    assert!(!Path::new(&back).exists());
+}
+
+/// What is there is not written over without being told to.
+fn export_again(checkpoint: &str, out: &str) {
+    let before = bytes(out.as_ref());
+    refuse(
+        &["export", checkpoint, "--format", "onnx", "--out", out],
+        2,
+        &["exists already", "--force"],
+    );
+    assert!(bytes(out.as_ref()) == before);
+    succeed(&["export", checkpoint, "--format", "onnx", "--out", out, "--force"]);
+    assert!(bytes(out.as_ref()) != before);
+}
