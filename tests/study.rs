@@ -170,6 +170,10 @@ fn the_study_of_significance_follows_weights_and_drops_shares() {
             .expect("a file")
             .contains("<svg")
     );
+    let manifest = json(&folder.path("study/manifest.json"));
+    for key in ["machine", "commit", "command", "recipe", "study"] {
+        assert!(!manifest[key].is_null(), "{key} in {manifest}");
+    }
     // Nothing is trained or counted twice.
     let records = || bytes(&folder.path("study/runs/random-1-seed1/result.json"));
     let before = records();

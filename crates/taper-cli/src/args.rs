@@ -104,7 +104,7 @@ Example:
   taper study significance --sparsity 0.98 --shares 0,0.5,0.9,1 --seeds 3 --out runs/significance
 
 Each share is trained with each seed into DIR/runs; finished runs are not repeated, and interrupted ones go on. Steps of
-all shares are then timed in turn. The output folder holds fates.csv (what became of pruned weights, by tenth of the cut and
+all shares are then timed in turn. The output folder holds manifest.json, fates.csv (what became of pruned weights, by tenth of the cut and
 age), shares.csv (accuracy, gradient positions and time for each run), significance.svg and summary.md.";
 
 /// Do pruned weights matter?

@@ -77,7 +77,7 @@ pub fn significance(args: &Significance) -> anyhow::Result<ExitCode> {
             alike.for_each(|run| run.step_seconds = Some(seconds));
         }
     }
-    write(&study, &out)?;
+    write(&study, &manifest(args, &jobs)?, &out)?;
     if args.train.json {
         term::print(serde_json::to_string_pretty(&json(&study))?)?;
     } else if !args.train.quiet {
@@ -198,12 +198,32 @@ fn read_fates(path: &Path) -> anyhow::Result<Vec<Fate>> {
     Fate::read(&text).with_context(|| format!("{} is no record of fates", path.display()))
 }
 
-fn write(study: &Study, out: &Path) -> anyhow::Result<()> {
+/// How the study came about: command, commit, machine, data and recipe of its first run, which the others share but for what is
+/// dropped, and its own settings.
+fn manifest(args: &Significance, jobs: &[Job]) -> anyhow::Result<Value> {
+    let path = jobs.first().context("the study has no runs")?.folder().join("run.json");
+    let text = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let mut manifest: Value = serde_json::from_slice(&text)
+        .with_context(|| format!("{} is no record of a run", path.display()))?;
+    let command: Vec<String> = std::env::args().skip(1).collect();
+    manifest["command"] = Value::from(format!("taper {}", command.join(" ")));
+    manifest["study"] = serde_json::json!({
+        "shares": args.shares,
+        "rules": args.rules,
+        "seeds": args.seeds,
+        "probes": args.probes,
+        "timed_steps": args.timed_steps,
+    });
+    Ok(manifest)
+}
+
+fn write(study: &Study, manifest: &Value, out: &Path) -> anyhow::Result<()> {
     let put = |name: &str, text: &str| {
         let path = out.join(name);
         write_atomically(&path, |file| std::io::Write::write_all(file, text.as_bytes()))
             .with_context(|| format!("cannot write {}", path.display()))
     };
+    put("manifest.json", &serde_json::to_string_pretty(manifest)?)?;
     put("fates.csv", &Fate::csv(study.totals()))?;
     let mut shares = "rule,share,seed,accuracy,live,step_seconds\n".to_owned();
     for ShareRun { rule, share, seed, accuracy, live, step_seconds } in &study.runs {
