@@ -27,6 +27,8 @@ pub enum Command {
     Study(Study),
     /// Measure a pruned checkpoint on the test images
     Eval(Eval),
+    /// Estimate the statistics of a pruned checkpoint's normalisations again, from training images
+    Calibrate(Calibrate),
     /// List what is kept in each layer of a pruned checkpoint, and what that is worth
     Inspect(Inspect),
     /// Write a pruned checkpoint as a file for other tools
@@ -146,9 +148,12 @@ pub struct Train {
     /// Data set: digits, cifar10, cifar100, or a folder
     #[arg(long, value_name = "NAME|DIR")]
     pub data: Option<String>,
-    /// Method: dense, gmp, ste or feather
+    /// Method: dense, gmp, ste, feather or finetune
     #[arg(long, value_name = "NAME")]
     pub method: Option<String>,
+    /// Start from the weights of this pruned checkpoint; with --method finetune its zeros stay
+    #[arg(long, value_name = "FILE")]
+    pub from: Option<String>,
     /// Final share of weights that are zero, in [0, 1)
     #[arg(long, value_name = "S", allow_negative_numbers = true)]
     pub sparsity: Option<f64>,
@@ -234,6 +239,31 @@ pub struct Eval {
     /// Print the result as JSON
     #[arg(long)]
     pub json: bool,
+    /// Where and on how many threads to compute
+    #[command(flatten)]
+    pub compute: Compute,
+}
+
+/// Estimate statistics again.
+#[derive(Debug, ClapArgs)]
+pub struct Calibrate {
+    /// The pruned.safetensors of a run
+    pub checkpoint: PathBuf,
+    /// Checkpoint to write
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Data set: a name or a folder [default: the one it was trained on]
+    #[arg(long, value_name = "NAME|DIR")]
+    pub data: Option<String>,
+    /// Batches of training images
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub batches: u64,
+    /// Images in a batch
+    #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u64).range(2..=65536))]
+    pub batch_size: u64,
+    /// Replace what is there
+    #[arg(long)]
+    pub force: bool,
     /// Where and on how many threads to compute
     #[command(flatten)]
     pub compute: Compute,

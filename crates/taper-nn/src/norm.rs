@@ -5,9 +5,6 @@ use candle_core::{DType, Result, Tensor, Var};
 
 /// Added to the variance before its root, as in PyTorch.
 const EPS: f64 = 1e-5;
-/// Share of a batch's statistics in the running ones, as in PyTorch.
-const MOMENTUM: f64 = 0.1;
-
 /// Batch normalisation of `[batch, channels, height, width]`, as PyTorch's `BatchNorm2d`.
 ///
 /// In training it uses the mean and biased variance of the batch, and moves the running mean and (unbiased)
@@ -23,6 +20,9 @@ pub struct BatchNorm {
 }
 
 impl BatchNorm {
+    /// Share of a batch's statistics in the running ones, as in PyTorch.
+    pub const MOMENTUM: f64 = 0.1;
+
     /// Registers weight, bias, and the running statistics in `scope`.
     ///
     /// # Errors
@@ -65,7 +65,8 @@ impl BatchNorm {
 
     fn track(&self, mean: &Tensor, unbiased_var: &Tensor) -> Result<()> {
         for (running, batch) in [(&self.running_mean, mean), (&self.running_var, unbiased_var)] {
-            let moved = ((running.as_tensor() * (1.0 - MOMENTUM))? + (batch * MOMENTUM)?)?;
+            let moved =
+                ((running.as_tensor() * (1.0 - Self::MOMENTUM))? + (batch * Self::MOMENTUM)?)?;
             running.set(&moved.detach())?;
         }
         let counted =

@@ -3,7 +3,7 @@
 use candle_core::{DType, Device, Result, Tensor, Var};
 use std::cell::RefCell;
 use taper_core::{LayerInfo, Sparsity};
-use taper_nn::{Gates, LayerEvent, Mode, Model, Pass, Probe, ops::with_values};
+use taper_nn::{Gates, LayerEvent, Mode, Model, Params, Pass, Probe, ops::with_values};
 
 /// One prunable layer.
 #[derive(Clone, Debug, PartialEq)]
@@ -94,6 +94,19 @@ pub fn analyse(model: &dyn Model, image: [usize; 3]) -> Result<Analysis> {
             })
         });
     Ok(Analysis { layers: analyses.collect::<Result<_>>()? })
+}
+
+/// Prunable weights that are not zero, and all of them.
+///
+/// # Errors
+/// If a weight cannot be read from its device.
+pub fn n_kept(params: &Params) -> Result<(u64, u64)> {
+    let (mut n_kept, mut n) = (0, 0);
+    for (info, var) in params.prunable() {
+        n_kept += with_values(&[var.as_tensor()], |w| w[0].iter().filter(|&&w| w != 0.0).count())?;
+        n += info.n_weights();
+    }
+    Ok((n_kept as u64, n))
 }
 
 /// Multiply-accumulates per image of each prunable layer with all its weights, in order.

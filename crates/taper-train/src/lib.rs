@@ -28,6 +28,7 @@
 
 mod analysis;
 mod atomic;
+mod calibrate;
 pub mod callback;
 pub mod checkpoint;
 mod clip;
@@ -40,8 +41,9 @@ mod recipe;
 mod run;
 mod sgd;
 
-pub use analysis::{Analysis, LayerAnalysis, analyse, layer_macs};
+pub use analysis::{Analysis, LayerAnalysis, analyse, layer_macs, n_kept};
 pub use atomic::{remove_partial_files, write_atomically};
+pub use calibrate::calibrate;
 pub use callback::{Callback, Callbacks, EpochEvent, Flow, StepEvent};
 pub use clip::{GradNorm, clip_factor};
 pub use error::TrainError;

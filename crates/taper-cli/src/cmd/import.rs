@@ -7,8 +7,7 @@ use serde_json::{Value, json};
 use taper::{
     core::Sparsity,
     export::{Opened, open},
-    nn::Params,
-    train::checkpoint::PrunedCheckpoint,
+    train::{checkpoint::PrunedCheckpoint, n_kept},
     zoo::Architecture,
 };
 
@@ -38,7 +37,7 @@ pub fn run(args: &Import) -> anyhow::Result<()> {
     if let Some(entry) = model.params().first_not_finite()? {
         bail!("{file} cannot be imported: tensor {} holds a value that is not finite", entry.name);
     }
-    let (n_kept, n) = kept(model.params())?;
+    let (n_kept, n) = n_kept(model.params())?;
     let sparsity = Sparsity::of(n_kept, n).get();
     let recipe = match opened.metadata("recipe") {
         Some(text) => serde_json::from_str(text)
@@ -75,15 +74,4 @@ fn classes(opened: &Opened, architecture: &Architecture) -> anyhow::Result<usize
         Some(n) if n > 0 => Ok(n),
         _ => bail!("tensor {bias} is missing"),
     }
-}
-
-/// Weights that are not zero, and all of them.
-fn kept(params: &Params) -> candle_core::Result<(u64, u64)> {
-    let (mut n_kept, mut n) = (0, 0);
-    for (info, var) in params.prunable() {
-        let values = var.flatten_all()?.to_vec1::<f32>()?;
-        n_kept += values.iter().filter(|&&v| v != 0.0).count() as u64;
-        n += info.n_weights();
-    }
-    Ok((n_kept, n))
 }

@@ -1,5 +1,6 @@
 //! One file for each command.
 
+mod calibrate;
 mod eval;
 mod export;
 mod fetch;
@@ -15,7 +16,7 @@ use anyhow::Context;
 use clap::CommandFactory;
 use std::{path::Path, process::ExitCode};
 use taper::{
-    data::{Dataset, ImageShape, OpenOptions},
+    data::{Dataset, ImageShape, Normalisation, OpenOptions},
     nn::Model,
     train::checkpoint::PrunedCheckpoint,
     zoo::Architecture,
@@ -28,6 +29,7 @@ pub fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Schedule(Schedule::Plot(args)) => schedule::plot(&args)?,
         Command::Study(Study::Significance(args)) => return study::significance(&args),
         Command::Eval(args) => eval::run(&args)?,
+        Command::Calibrate(args) => calibrate::run(&args)?,
         Command::Export(args) => export::run(&args)?,
         Command::Import(args) => import::run(&args)?,
         Command::Inspect(args) => inspect::run(&args)?,
@@ -57,6 +59,36 @@ impl Pruned {
         let model = architecture.build(checkpoint.classes, 0, device)?;
         checkpoint.load_into(model.params(), path)?;
         Ok(Self { checkpoint, architecture, model })
+    }
+}
+
+impl Pruned {
+    /// The data set that it was trained on, or another with as many classes; and its normalisation.
+    fn data(&self, name: Option<&str>, path: &Path) -> anyhow::Result<(Dataset, Normalisation)> {
+        let recipe = &self.checkpoint.recipe;
+        let text = |value: &serde_json::Value, what: &str| {
+            value.as_str().map(String::from).with_context(|| {
+                format!("checkpoint {}: its recipe does not say its {what}", path.display())
+            })
+        };
+        let name =
+            name.map_or_else(|| text(&recipe["data"], "data set"), |name| Ok(name.into()))?;
+        let data = open_data(&name, self.architecture, None)?;
+        if data.classes.len() != self.checkpoint.classes {
+            return Err(crate::error::usage(format!(
+                "checkpoint {} has {} classes, and {} has {}; pass the data set it was trained on with --data",
+                path.display(),
+                self.checkpoint.classes,
+                data.name,
+                data.classes.len()
+            )));
+        }
+        // What was imported may not say it; then it is the data set's own.
+        let normalisation = match recipe["train"]["normalise"].as_str() {
+            Some(name) => Normalisation::by_name(name)?,
+            None => data.normalisation.clone(),
+        };
+        Ok((data, normalisation))
     }
 }
 

@@ -98,6 +98,9 @@ impl Setup {
         let train = Loader::new(data.train.clone(), train_config)?;
         let test = Loader::new(data.test.clone(), test_config)?;
         let model = architecture.build(data.classes.len(), resolved.seed(), &device)?;
+        if let Some(start) = resolved.start() {
+            start.load_into(model.params(), data.classes.len())?;
+        }
         Ok(Self { resolved, device, architecture, data, record, train, test, model })
     }
 
@@ -189,6 +192,7 @@ fn overrides(args: &Train) -> anyhow::Result<Vec<Override>> {
     };
     flag("model", text(&args.model));
     flag("data", text(&args.data));
+    flag("from", text(&args.from));
     flag("prune.method", text(&args.method));
     flag("prune.sparsity", args.sparsity.map(toml::Value::from));
     flag("train.epochs", whole("epochs", args.epochs)?);

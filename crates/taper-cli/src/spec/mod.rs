@@ -9,6 +9,7 @@ mod load;
 mod parts;
 mod ranges;
 mod resolve;
+mod start;
 
 pub use load::{Override, load};
 pub use resolve::Resolved;
@@ -23,6 +24,8 @@ pub struct Spec {
     pub model: Option<String>,
     /// Data set: a name or a folder.
     pub data: Option<String>,
+    /// Pruned checkpoint whose weights training starts from, instead of drawn ones.
+    pub from: Option<String>,
     /// Decides initial weights, order and augmentation.
     pub seed: Option<u64>,
     /// How to train.
@@ -75,7 +78,7 @@ pub struct TrainSpec {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PruneSpec {
-    /// `dense`, `gmp`, `ste` or `feather`: fills in what is left out.
+    /// `dense`, `gmp`, `ste`, `feather` or `finetune`: fills in what is left out.
     pub method: Option<String>,
     /// Final sparsity.
     pub sparsity: Option<f64>,

@@ -1,6 +1,6 @@
 //! Filling in what an experiment leaves out, and turning it into library values.
 
-use super::{PruneSpec, Spec, TrainSpec, parts::Parts, ranges};
+use super::{PruneSpec, Spec, TrainSpec, parts::Parts, ranges, start::Start};
 use crate::error::usage;
 use serde_json::Value;
 use std::str::FromStr;
@@ -18,20 +18,26 @@ use taper::{
 };
 
 /// Methods, and what they fill in: threshold, gradient, steps between refreshes.
-const METHODS: [(&str, [&str; 2], u64); 4] = [
+const METHODS: [(&str, [&str; 2], u64); 5] = [
     ("dense", ["hard", "1"], 1),
     // Gradual magnitude pruning: pruned weights rest, and the mask moves now and then.
     ("gmp", ["hard", "0"], 10),
     // Straight-through top-k.
     ("ste", ["hard", "1"], 1),
     ("feather", ["feather", "feather"], 1),
+    // What is zero at the start stays so: all of it is dropped before the first step.
+    (FINETUNE, ["hard", "0"], 1),
 ];
+
+/// The method that keeps the mask of the checkpoint it starts from.
+const FINETUNE: &str = "finetune";
 
 /// An experiment with a value for every key, checked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Resolved {
     spec: Spec,
     sparsity: Sparsity,
+    start: Option<Start>,
 }
 
 /// What is assumed for a data set.
@@ -71,7 +77,9 @@ impl Defaults {
 impl Resolved {
     /// Fills in and checks every key but those that only the data can judge.
     pub fn new(spec: Spec) -> anyhow::Result<Self> {
-        let data = spec.data.unwrap_or_else(|| "digits".into());
+        let start = spec.from.as_deref().map(|path| Start::load(path.as_ref())).transpose()?;
+        let data = spec.data.clone().or_else(|| start.as_ref()?.data().map(String::from));
+        let data = data.unwrap_or_else(|| "digits".into());
         let defaults = Defaults::of(&data);
         let method = spec.prune.method.clone().unwrap_or_else(|| "feather".into());
         let names = METHODS.map(|m| m.0);
@@ -84,7 +92,22 @@ impl Resolved {
             )));
         };
         let is_dense = method == "dense";
+        let is_finetune = method == FINETUNE;
+        let begun_at = start.as_ref().map_or(0.0, Start::sparsity);
+        if is_finetune {
+            if start.is_none() {
+                return Err(usage(
+                    "method `finetune` keeps the mask of a checkpoint; name it with --from",
+                ));
+            }
+            if spec.prune.sparsity.is_some_and(|s| s != begun_at) {
+                return Err(usage(format!(
+                    "method `finetune` keeps the sparsity of its checkpoint, {begun_at}; leave prune.sparsity out, or choose another method"
+                )));
+            }
+        }
         let sparsity = match (is_dense, spec.prune.sparsity) {
+            (_, None) if is_finetune => begun_at,
             (true, None | Some(0.0)) => 0.0,
             (true, Some(s)) => {
                 return Err(usage(format!(
@@ -93,14 +116,22 @@ impl Resolved {
             }
             (false, s) => s.unwrap_or(0.9),
         };
-        let model = spec.model.unwrap_or_else(|| defaults.model.into());
+        let model = spec.model.or_else(|| Some(start.as_ref()?.model().into()));
+        let model = model.unwrap_or_else(|| defaults.model.into());
         taper::zoo::Architecture::find(&model).map_err(usage)?;
+        if let Some(start) = start.as_ref().filter(|start| start.model() != model) {
+            return Err(usage(format!(
+                "training cannot start from a checkpoint of {} for model {model}; leave --model out, or choose another --from",
+                start.model()
+            )));
+        }
         let t = spec.train;
         let train = TrainSpec {
             epochs: t.epochs.or(Some(defaults.epochs)),
             max_steps: t.max_steps.or(Some(0)),
             batch_size: t.batch_size.or(Some(defaults.batch_size)),
-            lr: t.lr.or(Some(defaults.lr)),
+            // Weights that have been trained before would be thrown far off by a whole learning rate.
+            lr: t.lr.or(Some(if is_finetune { 0.1 * defaults.lr } else { defaults.lr })),
             warmup_epochs: t.warmup_epochs.or(Some(0.0)),
             momentum: t.momentum.or(Some(0.9)),
             weight_decay: t.weight_decay.or(Some(5e-4)),
@@ -125,7 +156,7 @@ impl Resolved {
             schedule: p.schedule.or_else(|| Some("cubic".into())),
             begin: p.begin.or(Some(0.0)),
             end: p.end.or(Some(0.5)),
-            initial: p.initial.or(Some(0.0)),
+            initial: p.initial.or(Some(begun_at)),
             points: p.points.or_else(|| Some(Vec::new())),
             adapt: p.adapt.or_else(|| Some("none".into())),
             adapt_signal: p.adapt_signal.or_else(|| Some("entered".into())),
@@ -135,7 +166,7 @@ impl Resolved {
             adapt_slow: p.adapt_slow.or(Some(0.25)),
             adapt_fast: p.adapt_fast.or(Some(2.0)),
             adapt_deadline: p.adapt_deadline.or(p.end).or(Some(0.5)),
-            drop: p.drop.or_else(|| Some("none".into())),
+            drop: p.drop.or_else(|| Some(if is_finetune { "smallest:1" } else { "none" }.into())),
             drop_schedule: p.drop_schedule.or_else(|| Some("one-shot".into())),
             drop_begin: p.drop_begin.or(Some(0.0)),
             drop_end: p.drop_end.or(Some(0.0)),
@@ -152,11 +183,12 @@ impl Resolved {
         let spec = Spec {
             model: Some(model),
             data: Some(data),
+            from: spec.from,
             seed: spec.seed.or(Some(0)),
             train,
             prune,
         };
-        let resolved = Self { spec, sparsity };
+        let resolved = Self { spec, sparsity, start };
         // Whatever a name may stand for is looked up once here, so that nothing fails later.
         resolved.augment()?;
         Normalisation::by_name(resolved.train().normalise.as_deref().unwrap_or_default())
@@ -201,6 +233,11 @@ impl Resolved {
     /// Whether nothing is pruned.
     pub fn is_dense(&self) -> bool {
         self.method() == "dense"
+    }
+
+    /// What training starts from, if not from drawn weights.
+    pub fn start(&self) -> Option<&Start> {
+        self.start.as_ref()
     }
 
     /// Final sparsity.
@@ -348,6 +385,13 @@ impl Resolved {
         let mut record = serde_json::to_value(&self.spec)?;
         record["data"] = Value::String(data.name.clone());
         record["data_fingerprint"] = Value::String(data.fingerprint.clone());
+        // A checkpoint goes by its content as well; without one, nothing is said.
+        if let Some(record) = record.as_object_mut() {
+            record.remove("from");
+            if let Some(start) = &self.start {
+                record.insert("from".into(), start.fingerprint().into());
+            }
+        }
         Ok(record)
     }
 
@@ -415,7 +459,7 @@ mod tests {
             ("train.lr=0", "train.lr is 0"),
             ("train.epochs=0", "train.epochs is 0, outside 1"),
             ("train.momentum=1", "outside [0, 1)"),
-            ("prune.method=fether", "the methods are dense, gmp, ste, feather"),
+            ("prune.method=fether", "the methods are dense, gmp, ste, feather, finetune"),
             ("prune.threshold=power:1", "not above 1"),
             ("prune.threshold=cubic", "it can be soft, hard, feather"),
             ("prune.gradient=2", "prune.gradient: θ is 2, outside [0, 1]"),

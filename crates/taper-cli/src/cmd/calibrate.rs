@@ -1,0 +1,34 @@
+//! `taper calibrate`.
+
+use super::Pruned;
+use crate::{args::Calibrate, error::usage, machine, term};
+use taper::{
+    data::{Augment, Loader, LoaderConfig},
+    train::{calibrate, checkpoint::PrunedCheckpoint},
+};
+
+/// Estimates the statistics of a pruned checkpoint's normalisations again.
+pub fn run(args: &Calibrate) -> anyhow::Result<()> {
+    if !args.force && args.out.symlink_metadata().is_ok() {
+        let out = args.out.display();
+        return Err(usage(format!("{out} exists already; pass another --out, or --force")));
+    }
+    machine::prepare(&args.compute)?;
+    let device = machine::device(&args.compute.device)?;
+    let pruned = Pruned::load(&args.checkpoint, &device)?;
+    let (data, normalisation) = pruned.data(args.data.as_deref(), &args.checkpoint)?;
+    let config = LoaderConfig::train(args.batch_size as usize, Augment::None, normalisation, 0);
+    let images = Loader::new(data.train.clone(), config)?;
+    calibrate(&*pruned.model, &images, args.batches as usize, &device)?;
+    let PrunedCheckpoint { architecture, classes, sparsity, recipe, .. } = &pruned.checkpoint;
+    let out =
+        PrunedCheckpoint::of(&*pruned.model, architecture, *classes, *sparsity, recipe.clone());
+    out.save(&args.out)?;
+    let n = images.batches_per_epoch().min(args.batches as usize);
+    term::print(format_args!(
+        "{}: statistics of {n} batches of {} training images of {}",
+        args.out.display(),
+        args.batch_size,
+        data.name
+    ))
+}

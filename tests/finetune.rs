@@ -1,0 +1,141 @@
+//! Going on from a pruned checkpoint: with its mask, to a higher sparsity, with fresh statistics.
+
+mod support;
+
+use std::{collections::BTreeMap, path::Path};
+use support::{Folder, bytes, json, refuse, succeed};
+use taper::train::checkpoint::TensorFile;
+
+/// The values of a checkpoint by name.
+fn values(path: &str) -> BTreeMap<String, Vec<f32>> {
+    let file = TensorFile::load(path.as_ref()).expect("a checkpoint");
+    let flat =
+        |t: &candle_core::Tensor| t.flatten_all()?.to_dtype(candle_core::DType::F32)?.to_vec1();
+    file.tensors.iter().map(|(name, t)| (name.clone(), flat(t).expect("numbers"))).collect()
+}
+
+fn is_layer(name: &str) -> bool {
+    (name.starts_with("conv") || name.starts_with("linear")) && name.ends_with("weight")
+}
+
+/// A network at 90 % on the digits, after two epochs.
+fn pruned(folder: &Folder) -> String {
+    let out = folder.text("first");
+    succeed(&["train", "--quiet", "--epochs", "2", "--sparsity", "0.9", "--out", &out]);
+    folder.text("first/pruned.safetensors")
+}
+
+#[test]
+fn fine_tuning_keeps_the_mask_and_resumes_to_the_bit() {
+    let folder = Folder::new();
+    let first = pruned(&folder);
+    let out = folder.text("tuned");
+    let tune = |out: &str, more: &[&str]| {
+        let args = [
+            "train", "--quiet", "--from", &first, "--method", "finetune", "--epochs", "3", "--out",
+            out,
+        ];
+        succeed(&[&args[..], more].concat());
+    };
+    tune(&out, &[]);
+    let (before, after) = (values(&first), values(&folder.text("tuned/pruned.safetensors")));
+    let mut n_moved = 0;
+    for (name, before) in before.iter().filter(|(name, _)| is_layer(name)) {
+        for (b, a) in before.iter().zip(&after[name]) {
+            assert_eq!(*b == 0.0, *a == 0.0, "{name}");
+            n_moved += usize::from(b != a);
+        }
+    }
+    assert!(n_moved > 1000, "{n_moved}");
+    let [was, is] = ["first", "tuned"].map(|run| json(&folder.path(&format!("{run}/result.json"))));
+    assert_eq!(was["n_kept"], is["n_kept"]);
+    assert!(is["test_accuracy"].as_f64() > was["test_accuracy"].as_f64(), "{was} {is}");
+
+    // The same from the middle.
+    let again = folder.path("again");
+    std::fs::create_dir_all(again.join("checkpoints")).expect("a folder");
+    let of_epoch = |epoch: usize| {
+        let entries = std::fs::read_dir(folder.path("tuned/checkpoints")).expect("a folder");
+        let mut names: Vec<_> = entries.map(|e| e.expect("an entry").path()).collect();
+        names.sort();
+        names[epoch].clone()
+    };
+    let middle = of_epoch(0);
+    std::fs::copy(&middle, again.join("checkpoints").join(middle.file_name().expect("a name")))
+        .expect("a copy");
+    std::fs::copy(folder.path("tuned/run.json"), again.join("run.json")).expect("a copy");
+    tune(&again.display().to_string(), &["--resume"]);
+    let files =
+        ["tuned", "again"].map(|run| bytes(&folder.path(&format!("{run}/pruned.safetensors"))));
+    assert!(files[0] == files[1]);
+}
+
+#[test]
+fn an_already_sparse_network_is_pruned_further() {
+    let folder = Folder::new();
+    let first = pruned(&folder);
+    let out = folder.text("further");
+    succeed(&[
+        "train",
+        "--quiet",
+        "--from",
+        &first,
+        "--sparsity",
+        "0.97",
+        "--epochs",
+        "2",
+        "--out",
+        &out,
+    ]);
+    let steps = String::from_utf8(bytes(&folder.path("further/steps.jsonl"))).expect("text");
+    let targets: Vec<f64> = steps
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"))
+        .map(|step| step["sparsity_target"].as_f64().expect("a sparsity"))
+        .collect();
+    assert!((targets[0] - 0.9).abs() < 1e-3, "{}", targets[0]);
+    assert_eq!(targets.last(), Some(&0.97));
+    // What it started from is known by its content.
+    let recipe = &json(&folder.path("further/run.json"))["recipe"];
+    assert_eq!(recipe["from"].as_str().map(str::len), Some(16), "{recipe}");
+    assert!(json(&folder.path("first/run.json"))["recipe"].get("from").is_none());
+}
+
+#[test]
+fn statistics_are_estimated_again_and_nothing_else() {
+    let folder = Folder::new();
+    let first = pruned(&folder);
+    let out = folder.text("calibrated.safetensors");
+    succeed(&["calibrate", &first, "--batches", "20", "--batch-size", "64", "--out", &out]);
+    let (before, after) = (values(&first), values(&out));
+    for (name, before) in &before {
+        let is_running = name.contains("running_") || name.ends_with("num_batches_tracked");
+        assert_eq!(before != &after[name], is_running, "{name}");
+        assert!(after[name].iter().all(|v| v.is_finite()), "{name}");
+    }
+    let accuracy = |path: &str| {
+        let said = succeed(&["eval", path, "--json"]);
+        let seen: serde_json::Value = serde_json::from_str(&said.out).expect("JSON");
+        seen["test_accuracy"].as_f64().expect("a number")
+    };
+    assert!((accuracy(&out) - accuracy(&first)).abs() < 0.2);
+    refuse(&["calibrate", &first, "--out", &out], 2, &["exists already", "--force"]);
+}
+
+#[test]
+fn a_start_that_does_not_fit_is_refused() {
+    let folder = Folder::new();
+    let first = pruned(&folder);
+    let out = folder.text("x");
+    let train = |more: &[&str], parts: &[&str]| {
+        refuse(&[&["train", "--quiet", "--out", &out], more].concat(), 2, parts);
+    };
+    train(&["--method", "finetune"], &["finetune", "--from"]);
+    train(
+        &["--method", "finetune", "--from", &first, "--sparsity", "0.5"],
+        &["finetune", "prune.sparsity"],
+    );
+    train(&["--from", &first, "--model", "resnet20"], &["digits-cnn", "resnet20"]);
+    train(&["--from", &folder.text("nowhere")], &["nowhere"]);
+    assert!(!Path::new(&out).exists());
+}
