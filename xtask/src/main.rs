@@ -10,6 +10,7 @@ mod cells;
 mod cmd;
 mod collect;
 mod date;
+mod estimate;
 mod figure;
 mod machine;
 mod page;

@@ -1,5 +1,6 @@
 //! One progress bar for all runs, or plain lines where there is no terminal.
 
+use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::time::Duration;
 
@@ -11,6 +12,8 @@ pub(crate) struct Progress {
     bar: Option<ProgressBar>,
     /// Epochs of the runs that have ended.
     before: u64,
+    /// Names of the runs at work and their epochs.
+    at_work: BTreeMap<usize, (String, u64)>,
 }
 
 impl Progress {
@@ -25,36 +28,39 @@ impl Progress {
             bar.enable_steady_tick(Duration::from_millis(500));
             bar
         });
-        Self { bar, before: 0 }
+        Self { bar, before: 0, at_work: BTreeMap::new() }
     }
 
-    /// Names the run at work.
-    pub(crate) fn start(&self, run: &str) {
-        if let Some(bar) = &self.bar {
-            bar.set_message(run.to_owned());
+    /// Run number `i` begins.
+    pub(crate) fn start(&mut self, i: usize, run: &str) {
+        self.at_work.insert(i, (run.to_owned(), 0));
+        self.show();
+    }
+
+    /// Run number `i` has done this many epochs.
+    pub(crate) fn at(&mut self, i: usize, epochs: u64) {
+        if let Some((_, done)) = self.at_work.get_mut(&i) {
+            *done = epochs;
         }
+        self.show();
     }
 
-    /// The run at work has done this many epochs.
-    pub(crate) fn at(&self, epochs: u64) {
-        if let Some(bar) = &self.bar {
-            bar.set_position(self.before + epochs);
-        }
-    }
-
-    /// The run at work has ended; it counts for `epochs` epochs, however many it did.
-    pub(crate) fn end(&mut self, epochs: u64, line: &str) {
+    /// Run number `i` has ended; it counts for `epochs` epochs, however many it did.
+    pub(crate) fn end(&mut self, i: usize, epochs: u64, line: &str) {
+        self.at_work.remove(&i);
         self.before += epochs;
-        self.at(0);
-        self.line(line);
-    }
-
-    /// Prints a line above the bar.
-    pub(crate) fn line(&self, line: &str) {
+        self.show();
         match &self.bar {
             Some(bar) => bar.println(line),
             None => eprintln!("{line}"),
         }
+    }
+
+    fn show(&self) {
+        let Some(bar) = &self.bar else { return };
+        let names: Vec<&str> = self.at_work.values().map(|(name, _)| name.as_str()).collect();
+        bar.set_message(names.join(", "));
+        bar.set_position(self.before + self.at_work.values().map(|(_, done)| done).sum::<u64>());
     }
 
     /// Removes the bar.

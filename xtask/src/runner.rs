@@ -88,7 +88,7 @@ impl Runner {
             }
         }
         // A second handler in one process is an error, which only tests could meet.
-        let _ = ctrlc::set_handler(|| INTERRUPTED.store(true, Ordering::SeqCst));
+        let _ = ctrlc::set_handler(interrupt);
         Ok(Self { root: root.to_path_buf(), folder, lock, taper, overrides, threads })
     }
 
@@ -191,8 +191,13 @@ pub(crate) fn interrupted() -> bool {
     INTERRUPTED.load(Ordering::SeqCst)
 }
 
+/// Asks everything to stop.
+pub(crate) fn interrupt() {
+    INTERRUPTED.store(true, Ordering::SeqCst);
+}
+
 /// Lines of `metrics.csv` but the header.
-fn epochs_done(run: &Path) -> u64 {
+pub(crate) fn epochs_done(run: &Path) -> u64 {
     let text = fs::read(run.join("metrics.csv")).unwrap_or_default();
     (text.iter().filter(|byte| **byte == b'\n').count() as u64).saturating_sub(1)
 }

@@ -134,10 +134,37 @@ fn an_interrupted_run_ends_it_and_is_resumed() {
     assert_eq!(output.status.code(), Some(130), "{}", text(&output));
     assert_eq!(repository.calls(), 2);
     let list = text(&repository.reproduce(&["--dry-run"], &[]));
-    let states: Vec<&str> = list.lines().filter_map(|line| line.split("  ").next()).collect();
+    let states: Vec<&str> =
+        list.lines().take(6).filter_map(|line| line.split("  ").next()).collect();
     assert_eq!(states, ["finished", "to resume", "to do", "to do", "to do", "to do"], "{list}");
     assert_eq!(repository.reproduce(&[], &[]).status.code(), Some(0));
     assert_eq!(repository.calls(), 7);
+}
+
+#[test]
+fn several_at_a_time_give_the_same_results_in_the_same_order() {
+    let (one, many) = (Repository::new(), Repository::new());
+    let fails = [("FAKE_FAIL", "*-seed1-*")];
+    assert_eq!(one.reproduce(&[], &fails).status.code(), Some(1));
+    let output = many.reproduce(&["--jobs", "4"], &fails);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+    assert_eq!(many.calls(), 6);
+    let calls = fs::read_to_string(many.path("calls")).expect("reads");
+    assert!(calls.lines().all(|line| line.contains("--threads ")), "{calls}");
+    let failed = |repository: &Repository| -> Vec<String> {
+        let text = fs::read(repository.path("out/manifest.json")).expect("reads");
+        let manifest: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
+        let failed = manifest["failed"].as_array().expect("a list").iter();
+        failed.map(|run| run["key"].as_str().expect("a key").to_owned()).collect()
+    };
+    assert_eq!((failed(&many), failed(&many).len()), (failed(&one), 3));
+    assert_eq!(many.reproduce(&["--jobs", "4"], &[]).status.code(), Some(0));
+    let runs = |repository: &Repository| fs::read(repository.path("out/runs.csv")).expect("reads");
+    one.reproduce(&[], &[]);
+    assert!(runs(&one) == runs(&many));
+    let list = text(&many.reproduce(&["--dry-run", "--seeds", "3"], &[]));
+    assert!(list.contains("3 of 9 runs to make; about "), "{list}");
+    assert!(list.contains("by the 6 that are finished"), "{list}");
 }
 
 #[test]

@@ -2,12 +2,15 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Result, ensure};
 
 use crate::bands::{self, Band};
 use crate::cmd::report;
 use crate::date::Utc;
+use crate::estimate::Speeds;
 use crate::machine::{self, Machine};
 use crate::progress::Progress;
 use crate::results::{FailedRun, Manifest, Results, SCHEMA, Versions};
@@ -34,7 +37,10 @@ pub(crate) struct Args {
     /// Where the results go [default: results/DATE-HOST]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// List the runs and do nothing
+    /// Runs at a time, which share the cores unless --threads says otherwise
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    jobs: u16,
+    /// List the runs with the time that they will take, by those that are finished, and do nothing
     #[arg(long)]
     dry_run: bool,
     /// Train on this data set or folder instead of the suite's
@@ -73,12 +79,13 @@ pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
     let folder = runner::folder(root, &suite.name);
     let state = |job: &Job| runner::state(&folder.join(&job.key));
     if args.dry_run {
-        list(&chosen, state);
+        list(&chosen, state, &folder, &Speeds::of(&folder, &jobs), args.jobs.into());
         return Ok(ExitCode::SUCCESS);
     }
 
     let taper = taper::build(root, args.device.as_deref())?;
-    let runner = Runner::new(root, &suite.name, taper, overrides, args.threads.map(usize::from))?;
+    let threads = args.threads.map(usize::from).or_else(|| share_of_cores(args.jobs.into()));
+    let runner = Runner::new(root, &suite.name, taper, overrides, threads)?;
     // Asked only now, under the lock: whoever had it may have finished some.
     let pending: Vec<&Job> =
         chosen.iter().copied().filter(|job| state(job) != State::Finished).collect();
@@ -88,7 +95,7 @@ pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
         chosen.len(),
         chosen.len() - pending.len()
     );
-    let Some(failed) = make(&runner, &pending)? else {
+    let Some(failed) = make(&runner, &pending, args.jobs.into())? else {
         eprintln!("interrupted; the same command goes on from here");
         return Ok(ExitCode::from(INTERRUPTED));
     };
@@ -116,47 +123,103 @@ fn absolute(data: Option<&str>) -> Result<Option<String>> {
     }))
 }
 
-fn list(jobs: &[&Job], state: impl Fn(&Job) -> State) {
-    for job in jobs {
-        let state = match state(job) {
-            State::New => "to do",
-            State::Begun => "to resume",
-            State::Finished => "finished",
-        };
-        println!("{state:<10} {}", job.key);
-    }
+/// Threads for each of several runs at a time; what `taper` takes by itself for one.
+fn share_of_cores(n_at_once: usize) -> Option<usize> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    (n_at_once > 1).then(|| (cores / n_at_once).max(1))
 }
 
-/// Makes the runs one after another and returns those that failed; `None` when interrupted.
-fn make(runner: &Runner, jobs: &[&Job]) -> Result<Option<Vec<FailedRun>>> {
-    let epochs = |job: &Job| job.epochs.unwrap_or(1);
-    let mut progress = Progress::new(jobs.iter().map(|job| epochs(job)).sum());
-    let mut failed = Vec::new();
-    for (i, job) in jobs.iter().enumerate() {
-        progress.start(&job.to_string());
-        let start = std::time::Instant::now();
-        let outcome = runner.run(job, |done| progress.at(done.min(epochs(job))))?;
-        let took = format::seconds(start.elapsed().as_secs_f64());
-        let place =
-            format!("[{:>width$}/{}]", i + 1, jobs.len(), width = jobs.len().to_string().len());
-        match outcome {
-            Outcome::Finished => progress.end(epochs(job), &format!("{place} {job}  {took}")),
-            Outcome::Failed { reason, log } => {
-                progress.end(epochs(job), &format!("{place} {job}  FAILED: {reason}"));
-                failed.push(failure(job, reason, log));
+fn list(
+    jobs: &[&Job],
+    state: impl Fn(&Job) -> State,
+    folder: &Path,
+    speeds: &Speeds,
+    n_at_once: usize,
+) {
+    let (mut n_left, mut total) = (0, Some(0.0));
+    for job in jobs {
+        let name = match state(job) {
+            State::New => "to do",
+            State::Begun => "to resume",
+            State::Finished => {
+                println!("{:<10} {}", "finished", job.key);
+                continue;
             }
-            Outcome::Interrupted => {
-                progress.finish();
-                return Ok(None);
-            }
-        }
-        if runner::interrupted() {
-            progress.finish();
-            return Ok(None);
-        }
+        };
+        let seconds = speeds.seconds_left(folder, job);
+        n_left += 1;
+        total = total.zip(seconds).map(|(total, seconds)| total + seconds);
+        let seconds = seconds.map_or(String::new(), |s| format!("  {}", format::seconds(s)));
+        println!("{name:<10} {}{seconds}", job.key);
     }
-    progress.finish();
-    Ok(Some(failed))
+    let by = match speeds.len() {
+        0 => "how long they take is known once one is finished".into(),
+        n => match total {
+            Some(total) => {
+                let total = format::seconds(total / n_at_once as f64);
+                format!("about {total}, by the {n} that are finished")
+            }
+            None => {
+                "how long some take is not known, as their recipe has no number of epochs".into()
+            }
+        },
+    };
+    eprintln!("{n_left} of {} runs to make; {by}", jobs.len());
+}
+
+/// Makes the runs, so many at a time, and returns those that failed; `None` when interrupted.
+fn make(runner: &Runner, jobs: &[&Job], n_at_once: usize) -> Result<Option<Vec<FailedRun>>> {
+    let epochs = |job: &Job| job.epochs.unwrap_or(1);
+    let progress = Mutex::new(Progress::new(jobs.iter().map(|job| epochs(job)).sum()));
+    let progress = || progress.lock().unwrap_or_else(PoisonError::into_inner);
+    let (next, n_ended) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    // One after another from the list, until there are none left or somebody asks to stop.
+    let work = || -> Result<Vec<(usize, FailedRun)>> {
+        let mut failed = Vec::new();
+        while !runner::interrupted() {
+            let i = next.fetch_add(1, Ordering::Relaxed);
+            let Some(job) = jobs.get(i) else { break };
+            progress().start(i, &job.to_string());
+            let start = std::time::Instant::now();
+            let outcome = runner
+                .run(job, |done| progress().at(i, done.min(epochs(job))))
+                .inspect_err(|_| runner::interrupt())?;
+            let took = format::seconds(start.elapsed().as_secs_f64());
+            let n = n_ended.fetch_add(1, Ordering::Relaxed) + 1;
+            let place = format!("[{n:>width$}/{}]", jobs.len(), width = digits(jobs.len()));
+            match outcome {
+                Outcome::Finished => {
+                    progress().end(i, epochs(job), &format!("{place} {job}  {took}"))
+                }
+                Outcome::Failed { reason, log } => {
+                    progress().end(i, epochs(job), &format!("{place} {job}  FAILED: {reason}"));
+                    failed.push((i, failure(job, reason, log)));
+                }
+                Outcome::Interrupted => runner::interrupt(),
+            }
+        }
+        Ok(failed)
+    };
+    let found: Result<Vec<_>> = std::thread::scope(|scope| {
+        let workers: Vec<_> =
+            (0..n_at_once.clamp(1, jobs.len().max(1))).map(|_| scope.spawn(work)).collect();
+        workers
+            .into_iter()
+            .map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
+    });
+    progress().finish();
+    let mut failed: Vec<(usize, FailedRun)> = found?.into_iter().flatten().collect();
+    if runner::interrupted() {
+        return Ok(None);
+    }
+    // In the order of the suite, whichever ended first.
+    failed.sort_by_key(|(i, _)| *i);
+    Ok(Some(failed.into_iter().map(|(_, failed)| failed).collect()))
+}
+
+fn digits(n: usize) -> usize {
+    n.to_string().len()
 }
 
 fn failure(job: &Job, reason: String, log: Vec<String>) -> FailedRun {
