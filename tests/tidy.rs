@@ -2,6 +2,7 @@
 
 mod support;
 
+use pulldown_cmark::{Event, Tag};
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -273,6 +274,46 @@ fn what_architecture_names_exists() {
         }
     }
     assert!(n_items > 10 && n_paths > 5, "only {n_items} items and {n_paths} paths were checked");
+}
+
+#[test]
+fn every_link_of_a_document_leads_somewhere_and_every_page_is_in_the_book() {
+    let root = repository();
+    let book = root.join("docs/src");
+    let mut linked = BTreeSet::new();
+    let mut n_links = 0;
+    for document in files(&root, ".md").iter().filter(|p| !p.starts_with(root.join("runs"))) {
+        let (text, folder) = (read(document), document.parent().expect("a folder"));
+        for event in pulldown_cmark::Parser::new(&text) {
+            let to = match event {
+                Event::Start(Tag::Link { dest_url, .. } | Tag::Image { dest_url, .. }) => dest_url,
+                _ => continue,
+            };
+            let path = to.split('#').next().unwrap_or_default();
+            if path.is_empty() || to.contains("://") {
+                continue;
+            }
+            let target = folder.join(path);
+            let place = document.display();
+            assert!(target.exists(), "{place} links to {to}, which is not there");
+            // A page of the book is built without what lies around it.
+            let stays = !document.starts_with(&book)
+                || target.canonicalize().is_ok_and(|t| t.starts_with(&book));
+            assert!(stays, "{place} links to {to}, which is not in the book");
+            if document.ends_with("SUMMARY.md") {
+                linked.insert(target);
+            }
+            n_links += 1;
+        }
+    }
+    assert!(n_links > 30, "{n_links}");
+    for page in files(&book, ".md") {
+        assert!(
+            page.ends_with("SUMMARY.md") || linked.contains(&page),
+            "{} is not in the book",
+            page.display()
+        );
+    }
 }
 
 #[test]
