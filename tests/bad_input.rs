@@ -143,7 +143,7 @@ fn hostile_checkpoints_are_refused_by_name() {
     let far_offsets =
         r#"{"x":{"dtype":"F32","shape":[16],"data_offsets":[0,9223372036854775807]}}"#;
     let no_metadata = r#"{"x":{"dtype":"F32","shape":[16],"data_offsets":[0,64]}}"#;
-    let other_type = r#"{"x":{"dtype":"BF16","shape":[32],"data_offsets":[0,64]}}"#;
+    let other_type = r#"{"x":{"dtype":"I16","shape":[32],"data_offsets":[0,64]}}"#;
     let files: &[(&str, Vec<u8>, &str)] = &[
         ("empty", vec![], "safetensors"),
         ("cut", good[..good.len() - 1].to_vec(), "safetensors"),
@@ -154,7 +154,7 @@ fn hostile_checkpoints_are_refused_by_name() {
         ("huge-tensor", with_header(huge_tensor), "safetensors"),
         ("far-offsets", with_header(far_offsets), "safetensors"),
         ("no-metadata", with_header(no_metadata), "metadata has no `kind`"),
-        ("other-type", with_header(other_type), "BF16"),
+        ("other-type", with_header(other_type), "I16"),
     ];
     for (name, content, part) in files {
         let path = folder.write(name, content);
