@@ -173,3 +173,31 @@ fn resnet20_trains_on_real_cifar100_with_exact_counts() {
     assert!(loss(&steps[21..]) < loss(&steps[..3]), "the loss does not fall: {lines}");
     assert_eq!(json(&folder.path("run/result.json"))["n_kept"], 54_648);
 }
+
+#[test]
+fn watching_says_how_far_runs_are_and_ends_with_them() {
+    let folder = Folder::new();
+    for seed in ["0", "1"] {
+        let out = folder.text(&format!("runs/{seed}"));
+        succeed(&["train", "--quiet", "--epochs", "3", "--seed", seed, "--out", &out]);
+    }
+    let one = succeed(&["watch", &folder.text("runs/1")]).out;
+    let first = one.lines().next().expect("a line");
+    assert!(first.starts_with("1: epoch 3/3, ") && first.ends_with(", finished"), "{one}");
+    assert!(first.contains("sparsity 90.00 %, loss ") && first.contains("test accuracy "), "{one}");
+    assert!(one.contains("\nLoss\n") && one.contains("\nSparsity, %\n"), "{one}");
+    // One of them in the middle of its second epoch, with a line that is not whole.
+    std::fs::remove_file(folder.path("runs/0/result.json")).expect("a result");
+    for (name, lines) in [("metrics.csv", 2), ("timing.csv", 2), ("steps.jsonl", 60)] {
+        let path = folder.path("runs/0").join(name);
+        let text = std::fs::read_to_string(&path).expect("a record");
+        let kept: Vec<&str> = text.lines().take(lines).collect();
+        std::fs::write(&path, format!("{}\n{{\"st", kept.join("\n"))).expect("a file");
+    }
+    let both = succeed(&["watch", "--once", &folder.text("runs")]).out;
+    let lines: Vec<&str> = both.lines().collect();
+    assert!(lines[0].contains("epoch 1/3, 60 steps") && lines[0].contains(" left"), "{both}");
+    assert!(lines[1].ends_with(", finished"), "{both}");
+    assert_eq!(lines[2], "1 of 2 finished");
+    support::refuse(&["watch", &folder.text("nowhere")], 2, &["nowhere"]);
+}

@@ -25,6 +25,8 @@ pub enum Command {
     /// Train many networks to answer a question
     #[command(subcommand)]
     Study(Study),
+    /// Show how far a run is, or all runs of a folder, until they are finished
+    Watch(Watch),
     /// Measure a pruned checkpoint on the test images
     Eval(Eval),
     /// Estimate the statistics of a pruned checkpoint's normalisations again, from training images
@@ -223,6 +225,19 @@ pub enum Kernels {
     Dense,
     /// Sparse
     Sparse,
+}
+
+/// Show how far runs are.
+#[derive(Debug, ClapArgs)]
+pub struct Watch {
+    /// Folder of a run, or with folders of runs, such as runs/quick
+    pub folder: PathBuf,
+    /// Say it once instead of until the runs are finished
+    #[arg(long)]
+    pub once: bool,
+    /// Seconds between two looks
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub every: u64,
 }
 
 /// Measure a pruned checkpoint.

@@ -77,6 +77,11 @@ pub fn line(text: &str) {
     });
 }
 
+/// Characters across a chart: what `COLUMNS` says, else 100.
+pub fn columns() -> u32 {
+    std::env::var("COLUMNS").ok().and_then(|n| n.parse().ok()).unwrap_or(100)
+}
+
 /// A text on standard output, with an end of line.
 ///
 /// A reader that has seen enough, such as `head`, ends the program without a complaint.

@@ -85,6 +85,26 @@
 //! # Ok::<(), taper::core::SparsityError>(())
 //! ```
 //!
+//! Gradient policies, allocations, callbacks and architectures of your own are in the book, under *Extending*.
+//!
+//! # Files for other tools
+//!
+//! What a model of taper's layers computes is found by running its forward pass once, so any of them can be exported:
+//!
+//! ```
+//! use taper::export::{Format, Network, Options, export};
+//!
+//! let model = taper::zoo::build("digits-cnn", 10, 0, &candle_core::Device::Cpu)?;
+//! let network = Network::of(&*model, [1, 8, 8], Default::default())?;
+//! # let folder = std::env::temp_dir().join(format!("taper-guide-{}", std::process::id()));
+//! # std::fs::create_dir_all(&folder)?;
+//! # let path = folder.join("digits.onnx");
+//! let options = Options { overwrite: true, ..Options::default() };
+//! export(&network.folded()?, Format::Onnx, &path, &options)?;
+//! # std::fs::remove_dir_all(&folder)?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! # The whole loop
 //!
 //! [`train::train`](crate::train::train) is the loop of the command line; see the example `short` of

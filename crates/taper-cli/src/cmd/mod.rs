@@ -10,6 +10,7 @@ mod models;
 mod schedule;
 mod study;
 mod train;
+mod watch;
 
 use crate::args::{Args, Command, Schedule, Study};
 use anyhow::Context;
@@ -28,6 +29,7 @@ pub fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Train(args) => return train::run(&args),
         Command::Schedule(Schedule::Plot(args)) => schedule::plot(&args)?,
         Command::Study(Study::Significance(args)) => return study::significance(&args),
+        Command::Watch(args) => watch::run(&args)?,
         Command::Eval(args) => eval::run(&args)?,
         Command::Calibrate(args) => calibrate::run(&args)?,
         Command::Export(args) => export::run(&args)?,

@@ -23,8 +23,6 @@ const STEPS: u64 = 1000;
 const MAX_STEPS: u64 = 10_000_000;
 /// Weights of the network that is made up for given feedback.
 const N_WEIGHTS: u64 = 1_000_000;
-/// Characters across, where the terminal does not say.
-const COLUMNS: u32 = 100;
 const PANEL_HEIGHT: i32 = 260;
 
 /// Draws a schedule.
@@ -226,7 +224,7 @@ impl Drawing {
 
     fn text(&self) -> String {
         let plain = self.plain.as_deref().unwrap_or(&self.sparsity);
-        let columns = std::env::var("COLUMNS").ok().and_then(|n| n.parse().ok()).unwrap_or(COLUMNS);
+        let columns = term::columns();
         let reached = self.reached();
         let bend = match &self.plain {
             Some(plain) if *plain != self.sparsity => ", and on a clock that never answers",

@@ -1,0 +1,163 @@
+//! `taper watch`.
+
+use crate::{args::Watch, error::usage, term};
+use serde_json::Value;
+use std::{
+    fmt::Write as _,
+    io::IsTerminal,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+use taper_report::{chart, format};
+
+/// Steps over which the loss is averaged.
+const SMOOTHED: usize = 50;
+
+/// Says how far runs are, until they are finished.
+pub fn run(args: &Watch) -> anyhow::Result<()> {
+    let mut before = String::new();
+    loop {
+        let runs = found(&args.folder)?;
+        let text = match &runs[..] {
+            [run] if run.folder == args.folder => run.page(),
+            runs => table(runs),
+        };
+        // On a terminal the page is drawn anew; elsewhere only what has changed is said.
+        if std::io::stdout().is_terminal() && !args.once {
+            term::print(format_args!("\x1b[H\x1b[2J{text}"))?;
+        } else if text != before {
+            term::print(&text)?;
+        }
+        if args.once || runs.iter().all(|run| run.is_finished) {
+            return Ok(());
+        }
+        before = text;
+        std::thread::sleep(Duration::from_secs(args.every));
+    }
+}
+
+/// What the records of a run say.
+struct Seen {
+    folder: PathBuf,
+    is_finished: bool,
+    epochs: u64,
+    epochs_done: usize,
+    /// Mean seconds of an epoch, once one is over.
+    seconds: Option<f64>,
+    accuracy: Option<f64>,
+    loss: Vec<(f64, f64)>,
+    /// In percent.
+    sparsity: Vec<(f64, f64)>,
+}
+
+/// The run in a folder, or those in its folders, by name.
+fn found(folder: &Path) -> anyhow::Result<Vec<Seen>> {
+    if let Some(seen) = Seen::of(folder) {
+        return Ok(vec![seen]);
+    }
+    let entries = std::fs::read_dir(folder)
+        .map_err(|e| usage(format!("cannot read {}: {e}", folder.display())))?;
+    let mut runs: Vec<Seen> = entries.flatten().filter_map(|e| Seen::of(&e.path())).collect();
+    runs.sort_by(|a, b| a.folder.cmp(&b.folder));
+    if runs.is_empty() {
+        return Err(usage(format!(
+            "{} holds no run; name the output folder of `taper train`, or one with such folders",
+            folder.display()
+        )));
+    }
+    Ok(runs)
+}
+
+impl Seen {
+    /// Reads the records; `None` where there is no run. Lines that are not whole yet are left out.
+    fn of(folder: &Path) -> Option<Self> {
+        let read = |name: &str| std::fs::read_to_string(folder.join(name)).ok();
+        let description: Value = serde_json::from_str(&read("run.json")?).ok()?;
+        let steps = read("steps.jsonl").unwrap_or_default();
+        let steps: Vec<Value> =
+            steps.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        let points = |of: &dyn Fn(&Value) -> Option<f64>| -> Vec<(f64, f64)> {
+            steps.iter().filter_map(|step| Some((step["step"].as_f64()?, of(step)?))).collect()
+        };
+        let rows = |name: &str| -> Vec<csv::StringRecord> {
+            let Ok(reader) = csv::Reader::from_path(folder.join(name)) else { return Vec::new() };
+            reader.into_records().filter_map(Result::ok).collect()
+        };
+        let column = |rows: &[csv::StringRecord], i: usize| -> Vec<f64> {
+            rows.iter().filter_map(|row| row.get(i)?.parse().ok()).collect()
+        };
+        let (metrics, timing) = (rows("metrics.csv"), column(&rows("timing.csv"), 1));
+        let header =
+            csv::Reader::from_path(folder.join("metrics.csv")).ok().and_then(|mut reader| {
+                reader.headers().ok()?.iter().position(|n| n == "test_accuracy")
+            });
+        Some(Self {
+            folder: folder.into(),
+            is_finished: folder.join("result.json").is_file(),
+            epochs: description["recipe"]["train"]["epochs"].as_u64().unwrap_or(0),
+            epochs_done: metrics.len(),
+            seconds: (!timing.is_empty()).then(|| timing.iter().sum::<f64>() / timing.len() as f64),
+            accuracy: header.and_then(|i| column(&metrics, i).last().copied()),
+            loss: points(&|step| step["loss"].as_f64()),
+            sparsity: points(&|step| Some(100.0 * step["sparsity"].as_f64()?)),
+        })
+    }
+
+    fn name(&self) -> String {
+        self.folder.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
+    /// Mean of the last losses.
+    fn last_loss(&self) -> Option<f64> {
+        let last = &self.loss[self.loss.len().saturating_sub(SMOOTHED)..];
+        (!last.is_empty())
+            .then(|| last.iter().map(|(_, loss)| loss).sum::<f64>() / last.len() as f64)
+    }
+
+    /// Where it stands, in a line.
+    fn line(&self) -> String {
+        let steps = self.loss.last().map_or(0.0, |(step, _)| step + 1.0);
+        let mut line =
+            format!("epoch {}/{}, {} steps", self.epochs_done, self.epochs, format::count(steps));
+        // Writing to a String cannot fail.
+        if let Some((_, sparsity)) = self.sparsity.last() {
+            let _ = write!(line, ", sparsity {sparsity:.2} %");
+        }
+        if let Some(loss) = self.last_loss() {
+            let _ = write!(line, ", loss {loss:.4}");
+        }
+        if let Some(accuracy) = self.accuracy {
+            let _ = write!(line, ", test accuracy {}", format::percent(accuracy, 2));
+        }
+        if self.is_finished {
+            line.push_str(", finished");
+        } else if let Some(seconds) = self.seconds {
+            let left = self.epochs.saturating_sub(self.epochs_done as u64) as f64 * seconds;
+            let _ = write!(line, ", about {} left", format::seconds(left));
+        }
+        line
+    }
+
+    /// The line with charts.
+    fn page(&self) -> String {
+        let mut page = format!("{}: {}", self.name(), self.line());
+        for (title, points) in [("Loss", &self.loss), ("Sparsity, %", &self.sparsity)] {
+            if points.len() > 1 {
+                let _ = write!(
+                    page,
+                    "\n\n{title}\n{}",
+                    chart::text(&[points], term::columns()).trim_end()
+                );
+            }
+        }
+        page
+    }
+}
+
+fn table(runs: &[Seen]) -> String {
+    let width = runs.iter().map(|run| run.name().len()).max().unwrap_or(0);
+    let lines: Vec<String> =
+        runs.iter().map(|run| format!("{:<width$}  {}", run.name(), run.line())).collect();
+    let n = runs.iter().filter(|run| run.is_finished).count();
+    format!("{}\n{n} of {} finished", lines.join("\n"), runs.len())
+}
