@@ -2,7 +2,7 @@
 //!
 //! An experiment is TOML; `extends = "base.toml"` puts another file beneath it, flags and `--set` go on top. Unknown
 //! keys are errors. What is left out is filled in by method and data set, so the *resolved* experiment, which every
-//! run records, has a value for each key.
+//! run records, has a value for each key but that of a checkpoint to start from.
 
 mod keys;
 mod load;
