@@ -128,6 +128,8 @@ state = load_file(sys.argv[1] + '/state.safetensors')
 torch.save(state, sys.argv[1] + '/plain.pth')
 torch.save({'module.' + k: v for k, v in state.items()}, sys.argv[1] + '/parallel.pt')
 torch.save({'epoch': 3, 'state_dict': state}, sys.argv[1] + '/nested.pt')
+whole = torch.zeros(2, *state['conv1.weight'].shape)
+torch.save({**state, 'conv1.weight': whole[1]}, sys.argv[1] + '/part.pt')
 ";
     let root = folder.path("").display().to_string();
     let said = run(Command::new(&python).args(["-c", script, &root]));
@@ -148,6 +150,9 @@ torch.save({'epoch': 3, 'state_dict': state}, sys.argv[1] + '/nested.pt')
         let error = found.iter().zip(&want).fold(0f32, |m, (a, b)| m.max((a - b).abs()));
         assert!(error <= 3e-5 * (1.0 + largest), "{name}: {error} at {largest}");
     }
+    let part = folder.text("part.pt");
+    let args = ["import", &part, "--model", "resnet20", "--out", &folder.text("x")];
+    refuse(&args, 1, &["conv1.weight is a part of another's memory", "clone"]);
     refuse(
         &[
             "import",
