@@ -15,6 +15,7 @@ mod figure;
 mod machine;
 mod page;
 mod progress;
+mod readme;
 mod results;
 mod runner;
 mod suite;

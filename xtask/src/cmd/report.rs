@@ -6,17 +6,26 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 
 use crate::results::Results;
-use crate::{cells, page, summary, write};
+use crate::{cells, page, readme, summary, write};
 
 /// Arguments of `report`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// A results folder [default: the newest below results/]
     dir: Option<PathBuf>,
+    /// Write the tables of README.md as results/ has them, instead
+    #[arg(long, conflicts_with = "dir")]
+    readme: bool,
+    /// Only say whether the tables of README.md are as results/ has them
+    #[arg(long, conflicts_with_all = ["dir", "readme"])]
+    check: bool,
 }
 
 /// Rebuilds the two documents; the exit code is that of the verdict, as after `reproduce`.
 pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
+    if args.readme || args.check {
+        return tables(root, args.check);
+    }
     let dir = match &args.dir {
         Some(dir) => dir.clone(),
         None => newest(&root.join("results"))?,
@@ -30,6 +39,23 @@ pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
         dir.join("report.html").display()
     );
     Ok(if cells::passed(&results) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The tables of README.md.
+fn tables(root: &Path, only_check: bool) -> Result<ExitCode> {
+    let path = root.join("README.md");
+    let old = std::fs::read_to_string(&path)
+        .with_context(|| format!("cannot read {}", path.display()))?;
+    let new = readme::with_tables(&old, root)?;
+    if only_check && new != old {
+        println!("README.md is not as results/ has it; `cargo xtask report --readme` writes it");
+        return Ok(ExitCode::FAILURE);
+    }
+    if new != old {
+        write::atomically(&path, new.as_bytes())?;
+    }
+    println!("README.md is as results/ has it");
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Writes `summary.md` and `report.html` into a results folder.

@@ -1,0 +1,86 @@
+//! Tables of results in documents, kept as the results have them.
+//!
+//! A document holds `<!-- results/NAME -->` before a table and `<!-- / -->` behind it; what is between is written from that
+//! folder.
+
+use crate::cells::cells;
+use crate::results::Results;
+use anyhow::{Context, Result};
+use std::path::Path;
+use taper_report::format::{self, NOTHING};
+
+const OPEN: &str = "<!-- results/";
+const CLOSE: &str = "<!-- / -->";
+
+/// The document with its tables as the results below `root` have them.
+///
+/// # Errors
+/// If a table has no end, or its results cannot be read.
+pub(crate) fn with_tables(text: &str, root: &Path) -> Result<String> {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some((before, behind)) = rest.split_once(OPEN) {
+        let (name, behind) =
+            behind.split_once(" -->").context("a marker of a table is not closed")?;
+        let (_, behind) = behind
+            .split_once(CLOSE)
+            .with_context(|| format!("the table of results/{name} has no `{CLOSE}` behind it"))?;
+        let results = Results::load(&root.join("results").join(name))?;
+        out += &format!("{before}{OPEN}{name} -->\n{}{CLOSE}", table(&results));
+        rest = behind;
+    }
+    Ok(out + rest)
+}
+
+/// Test accuracy by row and sparsity.
+fn table(results: &Results) -> String {
+    let cells = cells(results);
+    let mut targets: Vec<Option<f64>> = cells.iter().map(|cell| cell.target).collect();
+    targets.sort_by(|a, b| a.unwrap_or(0.0).total_cmp(&b.unwrap_or(0.0)));
+    targets.dedup();
+    let heads = targets.iter().map(|t| t.map_or("dense".into(), format::percent_short));
+    let mut out = format!("| method | {} |\n", heads.collect::<Vec<_>>().join(" | "));
+    out += &format!("| --- |{}\n", " ---: |".repeat(targets.len()));
+    for row in &results.manifest.rows {
+        let texts = targets.iter().map(|target| {
+            let cell = cells.iter().find(|c| c.row.name == row.name && c.target == *target);
+            let accuracy = cell.and_then(|cell| cell.accuracy());
+            accuracy.map_or_else(|| NOTHING.to_owned(), |summary| format::accuracy(&summary))
+        });
+        out += &format!("| {} | {} |\n", row.label, texts.collect::<Vec<_>>().join(" | "));
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_are_written_between_their_markers() {
+        let root = tempfile::tempdir().expect("a temporary folder");
+        crate::testing::results().save(&root.path().join("results/x")).expect("saves");
+        let text = "a\n<!-- results/x -->\nold\n<!-- / -->\nb\n";
+        let new = with_tables(text, root.path()).expect("tables");
+        assert!(
+            new.starts_with("a\n<!-- results/x -->\n| method | dense | 90 % | 95 % |\n"),
+            "{new}"
+        );
+        assert!(new.contains("\n| Dense | 88.10 ± 0.10 % | – | – |\n"), "{new}");
+        assert!(new.ends_with("|\n<!-- / -->\nb\n") && !new.contains("old"), "{new}");
+        assert_eq!(with_tables(&new, root.path()).expect("tables"), new);
+        assert!(with_tables("<!-- results/x -->", root.path()).is_err());
+        assert!(with_tables("<!-- results/y --><!-- / -->", root.path()).is_err());
+    }
+
+    #[test]
+    fn the_readme_says_what_was_measured() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the repository");
+        let text = std::fs::read_to_string(root.join("README.md")).expect("reads");
+        assert!(text.contains(OPEN));
+        assert!(
+            with_tables(&text, root).expect("tables") == text,
+            "README.md is not as results/ has it; `cargo xtask report --readme` writes it"
+        );
+    }
+}
