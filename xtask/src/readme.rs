@@ -5,7 +5,7 @@
 
 use crate::cells::cells;
 use crate::results::Results;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use std::path::Path;
 use taper_report::format::{self, NOTHING};
 
@@ -22,9 +22,10 @@ pub(crate) fn with_tables(text: &str, root: &Path) -> Result<String> {
     while let Some((before, behind)) = rest.split_once(OPEN) {
         let (name, behind) =
             behind.split_once(" -->").context("a marker of a table is not closed")?;
-        let (_, behind) = behind
+        let (old, behind) = behind
             .split_once(CLOSE)
             .with_context(|| format!("the table of results/{name} has no `{CLOSE}` behind it"))?;
+        ensure!(!old.contains(OPEN), "the table of results/{name} has no `{CLOSE}` behind it");
         let results = Results::load(&root.join("results").join(name))?;
         out += &format!("{before}{OPEN}{name} -->\n{}{CLOSE}", table(&results));
         rest = behind;

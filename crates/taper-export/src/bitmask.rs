@@ -84,21 +84,23 @@ pub(crate) fn modules(file: &RawFile) -> Vec<&str> {
     file.tensors.keys().filter_map(|name| name.strip_suffix(".bitmask")).collect()
 }
 
-/// The weight of a module, which should have so many elements, with its zeros.
+/// The weight of a module, of these sizes or compact, with its zeros.
 pub(crate) fn weight(
     tensors: &BTreeMap<String, RawTensor>,
     module: &str,
-    n_elements: usize,
+    expected: &[usize],
 ) -> Result<Vec<f32>, String> {
     let part = |part: &str| {
         let name = format!("{module}.{part}");
         tensors.get(&name).ok_or_else(|| format!("tensor {name} is missing"))
     };
     let shape = element::indices(part("shape")?).map_err(|e| format!("{module}.shape: {e}"))?;
-    let n = shape.iter().try_fold(1u64, |n, &size| n.checked_mul(size));
-    if n != Some(n_elements as u64) {
-        return Err(format!("{module}.shape is {shape:?}, where {n_elements} weights are needed"));
+    let (rows, columns) = crate::sparse::rows_and_columns(expected);
+    let is = |dims: &[usize]| shape.iter().copied().eq(dims.iter().map(|&d| d as u64));
+    if !is(expected) && !is(&[rows, columns]) {
+        return Err(format!("{module}.shape is {shape:?} where the network has {expected:?}"));
     }
+    let n_elements = rows * columns;
     let bitmask = part("bitmask")?;
     let values =
         element::floats(part("compressed")?).map_err(|e| format!("{module}.compressed: {e}"))?;

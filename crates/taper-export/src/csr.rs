@@ -83,6 +83,16 @@ pub(crate) fn weight(file: &RawFile, name: &str, shape: &[usize]) -> Result<Vec<
         let (part, raw) = part(name)?;
         element::indices(raw).map_err(|e| format!("{part}: {e}"))
     };
+    // What the file says of its shape; rows alone do not tell a kernel from another of as many outputs.
+    let layers: Value = file
+        .metadata
+        .get("csr")
+        .and_then(|text| serde_json::from_str(text).ok())
+        .ok_or("its metadata has no `csr` with the shapes of its weights")?;
+    if layers[name]["shape"] != json!(shape) {
+        let found = &layers[name]["shape"];
+        return Err(format!("tensor {name} has shape {found} where the network has {shape:?}"));
+    }
     let (values_name, values) = part("values")?;
     let csr = Csr {
         shape: shape.to_vec(),

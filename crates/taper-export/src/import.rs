@@ -155,10 +155,9 @@ impl Opened {
         };
         let found = match &self.content {
             Content::Safetensors(file) => {
-                let n = shape.iter().product();
                 let module = name.strip_suffix(".weight").unwrap_or(name);
                 if file.tensors.contains_key(&format!("{module}.bitmask")) {
-                    Some(of(bitmask::weight(&file.tensors, module, n)?)?)
+                    Some(of(bitmask::weight(&file.tensors, module, shape)?)?)
                 } else if file.tensors.contains_key(&format!("{name}.indptr")) {
                     Some(of(csr::weight(file, name, shape)?)?)
                 } else {
@@ -389,6 +388,12 @@ mod tests {
             let size = shapes.insert("conv2.weight".into(), vec![32, 16, 3, 2]).unwrap();
             let shape = open(&path).unwrap().tensors(&shapes).unwrap_err().to_string();
             assert!(shape.contains("conv2"), "{format}: {shape}");
+            // As many elements, and a larger network than the file's.
+            for other in [vec![32, 48, 3, 1], vec![32, 17, 3, 3]] {
+                shapes.insert("conv2.weight".into(), other);
+                let shape = open(&path).unwrap().tensors(&shapes).err();
+                assert!(shape.is_some() || format == Format::Npz, "{format}");
+            }
             shapes.remove("conv2.weight");
             let foreign = open(&path).unwrap().tensors(&shapes).unwrap_err().to_string();
             assert!(foreign.contains("conv2.weight is none of"), "{format}: {foreign}");

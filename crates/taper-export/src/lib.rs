@@ -210,7 +210,12 @@ fn replace_folder(
         // The old folder goes with the temporary one.
         std::fs::rename(path, beside.path().join("old")).map_err(io)?;
     }
-    std::fs::rename(&new, path).map_err(io)
+    std::fs::rename(&new, path).map_err(|error| {
+        if is_there {
+            let _ = std::fs::rename(beside.path().join("old"), path);
+        }
+        io(error)
+    })
 }
 
 fn bytes_on_disk(path: &Path) -> std::io::Result<u64> {

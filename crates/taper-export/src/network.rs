@@ -46,6 +46,17 @@ pub(crate) enum Op {
     Concat,
 }
 
+impl Op {
+    /// Whether it computes with the tensor of this name.
+    fn reads(&self, name: &str) -> bool {
+        match self {
+            Self::Conv { weight, .. } | Self::Linear { weight, .. } => weight == name,
+            Self::Norm { weight, .. } => weight == name,
+            _ => false,
+        }
+    }
+}
+
 impl Network {
     /// A model as it is now, for images of this shape, channels first. The metadata go into every file.
     ///
@@ -134,7 +145,12 @@ impl Network {
         for (i, node) in self.nodes.iter().enumerate() {
             let Op::Norm { weight: gamma, bias: beta, mean, var, eps } = &node.op else { continue };
             let x = stands[node.inputs[0]];
-            if readers[node.inputs[0]] != 1 {
+            // What something else reads as well must stay as it is.
+            let is_shared = |name: &str| self.nodes.iter().filter(|n| n.op.reads(name)).count() > 1;
+            if readers[node.inputs[0]] != 1 || x != node.inputs[0] || is_shared(gamma) {
+                continue;
+            }
+            if matches!(&self.nodes[x].op, Op::Conv { weight, .. } if is_shared(weight)) {
                 continue;
             }
             let Op::Conv { weight, bias, .. } = &mut folded.nodes[x].op else { continue };
