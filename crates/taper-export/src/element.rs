@@ -100,6 +100,7 @@ pub(crate) fn indices(raw: &RawTensor) -> Result<Vec<u64>, String> {
     }
 }
 
-fn read<const N: usize, T>(data: &[u8], of: impl Fn([u8; N]) -> T) -> Vec<T> {
+/// Numbers of `N` bytes each; what is left over at the end is no number.
+pub(crate) fn read<const N: usize, T>(data: &[u8], of: impl Fn([u8; N]) -> T) -> Vec<T> {
     data.as_chunks::<N>().0.iter().map(|&bytes| of(bytes)).collect()
 }

@@ -5,6 +5,7 @@
 
 use crate::{
     ExportError, Network,
+    element::read,
     sparse::{Csr, rows_and_columns},
 };
 use candle_core::Tensor;
@@ -165,22 +166,20 @@ impl Npy {
         let signed =
             |v: i64| u64::try_from(v).map_err(|_| format!("it holds {v}, a negative number"));
         match &self.descr[..] {
-            "<i4" => self.chunks(|b| signed(i32::from_le_bytes(b).into())).into_iter().collect(),
-            "<i8" => self.chunks(|b| signed(i64::from_le_bytes(b))).into_iter().collect(),
+            "<i4" => {
+                read(self.data(), |b| signed(i32::from_le_bytes(b).into())).into_iter().collect()
+            }
+            "<i8" => read(self.data(), |b| signed(i64::from_le_bytes(b))).into_iter().collect(),
             other => Err(format!("it is of {other}, not <i4 or <i8")),
         }
     }
 
     fn floats(&self) -> Result<Vec<f32>, String> {
         match &self.descr[..] {
-            "<f4" => Ok(self.chunks(f32::from_le_bytes)),
-            "<f8" => Ok(self.chunks(|b| f64::from_le_bytes(b) as f32)),
+            "<f4" => Ok(read(self.data(), f32::from_le_bytes)),
+            "<f8" => Ok(read(self.data(), |b| f64::from_le_bytes(b) as f32)),
             other => Err(format!("it is of {other}, not <f4 or <f8")),
         }
-    }
-
-    fn chunks<const N: usize, T>(&self, of: impl Fn([u8; N]) -> T) -> Vec<T> {
-        self.data().as_chunks::<N>().0.iter().map(|&bytes| of(bytes)).collect()
     }
 }
 

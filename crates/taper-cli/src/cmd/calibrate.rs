@@ -1,7 +1,7 @@
 //! `taper calibrate`.
 
-use super::Pruned;
-use crate::{args::Calibrate, error::usage, machine, term};
+use super::{Pruned, refuse_existing};
+use crate::{args::Calibrate, machine, term};
 use taper::{
     data::{Augment, Loader, LoaderConfig},
     train::{calibrate, checkpoint::PrunedCheckpoint},
@@ -9,10 +9,7 @@ use taper::{
 
 /// Estimates the statistics of a pruned checkpoint's normalisations again.
 pub fn run(args: &Calibrate) -> anyhow::Result<()> {
-    if !args.force && args.out.symlink_metadata().is_ok() {
-        let out = args.out.display();
-        return Err(usage(format!("{out} exists already; pass another --out, or --force")));
-    }
+    refuse_existing(&args.out, args.force)?;
     machine::prepare(&args.compute)?;
     let device = machine::device(&args.compute.device)?;
     let pruned = Pruned::load(&args.checkpoint, &device)?;

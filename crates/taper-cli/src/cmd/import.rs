@@ -1,5 +1,6 @@
 //! `taper import`.
 
+use super::refuse_existing;
 use crate::{args::Import, error::usage, term};
 use anyhow::{Context, bail};
 use candle_core::Device;
@@ -13,10 +14,7 @@ use taper::{
 
 /// Makes a pruned checkpoint of a file.
 pub fn run(args: &Import) -> anyhow::Result<()> {
-    if !args.force && args.out.symlink_metadata().is_ok() {
-        let out = args.out.display();
-        return Err(usage(format!("{out} exists already; pass another --out, or --force")));
-    }
+    refuse_existing(&args.out, args.force)?;
     let opened = open(&args.file)?;
     let file = args.file.display();
     let named = args.model.as_deref().or_else(|| opened.metadata("architecture"));

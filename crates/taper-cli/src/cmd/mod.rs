@@ -94,6 +94,15 @@ impl Pruned {
     }
 }
 
+/// Refuses to write over what is there, unless that was asked for.
+fn refuse_existing(out: &Path, force: bool) -> anyhow::Result<()> {
+    if force || out.symlink_metadata().is_err() {
+        return Ok(());
+    }
+    let out = out.display();
+    Err(crate::error::usage(format!("{out} exists already; pass another --out, or --force")))
+}
+
 /// Opens a data set and checks that its images fit the architecture; before it is fetched, where that can be told.
 fn open_data(
     name: &str,

@@ -4,6 +4,7 @@ use super::{
     proto::{Model, SparseTensor, TensorProto},
     write::{BFLOAT16, FLOAT, FLOAT16, INT64},
 };
+use crate::element::read;
 use half::{bf16, f16};
 use prost::Message;
 use std::collections::BTreeMap;
@@ -67,9 +68,6 @@ fn same(dims: &[i64], shape: &[usize]) -> bool {
 }
 
 fn floats(tensor: &TensorProto) -> Result<Vec<f32>, String> {
-    fn read<const N: usize>(bytes: &[u8], of: impl Fn([u8; N]) -> f32) -> Vec<f32> {
-        bytes.as_chunks::<N>().0.iter().map(|&bytes| of(bytes)).collect()
-    }
     let raw = &tensor.raw_data;
     Ok(match tensor.data_type {
         FLOAT if raw.is_empty() => tensor.float_data.clone(),
@@ -88,9 +86,7 @@ fn scattered(tensor: &SparseTensor, n: usize) -> Result<Vec<f32>, String> {
     }
     let indices: Vec<i64> = match indices.raw_data.is_empty() {
         true => indices.int64_data.clone(),
-        false => {
-            indices.raw_data.as_chunks::<8>().0.iter().map(|&b| i64::from_le_bytes(b)).collect()
-        }
+        false => read(&indices.raw_data, i64::from_le_bytes),
     };
     if indices.len() != values.len() {
         return Err(format!("it has {} indices for {} values", indices.len(), values.len()));
