@@ -194,10 +194,25 @@ fn watching_says_how_far_runs_are_and_ends_with_them() {
         let kept: Vec<&str> = text.lines().take(lines).collect();
         std::fs::write(&path, format!("{}\n{{\"st", kept.join("\n"))).expect("a file");
     }
+    let here = support::run(support::taper(&["watch", "."]).current_dir(folder.path("runs/1"))).out;
+    assert_eq!(here, one);
     let both = succeed(&["watch", "--once", &folder.text("runs")]).out;
     let lines: Vec<&str> = both.lines().collect();
     assert!(lines[0].contains("epoch 1/3, 60 steps") && lines[0].contains(" left"), "{both}");
     assert!(lines[1].ends_with(", finished"), "{both}");
     assert_eq!(lines[2], "1 of 2 finished");
     support::refuse(&["watch", &folder.text("nowhere")], 2, &["nowhere"]);
+
+    // A suite between two runs: the watcher waits for as long as somebody has the lock.
+    std::fs::write(folder.path("runs/0/result.json"), "{}").expect("a result");
+    let lock = std::fs::File::create(folder.path("runs/lock")).expect("a file");
+    lock.lock().expect("locks");
+    let mut watcher = support::taper(&["watch", "--every", "1", &folder.text("runs")])
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .expect("starts");
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    assert!(watcher.try_wait().expect("a child").is_none(), "it has ended too early");
+    drop(lock);
+    assert!(watcher.wait().expect("a child").success());
 }

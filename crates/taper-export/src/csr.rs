@@ -7,14 +7,16 @@
 use crate::{
     ExportError, Network,
     element::{self, Element},
-    sparse::{Csr, rows_and_columns},
+    sparse::{Csr, rows_and_columns, shapes},
 };
 use safetensors::Dtype;
-use serde_json::{Map, Value, json};
 use taper_train::checkpoint::{RawFile, RawTensor};
 
 /// Kind of the file in its metadata.
 const KIND: &str = "taper-csr-1";
+
+/// Key of the shapes in the metadata.
+pub(crate) const SHAPES: &str = "csr";
 
 /// Whether a name may end like this for a part of a weight.
 pub(crate) fn is_part(part: &str) -> bool {
@@ -24,15 +26,13 @@ pub(crate) fn is_part(part: &str) -> bool {
 /// Weights of layers as rows; everything else as it is.
 pub(crate) fn file(network: &Network, element: Element) -> Result<RawFile, ExportError> {
     let mut file = RawFile { metadata: network.metadata.clone(), ..RawFile::default() };
-    let mut layers = Map::new();
     for (name, tensor) in &network.tensors {
         let rounded = element.round(name, tensor)?;
         let raw = RawTensor::of(&rounded)?;
-        let Some(kind) = network.layers.get(name) else {
+        if !network.layers.contains_key(name) {
             file.tensors.insert(name.clone(), raw);
             continue;
-        };
-        layers.insert(name.clone(), json!({ "shape": raw.shape, "kind": kind }));
+        }
         let width = element::width(raw.dtype).unwrap_or(1);
         let csr = Csr::of(&raw.shape, &element::floats(&raw).map_err(ExportError::Impossible)?);
         let (_, columns) = rows_and_columns(&raw.shape);
@@ -63,7 +63,7 @@ pub(crate) fn file(network: &Network, element: Element) -> Result<RawFile, Expor
         put("values", raw.dtype, n, values);
     }
     file.metadata.insert("kind".into(), KIND.into());
-    file.metadata.insert("csr".into(), Value::Object(layers).to_string());
+    file.metadata.insert(SHAPES.into(), shapes(network));
     Ok(file)
 }
 
@@ -83,16 +83,6 @@ pub(crate) fn weight(file: &RawFile, name: &str, shape: &[usize]) -> Result<Vec<
         let (part, raw) = part(name)?;
         element::indices(raw).map_err(|e| format!("{part}: {e}"))
     };
-    // What the file says of its shape; rows alone do not tell a kernel from another of as many outputs.
-    let layers: Value = file
-        .metadata
-        .get("csr")
-        .and_then(|text| serde_json::from_str(text).ok())
-        .ok_or("its metadata has no `csr` with the shapes of its weights")?;
-    if layers[name]["shape"] != json!(shape) {
-        let found = &layers[name]["shape"];
-        return Err(format!("tensor {name} has shape {found} where the network has {shape:?}"));
-    }
     let (values_name, values) = part("values")?;
     let csr = Csr {
         shape: shape.to_vec(),

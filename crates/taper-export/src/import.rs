@@ -1,6 +1,6 @@
 //! Reading files of any of the formats.
 
-use crate::{ExportError, bitmask, csr, element, npz, onnx, torch};
+use crate::{ExportError, bitmask, csr, element, npz, onnx, sparse, torch};
 use candle_core::{DType, Device, Tensor};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,7 +22,7 @@ enum Content {
     /// What is no weight, and the files of the weights.
     Npz(RawFile, BTreeMap<String, PathBuf>),
     Onnx(onnx::Tensors),
-    Torch(BTreeMap<String, Tensor>),
+    Torch(torch::StateDict),
 }
 
 /// Opens a file of any format; which one it is can be seen from its content, and for ONNX and PyTorch from its name
@@ -40,7 +40,7 @@ pub fn open(path: &Path) -> Result<Opened, ExportError> {
         }
         "pt" | "pth" | "bin" => {
             std::fs::metadata(path).map_err(ExportError::io("read", path))?;
-            Content::Torch(torch::read(path).map_err(ExportError::malformed(path))?)
+            Content::Torch(torch::StateDict::read(path).map_err(ExportError::malformed(path))?)
         }
         _ => Content::Safetensors(RawFile::load(path)?),
     };
@@ -53,6 +53,10 @@ fn folder(path: &Path) -> Result<Content, ExportError> {
         return Err(ExportError::malformed(path)(reason));
     }
     let rest = RawFile::load(&path.join(npz::REST))?;
+    if !npz::is_ours(&rest) {
+        let reason = format!("its {} is not of an exported network", npz::REST);
+        return Err(ExportError::malformed(path)(reason));
+    }
     let mut weights = BTreeMap::new();
     for entry in std::fs::read_dir(path).map_err(ExportError::io("list", path))? {
         let file = entry.map_err(ExportError::io("list", path))?.path();
@@ -83,7 +87,7 @@ impl Opened {
                 Some(tensor.data.len() / element::width(tensor.dtype)?)
             }
             Content::Onnx(tensors) => tensors.len(name),
-            Content::Torch(tensors) => Some(tensors.get(name)?.elem_count()),
+            Content::Torch(tensors) => Some(tensors.dims(name)?.iter().product()),
         }
     }
 
@@ -110,10 +114,7 @@ impl Opened {
         for (name, shape) in shapes {
             let tensor = self.tensor(name, shape)?;
             if tensor.dims() != shape {
-                let found = tensor.dims();
-                return Err(format!(
-                    "tensor {name} has shape {found:?} where the network has {shape:?}"
-                ));
+                return Err(other_shape(name, tensor.dims(), shape));
             }
             tensors.insert(name.clone(), tensor);
         }
@@ -141,7 +142,7 @@ impl Opened {
                 rest.tensors.keys().chain(weights.keys()).cloned().collect()
             }
             Content::Onnx(tensors) => tensors.names().map(String::from).collect(),
-            Content::Torch(tensors) => tensors.keys().cloned().collect(),
+            Content::Torch(tensors) => tensors.names().cloned().collect(),
         }
     }
 
@@ -159,6 +160,7 @@ impl Opened {
                 if file.tensors.contains_key(&format!("{module}.bitmask")) {
                     Some(of(bitmask::weight(&file.tensors, module, shape)?)?)
                 } else if file.tensors.contains_key(&format!("{name}.indptr")) {
+                    sparse::check_shape(&file.metadata, csr::SHAPES, name, shape)?;
                     Some(of(csr::weight(file, name, shape)?)?)
                 } else {
                     stored(file)?
@@ -166,6 +168,7 @@ impl Opened {
             }
             Content::Npz(rest, weights) => match weights.get(name) {
                 Some(path) => {
+                    sparse::check_shape(&rest.metadata, npz::SHAPES, name, shape)?;
                     let bytes = std::fs::read(path)
                         .map_err(|e| format!("cannot read {}: {e}", path.display()))?;
                     let named = |e: String| format!("{}: {e}", path.display());
@@ -177,9 +180,11 @@ impl Opened {
                 true => Some(of(tensors.values(name, shape)?)?),
                 false => None,
             },
-            Content::Torch(tensors) => {
-                tensors.get(name).map(|t| as_network(t).map_err(told)).transpose()?
-            }
+            // Before it is read, as several entries of a file can be of one storage.
+            Content::Torch(tensors) => match tensors.dims(name) {
+                Some(dims) if dims != shape => return Err(other_shape(name, dims, shape)),
+                _ => tensors.tensor(name)?.map(|t| as_network(&t).map_err(told)).transpose()?,
+            },
         };
         match found {
             Some(tensor) => Ok(tensor),
@@ -189,6 +194,10 @@ impl Opened {
             None => Err(format!("tensor {name} is missing")),
         }
     }
+}
+
+fn other_shape(name: &str, found: &[usize], needed: &[usize]) -> String {
+    format!("tensor {name} has shape {found:?} where the network has {needed:?}")
 }
 
 /// In the types that networks have.
@@ -247,7 +256,11 @@ mod tests {
                     let kept = values.into_iter().enumerate();
                     kept.map(|(j, v)| if (i + j) % 10 == 0 { v } else { 0.0 }).collect()
                 }
-                name if name.ends_with("num_batches_tracked") => continue,
+                name if name.ends_with("num_batches_tracked") => {
+                    let counted = Tensor::full(7 + i as i64, entry.var.shape(), &Device::Cpu);
+                    entry.var.set(&counted.unwrap()).unwrap();
+                    continue;
+                }
                 name => {
                     let centre =
                         if name.ends_with("mean") || name.ends_with("bias") { 0.0 } else { 1.0 };
@@ -267,6 +280,16 @@ mod tests {
             |t: &Tensor| t.flatten_all().unwrap().to_dtype(DType::F32).unwrap().to_vec1::<f32>();
         let bits = |t: &Tensor| values(t).unwrap().iter().map(|v| v.to_bits()).collect();
         tensors.iter().map(|(name, t)| (name.as_str(), bits(t))).collect()
+    }
+
+    /// What a format can give back: ONNX has no place for counters of batches.
+    fn as_stored(network: &Network, format: Format) -> BTreeMap<String, Tensor> {
+        let mut tensors = network.tensors().clone();
+        if format == Format::Onnx {
+            let counters = tensors.iter_mut().filter(|(_, tensor)| tensor.dtype() == DType::I64);
+            counters.for_each(|(_, tensor)| *tensor = tensor.zeros_like().unwrap());
+        }
+        tensors
     }
 
     #[test]
@@ -292,7 +315,7 @@ mod tests {
                     assert_eq!(opened.metadata("architecture"), Some(architecture));
                     let tensors = opened.tensors(&shapes).unwrap();
                     assert!(
-                        bits(&tensors) == bits(network.tensors()),
+                        bits(&tensors) == bits(&as_stored(&network, format)),
                         "{architecture} as {format}"
                     );
                 }
@@ -315,11 +338,13 @@ mod tests {
                     (name.clone(), t)
                 })
                 .collect();
+            let expected = Network { tensors: expected, ..network.clone() };
             for format in [Format::Dense, Format::Bitmask, Format::Csr, Format::Onnx] {
                 let path = folder.path().join(format!("{element}{}", format.suffix()));
                 let options = Options { element, ..Options::default() };
                 export(&network, format, &path, &options).unwrap();
                 let tensors = open(&path).unwrap().tensors(&shapes).unwrap();
+                let expected = as_stored(&expected, format);
                 assert!(bits(&tensors) == bits(&expected), "{element} as {format}");
             }
         }
@@ -356,13 +381,24 @@ mod tests {
         // One convolution by hand: the first of the digits' network.
         let (model, network) = sparse("digits-cnn");
         let folded = network.folded().unwrap();
-        let value = |n: &Network, name: &str| {
-            n.tensors()[name].flatten_all().unwrap().to_vec1::<f32>().unwrap()
+        let values = |n: &Network, name: &str| -> Vec<f64> {
+            let values = n.tensors()[name].flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            values.into_iter().map(f64::from).collect()
         };
-        let part = |name: &str| f64::from(value(&network, name)[3]);
-        let scale = part("bn1.weight") / (part("bn1.running_var") + 1e-5).sqrt();
-        let shift = part("bn1.bias") - part("bn1.running_mean") * scale;
-        assert!((f64::from(value(&folded, "conv1.bias")[3]) - shift).abs() < 1e-6);
+        let part = |name: &str| values(&network, name);
+        let (gamma, beta) = (part("bn1.weight"), part("bn1.bias"));
+        let (mean, var) = (part("bn1.running_mean"), part("bn1.running_var"));
+        let (weight, folded_weight) = (part("conv1.weight"), values(&folded, "conv1.weight"));
+        let folded_bias = values(&folded, "conv1.bias");
+        let taps = weight.len() / gamma.len();
+        for c in 0..gamma.len() {
+            let scale = gamma[c] / (var[c] + 1e-5).sqrt();
+            let shift = beta[c] - mean[c] * scale;
+            assert!((folded_bias[c] - shift).abs() < 1e-6, "channel {c}");
+            for at in c * taps..(c + 1) * taps {
+                assert!((folded_weight[at] - weight[at] * scale).abs() < 1e-6, "weight {at}");
+            }
+        }
         let image = Tensor::ones((1, 1, 8, 8), DType::F32, &Device::Cpu).unwrap();
         assert_eq!(model.forward(&image, &Pass::eval()).unwrap().dims(), [1, 7]);
     }
@@ -392,7 +428,7 @@ mod tests {
             for other in [vec![32, 48, 3, 1], vec![32, 17, 3, 3]] {
                 shapes.insert("conv2.weight".into(), other);
                 let shape = open(&path).unwrap().tensors(&shapes).err();
-                assert!(shape.is_some() || format == Format::Npz, "{format}");
+                assert!(shape.is_some(), "{format}");
             }
             shapes.remove("conv2.weight");
             let foreign = open(&path).unwrap().tensors(&shapes).unwrap_err().to_string();
@@ -404,6 +440,12 @@ mod tests {
         let options = Options { overwrite: true, ..Options::default() };
         let refused = export(&network, Format::Npz, &precious, &options).unwrap_err().to_string();
         assert!(refused.contains("not overwritten"), "{refused}");
+        // A folder of ours in which somebody has put something.
+        let ours = folder.path().join(format!("network{}", Format::Npz.suffix()));
+        std::fs::write(ours.join("notes.txt"), "mine").unwrap();
+        let refused = export(&network, Format::Npz, &ours, &options).unwrap_err().to_string();
+        assert!(refused.contains("not overwritten"), "{refused}");
+        assert!(ours.join("notes.txt").is_file());
         assert!(open(&precious).unwrap_err().to_string().contains("rest.safetensors"));
         assert!(open(&folder.path().join("nowhere.pt")).is_err());
         std::fs::write(folder.path().join("noise.pt"), [7u8; 99]).unwrap();

@@ -191,9 +191,9 @@ fn replace_folder(
     write: impl FnOnce(&Path) -> Result<(), ExportError>,
 ) -> Result<(), ExportError> {
     let is_there = path.symlink_metadata().is_ok();
-    if is_there && !path.join(npz::REST).is_file() {
+    if is_there && !npz::is_ours_alone(path) {
         return Err(ExportError::Impossible(format!(
-            "{} is not overwritten: it is no folder of an exported network",
+            "{} is not overwritten: it is no folder of an exported network, or more than that is in it",
             path.display()
         )));
     }

@@ -6,7 +6,7 @@
 use crate::{
     ExportError, Network,
     element::read,
-    sparse::{Csr, rows_and_columns},
+    sparse::{Csr, rows_and_columns, shapes},
 };
 use candle_core::Tensor;
 use std::{
@@ -22,10 +22,30 @@ const KIND: &str = "taper-npz-1";
 /// File of what is no weight of a layer.
 pub(crate) const REST: &str = "rest.safetensors";
 
+/// Key of the shapes in that metadata.
+pub(crate) const SHAPES: &str = "npz";
+
+/// Whether this crate has written the file beside the matrices.
+pub(crate) fn is_ours(rest: &RawFile) -> bool {
+    rest.metadata.get("kind").is_some_and(|kind| kind == KIND)
+}
+
+/// Whether all that is in a folder is what [`write()`] makes, so that nothing else is lost with it.
+pub(crate) fn is_ours_alone(folder: &Path) -> bool {
+    let is_file_of_ours = |entry: std::io::Result<std::fs::DirEntry>| {
+        let name = entry.ok().map(|entry| entry.file_name().to_string_lossy().into_owned());
+        name.is_some_and(|name| name == REST || name.ends_with(".npz"))
+    };
+    let rest = RawFile::load(&folder.join(REST));
+    rest.is_ok_and(|rest| is_ours(&rest))
+        && std::fs::read_dir(folder).is_ok_and(|mut entries| entries.all(is_file_of_ours))
+}
+
 /// Writes the files into a folder that is there.
 pub(crate) fn write(network: &Network, folder: &Path) -> Result<(), ExportError> {
     let mut rest = RawFile { metadata: network.metadata.clone(), ..RawFile::default() };
     rest.metadata.insert("kind".into(), KIND.into());
+    rest.metadata.insert(SHAPES.into(), shapes(network));
     for (name, tensor) in &network.tensors {
         if !network.layers.contains_key(name) {
             rest.tensors.insert(name.clone(), RawTensor::of(tensor)?);

@@ -1,6 +1,8 @@
 //! A weight as its rows: what is common to formats that store what is not zero.
 
-use std::ops::Range;
+use crate::Network;
+use serde_json::{Map, Value, json};
+use std::{collections::BTreeMap, ops::Range};
 
 /// A weight of `rows × columns`, where a row is all that one output reads.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -19,6 +21,32 @@ pub(crate) struct Csr {
 pub(crate) fn rows_and_columns(shape: &[usize]) -> (usize, usize) {
     let rows = shape.first().copied().unwrap_or(1);
     (rows, shape.iter().skip(1).product())
+}
+
+/// Sizes and kinds of the weights of a network as JSON, `{"W": {"shape": [..], "kind": "conv"}}`: rows alone do not tell a
+/// kernel from another of as many outputs.
+pub(crate) fn shapes(network: &Network) -> String {
+    let shape = |name: &String| network.tensors[name].dims();
+    let layers = network.layers.iter();
+    let layers = layers.map(|(n, kind)| (n.clone(), json!({ "shape": shape(n), "kind": kind })));
+    Value::Object(layers.collect::<Map<_, _>>()).to_string()
+}
+
+/// Whether the [`shapes`] under a key of the metadata say so of a weight.
+pub(crate) fn check_shape(
+    metadata: &BTreeMap<String, String>,
+    key: &str,
+    name: &str,
+    shape: &[usize],
+) -> Result<(), String> {
+    let layers: Value = metadata
+        .get(key)
+        .and_then(|text| serde_json::from_str(text).ok())
+        .ok_or_else(|| format!("its metadata has no `{key}` with the shapes of its weights"))?;
+    match &layers[name]["shape"] {
+        found if *found == json!(shape) => Ok(()),
+        found => Err(format!("tensor {name} has shape {found} where the network has {shape:?}")),
+    }
 }
 
 impl Csr {

@@ -2,39 +2,74 @@
 
 use candle_core::{
     Tensor,
-    pickle::{self, TensorInfo},
+    pickle::{PthTensors, TensorInfo},
 };
-use std::{collections::BTreeMap, panic, path::Path};
+use std::{
+    collections::BTreeMap,
+    panic::{self, AssertUnwindSafe},
+    path::Path,
+};
 
 /// The entries of a state dict: the file's own, or those under `state_dict` or `model`. A `module.` before every name, which
 /// `DataParallel` leaves, is taken off.
-pub(crate) fn read(path: &Path) -> Result<BTreeMap<String, Tensor>, String> {
-    let mut reason = None;
-    for key in [None, Some("state_dict"), Some("model")] {
-        match quietly(|| pickle::read_pth_tensor_info(path, false, key)) {
-            Ok(infos) if !infos.is_empty() => {
-                check(path, &infos)?;
-                return Ok(unwrapped(quietly(|| pickle::read_all_with_key(path, key))?));
-            }
-            Ok(_) => {}
-            Err(why) => {
-                reason.get_or_insert(why);
+pub(crate) struct StateDict {
+    tensors: PthTensors,
+    /// The file's name of each entry.
+    names: BTreeMap<String, String>,
+}
+
+impl std::fmt::Debug for StateDict {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("StateDict").field(&self.names).finish()
+    }
+}
+
+impl StateDict {
+    /// Reads what the file says of its tensors.
+    pub(crate) fn read(path: &Path) -> Result<Self, String> {
+        let mut reason = None;
+        for key in [None, Some("state_dict"), Some("model")] {
+            match quietly(|| PthTensors::new(path, key)) {
+                Ok(tensors) if !tensors.tensor_infos().is_empty() => {
+                    check(path, tensors.tensor_infos().values())?;
+                    let names = bare_names(tensors.tensor_infos().keys());
+                    return Ok(Self { tensors, names });
+                }
+                Ok(_) => {}
+                Err(why) => {
+                    reason.get_or_insert(why);
+                }
             }
         }
+        Err(match reason {
+            Some(why) => format!(
+                "it is no state dict that can be read ({why}); save model.state_dict() with torch.save"
+            ),
+            None => "there are no tensors in it; save model.state_dict() with torch.save".into(),
+        })
     }
-    Err(match reason {
-        Some(why) => format!(
-            "it is no state dict that can be read ({why}); save model.state_dict() with torch.save"
-        ),
-        None => "there are no tensors in it; save model.state_dict() with torch.save".into(),
-    })
+
+    /// Names of the entries.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &String> {
+        self.names.keys()
+    }
+
+    /// Sizes of an entry.
+    pub(crate) fn dims(&self, name: &str) -> Option<&[usize]> {
+        Some(self.tensors.tensor_infos().get(self.names.get(name)?)?.layout.dims())
+    }
+
+    /// Reads an entry.
+    pub(crate) fn tensor(&self, name: &str) -> Result<Option<Tensor>, String> {
+        let Some(stored) = self.names.get(name) else { return Ok(None) };
+        quietly(|| self.tensors.get(stored)).map_err(|e| format!("tensor {name}: {e}"))
+    }
 }
 
 /// Candle's reader takes its files for honest; where one is not, its panic is an error like another.
-fn quietly<T>(
-    read: impl FnOnce() -> candle_core::Result<T> + panic::UnwindSafe,
-) -> Result<T, String> {
-    match panic::catch_unwind(read) {
+fn quietly<T>(read: impl FnOnce() -> candle_core::Result<T>) -> Result<T, String> {
+    // What it reads from is not written to, so nothing can be left half done.
+    match panic::catch_unwind(AssertUnwindSafe(read)) {
         Ok(result) => result.map_err(|e| e.to_string().lines().next().unwrap_or_default().into()),
         Err(_) => Err("it is damaged".into()),
     }
@@ -42,7 +77,7 @@ fn quietly<T>(
 
 /// Before anything is allocated: no tensor may be larger than the file, whose tensors are not compressed. None may begin in
 /// the middle of a storage, where candle's reader (0.11) counts elements as bytes.
-fn check(path: &Path, infos: &[TensorInfo]) -> Result<(), String> {
+fn check<'a>(path: &Path, infos: impl Iterator<Item = &'a TensorInfo>) -> Result<(), String> {
     let file = std::fs::metadata(path).map_err(|e| e.to_string())?.len();
     for info in infos {
         let dims = info.layout.dims().iter();
@@ -64,11 +99,11 @@ fn check(path: &Path, infos: &[TensorInfo]) -> Result<(), String> {
     Ok(())
 }
 
-fn unwrapped(found: Vec<(String, Tensor)>) -> BTreeMap<String, Tensor> {
-    let is_wrapped = found.iter().all(|(name, _)| name.starts_with("module."));
-    let bare = |name: String| match name.strip_prefix("module.") {
+fn bare_names<'a>(found: impl Iterator<Item = &'a String> + Clone) -> BTreeMap<String, String> {
+    let is_wrapped = found.clone().all(|name| name.starts_with("module."));
+    let bare = |name: &String| match name.strip_prefix("module.") {
         Some(bare) if is_wrapped => bare.to_string(),
-        _ => name,
+        _ => name.clone(),
     };
-    found.into_iter().map(|(name, tensor)| (bare(name), tensor)).collect()
+    found.map(|name| (bare(name), name.clone())).collect()
 }

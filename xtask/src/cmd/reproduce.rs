@@ -136,7 +136,7 @@ fn list(
     speeds: &Speeds,
     n_at_once: usize,
 ) {
-    let (mut n_left, mut total) = (0, Some(0.0));
+    let (mut n_left, mut total, mut longest) = (0, Some(0.0), 0f64);
     for job in jobs {
         let name = match state(job) {
             State::New => "to do",
@@ -148,6 +148,7 @@ fn list(
         };
         let seconds = speeds.seconds_left(folder, job);
         n_left += 1;
+        longest = longest.max(seconds.unwrap_or(0.0));
         total = total.zip(seconds).map(|(total, seconds)| total + seconds);
         let seconds = seconds.map_or(String::new(), |s| format!("  {}", format::seconds(s)));
         println!("{name:<10} {}{seconds}", job.key);
@@ -156,7 +157,7 @@ fn list(
         0 => "how long they take is known once one is finished".into(),
         n => match total {
             Some(total) => {
-                let total = format::seconds(total / n_at_once as f64);
+                let total = format::seconds(longest.max(total / n_at_once as f64));
                 format!("about {total}, by the {n} that are finished")
             }
             None => {
@@ -291,16 +292,19 @@ fn command_line(mut args: impl Iterator<Item = String>) -> String {
     words.join(" ")
 }
 
-/// `results/<date>-<host>`, with the suite's name behind it where another suite has taken that.
+/// `results/<date>-<host>`, with the suite's name behind it where something else has taken that.
 fn default_folder(root: &Path, manifest: &Manifest) -> PathBuf {
     let day = manifest.date.get(..10).unwrap_or(&manifest.date);
     let name = format!("{day}-{}", machine::host());
     let dir = root.join("results").join(&name);
-    match Results::load(&dir) {
-        Ok(other) if other.manifest.suite != manifest.suite => {
-            root.join("results").join(format!("{name}-{}", manifest.suite))
-        }
-        _ => dir,
+    let is_free = match Results::load(&dir) {
+        Ok(there) => there.manifest.suite == manifest.suite,
+        // Results that cannot be read may be of another suite, or of a later version.
+        Err(_) => !dir.exists(),
+    };
+    match is_free {
+        true => dir,
+        false => root.join("results").join(format!("{name}-{}", manifest.suite)),
     }
 }
 
@@ -326,8 +330,11 @@ mod tests {
             first,
             "the same suite replaces its results"
         );
-        let other = Manifest { suite: "long".into(), ..results.manifest };
+        let other = Manifest { suite: "long".into(), ..results.manifest.clone() };
         let name = default_folder(root.path(), &other);
         assert!(name.to_string_lossy().ends_with("-long"), "{}", name.display());
+        std::fs::write(first.join("manifest.json"), "{").expect("writes");
+        let name = default_folder(root.path(), &results.manifest);
+        assert_ne!(name, first, "what cannot be read is not overwritten");
     }
 }

@@ -62,6 +62,9 @@ pub fn run(args: &Import) -> anyhow::Result<()> {
     ))
 }
 
+/// More than any data set has; a network is built for as many before the file's other tensors are looked at.
+const MOST_CLASSES: usize = 1 << 16;
+
 /// Outputs of the network in a file: as many as its last layer has biases.
 fn classes(opened: &Opened, architecture: &Architecture) -> anyhow::Result<usize> {
     let probe = architecture.build(1, 0, &Device::Cpu)?;
@@ -69,6 +72,9 @@ fn classes(opened: &Opened, architecture: &Architecture) -> anyhow::Result<usize
     let last = layers.last().and_then(|layer| layer.name.strip_suffix(".weight"));
     let bias = format!("{}.bias", last.context("it has no layers")?);
     match opened.len_of(&bias) {
+        Some(n) if n > MOST_CLASSES => {
+            bail!("it would have {n} classes, and more than {MOST_CLASSES} are not supported")
+        }
         Some(n) if n > 0 => Ok(n),
         _ => bail!("tensor {bias} is missing"),
     }

@@ -4,6 +4,7 @@ use crate::{args::Watch, error::usage, term};
 use serde_json::Value;
 use std::{
     fmt::Write as _,
+    fs::TryLockError,
     io::IsTerminal,
     path::{Path, PathBuf},
     time::Duration,
@@ -28,12 +29,20 @@ pub fn run(args: &Watch) -> anyhow::Result<()> {
         } else if text != before {
             term::print(&text)?;
         }
-        if args.once || runs.iter().all(|run| run.is_finished) {
+        // Between two runs of a suite all that have begun are finished.
+        let is_over = runs.iter().all(|run| run.is_finished) && !is_locked(&args.folder);
+        if args.once || is_over {
             return Ok(());
         }
         before = text;
         std::thread::sleep(Duration::from_secs(args.every));
     }
+}
+
+/// Whether somebody is at work in a folder of runs.
+fn is_locked(folder: &Path) -> bool {
+    let lock = std::fs::File::open(folder.join("lock"));
+    lock.is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }
 
 /// What the records of a run say.
@@ -104,7 +113,9 @@ impl Seen {
     }
 
     fn name(&self) -> String {
-        self.folder.file_name().unwrap_or_default().to_string_lossy().into_owned()
+        // `.` has a name, too.
+        let folder = self.folder.canonicalize().unwrap_or_else(|_| self.folder.clone());
+        folder.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
     /// Mean of the last losses.
