@@ -41,6 +41,11 @@ impl Verdict {
         }
     }
 
+    /// Whether it is pass or fail.
+    pub(crate) fn is_judged(&self) -> bool {
+        matches!(self, Self::Pass | Self::Fail(_))
+    }
+
     /// Why it failed; empty otherwise.
     pub(crate) fn reasons(&self) -> &[String] {
         if let Self::Fail(reasons) = self { reasons } else { &[] }

@@ -105,17 +105,29 @@ struct StepsLine {
     sparsity: Option<f64>,
 }
 
-/// Adds a finished run to the results.
+/// The part of a line of `masks.csv` that we need.
+#[derive(Deserialize)]
+struct MasksLine {
+    step: u64,
+    n_kept: u64,
+    n_entered: u64,
+}
+
+/// Adds a finished run, in `folder`, to results that will be in `dir`.
 ///
 /// # Errors
 /// When a file of the run folder is missing or does not hold what it should; nothing is added then.
-pub(crate) fn add(results: &mut Results, job: &Job, folder: &Path) -> Result<()> {
+pub(crate) fn add(results: &mut Results, job: &Job, folder: &Path, dir: &Path) -> Result<()> {
     let result: ResultFile = read_json(&folder.join("result.json"))?;
     let run: RunFile = read_json(&folder.join("run.json"))?;
     let metrics: Vec<MetricsLine> = read_csv(&folder.join("metrics.csv"))?;
     // The schedule is the same for each seed, so one run shows it.
     let steps = if job.seed == 0 { read_steps(&folder.join("steps.jsonl"))? } else { Vec::new() };
     let optional = |name: &str| Some(folder.join(name)).filter(|path| path.exists());
+    let masks: Vec<MasksLine> = match optional("masks.csv") {
+        Some(path) if !steps.is_empty() => read_csv(&path)?,
+        _ => Vec::new(),
+    };
     let timing: Vec<TimingLine> = match optional("timing.csv") {
         Some(path) => read_csv(&path)?,
         None => Vec::new(),
@@ -158,7 +170,12 @@ pub(crate) fn add(results: &mut Results, job: &Job, folder: &Path) -> Result<()>
         test_loss: line.test_loss,
         test_accuracy: line.test_accuracy,
     }));
+    let mut masks = masks.into_iter().peekable();
     results.steps.extend(steps.into_iter().filter_map(|line| {
+        let (mut n_entered, mut n_kept) = (0, 0);
+        while let Some(refresh) = masks.next_if(|refresh| refresh.step <= line.step) {
+            (n_entered, n_kept) = (n_entered + refresh.n_entered, n_kept + refresh.n_kept);
+        }
         Some(StepLine {
             row: job.row.clone(),
             cell: job.sparsity,
@@ -166,6 +183,7 @@ pub(crate) fn add(results: &mut Results, job: &Job, folder: &Path) -> Result<()>
             step: line.step,
             sparsity_target: line.sparsity_target?,
             sparsity: line.sparsity?,
+            entered: (n_kept > 0).then(|| n_entered as f64 / n_kept as f64),
         })
     }));
     results.layers.extend(result.layers.into_iter().map(|layer| LayerLine {
@@ -226,10 +244,24 @@ pub(crate) fn add(results: &mut Results, job: &Job, folder: &Path) -> Result<()>
         n_live: result.n_live,
         step_seconds: batch_size.zip(rate).map(|(images, rate)| images / rate),
         drop: text("/prune/drop"),
+        checkpoint: Some(relative(&folder.join("pruned.safetensors"), dir)),
         quantile: text("/prune/quantile"),
         commit: run.commit,
     });
     Ok(())
+}
+
+/// A path as it is from a folder, with `/` between its parts; the path itself where they have nothing in common.
+fn relative(path: &Path, dir: &Path) -> String {
+    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+    let (path, dir) = (absolute(path), absolute(dir));
+    let n_common = path.iter().zip(dir.iter()).take_while(|(a, b)| a == b).count();
+    if n_common == 0 {
+        return path.display().to_string();
+    }
+    let up = dir.iter().skip(n_common).map(|_| "..".into());
+    let down = path.iter().skip(n_common).map(|part| part.to_string_lossy());
+    up.chain(down).collect::<Vec<_>>().join("/")
 }
 
 fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
@@ -258,6 +290,14 @@ fn read_steps(path: &Path) -> Result<Vec<StepsLine>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_is_told_from_a_folder() {
+        let told = |path: &str, dir: &str| relative(Path::new(path), Path::new(dir));
+        assert_eq!(told("/a/runs/x/p", "/a/results/y"), "../../runs/x/p");
+        assert_eq!(told("/a/results/y/p", "/a/results/y"), "p");
+        assert_eq!(told("runs/p", "out"), "../runs/p");
+    }
 
     #[test]
     fn steps_are_thinned_but_keep_both_ends() {

@@ -1,5 +1,7 @@
 //! `report.html`: one page with everything in it, that needs no network.
 
+use std::path::Path;
+
 use anyhow::{Context, Result};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
@@ -7,8 +9,8 @@ use minijinja::{AutoEscape, Environment, UndefinedBehavior, context};
 use serde::Serialize;
 
 use crate::cells;
-use crate::figure;
-use crate::results::Results;
+use crate::figure::Figure;
+use crate::results::{Results, RunLine};
 use crate::summary;
 use taper_report::format;
 
@@ -22,6 +24,15 @@ struct Line {
     /// `pass`, `fail`, `no band` or `not run`.
     verdict: &'static str,
     reasons: Vec<String>,
+    checkpoints: Vec<Checkpoint>,
+}
+
+/// A pruned checkpoint of a cell.
+#[derive(Serialize)]
+struct Checkpoint {
+    seed: u64,
+    /// Where it is from the page, if it is there.
+    link: Option<String>,
 }
 
 /// A band as a line of its table.
@@ -32,18 +43,27 @@ struct BandLine {
     source: String,
 }
 
-/// Renders the page.
+/// Renders the page of a folder; checkpoints that can be found from there are linked.
 ///
 /// # Errors
 /// When a figure cannot be drawn or the template does not fit; neither depends on what was measured.
-pub(crate) fn render(results: &Results) -> Result<String> {
+pub(crate) fn render(results: &Results, figures: &[Figure], dir: &Path) -> Result<String> {
     let cells = cells::shown(results);
     let lines: Vec<Line> = cells
         .iter()
         .map(|cell| {
             let mut texts = summary::line(cell).to_vec();
             texts.pop();
-            Line { texts, verdict: cell.verdict.word(), reasons: cell.verdict.reasons().to_vec() }
+            let checkpoint = |run: &&RunLine| Checkpoint {
+                seed: run.seed,
+                link: run.checkpoint.clone().filter(|path| dir.join(path).is_file()),
+            };
+            Line {
+                texts,
+                verdict: cell.verdict.word(),
+                reasons: cell.verdict.reasons().to_vec(),
+                checkpoints: cell.runs.iter().map(checkpoint).collect(),
+            }
         })
         .collect();
     let bands: Vec<BandLine> = cells
@@ -71,11 +91,16 @@ pub(crate) fn render(results: &Results) -> Result<String> {
     let page = environment.get_template("report.html")?.render(context! {
         title => results.manifest.title.clone(),
         byline => summary::byline(results),
-        passed => cells::passed(results),
+        tone => match (cells::passed(results), cells.iter().any(|cell| cell.verdict.is_judged())) {
+            (false, _) => "fail",
+            (true, true) => "pass",
+            (true, false) => "",
+        },
         verdict => summary::verdict(results),
         columns => Serde(summary::COLUMNS),
+        seeds_column => summary::SEEDS,
         lines => Serde(lines),
-        figures => Serde(figure::all(results)?),
+        figures => Serde(figures),
         bands => Serde(bands),
         failed => Serde(&results.manifest.failed),
         notes => Serde(summary::notes(results)),
@@ -87,23 +112,24 @@ pub(crate) fn render(results: &Results) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{cells::cells, testing};
+    use crate::{cells::cells, figure, testing};
 
     /// What a browser would show of it, roughly: enough to look for words.
     fn page(results: &Results) -> String {
-        render(results).expect("renders")
+        let figures = figure::all(results).expect("draws");
+        render(results, &figures, Path::new("nowhere")).expect("renders")
     }
 
     #[test]
     fn every_figure_and_every_row_is_there() {
         let results = testing::results();
         let page = page(&results);
-        for id in ["accuracy", "curves", "schedule", "layers"] {
+        for id in ["accuracy", "curves", "speed", "schedule", "stability", "layers"] {
             assert!(page.contains(&format!("<figure id=\"{id}\"")), "{id}");
         }
-        assert_eq!(page.matches("<div class=\"wide\"><svg viewBox=").count(), 4);
-        assert_eq!(page.matches("<div class=\"narrow\"><svg viewBox=").count(), 4);
-        assert_eq!(page.matches("role=\"img\" aria-label=\"").count(), 4);
+        assert_eq!(page.matches("<div class=\"wide\"><svg viewBox=").count(), 6);
+        assert_eq!(page.matches("<div class=\"narrow\"><svg viewBox=").count(), 6);
+        assert_eq!(page.matches("role=\"img\" aria-label=\"").count(), 6);
         assert_eq!(page.matches("<tr class=\"cell\">").count(), cells(&results).len());
         for text in [
             "89.10 ± 0.10 %",
@@ -115,6 +141,21 @@ mod tests {
         ] {
             assert!(page.contains(text), "{text}");
         }
+    }
+
+    #[test]
+    fn checkpoints_that_are_there_are_linked() {
+        let results = testing::results();
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let path = results.runs[1].checkpoint.clone().expect("a checkpoint");
+        let file = dir.path().join(&path);
+        std::fs::create_dir_all(file.parent().expect("a folder")).expect("a folder");
+        std::fs::write(file, "").expect("writes");
+        let page = render(&results, &[], dir.path()).expect("renders");
+        assert_eq!(page.matches("<a href=").count(), 1);
+        let path = path.replace('/', "&#x2f;");
+        let link = format!("<a href=\"{path}\" aria-label=\"Checkpoint of seed 1\">1</a>");
+        assert!(page.contains(&format!("0, {link}, 2")), "others are named alone");
     }
 
     #[test]

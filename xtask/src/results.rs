@@ -106,6 +106,9 @@ pub(crate) struct RunLine {
     /// Which weights were dropped, as the recipe says: `none`, or a rule and a share.
     #[serde(default)]
     pub(crate) drop: Option<String>,
+    /// The pruned checkpoint, relative to the results folder.
+    #[serde(default)]
+    pub(crate) checkpoint: Option<String>,
     /// `exact` or `interpolated`, as the recipe says; the kept count is checked for the former.
     pub(crate) quantile: Option<String>,
     /// Commit of the run, which may be older than that of the manifest.
@@ -139,6 +142,10 @@ pub(crate) struct StepLine {
     pub(crate) step: u64,
     pub(crate) sparsity_target: f64,
     pub(crate) sparsity: f64,
+    /// Of the weights that refreshes since the line before keep, the share that entered; none where no refresh was
+    /// recorded.
+    #[serde(default)]
+    pub(crate) entered: Option<f64>,
 }
 
 /// A line of `layers.csv`: a layer of a run.

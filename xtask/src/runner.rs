@@ -150,11 +150,11 @@ impl Runner {
         if let Some(sparsity) = job.sparsity {
             command.args(["--sparsity", &sparsity.to_string()]);
         }
-        command
-            .args(["--seed", &job.seed.to_string()])
-            .arg("--out")
-            .arg(run)
-            .args(["--resume", "--quiet"]);
+        command.args(["--seed", &job.seed.to_string()]).arg("--out").arg(run).args([
+            "--resume",
+            "--quiet",
+            "--mask-trace",
+        ]);
         for setting in &job.set {
             command.args(["--set", setting]);
         }

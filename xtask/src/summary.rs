@@ -20,6 +20,9 @@ pub(crate) const COLUMNS: [&str; 12] = [
     "Verdict",
 ];
 
+/// Place of the column that counts the seeds.
+pub(crate) const SEEDS: usize = 9;
+
 /// The texts of a cell's line, as many as there are columns.
 pub(crate) fn line(cell: &Cell) -> [String; COLUMNS.len()] {
     let mean =
@@ -77,7 +80,7 @@ pub(crate) fn verdict(results: &Results) -> String {
             parts.push(format!("{n} {what}"));
         }
     }
-    let is_judged = all.iter().any(|cell| matches!(cell.verdict, Verdict::Pass | Verdict::Fail(_)));
+    let is_judged = all.iter().any(|cell| cell.verdict.is_judged());
     let word = match cells::passed(results) {
         false => "Fail",
         true if is_judged => "Pass",

@@ -120,6 +120,7 @@ fn add_run(results: &mut Results, row: &Row, target: Option<f64>, seed: u64, acc
         n_live: Some(N_PRUNABLE as f64),
         step_seconds: Some(0.1),
         drop: Some("none".into()),
+        checkpoint: Some(format!("runs/{}-{seed}/pruned.safetensors", row.name)),
         quantile: Some("exact".into()),
         commit: results.manifest.commit.clone(),
     });
@@ -147,6 +148,7 @@ fn add_run(results: &mut Results, row: &Row, target: Option<f64>, seed: u64, acc
                 step: 100 * epoch,
                 sparsity_target: sparsity * done,
                 sparsity: sparsity * done,
+                entered: target.map(|_| 0.01 * (4 - epoch) as f64),
             });
         }
     }

@@ -83,7 +83,7 @@ fn makes_the_runs_once_and_writes_everything() {
         calls.contains("train experiments/quick/feather.toml --sparsity 0.95 --seed 1 --out "),
         "{calls}"
     );
-    assert!(calls.lines().all(|line| line.ends_with("--resume --quiet")), "{calls}");
+    assert!(calls.lines().all(|line| line.ends_with("--resume --quiet --mask-trace")), "{calls}");
     assert_eq!(calls.matches("--sparsity").count(), 4, "dense has none: {calls}");
 
     let again = repository.reproduce(&[], &[]);

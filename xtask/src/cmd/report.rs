@@ -1,4 +1,4 @@
-//! `cargo xtask report [DIR]`: rebuilds `summary.md` and `report.html` from a results folder alone.
+//! `cargo xtask report [DIR]`: rebuilds `summary.md`, `report.html` and its figures from a results folder alone.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 
 use crate::results::Results;
-use crate::{cells, page, readme, summary, write};
+use crate::{cells, figure, page, readme, summary, write};
 
 /// Arguments of `report`.
 #[derive(clap::Args)]
@@ -58,10 +58,15 @@ fn tables(root: &Path, only_check: bool) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Writes `summary.md` and `report.html` into a results folder.
+/// Writes `summary.md`, `report.html` and the figures of the latter into a results folder.
 pub(crate) fn write_documents(results: &Results, dir: &Path) -> Result<()> {
+    let figures = figure::all(results)?;
+    for figure in &figures {
+        let path = dir.join(format!("{}.svg", figure.id));
+        write::atomically(&path, figure.file()?.as_bytes())?;
+    }
     write::atomically(&dir.join("summary.md"), summary::markdown(results).as_bytes())?;
-    write::atomically(&dir.join("report.html"), page::render(results)?.as_bytes())
+    write::atomically(&dir.join("report.html"), page::render(results, &figures, dir)?.as_bytes())
 }
 
 /// Folder names begin with the date, so the last name is the newest.

@@ -100,11 +100,12 @@ pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
         return Ok(ExitCode::from(INTERRUPTED));
     };
 
-    let results = gather(root, &suite, bands, &jobs, failed);
+    let manifest = manifest(root, &suite, bands, failed);
     let dir = match &args.out {
         Some(dir) => dir.clone(),
-        None => default_folder(root, &results.manifest),
+        None => default_folder(root, &manifest),
     };
+    let results = gather(manifest, &jobs, &folder, &dir);
     results.save(&dir)?;
     report::write_documents(&results, &dir)?;
     print!("{}", summary::console(&results));
@@ -234,15 +235,8 @@ fn failure(job: &Job, reason: String, log: Vec<String>) -> FailedRun {
     }
 }
 
-/// Collects all finished runs of the suite, whichever `--only` chose; a run folder that cannot be read has failed.
-fn gather(
-    root: &Path,
-    suite: &Suite,
-    bands: Vec<Band>,
-    jobs: &[Job],
-    failed: Vec<FailedRun>,
-) -> Results {
-    let manifest = Manifest {
+fn manifest(root: &Path, suite: &Suite, bands: Vec<Band>, failed: Vec<FailedRun>) -> Manifest {
+    Manifest {
         schema: SCHEMA,
         suite: suite.name.clone(),
         title: suite.title.clone(),
@@ -256,7 +250,11 @@ fn gather(
         rows: suite.rows(),
         bands,
         failed,
-    };
+    }
+}
+
+/// Collects all finished runs of the suite, whichever `--only` chose; a run folder that cannot be read has failed.
+fn gather(manifest: Manifest, jobs: &[Job], folder: &Path, dir: &Path) -> Results {
     let mut results = Results {
         manifest,
         runs: vec![],
@@ -265,13 +263,12 @@ fn gather(
         layers: vec![],
         fates: vec![],
     };
-    let folder = runner::folder(root, &suite.name);
     for job in jobs {
         let run = folder.join(&job.key);
         if runner::state(&run) != State::Finished {
             continue;
         }
-        if let Err(error) = collect::add(&mut results, job, &run) {
+        if let Err(error) = collect::add(&mut results, job, &run, dir) {
             let reason = format!("{error:#}; delete the run folder to repeat the run");
             results.manifest.failed.push(failure(job, reason, Vec::new()));
         }

@@ -1,14 +1,17 @@
 //! The figures of the report.
 
 mod accuracy;
+mod against_sparsity;
 mod curves;
 mod layers;
 mod schedule;
 mod significance;
+mod speed;
+mod stability;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serde::{Serialize, Serializer};
-use taper_report::chart::{Key, Style};
+use taper_report::chart::{self, Key, Style};
 
 use crate::bands::same_sparsity;
 use crate::cells::Cell;
@@ -37,10 +40,25 @@ fn keys<S: Serializer>(legend: &[Key], serializer: S) -> std::result::Result<S::
     struct Entry<'a> {
         label: &'a str,
         colour: &'a str,
-        mark: &'a str,
+        symbol: &'a str,
     }
-    let entries = legend.iter().map(|Key { label, colour, mark }| Entry { label, colour, mark });
+    let entries = legend.iter().map(|key| Entry {
+        label: &key.label,
+        colour: &key.colour,
+        symbol: key.symbol(),
+    });
     serializer.collect_seq(entries)
+}
+
+impl Figure {
+    /// The figure as a file of its own.
+    ///
+    /// # Errors
+    /// If its drawing is none.
+    pub(crate) fn file(&self) -> Result<String> {
+        let file = chart::file_of_page(&self.wide, &self.legend, &self.alt);
+        file.with_context(|| format!("the figure '{}' is no drawing", self.id))
+    }
 }
 
 /// All figures for which there is something to show, in the order of the page.
@@ -48,7 +66,9 @@ pub(crate) fn all(results: &Results) -> Result<Vec<Figure>> {
     let made = [
         accuracy::figure(results)?,
         curves::figure(results)?,
+        speed::figure(results)?,
         schedule::figure(results)?,
+        stability::figure(results)?,
         layers::figure(results)?,
         significance::figure(results)?,
     ];

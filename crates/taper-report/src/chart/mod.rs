@@ -86,6 +86,25 @@ pub struct Key {
     pub mark: &'static str,
 }
 
+impl Key {
+    /// Its sign as SVG shapes in a box of 26 by 14, for an element that has its colour as fill and stroke.
+    pub fn symbol(&self) -> &'static str {
+        match self.mark {
+            "dash" => r#"<path d="M1 7h7m3 0h5m3 0h6" stroke-width="2"/>"#,
+            "band" => r#"<path d="M1 7h24" stroke-width="7" opacity=".4"/>"#,
+            "circle" => r#"<path d="M1 7h24" stroke-width="2"/><circle cx="13" cy="7" r="4.5"/>"#,
+            "square" => r#"<path d="M1 7h24" stroke-width="2"/><path d="M8.5 2.5h9v9h-9z"/>"#,
+            "triangle" => {
+                r#"<path d="M1 7h24" stroke-width="2"/><path d="M13 1.5 18.5 11.5h-11z"/>"#
+            }
+            "diamond" => {
+                r#"<path d="M1 7h24" stroke-width="2"/><path d="M13 .8 19.2 7 13 13.2 6.8 7z"/>"#
+            }
+            _ => r#"<path d="M1 7h24" stroke-width="2"/>"#,
+        }
+    }
+}
+
 /// A series as it is drawn: colour and marker.
 #[derive(Clone, Copy, Debug)]
 pub struct Style {
@@ -99,9 +118,10 @@ impl Style {
     /// What others are compared with: grey, dashed.
     pub const BASELINE: Self = Self { colour: MUTED, marker: None };
 
-    /// The series of this number, from 0.
+    /// The series of this number, from 0; 24 of them differ in colour or marker.
     pub fn series(index: usize) -> Self {
-        Self { colour: SERIES[index % SERIES.len()], marker: Some(index) }
+        let marker = index + index / SERIES.len();
+        Self { colour: SERIES[index % SERIES.len()], marker: Some(marker) }
     }
 
     /// Its entry in a legend.
@@ -146,15 +166,64 @@ pub fn file(
         area.fill(&WHITE)?;
         paint(screen, area)
     })?;
-    let alt = alt.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;");
     Ok(format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{}\" height=\"{height}\" viewBox=\"0 0 {} {}\" \
-         role=\"img\" aria-label=\"{alt}\" font-family=\"sans-serif\">{}",
-        Screen::Wide.width(),
-        size.0,
-        size.1,
+        "{}{}",
+        head_of_file((Screen::Wide.width(), height), size, alt),
         body.replace("font-family=\"sans-serif\" ", "")
     ))
+}
+
+/// Makes a file of its own, on white, of a wide drawing for a page: with its legend below, and a text for those who cannot
+/// see it. `None` if it is no such drawing.
+pub fn file_of_page(page: &str, legend: &[Key], alt: &str) -> Option<String> {
+    let (head, body) = page.split_once('>')?;
+    let (_, sizes) = head.split_once("viewBox=\"0 0 ")?;
+    let (width, height) = sizes.split_once('"')?.0.split_once(' ')?;
+    let (width, height): (u32, u32) = (width.parse().ok()?, height.parse().ok()?);
+    let mut signs = String::new();
+    let (mut x, mut y) = (8, height as i32 / SCALE + 6);
+    for key in legend {
+        let across = 52 + 7 * key.label.chars().count() as i32;
+        if x > 8 && x + across > Screen::Wide.width() {
+            (x, y) = (8, y + 22);
+        }
+        let (label, colour, symbol) = (escaped(&key.label), &key.colour, key.symbol());
+        signs += &format!(
+            "<g transform=\"translate({x} {y})\" fill=\"{colour}\" stroke=\"{colour}\">{symbol}</g>\
+             <text x=\"{}\" y=\"{}\" font-size=\"12\" fill=\"var(--ink)\">{label}</text>\n",
+            x + 32,
+            y + 11
+        );
+        x += across;
+    }
+    let height_of_all = if legend.is_empty() { height as i32 / SCALE } else { y + 22 };
+    let size = (width, (height_of_all * SCALE) as u32);
+    let mut file = format!(
+        "{}<rect width=\"100%\" height=\"100%\" fill=\"#FFFFFF\"/>\n{}<g transform=\"scale({SCALE})\">\n{signs}</g>\n</svg>\n",
+        head_of_file((width as i32 / SCALE, height_of_all), size, alt),
+        body.trim_end().strip_suffix("</svg>")?
+    );
+    for colour in SERIES.into_iter().chain([INK, MUTED, GRID]) {
+        let RGBColor(r, g, b) = colour;
+        file = file.replace(&variable(colour), &format!("#{r:02X}{g:02X}{b:02X}"));
+    }
+    Some(file)
+}
+
+fn head_of_file(shown: (i32, i32), size: (u32, u32), alt: &str) -> String {
+    format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{}\" height=\"{}\" viewBox=\"0 0 {} {}\" \
+         role=\"img\" aria-label=\"{}\" font-family=\"sans-serif\">",
+        shown.0,
+        shown.1,
+        size.0,
+        size.1,
+        escaped(alt)
+    )
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;")
 }
 
 /// What is within the element of a drawing, and its size in units.
@@ -256,10 +325,37 @@ mod tests {
     }
 
     #[test]
+    fn series_differ_in_colour_or_marker() {
+        let keys = (0..24).map(|i| Style::series(i).key(""));
+        let signs: std::collections::BTreeSet<_> = keys.map(|key| (key.colour, key.mark)).collect();
+        assert_eq!(signs.len(), 24);
+    }
+
+    #[test]
     fn a_file_stands_alone() {
         let svg = file(300, "a < b", two_lines).expect("draws");
         assert!(svg.starts_with("<svg xmlns=") && svg.trim_end().ends_with("</svg>"));
         assert!(svg.contains("aria-label=\"a &lt; b\"") && svg.contains("#D55E00"), "{svg}");
         assert!(!svg.contains("var("));
+    }
+
+    #[test]
+    fn a_drawing_of_a_page_becomes_a_file_with_its_legend() {
+        let (wide, _) = draw(Screen::height, two_lines).expect("draws");
+        let keys = ["one & only", "two"].map(|label| Style::series(0).key(label));
+        let svg = file_of_page(&wide, &keys, "a < b").expect("a drawing");
+        assert!(svg.starts_with("<svg xmlns=") && svg.trim_end().ends_with("</svg>"));
+        assert!(!svg.contains("var(") && svg.contains("#D55E00"));
+        assert!(svg.contains("one &amp; only</text>") && svg.contains("aria-label=\"a &lt; b\""));
+        assert_eq!(svg.matches("<svg").count(), 1);
+        // Many keys take several lines, and the file is higher for them.
+        let height = |svg: &str| -> i32 {
+            let (_, rest) = svg.split_once("height=\"").expect("a height");
+            rest.split('"').next().and_then(|h| h.parse().ok()).expect("a number")
+        };
+        let many = vec![keys[0].clone(); 30];
+        let taller = file_of_page(&wide, &many, "").expect("a drawing");
+        assert!(height(&taller) > height(&svg) && height(&svg) > 380);
+        assert_eq!(file_of_page("no drawing", &[], ""), None);
     }
 }

@@ -1,0 +1,93 @@
+//! How much the masks change: weights that enter at a refresh, over the steps.
+
+use anyhow::Result;
+use taper_report::chart::{self, Area, Axis, Screen, axes, draw, line};
+use taper_report::format;
+
+use super::{Figure, highest, style_of};
+use crate::bands::same_sparsity;
+use crate::results::Results;
+use crate::suite::Row;
+
+/// Percent of the kept weights that have entered, by step.
+type Trace = Vec<(f64, f64)>;
+
+/// Draws the figure; `None` when no run at the highest sparsity has recorded what its refreshes changed.
+pub(super) fn figure(results: &Results) -> Result<Option<Figure>> {
+    let Some(sparsity) = highest(results) else { return Ok(None) };
+    let traces: Vec<(&Row, Trace)> = results
+        .manifest
+        .rows
+        .iter()
+        .map(|row| (row, trace(results, row, sparsity)))
+        .filter(|(_, trace)| !trace.is_empty())
+        .collect();
+    if traces.is_empty() {
+        return Ok(None);
+    }
+    let rows = &results.manifest.rows;
+    let (wide, narrow) = draw(Screen::height, |_, area| paint(rows, &traces, area))?;
+    let at = format::percent_short(sparsity);
+    let peaks: Vec<String> = traces
+        .iter()
+        .map(|(row, trace)| {
+            let peak = trace.iter().map(|(_, share)| *share).fold(0.0, f64::max);
+            let last = trace.last().map_or(0.0, |(_, share)| *share);
+            format!("{}: at most {peak:.2} %, at the end {last:.2} %", row.label)
+        })
+        .collect();
+    Ok(Some(Figure {
+        id: "stability",
+        title: format!("Mask stability at {at}"),
+        alt: format!(
+            "Chart of the share of the kept weights that have entered at a mask refresh, by step. {}.",
+            peaks.join("; ")
+        ),
+        caption: "Of the weights that a refresh keeps, the share that the mask before it did not: 0 for masks that only \
+                  shrink. Mean over the refreshes between two points, of seed 0."
+            .to_owned(),
+        legend: traces.iter().map(|(row, _)| style_of(row, rows).key(&row.label)).collect(),
+        wide,
+        narrow,
+    }))
+}
+
+fn trace(results: &Results, row: &Row, sparsity: f64) -> Trace {
+    let of_row = results.steps.iter().filter(|step| step.row == row.name);
+    let of_cell = of_row.filter(|step| same_sparsity(step.cell, Some(sparsity)));
+    of_cell.filter_map(|step| Some((step.step as f64, 100.0 * step.entered?))).collect()
+}
+
+fn paint(rows: &[Row], traces: &[(&Row, Trace)], area: &Area) -> chart::Result<()> {
+    let all = || traces.iter().flat_map(|(_, trace)| trace);
+    let last = all().map(|point| point.0).fold(1.0, f64::max);
+    let highest = all().map(|point| point.1).fold(0.0, f64::max);
+    let steps = |v: &f64| format::scaled(*v);
+    let percent = |v: &f64| format!("{} %", format::rounded(*v));
+    let mut x = Axis::covering(0.0, last, 5, "Step", &steps);
+    x.ticks.retain(|tick| *tick <= last);
+    x.to = last;
+    let mut chart = axes(area, x, Axis::covering(0.0, highest, 5, "Entered", &percent))?;
+    for (row, trace) in traces {
+        line(&mut chart, trace, style_of(row, rows).line(1.5))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    #[test]
+    fn each_row_that_has_recorded_its_masks_has_a_line() {
+        let mut results = testing::results();
+        let drawn = figure(&results).expect("draws").expect("a figure");
+        assert!(drawn.alt.contains("Feather: at most 4.00 %, at the end 1.00 %"), "{}", drawn.alt);
+        assert_eq!(drawn.legend.len(), 2, "none for the dense row");
+        results.steps.iter_mut().filter(|s| s.row == "gmp").for_each(|s| s.entered = None);
+        assert_eq!(figure(&results).expect("draws").expect("a figure").legend.len(), 1);
+        results.steps.iter_mut().for_each(|s| s.entered = None);
+        assert!(figure(&results).expect("draws").is_none());
+    }
+}
