@@ -2,7 +2,7 @@
 
 mod support;
 
-use pulldown_cmark::{Event, Tag};
+use pulldown_cmark::{CodeBlockKind, Event, Tag, TagEnd};
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -313,6 +313,51 @@ fn every_link_of_a_document_leads_somewhere_and_every_page_is_in_the_book() {
             "{} is not in the book",
             page.display()
         );
+    }
+}
+
+/// The blocks of code in this language on a page.
+fn code(page: &str, language: &str) -> Vec<String> {
+    let (mut blocks, mut open) = (Vec::new(), None);
+    for event in pulldown_cmark::Parser::new(page) {
+        match event {
+            Event::Start(Tag::CodeBlock(CodeBlockKind::Fenced(of))) if *of == *language => {
+                open = Some(String::new());
+            }
+            Event::Text(text) => {
+                if let Some(block) = &mut open {
+                    block.push_str(&text);
+                }
+            }
+            Event::End(TagEnd::CodeBlock) => blocks.extend(open.take()),
+            _ => {}
+        }
+    }
+    blocks
+}
+
+#[test]
+fn the_experiment_of_the_book_trains_and_has_every_key() {
+    let folder = Folder::new();
+    let page = read(&repository().join("docs/src/training.md"));
+    let blocks = code(&page, "toml");
+    let [block] = &blocks[..] else { panic!("{} blocks of TOML", blocks.len()) };
+    let file = folder.write("book.toml", block);
+    let (noise, out) = (support::cifar_of_noise(&folder), folder.text("out"));
+    let said = run(taper(&["train", &file, "--data", &noise, "--quiet", "--out", &out]).args([
+        "--max-steps",
+        "1",
+        "--set",
+        "train.limit=32",
+    ]));
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    let run = support::json(&folder.path("out/run.json"));
+    let shown: toml::Table = block.parse().expect("TOML");
+    for section in ["train", "prune"] {
+        let keys = run["recipe"][section].as_object().expect("a section").keys();
+        let table = shown[section].as_table().expect("a section");
+        let missing: Vec<&String> = keys.filter(|key| !table.contains_key(*key)).collect();
+        assert!(missing.is_empty(), "the book does not show {section}.{missing:?}");
     }
 }
 
