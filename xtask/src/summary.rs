@@ -63,11 +63,20 @@ fn params_kept(run: &RunLine) -> f64 {
     (run.n_params.saturating_sub(run.n_prunable) + run.n_kept) as f64
 }
 
-/// The verdict in a sentence.
+/// The verdict on all cells in a sentence.
 pub(crate) fn verdict(results: &Results) -> String {
-    let all = cells(results);
-    let count =
-        |want: &dyn Fn(&Verdict) -> bool| all.iter().filter(|cell| want(&cell.verdict)).count();
+    let verdicts: Vec<Verdict> = cells(results).into_iter().map(|cell| cell.verdict).collect();
+    let sentence = sentence(&verdicts);
+    match sentence.split_once(':') {
+        // A run can fail in a cell that another seed's run has not failed in.
+        Some((word, rest)) if word != "Fail" && !cells::passed(results) => format!("Fail:{rest}"),
+        _ => sentence,
+    }
+}
+
+/// Some verdicts in a sentence.
+pub(crate) fn sentence(verdicts: &[Verdict]) -> String {
+    let count = |want: &dyn Fn(&Verdict) -> bool| verdicts.iter().filter(|v| want(v)).count();
     let failed = count(&|v| matches!(v, Verdict::Fail(_)));
     let mut parts = Vec::new();
     for (n, what) in [
@@ -80,13 +89,12 @@ pub(crate) fn verdict(results: &Results) -> String {
             parts.push(format!("{n} {what}"));
         }
     }
-    let is_judged = all.iter().any(|cell| cell.verdict.is_judged());
-    let word = match cells::passed(results) {
-        false => "Fail",
-        true if is_judged => "Pass",
-        true => "Not judged",
+    let word = match verdicts.iter().any(Verdict::is_judged) {
+        _ if failed > 0 => "Fail",
+        true => "Pass",
+        false => "Not judged",
     };
-    format!("{word}: of {} cells, {}", all.len(), parts.join(", "))
+    format!("{word}: of {} cells, {}", verdicts.len(), parts.join(", "))
 }
 
 /// What a reader must know about the runs beside the table.
@@ -251,6 +259,17 @@ fn escaped(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::testing;
+
+    #[test]
+    fn verdicts_make_a_sentence() {
+        let fail = || Verdict::Fail(vec!["slow".into()]);
+        assert_eq!(
+            sentence(&[Verdict::Pass, fail(), Verdict::NoBand, Verdict::NotRun]),
+            "Fail: of 4 cells, 1 failed, 1 passed, 1 without a band, 1 not run"
+        );
+        assert_eq!(sentence(&[Verdict::Pass]), "Pass: of 1 cells, 1 passed");
+        assert_eq!(sentence(&[Verdict::NoBand]), "Not judged: of 1 cells, 1 without a band");
+    }
 
     #[test]
     fn a_line_shows_what_was_measured() {

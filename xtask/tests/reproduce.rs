@@ -290,3 +290,31 @@ fn fetch_hands_each_name_to_taper() {
         "fetch cifar10\nfetch cifar100\n"
     );
 }
+
+#[test]
+fn the_suite_of_speed_lists_its_ratios_and_takes_no_flags_of_training() {
+    let repository = Repository::new();
+    let benches = Path::new(env!("CARGO_MANIFEST_DIR")).join("../benches/suites");
+    let suites = repository.path("benches/suites");
+    fs::create_dir_all(&suites).expect("creates");
+    for name in ["cut", "step", "eval", "zoo"] {
+        let name = format!("{name}.toml");
+        fs::copy(benches.join(&name), suites.join(&name)).expect("copies");
+    }
+    let speed = |args: &[&str]| {
+        let output = repository.command(&[&["reproduce", "speed"], args].concat()).output();
+        let output = output.expect("runs");
+        (output.status.code(), text(&output))
+    };
+    let (code, list) = speed(&["--dry-run", "--only", "live set"]);
+    assert_eq!(code, Some(0), "{list}");
+    assert!(list.lines().count() == 5 && list.lines().all(|l| l.contains("live set")), "{list}");
+    for (args, reason) in [
+        (&["--seeds", "2"][..], "--seeds is not for the suite 'speed'"),
+        (&["--set", "train.epochs=1"], "--set is not for"),
+        (&["--only", "nothing"], "'nothing' in its name"),
+    ] {
+        let (code, said) = speed(args);
+        assert!(code == Some(1) && said.contains(reason), "{said}");
+    }
+}

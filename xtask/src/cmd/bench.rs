@@ -10,39 +10,44 @@ use serde_json::{Value, json};
 use crate::bench::suite::{Kernels, Networks, Row, load};
 use crate::bench::{Process, median};
 use crate::date::Utc;
-use crate::{machine, write};
+use crate::{cells::Verdict, machine, summary, write};
 use taper_report::format;
 
 /// Suites, in their order.
 const SUITES: [&str; 5] = ["cut", "kernels", "step", "eval", "zoo"];
+
+/// Threads of both sides, if not said otherwise.
+pub(crate) const THREADS: u64 = 2;
+/// Timed repetitions, if not said otherwise.
+pub(crate) const ROUNDS: u64 = 9;
 
 /// Arguments of `bench`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Which of them [default: all]
     #[arg(value_parser = SUITES)]
-    suites: Vec<String>,
+    pub(crate) suites: Vec<String>,
     /// Measure PyTorch beside it, in turn
     #[arg(long, value_parser = ["torch"])]
-    peer: Option<String>,
+    pub(crate) peer: Option<String>,
     /// The Python that has PyTorch and safetensors
     #[arg(long, value_name = "PATH", default_value = "python3", requires = "peer")]
-    python: PathBuf,
+    pub(crate) python: PathBuf,
     /// Print the time by kind of work too
     #[arg(long)]
-    profile: bool,
+    pub(crate) profile: bool,
     /// CPU threads of both sides
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=1024))]
-    threads: u64,
+    #[arg(long, value_name = "N", default_value_t = THREADS, value_parser = clap::value_parser!(u64).range(1..=1024))]
+    pub(crate) threads: u64,
     /// Timed repetitions; the median counts
-    #[arg(long, value_name = "N", default_value_t = 9, value_parser = clap::value_parser!(u64).range(1..=1000))]
-    rounds: u64,
+    #[arg(long, value_name = "N", default_value_t = ROUNDS, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    pub(crate) rounds: u64,
     /// Only rows whose label and sparsity contain this
     #[arg(long, value_name = "TEXT")]
-    only: Option<String>,
+    pub(crate) only: Option<String>,
     /// Where to write [default: results/DATE-HOST-bench]
     #[arg(long, value_name = "DIR")]
-    out: Option<PathBuf>,
+    pub(crate) out: Option<PathBuf>,
 }
 
 /// Measures, prints and writes; fails where a ratio is below its floor.
@@ -56,7 +61,8 @@ pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
     };
     std::fs::create_dir_all(&folder)
         .with_context(|| format!("cannot make {}", folder.display()))?;
-    let (mut document, mut measured, mut misses) = (String::new(), BTreeMap::new(), Vec::new());
+    let (mut document, mut measured) = (String::new(), BTreeMap::new());
+    let mut verdicts: Vec<Verdict> = Vec::new();
     for suite in suites {
         let mut table = Table::default();
         match suite.as_str() {
@@ -66,7 +72,7 @@ pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
         let text = table.markdown(suite);
         println!("{text}");
         document += &text;
-        misses.extend(table.misses);
+        verdicts.extend(table.verdicts);
         measured.insert(suite.clone(), json!({ "columns": table.columns, "rows": table.rows }));
     }
     let manifest = json!({
@@ -83,11 +89,12 @@ pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
     });
     write::atomically(&folder.join("manifest.json"), &serde_json::to_vec_pretty(&manifest)?)?;
     write::atomically(&folder.join("summary.md"), document.as_bytes())?;
-    println!("wrote {}", folder.display());
-    for miss in &misses {
-        println!("below its floor: {miss}");
+    for reason in verdicts.iter().flat_map(Verdict::reasons) {
+        println!("{reason}");
     }
-    Ok(if misses.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    println!("{}\n\nwrote {}", summary::sentence(&verdicts), folder.display());
+    let has_failed = verdicts.iter().any(|verdict| matches!(verdict, Verdict::Fail(_)));
+    Ok(if has_failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 /// A table of measurements.
@@ -96,7 +103,8 @@ struct Table {
     columns: Vec<String>,
     rows: Vec<Vec<String>>,
     notes: Vec<String>,
-    misses: Vec<String>,
+    /// Of the rows that are compared with a peer.
+    verdicts: Vec<Verdict>,
 }
 
 impl Table {
@@ -128,6 +136,7 @@ fn networks(root: &Path, args: &Args, name: &str, table: &mut Table) -> Result<(
     table.columns.push(format!("taper, {unit}"));
     if torch.is_some() {
         table.columns.extend([format!("torch, {unit}"), "ratio".into(), "floor".into()]);
+        table.columns.push("verdict".into());
     }
     let show = |seconds: f64| match name {
         "cut" => format!("{:.2}", seconds * 1e3),
@@ -162,10 +171,9 @@ fn networks(root: &Path, args: &Args, name: &str, table: &mut Table) -> Result<(
         if torch.is_some() {
             let ratio = theirs / ours;
             let floor = row.floor.map_or(String::new(), |floor| format!("{floor}"));
-            cells.extend([show(theirs), format!("{ratio:.2}"), floor]);
-            if let Some(floor) = row.floor.filter(|&floor| ratio < floor) {
-                table.misses.push(format!("{name}: {}: {ratio:.2} of {floor}", side_of(row)));
-            }
+            let verdict = judge(&format!("{name}: {}", side_of(row)), ratio, row.floor);
+            cells.extend([show(theirs), format!("{ratio:.2}"), floor, verdict.word().into()]);
+            table.verdicts.push(verdict);
         }
         table.rows.push(cells);
         if args.profile && what == "step" {
@@ -178,6 +186,31 @@ fn networks(root: &Path, args: &Args, name: &str, table: &mut Table) -> Result<(
         table.notes.push(format!("Peak memory of {}: {}.", side.name(), format::bytes(bytes)));
     }
     Ok(())
+}
+
+/// Whether a ratio is at least its floor; one that is not a number never is.
+fn judge(what: &str, ratio: f64, floor: Option<f64>) -> Verdict {
+    match floor {
+        None => Verdict::NoBand,
+        Some(floor) if ratio >= floor => Verdict::Pass,
+        Some(floor) => Verdict::Fail(vec![format!("{what}: {ratio:.2} is below {floor}")]),
+    }
+}
+
+/// What the suites compare, a line for each cell.
+///
+/// # Errors
+/// When a suite is not valid.
+pub(crate) fn cells(root: &Path) -> Result<Vec<String>> {
+    let mut lines = Vec::new();
+    for name in SUITES.into_iter().filter(|name| *name != "kernels") {
+        let suite: Networks = load(root, name)?;
+        lines.extend(suite.rows.iter().map(|row| {
+            let floor = row.floor.map_or("no band".into(), |floor| format!("at least {floor}"));
+            format!("{name:<8} {}: {floor}", side_of(row))
+        }));
+    }
+    Ok(lines)
 }
 
 fn is_chosen(args: &Args, row: &Row) -> bool {
@@ -258,4 +291,25 @@ fn kernels(root: &Path, args: &Args, table: &mut Table) -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ratio_is_judged_by_its_floor() {
+        assert_eq!(judge("step: a", 4.0, Some(4.0)), Verdict::Pass);
+        assert_eq!(judge("step: a", 1.0, None), Verdict::NoBand);
+        let missed = judge("step: a", 3.25, Some(4.0));
+        assert_eq!(missed.reasons(), ["step: a: 3.25 is below 4"]);
+        assert!(matches!(judge("step: a", f64::NAN, Some(4.0)), Verdict::Fail(_)));
+    }
+
+    #[test]
+    fn every_comparison_is_listed() {
+        let lines = cells(&crate::taper::repository()).expect("valid suites");
+        assert!(lines.iter().any(|l| l.starts_with("step") && l.ends_with("at least 1.2")));
+        assert!(lines.iter().any(|l| l.starts_with("zoo") && l.ends_with("no band")));
+    }
 }

@@ -1,14 +1,14 @@
 //! `cargo xtask reproduce`: from a suite to its table, with pass or fail.
 
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 
 use crate::bands::{self, Band};
-use crate::cmd::report;
+use crate::cmd::{bench, report};
 use crate::date::Utc;
 use crate::estimate::Speeds;
 use crate::machine::{self, Machine};
@@ -22,10 +22,13 @@ use taper_report::format;
 /// Exit code after Ctrl-C.
 const INTERRUPTED: u8 = 130;
 
+/// The suite that is no folder: the ratios of `cargo xtask bench`.
+const SPEED: &str = "speed";
+
 /// Arguments of `reproduce`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// A folder below experiments/
+    /// A folder below experiments/, or `speed`: how many times as fast as PyTorch
     #[arg(default_value = "quick")]
     suite: String,
     /// Make only runs whose name has PATTERN in it, such as feather, s0.95 or 'ste*seed0'
@@ -59,6 +62,9 @@ pub(crate) struct Args {
 
 /// Makes the runs that are not finished, then writes results and report, and judges.
 pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
+    if args.suite == SPEED {
+        return speed(root, args);
+    }
     let mut suite = Suite::load(root, &args.suite)?;
     suite.seeds = args.seeds.unwrap_or(suite.seeds);
     let bands = bands::load(root, &suite)?;
@@ -111,6 +117,62 @@ pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
     print!("{}", summary::console(&results));
     println!("\nwrote {}", dir.join("report.html").display());
     Ok(if cells::passed(&results) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Measures how many times as fast as PyTorch we are, and compares with the least that is accepted.
+fn speed(root: &Path, args: &Args) -> Result<ExitCode> {
+    let foreign = [
+        ("--seeds", args.seeds.is_some()),
+        ("--jobs", args.jobs > 1),
+        ("--data", args.data.is_some()),
+        ("--device", args.device.is_some()),
+        ("--set", !args.set.is_empty()),
+    ];
+    if let Some((flag, _)) = foreign.iter().find(|(_, is_given)| *is_given) {
+        bail!("{flag} is not for the suite '{SPEED}', which trains nothing; leave it out");
+    }
+    let pattern = args.only.as_deref().unwrap_or_default();
+    let mut cells = bench::cells(root)?;
+    cells.retain(|cell| cell.contains(pattern));
+    ensure!(!cells.is_empty(), "nothing that is compared has '{pattern}' in its name");
+    if args.dry_run {
+        cells.iter().for_each(|cell| println!("{cell}"));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let python = peer_python();
+    if python.is_none() {
+        eprintln!(
+            "there is no Python with torch and safetensors, so there are no ratios; TAPER_PYTHON names one"
+        );
+    }
+    let bench = bench::Args {
+        suites: Vec::new(),
+        peer: python.is_some().then(|| "torch".to_owned()),
+        python: python.unwrap_or_default(),
+        profile: false,
+        threads: args.threads.map_or(bench::THREADS, u64::from),
+        rounds: bench::ROUNDS,
+        only: args.only.clone(),
+        out: args.out.clone(),
+    };
+    bench::run(root, &bench)
+}
+
+/// A Python that has PyTorch: `TAPER_PYTHON`, the environment that `.ci/setup-python` makes, or `python3`.
+fn peer_python() -> Option<PathBuf> {
+    let cache = std::env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache")));
+    let candidates = [
+        std::env::var_os("TAPER_PYTHON").map(PathBuf::from),
+        cache.map(|cache| cache.join("taper/venv/bin/python")),
+        Some("python3".into()),
+    ];
+    candidates.into_iter().flatten().find(|python| {
+        let mut command = Command::new(python);
+        let output = command.args(["-c", "import torch, safetensors"]).output();
+        output.is_ok_and(|output| output.status.success())
+    })
 }
 
 /// A folder is meant from where the user stands, while `taper` runs in the repository; a name stays a name.
