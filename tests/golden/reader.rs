@@ -161,8 +161,20 @@ impl Tensors {
 
     /// A floating-point tensor as one of candle.
     pub(crate) fn tensor(&self, name: &str) -> Tensor {
-        Tensor::from_slice(self.f32(name), self.shape(name), &Device::Cpu).expect("a tensor")
+        Tensor::from_slice(self.f32(name), self.shape(name), &device()).expect("a tensor")
     }
+}
+
+/// Where networks are tested: on the CPU, or on what `TAPER_TEST_DEVICE` says, `cuda` or `metal`, where layers are composed
+/// of candle's operations.
+pub(crate) fn device() -> Device {
+    let device = match std::env::var("TAPER_TEST_DEVICE").as_deref() {
+        Err(_) | Ok("cpu") => Ok(Device::Cpu),
+        Ok("cuda") => Device::new_cuda(0),
+        Ok("metal") => Device::new_metal(0),
+        Ok(other) => panic!("TAPER_TEST_DEVICE is `{other}`; it can be cpu, cuda or metal"),
+    };
+    device.expect("the device of TAPER_TEST_DEVICE, with the feature of its name")
 }
 
 /// Fields of a JSON object that must be there.

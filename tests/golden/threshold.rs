@@ -2,8 +2,8 @@
 
 use crate::check::Check;
 use crate::fill::flat;
-use crate::reader::{Fields, Folder, real};
-use candle_core::{Device, Tensor, Var};
+use crate::reader::{Fields, Folder, device, real};
+use candle_core::{Tensor, Var};
 use serde_json::Value;
 use std::sync::Arc;
 use taper::kernels::{
@@ -44,9 +44,8 @@ impl Case<'_> {
 
     /// Value and gradient of the operator on candle, for the upstream gradient `g`.
     fn on_candle(&self, gate: &Gate, g: &[f32], composed: bool) -> (Vec<f32>, Vec<f32>) {
-        let tensor = |values: &[f32]| {
-            Tensor::from_slice(values, self.shape, &Device::Cpu).expect("a tensor")
-        };
+        let tensor =
+            |values: &[f32]| Tensor::from_slice(values, self.shape, &device()).expect("a tensor");
         let w = Var::from_tensor(&tensor(self.w)).expect("a variable");
         let out = if composed {
             ops::threshold_ste_composed(&w, gate)

@@ -7,8 +7,8 @@ mod set;
 
 use crate::check::{Check, l2, max_difference, relative_l2};
 use crate::fill::{fill, flat, state};
-use crate::reader::Fields;
-use candle_core::{Device, backprop::GradStore};
+use crate::reader::{Fields, device};
+use candle_core::backprop::GradStore;
 use serde_json::Value;
 use set::{Set, sets};
 use taper::core::{LayerId, Sparsity, Step};
@@ -76,7 +76,7 @@ impl<'a> Run<'a> {
     fn new(set: &'a Set, json: &'a Value) -> Self {
         let name = json.text("name");
         let (model, classes) = (set.json.text("model"), set.json.count("num_classes") as usize);
-        let network = taper::zoo::build(model, classes, 0, &Device::Cpu).expect("a network");
+        let network = taper::zoo::build(model, classes, 0, &device()).expect("a network");
         fill(network.params(), set.json.count("fill_seed"));
         Self { set, json, place: format!("{}{name}", set.place), name, network }
     }

@@ -4,8 +4,8 @@ mod case;
 
 use crate::check::{Check, sum};
 use crate::fill::{fill, values};
-use crate::reader::{Fields, Folder};
-use candle_core::{DType, Device};
+use crate::reader::{Fields, Folder, device};
+use candle_core::DType;
 use case::Case;
 use serde_json::Value;
 use taper::nn::Model;
@@ -20,7 +20,7 @@ fn architecture(model: &str) -> Option<&'static Architecture> {
 /// A filled network.
 fn build(architecture: &Architecture, json: &Value) -> Box<dyn Model> {
     let classes = json.count("num_classes") as usize;
-    let model = architecture.build(classes, 0, &Device::Cpu).expect("a network");
+    let model = architecture.build(classes, 0, &device()).expect("a network");
     fill(model.params(), json.field("fill").count("seed"));
     model
 }

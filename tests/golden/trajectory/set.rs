@@ -2,8 +2,8 @@
 
 use crate::check::{Check, max_difference};
 use crate::fill::flat;
-use crate::reader::{Fields, Folder, Tensors};
-use candle_core::{Device, Tensor};
+use crate::reader::{Fields, Folder, Tensors, device};
+use candle_core::Tensor;
 use serde_json::Value;
 use taper::data::{ImageShape, Loader, LoaderConfig, Normalisation, Split};
 
@@ -61,11 +61,11 @@ impl Set {
         let loader =
             Loader::new(split, LoaderConfig::evaluation(size, normalisation)).expect("a loader");
         let tensors = loader.epoch(0).map(|batch| {
-            let images = Tensor::from_vec(batch.images.clone(), &batch.dims()[..], &Device::Cpu)
+            let images = Tensor::from_vec(batch.images.clone(), &batch.dims()[..], &device())
                 .expect("images");
             (
                 images,
-                Tensor::from_vec(batch.labels.clone(), batch.len(), &Device::Cpu).expect("labels"),
+                Tensor::from_vec(batch.labels.clone(), batch.len(), &device()).expect("labels"),
             )
         });
         tensors.collect()

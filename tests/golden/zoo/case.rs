@@ -2,8 +2,8 @@
 
 use crate::check::{Check, cosine, l2, max_difference, relative_l2};
 use crate::fill::flat;
-use crate::reader::{Fields, Tensors};
-use candle_core::{Device, Tensor};
+use crate::reader::{Fields, Tensors, device};
+use candle_core::Tensor;
 use serde_json::Value;
 use taper::core::{Sparsity, Step};
 use taper::nn::{Gates, Model, Pass};
@@ -34,7 +34,7 @@ impl Case<'_> {
         let Self { place, case, json, tensors } = self;
         let images = tensors.tensor(&format!("{case}.input"));
         let labels = tensors.labels(&format!("{case}.labels"));
-        let labels = Tensor::from_slice(&labels, labels.len(), &Device::Cpu).expect("labels");
+        let labels = Tensor::from_slice(&labels, labels.len(), &device()).expect("labels");
         let gates =
             if json.get("ratio").is_some() { self.gates(check, network) } else { Gates::NONE };
 
