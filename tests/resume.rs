@@ -377,3 +377,50 @@ fn kept_counts_follow_the_schedule_in_every_step() {
     }
     assert_eq!(n_steps, 90);
 }
+
+/// Files may grow to this many bytes and no further, as on a disk that is full.
+#[cfg(unix)]
+fn on_a_full_disk(args: &[&str], bytes: u64) -> std::process::Command {
+    let taper = taper(args);
+    let mut command = std::process::Command::new("sh");
+    // Without the trap the kernel would end the program by a signal.
+    command.args(["-c", &format!("trap '' XFSZ; ulimit -f {}; exec \"$@\"", bytes / 512), "sh"]);
+    command.arg(taper.get_program()).args(taper.get_args());
+    command
+}
+
+#[test]
+#[cfg(unix)]
+fn a_run_whose_disk_was_full_says_so_and_goes_on_to_the_same_bytes() {
+    let folder = Folder::new();
+    succeed(&args(&folder.text("whole"), &[]));
+    let out = folder.text("full");
+    let checkpoints = || -> Vec<std::path::PathBuf> {
+        let entries = std::fs::read_dir(folder.path("full/checkpoints"));
+        let paths = entries.into_iter().flatten().map(|entry| entry.expect("an entry").path());
+        paths.filter(|path| path.extension().is_some_and(|end| end == "safetensors")).collect()
+    };
+    let refused = |limit: u64| {
+        let said = run(&mut on_a_full_disk(&args(&out, &["--resume"]), limit));
+        assert_eq!(said.code, Some(1), "{}", said.err);
+        let errors: Vec<&str> = said.err.lines().filter(|l| l.starts_with("error: ")).collect();
+        assert!(errors.len() == 1 && errors[0].contains("cannot write"), "{}", said.err);
+        assert!(errors[0].contains(&out), "it names the file: {}", errors[0]);
+        assert!(!folder.path("full/result.json").exists());
+    };
+    // Full from the beginning, and then in the middle of the run, with too little left for another checkpoint.
+    refused(1024);
+    let mut child =
+        taper(&args(&out, &["--resume"])).stderr(Stdio::null()).spawn().expect("starts");
+    while checkpoints().is_empty() && child.try_wait().expect("a child").is_none() {
+        sleep(Duration::from_millis(5));
+    }
+    child.kill().expect("SIGKILL");
+    child.wait().expect("a child");
+    let before = checkpoints();
+    assert!(!before.is_empty() && !folder.path("full/result.json").exists(), "it was too quick");
+    refused(bytes(&before[0]).len() as u64 / 2);
+    assert_eq!(checkpoints(), before, "what is there stays");
+    succeed(&args(&out, &["--resume"]));
+    assert_same(&folder.path("whole"), &folder.path("full"), "after a full disk");
+}

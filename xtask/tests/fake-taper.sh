@@ -3,6 +3,7 @@
 #
 # FAKE_FAIL=PATTERN   runs whose folder matches end in an error
 # FAKE_STOP=PATTERN   runs whose folder matches stop midway, as after Ctrl-C
+# FAKE_KILL=PATTERN   runs whose folder matches are killed midway, unless they have been begun before
 # FAKE_CALLS=FILE     each call adds a line with its arguments
 # FAKE_WAIT=FILE      a run goes on for as long as the file is there
 set -eu
@@ -22,6 +23,8 @@ while [ $# -gt 0 ]; do
   shift
 done
 [ -f "$experiment" ] || { echo "error: no file $experiment" >&2; exit 2; }
+is_new=1
+[ ! -d "$out" ] || is_new=0
 mkdir -p "$out"
 while [ -n "${FAKE_WAIT:-}" ] && [ -e "$FAKE_WAIT" ]; do sleep 0.1; done
 
@@ -30,11 +33,13 @@ printf '%s\n0,10,0.05,%s,%s,100,1.5,0.5,1.4,0.55,\n' $header "$sparsity" "$spars
 case $out in
   ${FAKE_FAIL:-none}) echo "epoch 1"; echo "error: the loss is not finite at step 10" >&2; exit 1 ;;
   ${FAKE_STOP:-none}) exit 130 ;;
+  ${FAKE_KILL:-none}) [ $is_new = 0 ] || kill -9 $$ ;;
 esac
 printf '1,20,0.0,%s,%s,100,0.5,0.9,0.4,0.9%s,1.0\n' "$sparsity" "$sparsity" "$seed" >>"$out/metrics.csv"
 for step in 0 1 2 3; do
   printf '{"step":%s,"loss":1.0,"sparsity_target":%s,"sparsity":%s}\n' $step "$sparsity" "$sparsity"
 done >"$out/steps.jsonl"
+printf 'step,n_weights,n_before,n_kept,n_entered,n_left\n0,1000,1000,800,0,200\n2,1000,800,200,10,610\n' >"$out/masks.csv"
 cat >"$out/run.json" <<END
 {"schema":1,"recipe":{"prune":{"quantile":"exact"}},"versions":{"taper":"0.1.0","candle":"0.11.1"},"commit":null}
 END

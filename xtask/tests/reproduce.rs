@@ -78,6 +78,9 @@ fn makes_the_runs_once_and_writes_everything() {
     }
     let runs = fs::read_to_string(repository.path("out/runs.csv")).expect("reads");
     assert_eq!(runs.lines().count(), 1 + 6);
+    let steps = fs::read_to_string(repository.path("out/steps.csv")).expect("reads");
+    assert!(steps.contains("feather,0.95,0,2,0.95,0.95,0.05\n"), "10 of 200 entered: {steps}");
+    assert!(steps.contains("feather,0.95,0,3,0.95,0.95,\n"), "no refresh since: {steps}");
     let calls = fs::read_to_string(repository.path("calls")).expect("reads");
     assert!(
         calls.contains("train experiments/quick/feather.toml --sparsity 0.95 --seed 1 --out "),
@@ -125,6 +128,48 @@ fn a_failed_run_is_listed_with_its_log_and_made_again() {
     assert_eq!(repository.calls(), 6, "the others go on");
     assert_eq!(repository.reproduce(&[], &[]).status.code(), Some(0));
     assert_eq!(repository.calls(), 7, "only the failed one is made again");
+}
+
+#[test]
+fn a_killed_run_is_listed_and_resumed_by_the_next_reproduce() {
+    let repository = Repository::new();
+    let kills = [("FAKE_KILL", "*feather-s0.9-seed1-*")];
+    let output = repository.reproduce(&[], &kills);
+    let shown = text(&output);
+    assert_eq!(output.status.code(), Some(1), "{shown}");
+    assert!(shown.contains("feather-s0.9-seed1-") && shown.contains("signal: 9"), "{shown}");
+    assert_eq!(repository.calls(), 6, "the others go on");
+    let list = text(&repository.reproduce(&["--dry-run"], &[]));
+    assert!(list.contains("to resume  feather-s0.9-seed1-"), "{list}");
+    let output = repository.reproduce(&[], &kills);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    assert_eq!(repository.calls(), 7);
+}
+
+#[test]
+fn on_a_full_disk_old_results_stay_whole() {
+    let repository = Repository::new();
+    assert!(repository.reproduce(&["--seeds", "1"], &[]).status.success());
+    let out = repository.path("out");
+    let files = || -> std::collections::BTreeMap<PathBuf, Vec<u8>> {
+        let entries = fs::read_dir(&out).expect("a folder").map(|e| e.expect("an entry").path());
+        entries.map(|path| (path.clone(), fs::read(path).expect("reads"))).collect()
+    };
+    let before = files();
+    // Files may not grow beyond half a kilobyte, and writing is an error rather than the end of the program.
+    let command = repository.command(&["reproduce", "--out", "out", "--seeds", "1"]);
+    let mut full = Command::new("sh");
+    full.args(["-c", "trap '' XFSZ; ulimit -f 1; exec \"$@\"", "sh"]);
+    full.arg(command.get_program()).args(command.get_args());
+    full.current_dir(repository.0.path());
+    full.envs(command.get_envs().filter_map(|(key, value)| Some((key, value?))));
+    let output = full.output().expect("runs");
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+    assert!(text(&output).contains("error: cannot write"), "{}", text(&output));
+    for (path, text) in files() {
+        assert!(before.get(&path) == Some(&text), "{} has changed", path.display());
+    }
+    assert!(repository.reproduce(&["--seeds", "1"], &[]).status.success());
 }
 
 #[test]
