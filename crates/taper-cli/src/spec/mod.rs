@@ -5,6 +5,7 @@
 //! run records, has a value for each key but that of a checkpoint to start from.
 
 mod keys;
+mod library;
 mod load;
 mod parts;
 mod ranges;

@@ -1,0 +1,204 @@
+//! A resolved experiment as values of the library: recipe, schedule, pruner.
+
+use super::{Resolved, parts::Parts};
+use crate::error::usage;
+use std::str::FromStr;
+use taper::{
+    core::{Sparsity, Step},
+    data::{Augment, Dataset, Loader, Normalisation},
+    nn::Params,
+    prune::{
+        DropPolicy, Pruner,
+        allocation::{Pin, Pinned},
+    },
+    scale::GradientScale,
+    schedule::{Adaptation, Adaptive, ClosedForm, Points, Ramp, SparsitySchedule},
+    train::Recipe,
+};
+
+impl Resolved {
+    /// Images in a step.
+    pub fn batch_size(&self) -> usize {
+        self.train().batch_size.unwrap_or(1) as usize
+    }
+
+    /// The first so many images, if not all.
+    pub fn limit(&self) -> Option<usize> {
+        positive(self.train().limit).map(|n| n as usize)
+    }
+
+    /// What is done to a training image.
+    pub fn augment(&self) -> anyhow::Result<Augment> {
+        Augment::from_str(self.train().augment.as_deref().unwrap_or_default()).map_err(usage)
+    }
+
+    /// From pixels to numbers.
+    pub fn normalisation(&self, data: &Dataset) -> anyhow::Result<Normalisation> {
+        let normalisation =
+            Normalisation::by_name(self.train().normalise.as_deref().unwrap_or_default())
+                .map_err(usage)?;
+        let (have, want) = (normalisation.channels(), data.shape().channels);
+        if have != want {
+            let name = self.train().normalise.as_deref().unwrap_or_default();
+            return Err(usage(format!(
+                "train.normalise `{name}` is for {have} channels, and the images of {} have {want}",
+                data.name
+            )));
+        }
+        Ok(normalisation)
+    }
+
+    /// The loop's part.
+    pub fn recipe(&self) -> Recipe {
+        let t = self.train();
+        Recipe {
+            epochs: t.epochs.unwrap_or(0),
+            max_steps: positive(t.max_steps),
+            lr: t.lr.unwrap_or(0.0),
+            warmup_epochs: t.warmup_epochs.unwrap_or(0.0),
+            momentum: t.momentum.unwrap_or(0.0),
+            weight_decay: t.weight_decay.unwrap_or(0.0),
+            clip_norm: t.clip_norm.filter(|&norm| norm > 0.0),
+            label_smoothing: t.label_smoothing.unwrap_or(0.0),
+            eval_every: t.eval_every.unwrap_or(1),
+        }
+    }
+
+    /// Steps between checkpoints within an epoch, checkpoints that stay, and whether the best stays.
+    pub fn checkpointing(&self) -> (Option<u64>, usize, bool) {
+        let t = self.train();
+        (
+            positive(t.checkpoint_every),
+            t.keep_last.unwrap_or(1) as usize,
+            t.keep_best.unwrap_or(false),
+        )
+    }
+
+    /// Epochs without a better one after which to end.
+    pub fn early_stop(&self) -> Option<u64> {
+        positive(self.train().early_stop)
+    }
+
+    /// The pruner; `None` for a dense run.
+    pub fn pruner(&self, params: &Params, train: &Loader) -> anyhow::Result<Option<Pruner>> {
+        if self.is_dense() {
+            return Ok(None);
+        }
+        let total = self.recipe().total_steps(train);
+        let (p, parts, at) = (self.prune(), self.parts()?, |share| share_of(total, share));
+        let schedule = self.schedule(total)?;
+        let builder = Pruner::builder(params.prunable(), schedule, total)
+            .threshold(parts.threshold)
+            .gradient(parts.gradient)
+            .pruned_update(parts.update)
+            .dead_filters(parts.dead_filters)
+            .probe_at(probes(p.probes.unwrap_or(0), total))
+            .quantile(parts.quantile)
+            .cadence(parts.cadence);
+        let builder = match parts.drop {
+            None => builder,
+            Some(policy) => {
+                let (begin, end) = (at(p.drop_begin), at(p.drop_end));
+                builder.drop(DropPolicy { begin, end, ..policy })
+            }
+        };
+        let mut pins: Vec<Pin> = p
+            .pins
+            .iter()
+            .flatten()
+            .map(|(pattern, &at_most)| {
+                Ok(Pin {
+                    pattern: pattern.clone(),
+                    at_most: Sparsity::new(at_most).map_err(usage)?,
+                })
+            })
+            .collect::<anyhow::Result<_>>()?;
+        // The first pin that matches counts, and a file has no order: the more specific pattern goes first.
+        pins.sort_by_key(|pin| {
+            let n_wild = pin.pattern.matches(['*', '?']).count();
+            (n_wild > 0, std::cmp::Reverse(pin.pattern.len() - n_wild), pin.pattern.clone())
+        });
+        let builder = match pins.is_empty() {
+            true => builder.allocation(parts.allocation),
+            false => builder.allocation(Pinned { inner: parts.allocation, pins }),
+        };
+        Ok(Some(builder.build().map_err(usage)?))
+    }
+
+    /// The schedule of a run of so many steps; a dense run has none, and this is one of sparsity 0.
+    pub fn schedule(&self, total: u64) -> anyhow::Result<Box<dyn SparsitySchedule>> {
+        let (p, parts, at) = (self.prune(), self.parts()?, |share| share_of(total, share));
+        let points = p.points.iter().flatten();
+        let points: Vec<(Step, Sparsity)> =
+            points.map(|&[x, y]| (at(Some(x)), Sparsity::saturating(y))).collect();
+        let adaptation =
+            parts.adaptation.map(|a| Adaptation { deadline: at(p.adapt_deadline), ..a });
+        let ramp = Ramp::new(parts.curve, at(p.begin), at(p.end), self.sparsity())
+            .starting_at(parts.initial);
+        if points.is_empty() {
+            return scheduled(ramp, adaptation);
+        }
+        // Points that fall on one step of a short run are one, the last.
+        let mut points: Vec<_> = points.into_iter().rev().collect();
+        points.dedup_by_key(|point| point.0);
+        points.reverse();
+        let points = Points::new(points).map_err(|e| usage(format!("prune.points: {e}")))?;
+        scheduled(points, adaptation)
+    }
+
+    /// The gradient scale.
+    pub fn gradient(&self) -> anyhow::Result<Box<dyn GradientScale>> {
+        Ok(self.parts()?.gradient)
+    }
+
+    pub(super) fn parts(&self) -> anyhow::Result<Parts> {
+        Parts::of(self.prune(), self.seed())
+    }
+}
+
+/// The step at a share of all steps.
+fn share_of(total: u64, share: Option<f64>) -> Step {
+    Step((share.unwrap_or(0.0) * total as f64).floor() as u64)
+}
+
+/// A closed form, on a clock of its own if there is an adaptation.
+fn scheduled(
+    form: impl ClosedForm + SparsitySchedule + 'static,
+    adaptation: Option<Adaptation>,
+) -> anyhow::Result<Box<dyn SparsitySchedule>> {
+    Ok(match adaptation {
+        None => Box::new(form),
+        Some(adaptation) => Box::new(Adaptive::new(form, adaptation).map_err(usage)?),
+    })
+}
+
+/// The steps of `n` moments that are spread evenly over a run.
+fn probes(n: u64, total: u64) -> Vec<Step> {
+    let mut steps: Vec<Step> = (1..=n).map(|i| Step(i * total / (n + 1))).collect();
+    steps.dedup();
+    steps
+}
+
+/// A number whose 0 stands for none.
+fn positive(n: Option<u64>) -> Option<u64> {
+    n.filter(|&n| n > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Override, load};
+    use super::*;
+
+    #[test]
+    fn points_become_a_schedule_and_moments_are_spread_evenly() {
+        let points = Override::parse("prune.points=[[0.0, 0.0], [0.5, 0.6], [0.75, 0.9]]");
+        let spec = load(None, &[points.unwrap()]).unwrap();
+        let own = Resolved::new(spec).unwrap().schedule(100).unwrap();
+        assert_eq!(
+            [0, 25, 50, 75, 99].map(|t| own.sparsity(Step(t)).get()),
+            [0.0, 0.3, 0.6, 0.9, 0.9]
+        );
+        assert_eq!(probes(3, 40), [10, 20, 30].map(Step));
+        assert_eq!(probes(9, 2), [0, 1].map(Step));
+    }
+}
