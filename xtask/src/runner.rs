@@ -159,7 +159,7 @@ impl Runner {
             command.args(["--set", setting]);
         }
         if let Some(data) = &self.overrides.data {
-            command.args(["--data", data]);
+            command.args(["--data", &data.name]);
         }
         if let Some(device) = &self.overrides.device {
             command.args(["--device", device]);

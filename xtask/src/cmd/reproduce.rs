@@ -15,7 +15,7 @@ use crate::machine::{self, Machine};
 use crate::progress::Progress;
 use crate::results::{FailedRun, Manifest, Results, SCHEMA, Versions};
 use crate::runner::{self, Outcome, Runner, State};
-use crate::suite::{self, Job, Overrides, Suite};
+use crate::suite::{self, Data, Job, Overrides, Suite};
 use crate::{cells, collect, summary, taper};
 use taper_report::format;
 
@@ -69,7 +69,7 @@ pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
     suite.seeds = args.seeds.unwrap_or(suite.seeds);
     let bands = bands::load(root, &suite)?;
     let overrides = Overrides {
-        data: absolute(args.data.as_deref())?,
+        data: args.data.as_deref().map(Data::of).transpose()?,
         device: args.device.clone(),
         set: args.set.clone(),
     };
@@ -173,17 +173,6 @@ fn peer_python() -> Option<PathBuf> {
         let output = command.args(["-c", "import torch, safetensors"]).output();
         output.is_ok_and(|output| output.status.success())
     })
-}
-
-/// A folder is meant from where the user stands, while `taper` runs in the repository; a name stays a name.
-fn absolute(data: Option<&str>) -> Result<Option<String>> {
-    let Some(data) = data else { return Ok(None) };
-    let path = Path::new(data);
-    Ok(Some(if path.is_dir() {
-        std::fs::canonicalize(path)?.display().to_string()
-    } else {
-        data.to_owned()
-    }))
 }
 
 /// Threads for each of several runs at a time; what `taper` takes by itself for one.

@@ -1,5 +1,6 @@
 //! A suite: `experiments/<name>/suite.toml`, its rows, and the matrix of jobs it stands for.
 
+mod data;
 mod recipe;
 
 pub(crate) use recipe::parse;
@@ -8,6 +9,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
+pub(crate) use data::Data;
 use recipe::{canonical, fnv1a, merge};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
@@ -94,8 +96,8 @@ impl Row {
 /// What the command line changes in every job, and so in its key.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Overrides {
-    /// Data set by name or folder.
-    pub(crate) data: Option<String>,
+    /// Data set other than the experiments'.
+    pub(crate) data: Option<Data>,
     /// Device other than the default.
     pub(crate) device: Option<String>,
     /// Settings on top of every experiment, `key=value`.
@@ -280,7 +282,8 @@ fn key(job: &Job, recipe: &Table, overrides: &Overrides) -> String {
     let mut text = String::new();
     canonical(&Value::Table(recipe.clone()), &mut text);
     let device = overrides.device.as_deref().filter(|d| *d != "cpu");
-    text += &format!("|{:?}|{}|{:?}|{device:?}", job.sparsity, job.seed, overrides.data);
+    let data = overrides.data.as_ref().map(|data| &data.id);
+    text += &format!("|{:?}|{}|{:?}|{device:?}", job.sparsity, job.seed, data);
     format!("{job}-{:010x}", fnv1a(text.as_bytes()) >> 24)
 }
 

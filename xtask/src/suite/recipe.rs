@@ -104,9 +104,15 @@ pub(super) fn canonical(value: &Value, out: &mut String) {
 
 /// The 64-bit FNV-1a hash: names folders the same way on each machine and in each version of Rust.
 pub(super) fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
-    })
+    fnv1a_from(FNV, bytes)
+}
+
+/// The hash of nothing.
+pub(super) const FNV: u64 = 0xcbf2_9ce4_8422_2325;
+
+/// The hash of what has this one, followed by more bytes.
+pub(super) fn fnv1a_from(hash: u64, bytes: &[u8]) -> u64 {
+    bytes.iter().fold(hash, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
 }
 
 /// Reads a TOML file; the message names the file and the line.

@@ -81,7 +81,7 @@ fn a_key_changes_with_the_recipe_and_only_with_it() {
 fn a_key_knows_what_the_command_line_changes() {
     let key = |data: Option<&str>, device: Option<&str>| {
         let overrides = Overrides {
-            data: data.map(str::to_owned),
+            data: data.map(|name| Data::of(name).expect("a name")),
             device: device.map(str::to_owned),
             set: Vec::new(),
         };
