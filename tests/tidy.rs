@@ -362,6 +362,19 @@ fn the_experiment_of_the_book_trains_and_has_every_key() {
 }
 
 #[test]
+fn the_loop_of_the_readme_is_that_of_the_example() {
+    let root = repository();
+    let example = read(&root.join("crates/taper/examples/own_loop.rs"));
+    let example: BTreeSet<&str> = example.lines().map(str::trim).collect();
+    let blocks = code(&read(&root.join("README.md")), "rust");
+    assert_eq!(blocks.len(), 1);
+    for line in blocks[0].lines() {
+        let line = line.split("//").next().unwrap_or_default().trim();
+        assert!(example.contains(line), "the example has no line `{line}`");
+    }
+}
+
+#[test]
 fn every_experiment_trains() {
     let folder = Folder::new();
     let noise = support::cifar_of_noise(&folder);

@@ -301,7 +301,7 @@ Examples:
 
   dense    safetensors with zeros in place: torch.load_state_dict, candle's VarBuilder
   bitmask  safetensors with a bit for each weight: compressed-tensors
-  csr      safetensors with compressed rows: the smallest below a density of 1/32
+  csr      safetensors with compressed rows: smaller than bitmask below a density of about 1/16
   npz      a folder of matrices for scipy.sparse.load_npz
   onnx     graph and weights, opset 17: onnxruntime, OpenVINO";
 

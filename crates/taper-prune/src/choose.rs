@@ -2,7 +2,7 @@
 
 use crate::{
     Pruner,
-    allocation::{Group, Layer},
+    allocation::{AllocationError, Group, Layer},
     error::PruneError,
     pruner::LayerCut,
 };
@@ -22,7 +22,13 @@ impl Pruner {
             .enumerate()
             .map(|(i, (info, _))| Layer { id: LayerId(i), info })
             .collect();
-        Ok(self.choices.allocation.allocate(&layers, sparsity)?)
+        let groups = self.choices.allocation.allocate(&layers, sparsity)?;
+        let n_keep = sparsity.n_kept(layers.iter().map(|layer| layer.info.n_weights()).sum());
+        let n_kept = groups.iter().map(|group| group.n_keep).sum();
+        if n_kept != n_keep {
+            return Err(AllocationError::Sum { n_kept, n_keep, overall: sparsity.get() }.into());
+        }
+        Ok(groups)
     }
 
     /// Cuts and masks of every layer at this sparsity, from the current weights, in which dropped ones are 0.

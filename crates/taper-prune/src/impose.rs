@@ -13,7 +13,8 @@ impl Pruner {
     ///
     /// For models that are not built of `taper-nn` layers: the forward and backward pass between the two calls see
     /// the pruned weights, and `lift` turns the gradients of those into the straight-through gradients of the
-    /// dense ones. It computes exactly what gates in the forward pass compute.
+    /// dense ones. It computes exactly what gates in the forward pass compute, but for
+    /// [`PrunedUpdate::Sampled`](crate::PrunedUpdate::Sampled): candle gives the gradient of the whole batch, which is then not sampled.
     ///
     /// ```
     /// # use candle_core::{DType, Device, Tensor};

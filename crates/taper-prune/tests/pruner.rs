@@ -35,6 +35,40 @@ fn disturb(params: &Params, step: u64) -> Result {
     Ok(())
 }
 
+/// Rounds each layer by itself.
+#[derive(Debug)]
+struct Careless;
+
+impl allocation::Allocation for Careless {
+    fn allocate(
+        &self,
+        layers: &[allocation::Layer],
+        overall: Sparsity,
+    ) -> std::result::Result<Vec<allocation::Group>, allocation::AllocationError> {
+        let mut groups = Vec::new();
+        for layer in layers {
+            groups.extend(allocation::Global.allocate(&[*layer], overall)?);
+        }
+        Ok(groups)
+    }
+}
+
+#[test]
+fn an_allocation_that_does_not_add_up_is_refused() -> Result {
+    let params = params()?;
+    // Of 216 and 310 weights, some sparsities leave another number when rounded for each than for all 526.
+    let mut refused = 0;
+    for target in [0.9, 0.93, 0.95, 0.97, 0.98, 0.985] {
+        let mut pruner = builder(&params, target)?.allocation(Careless).build()?;
+        if let Err(error) = pruner.begin_step(Step(TOTAL)) {
+            assert!(error.to_string().contains("an allocation must add up"), "{error}");
+            refused += 1;
+        }
+    }
+    assert!((1..6).contains(&refused), "{refused} of 6 do not add up");
+    Ok(())
+}
+
 #[test]
 fn kept_counts_equal_the_rounded_target_at_every_step() -> Result {
     let params = params()?;

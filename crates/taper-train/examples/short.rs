@@ -1,19 +1,49 @@
-//! A short run on a part of the digits, dense and sparse.
+//! A short run on the digits, dense and sparse, of a network that is written here.
 
-use candle_core::Device;
+use candle_core::{Device, Result, Tensor};
 use taper_core::Sparsity;
 use taper_data::{Augment, Dataset, Loader, LoaderConfig, OpenOptions};
+use taper_nn::{Init, Linear, Model, Params, Pass, Scope, relu};
 use taper_prune::Pruner;
 use taper_train::{Callbacks, Outcome, Progress, Recipe, Run, train};
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// Two linear layers.
+struct Mlp {
+    hidden: Linear,
+    out: Linear,
+    params: Params,
+}
+
+impl Mlp {
+    fn new() -> Result<Self> {
+        let scope = Scope::new(0, &Device::Cpu);
+        Ok(Self {
+            hidden: Linear::new(&scope.pp("hidden"), 64, 128, Init::Uniform)?,
+            out: Linear::new(&scope.pp("out"), 128, 10, Init::Uniform)?,
+            params: scope.finish(),
+        })
+    }
+}
+
+impl Model for Mlp {
+    fn forward(&self, images: &Tensor, pass: &Pass) -> Result<Tensor> {
+        let x = relu(&self.hidden.forward(&images.flatten_from(1)?, pass)?)?;
+        self.out.forward(&x, pass)?.tensor()
+    }
+
+    fn params(&self) -> &Params {
+        &self.params
+    }
+}
+
+fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let data = Dataset::open("digits", &OpenOptions::default())?;
     let normalisation = data.normalisation.clone();
     let config = LoaderConfig::train(32, Augment::Shift, normalisation.clone(), 0);
     let batches = Loader::new(data.train.clone(), config)?;
     let test = Loader::new(data.test.clone(), LoaderConfig::evaluation(128, normalisation))?;
     for sparsity in [None, Some(0.9)] {
-        let model = taper_zoo::build("digits-cnn", 10, 0, &Device::Cpu)?;
+        let model = Mlp::new()?;
         let recipe = Recipe { epochs: 6, lr: 0.05, ..Recipe::default() };
         let pruner = match sparsity {
             Some(s) => {
@@ -22,7 +52,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             }
             None => None,
         };
-        let mut run = Run::new(&*model, pruner, &batches, &test, recipe, &Device::Cpu);
+        let mut run = Run::new(&model, pruner, &batches, &test, recipe, &Device::Cpu);
         let outcome = train(&mut run, Progress::default(), &mut Callbacks::default(), None)?;
         let (Outcome::Finished(progress) | Outcome::Stopped(progress)) = outcome;
         if let Some(last) = progress.history.last() {

@@ -32,8 +32,57 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Evaluate between [`Pruner::impose_refreshed`](crate::prune::Pruner::impose_refreshed) and the drop of what it
-//! returns, so that the measured weights are the ones that will be baked.
+//! Candle multiplies by the zeros, so such a model is pruned and not faster. For speed and for export, write it over the
+//! layers of [`nn`](crate::nn): *Extending* in the book has one.
+//!
+//! The rest of a loop: clip gradients after `lift`; evaluate between
+//! [`Pruner::impose_refreshed`](crate::prune::Pruner::impose_refreshed) and the drop of what it returns, so that the
+//! measured weights are the ones that will be baked; save [`Pruner::state`](crate::prune::Pruner::state) with the
+//! variables and the optimizer to go on later:
+//!
+//! ```
+//! # use candle_core::{DType, Device, Tensor};
+//! # use candle_nn::{Module, Optimizer, VarBuilder, VarMap};
+//! use taper::prelude::*;
+//!
+//! # let varmap = VarMap::new();
+//! # let model = candle_nn::linear(16, 4, VarBuilder::from_varmap(&varmap, DType::F32, &Device::Cpu))?;
+//! # let mut sgd = candle_nn::SGD::new(varmap.all_vars(), 0.05)?;
+//! # let (x, y) = (Tensor::ones((8, 16), DType::F32, &Device::Cpu)?, Tensor::zeros(8, DType::U32, &Device::Cpu)?);
+//! # let loss = || candle_nn::loss::cross_entropy(&model.forward(&x)?, &y);
+//! let vars = || varmap.data().lock().unwrap().clone();
+//! let target = Sparsity::new(0.75)?;
+//! let build = || Pruner::feather(prunable_vars(vars()), target, 20);
+//! let mut pruner = build()?;
+//! # for step in 0..10 {
+//! #     let pruned = pruner.impose(Step(step))?;
+//! #     let mut grads = loss()?.backward()?;
+//! #     pruned.lift(&mut grads)?;
+//! #     sgd.step(&grads)?;
+//! # }
+//! let state = pruner.state(); // plain numbers, to be stored as you store the rest
+//!
+//! // In another process, with the variables as they were:
+//! let mut pruner = build()?;
+//! pruner.restore(state)?;
+//! for step in 10..20 {
+//!     let pruned = pruner.impose(Step(step))?;
+//!     let mut grads = loss()?.backward()?;
+//!     pruned.lift(&mut grads)?;
+//!     sgd.step(&grads)?;
+//! }
+//! {
+//!     let _pruned = pruner.impose_refreshed()?; // evaluate here
+//!     assert!(loss()?.to_scalar::<f32>()?.is_finite());
+//! }
+//! assert_eq!(pruner.bake()?, 48);
+//! # let folder = std::env::temp_dir().join(format!("taper-own-loop-{}", std::process::id()));
+//! # std::fs::create_dir_all(&folder)?;
+//! # let path = folder.join("model.safetensors");
+//! varmap.save(&path)?;
+//! # std::fs::remove_dir_all(&folder)?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 //!
 //! # Choices
 //!
@@ -79,11 +128,17 @@
 //!     }
 //! }
 //!
+//! let model = taper::zoo::build("digits-cnn", 10, 0, &candle_core::Device::Cpu)?;
 //! let stairs = Staircase { target: Sparsity::new(0.25)?, every: 10 };
-//! assert_eq!(stairs.sparsity(Step(19)).get(), 0.1);
-//! assert_eq!(stairs.sparsity(Step(500)).get(), 0.25);
-//! # Ok::<(), taper::core::SparsityError>(())
+//! let mut pruner = Pruner::builder(model.params().prunable(), stairs, 100).build()?;
+//! pruner.begin_step(Step(19))?;
+//! assert_eq!(pruner.report().n_kept(), 21_442); // of 23,824, at 10 %
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! One that listens to the masks says by [`window`](crate::schedule::SparsitySchedule::window) over how many steps, hears
+//! of each change in [`observe`](crate::schedule::SparsitySchedule::observe), and gives what it remembers in `state`, so that
+//! a resumed run goes on with it; [`Adaptive`](crate::schedule::Adaptive) is one.
 //!
 //! Gradient policies, allocations, callbacks and architectures of your own are in the book, under *Extending*.
 //!

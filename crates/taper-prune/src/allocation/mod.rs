@@ -68,6 +68,18 @@ pub enum AllocationError {
         /// The overall sparsity.
         overall: f64,
     },
+    /// Groups that keep another number of weights in all than the overall sparsity does.
+    #[error(
+        "the groups of the allocation keep {n_kept} weights in all where sparsity {overall} leaves {n_keep}; an allocation must add up"
+    )]
+    Sum {
+        /// Weights kept in all groups.
+        n_kept: u64,
+        /// Weights to keep.
+        n_keep: u64,
+        /// The overall sparsity.
+        overall: f64,
+    },
     /// A pattern that matches no layer.
     #[error(
         "pattern `{pattern}` matches none of the {n_layers} prunable layers; they have names such as `{example}`"
