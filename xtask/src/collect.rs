@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
@@ -253,7 +253,16 @@ pub(crate) fn add(results: &mut Results, job: &Job, folder: &Path, dir: &Path) -
 
 /// A path as it is from a folder, with `/` between its parts; the path itself where they have nothing in common.
 fn relative(path: &Path, dir: &Path) -> String {
-    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+    let absolute = |path: &Path| {
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+        path.components().fold(PathBuf::new(), |mut resolved, part| {
+            match part {
+                Component::ParentDir => drop(resolved.pop()),
+                part => resolved.push(part),
+            }
+            resolved
+        })
+    };
     let (path, dir) = (absolute(path), absolute(dir));
     let n_common = path.iter().zip(dir.iter()).take_while(|(a, b)| a == b).count();
     if n_common == 0 {
@@ -297,6 +306,7 @@ mod tests {
         assert_eq!(told("/a/runs/x/p", "/a/results/y"), "../../runs/x/p");
         assert_eq!(told("/a/results/y/p", "/a/results/y"), "p");
         assert_eq!(told("runs/p", "out"), "../runs/p");
+        assert_eq!(told("/a/b/runs/p", "/a/b/../out"), "../b/runs/p");
     }
 
     #[test]

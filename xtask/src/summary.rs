@@ -94,6 +94,9 @@ pub(crate) fn sentence(verdicts: &[Verdict]) -> String {
         true => "Pass",
         false => "Not judged",
     };
+    if verdicts.is_empty() {
+        return format!("{word}: there is nothing to compare");
+    }
     format!("{word}: of {} cells, {}", verdicts.len(), parts.join(", "))
 }
 

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-/// Looks at the page as it is laid out, and writes what it has seen into the title, which a dump of the page shows.
+/// Looks at the page as it is laid out, and tells the page around it.
 const PROBE: &str = r#"<script>
 const errors = [];
 addEventListener("error", event => errors.push(String(event.message || event.target)), true);
@@ -29,7 +29,8 @@ addEventListener("load", () => {
     };
   });
   const scroll = document.querySelector(".scroll"), root = document.documentElement;
-  document.title = JSON.stringify({
+  parent.postMessage(JSON.stringify({
+    width: innerWidth,
     errors, figures,
     requests: performance.getEntriesByType("resource").length,
     overflows: root.scrollWidth > root.clientWidth,
@@ -37,7 +38,7 @@ addEventListener("load", () => {
     rows: document.querySelectorAll("tr.cell").length,
     unnamed: [...document.querySelectorAll("a, svg:not([aria-hidden])")]
       .filter(e => !e.textContent.trim() && !e.getAttribute("aria-label")).length,
-  });
+  }), "*");
 });
 </script>"#;
 
@@ -47,7 +48,11 @@ fn browser() -> Option<PathBuf> {
     let names = ["chromium", "chromium-browser", "google-chrome"];
     std::env::split_paths(&path)
         .flat_map(|folder| names.map(|name| folder.join(name)))
-        .find(|file| file.is_file())
+        // Some systems have a file of this name that only says where to get it.
+        .find(|file| {
+            let version = Command::new(file).arg("--version").output();
+            version.is_ok_and(|version| version.status.success())
+        })
 }
 
 fn open(browser: &Path, args: &[&str], page: &Path) -> Vec<u8> {
@@ -64,9 +69,19 @@ fn open(browser: &Path, args: &[&str], page: &Path) -> Vec<u8> {
     output.stdout
 }
 
-/// What the probe has seen in a window of this width, in CSS pixels.
+/// What the probe has seen at this width, in CSS pixels: in a frame, as windows have a least width. What it tells becomes
+/// the title, which a dump of the page shows.
 fn seen(browser: &Path, page: &Path, width: u32) -> Value {
-    let dump = open(browser, &["--dump-dom", &format!("--window-size={width},900")], page);
+    let around = page.with_file_name(format!("around-{width}.html"));
+    let name = page.file_name().expect("a name").to_string_lossy();
+    let html = format!(
+        "<title>nothing was heard</title>\
+         <script>addEventListener('message', event => document.title = event.data)</script>\
+         <iframe src='{name}' width='{width}' height='900' style='border: 0'></iframe>"
+    );
+    fs::write(&around, html).expect("writes");
+    let args = ["--dump-dom", "--window-size=1400,1000", "--virtual-time-budget=5000"];
+    let dump = open(browser, &args, &around);
     let dump = String::from_utf8_lossy(&dump);
     let title = dump.split_once("<title>").and_then(|(_, rest)| rest.split_once("</title>"));
     let (title, _) = title.expect("the page has a title");
@@ -110,6 +125,7 @@ fn the_report_is_laid_out_on_every_screen_and_on_paper() {
     fs::write(&probed, text.replacen("<title>", &format!("{PROBE}<title>"), 1)).expect("writes");
     for width in [1200, 820, 390] {
         let seen = seen(&browser, &probed, width);
+        assert_eq!(seen["width"], width);
         assert_eq!(seen["errors"], serde_json::json!([]), "{width}");
         assert_eq!(seen["requests"], 0, "{width}: it needs nothing but itself");
         assert_eq!(seen["overflows"], false, "{width}: only tables scroll sideways");

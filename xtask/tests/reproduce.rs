@@ -354,6 +354,12 @@ fn the_suite_of_speed_lists_its_ratios_and_takes_no_flags_of_training() {
     let (code, list) = speed(&["--dry-run", "--only", "live set"]);
     assert_eq!(code, Some(0), "{list}");
     assert!(list.lines().count() == 5 && list.lines().all(|l| l.contains("live set")), "{list}");
+    let output = repository
+        .command(&["reproduce", "speed"])
+        .env("TAPER_PYTHON", "/nowhere/python")
+        .output()
+        .expect("runs");
+    assert!(text(&output).contains("TAPER_PYTHON is /nowhere/python"), "{}", text(&output));
     for (args, reason) in [
         (&["--seeds", "2"][..], "--seeds is not for the suite 'speed'"),
         (&["--set", "train.epochs=1"], "--set is not for"),

@@ -59,9 +59,12 @@ fn folder(path: &Path) -> Result<Content, ExportError> {
     }
     let mut weights = BTreeMap::new();
     for entry in std::fs::read_dir(path).map_err(ExportError::io("list", path))? {
-        let file = entry.map_err(ExportError::io("list", path))?.path();
+        let entry = entry.map_err(ExportError::io("list", path))?;
+        let file = entry.path();
         let name = file.file_name().and_then(|n| n.to_str()?.strip_suffix(".npz"));
-        if let Some(name) = name {
+        // A link or a pipe could have no end.
+        let is_file = entry.file_type().map_err(ExportError::io("look at", &file))?.is_file();
+        if let Some(name) = name.filter(|_| is_file) {
             weights.insert(name.to_string(), file.clone());
         }
     }
@@ -77,6 +80,23 @@ impl Opened {
             Content::Torch(_) => return None,
         };
         metadata.get(key).map(String::as_str)
+    }
+
+    /// Whether the file has a tensor of every one of these names and no other, but for counters of batches.
+    ///
+    /// # Errors
+    /// What is missing, or too much.
+    pub fn check_names<'a>(&self, names: impl Iterator<Item = &'a str>) -> Result<(), ExportError> {
+        let (found, wanted) = (self.names(), names.collect::<BTreeSet<_>>());
+        let counts = |name: &str| name.ends_with("num_batches_tracked");
+        let missing = wanted.iter().find(|name| !found.contains(**name) && !counts(name));
+        let foreign = found.iter().find(|name| !wanted.contains(name.as_str()));
+        let reason = match (missing, foreign) {
+            (_, Some(name)) => format!("tensor {name} is none of the network's"),
+            (Some(name), _) => format!("tensor {name} is missing"),
+            (None, None) => return Ok(()),
+        };
+        Err(ExportError::malformed(&self.path)(reason))
     }
 
     /// Number of elements of a tensor that is stored as it is, such as a bias.
@@ -442,10 +462,13 @@ mod tests {
         assert!(refused.contains("not overwritten"), "{refused}");
         // A folder of ours in which somebody has put something.
         let ours = folder.path().join(format!("network{}", Format::Npz.suffix()));
-        std::fs::write(ours.join("notes.txt"), "mine").unwrap();
-        let refused = export(&network, Format::Npz, &ours, &options).unwrap_err().to_string();
-        assert!(refused.contains("not overwritten"), "{refused}");
-        assert!(ours.join("notes.txt").is_file());
+        for theirs in ["notes.txt", "my-data.npz"] {
+            std::fs::write(ours.join(theirs), "mine").unwrap();
+            let refused = export(&network, Format::Npz, &ours, &options).unwrap_err().to_string();
+            assert!(refused.contains("not overwritten"), "{refused}");
+            std::fs::remove_file(ours.join(theirs)).unwrap();
+        }
+        export(&network, Format::Npz, &ours, &options).unwrap();
         assert!(open(&precious).unwrap_err().to_string().contains("rest.safetensors"));
         assert!(open(&folder.path().join("nowhere.pt")).is_err());
         std::fs::write(folder.path().join("noise.pt"), [7u8; 99]).unwrap();

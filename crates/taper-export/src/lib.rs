@@ -39,6 +39,7 @@ mod import;
 mod network;
 mod npz;
 mod onnx;
+mod pickle;
 mod sparse;
 mod torch;
 

@@ -32,12 +32,16 @@ pub(crate) fn is_ours(rest: &RawFile) -> bool {
 
 /// Whether all that is in a folder is what [`write()`] makes, so that nothing else is lost with it.
 pub(crate) fn is_ours_alone(folder: &Path) -> bool {
+    let Ok(rest) = RawFile::load(&folder.join(REST)) else { return false };
+    let shapes = rest.metadata.get(SHAPES).and_then(|text| serde_json::from_str(text).ok());
+    let weights: serde_json::Map<String, serde_json::Value> = shapes.unwrap_or_default();
     let is_file_of_ours = |entry: std::io::Result<std::fs::DirEntry>| {
-        let name = entry.ok().map(|entry| entry.file_name().to_string_lossy().into_owned());
-        name.is_some_and(|name| name == REST || name.ends_with(".npz"))
+        let Ok(entry) = entry else { return false };
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let is_weight = name.strip_suffix(".npz").is_some_and(|name| weights.contains_key(name));
+        (name == REST || is_weight) && entry.file_type().is_ok_and(|kind| kind.is_file())
     };
-    let rest = RawFile::load(&folder.join(REST));
-    rest.is_ok_and(|rest| is_ours(&rest))
+    is_ours(&rest)
         && std::fs::read_dir(folder).is_ok_and(|mut entries| entries.all(is_file_of_ours))
 }
 

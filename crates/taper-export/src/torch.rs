@@ -1,14 +1,18 @@
 //! State dicts that PyTorch has saved, by candle's reader of pickles.
 
+use crate::pickle;
 use candle_core::{
     Tensor,
     pickle::{PthTensors, TensorInfo},
 };
 use std::{
     collections::BTreeMap,
+    fs::File,
+    io::{BufReader, Read},
     panic::{self, AssertUnwindSafe},
     path::Path,
 };
+use zip::ZipArchive;
 
 /// The entries of a state dict: the file's own, or those under `state_dict` or `model`. A `module.` before every name, which
 /// `DataParallel` leaves, is taken off.
@@ -27,6 +31,7 @@ impl std::fmt::Debug for StateDict {
 impl StateDict {
     /// Reads what the file says of its tensors.
     pub(crate) fn read(path: &Path) -> Result<Self, String> {
+        check_pickles(path)?;
         let mut reason = None;
         for key in [None, Some("state_dict"), Some("model")] {
             match quietly(|| PthTensors::new(path, key)) {
@@ -73,6 +78,29 @@ fn quietly<T>(read: impl FnOnce() -> candle_core::Result<T>) -> Result<T, String
         Ok(result) => result.map_err(|e| e.to_string().lines().next().unwrap_or_default().into()),
         Err(_) => Err("it is damaged".into()),
     }
+}
+
+/// Looks at what the reader is going to run. Pickles that are packed to less than they are long are not PyTorch's.
+fn check_pickles(path: &Path) -> Result<(), String> {
+    const ADVICE: &str = "save model.state_dict() with torch.save";
+    let no_dict = |why: String| format!("it is no state dict that can be read ({why}); {ADVICE}");
+    let file = File::open(path).map_err(|e| e.to_string())?;
+    let len = file.metadata().map_err(|e| e.to_string())?.len();
+    let mut zip = ZipArchive::new(BufReader::new(file)).map_err(|e| no_dict(e.to_string()))?;
+    for i in 0..zip.len() {
+        let entry = zip.by_index(i).map_err(|e| no_dict(e.to_string()))?;
+        let name = entry.name().map_err(|e| no_dict(e.to_string()))?;
+        if !name.ends_with("data.pkl") {
+            continue;
+        }
+        let mut bytes = Vec::new();
+        entry.take(len + 1).read_to_end(&mut bytes).map_err(|e| no_dict(e.to_string()))?;
+        if bytes.len() as u64 > len {
+            return Err(no_dict("its pickle is longer than the file".into()));
+        }
+        pickle::check(&bytes).map_err(no_dict)?;
+    }
+    Ok(())
 }
 
 /// Before anything is allocated: no tensor may be larger than the file, whose tensors are not compressed. None may begin in

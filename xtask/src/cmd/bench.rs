@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::bench::suite::{Kernels, Networks, Row, load};
 use crate::bench::{Process, median};
 use crate::date::Utc;
-use crate::{cells::Verdict, machine, summary, write};
+use crate::{cells::Verdict, machine, suite::matches, summary, write};
 use taper_report::format;
 
 /// Suites, in their order.
@@ -42,12 +42,20 @@ pub(crate) struct Args {
     /// Timed repetitions; the median counts
     #[arg(long, value_name = "N", default_value_t = ROUNDS, value_parser = clap::value_parser!(u64).range(1..=1000))]
     pub(crate) rounds: u64,
-    /// Only rows whose label and sparsity contain this
-    #[arg(long, value_name = "TEXT")]
+    /// Only rows with PATTERN in them, such as zoo, 'live*98' or 'step: dense'
+    #[arg(long, value_name = "PATTERN")]
     pub(crate) only: Option<String>,
     /// Where to write [default: results/DATE-HOST-bench]
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
+}
+
+impl Args {
+    /// Whether a row of a suite is to be measured.
+    fn chooses(&self, suite: &str, row: &str) -> bool {
+        let pattern = self.only.as_deref().unwrap_or_default();
+        matches(pattern, &format!("{suite}: {row}"))
+    }
 }
 
 /// Measures, prints and writes; fails where a ratio is below its floor.
@@ -57,8 +65,18 @@ pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
     let suites = if args.suites.is_empty() { &all[..] } else { &args.suites };
     let folder = match &args.out {
         Some(folder) => folder.clone(),
-        None => root.join("results").join(format!("{}-{}-bench", begun.date(), machine::host())),
+        // A part does not replace the whole.
+        None => {
+            let part = if args.only.is_some() { "-part" } else { "" };
+            let name = format!("{}-{}-bench{part}", begun.date(), machine::host());
+            root.join("results").join(name)
+        }
     };
+    ensure!(
+        !folder.join("runs.csv").exists(),
+        "{} holds results of training; pass another --out",
+        folder.display()
+    );
     std::fs::create_dir_all(&folder)
         .with_context(|| format!("cannot make {}", folder.display()))?;
     let (mut document, mut measured) = (String::new(), BTreeMap::new());
@@ -75,8 +93,13 @@ pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
         verdicts.extend(table.verdicts);
         measured.insert(suite.clone(), json!({ "columns": table.columns, "rows": table.rows }));
     }
+    let peer = match args.peer {
+        Some(_) => json!({ "python": args.python, "torch": torch_version(&args.python)? }),
+        None => Value::Null,
+    };
     let manifest = json!({
         "kind": "bench",
+        "peer": peer,
         "begun": begun.timestamp(),
         "command": std::env::args().skip(1).fold("cargo xtask".to_owned(), |all, arg| all + " " + &arg),
         "commit": machine::commit(root),
@@ -95,6 +118,14 @@ pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
     println!("{}\n\nwrote {}", summary::sentence(&verdicts), folder.display());
     let has_failed = verdicts.iter().any(|verdict| matches!(verdict, Verdict::Fail(_)));
     Ok(if has_failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Of the peer's PyTorch.
+fn torch_version(python: &Path) -> Result<String> {
+    let output =
+        Command::new(python).args(["-c", "import torch; print(torch.__version__)"]).output();
+    let output = output.with_context(|| format!("cannot run {}", python.display()))?;
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 /// A table of measurements.
@@ -142,7 +173,7 @@ fn networks(root: &Path, args: &Args, name: &str, table: &mut Table) -> Result<(
         "cut" => format!("{:.2}", seconds * 1e3),
         _ => format!("{:.0}", suite.batch as f64 / seconds),
     };
-    for row in suite.rows.iter().filter(|row| is_chosen(args, row)) {
+    for row in suite.rows.iter().filter(|row| args.chooses(name, &side_of(row))) {
         let model = row.model.as_ref().unwrap_or(&suite.model);
         let of = (model, row.sparsity);
         taper.ask(&json!({ "do": "weights", "model": of.0, "sparsity": of.1, "path": weights }))?;
@@ -197,24 +228,23 @@ fn judge(what: &str, ratio: f64, floor: Option<f64>) -> Verdict {
     }
 }
 
-/// What the suites compare, a line for each cell.
+/// What would be compared, a line for each cell.
 ///
 /// # Errors
-/// When a suite is not valid.
-pub(crate) fn cells(root: &Path) -> Result<Vec<String>> {
+/// When a suite is not valid, or nothing is chosen.
+pub(crate) fn cells(root: &Path, args: &Args) -> Result<Vec<String>> {
     let mut lines = Vec::new();
     for name in SUITES.into_iter().filter(|name| *name != "kernels") {
         let suite: Networks = load(root, name)?;
-        lines.extend(suite.rows.iter().map(|row| {
+        let rows = suite.rows.iter().filter(|row| args.chooses(name, &side_of(row)));
+        lines.extend(rows.map(|row| {
             let floor = row.floor.map_or("no band".into(), |floor| format!("at least {floor}"));
-            format!("{name:<8} {}: {floor}", side_of(row))
+            format!("{name}: {}: {floor}", side_of(row))
         }));
     }
+    let pattern = args.only.as_deref().unwrap_or_default();
+    ensure!(!lines.is_empty(), "nothing that is compared has '{pattern}' in its name");
     Ok(lines)
-}
-
-fn is_chosen(args: &Args, row: &Row) -> bool {
-    args.only.as_ref().is_none_or(|text| side_of(row).contains(text.as_str()))
 }
 
 fn side_of(row: &Row) -> String {
@@ -257,7 +287,7 @@ fn kernels(root: &Path, args: &Args, table: &mut Table) -> Result<()> {
         suite.densities.iter().map(|d| format!("{}: ms (times dense)", format::percent_short(*d))),
     );
     for shape in &suite.shapes {
-        if args.only.as_ref().is_some_and(|text| !shape.label.contains(text.as_str())) {
+        if !args.chooses("kernels", &shape.label) {
             continue;
         }
         for direction in ["forward", "input", "weight"] {
@@ -308,8 +338,23 @@ mod tests {
 
     #[test]
     fn every_comparison_is_listed() {
-        let lines = cells(&crate::taper::repository()).expect("valid suites");
+        let args = |only: Option<&str>| Args {
+            suites: Vec::new(),
+            peer: None,
+            python: PathBuf::new(),
+            profile: false,
+            threads: THREADS,
+            rounds: ROUNDS,
+            only: only.map(str::to_owned),
+            out: None,
+        };
+        let cells = |only: Option<&str>| cells(&crate::taper::repository(), &args(only));
+        let lines = cells(None).expect("valid suites");
         assert!(lines.iter().any(|l| l.starts_with("step") && l.ends_with("at least 1.2")));
         assert!(lines.iter().any(|l| l.starts_with("zoo") && l.ends_with("no band")));
+        for (only, n) in [("zoo", 6), ("live*98", 3), ("step: dense", 1)] {
+            assert_eq!(cells(Some(only)).expect("some").len(), n, "{only}");
+        }
+        assert!(cells(Some("at least")).is_err(), "floors are no names");
     }
 }

@@ -61,9 +61,15 @@ fn tables(root: &Path, only_check: bool) -> Result<ExitCode> {
 /// Writes `summary.md`, `report.html` and the figures of the latter into a results folder.
 pub(crate) fn write_documents(results: &Results, dir: &Path) -> Result<()> {
     let figures = figure::all(results)?;
-    for figure in &figures {
-        let path = dir.join(format!("{}.svg", figure.id));
-        write::atomically(&path, figure.file()?.as_bytes())?;
+    for id in figure::IDS {
+        let path = dir.join(format!("{id}.svg"));
+        match figures.iter().find(|figure| figure.id == id) {
+            Some(figure) => write::atomically(&path, figure.file()?.as_bytes())?,
+            // One of before would be taken for a part of these results.
+            None if path.exists() => std::fs::remove_file(&path)
+                .with_context(|| format!("cannot remove {}", path.display()))?,
+            None => {}
+        }
     }
     write::atomically(&dir.join("summary.md"), summary::markdown(results).as_bytes())?;
     write::atomically(&dir.join("report.html"), page::render(results, &figures, dir)?.as_bytes())

@@ -131,48 +131,56 @@ fn speed(root: &Path, args: &Args) -> Result<ExitCode> {
     if let Some((flag, _)) = foreign.iter().find(|(_, is_given)| *is_given) {
         bail!("{flag} is not for the suite '{SPEED}', which trains nothing; leave it out");
     }
-    let pattern = args.only.as_deref().unwrap_or_default();
-    let mut cells = bench::cells(root)?;
-    cells.retain(|cell| cell.contains(pattern));
-    ensure!(!cells.is_empty(), "nothing that is compared has '{pattern}' in its name");
-    if args.dry_run {
-        cells.iter().for_each(|cell| println!("{cell}"));
-        return Ok(ExitCode::SUCCESS);
-    }
-    let python = peer_python();
-    if python.is_none() {
-        eprintln!(
-            "there is no Python with torch and safetensors, so there are no ratios; TAPER_PYTHON names one"
-        );
-    }
-    let bench = bench::Args {
+    let mut bench = bench::Args {
         suites: Vec::new(),
-        peer: python.is_some().then(|| "torch".to_owned()),
-        python: python.unwrap_or_default(),
+        peer: None,
+        python: PathBuf::new(),
         profile: false,
         threads: args.threads.map_or(bench::THREADS, u64::from),
         rounds: bench::ROUNDS,
         only: args.only.clone(),
         out: args.out.clone(),
     };
+    let cells = bench::cells(root, &bench)?;
+    if args.dry_run {
+        cells.iter().for_each(|cell| println!("{cell}"));
+        return Ok(ExitCode::SUCCESS);
+    }
+    match peer_python()? {
+        Some(python) => {
+            eprintln!("PyTorch is that of {}", python.display());
+            (bench.peer, bench.python) = (Some("torch".to_owned()), python);
+        }
+        None => eprintln!(
+            "there is no Python with torch and safetensors, so there are no ratios; TAPER_PYTHON names one"
+        ),
+    }
     bench::run(root, &bench)
 }
 
 /// A Python that has PyTorch: `TAPER_PYTHON`, the environment that `.ci/setup-python` makes, or `python3`.
-fn peer_python() -> Option<PathBuf> {
+///
+/// # Errors
+/// When the one of `TAPER_PYTHON` has none.
+fn peer_python() -> Result<Option<PathBuf>> {
+    let has_torch = |python: &PathBuf| {
+        let output = Command::new(python).args(["-c", "import torch, safetensors"]).output();
+        output.is_ok_and(|output| output.status.success())
+    };
+    if let Some(python) = std::env::var_os("TAPER_PYTHON").map(PathBuf::from) {
+        ensure!(
+            has_torch(&python),
+            "TAPER_PYTHON is {}, which cannot import torch and safetensors",
+            python.display()
+        );
+        return Ok(Some(python));
+    }
     let cache = std::env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)
         .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache")));
-    let candidates = [
-        std::env::var_os("TAPER_PYTHON").map(PathBuf::from),
-        cache.map(|cache| cache.join("taper/venv/bin/python")),
-        Some("python3".into()),
-    ];
-    candidates.into_iter().flatten().find(|python| {
-        let mut command = Command::new(python);
-        let output = command.args(["-c", "import torch, safetensors"]).output();
-        output.is_ok_and(|output| output.status.success())
-    })
+    let candidates =
+        [cache.map(|cache| cache.join("taper/venv/bin/python")), Some("python3".into())];
+    Ok(candidates.into_iter().flatten().find(has_torch))
 }
 
 /// Threads for each of several runs at a time; what `taper` takes by itself for one.
@@ -348,7 +356,7 @@ fn default_folder(root: &Path, manifest: &Manifest) -> PathBuf {
     let is_free = match Results::load(&dir) {
         Ok(there) => there.manifest.suite == manifest.suite,
         // Results that cannot be read may be of another suite, or of a later version.
-        Err(_) => !dir.exists(),
+        Err(_) => !dir.join("manifest.json").exists(),
     };
     match is_free {
         true => dir,

@@ -61,6 +61,10 @@ impl Figure {
     }
 }
 
+/// The `id` of every figure that there can be.
+pub(crate) const IDS: [&str; 7] =
+    ["accuracy", "curves", "speed", "schedule", "stability", "layers", "significance"];
+
 /// All figures for which there is something to show, in the order of the page.
 pub(crate) fn all(results: &Results) -> Result<Vec<Figure>> {
     let made = [
@@ -118,6 +122,13 @@ mod tests {
                 assert!(!svg.contains("\"#"), "{} has a colour of its own", figure.id);
                 assert!(!svg.contains("http"), "{}", figure.id);
             }
+        }
+    }
+
+    #[test]
+    fn every_figure_is_among_those_there_can_be() {
+        for figure in all(&testing::results()).expect("draws") {
+            assert!(IDS.contains(&figure.id), "{}", figure.id);
         }
     }
 

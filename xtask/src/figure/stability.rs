@@ -1,7 +1,7 @@
 //! How much the masks change: weights that enter at a refresh, over the steps.
 
 use anyhow::Result;
-use taper_report::chart::{self, Area, Axis, Screen, axes, draw, line};
+use taper_report::chart::{self, Area, Axis, Screen, axes, draw, line, marker};
 use taper_report::format;
 
 use super::{Figure, highest, style_of};
@@ -33,18 +33,19 @@ pub(super) fn figure(results: &Results) -> Result<Option<Figure>> {
         .map(|(row, trace)| {
             let peak = trace.iter().map(|(_, share)| *share).fold(0.0, f64::max);
             let last = trace.last().map_or(0.0, |(_, share)| *share);
-            format!("{}: at most {peak:.2} %, at the end {last:.2} %", row.label)
+            format!("{}: {peak:.2} % at its highest point, {last:.2} % at its last", row.label)
         })
         .collect();
     Ok(Some(Figure {
         id: "stability",
         title: format!("Mask stability at {at}"),
         alt: format!(
-            "Chart of the share of the kept weights that have entered at a mask refresh, by step. {}.",
+            "Chart of the share of the kept weights that have entered at a mask refresh, mean between two points, by step. \
+             {}.",
             peaks.join("; ")
         ),
         caption: "Of the weights that a refresh keeps, the share that the mask before it did not: 0 for masks that only \
-                  shrink. Mean over the refreshes between two points, of seed 0."
+                  shrink. Mean over the refreshes between two points, so single ones may be higher; of seed 0."
             .to_owned(),
         legend: traces.iter().map(|(row, _)| style_of(row, rows).key(&row.label)).collect(),
         wide,
@@ -69,7 +70,12 @@ fn paint(rows: &[Row], traces: &[(&Row, Trace)], area: &Area) -> chart::Result<(
     x.to = last;
     let mut chart = axes(area, x, Axis::covering(0.0, highest, 5, "Entered", &percent))?;
     for (row, trace) in traces {
-        line(&mut chart, trace, style_of(row, rows).line(1.5))?;
+        let style = style_of(row, rows);
+        line(&mut chart, trace, style.line(1.5))?;
+        // A few markers, as there are more rows than colours.
+        for at in trace.iter().skip(trace.len() / 8).step_by((trace.len() / 4).max(1)) {
+            marker(&mut chart, *at, style)?;
+        }
     }
     Ok(())
 }
@@ -83,7 +89,11 @@ mod tests {
     fn each_row_that_has_recorded_its_masks_has_a_line() {
         let mut results = testing::results();
         let drawn = figure(&results).expect("draws").expect("a figure");
-        assert!(drawn.alt.contains("Feather: at most 4.00 %, at the end 1.00 %"), "{}", drawn.alt);
+        assert!(
+            drawn.alt.contains("Feather: 4.00 % at its highest point, 1.00 % at its last"),
+            "{}",
+            drawn.alt
+        );
         assert_eq!(drawn.legend.len(), 2, "none for the dense row");
         results.steps.iter_mut().filter(|s| s.row == "gmp").for_each(|s| s.entered = None);
         assert_eq!(figure(&results).expect("draws").expect("a figure").legend.len(), 1);

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use taper::{
     core::Sparsity,
     export::{Opened, open},
+    nn::Model,
     train::{checkpoint::PrunedCheckpoint, n_kept},
     zoo::Architecture,
 };
@@ -25,7 +26,10 @@ pub fn run(args: &Import) -> anyhow::Result<()> {
         Some(_) => usage(error),
         None => anyhow::Error::new(error).context(format!("{file}")),
     })?;
-    let classes = classes(&opened, architecture)
+    // Before anything is built of the size that the file claims.
+    let probe = architecture.build(1, 0, &Device::Cpu)?;
+    opened.check_names(probe.params().entries().iter().map(|entry| entry.name.as_str()))?;
+    let classes = classes(&opened, &*probe)
         .with_context(|| format!("{file} cannot be imported as {name}"))?;
     let model = architecture.build(classes, 0, &Device::Cpu)?;
     let entries = model.params().entries().iter();
@@ -66,8 +70,7 @@ pub fn run(args: &Import) -> anyhow::Result<()> {
 const MOST_CLASSES: usize = 1 << 16;
 
 /// Outputs of the network in a file: as many as its last layer has biases.
-fn classes(opened: &Opened, architecture: &Architecture) -> anyhow::Result<usize> {
-    let probe = architecture.build(1, 0, &Device::Cpu)?;
+fn classes(opened: &Opened, probe: &dyn Model) -> anyhow::Result<usize> {
     let layers = probe.params().layers();
     let last = layers.last().and_then(|layer| layer.name.strip_suffix(".weight"));
     let bias = format!("{}.bias", last.context("it has no layers")?);
