@@ -233,24 +233,31 @@ impl Results {
         })
     }
 
-    /// Writes the manifest and the CSV files, each atomically; the manifest comes last.
+    /// Writes the manifest and the CSV files: all of them, or, where the disk is full, none.
     pub(crate) fn save(&self, dir: &Path) -> Result<()> {
         std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
-        write_csv(&dir.join("runs.csv"), &self.runs, "key,row,sparsity_target,seed\n")?;
-        write_csv(&dir.join("curves.csv"), &self.curves, "row,cell,seed,epoch\n")?;
-        write_csv(&dir.join("steps.csv"), &self.steps, "row,cell,seed,step\n")?;
-        write_csv(&dir.join("layers.csv"), &self.layers, "row,cell,seed,layer\n")?;
-        let fates = dir.join("fates.csv");
-        match self.fates.is_empty() {
-            // One of before would be taken for a part of these results.
-            true if fates.exists() => std::fs::remove_file(&fates)
-                .with_context(|| format!("cannot remove {}", fates.display()))?,
-            true => {}
-            false => write_csv(&fates, &self.fates, "")?,
-        }
         let mut manifest = serde_json::to_string_pretty(&self.manifest)?;
         manifest.push('\n');
-        write::atomically(&dir.join("manifest.json"), manifest.as_bytes())
+        let mut files = vec![
+            ("runs.csv", csv_of(&self.runs, "key,row,sparsity_target,seed\n")?),
+            ("curves.csv", csv_of(&self.curves, "row,cell,seed,epoch\n")?),
+            ("steps.csv", csv_of(&self.steps, "row,cell,seed,step\n")?),
+            ("layers.csv", csv_of(&self.layers, "row,cell,seed,layer\n")?),
+            ("manifest.json", manifest.into_bytes()),
+        ];
+        let fates = dir.join("fates.csv");
+        if !self.fates.is_empty() {
+            files.push(("fates.csv", csv_of(&self.fates, "")?));
+        }
+        let files: Vec<_> =
+            files.into_iter().map(|(name, bytes)| (dir.join(name), bytes)).collect();
+        write::together(&files)?;
+        if self.fates.is_empty() && fates.exists() {
+            // One of before would be taken for a part of these results.
+            std::fs::remove_file(&fates)
+                .with_context(|| format!("cannot remove {}", fates.display()))?;
+        }
+        Ok(())
     }
 }
 
@@ -261,8 +268,8 @@ pub(crate) fn read_csv<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
     reader.deserialize().collect::<Result<_, _>>().with_context(|| format!("in {}", path.display()))
 }
 
-/// Writes a CSV file; the serializer makes the header from the first line, so an empty file needs one.
-fn write_csv<T: Serialize>(path: &Path, lines: &[T], header_if_empty: &str) -> Result<()> {
+/// A CSV file; the serializer makes the header from the first line, so an empty file needs one.
+fn csv_of<T: Serialize>(lines: &[T], header_if_empty: &str) -> Result<Vec<u8>> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     for line in lines {
         writer.serialize(line)?;
@@ -271,7 +278,7 @@ fn write_csv<T: Serialize>(path: &Path, lines: &[T], header_if_empty: &str) -> R
     if lines.is_empty() {
         bytes = header_if_empty.as_bytes().to_vec();
     }
-    write::atomically(path, &bytes)
+    Ok(bytes)
 }
 
 #[cfg(test)]
