@@ -1,5 +1,6 @@
 //! How long runs will take, by those that are finished.
 
+use crate::bench::median;
 use crate::runner;
 use crate::suite::Job;
 use std::path::Path;
@@ -33,18 +34,13 @@ impl Speeds {
         let epochs = job.epochs?.saturating_sub(runner::epochs_done(&folder.join(&job.key)));
         let of = |is_like: &dyn Fn(&str, Option<f64>) -> bool| {
             let found = self.measured.iter().filter(|(row, sparsity, _)| is_like(row, *sparsity));
-            median(found.map(|(.., seconds)| *seconds).collect())
+            Some(median(found.map(|(.., seconds)| *seconds).collect())).filter(|s| s.is_finite())
         };
         let seconds = of(&|row, sparsity| row == job.row && sparsity == job.sparsity)
             .or_else(|| of(&|_, sparsity| sparsity == job.sparsity))
             .or_else(|| of(&|_, _| true))?;
         Some(epochs as f64 * seconds)
     }
-}
-
-fn median(mut values: Vec<f64>) -> Option<f64> {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied()
 }
 
 #[cfg(test)]

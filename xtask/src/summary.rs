@@ -66,21 +66,15 @@ fn params_kept(run: &RunLine) -> f64 {
 /// The verdict on all cells in a sentence.
 pub(crate) fn verdict(results: &Results) -> String {
     let verdicts: Vec<Verdict> = cells(results).into_iter().map(|cell| cell.verdict).collect();
-    let sentence = sentence(&verdicts);
-    match sentence.split_once(':') {
-        // A run can fail in a cell that another seed's run has not failed in.
-        Some((word, rest)) if word != "Fail" && !cells::passed(results) => format!("Fail:{rest}"),
-        _ => sentence,
-    }
+    sentence(&verdicts, cells::passed(results))
 }
 
-/// Some verdicts in a sentence.
-pub(crate) fn sentence(verdicts: &[Verdict]) -> String {
+/// Some verdicts in a sentence. Something besides them can have failed, such as a run of a cell that is no more.
+pub(crate) fn sentence(verdicts: &[Verdict], has_passed: bool) -> String {
     let count = |want: &dyn Fn(&Verdict) -> bool| verdicts.iter().filter(|v| want(v)).count();
-    let failed = count(&|v| matches!(v, Verdict::Fail(_)));
     let mut parts = Vec::new();
     for (n, what) in [
-        (failed, "failed"),
+        (count(&|v| matches!(v, Verdict::Fail(_))), "failed"),
         (count(&|v| *v == Verdict::Pass), "passed"),
         (count(&|v| *v == Verdict::NoBand), "without a band"),
         (count(&|v| *v == Verdict::NotRun), "not run"),
@@ -90,7 +84,7 @@ pub(crate) fn sentence(verdicts: &[Verdict]) -> String {
         }
     }
     let word = match verdicts.iter().any(Verdict::is_judged) {
-        _ if failed > 0 => "Fail",
+        _ if !has_passed => "Fail",
         true => "Pass",
         false => "Not judged",
     };
@@ -267,11 +261,11 @@ mod tests {
     fn verdicts_make_a_sentence() {
         let fail = || Verdict::Fail(vec!["slow".into()]);
         assert_eq!(
-            sentence(&[Verdict::Pass, fail(), Verdict::NoBand, Verdict::NotRun]),
+            sentence(&[Verdict::Pass, fail(), Verdict::NoBand, Verdict::NotRun], false),
             "Fail: of 4 cells, 1 failed, 1 passed, 1 without a band, 1 not run"
         );
-        assert_eq!(sentence(&[Verdict::Pass]), "Pass: of 1 cells, 1 passed");
-        assert_eq!(sentence(&[Verdict::NoBand]), "Not judged: of 1 cells, 1 without a band");
+        assert_eq!(sentence(&[Verdict::Pass], true), "Pass: of 1 cells, 1 passed");
+        assert_eq!(sentence(&[Verdict::NoBand], true), "Not judged: of 1 cells, 1 without a band");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Reading files of any of the formats.
 
-use crate::{ExportError, bitmask, csr, element, npz, onnx, sparse, torch};
+use crate::{ExportError, bitmask, csr, element, npz, onnx, sparse::StatedShapes, torch};
 use candle_core::{DType, Device, Tensor};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -87,16 +87,18 @@ impl Opened {
     /// # Errors
     /// What is missing, or too much.
     pub fn check_names<'a>(&self, names: impl Iterator<Item = &'a str>) -> Result<(), ExportError> {
-        let (found, wanted) = (self.names(), names.collect::<BTreeSet<_>>());
-        let counts = |name: &str| name.ends_with("num_batches_tracked");
-        let missing = wanted.iter().find(|name| !found.contains(**name) && !counts(name));
-        let foreign = found.iter().find(|name| !wanted.contains(name.as_str()));
-        let reason = match (missing, foreign) {
-            (_, Some(name)) => format!("tensor {name} is none of the network's"),
-            (Some(name), _) => format!("tensor {name} is missing"),
-            (None, None) => return Ok(()),
-        };
-        Err(ExportError::malformed(&self.path)(reason))
+        self.compare_names(&names.collect()).map_err(ExportError::malformed(&self.path))
+    }
+
+    fn compare_names(&self, wanted: &BTreeSet<&str>) -> Result<(), String> {
+        let found = self.names();
+        if let Some(name) = found.iter().find(|name| !wanted.contains(name.as_str())) {
+            return Err(format!("tensor {name} is none of the network's"));
+        }
+        match wanted.iter().find(|name| !found.contains(**name) && !is_counter(name)) {
+            Some(name) => Err(missing(name)),
+            None => Ok(()),
+        }
     }
 
     /// Number of elements of a tensor that is stored as it is, such as a bias.
@@ -127,12 +129,15 @@ impl Opened {
         &self,
         shapes: &BTreeMap<String, Vec<usize>>,
     ) -> Result<BTreeMap<String, Tensor>, String> {
-        if let Some(name) = self.names().iter().find(|name| !shapes.contains_key(*name)) {
-            return Err(format!("tensor {name} is none of the network's"));
-        }
+        self.compare_names(&shapes.keys().map(String::as_str).collect())?;
+        let stated = match &self.content {
+            Content::Safetensors(file) => StatedShapes::of(&file.metadata, csr::SHAPES),
+            Content::Npz(rest, _) => StatedShapes::of(&rest.metadata, npz::SHAPES),
+            Content::Onnx(_) | Content::Torch(_) => StatedShapes::default(),
+        };
         let mut tensors = BTreeMap::new();
         for (name, shape) in shapes {
-            let tensor = self.tensor(name, shape)?;
+            let tensor = self.tensor(name, shape, &stated)?;
             if tensor.dims() != shape {
                 return Err(other_shape(name, tensor.dims(), shape));
             }
@@ -166,7 +171,7 @@ impl Opened {
         }
     }
 
-    fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor, String> {
+    fn tensor(&self, name: &str, shape: &[usize], stated: &StatedShapes) -> Result<Tensor, String> {
         let told = |error: candle_core::Error| format!("tensor {name}: {error}");
         let of = |values: Vec<f32>| Tensor::from_vec(values, shape, &Device::Cpu).map_err(told);
         let stored = |file: &RawFile| -> Result<Option<Tensor>, String> {
@@ -180,7 +185,7 @@ impl Opened {
                 if file.tensors.contains_key(&format!("{module}.bitmask")) {
                     Some(of(bitmask::weight(&file.tensors, module, shape)?)?)
                 } else if file.tensors.contains_key(&format!("{name}.indptr")) {
-                    sparse::check_shape(&file.metadata, csr::SHAPES, name, shape)?;
+                    stated.check(name, shape)?;
                     Some(of(csr::weight(file, name, shape)?)?)
                 } else {
                     stored(file)?
@@ -188,7 +193,7 @@ impl Opened {
             }
             Content::Npz(rest, weights) => match weights.get(name) {
                 Some(path) => {
-                    sparse::check_shape(&rest.metadata, npz::SHAPES, name, shape)?;
+                    stated.check(name, shape)?;
                     let bytes = std::fs::read(path)
                         .map_err(|e| format!("cannot read {}: {e}", path.display()))?;
                     let named = |e: String| format!("{}: {e}", path.display());
@@ -208,12 +213,21 @@ impl Opened {
         };
         match found {
             Some(tensor) => Ok(tensor),
-            None if name.ends_with("num_batches_tracked") => {
+            None if is_counter(name) => {
                 Tensor::zeros(shape, DType::I64, &Device::Cpu).map_err(told)
             }
-            None => Err(format!("tensor {name} is missing")),
+            None => Err(missing(name)),
         }
     }
+}
+
+/// Whether a tensor counts batches; not every format has a place for that.
+fn is_counter(name: &str) -> bool {
+    name.ends_with("num_batches_tracked")
+}
+
+fn missing(name: &str) -> String {
+    format!("tensor {name} is missing")
 }
 
 fn other_shape(name: &str, found: &[usize], needed: &[usize]) -> String {
@@ -249,260 +263,4 @@ pub fn check_onnx(bytes: &[u8], shapes: &BTreeMap<String, Vec<usize>>) -> Result
 #[doc(hidden)]
 pub fn check_npz(bytes: &[u8], shape: &[usize]) -> Result<(), String> {
     npz::weight(bytes, shape).map(drop)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{Element, Format, Network, Options, export};
-    use taper_nn::{Model, Pass};
-
-    type Shapes = BTreeMap<String, Vec<usize>>;
-
-    fn shapes(model: &dyn Model) -> Shapes {
-        let entries = model.params().entries().iter();
-        entries.map(|e| (e.name.clone(), e.var.dims().to_vec())).collect()
-    }
-
-    /// A network of which a tenth of the weights is left, with running statistics of its own.
-    fn sparse(architecture: &str) -> (Box<dyn Model>, Network) {
-        let found = taper_zoo::Architecture::find(architecture).unwrap();
-        let model = found.build(7, 1, &Device::Cpu).unwrap();
-        for (i, entry) in model.params().entries().iter().enumerate() {
-            let n = entry.var.elem_count();
-            let values: Vec<f32> = match &entry.name {
-                _ if entry.kind.is_some_and(taper_nn::ParamKind::is_prunable) => {
-                    let values = entry.var.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-                    let kept = values.into_iter().enumerate();
-                    kept.map(|(j, v)| if (i + j) % 10 == 0 { v } else { 0.0 }).collect()
-                }
-                name if name.ends_with("num_batches_tracked") => {
-                    let counted = Tensor::full(7 + i as i64, entry.var.shape(), &Device::Cpu);
-                    entry.var.set(&counted.unwrap()).unwrap();
-                    continue;
-                }
-                name => {
-                    let centre =
-                        if name.ends_with("mean") || name.ends_with("bias") { 0.0 } else { 1.0 };
-                    (0..n).map(|j| centre + 0.1 * ((i + 3 * j) % 7) as f32).collect()
-                }
-            };
-            let value = Tensor::from_vec(values, entry.var.shape(), &Device::Cpu).unwrap();
-            entry.var.set(&value).unwrap();
-        }
-        let metadata = [("architecture".to_string(), architecture.to_string())];
-        let network = Network::of(&*model, found.image, metadata.into()).unwrap();
-        (model, network)
-    }
-
-    fn bits(tensors: &BTreeMap<String, Tensor>) -> BTreeMap<&str, Vec<u32>> {
-        let values =
-            |t: &Tensor| t.flatten_all().unwrap().to_dtype(DType::F32).unwrap().to_vec1::<f32>();
-        let bits = |t: &Tensor| values(t).unwrap().iter().map(|v| v.to_bits()).collect();
-        tensors.iter().map(|(name, t)| (name.as_str(), bits(t))).collect()
-    }
-
-    /// What a format can give back: ONNX has no place for counters of batches.
-    fn as_stored(network: &Network, format: Format) -> BTreeMap<String, Tensor> {
-        let mut tensors = network.tensors().clone();
-        if format == Format::Onnx {
-            let counters = tensors.iter_mut().filter(|(_, tensor)| tensor.dtype() == DType::I64);
-            counters.for_each(|(_, tensor)| *tensor = tensor.zeros_like().unwrap());
-        }
-        tensors
-    }
-
-    #[test]
-    fn every_format_gives_back_every_network_to_the_bit() {
-        let folder = tempfile::tempdir().unwrap();
-        for architecture in ["digits-cnn", "resnet20", "mobilenet-v1", "densenet40-24", "resnet18"]
-        {
-            let (model, network) = sparse(architecture);
-            let shapes = shapes(&*model);
-            for format in Format::ALL {
-                for special in [false, true] {
-                    let path =
-                        folder.path().join(format!("{architecture}-{special}{}", format.suffix()));
-                    let options = Options {
-                        compact: special,
-                        sparse_initializers: special,
-                        ..Options::default()
-                    };
-                    let written = export(&network, format, &path, &options).unwrap();
-                    let dense = format == Format::Dense || (format == Format::Onnx && !special);
-                    assert_eq!(written.bytes < written.dense_bytes, !dense, "{format} {written:?}");
-                    let opened = open(&path).unwrap();
-                    assert_eq!(opened.metadata("architecture"), Some(architecture));
-                    let tensors = opened.tensors(&shapes).unwrap();
-                    assert!(
-                        bits(&tensors) == bits(&as_stored(&network, format)),
-                        "{architecture} as {format}"
-                    );
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn sixteen_bits_are_the_nearest_numbers_and_f16_does_not_overflow() {
-        let folder = tempfile::tempdir().unwrap();
-        let (model, mut network) = sparse("digits-cnn");
-        let shapes = shapes(&*model);
-        for (element, dtype) in [(Element::F16, DType::F16), (Element::Bf16, DType::BF16)] {
-            let rounded = |t: &Tensor| t.to_dtype(dtype).unwrap().to_dtype(DType::F32).unwrap();
-            let expected: BTreeMap<String, Tensor> = network
-                .tensors()
-                .iter()
-                .map(|(name, t)| {
-                    let t = if t.dtype() == DType::F32 { rounded(t) } else { t.clone() };
-                    (name.clone(), t)
-                })
-                .collect();
-            let expected = Network { tensors: expected, ..network.clone() };
-            for format in [Format::Dense, Format::Bitmask, Format::Csr, Format::Onnx] {
-                let path = folder.path().join(format!("{element}{}", format.suffix()));
-                let options = Options { element, ..Options::default() };
-                export(&network, format, &path, &options).unwrap();
-                let tensors = open(&path).unwrap().tensors(&shapes).unwrap();
-                let expected = as_stored(&expected, format);
-                assert!(bits(&tensors) == bits(&expected), "{element} as {format}");
-            }
-        }
-        let options = Options { element: Element::F16, ..Options::default() };
-        let npz = export(&network, Format::Npz, &folder.path().join("x"), &options).unwrap_err();
-        assert!(npz.to_string().contains("f16"), "{npz}");
-        let large = Tensor::full(1e6f32, 10, &Device::Cpu).unwrap();
-        network.tensors.insert("linear.bias".into(), large);
-        let error =
-            export(&network, Format::Dense, &folder.path().join("x"), &options).unwrap_err();
-        assert!(error.to_string().contains("linear.bias holds 1000000"), "{error}");
-    }
-
-    #[test]
-    fn folding_leaves_zeros_and_the_function() {
-        for (architecture, n_left) in
-            [("digits-cnn", 0), ("resnet20", 0), ("mobilenet-v1", 0), ("densenet40-24", 21)]
-        {
-            let (model, network) = sparse(architecture);
-            let folded = network.folded().unwrap();
-            let norms = folded.tensors().keys().filter(|name| name.ends_with("running_var"));
-            assert_eq!(norms.count(), n_left, "{architecture}");
-            for name in network.layers.keys() {
-                let zeros = |n: &Network| {
-                    let values = n.tensors()[name].flatten_all().unwrap().to_vec1::<f32>().unwrap();
-                    values.iter().map(|&v| v == 0.0).collect::<Vec<_>>()
-                };
-                assert_eq!(zeros(&network), zeros(&folded), "{architecture}: {name}");
-            }
-            // The model is what it was.
-            let before = Network::of(&*model, network.image, BTreeMap::new()).unwrap();
-            assert!(bits(before.tensors()) == bits(network.tensors()), "{architecture}");
-        }
-        // One convolution by hand: the first of the digits' network.
-        let (model, network) = sparse("digits-cnn");
-        let folded = network.folded().unwrap();
-        let values = |n: &Network, name: &str| -> Vec<f64> {
-            let values = n.tensors()[name].flatten_all().unwrap().to_vec1::<f32>().unwrap();
-            values.into_iter().map(f64::from).collect()
-        };
-        let part = |name: &str| values(&network, name);
-        let (gamma, beta) = (part("bn1.weight"), part("bn1.bias"));
-        let (mean, var) = (part("bn1.running_mean"), part("bn1.running_var"));
-        let (weight, folded_weight) = (part("conv1.weight"), values(&folded, "conv1.weight"));
-        let folded_bias = values(&folded, "conv1.bias");
-        let taps = weight.len() / gamma.len();
-        for c in 0..gamma.len() {
-            let scale = gamma[c] / (var[c] + 1e-5).sqrt();
-            let shift = beta[c] - mean[c] * scale;
-            assert!((folded_bias[c] - shift).abs() < 1e-6, "channel {c}");
-            for at in c * taps..(c + 1) * taps {
-                assert!((folded_weight[at] - weight[at] * scale).abs() < 1e-6, "weight {at}");
-            }
-        }
-        let image = Tensor::ones((1, 1, 8, 8), DType::F32, &Device::Cpu).unwrap();
-        assert_eq!(model.forward(&image, &Pass::eval()).unwrap().dims(), [1, 7]);
-    }
-
-    #[test]
-    fn what_does_not_fit_is_refused_by_name() {
-        let folder = tempfile::tempdir().unwrap();
-        let (model, network) = sparse("digits-cnn");
-        let mut shapes = shapes(&*model);
-        for format in Format::ALL {
-            let path = folder.path().join(format!("network{}", format.suffix()));
-            export(&network, format, &path, &Options::default()).unwrap();
-            let again =
-                export(&network, format, &path, &Options::default()).unwrap_err().to_string();
-            assert!(again.contains("exists already"), "{again}");
-            let options = Options { overwrite: true, ..Options::default() };
-            export(&network, format, &path, &options).unwrap();
-
-            shapes.insert("conv9.weight".into(), vec![1]);
-            let missing = open(&path).unwrap().tensors(&shapes).unwrap_err().to_string();
-            assert!(missing.contains("conv9.weight is missing"), "{format}: {missing}");
-            shapes.remove("conv9.weight");
-            let size = shapes.insert("conv2.weight".into(), vec![32, 16, 3, 2]).unwrap();
-            let shape = open(&path).unwrap().tensors(&shapes).unwrap_err().to_string();
-            assert!(shape.contains("conv2"), "{format}: {shape}");
-            // As many elements, and a larger network than the file's.
-            for other in [vec![32, 48, 3, 1], vec![32, 17, 3, 3]] {
-                shapes.insert("conv2.weight".into(), other);
-                let shape = open(&path).unwrap().tensors(&shapes).err();
-                assert!(shape.is_some(), "{format}");
-            }
-            shapes.remove("conv2.weight");
-            let foreign = open(&path).unwrap().tensors(&shapes).unwrap_err().to_string();
-            assert!(foreign.contains("conv2.weight is none of"), "{format}: {foreign}");
-            shapes.insert("conv2.weight".into(), size);
-        }
-        let precious = folder.path().join("precious");
-        std::fs::create_dir(&precious).unwrap();
-        let options = Options { overwrite: true, ..Options::default() };
-        let refused = export(&network, Format::Npz, &precious, &options).unwrap_err().to_string();
-        assert!(refused.contains("not overwritten"), "{refused}");
-        // A folder of ours in which somebody has put something.
-        let ours = folder.path().join(format!("network{}", Format::Npz.suffix()));
-        for theirs in ["notes.txt", "my-data.npz"] {
-            std::fs::write(ours.join(theirs), "mine").unwrap();
-            let refused = export(&network, Format::Npz, &ours, &options).unwrap_err().to_string();
-            assert!(refused.contains("not overwritten"), "{refused}");
-            std::fs::remove_file(ours.join(theirs)).unwrap();
-        }
-        export(&network, Format::Npz, &ours, &options).unwrap();
-        assert!(open(&precious).unwrap_err().to_string().contains("rest.safetensors"));
-        assert!(open(&folder.path().join("nowhere.pt")).is_err());
-        std::fs::write(folder.path().join("noise.pt"), [7u8; 99]).unwrap();
-        let noise = open(&folder.path().join("noise.pt")).unwrap_err().to_string();
-        assert!(noise.contains("no state dict"), "{noise}");
-    }
-
-    #[test]
-    fn damage_is_an_error_or_readable_never_a_panic() {
-        let folder = tempfile::tempdir().unwrap();
-        let (model, network) = sparse("digits-cnn");
-        let shapes = shapes(&*model);
-        for format in [Format::Bitmask, Format::Csr, Format::Onnx] {
-            let path = folder.path().join(format.suffix());
-            let options = Options { sparse_initializers: true, ..Options::default() };
-            export(&network, format, &path, &options).unwrap();
-            let bytes = std::fs::read(&path).unwrap();
-            let check = |bytes: &[u8]| match format {
-                Format::Onnx => check_onnx(bytes, &shapes),
-                _ => check_safetensors(bytes, &shapes),
-            };
-            assert_eq!(check(&bytes), Ok(()), "{format}");
-            for len in (0..bytes.len()).step_by(97) {
-                assert!(check(&bytes[..len]).is_err(), "{format} cut to {len} bytes");
-            }
-            let mut n_refused = 0;
-            for at in (0..bytes.len()).step_by(23) {
-                for flip in [1u8, 0x80, 0xff] {
-                    let mut corrupt = bytes.clone();
-                    corrupt[at] ^= flip;
-                    n_refused += usize::from(check(&corrupt).is_err());
-                }
-            }
-            assert!(n_refused > 100, "{format}: {n_refused}");
-        }
-    }
 }

@@ -41,6 +41,8 @@ mod npz;
 mod onnx;
 mod pickle;
 mod sparse;
+#[cfg(test)]
+mod tests;
 mod torch;
 
 pub use element::Element;

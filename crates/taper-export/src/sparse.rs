@@ -32,20 +32,33 @@ pub(crate) fn shapes(network: &Network) -> String {
     Value::Object(layers.collect::<Map<_, _>>()).to_string()
 }
 
-/// Whether the [`shapes`] under a key of the metadata say so of a weight.
-pub(crate) fn check_shape(
-    metadata: &BTreeMap<String, String>,
-    key: &str,
-    name: &str,
-    shape: &[usize],
-) -> Result<(), String> {
-    let layers: Value = metadata
-        .get(key)
-        .and_then(|text| serde_json::from_str(text).ok())
-        .ok_or_else(|| format!("its metadata has no `{key}` with the shapes of its weights"))?;
-    match &layers[name]["shape"] {
-        found if *found == json!(shape) => Ok(()),
-        found => Err(format!("tensor {name} has shape {found} where the network has {shape:?}")),
+/// The [`shapes`] that a file states.
+#[derive(Default)]
+pub(crate) struct StatedShapes {
+    key: &'static str,
+    layers: Option<Value>,
+}
+
+impl StatedShapes {
+    /// Those under a key of the metadata, if they are there.
+    pub(crate) fn of(metadata: &BTreeMap<String, String>, key: &'static str) -> Self {
+        let layers = metadata.get(key).and_then(|text| serde_json::from_str(text).ok());
+        Self { key, layers }
+    }
+
+    /// Whether they say so of a weight.
+    pub(crate) fn check(&self, name: &str, shape: &[usize]) -> Result<(), String> {
+        let key = self.key;
+        let layers = self
+            .layers
+            .as_ref()
+            .ok_or_else(|| format!("its metadata has no `{key}` with the shapes of its weights"))?;
+        match &layers[name]["shape"] {
+            found if *found == json!(shape) => Ok(()),
+            found => {
+                Err(format!("tensor {name} has shape {found} where the network has {shape:?}"))
+            }
+        }
     }
 }
 

@@ -5,8 +5,10 @@
 
 mod process;
 pub(crate) mod suite;
+mod torch;
 
 pub(crate) use process::Process;
+pub(crate) use torch::{torch_python, torch_version};
 
 /// The middle of some times, in seconds.
 pub(crate) fn median(mut seconds: Vec<f64>) -> f64 {

@@ -1,13 +1,14 @@
 //! `cargo xtask reproduce`: from a suite to its table, with pass or fail.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Result, bail, ensure};
 
 use crate::bands::{self, Band};
+use crate::bench::torch_python;
 use crate::cmd::{bench, report};
 use crate::date::Utc;
 use crate::estimate::Speeds;
@@ -146,7 +147,7 @@ fn speed(root: &Path, args: &Args) -> Result<ExitCode> {
         cells.iter().for_each(|cell| println!("{cell}"));
         return Ok(ExitCode::SUCCESS);
     }
-    match peer_python()? {
+    match torch_python()? {
         Some(python) => {
             eprintln!("PyTorch is that of {}", python.display());
             (bench.peer, bench.python) = (Some("torch".to_owned()), python);
@@ -156,31 +157,6 @@ fn speed(root: &Path, args: &Args) -> Result<ExitCode> {
         ),
     }
     bench::run(root, &bench)
-}
-
-/// A Python that has PyTorch: `TAPER_PYTHON`, the environment that `.ci/setup-python` makes, or `python3`.
-///
-/// # Errors
-/// When the one of `TAPER_PYTHON` has none.
-fn peer_python() -> Result<Option<PathBuf>> {
-    let has_torch = |python: &PathBuf| {
-        let output = Command::new(python).args(["-c", "import torch, safetensors"]).output();
-        output.is_ok_and(|output| output.status.success())
-    };
-    if let Some(python) = std::env::var_os("TAPER_PYTHON").map(PathBuf::from) {
-        ensure!(
-            has_torch(&python),
-            "TAPER_PYTHON is {}, which cannot import torch and safetensors",
-            python.display()
-        );
-        return Ok(Some(python));
-    }
-    let cache = std::env::var_os("XDG_CACHE_HOME")
-        .map(PathBuf::from)
-        .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache")));
-    let candidates =
-        [cache.map(|cache| cache.join("taper/venv/bin/python")), Some("python3".into())];
-    Ok(candidates.into_iter().flatten().find(has_torch))
 }
 
 /// Threads for each of several runs at a time; what `taper` takes by itself for one.

@@ -1,50 +1,27 @@
 //! Test accuracy against sparsity.
 
 use anyhow::Result;
-use taper_report::chart::{Screen, draw};
 
-use super::{
-    Figure,
-    against_sparsity::{Quantity, paint},
-    style_of,
-};
-use crate::cells::{Cell, cells};
+use super::{Figure, against_sparsity::Quantity};
 use crate::results::Results;
 use taper_report::format;
-use taper_report::stats::Summary;
 
 /// Draws the figure; `None` when no sparse run has finished.
 pub(super) fn figure(results: &Results) -> Result<Option<Figure>> {
-    let cells = cells(results);
-    let points: Vec<(&Cell, Summary)> = cells
-        .iter()
-        .filter_map(|cell| Some((cell, cell.accuracy()?)))
-        .filter(|(_, s)| s.mean.is_finite())
-        .collect();
-    if points.iter().all(|(cell, _)| cell.target.is_none()) {
-        return Ok(None);
-    }
-    let rows = &results.manifest.rows;
-    let percent = |v: &f64| format!("{} %", format::rounded(*v));
-    let accuracy = Quantity { title: "Test accuracy", unit: 100.0, label: &percent, from: None };
-    let (wide, narrow) =
-        draw(Screen::height, |screen, area| paint(rows, &points, &accuracy, screen, area))?;
-    let shown = rows.iter().filter(|row| points.iter().any(|(cell, _)| cell.row.name == row.name));
-    let alt: Vec<String> = points
-        .iter()
-        .map(|(cell, s)| format!("{}: {}", cell.name(), format::accuracy(s)))
-        .collect();
-    Ok(Some(Figure {
+    Quantity {
         id: "accuracy",
-        title: "Accuracy against sparsity".to_owned(),
-        alt: format!("Chart of mean test accuracy against sparsity. {}.", alt.join("; ")),
+        title: "Accuracy against sparsity",
+        name: "mean test accuracy",
         caption: "Test accuracy after the last epoch, mean over the seeds; bars show one sample deviation. Each \
-                  halving of the weights kept takes the same width."
-            .to_owned(),
-        legend: shown.map(|row| style_of(row, rows).key(&row.label)).collect(),
-        wide,
-        narrow,
-    }))
+                  halving of the weights kept takes the same width.",
+        axis: "Test accuracy",
+        of: &|run| Some(run.test_accuracy),
+        unit: 100.0,
+        label: &|v| format!("{} %", format::rounded(*v)),
+        told: &format::accuracy,
+        from: None,
+    }
+    .figure(results)
 }
 
 #[cfg(test)]

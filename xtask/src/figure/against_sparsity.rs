@@ -1,12 +1,14 @@
 //! A number of each cell against its sparsity.
 
+use anyhow::Result;
 use plotters::prelude::*;
-use taper_report::chart::{self, Area, Axis, Screen, axes, bar, dashes, line, marker};
+use taper_report::chart::{self, Area, Axis, Screen, axes, bar, dashes, draw, line, marker};
 use taper_report::format;
 use taper_report::stats::Summary;
 
-use super::style_of;
-use crate::cells::Cell;
+use super::{Figure, style_of};
+use crate::cells::{Cell, cells};
+use crate::results::{Results, RunLine};
 use crate::suite::Row;
 
 /// The place of a sparsity: halving the kept weights is one unit, so 90 % to 98 % is not squeezed into a corner.
@@ -14,10 +16,21 @@ fn place(sparsity: f64) -> f64 {
     -(1.0 - sparsity).log2()
 }
 
-/// What is drawn, and how its axis reads.
+/// What is drawn, and how it reads.
 pub(super) struct Quantity<'f> {
-    /// Title of the axis.
+    /// The `id` of the figure.
+    pub(super) id: &'static str,
+    /// Its heading.
     pub(super) title: &'static str,
+    /// What the alternative text calls the number.
+    pub(super) name: &'static str,
+    pub(super) caption: &'static str,
+    /// Title of the axis.
+    pub(super) axis: &'static str,
+    /// The number of a run; none if it has not been recorded.
+    pub(super) of: &'f dyn Fn(&RunLine) -> Option<f64>,
+    /// What the alternative text says of a cell.
+    pub(super) told: &'f dyn Fn(&Summary) -> String,
     /// What numbers are multiplied with.
     pub(super) unit: f64,
     /// What a label of the axis says.
@@ -26,8 +39,42 @@ pub(super) struct Quantity<'f> {
     pub(super) from: Option<f64>,
 }
 
+impl Quantity<'_> {
+    /// Draws the figure; `None` when no sparse cell has the number.
+    pub(super) fn figure(&self, results: &Results) -> Result<Option<Figure>> {
+        let cells = cells(results);
+        let points: Vec<(&Cell, Summary)> = cells
+            .iter()
+            .filter_map(|cell| Some((cell, cell.summary(self.of)?)))
+            .filter(|(_, summary)| summary.mean.is_finite())
+            .collect();
+        if points.iter().all(|(cell, _)| cell.target.is_none()) {
+            return Ok(None);
+        }
+        let rows = &results.manifest.rows;
+        let (wide, narrow) =
+            draw(Screen::height, |screen, area| paint(rows, &points, self, screen, area))?;
+        let is_shown = |row: &&Row| points.iter().any(|(cell, _)| cell.row.name == row.name);
+        let told: Vec<String> =
+            points.iter().map(|(cell, s)| format!("{}: {}", cell.name(), (self.told)(s))).collect();
+        Ok(Some(Figure {
+            id: self.id,
+            title: self.title.to_owned(),
+            alt: format!("Chart of {} against sparsity. {}.", self.name, told.join("; ")),
+            caption: self.caption.to_owned(),
+            legend: rows
+                .iter()
+                .filter(is_shown)
+                .map(|row| style_of(row, rows).key(&row.label))
+                .collect(),
+            wide,
+            narrow,
+        }))
+    }
+}
+
 /// Draws a line for each row, a mean for each cell with its deviation, and bands for rows without a sparsity.
-pub(super) fn paint(
+fn paint(
     rows: &[Row],
     points: &[(&Cell, Summary)],
     quantity: &Quantity,
@@ -49,7 +96,7 @@ pub(super) fn paint(
     let ticks_apart = ticks.windows(2).map(|pair| pair[1] - pair[0]).fold(f64::INFINITY, f64::min);
     let of_place = |v: &f64| format::percent_short(1.0 - (-v).exp2());
     let x = Axis { from, to, ticks, title: "Sparsity target".to_owned(), label: &of_place };
-    let y = Axis::covering(quantity.from.unwrap_or(low), high, 5, quantity.title, quantity.label);
+    let y = Axis::covering(quantity.from.unwrap_or(low), high, 5, quantity.axis, quantity.label);
     let mut chart = axes(area, x, y)?;
 
     for (cell, summary) in points.iter().filter(|(cell, _)| cell.target.is_none()) {

@@ -3,6 +3,7 @@
 use crate::{args::Watch, error::usage, term};
 use serde_json::Value;
 use std::{
+    collections::BTreeMap,
     fmt::Write as _,
     fs::TryLockError,
     io::IsTerminal,
@@ -88,25 +89,21 @@ impl Seen {
         let points = |of: &dyn Fn(&Value) -> Option<f64>| -> Vec<(f64, f64)> {
             steps.iter().filter_map(|step| Some((step["step"].as_f64()?, of(step)?))).collect()
         };
-        let rows = |name: &str| -> Vec<csv::StringRecord> {
+        let rows = |name: &str| -> Vec<BTreeMap<String, String>> {
             let Ok(reader) = csv::Reader::from_path(folder.join(name)) else { return Vec::new() };
-            reader.into_records().filter_map(Result::ok).collect()
+            reader.into_deserialize().filter_map(Result::ok).collect()
         };
-        let column = |rows: &[csv::StringRecord], i: usize| -> Vec<f64> {
-            rows.iter().filter_map(|row| row.get(i)?.parse().ok()).collect()
+        let column = |rows: &[BTreeMap<String, String>], name: &str| -> Vec<f64> {
+            rows.iter().filter_map(|row| row.get(name)?.parse().ok()).collect()
         };
-        let (metrics, timing) = (rows("metrics.csv"), column(&rows("timing.csv"), 1));
-        let header =
-            csv::Reader::from_path(folder.join("metrics.csv")).ok().and_then(|mut reader| {
-                reader.headers().ok()?.iter().position(|n| n == "test_accuracy")
-            });
+        let (metrics, timing) = (rows("metrics.csv"), column(&rows("timing.csv"), "seconds"));
         Some(Self {
             folder: folder.into(),
             is_finished: folder.join("result.json").is_file(),
             epochs: description["recipe"]["train"]["epochs"].as_u64().unwrap_or(0),
             epochs_done: metrics.len(),
             seconds: (!timing.is_empty()).then(|| timing.iter().sum::<f64>() / timing.len() as f64),
-            accuracy: header.and_then(|i| column(&metrics, i).last().copied()),
+            accuracy: column(&metrics, "test_accuracy").last().copied(),
             loss: points(&|step| step["loss"].as_f64()),
             sparsity: points(&|step| Some(100.0 * step["sparsity"].as_f64()?)),
         })
