@@ -252,7 +252,7 @@ pub(crate) fn add(results: &mut Results, job: &Job, folder: &Path, dir: &Path) -
 }
 
 /// A path as it is from a folder, with `/` between its parts; the path itself where they have nothing in common.
-fn relative(path: &Path, dir: &Path) -> String {
+pub(crate) fn relative(path: &Path, dir: &Path) -> String {
     let absolute = |path: &Path| {
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
         path.components().fold(PathBuf::new(), |mut resolved, part| {

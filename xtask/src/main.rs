@@ -20,6 +20,7 @@ mod results;
 mod runner;
 mod suite;
 mod summary;
+mod taken;
 mod taper;
 #[cfg(test)]
 mod testing;

@@ -12,6 +12,7 @@ use taper_report::study::Fate;
 use crate::bands::Band;
 use crate::machine::Machine;
 use crate::suite::Row;
+use crate::taken::Origin;
 use crate::write;
 
 /// Version of the files; a higher one is refused.
@@ -36,6 +37,9 @@ pub(crate) struct Manifest {
     pub(crate) bands: Vec<Band>,
     /// Runs that ended in an error.
     pub(crate) failed: Vec<FailedRun>,
+    /// Where runs come from that others have made.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) taken: Vec<Origin>,
 }
 
 /// Versions of what made the runs.

@@ -40,6 +40,15 @@ pub(crate) enum State {
     /// Begun, not finished.
     Begun,
     Finished,
+    /// In results of others.
+    Elsewhere,
+}
+
+impl State {
+    /// Whether there is nothing left to do.
+    pub(crate) fn is_done(self) -> bool {
+        matches!(self, Self::Finished | Self::Elsewhere)
+    }
 }
 
 /// The folder with the runs of a suite, locked for as long as this value or one of its processes lives.

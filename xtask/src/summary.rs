@@ -1,6 +1,7 @@
 //! The table as Markdown for `summary.md` and as text for the console, from one list of columns.
 
 use crate::cells::{self, Cell, Verdict, cells};
+use crate::machine::Machine;
 use crate::results::{Results, RunLine};
 use taper_report::format::{self, NOTHING};
 
@@ -109,6 +110,16 @@ pub(crate) fn notes(results: &Results) -> Vec<String> {
             results.runs.len()
         ));
     }
+    let n_runs = results.runs.len();
+    notes.extend(manifest.taken.iter().map(|origin| {
+        format!(
+            "{} of {n_runs} runs were made on {} by `{}` ({}) and taken from its results, with their times.",
+            origin.runs.len(),
+            origin.date.get(..10).unwrap_or(&origin.date),
+            origin.command,
+            machine(&origin.machine),
+        )
+    }));
     notes
 }
 
@@ -166,14 +177,18 @@ pub(crate) fn byline(results: &Results) -> String {
     parts.join(" · ")
 }
 
-/// Suite, commit, command, machine and versions, as pairs to be listed.
-pub(crate) fn provenance(results: &Results) -> Vec<(&'static str, String)> {
-    let manifest = &results.manifest;
-    let machine = &manifest.machine;
+/// A machine in a line.
+fn machine(machine: &Machine) -> String {
     let mut parts = vec![machine.cpu.clone().unwrap_or_else(|| "unknown CPU".to_owned())];
     parts.extend(machine.cores.map(|n| format!("{n} cores")));
     parts.extend(machine.memory_bytes.map(|n| format!("{} memory", format::bytes(n as f64))));
     parts.push(format!("{} ({})", machine.os, machine.arch));
+    parts.join(", ")
+}
+
+/// Suite, commit, command, machine and versions, as pairs to be listed.
+pub(crate) fn provenance(results: &Results) -> Vec<(&'static str, String)> {
+    let manifest = &results.manifest;
     let dirty = if manifest.dirty { ", with changes" } else { "" };
     let version = |name: &str, version: &Option<String>| {
         version
@@ -195,7 +210,7 @@ pub(crate) fn provenance(results: &Results) -> Vec<(&'static str, String)> {
                 .map_or_else(|| "unknown".to_owned(), |c| format!("{c}{dirty}")),
         ),
         ("Command", manifest.command.clone()),
-        ("Machine", parts.join(", ")),
+        ("Machine", machine(&manifest.machine)),
         ("Versions", versions.join(", ")),
     ]
 }

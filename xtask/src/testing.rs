@@ -84,6 +84,7 @@ fn manifest(rows: Vec<Row>) -> Manifest {
             source: "our measurement".into(),
         }],
         failed: Vec::new(),
+        taken: Vec::new(),
     }
 }
 

@@ -225,6 +225,34 @@ fn several_at_a_time_give_the_same_results_in_the_same_order() {
 }
 
 #[test]
+fn runs_of_other_results_are_taken_over() {
+    let there = Repository::new();
+    assert!(there.reproduce(&["--only", "seed0"], &[]).status.success());
+    let here = Repository::new();
+    let (runs, results) = (there.path("runs"), there.path("out"));
+    fs::remove_dir_all(runs).expect("removes");
+    let with = ["--with", results.to_str().expect("UTF-8")];
+    let list = text(&here.reproduce(&[&with[..], &["--dry-run"]].concat(), &[]));
+    assert!(
+        list.contains("elsewhere  feather-s0.9-seed0-") && list.contains("3 of 6 runs to make")
+    );
+    let output = here.reproduce(&with, &[]);
+    assert_eq!((output.status.code(), here.calls()), (Some(0), 3), "{}", text(&output));
+    let line = "3 of 6 runs were made on 20";
+    assert!(text(&output).contains(line), "{}", text(&output));
+    // What both hold is what one would have made.
+    let whole = Repository::new();
+    assert!(whole.reproduce(&[], &[]).status.success());
+    for name in ["curves.csv", "steps.csv", "layers.csv"] {
+        let [a, b] = [&here, &whole].map(|r| fs::read(r.path("out").join(name)).expect("reads"));
+        assert!(a == b, "{name}");
+    }
+    let output = here.reproduce(&["--with", "nowhere"], &[]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output).contains("is this a results folder?"), "{}", text(&output));
+}
+
+#[test]
 fn a_changed_recipe_is_a_new_run() {
     let repository = Repository::new();
     assert!(repository.reproduce(&[], &[]).status.success());

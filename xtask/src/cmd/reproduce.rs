@@ -17,6 +17,7 @@ use crate::progress::Progress;
 use crate::results::{FailedRun, Manifest, Results, SCHEMA, Versions};
 use crate::runner::{self, Outcome, Runner, State};
 use crate::suite::{self, Data, Job, Overrides, Suite};
+use crate::taken::Sources;
 use crate::{cells, collect, summary, taper};
 use taper_report::format;
 
@@ -41,6 +42,9 @@ pub(crate) struct Args {
     /// Where the results go [default: results/DATE-HOST]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Take the runs that this results folder has, of this suite or another, instead of making them
+    #[arg(long, value_name = "DIR")]
+    with: Vec<PathBuf>,
     /// Runs at a time, which share the cores unless --threads says otherwise
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     jobs: u16,
@@ -83,8 +87,12 @@ pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
         "no run of suite '{}' has '{pattern}' in its name; --dry-run lists them",
         suite.name
     );
+    let sources = Sources::load(&args.with)?;
     let folder = runner::folder(root, &suite.name);
-    let state = |job: &Job| runner::state(&folder.join(&job.key));
+    let state = |job: &Job| match runner::state(&folder.join(&job.key)) {
+        State::New | State::Begun if sources.have(job) => State::Elsewhere,
+        state => state,
+    };
     if args.dry_run {
         list(&chosen, state, &folder, &Speeds::of(&folder, &jobs), args.jobs.into());
         return Ok(ExitCode::SUCCESS);
@@ -94,8 +102,7 @@ pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
     let threads = args.threads.map(usize::from).or_else(|| share_of_cores(args.jobs.into()));
     let runner = Runner::new(root, &suite.name, taper, overrides, threads)?;
     // Asked only now, under the lock: whoever had it may have finished some.
-    let pending: Vec<&Job> =
-        chosen.iter().copied().filter(|job| state(job) != State::Finished).collect();
+    let pending: Vec<&Job> = chosen.iter().copied().filter(|job| !state(job).is_done()).collect();
     eprintln!(
         "suite '{}': {} runs, {} finished before",
         suite.name,
@@ -112,7 +119,7 @@ pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
         Some(dir) => dir.clone(),
         None => default_folder(root, &manifest),
     };
-    let results = gather(manifest, &jobs, &folder, &dir);
+    let results = gather(manifest, &jobs, &sources, &folder, &dir);
     results.save(&dir)?;
     report::write_documents(&results, &dir)?;
     print!("{}", summary::console(&results));
@@ -128,6 +135,7 @@ fn speed(root: &Path, args: &Args) -> Result<ExitCode> {
         ("--data", args.data.is_some()),
         ("--device", args.device.is_some()),
         ("--set", !args.set.is_empty()),
+        ("--with", !args.with.is_empty()),
     ];
     if let Some((flag, _)) = foreign.iter().find(|(_, is_given)| *is_given) {
         bail!("{flag} is not for the suite '{SPEED}', which trains nothing; leave it out");
@@ -174,14 +182,17 @@ fn list(
 ) {
     let (mut n_left, mut total, mut longest) = (0, Some(0.0), 0f64);
     for job in jobs {
-        let name = match state(job) {
+        let state = state(job);
+        let name = match state {
             State::New => "to do",
             State::Begun => "to resume",
-            State::Finished => {
-                println!("{:<10} {}", "finished", job.key);
-                continue;
-            }
+            State::Finished => "finished",
+            State::Elsewhere => "elsewhere",
         };
+        if state.is_done() {
+            println!("{name:<10} {}", job.key);
+            continue;
+        }
         let seconds = speeds.seconds_left(folder, job);
         n_left += 1;
         longest = longest.max(seconds.unwrap_or(0.0));
@@ -285,11 +296,19 @@ fn manifest(root: &Path, suite: &Suite, bands: Vec<Band>, failed: Vec<FailedRun>
         rows: suite.rows(),
         bands,
         failed,
+        taken: Vec::new(),
     }
 }
 
-/// Collects all finished runs of the suite, whichever `--only` chose; a run folder that cannot be read has failed.
-fn gather(manifest: Manifest, jobs: &[Job], folder: &Path, dir: &Path) -> Results {
+/// Collects all finished runs of the suite, whichever `--only` chose, and those that others have; a run folder that cannot
+/// be read has failed.
+fn gather(
+    manifest: Manifest,
+    jobs: &[Job],
+    sources: &Sources,
+    folder: &Path,
+    dir: &Path,
+) -> Results {
     let mut results = Results {
         manifest,
         runs: vec![],
@@ -301,6 +320,7 @@ fn gather(manifest: Manifest, jobs: &[Job], folder: &Path, dir: &Path) -> Result
     for job in jobs {
         let run = folder.join(&job.key);
         if runner::state(&run) != State::Finished {
+            sources.add(&mut results, job, dir);
             continue;
         }
         if let Err(error) = collect::add(&mut results, job, &run, dir) {

@@ -1,0 +1,195 @@
+//! Runs that other results hold: a suite can be made on several machines, or go on where its run folders are lost.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+
+use crate::collect::relative;
+use crate::machine::Machine;
+use crate::results::{Results, RunLine, Versions};
+use crate::suite::Job;
+
+/// Where some runs come from, if not from the command that wrote the results.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Origin {
+    pub(crate) date: String,
+    pub(crate) command: String,
+    pub(crate) machine: Machine,
+    pub(crate) versions: Versions,
+    /// Keys of the runs.
+    pub(crate) runs: Vec<String>,
+}
+
+/// Results folders whose runs need not be made again.
+pub(crate) struct Sources(Vec<(PathBuf, Results)>);
+
+impl Sources {
+    /// Reads the folders.
+    ///
+    /// # Errors
+    /// When one of them holds no results.
+    pub(crate) fn load(dirs: &[PathBuf]) -> Result<Self> {
+        dirs.iter()
+            .map(|dir| Ok((dir.clone(), Results::load(dir)?)))
+            .collect::<Result<_>>()
+            .map(Self)
+    }
+
+    /// Whether one of them has the run: the same recipe with the same seed.
+    pub(crate) fn have(&self, job: &Job) -> bool {
+        self.find(job).is_some()
+    }
+
+    fn find(&self, job: &Job) -> Option<(&Path, &Results, &RunLine)> {
+        self.0.iter().find_map(|(source, results)| {
+            let run = results.runs.iter().find(|run| run.key == job.key)?;
+            Some((source.as_path(), results, run))
+        })
+    }
+
+    /// Adds a run of theirs to results that will be in `dir`; nothing if none has it.
+    pub(crate) fn add(&self, results: &mut Results, job: &Job, dir: &Path) {
+        let Some((source, from, run)) = self.find(job) else { return };
+        let checkpoint = run.checkpoint.as_ref().map(|path| source.join(path));
+        let checkpoint = checkpoint.filter(|path| path.is_file()).map(|path| relative(&path, dir));
+        results.runs.push(RunLine { checkpoint, ..run.clone() });
+        let is_of = |row: &str, cell: Option<f64>, seed: u64| {
+            (row, cell, seed) == (job.row.as_str(), job.sparsity, job.seed)
+        };
+        macro_rules! take {
+            ($($lines:ident),*) => { $(
+                let lines = from.$lines.iter().filter(|l| is_of(&l.row, l.cell, l.seed));
+                results.$lines.extend(lines.cloned());
+            )* };
+        }
+        take!(curves, steps, layers, fates);
+        note(results, from.origin_of(&job.key), &job.key);
+    }
+}
+
+impl Results {
+    /// Where a run comes from; it may have been taken from others before.
+    fn origin_of(&self, key: &str) -> Origin {
+        let manifest = &self.manifest;
+        let has = |origin: &&Origin| origin.runs.iter().any(|run| run == key);
+        manifest.taken.iter().find(has).cloned().unwrap_or_else(|| Origin {
+            date: manifest.date.clone(),
+            command: manifest.command.clone(),
+            machine: manifest.machine.clone(),
+            versions: manifest.versions.clone(),
+            runs: Vec::new(),
+        })
+    }
+}
+
+/// Notes in the manifest where a run comes from.
+fn note(results: &mut Results, origin: Origin, key: &str) {
+    let origin = Origin { runs: Vec::new(), ..origin };
+    let taken = &mut results.manifest.taken;
+    let is_same = |known: &Origin| {
+        (&known.date, &known.command, &known.machine, &known.versions)
+            == (&origin.date, &origin.command, &origin.machine, &origin.versions)
+    };
+    let place = taken.iter().position(is_same).unwrap_or_else(|| {
+        taken.push(origin);
+        taken.len() - 1
+    });
+    taken[place].runs.push(key.to_owned());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    fn job(results: &Results, i: usize) -> Job {
+        let run = &results.runs[i];
+        Job {
+            key: run.key.clone(),
+            row: run.row.clone(),
+            sparsity: run.sparsity_target,
+            seed: run.seed,
+            experiment: "x.toml".into(),
+            set: Vec::new(),
+            epochs: None,
+        }
+    }
+
+    fn empty() -> Results {
+        let mut results = testing::results();
+        results.manifest.command = "cargo xtask reproduce --with there".into();
+        results.runs.clear();
+        results.curves.clear();
+        results.steps.clear();
+        results.layers.clear();
+        results
+    }
+
+    #[test]
+    fn a_run_is_taken_with_its_lines_and_its_origin_also_from_a_second_hand() {
+        let made = testing::results();
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let there = dir.path().join("there");
+        made.save(&there).expect("saves");
+        let (first, second) = (job(&made, 3), job(&made, 8));
+        let sources = Sources::load(&[there]).expect("loads");
+        assert!(sources.have(&first));
+        let mut results = empty();
+        sources.add(&mut results, &first, &dir.path().join("here"));
+        sources.add(&mut results, &second, &dir.path().join("here"));
+        let lines = (results.curves.len(), results.steps.len(), results.layers.len());
+        assert_eq!(lines, (8, 4, 6), "steps are of seed 0 alone");
+        assert!(results.curves[..4].iter().all(|line| line.row == first.row && line.seed == 0));
+        assert_eq!(results.runs[0].test_accuracy, made.runs[3].test_accuracy);
+        assert_eq!(results.runs[0].checkpoint, None, "it is not there");
+        let [origin] = &results.manifest.taken[..] else { panic!("one origin") };
+        assert_eq!(origin.command, made.manifest.command);
+        assert_eq!(origin.runs, [first.key.as_str(), &second.key]);
+
+        let here = dir.path().join("here");
+        results.save(&here).expect("saves");
+        let mut third = empty();
+        Sources::load(&[here]).expect("loads").add(&mut third, &second, dir.path());
+        assert_eq!(third.manifest.taken[0].command, made.manifest.command, "who made it");
+        assert_eq!(third.manifest.taken[0].runs, [second.key]);
+    }
+
+    #[test]
+    fn another_recipe_is_another_run() {
+        let made = testing::results();
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        made.save(dir.path()).expect("saves");
+        let mut other = job(&made, 3);
+        other.key.push('0');
+        let sources = Sources::load(&[dir.path().to_owned()]).expect("loads");
+        assert!(!sources.have(&other));
+        let mut results = empty();
+        sources.add(&mut results, &other, dir.path());
+        assert!(results.runs.is_empty() && results.manifest.taken.is_empty());
+    }
+
+    #[test]
+    fn a_checkpoint_that_is_there_is_told_from_the_new_folder() {
+        let made = testing::results();
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let there = dir.path().join("results/there");
+        made.save(&there).expect("saves");
+        let job = job(&made, 3);
+        let file = there.join(made.runs[3].checkpoint.as_ref().expect("a checkpoint"));
+        std::fs::create_dir_all(file.parent().expect("a folder")).expect("a folder");
+        std::fs::write(&file, "").expect("writes");
+        let mut results = empty();
+        let sources = Sources::load(&[there]).expect("loads");
+        sources.add(&mut results, &job, &dir.path().join("results/here"));
+        let told = results.runs[0].checkpoint.as_deref();
+        assert_eq!(told, Some("../there/runs/gmp-0/pruned.safetensors"));
+    }
+
+    #[test]
+    fn a_folder_without_results_is_refused() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let error = Sources::load(&[dir.path().to_owned()]).err().expect("must be refused");
+        assert!(format!("{error:#}").contains("is this a results folder?"), "{error:#}");
+    }
+}
