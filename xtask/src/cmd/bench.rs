@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -20,6 +21,10 @@ const SUITES: [&str; 5] = ["cut", "kernels", "step", "eval", "zoo"];
 pub(crate) const THREADS: u64 = 2;
 /// Timed repetitions, if not said otherwise.
 pub(crate) const ROUNDS: u64 = 9;
+
+/// Between turns. OpenMP's threads spin for some milliseconds after their last work, on a core that the other side's step
+/// needs: measured, a step of ours took up to a seventh longer right behind one of PyTorch's.
+const REST: Duration = Duration::from_millis(50);
 
 /// Arguments of `bench`.
 #[derive(clap::Args)]
@@ -183,6 +188,7 @@ fn networks(root: &Path, args: &Args, name: &str, table: &mut Table) -> Result<(
         // Two rounds bring caches and choices into their usual state.
         for round in 0..args.rounds + 2 {
             for (side, times) in std::iter::once(&mut taper).chain(torch.as_mut()).zip(&mut times) {
+                std::thread::sleep(REST);
                 let seconds = side.seconds(&request).with_context(|| side_of(row))?;
                 if round >= 2 {
                     times.push(seconds);
