@@ -103,6 +103,7 @@ struct StepsLine {
     step: u64,
     sparsity_target: Option<f64>,
     sparsity: Option<f64>,
+    clock: Option<f64>,
 }
 
 /// The part of a line of `masks.csv` that we need.
@@ -121,8 +122,11 @@ pub(crate) fn add(results: &mut Results, job: &Job, folder: &Path, dir: &Path) -
     let result: ResultFile = read_json(&folder.join("result.json"))?;
     let run: RunFile = read_json(&folder.join("run.json"))?;
     let metrics: Vec<MetricsLine> = read_csv(&folder.join("metrics.csv"))?;
-    // The schedule is the same for each seed, so one run shows it.
-    let steps = if job.seed == 0 { read_steps(&folder.join("steps.jsonl"))? } else { Vec::new() };
+    let mut steps = read_steps(&folder.join("steps.jsonl"))?;
+    // A plain schedule is the same for each seed, so one run shows it.
+    if job.seed > 0 && steps.iter().all(|line| line.clock.is_none()) {
+        steps.clear();
+    }
     let optional = |name: &str| Some(folder.join(name)).filter(|path| path.exists());
     let masks: Vec<MasksLine> = match optional("masks.csv") {
         Some(path) if !steps.is_empty() => read_csv(&path)?,
@@ -184,6 +188,7 @@ pub(crate) fn add(results: &mut Results, job: &Job, folder: &Path, dir: &Path) -
             sparsity_target: line.sparsity_target?,
             sparsity: line.sparsity?,
             entered: (n_kept > 0).then(|| n_entered as f64 / n_kept as f64),
+            clock: line.clock,
         })
     }));
     results.layers.extend(result.layers.into_iter().map(|layer| LayerLine {

@@ -1,9 +1,9 @@
 //! How long runs will take, by those that are finished.
 
-use crate::bench::median;
 use crate::runner;
 use crate::suite::Job;
 use std::path::Path;
+use taper_report::stats::median;
 
 /// Seconds of an epoch, measured by finished runs of a suite on whatever machine made them.
 pub(crate) struct Speeds {

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use taper_report::study::Fate;
 
-use crate::bands::Band;
+use crate::bands::{Band, same_sparsity};
 use crate::machine::Machine;
 use crate::suite::Row;
 use crate::taken::Origin;
@@ -137,7 +137,7 @@ pub(crate) struct CurveLine {
     pub(crate) test_accuracy: Option<f64>,
 }
 
-/// A line of `steps.csv`: a step of the first run of a cell, thinned.
+/// A line of `steps.csv`: a step of a run, thinned; of the first of a cell, and of all with an adaptive schedule.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct StepLine {
     pub(crate) row: String,
@@ -150,6 +150,9 @@ pub(crate) struct StepLine {
     /// recorded.
     #[serde(default)]
     pub(crate) entered: Option<f64>,
+    /// What the clock of an adaptive schedule shows, in steps of the plain ramp.
+    #[serde(default)]
+    pub(crate) clock: Option<f64>,
 }
 
 /// A line of `layers.csv`: a layer of a run.
@@ -207,6 +210,15 @@ pub(crate) struct Results {
 }
 
 impl Results {
+    /// The steps of the first run of a cell.
+    pub(crate) fn steps_of(&self, row: &str, target: Option<f64>) -> Vec<&StepLine> {
+        let is_here = |line: &&StepLine| line.row == row && same_sparsity(line.cell, target);
+        let mut lines: Vec<&StepLine> = self.steps.iter().filter(is_here).collect();
+        let first = lines.iter().map(|line| line.seed).min();
+        lines.retain(|line| Some(line.seed) == first);
+        lines
+    }
+
     /// Reads a results folder.
     ///
     /// # Errors
@@ -308,6 +320,22 @@ mod tests {
         results.layers.clear();
         results.save(dir.path()).expect("saves");
         assert_eq!(Results::load(dir.path()).expect("loads"), results);
+    }
+
+    #[test]
+    fn the_steps_of_a_cell_are_those_of_its_first_run() {
+        let mut results = testing::results();
+        let n = results.steps_of("feather", Some(0.95)).len();
+        let of_second = results
+            .steps
+            .iter()
+            .map(|line| StepLine { seed: 1, ..line.clone() })
+            .collect::<Vec<_>>();
+        results.steps.splice(0..0, of_second);
+        let lines = results.steps_of("feather", Some(0.95));
+        assert!(n > 0 && lines.len() == n && lines.iter().all(|line| line.seed == 0));
+        results.steps.retain(|line| line.seed == 1);
+        assert_eq!(results.steps_of("feather", Some(0.95)).len(), n, "if that is another one");
     }
 
     #[test]

@@ -150,6 +150,7 @@ fn add_run(results: &mut Results, row: &Row, target: Option<f64>, seed: u64, acc
                 sparsity_target: sparsity * done,
                 sparsity: sparsity * done,
                 entered: target.map(|_| 0.01 * (4 - epoch) as f64),
+                clock: None,
             });
         }
     }

@@ -79,8 +79,8 @@ fn makes_the_runs_once_and_writes_everything() {
     let runs = fs::read_to_string(repository.path("out/runs.csv")).expect("reads");
     assert_eq!(runs.lines().count(), 1 + 6);
     let steps = fs::read_to_string(repository.path("out/steps.csv")).expect("reads");
-    assert!(steps.contains("feather,0.95,0,2,0.95,0.95,0.05\n"), "10 of 200 entered: {steps}");
-    assert!(steps.contains("feather,0.95,0,3,0.95,0.95,\n"), "no refresh since: {steps}");
+    assert!(steps.contains("feather,0.95,0,2,0.95,0.95,0.05,\n"), "10 of 200 entered: {steps}");
+    assert!(steps.contains("feather,0.95,0,3,0.95,0.95,,\n"), "no refresh since: {steps}");
     let calls = fs::read_to_string(repository.path("calls")).expect("reads");
     assert!(
         calls.contains("train experiments/quick/feather.toml --sparsity 0.95 --seed 1 --out "),
@@ -93,6 +93,20 @@ fn makes_the_runs_once_and_writes_everything() {
     assert_eq!(again.status.code(), Some(0), "{}", text(&again));
     assert_eq!(repository.calls(), 6, "finished runs are skipped");
     assert_eq!(fs::read_to_string(repository.path("out/runs.csv")).expect("reads"), runs);
+}
+
+#[test]
+fn steps_of_all_seeds_are_kept_where_the_clock_answers_to_the_masks() {
+    let repository = Repository::new();
+    let steps = |env: &[(&str, &str)]| {
+        assert!(repository.reproduce(&[], env).status.success());
+        fs::remove_dir_all(repository.path("runs")).expect("removes");
+        fs::read_to_string(repository.path("out/steps.csv")).expect("reads")
+    };
+    assert!(!steps(&[]).contains("feather,0.9,1,"), "a plain schedule is the same for each seed");
+    let steps = steps(&[("FAKE_CLOCK", "*feather*")]);
+    assert!(steps.contains("feather,0.9,1,2,0.9,0.9,0.05,1.0\n"), "{steps}");
+    assert!(!steps.contains("dense,,1,"), "{steps}");
 }
 
 #[test]

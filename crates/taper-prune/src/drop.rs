@@ -21,6 +21,18 @@ pub enum DropRule {
     },
 }
 
+impl DropRule {
+    /// Names as in experiment files.
+    pub const NAMES: [&str; 3] = ["smallest", "longest", "random"];
+
+    /// The rule of this name; `seed` is for `random`.
+    pub fn by_name(name: &str, seed: u64) -> Option<Self> {
+        let rules = [Self::Smallest, Self::Longest, Self::Random { seed }];
+        let i = Self::NAMES.iter().position(|known| *known == name)?;
+        Some(rules[i])
+    }
+}
+
 /// When which share of the pruned weights is *dropped*: their value becomes 0, they get no gradient, no decay and no
 /// momentum, and never come back.
 ///
@@ -53,7 +65,11 @@ impl DropPolicy {
         Self { rule, share, curve: Curve::OneShot, begin, end: begin, from }
     }
 
-    pub(crate) fn check(&self) -> Result<(), PruneError> {
+    /// Checks the share.
+    ///
+    /// # Errors
+    /// [`PruneError::DropShare`] if it is outside of its range.
+    pub fn check(&self) -> Result<(), PruneError> {
         match (0.0..=1.0).contains(&self.share) {
             true => Ok(()),
             false => Err(PruneError::DropShare { share: self.share }),

@@ -28,6 +28,16 @@ pub enum PruneError {
         /// The target.
         target: f64,
     },
+    /// An adaptive schedule that may still be short of its target when the run is over.
+    #[error(
+        "the schedule reaches its target by step {deadline} at the latest, and the last step is {last}; set the deadline earlier"
+    )]
+    Deadline {
+        /// The step by which the target is reached whatever is observed.
+        deadline: u64,
+        /// The last step of the run.
+        last: u64,
+    },
     /// The overall sparsity cannot be met.
     #[error(transparent)]
     Allocation(#[from] AllocationError),

@@ -86,10 +86,16 @@ impl Pruner {
             return Err(PruneError::Target { target: target.get() });
         }
         let total = choices.total_steps;
-        let reached = choices.schedule.sparsity(Step(total).previous());
+        let last = Step(total).previous();
+        let reached = choices.schedule.sparsity(last);
         if total > 0 && reached < target {
             let (reached, target) = (reached.get(), target.get());
             return Err(PruneError::NeverReached { reached, total, target });
+        }
+        // An adaptive schedule that has heard nothing says what it would do if masks were calm.
+        if let Some(deadline) = choices.schedule.deadline().filter(|&step| total > 0 && step > last)
+        {
+            return Err(PruneError::Deadline { deadline: deadline.0, last: last.0 });
         }
         let cut = choices
             .layers
@@ -259,6 +265,11 @@ impl Pruner {
         self.choices.schedule.clock(self.step)
     }
 
+    /// The instability that an adaptive schedule goes by, once it has heard of a change.
+    pub fn instability(&self) -> Option<f64> {
+        self.choices.schedule.instability()
+    }
+
     /// The sparsity at the end of the schedule.
     pub fn target(&self) -> Sparsity {
         self.choices.schedule.target()
@@ -316,15 +327,17 @@ impl Pruner {
     /// Tells the schedule what it listens to.
     fn tell(&mut self, seen: &MaskFeedback) {
         let window = self.choices.schedule.window();
+        // What pruning begins with is no change.
         if window <= 1 {
-            self.choices.schedule.observe(seen);
-            self.told_feedback = Some(*seen);
+            if seen.n_before < seen.n_weights {
+                self.choices.schedule.observe(seen);
+                self.told_feedback = Some(*seen);
+            }
             return;
         }
         let over_window = match &self.told {
             Some((step, _)) if self.step.0 < step.0 + window => return,
             Some((_, masks)) => Some(self.changed_since(masks.iter().map(|mask| &**mask))),
-            // What pruning begins with is no change.
             None if self.sparsity.is_dense() => return,
             None => None,
         };

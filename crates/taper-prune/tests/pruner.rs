@@ -7,7 +7,7 @@ use taper_kernels::threshold::Threshold;
 use taper_nn::{Init, Linear, ParamKind, Params, Pass, Scope};
 use taper_prune::{Pruner, PrunerBuilder, Quantile, allocation};
 use taper_scale::Constant;
-use taper_schedule::{Adaptation, Adaptive, Cadence, Curve, Ramp, Reference};
+use taper_schedule::{Adaptation, Adaptive, Cadence, Curve, Ramp, Reference, Signal};
 
 type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -213,7 +213,7 @@ fn a_restored_pruner_goes_on_as_the_old_one() -> Result {
 #[test]
 fn a_layerwise_scale_sees_the_sparsity_of_each_layer() -> Result {
     let params = params()?;
-    let density = || taper_scale::Density::new(1.0, 0.0);
+    let density = || taper_scale::Density::new(0.0, 1.0);
     let mut one = builder(&params, 0.9)?.gradient(density()?).build()?;
     let mut each = builder(&params, 0.9)?.gradient(taper_scale::PerLayer(density()?)).build()?;
     let step = Step(TOTAL / 2);
@@ -249,6 +249,46 @@ fn a_schedule_with_a_window_is_told_of_changes_over_it() -> Result {
     // on the clock runs at a quarter, until the deadline calls.
     assert_eq!(clocks[..10], [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 6.25, 6.5, 6.75]);
     assert_eq!((clocks[30], pruner.sparsity()), (20.0, target));
+    Ok(())
+}
+
+#[test]
+fn the_first_masks_are_no_change_for_a_window_of_one_step_either() -> Result {
+    let (params, target) = (params()?, Sparsity::new(0.9)?);
+    // Shrinking counts for this signal, and from dense to the first masks much shrinks at once.
+    let adaptation = Adaptation {
+        signal: Signal::Jaccard,
+        window: 1,
+        smoothing: 0.0,
+        reference: Reference::Absolute(1e-9),
+        ..Adaptation::by(Step(30))
+    };
+    let ramp = Ramp::new(Curve::Linear, Step(2), Step(20), target).starting_at(Sparsity::new(0.5)?);
+    let mut pruner =
+        Pruner::builder(params.prunable(), Adaptive::new(ramp, adaptation)?, TOTAL).build()?;
+    let mut told = Vec::new();
+    for step in 0..5 {
+        pruner.begin_step(Step(step))?;
+        told.push((pruner.told_feedback().is_some(), pruner.instability().is_some()));
+    }
+    assert_eq!(told[..3], [(false, false); 3], "dense, dense, and the first masks");
+    assert_eq!(told[3..], [(true, true); 2]);
+    assert_eq!(pruner.clock(), Some(3.25), "at a quarter since step 3");
+    Ok(())
+}
+
+#[test]
+fn a_schedule_that_may_come_too_late_is_refused() -> Result {
+    let (params, target) = (params()?, Sparsity::new(0.9)?);
+    let build = |deadline| -> Result<Pruner> {
+        let ramp = Ramp::new(Curve::Linear, Step(0), Step(20), target);
+        let schedule = Adaptive::new(ramp, Adaptation::by(Step(deadline)))?;
+        Ok(Pruner::builder(params.prunable(), schedule, TOTAL).build()?)
+    };
+    assert!(build(TOTAL - 1).is_ok());
+    let error = build(TOTAL).expect_err("one step too late").to_string();
+    let last = TOTAL - 1;
+    assert!(error.contains(&format!("by step {TOTAL} at the latest, and the last step is {last}")));
     Ok(())
 }
 

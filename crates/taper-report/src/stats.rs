@@ -1,4 +1,4 @@
-//! Mean and sample deviation of a handful of runs.
+//! Mean, sample deviation and median of a handful of runs.
 
 /// Mean and deviation of `n` values.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -27,6 +27,17 @@ impl Summary {
     }
 }
 
+/// The middle of some values, or the mean of the two that are; NaN of none.
+pub fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let half = values.len() / 2;
+    match values.len() {
+        0 => f64::NAN,
+        n if n % 2 == 0 => (values[half - 1] + values[half]) / 2.0,
+        _ => values[half],
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -42,6 +53,13 @@ mod tests {
     fn one_value_has_no_deviation_and_none_no_summary() {
         assert_eq!(Summary::of([0.5]), Some(Summary { n: 1, mean: 0.5, deviation: None }));
         assert_eq!(Summary::of([]), None);
+    }
+
+    #[test]
+    fn the_median_is_the_middle() {
+        assert_eq!(median(vec![3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(vec![4.0, 1.0, 3.0, 2.0]), 2.5);
+        assert!(median(Vec::new()).is_nan());
     }
 
     #[test]

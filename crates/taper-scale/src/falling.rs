@@ -27,9 +27,9 @@ pub enum Fall {
 impl Fall {
     fn check(self) -> Result<(), OutOfRange> {
         match self {
-            Self::Power(q) => positive("q", q),
+            Self::Power(q) => OutOfRange::positive("q", q).map(|_| ()),
             Self::Sigmoid { steepness, centre } => {
-                positive("steepness", steepness)?;
+                OutOfRange::positive("steepness", steepness)?;
                 OutOfRange::factor("centre", centre).map(|_| ())
             }
             Self::Linear | Self::Cosine | Self::Exponential => Ok(()),
@@ -59,18 +59,14 @@ impl Fall {
     }
 }
 
-/// Parameters that are above 0, and not so large or small that the formulas lose their digits.
-fn positive(name: &'static str, value: f64) -> Result<(), OutOfRange> {
-    OutOfRange::check(name, value, "[0.001, 1000]", |v| (1e-3..=1e3).contains(&v)).map(|_| ())
-}
-
 /// What a factor falls with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Over {
     /// The sparsity reached so far, from that at which pruning begins to the final one.
     #[default]
     Sparsity,
-    /// The share of training that is done: the control that says whether sparsity is what matters.
+    /// The share of training that is done, which is less than 1 even in the last step: the control that says whether
+    /// sparsity is what matters.
     Training,
 }
 
@@ -145,47 +141,10 @@ impl GradientScale for Falling {
     }
 }
 
-/// `max(end, (1 − s)^q)`: the factor is the share of weights that are kept, or a power of it.
-///
-/// ```
-/// use taper_core::Sparsity;
-/// use taper_scale::{Density, GradientScale, Now};
-///
-/// let policy = Density::new(1.0, 0.1)?;
-/// let theta = |s| {
-///     let achieved = Sparsity::saturating(s);
-///     policy.at(&Now { achieved, target: achieved, progress: 0.0 }).at_zero
-/// };
-/// assert_eq!([theta(0.0), theta(0.75), theta(0.99)], [1.0, 0.25, 0.1]);
-/// # Ok::<(), taper_scale::OutOfRange>(())
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Density {
-    q: f64,
-    end: f64,
-}
-
-impl Density {
-    /// The power `q`, above 0, and the least factor `end`, in `[0, 1]`.
-    ///
-    /// # Errors
-    /// [`OutOfRange`] if one of them is impossible.
-    pub fn new(q: f64, end: f64) -> Result<Self, OutOfRange> {
-        positive("q", q)?;
-        Ok(Self { q, end: OutOfRange::factor("the last θ", end)? })
-    }
-}
-
-impl GradientScale for Density {
-    fn at(&self, now: &Now) -> PrunedGrad {
-        PrunedGrad::uniform(now.achieved.density().powf(self.q).max(self.end) as f32)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Constant, FeatherRule, PerLayer, Proximity};
+    use crate::{Constant, Density, FeatherRule, PerLayer, Proximity};
     use proptest::prelude::*;
 
     fn now(achieved: f64, target: f64, progress: f64) -> Now {
@@ -223,14 +182,27 @@ mod tests {
         }
 
         #[test]
-        fn the_density_policy_is_in_range_and_never_rises(
-            q in 1e-3..1e3f64, end in 0.0..=1.0f64, a in 0.0..=1.0f64, b in 0.0..=1.0f64,
+        fn near_the_cut_is_never_less_than_near_zero_whatever_the_time(
+            at_zero in 0.0..=1.0f32, at_cut in 0.0..=1.0f32, achieved in 0.0..=1.0f64, progress in 0.0..=1.0f64,
         ) {
-            let policy = Density::new(q, end).unwrap();
-            let theta = |s| policy.at(&now(s, 1.0, 0.0)).at_zero;
-            let (first, then) = (theta(a.min(b)), theta(a.max(b)));
-            prop_assert!(then <= first && first <= 1.0 && then >= end as f32);
-            prop_assert_eq!((theta(0.0), theta(1.0)), (1.0, end as f32));
+            let (least, most) = (at_zero.min(at_cut), at_zero.max(at_cut));
+            let grad = Proximity::new(least, most).unwrap().at(&now(achieved, 1.0, progress));
+            prop_assert_eq!(grad, PrunedGrad { at_zero: least, at_cut: most });
+            prop_assert!(least == most || Proximity::new(most, least).is_err());
+        }
+
+        #[test]
+        fn by_layer_a_policy_is_that_of_the_layers_sparsity(
+            fall in falls(), end in 0.0..=1.0f64, layers in prop::collection::vec(0.0..=1.0f64, 2..6),
+        ) {
+            let inner = Falling::new(fall, end).unwrap();
+            let mut layers = layers;
+            layers.sort_by(f64::total_cmp);
+            let thetas: Vec<f32> =
+                layers.iter().map(|&s| PerLayer(inner).at(&now(s, 0.9, 0.5)).at_zero).collect();
+            prop_assert!(thetas.is_sorted_by(|a, b| a >= b), "{:?}", thetas);
+            prop_assert!(thetas.iter().all(|theta| (end as f32..=1.0).contains(theta)));
+            prop_assert_eq!(PerLayer(inner).at(&now(0.4, 0.9, 0.5)), inner.at(&now(0.4, 0.9, 0.5)));
         }
 
         #[test]
@@ -268,7 +240,6 @@ mod tests {
         ] {
             assert!(Falling::new(fall, 0.5).is_err(), "{fall:?}");
         }
-        assert!(Density::new(0.0, 0.5).is_err() && Density::new(1.0, -0.1).is_err());
         assert!(
             Proximity::new(0.8, 0.5).map_err(message).unwrap_err().contains("θ at zero is 0.8")
         );

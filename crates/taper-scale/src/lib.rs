@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 mod constant;
+mod density;
 mod falling;
 mod feather_rule;
 mod name;
@@ -23,7 +24,8 @@ mod proximity;
 mod range;
 
 pub use constant::Constant;
-pub use falling::{Density, Fall, Falling, Over};
+pub use density::Density;
+pub use falling::{Fall, Falling, Over};
 pub use feather_rule::FeatherRule;
 pub use name::{NameError, by_name};
 pub use per_layer::PerLayer;

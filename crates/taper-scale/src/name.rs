@@ -61,7 +61,7 @@ pub fn by_name(text: &str, start: Sparsity) -> Result<Box<dyn GradientScale>, Na
     }
     Ok(match (name, &numbers[..]) {
         ("feather", []) => Box::new(FeatherRule),
-        ("density", &[end, q]) => Box::new(Density::new(q, end)?),
+        ("density", &[end, q]) => Box::new(Density::new(end, q)?),
         ("proximity", &[at_zero, at_cut]) => {
             Box::new(Proximity::new(at_zero as f32, at_cut as f32)?)
         }

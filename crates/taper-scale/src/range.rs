@@ -25,6 +25,11 @@ impl OutOfRange {
     pub(crate) fn factor(name: &'static str, value: f64) -> Result<f64, Self> {
         Self::check(name, value, "[0, 1]", |v| (0.0..=1.0).contains(&v))
     }
+
+    /// A parameter above 0, and not so large or small that the formulas lose their digits.
+    pub(crate) fn positive(name: &'static str, value: f64) -> Result<f64, Self> {
+        Self::check(name, value, "[0.001, 1000]", |v| (1e-3..=1e3).contains(&v))
+    }
 }
 
 impl fmt::Display for OutOfRange {

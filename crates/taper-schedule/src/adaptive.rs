@@ -9,7 +9,7 @@ use taper_core::{MaskFeedback, Sparsity, Step};
 pub enum Reference {
     /// A value of the signal, above 0.
     Absolute(f64),
-    /// The median of all values that this run has seen; while that is 0, the clock is that of the plain ramp.
+    /// The median of all values of the smoothed signal so far; while that is 0, the clock is that of the plain ramp.
     RunningMedian,
 }
 
@@ -30,7 +30,7 @@ pub struct Adaptation {
     pub slow: f64,
     /// The fastest that it runs, at least 1.
     pub fast: f64,
-    /// The step at which the target is reached in any case, not before the ramp's end.
+    /// The step at which the target is reached in any case, not before the ramp's end and within the run.
     pub deadline: Step,
 }
 
@@ -163,11 +163,6 @@ impl Adaptive {
     pub fn rate(&self) -> f64 {
         self.clock.rate
     }
-
-    /// The smoothed signal, once there is one.
-    pub fn instability(&self) -> Option<f64> {
-        self.smoothed
-    }
 }
 
 impl SparsitySchedule for Adaptive {
@@ -213,6 +208,14 @@ impl SparsitySchedule for Adaptive {
         Some(self.time(step))
     }
 
+    fn instability(&self) -> Option<f64> {
+        self.smoothed
+    }
+
+    fn deadline(&self) -> Option<Step> {
+        Some(self.choices.deadline)
+    }
+
     fn state(&self) -> State {
         let Clock { set_at, time, rate } = self.clock;
         let mut state = vec![set_at, time, rate];
@@ -222,11 +225,12 @@ impl SparsitySchedule for Adaptive {
     }
 
     fn restore(&mut self, state: &State) -> Result<(), RestoreError> {
+        let n_smoothed = usize::from(state.0.len() > 3);
+        // Each smoothed value is seen, so a state with one and without the other is of another reference.
         let n_seen = match self.choices.reference {
             Reference::Absolute(_) => 0,
-            Reference::RunningMedian => state.0.len().saturating_sub(4),
+            Reference::RunningMedian => state.0.len().saturating_sub(4).max(n_smoothed),
         };
-        let n_smoothed = usize::from(state.0.len() > 3);
         state.expect_len(3 + n_smoothed + n_seen)?;
         self.clock = Clock { set_at: state.0[0], time: state.0[1], rate: state.0[2] };
         self.smoothed = state.0.get(3).copied();
@@ -274,7 +278,7 @@ impl std::error::Error for AdaptiveError {}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Curve, Ramp};
+    use crate::{Curve, Joined, Points, Ramp};
     use proptest::prelude::*;
 
     fn ramp(curve: Curve, begin: u64, length: u64, target: f64) -> Ramp {
@@ -299,27 +303,60 @@ mod tests {
     }
 
     prop_compose! {
+        fn ramps()(
+            curve in 0..Curve::ALL.len(), begin in 0u64..40, length in 0u64..100, from in 0.0..=1.0f64,
+            target in 0.01..0.99f64,
+        ) -> Ramp {
+            let ramp = ramp(Curve::ALL[curve].1, begin, length, target);
+            ramp.starting_at(Sparsity::new(from * target).unwrap())
+        }
+    }
+
+    /// Every kind of closed form, over at most 140 steps.
+    fn forms() -> impl Strategy<Value = Arc<dyn ClosedForm>> {
+        let points = prop::collection::vec((1u64..30, 0.0..0.2f64), 1..5).prop_map(|gaps| {
+            let sum = |(at, s): &mut (u64, f64), (gap, more): (u64, f64)| {
+                (*at, *s) = (*at + gap, *s + more);
+                Some((Step(*at), Sparsity::new(*s).unwrap()))
+            };
+            Points::new(gaps.into_iter().scan((0, 0.0), sum).collect()).unwrap()
+        });
+        prop_oneof![
+            ramps().prop_map(|ramp| Arc::new(ramp) as Arc<dyn ClosedForm>),
+            points.prop_map(|points| Arc::new(points) as Arc<dyn ClosedForm>),
+            (ramps(), 1u64..60, ramps()).prop_map(|(first, step, second)| {
+                let parts: Vec<(Step, Arc<dyn ClosedForm>)> =
+                    vec![(Step(0), Arc::new(first)), (Step(step), Arc::new(second))];
+                Arc::new(Joined::new(parts).unwrap()) as Arc<dyn ClosedForm>
+            }),
+        ]
+    }
+
+    prop_compose! {
         fn schedules()(
             rate in rates(), slow in 0.0..=1.0f64, fast in 1.0..4.0f64, smoothing in 0.0..0.99f64,
-            absolute in prop::option::of(1e-4..0.5f64), signal in 0..3usize, curve in 0..Curve::ALL.len(),
-            begin in 0u64..40, length in 0u64..100, late in 0u64..100, target in 0.01..0.99f64,
+            absolute in prop::option::of(1e-4..0.5f64), signal in 0..3usize, form in forms(), late in 0u64..100,
         ) -> Adaptive {
             let choices = Adaptation {
                 signal: Signal::ALL[signal].1, window: 1, smoothing, rate, slow, fast,
                 reference: absolute.map_or(Reference::RunningMedian, Reference::Absolute),
-                deadline: Step(begin + length + late),
+                deadline: Step(form.end().0 + late),
             };
-            Adaptive::new(ramp(Curve::ALL[curve].1, begin, length, target), choices).unwrap()
+            let mut schedule = Adaptive::new(ramp(Curve::Linear, 0, 0, 0.5), choices).unwrap();
+            schedule.ramp = form;
+            schedule
         }
     }
 
-    /// Kept before and after, and how many of the latter entered.
-    fn observations() -> impl Strategy<Value = Vec<(u64, u64, u64)>> {
+    /// Kept before and after, and how many of the latter entered; in most steps nothing is observed, or in nearly all something.
+    fn observations() -> impl Strategy<Value = Vec<Option<(u64, u64, u64)>>> {
         let one = (0u64..=1000, 0u64..=1000, 0u64..=1000).prop_map(|(before, kept, entered)| {
             let least = kept.saturating_sub(before);
             (before, kept, entered.clamp(least, kept.max(least)))
         });
-        prop::collection::vec(one, 260)
+        prop_oneof![Just(0.999), 0.02..0.3f64].prop_flat_map(move |share| {
+            prop::collection::vec(prop::option::weighted(share, one.clone()), 260)
+        })
     }
 
     proptest! {
@@ -329,25 +366,34 @@ mod tests {
         ) {
             let (mut schedule, deadline) = (schedule.clone(), schedule.choices.deadline.0);
             let mut last = Sparsity::DENSE;
-            for (t, (before, kept, entered)) in (0..).zip(seen) {
+            for (t, seen) in (0..).zip(seen) {
                 let now = schedule.sparsity(Step(t));
                 prop_assert!(last <= now && now <= schedule.target(), "{last:?} {now:?} at {t}");
                 prop_assert!(t < deadline || now == schedule.target());
+                last = now;
+                let Some((before, kept, entered)) = seen else { continue };
                 schedule.observe(&feedback(t, before, kept, entered));
                 prop_assert!((schedule.choices.slow..=schedule.choices.fast).contains(&schedule.rate()));
                 prop_assert_eq!(schedule.sparsity(Step(t)), now, "an observation changes the steps to come alone");
-                last = now;
             }
         }
 
         #[test]
-        fn neutral_feedback_gives_the_plain_ramp_to_the_bit(schedule in schedules(), churn in 1u64..500) {
+        fn neutral_feedback_gives_the_plain_ramp_to_the_bit(
+            schedule in schedules(), churn in 1u64..500, window in 1u64..50, is_absolute: bool,
+        ) {
             let mut schedule = schedule;
-            schedule.choices.reference = Reference::RunningMedian;
+            let seen = |t| feedback(t, 500, 500, churn);
+            schedule.choices.reference = match is_absolute {
+                true => Reference::Absolute(schedule.choices.signal.of(&seen(0))),
+                false => Reference::RunningMedian,
+            };
             let ramp = schedule.ramp.clone();
             for t in 0..260 {
                 prop_assert_eq!(schedule.sparsity(Step(t)), ramp.at(t as f64), "step {}", t);
-                schedule.observe(&feedback(t, 500, 500, churn));
+                if t % window == 0 {
+                    schedule.observe(&seen(t));
+                }
             }
         }
 
@@ -357,11 +403,12 @@ mod tests {
         ) {
             let mut whole = schedule.clone();
             let mut resumed = schedule.clone();
-            for (t, &(before, kept, entered)) in (0..).zip(&seen) {
+            for (t, seen) in (0..).zip(&seen) {
                 if t == cut as u64 {
                     resumed = schedule.clone();
                     resumed.restore(&whole.state()).unwrap();
                 }
+                let Some((before, kept, entered)) = *seen else { continue };
                 whole.observe(&feedback(t, before, kept, entered));
                 resumed.observe(&feedback(t, before, kept, entered));
                 prop_assert!(t < cut as u64 || whole.state() == resumed.state());
@@ -432,9 +479,19 @@ mod tests {
     }
 
     #[test]
-    fn a_state_that_is_too_short_is_refused() {
-        let mut schedule =
-            Adaptive::new(ramp(Curve::Cubic, 0, 100, 0.5), Adaptation::by(Step(100))).unwrap();
-        assert!(schedule.restore(&State(vec![1.0])).is_err());
+    fn a_state_that_is_too_short_or_of_another_reference_is_refused() {
+        let of = |reference| {
+            let choices = Adaptation { window: 1, reference, ..Adaptation::by(Step(100)) };
+            Adaptive::new(ramp(Curve::Cubic, 0, 100, 0.5), choices).unwrap()
+        };
+        let (mut median, mut absolute) =
+            (of(Reference::RunningMedian), of(Reference::Absolute(0.1)));
+        assert!(median.restore(&State(vec![1.0])).is_err());
+        for schedule in [&mut median, &mut absolute] {
+            schedule.observe(&feedback(1, 500, 500, 5));
+        }
+        let (of_median, of_absolute) = (median.state(), absolute.state());
+        assert!(median.restore(&of_absolute).is_err() && absolute.restore(&of_median).is_err());
+        assert!(median.restore(&of_median).is_ok() && absolute.restore(&of_absolute).is_ok());
     }
 }

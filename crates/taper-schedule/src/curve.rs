@@ -4,7 +4,7 @@ use std::f64::consts::PI;
 
 /// How a ramp gets from its first value to its last: a function from `[0, 1]` onto `[0, 1]`.
 ///
-/// Every curve is 0 at 0, 1 at 1, and never falls.
+/// Every curve is 0 at 0 (but [`OneShot`](Self::OneShot), which has jumped there), 1 at 1, and never falls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Curve {

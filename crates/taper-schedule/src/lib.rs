@@ -22,16 +22,22 @@ mod adaptive;
 mod cadence;
 mod closed_form;
 mod curve;
+mod joined;
+mod points;
 mod ramp;
-mod stability;
+mod rate;
+mod signal;
 mod state;
 
 pub use adaptive::{Adaptation, Adaptive, AdaptiveError, Reference};
 pub use cadence::{Cadence, CadenceError};
-pub use closed_form::{ClosedForm, Joined, Points, PointsError};
+pub use closed_form::{ClosedForm, PointsError};
 pub use curve::Curve;
+pub use joined::Joined;
+pub use points::Points;
 pub use ramp::Ramp;
-pub use stability::{Rate, Signal, UnknownRate};
+pub use rate::{Rate, UnknownRate};
+pub use signal::Signal;
 pub use state::{RestoreError, State};
 
 use std::fmt::Debug;
@@ -50,7 +56,7 @@ pub trait SparsitySchedule: Debug + Send {
     fn target(&self) -> Sparsity;
 
     /// Tells the schedule how a mask refresh changed the masks since the one before, or where its
-    /// [`window`](Self::window) is longer, since the last that it was told of.
+    /// [`window`](Self::window) is longer, since the last that it was told of. The first masks that prune are no change.
     fn observe(&mut self, _seen: &MaskFeedback) {}
 
     /// Steps between the masks that [`observe`](Self::observe) compares, at least 1.
@@ -60,6 +66,18 @@ pub trait SparsitySchedule: Debug + Send {
 
     /// What the clock of an adaptive schedule shows at a step, in steps of the plain ramp; `None` for closed forms.
     fn clock(&self, _step: Step) -> Option<f64> {
+        None
+    }
+
+    /// The instability that an adaptive schedule goes by, as it has smoothed it; `None` for closed forms, and before the
+    /// first observation.
+    fn instability(&self) -> Option<f64> {
+        None
+    }
+
+    /// The step from which on an adaptive schedule is at its target whatever it observes; `None` for closed forms, whose
+    /// [`sparsity`](Self::sparsity) tells.
+    fn deadline(&self) -> Option<Step> {
         None
     }
 
@@ -96,6 +114,14 @@ impl<S: SparsitySchedule + ?Sized> SparsitySchedule for Box<S> {
 
     fn clock(&self, step: Step) -> Option<f64> {
         (**self).clock(step)
+    }
+
+    fn instability(&self) -> Option<f64> {
+        (**self).instability()
+    }
+
+    fn deadline(&self) -> Option<Step> {
+        (**self).deadline()
     }
 
     fn state(&self) -> State {

@@ -109,6 +109,27 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! What goes beyond Feather is chosen in the same place: a clock that answers to the masks, a gradient scale that falls with
+//! the sparsity reached, pruned weights that leave for good, dead filters without a gradient.
+//!
+//! ```
+//! use candle_core::Device;
+//! use taper::prelude::*;
+//!
+//! let model = taper::zoo::build("digits-cnn", 10, 0, &Device::Cpu)?;
+//! let ramp = Ramp::feather(Sparsity::new(0.98)?, 100);
+//! let by_step_70 = Adaptation { window: 5, ..Adaptation::by(Step(70)) };
+//! let mut pruner = Pruner::builder(model.params().prunable(), Adaptive::new(ramp, by_step_70)?, 100)
+//!     .gradient(Falling::new(Fall::Cosine, 0.5)?)
+//!     .drop(DropPolicy::constant(DropRule::Smallest, 0.5))
+//!     .dead_filters(DeadFilters::Silent)
+//!     .build()?;
+//! pruner.begin_step(Step(70))?; // whatever the masks did
+//! assert_eq!(pruner.report().n_kept(), 476); // of 23,824
+//! assert_eq!(pruner.report().n_dropped(), 11_674); // half of the others
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! # A schedule of your own
 //!
 //! A schedule answers one question, and a closed form needs nothing else:

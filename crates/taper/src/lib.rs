@@ -37,9 +37,9 @@ pub mod prelude {
     pub use taper_core::{Sparsity, Step};
     pub use taper_kernels::threshold::Threshold;
     pub use taper_nn::{Gates, Model, Pass};
-    pub use taper_prune::{Pruner, prunable_vars};
-    pub use taper_scale::{Constant, FeatherRule, GradientScale};
-    pub use taper_schedule::{Cadence, Curve, Ramp, SparsitySchedule};
+    pub use taper_prune::{DeadFilters, DropPolicy, DropRule, Pruner, prunable_vars};
+    pub use taper_scale::{Constant, Fall, Falling, FeatherRule, GradientScale};
+    pub use taper_schedule::{Adaptation, Adaptive, Cadence, Curve, Ramp, SparsitySchedule};
 }
 
 /// Compiles and runs the README's example.

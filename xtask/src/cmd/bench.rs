@@ -9,10 +9,10 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use crate::bench::suite::{Kernels, Networks, Row, load};
-use crate::bench::{Process, median, torch_version};
+use crate::bench::{Process, torch_version};
 use crate::date::Utc;
 use crate::{cells::Verdict, machine, suite::matches, summary, write};
-use taper_report::format;
+use taper_report::{format, stats::median};
 
 /// Suites, in their order.
 const SUITES: [&str; 5] = ["cut", "kernels", "step", "eval", "zoo"];

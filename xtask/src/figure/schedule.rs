@@ -6,7 +6,6 @@ use plotters::style::text_anchor::{HPos, VPos};
 use taper_report::chart::{self, Area, Axis, Screen, axes, draw, font, line, px, variable};
 
 use super::{Figure, Key, style_of};
-use crate::bands::same_sparsity;
 use crate::results::{Results, StepLine};
 use crate::suite::Row;
 use taper_report::format;
@@ -51,7 +50,7 @@ pub(super) fn figure(results: &Results) -> Result<Option<Figure>> {
             format::percent(widest, 3)
         ),
         caption: format!(
-            "Sparsity at each step, target and achieved, of seed 0. The widest gap between the two is {} points.",
+            "Sparsity at each step, target and achieved, of the first seed. The widest gap between the two is {} points.",
             format::percent(widest, 3).trim_end_matches(" %")
         ),
         legend: vec![
@@ -84,11 +83,7 @@ fn paint(results: &Results, row: &Row, area: &Area) -> chart::Result<()> {
 
     let style = style_of(row, &results.manifest.rows);
     for target in row.targets() {
-        let of_cell: Vec<&StepLine> = results
-            .steps
-            .iter()
-            .filter(|s| s.row == row.name && same_sparsity(s.cell, target))
-            .collect();
+        let of_cell = results.steps_of(&row.name, target);
         let points = |number: &dyn Fn(&StepLine) -> f64| -> Vec<(f64, f64)> {
             of_cell.iter().map(|step| (step.step as f64, 100.0 * number(step))).collect()
         };

@@ -5,7 +5,6 @@ use taper_report::chart::{self, Area, Axis, Screen, axes, draw, line, marker};
 use taper_report::format;
 
 use super::{Figure, highest, style_of};
-use crate::bands::same_sparsity;
 use crate::results::Results;
 use crate::suite::Row;
 
@@ -45,7 +44,7 @@ pub(super) fn figure(results: &Results) -> Result<Option<Figure>> {
             peaks.join("; ")
         ),
         caption: "Of the weights that a refresh keeps, the share that the mask before it did not: 0 for masks that only \
-                  shrink. Mean over the refreshes between two points, so single ones may be higher; of seed 0."
+                  shrink. Mean over the refreshes between two points, so single ones may be higher; of the first seed."
             .to_owned(),
         legend: traces.iter().map(|(row, _)| style_of(row, rows).key(&row.label)).collect(),
         wide,
@@ -54,9 +53,8 @@ pub(super) fn figure(results: &Results) -> Result<Option<Figure>> {
 }
 
 fn trace(results: &Results, row: &Row, sparsity: f64) -> Trace {
-    let of_row = results.steps.iter().filter(|step| step.row == row.name);
-    let of_cell = of_row.filter(|step| same_sparsity(step.cell, Some(sparsity)));
-    of_cell.filter_map(|step| Some((step.step as f64, 100.0 * step.entered?))).collect()
+    let of_cell = results.steps_of(&row.name, Some(sparsity));
+    of_cell.iter().filter_map(|step| Some((step.step as f64, 100.0 * step.entered?))).collect()
 }
 
 fn paint(rows: &[Row], traces: &[(&Row, Trace)], area: &Area) -> chart::Result<()> {

@@ -219,5 +219,16 @@ fn every_suite_of_this_repository_can_be_run() {
         assert!(jobs.iter().all(|job| job.epochs.is_some()), "{name}");
         crate::bands::load(&root, &suite).expect(name);
     }
-    assert!(names.contains("cifar100-short"), "{names}");
+    // The short matrix is the whole one but for its length.
+    for network in ["", "-mobilenet-v1", "-densenet40-24"] {
+        let jobs = |suffix: &str| -> Vec<Job> {
+            let suite = Suite::load(&root, &format!("cifar100{network}{suffix}")).expect("loads");
+            suite.jobs(&root, &Overrides::default()).expect("expands")
+        };
+        let names = |jobs: &[Job]| jobs.iter().map(Job::to_string).collect::<Vec<_>>();
+        let (long, short) = (jobs(""), jobs("-short"));
+        assert!(long.len() > 500 && names(&long) == names(&short), "{network}");
+        assert!(long.iter().all(|job| job.epochs == Some(160)), "{network}");
+        assert!(short.iter().all(|job| job.epochs == Some(2)), "{network}");
+    }
 }

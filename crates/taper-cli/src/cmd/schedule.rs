@@ -40,10 +40,20 @@ pub fn plot(args: &Plot) -> anyhow::Result<()> {
         return Err(usage(format!("--entered is {share}, outside [0, 1]")));
     }
     let trace = args.trace.as_deref().map(read_trace).transpose()?;
-    let length = trace.as_ref().map(|(_, length)| *length);
+    let length = trace.as_ref().map(|trace| trace.length);
     let total = args.steps.or(length).unwrap_or(STEPS);
+    let window = resolved.schedule(total)?.window();
+    if let Some(path) = args.trace.as_deref().filter(|_| window > 1)
+        && trace.as_ref().is_some_and(|trace| !trace.is_told)
+    {
+        return Err(usage(format!(
+            "{} is of a run whose schedule listened to nothing, and this one compares masks {window} steps apart; \
+             give --entered, or the trace of a run with prune.adapt",
+            path.display()
+        )));
+    }
     let told = match trace {
-        Some((trace, _)) => Told::Recorded(trace),
+        Some(trace) => Told::Recorded(trace.changes),
         None if args.entered.is_empty() => Told::Nothing,
         None => Told::Entered(args.entered.clone()),
     };
@@ -116,9 +126,18 @@ struct TraceLine {
     told_left: Option<u64>,
 }
 
-/// Reads what a schedule was told in a run, and the steps up to the last refresh; where it was a closed form, what each
-/// refresh changed.
-fn read_trace(path: &Path) -> anyhow::Result<(BTreeMap<u64, MaskFeedback>, u64)> {
+/// What a run has recorded of its masks.
+struct Trace {
+    /// By step.
+    changes: BTreeMap<u64, MaskFeedback>,
+    /// Whether they are what the schedule was told, over its window; else what each refresh changed.
+    is_told: bool,
+    /// Steps up to the last refresh.
+    length: u64,
+}
+
+/// Reads what a schedule was told in a run; where it was a closed form, what each refresh changed.
+fn read_trace(path: &Path) -> anyhow::Result<Trace> {
     let unreadable = |e: csv::Error| {
         usage(format!("{} is no masks.csv of a run with --mask-trace: {e}", path.display()))
     };
@@ -140,10 +159,10 @@ fn read_trace(path: &Path) -> anyhow::Result<(BTreeMap<u64, MaskFeedback>, u64)>
             n_left: line.told_left?,
         })
     };
-    let found: BTreeMap<u64, MaskFeedback> =
+    let changes: BTreeMap<u64, MaskFeedback> =
         lines.iter().filter_map(|line| Some((line.step, told(line)?))).collect();
-    if !found.is_empty() {
-        return Ok((found, length));
+    if !changes.is_empty() {
+        return Ok(Trace { changes, is_told: true, length });
     }
     let changed = |line: &TraceLine| MaskFeedback {
         step: Step(line.step),
@@ -153,7 +172,8 @@ fn read_trace(path: &Path) -> anyhow::Result<(BTreeMap<u64, MaskFeedback>, u64)>
         n_entered: line.n_entered,
         n_left: line.n_left,
     };
-    Ok((lines.iter().map(|line| (line.step, changed(line))).collect(), length))
+    let changes = lines.iter().map(|line| (line.step, changed(line))).collect();
+    Ok(Trace { changes, is_told: false, length })
 }
 
 /// All that is drawn, by step.

@@ -15,10 +15,12 @@ use std::{
 };
 use taper::{
     core::Step,
+    prune::DropRule,
     train::{Run, write_atomically},
 };
 use taper_report::{
     chart::{self, Screen},
+    stats::median,
     study::{Fate, ShareRun, Study},
 };
 
@@ -70,11 +72,9 @@ pub fn significance(args: &Significance) -> anyhow::Result<ExitCode> {
         let Some(seconds) = time_in_turn(&jobs, &timed, args.timed_steps)? else {
             return Ok(interrupted());
         };
+        // Time does not depend on the seed, so those of the first are measured.
         for (&i, &seconds) in timed.iter().zip(&seconds) {
-            let (rule, share) = (jobs[i].rule.clone(), jobs[i].share);
-            // Time does not depend on the seed.
-            let alike = study.runs.iter_mut().filter(|run| run.rule == rule && run.share == share);
-            alike.for_each(|run| run.step_seconds = Some(seconds));
+            study.runs[i].step_seconds = Some(seconds);
         }
     }
     write(&study, &manifest(args, &jobs)?, &out)?;
@@ -100,9 +100,9 @@ fn jobs(args: &Significance, out: &Path) -> anyhow::Result<Vec<Job>> {
         }
     }
     for rule in &args.rules {
-        if !["smallest", "longest", "random"].contains(&rule.as_str()) {
-            let legal = "it can be smallest, longest or random";
-            return Err(usage(format!("--rules has `{rule}`; {legal}")));
+        if !DropRule::NAMES.contains(&rule.as_str()) {
+            let legal = DropRule::NAMES.join(", ");
+            return Err(usage(format!("--rules has `{rule}`; it can be {legal}")));
         }
     }
     let experiment = train::resolve(&args.train)?;
@@ -185,10 +185,6 @@ fn time_in_turn(jobs: &[Job], timed: &[usize], n_steps: u64) -> anyhow::Result<O
             }
         }
     }
-    let median = |mut times: Vec<f64>| {
-        times.sort_by(f64::total_cmp);
-        times[times.len() / 2]
-    };
     Ok(Some(times.into_iter().map(median).collect()))
 }
 

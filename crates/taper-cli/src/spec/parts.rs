@@ -75,7 +75,8 @@ impl Parts {
         };
         let dead_filters = named("dead_filters", &text(&p.dead_filters), &DeadFilters::ALL)?;
         let adaptation = match text(&p.adapt).as_str() {
-            "none" => None,
+            // What goes with a rate must be possible without one, too.
+            "none" => adaptation(p, "reciprocal").map(|_| None)?,
             rate => Some(adaptation(p, rate)?),
         };
         Ok(Self {
@@ -141,18 +142,15 @@ fn adaptation(p: &PruneSpec, rate: &str) -> anyhow::Result<Adaptation> {
 
 /// What `prune.drop` stands for, and the keys that go with it.
 fn drop_policy(p: &PruneSpec, text: &str, seed: u64) -> anyhow::Result<DropPolicy> {
-    let share = |share: &str| share.parse().ok().filter(|share| (0.0..=1.0).contains(share));
-    let found = text.split_once(':').and_then(|(rule, phi)| {
-        let rule = match rule {
-            "smallest" => DropRule::Smallest,
-            "longest" => DropRule::Longest,
-            "random" => DropRule::Random { seed },
-            _ => return None,
-        };
-        Some(DropPolicy::constant(rule, share(phi)?))
+    let found = text.split_once(':').and_then(|(rule, share)| {
+        let rule = DropRule::by_name(rule, seed)?;
+        Some(DropPolicy::constant(rule, share.parse().ok()?))
     });
-    let legal = ["none", "smallest:SHARE", "longest:SHARE", "random:SHARE with a share in [0, 1]"];
-    let policy = found.ok_or_else(|| choose("drop", text, &legal))?;
+    let policy = found.ok_or_else(|| {
+        let rules = DropRule::NAMES.map(|rule| format!("{rule}:SHARE"));
+        choose("drop", text, &["none", &rules.join(", ")])
+    })?;
+    policy.check().map_err(|error| usage(format!("prune.drop `{text}`: {error}")))?;
     Ok(DropPolicy {
         curve: named("drop_schedule", p.drop_schedule.as_deref().unwrap_or_default(), &Curve::ALL)?,
         from: Sparsity::new(p.drop_from.unwrap_or(0.0)).map_err(usage)?,

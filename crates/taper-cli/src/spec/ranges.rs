@@ -39,17 +39,31 @@ pub(super) fn check(train: &TrainSpec, prune: &PruneSpec) -> anyhow::Result<()> 
         real(&format!("prune.{key}"), value, "[0, 1]", |v| (0.0..=1.0).contains(&v))?;
     }
     real("prune.drop_from", prune.drop_from, "[0, 1)", |v| (0.0..1.0).contains(&v))?;
+    let (drop_begin, drop_end) = (prune.drop_begin.unwrap_or(0.0), prune.drop_end.unwrap_or(0.0));
+    if drop_end < drop_begin {
+        return Err(usage(format!(
+            "prune.drop_end is {drop_end}, before prune.drop_begin at {drop_begin}"
+        )));
+    }
+    let (initial, sparsity) = (prune.initial.unwrap_or(0.0), prune.sparsity.unwrap_or(0.0));
+    let drop_from = prune.drop_from.unwrap_or(0.0);
+    if drop_from > sparsity && prune.drop.as_deref() != Some("none") {
+        return Err(usage(format!(
+            "prune.drop_from is {drop_from}, outside [0, {sparsity}] (the final sparsity), so nothing would be dropped"
+        )));
+    }
     if prune.probes > Some(MAX_PROBES) {
         let n = prune.probes.unwrap_or(0);
         return Err(usage(format!("prune.probes is {n}, outside 0 to {MAX_PROBES}")));
     }
     let deadline = prune.adapt_deadline.unwrap_or(end);
-    if !(end..=1.0).contains(&deadline) {
+    // A ramp that ends with the run is refused with its number of steps, whatever its clock.
+    let is_in_time = deadline < 1.0 || end == 1.0;
+    if !(is_in_time && (end..=1.0).contains(&deadline)) {
         return Err(usage(format!(
-            "prune.adapt_deadline is {deadline}, outside [{end}, 1] (prune.end and later)"
+            "prune.adapt_deadline is {deadline}, outside [{end}, 1) (prune.end and later, and before the run is over)"
         )));
     }
-    let (initial, sparsity) = (prune.initial.unwrap_or(0.0), prune.sparsity.unwrap_or(0.0));
     if !(0.0..=sparsity).contains(&initial) {
         return Err(usage(format!(
             "prune.initial is {initial}, outside [0, {sparsity}] (the final sparsity)"

@@ -160,7 +160,7 @@ impl Resolved {
             drop: p.drop.or_else(|| Some(if is_finetune { "smallest:1" } else { "none" }.into())),
             drop_schedule: p.drop_schedule.or_else(|| Some("one-shot".into())),
             drop_begin: p.drop_begin.or(Some(0.0)),
-            drop_end: p.drop_end.or(Some(0.0)),
+            drop_end: p.drop_end.or(p.drop_begin).or(Some(0.0)),
             drop_from: p.drop_from.or(Some(0.0)),
             dead_filters: p.dead_filters.or_else(|| Some("reference".into())),
             probes: p.probes.or(Some(0)),
@@ -292,12 +292,21 @@ mod tests {
             ("prune.gradient=\"linear:1.5\"", "prune.gradient: the last θ is 1.5, outside [0, 1]"),
             ("prune.gradient=\"falling\"", "linear:END"),
             ("prune.adapt=\"faster\"", "prune.adapt `faster` is unknown; it can be reciprocal"),
-            ("prune.adapt_deadline=0.4", "prune.adapt_deadline is 0.4, outside [0.5, 1]"),
+            ("prune.adapt_deadline=0.4", "prune.adapt_deadline is 0.4, outside [0.5, 1)"),
+            ("prune.adapt_deadline=1", "prune.adapt_deadline is 1, outside [0.5, 1)"),
+            ("prune.adapt_fast=0.9", "prune.adapt_fast is 0.9, outside [1, inf)"),
             ("prune.pruned_gradient=\"sampled:0\"", "sampled:SHARE"),
             ("prune.pruned_gradient=\"every:0\"", "every:N"),
             ("prune.pruned_gradient=\"often\"", "live:MARGIN"),
-            ("prune.drop=\"smallest:1.5\"", "prune.drop `smallest:1.5` is unknown; it can be none"),
-            ("prune.drop=\"oldest:0.5\"", "longest:SHARE"),
+            (
+                "prune.drop=\"smallest:1.5\"",
+                "prune.drop `smallest:1.5`: the share of pruned weights to drop is 1.5, outside",
+            ),
+            (
+                "prune.drop=\"oldest:0.5\"",
+                "it can be none, smallest:SHARE, longest:SHARE, random:SHARE",
+            ),
+            ("prune.drop_end=-1", "prune.drop_end is -1, outside [0, 1]"),
             ("prune.drop_begin=2", "prune.drop_begin is 2, outside [0, 1]"),
             ("prune.drop_from=1", "prune.drop_from is 1, outside [0, 1)"),
             ("prune.dead_filters=\"mute\"", "it can be reference, silent, unclipped"),
@@ -335,6 +344,19 @@ mod tests {
         let points = "prune.points=[[0.0, 0.0], [0.5, 0.6], [0.75, 0.9]]";
         let late = resolve(&[points, "prune.adapt=\"reciprocal\""]).unwrap_err().to_string();
         assert!(late.contains("before the last of prune.points"), "{late}");
+        for (set, wanted) in [
+            ("prune.drop_from=0.95", "prune.drop_from is 0.95, outside [0, 0.9]"),
+            (
+                "prune.drop_begin=0.5\nprune.drop_end=0.4",
+                "prune.drop_end is 0.4, before prune.drop_begin at 0.5",
+            ),
+        ] {
+            let sets: Vec<&str> = set.lines().chain(["prune.drop=\"smallest:0.5\""]).collect();
+            let error = resolve(&sets).expect_err(set).to_string();
+            assert!(error.contains(wanted), "{set}: {error}");
+        }
+        let late_drop = resolve(&["prune.drop=\"smallest:0.5\"", "prune.drop_begin=0.5"]).unwrap();
+        assert_eq!(late_drop.prune().drop_end, Some(0.5), "a jump there, if nothing else is said");
         let drops = resolve(&["prune.drop=\"random:0.5\"", "prune.drop_schedule=\"slow\""]);
         assert!(drops.unwrap_err().to_string().contains("prune.drop_schedule `slow` is unknown"));
         assert!(resolve(&["prune.adapt=\"reciprocal\""]).is_ok());

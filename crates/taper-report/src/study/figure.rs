@@ -56,36 +56,36 @@ impl Study {
                 dashes(&mut chart, &[(knee, low), (knee, high)], style.line(1.0))?;
             }
         }
-        let entries: Vec<(&str, Style)> =
-            rules.iter().enumerate().map(|(i, rule)| (&rule[..], Style::series(i))).collect();
-        legend(area, (130, 9), &entries)
+        legend(area, (130, 9), &named(&rules))
     }
 
-    /// Gradient positions, and time if it was measured, relative to φ = 0.
+    /// Gradient positions, and time if it was measured, of each rule relative to φ = 0.
     fn paint_cost(&self, area: &Area) -> chart::Result<()> {
         let percent = |v: &f64| format!("{v:.0} %");
-        let Some(rule) = self.rules().first().cloned() else { return Ok(()) };
-        let shares = self.of_rule(&rule);
-        let relative = |of: &dyn Fn(&Share) -> Option<f64>| -> Vec<(f64, f64)> {
+        let rules = self.rules();
+        let relative = |rule: &str, of: fn(&Share) -> Option<f64>| -> Vec<(f64, f64)> {
+            let shares = self.of_rule(rule);
             let none = shares.first().filter(|share| share.share == 0.0);
             let Some(whole) = none.and_then(of) else { return Vec::new() };
             let point = |share: &Share| Some((share.share, 100.0 * of(share)? / whole));
             shares.iter().filter_map(point).collect()
         };
-        let live = relative(&|share| Some(share.live.mean));
-        let time = relative(&|share| Some(share.step_seconds?.mean));
-        let most = live.iter().chain(&time).fold(100.0, |most: f64, point| most.max(point.1));
-        let y = Axis::covering(0.0, most, 4, "Relative to φ = 0", &percent);
+        let of_rule = |rule: &String| {
+            let live = relative(rule, |share| Some(share.live.mean));
+            (live, relative(rule, |share| Some(share.step_seconds?.mean)))
+        };
+        let costs: Vec<_> = rules.iter().map(of_rule).collect();
+        let all = costs.iter().flat_map(|(live, time)| live.iter().chain(time));
+        let most = all.fold(100.0, |most: f64, point| most.max(point.1));
+        let y = Axis::covering(0.0, most, 4, "Gradient positions / time (dashed)", &percent);
         let mut chart = axes(area, share_axis(), y)?;
-        let mut entries = vec![("gradient positions", Style::series(3))];
-        if !time.is_empty() {
-            entries.push(("time per step", Style::series(4)));
+        for (i, (live, time)) in costs.iter().enumerate() {
+            let style = Style::series(i);
+            line(&mut chart, live, style.line(2.0))?;
+            dashes(&mut chart, time, style.line(2.0))?;
+            live.iter().chain(time).try_for_each(|&point| marker(&mut chart, point, style))?;
         }
-        for (points, (_, style)) in [live, time].iter().zip(&entries) {
-            line(&mut chart, points, style.line(2.0))?;
-            points.iter().try_for_each(|&point| marker(&mut chart, point, *style))?;
-        }
-        legend(area, (130, 9), &entries)
+        legend(area, (230, 9), &named(&rules))
     }
 
     fn paint_revival(
@@ -134,10 +134,13 @@ impl Study {
             back.iter().try_for_each(|&point| marker(&mut chart, point, style))?;
             dashes(&mut chart, &kept, style.line(1.5))?;
         }
-        let entries: Vec<(&str, Style)> =
-            labels.iter().enumerate().map(|(i, label)| (&label[..], Style::series(i))).collect();
-        legend(area, (150, 9), &entries)
+        legend(area, (150, 9), &named(&labels))
     }
+}
+
+/// Series in their order, for a legend.
+fn named(names: &[String]) -> Vec<(&str, Style)> {
+    names.iter().enumerate().map(|(i, name)| (&name[..], Style::series(i))).collect()
 }
 
 fn share_axis<'a>() -> Axis<'a> {

@@ -130,6 +130,7 @@ impl Callback for StepLines {
             line["dead_grad_share"] = json!(event.dead_grad_share);
             if let Some(clock) = pruner.clock() {
                 line["clock"] = json!(clock);
+                line["instability"] = json!(pruner.instability());
             }
         }
         if let Some(lines) = &mut self.lines {
