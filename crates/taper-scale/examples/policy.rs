@@ -1,22 +1,26 @@
-//! A policy of one's own: less gradient for pruned weights as the network gets sparser.
+//! A policy of one's own beside one that is there, as sparsity rises.
 
 use taper_core::Sparsity;
-use taper_scale::{GradientScale, Now, PrunedGrad};
+use taper_scale::{Fall, Falling, GradientScale, Now, PrunedGrad};
 
+/// Pruned weights receive everything while pruning goes on, and a quarter once it is over.
 #[derive(Debug)]
-struct Fading;
+struct ThenLess;
 
-impl GradientScale for Fading {
+impl GradientScale for ThenLess {
     fn at(&self, now: &Now) -> PrunedGrad {
-        PrunedGrad::uniform(now.achieved.density() as f32)
+        PrunedGrad::uniform(if now.achieved < now.target { 1.0 } else { 0.25 })
     }
 }
 
-fn main() -> Result<(), taper_core::SparsityError> {
+fn main() -> Result<(), Box<dyn std::error::Error>> {
     let target = Sparsity::new(0.98)?;
-    for achieved in [0.0, 0.5, 0.9, 0.98] {
+    let falling = Falling::new(Fall::Cosine, 0.25)?;
+    println!("sparsity  then less  cosine");
+    for achieved in [0.0, 0.25, 0.5, 0.75, 0.9, 0.98] {
         let now = Now { achieved: Sparsity::new(achieved)?, target, progress: achieved };
-        println!("at sparsity {achieved}: pruned weights receive {:?}", Fading.at(&now));
+        let [own, there] = [ThenLess.at(&now), falling.at(&now)].map(|grad| grad.at_zero);
+        println!("{achieved:>8.2}  {own:>9.3}  {there:>6.3}");
     }
     Ok(())
 }
