@@ -264,6 +264,9 @@ fn an_adaptive_clock_slows_and_is_at_the_target_at_its_deadline() {
     let clock = |t: usize| steps[t]["clock"].as_f64().expect("a clock");
     let slowest = (1..60).map(|t| clock(t) - clock(t - 1)).fold(f64::INFINITY, f64::min);
     assert!(slowest < 0.5, "the clock slows: {slowest}");
+    // It goes by what is above its reference of 0.1 then, and by nothing at first.
+    let heard: Vec<f64> = steps.iter().filter_map(|step| step["instability"].as_f64()).collect();
+    assert!(heard.len() < steps.len() && heard.iter().any(|&z| z > 0.1), "{heard:?}");
     // 90 steps: the ramp ends at 45 on its clock, and the deadline is step 72.
     for (t, step) in steps.iter().enumerate() {
         let sparsity = step["sparsity_target"].as_f64().expect("a sparsity");

@@ -108,7 +108,7 @@ fn what_cannot_be_drawn_is_refused() {
          0,9,9,9,0,0,0,,,,\n",
     );
     let plot = ["schedule", "plot", "--trace", &plain, "--set", "prune.adapt=\"reciprocal\""];
-    refuse(&plot, 2, &["plain.csv", "100 steps apart", "--entered"]);
+    refuse(&plot, 2, &["plain.csv", "masks 1 steps apart", "100 steps apart", "--entered"]);
     // From one step to the next is what it has.
     succeed(&[&plot[..], &["--set", "prune.adapt_window=1"]].concat());
     refuse(&["study", "significance", "--method", "dense"], 2, &["`dense` prunes nothing"]);

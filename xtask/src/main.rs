@@ -15,11 +15,11 @@ mod figure;
 mod machine;
 mod page;
 mod progress;
-mod readme;
 mod results;
 mod runner;
 mod suite;
 mod summary;
+mod tables;
 mod taken;
 mod taper;
 #[cfg(test)]

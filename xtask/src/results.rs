@@ -16,7 +16,7 @@ use crate::taken::Origin;
 use crate::write;
 
 /// Version of the files; a higher one is refused.
-pub(crate) const SCHEMA: u32 = 1;
+pub(crate) const SCHEMA: u32 = 2;
 
 /// `manifest.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -345,6 +345,6 @@ mod tests {
         results.manifest.schema = SCHEMA + 1;
         results.save(dir.path()).expect("saves");
         let error = Results::load(dir.path()).expect_err("must be refused");
-        assert!(error.to_string().contains("schema 2"), "{error}");
+        assert!(error.to_string().contains("schema 3"), "{error}");
     }
 }

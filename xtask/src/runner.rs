@@ -33,7 +33,7 @@ pub(crate) enum Outcome {
     Interrupted,
 }
 
-/// What a run folder says of its run.
+/// How far a run is.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum State {
     New,

@@ -106,18 +106,19 @@ pub(crate) fn notes(results: &Results) -> Vec<String> {
     let n_other = results.runs.iter().filter(other).count();
     if n_other > 0 {
         notes.push(format!(
-            "{n_other} of {} runs were made at another commit and found finished; runs.csv names it.",
+            "{n_other} of {} runs were made at another commit; runs.csv names it.",
             results.runs.len()
         ));
     }
     let n_runs = results.runs.len();
     notes.extend(manifest.taken.iter().map(|origin| {
         format!(
-            "{} of {n_runs} runs were made on {} by `{}` ({}) and taken from its results, with their times.",
+            "{} of {n_runs} runs, with their times, are from the results that “{}” wrote on {} ({}{}).",
             origin.runs.len(),
-            origin.date.get(..10).unwrap_or(&origin.date),
             origin.command,
+            origin.date.get(..10).unwrap_or(&origin.date),
             machine(&origin.machine),
+            if origin.dirty { ", a work tree with changes" } else { "" },
         )
     }));
     notes

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::collect::relative;
@@ -10,11 +10,14 @@ use crate::machine::Machine;
 use crate::results::{Results, RunLine, Versions};
 use crate::suite::Job;
 
-/// Where some runs come from, if not from the command that wrote the results.
+/// Results that some runs were taken from. Its command gathered them, and may have made only the last of them; the commit
+/// of each run is in `runs.csv`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Origin {
     pub(crate) date: String,
     pub(crate) command: String,
+    pub(crate) commit: Option<String>,
+    pub(crate) dirty: bool,
     pub(crate) machine: Machine,
     pub(crate) versions: Versions,
     /// Keys of the runs.
@@ -34,6 +37,22 @@ impl Sources {
             .map(|dir| Ok((dir.clone(), Results::load(dir)?)))
             .collect::<Result<_>>()
             .map(Self)
+    }
+
+    /// Refuses a folder that has none of the runs.
+    ///
+    /// # Errors
+    /// With the folder's name.
+    pub(crate) fn expect_some_of(&self, jobs: &[Job]) -> Result<()> {
+        for (source, results) in &self.0 {
+            ensure!(
+                jobs.iter().any(|job| results.runs.iter().any(|run| run.key == job.key)),
+                "{} has no run of this suite with these settings; give the --data, --device and --set that it was made \
+                 with, or leave --with out",
+                source.display()
+            );
+        }
+        Ok(())
     }
 
     /// Whether one of them has the run: the same recipe with the same seed.
@@ -76,6 +95,8 @@ impl Results {
         manifest.taken.iter().find(has).cloned().unwrap_or_else(|| Origin {
             date: manifest.date.clone(),
             command: manifest.command.clone(),
+            commit: manifest.commit.clone(),
+            dirty: manifest.dirty,
             machine: manifest.machine.clone(),
             versions: manifest.versions.clone(),
             runs: Vec::new(),
@@ -87,10 +108,7 @@ impl Results {
 fn note(results: &mut Results, origin: Origin, key: &str) {
     let origin = Origin { runs: Vec::new(), ..origin };
     let taken = &mut results.manifest.taken;
-    let is_same = |known: &Origin| {
-        (&known.date, &known.command, &known.machine, &known.versions)
-            == (&origin.date, &origin.command, &origin.machine, &origin.versions)
-    };
+    let is_same = |known: &Origin| Origin { runs: Vec::new(), ..known.clone() } == origin;
     let place = taken.iter().position(is_same).unwrap_or_else(|| {
         taken.push(origin);
         taken.len() - 1
@@ -101,6 +119,7 @@ fn note(results: &mut Results, origin: Origin, key: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::results::FateLine;
     use crate::testing;
 
     fn job(results: &Results, i: usize) -> Job {
@@ -128,11 +147,18 @@ mod tests {
 
     #[test]
     fn a_run_is_taken_with_its_lines_and_its_origin_also_from_a_second_hand() {
-        let made = testing::results();
+        let mut made = testing::results();
+        made.manifest.dirty = true;
         let dir = tempfile::tempdir().expect("a temporary folder");
         let there = dir.path().join("there");
-        made.save(&there).expect("saves");
         let (first, second) = (job(&made, 3), job(&made, 8));
+        for (of, seed) in [(&first, first.seed), (&second, second.seed), (&first, 9)] {
+            let (row, cell) = (of.row.clone(), of.sparsity);
+            let (step, decile, age, n_pruned, n_back, n_kept) = (5, 9, 1, 10, 2, 1);
+            let line = FateLine { row, cell, seed, step, decile, age, n_pruned, n_back, n_kept };
+            made.fates.push(line);
+        }
+        made.save(&there).expect("saves");
         let sources = Sources::load(&[there]).expect("loads");
         assert!(sources.have(&first));
         let mut results = empty();
@@ -140,11 +166,13 @@ mod tests {
         sources.add(&mut results, &second, &dir.path().join("here"));
         let lines = (results.curves.len(), results.steps.len(), results.layers.len());
         assert_eq!(lines, (8, 4, 6), "steps are of seed 0 alone");
+        assert_eq!(results.fates, made.fates[..2]);
         assert!(results.curves[..4].iter().all(|line| line.row == first.row && line.seed == 0));
         assert_eq!(results.runs[0].test_accuracy, made.runs[3].test_accuracy);
         assert_eq!(results.runs[0].checkpoint, None, "it is not there");
         let [origin] = &results.manifest.taken[..] else { panic!("one origin") };
         assert_eq!(origin.command, made.manifest.command);
+        assert_eq!((&origin.commit, origin.dirty), (&made.manifest.commit, true));
         assert_eq!(origin.runs, [first.key.as_str(), &second.key]);
 
         let here = dir.path().join("here");
@@ -156,6 +184,31 @@ mod tests {
     }
 
     #[test]
+    fn runs_of_two_folders_have_two_origins() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let folders = ["one", "two"].map(|name| dir.path().join(name));
+        let mut made = testing::results();
+        for (i, folder) in folders.iter().enumerate() {
+            made.manifest.command = format!("cargo xtask reproduce --seeds {i}");
+            made.runs.rotate_left(6 * i);
+            let mut half = made.clone();
+            half.runs.truncate(6);
+            half.save(folder).expect("saves");
+        }
+        let jobs = [5, 0].map(|i| job(&made, i));
+        let sources = Sources::load(&folders).expect("loads");
+        let mut results = empty();
+        jobs.iter().for_each(|job| sources.add(&mut results, job, dir.path()));
+        let taken: Vec<&str> =
+            results.manifest.taken.iter().map(|origin| origin.command.as_str()).collect();
+        assert_eq!(taken, ["cargo xtask reproduce --seeds 1"], "both are in the second");
+        let first = job(&testing::results(), 0);
+        sources.add(&mut results, &first, dir.path());
+        assert_eq!(results.manifest.taken.len(), 2);
+        assert_eq!(results.manifest.taken[1].runs, [first.key]);
+    }
+
+    #[test]
     fn another_recipe_is_another_run() {
         let made = testing::results();
         let dir = tempfile::tempdir().expect("a temporary folder");
@@ -163,6 +216,9 @@ mod tests {
         let mut other = job(&made, 3);
         other.key.push('0');
         let sources = Sources::load(&[dir.path().to_owned()]).expect("loads");
+        assert!(sources.expect_some_of(&[other.clone(), job(&made, 3)]).is_ok());
+        let error = sources.expect_some_of(std::slice::from_ref(&other)).unwrap_err().to_string();
+        assert!(error.contains("has no run of this suite"), "{error}");
         assert!(!sources.have(&other));
         let mut results = empty();
         sources.add(&mut results, &other, dir.path());

@@ -252,7 +252,8 @@ fn runs_of_other_results_are_taken_over() {
     );
     let output = here.reproduce(&with, &[]);
     assert_eq!((output.status.code(), here.calls()), (Some(0), 3), "{}", text(&output));
-    let line = "3 of 6 runs were made on 20";
+    let line =
+        "3 of 6 runs, with their times, are from the results that “cargo xtask reproduce --out";
     assert!(text(&output).contains(line), "{}", text(&output));
     // What both hold is what one would have made.
     let whole = Repository::new();
@@ -261,6 +262,9 @@ fn runs_of_other_results_are_taken_over() {
         let [a, b] = [&here, &whole].map(|r| fs::read(r.path("out").join(name)).expect("reads"));
         assert!(a == b, "{name}");
     }
+    let other = here.reproduce(&[&with[..], &["--set", "train.epochs=3"]].concat(), &[]);
+    assert_eq!(other.status.code(), Some(1));
+    assert!(text(&other).contains("has no run of this suite with these settings"));
     let output = here.reproduce(&["--with", "nowhere"], &[]);
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output).contains("is this a results folder?"), "{}", text(&output));

@@ -6,24 +6,24 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 
 use crate::results::Results;
-use crate::{cells, figure, page, readme, summary, write};
+use crate::{cells, figure, page, summary, tables, write};
 
 /// Arguments of `report`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// A results folder [default: the newest below results/]
     dir: Option<PathBuf>,
-    /// Write the tables of README.md as results/ has them, instead
+    /// Write the tables of README.md and of the book as results/ has them, instead
     #[arg(long, conflicts_with = "dir")]
-    readme: bool,
-    /// Only say whether the tables of README.md are as results/ has them
-    #[arg(long, conflicts_with_all = ["dir", "readme"])]
+    tables: bool,
+    /// Only say whether those tables are as results/ has them
+    #[arg(long, conflicts_with_all = ["dir", "tables"])]
     check: bool,
 }
 
 /// Rebuilds the two documents; the exit code is that of the verdict, as after `reproduce`.
 pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
-    if args.readme || args.check {
+    if args.tables || args.check {
         return tables(root, args.check);
     }
     let dir = match &args.dir {
@@ -41,20 +41,30 @@ pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
     Ok(if cells::passed(&results) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The tables of README.md.
+/// The tables of documents.
 fn tables(root: &Path, only_check: bool) -> Result<ExitCode> {
-    let path = root.join("README.md");
-    let old = std::fs::read_to_string(&path)
-        .with_context(|| format!("cannot read {}", path.display()))?;
-    let new = readme::with_tables(&old, root)?;
-    if only_check && new != old {
-        println!("README.md is not as results/ has it; `cargo xtask report --readme` writes it");
+    let mut are_right = true;
+    for path in tables::documents(root)? {
+        let place = path.strip_prefix(root).unwrap_or(&path).display();
+        let old = std::fs::read_to_string(&path).with_context(|| format!("cannot read {place}"))?;
+        let new = tables::with_tables(&old, root).with_context(|| format!("in {place}"))?;
+        if new == old {
+            continue;
+        }
+        match only_check {
+            true => {
+                println!(
+                    "{place} is not as results/ has it; `cargo xtask report --tables` writes it"
+                );
+                are_right = false;
+            }
+            false => write::atomically(&path, new.as_bytes())?,
+        }
+    }
+    if !are_right {
         return Ok(ExitCode::FAILURE);
     }
-    if new != old {
-        write::atomically(&path, new.as_bytes())?;
-    }
-    println!("README.md is as results/ has it");
+    println!("the tables are as results/ has them");
     Ok(ExitCode::SUCCESS)
 }
 

@@ -88,6 +88,7 @@ pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
         suite.name
     );
     let sources = Sources::load(&args.with)?;
+    sources.expect_some_of(&jobs)?;
     let folder = runner::folder(root, &suite.name);
     let state = |job: &Job| match runner::state(&folder.join(&job.key)) {
         State::New | State::Begun if sources.have(job) => State::Elsewhere,
@@ -104,7 +105,7 @@ pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
     // Asked only now, under the lock: whoever had it may have finished some.
     let pending: Vec<&Job> = chosen.iter().copied().filter(|job| !state(job).is_done()).collect();
     eprintln!(
-        "suite '{}': {} runs, {} finished before",
+        "suite '{}': {} runs, {} there already",
         suite.name,
         chosen.len(),
         chosen.len() - pending.len()

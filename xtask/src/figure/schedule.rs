@@ -33,9 +33,10 @@ pub(super) fn figure(results: &Results) -> Result<Option<Figure>> {
         }
         Ok(())
     })?;
-    let widest = results
-        .steps
-        .iter()
+    let drawn = rows.iter().flat_map(|row| {
+        row.targets().into_iter().flat_map(|target| results.steps_of(&row.name, target))
+    });
+    let widest = drawn
         .map(|step| (step.sparsity - step.sparsity_target).abs())
         .filter(|gap| gap.is_finite())
         .fold(0.0, f64::max);
@@ -118,5 +119,12 @@ mod tests {
         step.sparsity = step.sparsity_target + 0.01;
         let figure = figure(&results).expect("draws").expect("a figure");
         assert!(figure.caption.contains("is 1.000 points"), "{}", figure.caption);
+        results
+            .steps
+            .iter_mut()
+            .filter(|s| s.sparsity != s.sparsity_target)
+            .for_each(|s| s.seed = 1);
+        let figure = super::figure(&results).expect("draws").expect("a figure");
+        assert!(figure.caption.contains("is 0.000 points"), "of what is drawn: {}", figure.caption);
     }
 }

@@ -34,8 +34,8 @@ pub(super) fn figure(results: &Results) -> Result<Option<Figure>> {
         title: "Do pruned weights matter?".to_owned(),
         alt: study.alt(),
         caption: format!(
-            "Above: accuracy, gradient positions and step time against the share of the pruned weights that is dropped \
-             for good.{knees} Below: of the weights that were pruned at a step, the share that came back (solid) and that \
+            "Above: accuracy, and gradient positions and step time relative to dropping none, against the share of the \
+             pruned weights that is dropped for good.{knees} Below: of the weights that were pruned at a step, the share that came back (solid) and that \
              is kept at the end (dashed), by distance from the cut and by age."
         ),
         legend: Vec::new(),

@@ -43,12 +43,14 @@ pub fn plot(args: &Plot) -> anyhow::Result<()> {
     let length = trace.as_ref().map(|trace| trace.length);
     let total = args.steps.or(length).unwrap_or(STEPS);
     let window = resolved.schedule(total)?.window();
-    if let Some(path) = args.trace.as_deref().filter(|_| window > 1)
-        && trace.as_ref().is_some_and(|trace| !trace.is_told)
+    if let Some((path, trace)) = args.trace.as_deref().zip(trace.as_ref())
+        && let Some(apart) = trace.apart
+        // A refresh that is due later makes a window longer.
+        && !(window..window + resolved.refresh_every()).contains(&apart)
     {
         return Err(usage(format!(
-            "{} is of a run whose schedule listened to nothing, and this one compares masks {window} steps apart; \
-             give --entered, or the trace of a run with prune.adapt",
+            "{} has the changes of masks {apart} steps apart, and this schedule compares masks {window} steps apart; \
+             give --entered, or the trace of a run with that prune.adapt_window",
             path.display()
         )));
     }
@@ -130,8 +132,9 @@ struct TraceLine {
 struct Trace {
     /// By step.
     changes: BTreeMap<u64, MaskFeedback>,
-    /// Whether they are what the schedule was told, over its window; else what each refresh changed.
-    is_told: bool,
+    /// Least number of steps between two of them, if there are two: over so many the schedule was told, or where it was told
+    /// nothing, masks were held.
+    apart: Option<u64>,
     /// Steps up to the last refresh.
     length: u64,
 }
@@ -162,7 +165,8 @@ fn read_trace(path: &Path) -> anyhow::Result<Trace> {
     let changes: BTreeMap<u64, MaskFeedback> =
         lines.iter().filter_map(|line| Some((line.step, told(line)?))).collect();
     if !changes.is_empty() {
-        return Ok(Trace { changes, is_told: true, length });
+        let apart = changes.keys().zip(changes.keys().skip(1)).map(|(a, b)| b - a).min();
+        return Ok(Trace { changes, apart, length });
     }
     let changed = |line: &TraceLine| MaskFeedback {
         step: Step(line.step),
@@ -172,8 +176,11 @@ fn read_trace(path: &Path) -> anyhow::Result<Trace> {
         n_entered: line.n_entered,
         n_left: line.n_left,
     };
-    let changes = lines.iter().map(|line| (line.step, changed(line))).collect();
-    Ok(Trace { changes, is_told: false, length })
+    // What pruning begins with is no change.
+    let later = lines.iter().filter(|line| line.n_before < line.n_weights);
+    let changes = later.map(|line| (line.step, changed(line))).collect();
+    let apart = lines.windows(2).map(|pair| pair[1].step.saturating_sub(pair[0].step)).min();
+    Ok(Trace { changes, apart: apart.or(Some(1)), length })
 }
 
 /// All that is drawn, by step.

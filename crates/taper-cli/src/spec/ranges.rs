@@ -35,9 +35,8 @@ pub(super) fn check(train: &TrainSpec, prune: &PruneSpec) -> anyhow::Result<()> 
     if end < begin {
         return Err(usage(format!("prune.end is {end}, before prune.begin at {begin}")));
     }
-    for (key, value) in [("drop_begin", prune.drop_begin), ("drop_end", prune.drop_end)] {
-        real(&format!("prune.{key}"), value, "[0, 1]", |v| (0.0..=1.0).contains(&v))?;
-    }
+    real("prune.drop_begin", prune.drop_begin, "[0, 1)", |v| (0.0..1.0).contains(&v))?;
+    real("prune.drop_end", prune.drop_end, "[0, 1]", |v| (0.0..=1.0).contains(&v))?;
     real("prune.drop_from", prune.drop_from, "[0, 1)", |v| (0.0..1.0).contains(&v))?;
     let (drop_begin, drop_end) = (prune.drop_begin.unwrap_or(0.0), prune.drop_end.unwrap_or(0.0));
     if drop_end < drop_begin {

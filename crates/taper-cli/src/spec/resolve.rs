@@ -221,6 +221,11 @@ impl Resolved {
         self.prune().probes.unwrap_or(0)
     }
 
+    /// Steps between two refreshes of the masks.
+    pub fn refresh_every(&self) -> u64 {
+        self.prune().refresh_every.unwrap_or(1)
+    }
+
     /// Whether nothing is pruned.
     pub fn is_dense(&self) -> bool {
         self.method() == "dense"
@@ -307,7 +312,7 @@ mod tests {
                 "it can be none, smallest:SHARE, longest:SHARE, random:SHARE",
             ),
             ("prune.drop_end=-1", "prune.drop_end is -1, outside [0, 1]"),
-            ("prune.drop_begin=2", "prune.drop_begin is 2, outside [0, 1]"),
+            ("prune.drop_begin=1", "prune.drop_begin is 1, outside [0, 1)"),
             ("prune.drop_from=1", "prune.drop_from is 1, outside [0, 1)"),
             ("prune.dead_filters=\"mute\"", "it can be reference, silent, unclipped"),
             ("prune.probes=101", "prune.probes is 101, outside 0 to 100"),

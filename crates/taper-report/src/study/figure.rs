@@ -77,7 +77,7 @@ impl Study {
         let costs: Vec<_> = rules.iter().map(of_rule).collect();
         let all = costs.iter().flat_map(|(live, time)| live.iter().chain(time));
         let most = all.fold(100.0, |most: f64, point| most.max(point.1));
-        let y = Axis::covering(0.0, most, 4, "Gradient positions / time (dashed)", &percent);
+        let y = Axis::covering(0.0, most, 4, "Positions / time (dashed), φ = 0: 100 %", &percent);
         let mut chart = axes(area, share_axis(), y)?;
         for (i, (live, time)) in costs.iter().enumerate() {
             let style = Style::series(i);

@@ -235,7 +235,7 @@ impl Study {
             })
             .collect();
         format!(
-            "Charts of accuracy, gradient positions and step time against the share of pruned weights that is dropped, \
+            "Charts of accuracy, and of gradient positions and step time relative to dropping none, against the share of pruned weights that is dropped, \
              and of the share of pruned weights that comes back by distance from the cut. {}. {}.",
             shares.join("; "),
             significant.join("; ")
@@ -386,7 +386,7 @@ mod tests {
         .expect("draws");
         for words in [
             "Dropped share",
-            "Gradient positions / time (dashed)",
+            "Positions / time (dashed), φ = 0: 100 %",
             "random",
             "Steps since pruned",
             "step 20",

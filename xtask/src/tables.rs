@@ -3,10 +3,11 @@
 //! A document holds `<!-- results/NAME -->` before a table and `<!-- / -->` behind it; what is between is written from that
 //! folder.
 
-use crate::cells::cells;
+use crate::cells::shown;
 use crate::results::Results;
+use crate::suite::Row;
 use anyhow::{Context, Result, ensure};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use taper_report::format::{self, NOTHING};
 
 const OPEN: &str = "<!-- results/";
@@ -33,16 +34,33 @@ pub(crate) fn with_tables(text: &str, root: &Path) -> Result<String> {
     Ok(out + rest)
 }
 
-/// Test accuracy by row and sparsity.
+/// The documents that may hold tables: README.md and the pages of the book.
+///
+/// # Errors
+/// If the pages cannot be listed.
+pub(crate) fn documents(root: &Path) -> Result<Vec<PathBuf>> {
+    let book = root.join("docs/src");
+    let entries = std::fs::read_dir(&book).and_then(|entries| {
+        entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<PathBuf>>>()
+    });
+    let mut found = entries.with_context(|| format!("cannot read {}", book.display()))?;
+    found.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
+    found.push(root.join("README.md"));
+    found.sort();
+    Ok(found)
+}
+
+/// Test accuracy by row and sparsity, of those that have been run.
 fn table(results: &Results) -> String {
-    let cells = cells(results);
+    let cells = shown(results);
     let mut targets: Vec<Option<f64>> = cells.iter().map(|cell| cell.target).collect();
     targets.sort_by(|a, b| a.unwrap_or(0.0).total_cmp(&b.unwrap_or(0.0)));
     targets.dedup();
     let heads = targets.iter().map(|t| t.map_or("dense".into(), format::percent_short));
     let mut out = format!("| method | {} |\n", heads.collect::<Vec<_>>().join(" | "));
     out += &format!("| --- |{}\n", " ---: |".repeat(targets.len()));
-    for row in &results.manifest.rows {
+    let is_shown = |row: &&Row| cells.iter().any(|cell| cell.row.name == row.name);
+    for row in results.manifest.rows.iter().filter(is_shown) {
         let texts = targets.iter().map(|target| {
             let cell = cells.iter().find(|c| c.row.name == row.name && c.target == *target);
             let accuracy = cell.and_then(|cell| cell.accuracy());
@@ -71,17 +89,30 @@ mod tests {
         assert!(new.ends_with("|\n<!-- / -->\nb\n") && !new.contains("old"), "{new}");
         assert_eq!(with_tables(&new, root.path()).expect("tables"), new);
         assert!(with_tables("<!-- results/x -->", root.path()).is_err());
+        let mut part = crate::testing::results();
+        part.runs.retain(|run| run.sparsity_target == Some(0.9) && run.row == "feather");
+        part.save(&root.path().join("results/x")).expect("saves");
+        let new = with_tables(text, root.path()).expect("tables");
+        let part = "| method | 90 % |\n| --- | ---: |\n| Feather | 89.10 ± 0.10 % |\n<!-- / -->";
+        assert!(new.contains(part), "only what was run: {new}");
         assert!(with_tables("<!-- results/y --><!-- / -->", root.path()).is_err());
     }
 
     #[test]
-    fn the_readme_says_what_was_measured() {
+    fn documents_say_what_was_measured() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the repository");
-        let text = std::fs::read_to_string(root.join("README.md")).expect("reads");
-        assert!(text.contains(OPEN));
-        assert!(
-            with_tables(&text, root).expect("tables") == text,
-            "README.md is not as results/ has it; `cargo xtask report --readme` writes it"
-        );
+        let mut with_markers = Vec::new();
+        for path in documents(root).expect("lists") {
+            let text = std::fs::read_to_string(&path).expect("reads");
+            assert!(
+                with_tables(&text, root).expect("tables") == text,
+                "{} is not as results/ has it; `cargo xtask report --tables` writes it",
+                path.display()
+            );
+            if text.contains(OPEN) {
+                with_markers.extend(path.file_name().map(|name| name.to_owned()));
+            }
+        }
+        assert_eq!(with_markers, ["README.md", "adaptive.md"]);
     }
 }
