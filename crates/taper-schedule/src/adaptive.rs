@@ -36,7 +36,8 @@ pub struct Adaptation {
 
 impl Adaptation {
     /// Entered over kept, over 100 steps, smoothed by half, against the running median; reciprocal, from 0.25 to 2
-    /// steps a step. A choice to begin with, not a measured one.
+    /// steps a step. Reciprocal is among the three families that helped at 99.5 % in our measurements, which are in the
+    /// book; the other numbers are a choice to begin with.
     pub fn by(deadline: Step) -> Self {
         Self {
             signal: Signal::Entered,
