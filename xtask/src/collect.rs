@@ -122,11 +122,14 @@ pub(crate) fn add(results: &mut Results, job: &Job, folder: &Path, dir: &Path) -
     let result: ResultFile = read_json(&folder.join("result.json"))?;
     let run: RunFile = read_json(&folder.join("run.json"))?;
     let metrics: Vec<MetricsLine> = read_csv(&folder.join("metrics.csv"))?;
-    let mut steps = read_steps(&folder.join("steps.jsonl"))?;
-    // A plain schedule is the same for each seed, so one run shows it.
-    if job.seed > 0 && steps.iter().all(|line| line.clock.is_none()) {
-        steps.clear();
-    }
+    let text =
+        |pointer: &str| run.recipe.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+    // A plain schedule is the same for each seed, so one run shows it, and the long files of the others are not read.
+    let is_plain = text("/prune/adapt").is_none_or(|rate| rate == "none");
+    let steps = match is_plain && job.seed > 0 {
+        true => Vec::new(),
+        false => read_steps(&folder.join("steps.jsonl"))?,
+    };
     let optional = |name: &str| Some(folder.join(name)).filter(|path| path.exists());
     let masks: Vec<MasksLine> = match optional("masks.csv") {
         Some(path) if !steps.is_empty() => read_csv(&path)?,
@@ -215,9 +218,7 @@ pub(crate) fn add(results: &mut Results, job: &Job, folder: &Path, dir: &Path) -
         n_back: fate.n_back,
         n_kept: fate.n_kept,
     }));
-    let recipe = |pointer: &str| run.recipe.pointer(pointer);
-    let text = |pointer: &str| recipe(pointer).and_then(Value::as_str).map(str::to_owned);
-    let batch_size = recipe("/train/batch_size").and_then(Value::as_f64);
+    let batch_size = run.recipe.pointer("/train/batch_size").and_then(Value::as_f64);
     let rate = timing.last().map(|line| line.images_per_second).filter(|rate| *rate > 0.0);
     results.runs.push(RunLine {
         key: job.key.clone(),

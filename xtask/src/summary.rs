@@ -97,7 +97,7 @@ pub(crate) fn sentence(verdicts: &[Verdict], has_passed: bool) -> String {
 
 /// What a reader must know about the runs beside the table.
 pub(crate) fn notes(results: &Results) -> Vec<String> {
-    let manifest = &results.manifest;
+    let (manifest, n_runs) = (&results.manifest, results.runs.len());
     let mut notes = Vec::new();
     if manifest.dirty {
         notes.push("The work tree differed from the commit.".to_owned());
@@ -106,11 +106,9 @@ pub(crate) fn notes(results: &Results) -> Vec<String> {
     let n_other = results.runs.iter().filter(other).count();
     if n_other > 0 {
         notes.push(format!(
-            "{n_other} of {} runs were made at another commit; runs.csv names it.",
-            results.runs.len()
+            "{n_other} of {n_runs} runs were made at another commit; runs.csv names it."
         ));
     }
-    let n_runs = results.runs.len();
     notes.extend(manifest.taken.iter().map(|origin| {
         format!(
             "{} of {n_runs} runs, with their times, are from the results that “{}” wrote on {} ({}{}).",

@@ -46,7 +46,7 @@ impl Sources {
     pub(crate) fn expect_some_of(&self, jobs: &[Job]) -> Result<()> {
         for (source, results) in &self.0 {
             ensure!(
-                jobs.iter().any(|job| results.runs.iter().any(|run| run.key == job.key)),
+                jobs.iter().any(|job| run_of(results, job).is_some()),
                 "{} has no run of this suite with these settings; give the --data, --device and --set that it was made \
                  with, or leave --with out",
                 source.display()
@@ -61,10 +61,9 @@ impl Sources {
     }
 
     fn find(&self, job: &Job) -> Option<(&Path, &Results, &RunLine)> {
-        self.0.iter().find_map(|(source, results)| {
-            let run = results.runs.iter().find(|run| run.key == job.key)?;
-            Some((source.as_path(), results, run))
-        })
+        self.0
+            .iter()
+            .find_map(|(source, results)| Some((source.as_path(), results, run_of(results, job)?)))
     }
 
     /// Adds a run of theirs to results that will be in `dir`; nothing if none has it.
@@ -85,6 +84,11 @@ impl Sources {
         take!(curves, steps, layers, fates);
         note(results, from.origin_of(&job.key), &job.key);
     }
+}
+
+/// A run with the recipe and seed of a job.
+fn run_of<'a>(results: &'a Results, job: &Job) -> Option<&'a RunLine> {
+    results.runs.iter().find(|run| run.key == job.key)
 }
 
 impl Results {

@@ -4,7 +4,7 @@
 # FAKE_FAIL=PATTERN   runs whose folder matches end in an error
 # FAKE_STOP=PATTERN   runs whose folder matches stop midway, as after Ctrl-C
 # FAKE_KILL=PATTERN   runs whose folder matches are killed midway, unless they have been begun before
-# FAKE_CLOCK=PATTERN  runs whose folder matches have a schedule with a clock, at half a step a step
+# FAKE_CLOCK=PATTERN  runs whose folder matches have an adaptive schedule, with a clock at half a step a step
 # FAKE_CALLS=FILE     each call adds a line with its arguments
 # FAKE_WAIT=FILE      a run goes on for as long as the file is there
 set -eu
@@ -37,14 +37,16 @@ case $out in
   ${FAKE_KILL:-none}) [ $is_new = 0 ] || kill -9 $$ ;;
 esac
 printf '1,20,0.0,%s,%s,100,0.5,0.9,0.4,0.9%s,1.0\n' "$sparsity" "$sparsity" "$seed" >>"$out/metrics.csv"
+adapt=none
+case $out in ${FAKE_CLOCK:-none}) adapt=reciprocal ;; esac
 clock=
 for step in 0 1 2 3; do
-  case $out in ${FAKE_CLOCK:-none}) clock=",\"clock\":$((step / 2))" ;; esac
+  [ $adapt = none ] || clock=",\"clock\":$((step / 2))"
   printf '{"step":%s,"loss":1.0,"sparsity_target":%s,"sparsity":%s%s}\n' $step "$sparsity" "$sparsity" "$clock"
 done >"$out/steps.jsonl"
 printf 'step,n_weights,n_before,n_kept,n_entered,n_left\n0,1000,1000,800,0,200\n2,1000,800,200,10,610\n' >"$out/masks.csv"
 cat >"$out/run.json" <<END
-{"schema":1,"recipe":{"prune":{"quantile":"exact"}},"versions":{"taper":"0.1.0","candle":"0.11.1"},"commit":null}
+{"schema":1,"recipe":{"prune":{"quantile":"exact","adapt":"$adapt"}},"versions":{"taper":"0.1.0","candle":"0.11.1"},"commit":null}
 END
 kept=$(awk "BEGIN { printf \"%d\", 1000 * (1 - $sparsity) + 0.5 }")
 cat >"$out/result.json" <<END
