@@ -156,7 +156,7 @@ pub(crate) fn add(results: &mut Results, job: &Job, folder: &Path, dir: &Path) -
         );
     }
 
-    let versions = &mut results.manifest.versions;
+    let versions = &mut results.manifest.made.versions;
     let VersionsFile { taper, candle } = run.versions;
     *versions = Versions {
         rustc: versions.rustc.take(),

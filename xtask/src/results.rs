@@ -24,14 +24,8 @@ pub(crate) struct Manifest {
     pub(crate) schema: u32,
     pub(crate) suite: String,
     pub(crate) title: String,
-    /// `YYYY-MM-DDTHH:MM:SSZ`.
-    pub(crate) date: String,
-    pub(crate) command: String,
-    pub(crate) commit: Option<String>,
-    /// Whether the work tree differed from the commit.
-    pub(crate) dirty: bool,
-    pub(crate) machine: Machine,
-    pub(crate) versions: Versions,
+    #[serde(flatten)]
+    pub(crate) made: Made,
     pub(crate) seeds: u64,
     pub(crate) rows: Vec<Row>,
     pub(crate) bands: Vec<Band>,
@@ -40,6 +34,19 @@ pub(crate) struct Manifest {
     /// Where runs come from that others have made.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) taken: Vec<Origin>,
+}
+
+/// When, how and where results were made.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Made {
+    /// `YYYY-MM-DDTHH:MM:SSZ`.
+    pub(crate) date: String,
+    pub(crate) command: String,
+    pub(crate) commit: Option<String>,
+    /// Whether the work tree differed from the commit.
+    pub(crate) dirty: bool,
+    pub(crate) machine: Machine,
+    pub(crate) versions: Versions,
 }
 
 /// Versions of what made the runs.

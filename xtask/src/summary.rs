@@ -99,10 +99,10 @@ pub(crate) fn sentence(verdicts: &[Verdict], has_passed: bool) -> String {
 pub(crate) fn notes(results: &Results) -> Vec<String> {
     let (manifest, n_runs) = (&results.manifest, results.runs.len());
     let mut notes = Vec::new();
-    if manifest.dirty {
+    if manifest.made.dirty {
         notes.push("The work tree differed from the commit.".to_owned());
     }
-    let other = |run: &&RunLine| run.commit.is_some() && run.commit != manifest.commit;
+    let other = |run: &&RunLine| run.commit.is_some() && run.commit != manifest.made.commit;
     let n_other = results.runs.iter().filter(other).count();
     if n_other > 0 {
         notes.push(format!(
@@ -113,10 +113,10 @@ pub(crate) fn notes(results: &Results) -> Vec<String> {
         format!(
             "{} of {n_runs} runs, with their times, are from the results that “{}” wrote on {} ({}{}).",
             origin.runs.len(),
-            origin.command,
-            origin.date.get(..10).unwrap_or(&origin.date),
-            machine(&origin.machine),
-            if origin.dirty { ", a work tree with changes" } else { "" },
+            origin.made.command,
+            origin.made.date.get(..10).unwrap_or(&origin.made.date),
+            machine(&origin.made.machine),
+            if origin.made.dirty { ", a work tree with changes" } else { "" },
         )
     }));
     notes
@@ -164,15 +164,16 @@ pub(crate) fn markdown(results: &Results) -> String {
 pub(crate) fn byline(results: &Results) -> String {
     let manifest = &results.manifest;
     let mut parts = vec![format!("suite {}", manifest.suite)];
-    parts.push(manifest.date.get(..10).unwrap_or(&manifest.date).to_owned());
+    parts.push(manifest.made.date.get(..10).unwrap_or(&manifest.made.date).to_owned());
     parts.extend(
         manifest
+            .made
             .commit
             .as_ref()
             .map(|commit| format!("commit {}", commit.get(..12).unwrap_or(commit))),
     );
-    parts.extend(manifest.machine.cpu.clone());
-    parts.extend(manifest.machine.cores.map(|n| format!("{n} cores")));
+    parts.extend(manifest.made.machine.cpu.clone());
+    parts.extend(manifest.made.machine.cores.map(|n| format!("{n} cores")));
     parts.join(" · ")
 }
 
@@ -188,28 +189,29 @@ fn machine(machine: &Machine) -> String {
 /// Suite, commit, command, machine and versions, as pairs to be listed.
 pub(crate) fn provenance(results: &Results) -> Vec<(&'static str, String)> {
     let manifest = &results.manifest;
-    let dirty = if manifest.dirty { ", with changes" } else { "" };
+    let dirty = if manifest.made.dirty { ", with changes" } else { "" };
     let version = |name: &str, version: &Option<String>| {
         version
             .as_ref()
             .map(|v| if v.starts_with(name) { v.clone() } else { format!("{name} {v}") })
     };
-    let versions = &manifest.versions;
+    let versions = &manifest.made.versions;
     let versions =
         [("taper", &versions.taper), ("candle", &versions.candle), ("rustc", &versions.rustc)];
     let versions: Vec<String> = versions.iter().filter_map(|(name, v)| version(name, v)).collect();
     vec![
         ("Suite", manifest.suite.clone()),
-        ("Date", manifest.date.clone()),
+        ("Date", manifest.made.date.clone()),
         (
             "Commit",
             manifest
+                .made
                 .commit
                 .as_ref()
                 .map_or_else(|| "unknown".to_owned(), |c| format!("{c}{dirty}")),
         ),
-        ("Command", manifest.command.clone()),
-        ("Machine", machine(&manifest.machine)),
+        ("Command", manifest.made.command.clone()),
+        ("Machine", machine(&manifest.made.machine)),
         ("Versions", versions.join(", ")),
     ]
 }
@@ -315,7 +317,7 @@ mod tests {
         let mut results = testing::results();
         assert_eq!(notes(&results), Vec::<String>::new());
         results.runs[0].commit = Some("f".repeat(40));
-        results.manifest.dirty = true;
+        results.manifest.made.dirty = true;
         let notes = notes(&results);
         assert!(notes[0].contains("work tree") && notes[1].contains("1 of 15 runs"), "{notes:?}");
     }

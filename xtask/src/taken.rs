@@ -6,20 +6,15 @@ use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::collect::relative;
-use crate::machine::Machine;
-use crate::results::{Results, RunLine, Versions};
+use crate::results::{Made, Results, RunLine};
 use crate::suite::Job;
 
 /// Results that some runs were taken from. Its command gathered them, and may have made only the last of them; the commit
 /// of each run is in `runs.csv`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Origin {
-    pub(crate) date: String,
-    pub(crate) command: String,
-    pub(crate) commit: Option<String>,
-    pub(crate) dirty: bool,
-    pub(crate) machine: Machine,
-    pub(crate) versions: Versions,
+    #[serde(flatten)]
+    pub(crate) made: Made,
     /// Keys of the runs.
     pub(crate) runs: Vec<String>,
 }
@@ -93,28 +88,19 @@ fn run_of<'a>(results: &'a Results, job: &Job) -> Option<&'a RunLine> {
 
 impl Results {
     /// Where a run comes from; it may have been taken from others before.
-    fn origin_of(&self, key: &str) -> Origin {
+    fn origin_of(&self, key: &str) -> &Made {
         let manifest = &self.manifest;
         let has = |origin: &&Origin| origin.runs.iter().any(|run| run == key);
-        manifest.taken.iter().find(has).cloned().unwrap_or_else(|| Origin {
-            date: manifest.date.clone(),
-            command: manifest.command.clone(),
-            commit: manifest.commit.clone(),
-            dirty: manifest.dirty,
-            machine: manifest.machine.clone(),
-            versions: manifest.versions.clone(),
-            runs: Vec::new(),
-        })
+        let known = manifest.taken.iter().find(has).map(|origin| &origin.made);
+        known.unwrap_or(&manifest.made)
     }
 }
 
 /// Notes in the manifest where a run comes from.
-fn note(results: &mut Results, origin: Origin, key: &str) {
-    let origin = Origin { runs: Vec::new(), ..origin };
+fn note(results: &mut Results, made: &Made, key: &str) {
     let taken = &mut results.manifest.taken;
-    let is_same = |known: &Origin| Origin { runs: Vec::new(), ..known.clone() } == origin;
-    let place = taken.iter().position(is_same).unwrap_or_else(|| {
-        taken.push(origin);
+    let place = taken.iter().position(|origin| origin.made == *made).unwrap_or_else(|| {
+        taken.push(Origin { made: made.clone(), runs: Vec::new() });
         taken.len() - 1
     });
     taken[place].runs.push(key.to_owned());
@@ -141,7 +127,7 @@ mod tests {
 
     fn empty() -> Results {
         let mut results = testing::results();
-        results.manifest.command = "cargo xtask reproduce --with there".into();
+        results.manifest.made.command = "cargo xtask reproduce --with there".into();
         results.runs.clear();
         results.curves.clear();
         results.steps.clear();
@@ -152,7 +138,7 @@ mod tests {
     #[test]
     fn a_run_is_taken_with_its_lines_and_its_origin_also_from_a_second_hand() {
         let mut made = testing::results();
-        made.manifest.dirty = true;
+        made.manifest.made.dirty = true;
         let dir = tempfile::tempdir().expect("a temporary folder");
         let there = dir.path().join("there");
         let (first, second) = (job(&made, 3), job(&made, 8));
@@ -175,15 +161,15 @@ mod tests {
         assert_eq!(results.runs[0].test_accuracy, made.runs[3].test_accuracy);
         assert_eq!(results.runs[0].checkpoint, None, "it is not there");
         let [origin] = &results.manifest.taken[..] else { panic!("one origin") };
-        assert_eq!(origin.command, made.manifest.command);
-        assert_eq!((&origin.commit, origin.dirty), (&made.manifest.commit, true));
+        assert_eq!(origin.made.command, made.manifest.made.command);
+        assert_eq!((&origin.made.commit, origin.made.dirty), (&made.manifest.made.commit, true));
         assert_eq!(origin.runs, [first.key.as_str(), &second.key]);
 
         let here = dir.path().join("here");
         results.save(&here).expect("saves");
         let mut third = empty();
         Sources::load(&[here]).expect("loads").add(&mut third, &second, dir.path());
-        assert_eq!(third.manifest.taken[0].command, made.manifest.command, "who made it");
+        assert_eq!(third.manifest.taken[0].made.command, made.manifest.made.command, "who made it");
         assert_eq!(third.manifest.taken[0].runs, [second.key]);
     }
 
@@ -193,7 +179,7 @@ mod tests {
         let folders = ["one", "two"].map(|name| dir.path().join(name));
         let mut made = testing::results();
         for (i, folder) in folders.iter().enumerate() {
-            made.manifest.command = format!("cargo xtask reproduce --seeds {i}");
+            made.manifest.made.command = format!("cargo xtask reproduce --seeds {i}");
             made.runs.rotate_left(6 * i);
             let mut half = made.clone();
             half.runs.truncate(6);
@@ -204,7 +190,7 @@ mod tests {
         let mut results = empty();
         jobs.iter().for_each(|job| sources.add(&mut results, job, dir.path()));
         let taken: Vec<&str> =
-            results.manifest.taken.iter().map(|origin| origin.command.as_str()).collect();
+            results.manifest.taken.iter().map(|origin| origin.made.command.as_str()).collect();
         assert_eq!(taken, ["cargo xtask reproduce --seeds 1"], "both are in the second");
         let first = job(&testing::results(), 0);
         sources.add(&mut results, &first, dir.path());

@@ -3,7 +3,7 @@
 use crate::bands::Band;
 use crate::machine::Machine;
 use crate::results::{
-    CurveLine, FailedRun, LayerLine, Manifest, Results, RunLine, SCHEMA, StepLine, Versions,
+    CurveLine, FailedRun, LayerLine, Made, Manifest, Results, RunLine, SCHEMA, StepLine, Versions,
 };
 use crate::suite::Row;
 
@@ -58,21 +58,23 @@ fn manifest(rows: Vec<Row>) -> Manifest {
         schema: SCHEMA,
         suite: "quick".into(),
         title: "A test suite".into(),
-        date: "2025-03-04T05:06:07Z".into(),
-        command: "cargo xtask reproduce".into(),
-        commit: Some("0123456789abcdef0123456789abcdef01234567".into()),
-        dirty: false,
-        machine: Machine {
-            os: "Some OS".into(),
-            arch: "x86_64".into(),
-            cpu: Some("Example CPU".into()),
-            cores: Some(2),
-            memory_bytes: Some(8 << 30),
-        },
-        versions: Versions {
-            rustc: Some("rustc 1.95.0".into()),
-            taper: Some("0.1.0".into()),
-            candle: Some("0.11.1".into()),
+        made: Made {
+            date: "2025-03-04T05:06:07Z".into(),
+            command: "cargo xtask reproduce".into(),
+            commit: Some("0123456789abcdef0123456789abcdef01234567".into()),
+            dirty: false,
+            machine: Machine {
+                os: "Some OS".into(),
+                arch: "x86_64".into(),
+                cpu: Some("Example CPU".into()),
+                cores: Some(2),
+                memory_bytes: Some(8 << 30),
+            },
+            versions: Versions {
+                rustc: Some("rustc 1.95.0".into()),
+                taper: Some("0.1.0".into()),
+                candle: Some("0.11.1".into()),
+            },
         },
         seeds: 3,
         rows,
@@ -123,7 +125,7 @@ fn add_run(results: &mut Results, row: &Row, target: Option<f64>, seed: u64, acc
         drop: Some("none".into()),
         checkpoint: Some(format!("runs/{}-{seed}/pruned.safetensors", row.name)),
         quantile: Some("exact".into()),
-        commit: results.manifest.commit.clone(),
+        commit: results.manifest.made.commit.clone(),
     });
     for epoch in 0..4 {
         let done = (epoch + 1) as f64 / 4.0;

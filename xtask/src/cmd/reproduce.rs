@@ -14,7 +14,7 @@ use crate::date::Utc;
 use crate::estimate::Speeds;
 use crate::machine::{self, Machine};
 use crate::progress::Progress;
-use crate::results::{FailedRun, Manifest, Results, SCHEMA, Versions};
+use crate::results::{FailedRun, Made, Manifest, Results, SCHEMA, Versions};
 use crate::runner::{self, Outcome, Runner, State};
 use crate::suite::{self, Data, Job, Overrides, Suite};
 use crate::taken::Sources;
@@ -287,12 +287,14 @@ fn manifest(root: &Path, suite: &Suite, bands: Vec<Band>, failed: Vec<FailedRun>
         schema: SCHEMA,
         suite: suite.name.clone(),
         title: suite.title.clone(),
-        date: Utc::now().timestamp(),
-        command: command_line(std::env::args().skip(1)),
-        commit: machine::commit(root),
-        dirty: machine::dirty(root),
-        machine: Machine::here(),
-        versions: Versions { rustc: machine::rustc(), ..Versions::default() },
+        made: Made {
+            date: Utc::now().timestamp(),
+            command: command_line(std::env::args().skip(1)),
+            commit: machine::commit(root),
+            dirty: machine::dirty(root),
+            machine: Machine::here(),
+            versions: Versions { rustc: machine::rustc(), ..Versions::default() },
+        },
         seeds: suite.seeds,
         rows: suite.rows(),
         bands,
@@ -347,7 +349,7 @@ fn command_line(mut args: impl Iterator<Item = String>) -> String {
 
 /// `results/<date>-<host>`, with the suite's name behind it where something else has taken that.
 fn default_folder(root: &Path, manifest: &Manifest) -> PathBuf {
-    let day = manifest.date.get(..10).unwrap_or(&manifest.date);
+    let day = manifest.made.date.get(..10).unwrap_or(&manifest.made.date);
     let name = format!("{day}-{}", machine::host());
     let dir = root.join("results").join(&name);
     let is_free = match Results::load(&dir) {
