@@ -1,7 +1,8 @@
 //! Tables of results in documents, kept as the results have them.
 //!
-//! A document holds `<!-- results/NAME -->` before a table and `<!-- / -->` behind it; what is between is written from that
-//! folder.
+//! A document holds `<!-- results/NAME -->` before a table and `<!-- / -->` behind it. What is between is written from that
+//! folder: accuracies by method and sparsity. With `<!-- results/NAME#HEADING -->` it is a table of the folder's
+//! `summary.md`, the first one below that heading.
 
 use crate::cells::shown;
 use crate::results::Results;
@@ -27,8 +28,11 @@ pub(crate) fn with_tables(text: &str, root: &Path) -> Result<String> {
             .split_once(CLOSE)
             .with_context(|| format!("the table of results/{name} has no `{CLOSE}` behind it"))?;
         ensure!(!old.contains(OPEN), "the table of results/{name} has no `{CLOSE}` behind it");
-        let results = Results::load(&root.join("results").join(name))?;
-        out += &format!("{before}{OPEN}{name} -->\n{}{CLOSE}", table(&results));
+        let table = match name.split_once('#') {
+            Some((folder, heading)) => summarised(&root.join("results").join(folder), heading)?,
+            None => accuracies(&Results::load(&root.join("results").join(name))?),
+        };
+        out += &format!("{before}{OPEN}{name} -->\n{table}{CLOSE}");
         rest = behind;
     }
     Ok(out + rest)
@@ -50,8 +54,27 @@ pub(crate) fn documents(root: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
+/// The first table below a heading of a folder's `summary.md`.
+fn summarised(folder: &Path, heading: &str) -> Result<String> {
+    let path = folder.join("summary.md");
+    let text = std::fs::read_to_string(&path)
+        .with_context(|| format!("cannot read {}", path.display()))?;
+    let is_heading =
+        |line: &&str| line.starts_with('#') && line.trim_start_matches('#').trim() == heading;
+    let mut lines = text.lines().skip_while(|line| !is_heading(line)).skip(1);
+    let section = lines.by_ref().take_while(|line| !line.starts_with('#'));
+    let is_row = |line: &&str| line.starts_with('|');
+    let table: String = section
+        .skip_while(|line| !is_row(line))
+        .take_while(is_row)
+        .map(|line| format!("{line}\n"))
+        .collect();
+    ensure!(!table.is_empty(), "{} has no table below `{heading}`", path.display());
+    Ok(table)
+}
+
 /// Test accuracy by row and sparsity, of those that have been run.
-fn table(results: &Results) -> String {
+fn accuracies(results: &Results) -> String {
     let cells = shown(results);
     let mut targets: Vec<Option<f64>> = cells.iter().map(|cell| cell.target).collect();
     targets.sort_by(|a, b| a.unwrap_or(0.0).total_cmp(&b.unwrap_or(0.0)));
@@ -99,6 +122,24 @@ mod tests {
     }
 
     #[test]
+    fn a_table_of_a_summary_is_found_by_its_heading() {
+        let root = tempfile::tempdir().expect("a temporary folder");
+        let folder = root.path().join("results/x");
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let summary = "# All\n\n## a\n\n| 1 |\n\n| 2 |\n\n## b c\n\ntext\n\n| 3 |\n| 4 |\n\n## d\n";
+        std::fs::write(folder.join("summary.md"), summary).expect("writes");
+        let of = |heading: &str| {
+            with_tables(&format!("<!-- results/x#{heading} --><!-- / -->"), root.path())
+        };
+        assert_eq!(of("a").expect("a table"), "<!-- results/x#a -->\n| 1 |\n<!-- / -->");
+        assert_eq!(of("b c").expect("a table"), "<!-- results/x#b c -->\n| 3 |\n| 4 |\n<!-- / -->");
+        for missing in ["d", "e"] {
+            let error = of(missing).expect_err("no table").to_string();
+            assert!(error.contains(&format!("no table below `{missing}`")), "{error}");
+        }
+    }
+
+    #[test]
     fn documents_say_what_was_measured() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the repository");
         let mut with_markers = Vec::new();
@@ -113,6 +154,6 @@ mod tests {
                 with_markers.extend(path.file_name().map(|name| name.to_owned()));
             }
         }
-        assert_eq!(with_markers, ["README.md", "adaptive.md"]);
+        assert_eq!(with_markers, ["README.md", "adaptive.md", "formats.md", "kernels.md"]);
     }
 }
