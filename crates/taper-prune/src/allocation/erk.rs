@@ -1,13 +1,13 @@
 //! Erdős–Rényi-kernel densities.
 
-use super::{Allocation, AllocationError, Group, Layer, n_weights, per_layer};
+use super::{Allocation, AllocationError, Group, Layer, per_layer};
 use taper_core::Sparsity;
 
-/// Gives each layer a density proportional to `(Σ dims / Π dims)^power`: small layers stay denser.
+/// Gives each layer a density proportional to `(Σ dims / Π dims)^power`, at most 1: small layers stay denser.
 ///
-/// With that raw density r of each layer, densities are ε·r for the one ε that meets the overall
-/// sparsity. A layer that would exceed 1 stays dense, and ε is found again for the others; each round fixes at
-/// least one layer, so it ends.
+/// With that raw density r of each layer, the density is `min(1, ε·r)` for the one ε that meets the overall sparsity, up
+/// to rounding. As fewer weights are kept, ε falls, layers stop being full one after the other, and no layer keeps more
+/// than before.
 ///
 /// # References
 /// Mocanu et al. (arXiv:1707.04780); the kernel dimensions are from RigL (arXiv:1911.11134).
@@ -25,32 +25,11 @@ impl Default for Erk {
 
 impl Allocation for Erk {
     fn allocate(&self, layers: &[Layer], overall: Sparsity) -> Result<Vec<Group>, AllocationError> {
-        let n_keep = overall.n_kept(n_weights(layers));
-        let raw: Vec<f64> = layers
-            .iter()
-            .map(|l| {
-                let sum: usize = l.info.shape.iter().sum();
-                (sum as f64 / l.info.n_weights().max(1) as f64).powf(self.power)
-            })
-            .collect();
-        let mut is_dense = vec![false; layers.len()];
-        let densities = loop {
-            let (mut free_keep, mut free_raw) = (overall.density() * n_weights(layers) as f64, 0.0);
-            for (i, layer) in layers.iter().enumerate() {
-                let n = layer.info.n_weights() as f64;
-                if is_dense[i] { free_keep -= n } else { free_raw += n * raw[i] }
-            }
-            let epsilon = if free_raw > 0.0 { free_keep.max(0.0) / free_raw } else { 0.0 };
-            let saturated: Vec<usize> =
-                (0..layers.len()).filter(|&i| !is_dense[i] && epsilon * raw[i] > 1.0).collect();
-            if saturated.is_empty() {
-                break (0..layers.len())
-                    .map(|i| if is_dense[i] { 1.0 } else { epsilon * raw[i] })
-                    .collect::<Vec<_>>();
-            }
-            saturated.into_iter().for_each(|i| is_dense[i] = true);
-        };
-        Ok(per_layer(layers, &densities, n_keep))
+        Ok(per_layer(layers, overall, |layer| {
+            // n·(Σ/n)^power, in a form that is exact for the powers 0 and 1.
+            let sum: usize = layer.shape.iter().sum();
+            (sum as f64).powf(self.power) * (layer.n_weights() as f64).powf(1.0 - self.power)
+        }))
     }
 }
 

@@ -2,8 +2,9 @@
 //!
 //! An allocation partitions the layers into groups that are *ranked together* and gives each group a number of
 //! weights to keep. So ranking globally, the same sparsity in each layer, and ERK are one thing. The numbers kept
-//! add up exactly to what the overall sparsity asks for.
+//! add up exactly to what the overall sparsity asks for, and none of them rises while the overall sparsity rises.
 
+mod apportion;
 mod erk;
 mod global;
 mod pinned;
@@ -14,6 +15,7 @@ pub use global::Global;
 pub use pinned::{Pin, Pinned};
 pub use uniform::Uniform;
 
+use apportion::{Claim, apportion};
 use std::fmt::Debug;
 use taper_core::{LayerId, LayerInfo, Sparsity};
 
@@ -28,6 +30,14 @@ pub struct Group {
     pub sparsity: Sparsity,
 }
 
+impl Group {
+    /// A layer that is ranked by itself.
+    fn of(layer: Layer, n_keep: u64) -> Self {
+        let sparsity = Sparsity::of(n_keep, layer.info.n_weights());
+        Self { layers: vec![layer.id], n_keep, sparsity }
+    }
+}
+
 /// A layer with its identity.
 #[derive(Clone, Copy, Debug)]
 pub struct Layer<'a> {
@@ -40,6 +50,9 @@ pub struct Layer<'a> {
 /// Decides how many weights each group of layers keeps.
 pub trait Allocation: Debug + Send + Sync {
     /// A group for each layer, once; their `n_keep` add up to `overall.n_kept(n)` of all `n` weights.
+    ///
+    /// No `n_keep` may rise while `overall.n_kept(n)` falls: a group that grows takes pruned weights back without a
+    /// reason in the weights, and where they have been dropped for good, there are none to take.
     ///
     /// # Errors
     /// [`AllocationError`] if `overall` cannot be met.
@@ -99,40 +112,13 @@ fn n_weights(layers: &[Layer]) -> u64 {
     layers.iter().map(|l| l.info.n_weights()).sum()
 }
 
-/// A group for each layer with density `densities[i]`, whose kept weights add up to exactly `n_keep`.
-///
-/// Each layer keeps the whole part of its share; what is left goes to the largest remainders, in layer order where
-/// they are equal, and never to a layer that is already full.
-fn per_layer(layers: &[Layer], densities: &[f64], n_keep: u64) -> Vec<Group> {
-    let full: Vec<u64> = layers.iter().map(|l| l.info.n_weights()).collect();
-    let shares: Vec<f64> =
-        full.iter().zip(densities).map(|(&n, d)| (n as f64 * d).clamp(0.0, n as f64)).collect();
-    let mut counts: Vec<u64> = shares.iter().map(|s| s.floor() as u64).collect();
-    let mut by_remainder: Vec<usize> = (0..layers.len()).collect();
-    by_remainder.sort_by(|&a, &b| shares[b].fract().total_cmp(&shares[a].fract()).then(a.cmp(&b)));
-    let mut total: u64 = counts.iter().sum();
-    while total != n_keep {
-        let before = total;
-        for &i in &by_remainder {
-            if total < n_keep && counts[i] < full[i] {
-                (counts[i], total) = (counts[i] + 1, total + 1);
-            } else if total > n_keep && counts[i] > 0 {
-                (counts[i], total) = (counts[i] - 1, total - 1);
-            }
-        }
-        if total == before {
-            break; // n_keep exceeds all weights: every layer is full.
-        }
-    }
-    layers
-        .iter()
-        .zip(counts)
-        .map(|(layer, n_keep)| Group {
-            layers: vec![layer.id],
-            n_keep,
-            sparsity: Sparsity::of(n_keep, layer.info.n_weights()),
-        })
-        .collect()
+/// A group for each layer, whose kept weights are proportional to `size` up to full layers and add up to exactly what
+/// `overall` leaves.
+fn per_layer(layers: &[Layer], overall: Sparsity, size: impl Fn(&LayerInfo) -> f64) -> Vec<Group> {
+    let claim = |layer: &Layer| Claim::new(layer.info.n_weights(), size(layer.info));
+    let claims: Vec<Claim> = layers.iter().map(claim).collect();
+    let kept = apportion(&claims, overall.n_kept(n_weights(layers)));
+    layers.iter().zip(kept).map(|(layer, n_keep)| Group::of(*layer, n_keep)).collect()
 }
 
 #[cfg(test)]
@@ -157,24 +143,114 @@ pub(crate) mod tests {
         infos.iter().enumerate().map(|(i, info)| Layer { id: LayerId(i), info }).collect()
     }
 
+    /// Kept weights of each layer; `None` where the allocation is impossible.
+    fn counts(allocation: &dyn Allocation, layers: &[Layer], n_keep: u64) -> Option<Vec<u64>> {
+        let n = n_weights(layers);
+        let overall = Sparsity::of(n_keep, n);
+        assert_eq!(overall.n_kept(n), n_keep);
+        let groups = allocation.allocate(layers, overall).ok()?;
+        let mut of_layer = vec![None; layers.len()];
+        for group in &groups {
+            for id in &group.layers {
+                let full: u64 = group.layers.iter().map(|id| layers[id.0].info.n_weights()).sum();
+                assert!(group.n_keep <= full, "{allocation:?}");
+                assert_eq!(group.sparsity, Sparsity::of(group.n_keep, full));
+                assert!(of_layer[id.0].is_none(), "{allocation:?} has layer {id:?} twice");
+                // A group of several layers has one number.
+                of_layer[id.0] = Some(group.n_keep);
+            }
+        }
+        let kept: u64 = groups.iter().map(|group| group.n_keep).sum();
+        assert_eq!(kept, n_keep, "{allocation:?}");
+        Some(of_layer.into_iter().map(|n| n.expect("every layer is in a group")).collect())
+    }
+
+    fn allocations(pins: &[(usize, f64)]) -> Vec<Box<dyn Allocation>> {
+        let mut all: Vec<Box<dyn Allocation>> = vec![Box::new(Global), Box::new(Uniform)];
+        for power in [1.0, 0.0, 0.5, 2.0, -1.0] {
+            all.push(Box::new(Erk { power }));
+        }
+        let pins: Vec<Pin> = pins
+            .iter()
+            .map(|&(i, at_most)| Pin {
+                pattern: format!("layer{i}.*"),
+                at_most: Sparsity::saturating(at_most),
+            })
+            .collect();
+        let inner: [Box<dyn Allocation>; 3] =
+            [Box::new(Global), Box::new(Uniform), Box::new(Erk::default())];
+        all.extend(inner.map(|inner| -> Box<dyn Allocation> {
+            Box::new(Pinned { inner, pins: pins.clone() })
+        }));
+        all
+    }
+
+    #[test]
+    fn a_layer_never_gains_while_the_network_loses() {
+        let infos = infos(&[&[6, 1], &[6, 1], &[2, 1]]);
+        let of = |n_keep| counts(&Uniform, &layers(&infos), n_keep).expect("possible");
+        assert_eq!([of(11), of(10)], [[5, 5, 1], [5, 4, 1]]);
+    }
+
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
         #[test]
-        fn every_allocation_adds_up_exactly_and_covers_each_layer_once(
-            shapes in prop::collection::vec((1usize..40, 1usize..40, 1usize..4), 1..8), s in 0.0..=1.0f64,
+        fn counts_add_up_and_fall_with_the_number_kept(
+            shapes in prop::collection::vec((1usize..7, 1usize..6, 1usize..3), 1..7),
+            pins in prop::collection::vec((0usize..6, 0.0..1.0f64), 0..4),
         ) {
             let shapes: Vec<Vec<usize>> = shapes.iter().map(|&(o, i, k)| vec![o, i, k, k]).collect();
             let infos = infos(&shapes.iter().map(Vec::as_slice).collect::<Vec<_>>());
-            let (layers, overall) = (layers(&infos), Sparsity::new(s).unwrap());
-            for allocation in [&Global as &dyn Allocation, &Uniform, &Erk::default()] {
-                let groups = allocation.allocate(&layers, overall).unwrap();
-                let kept: u64 = groups.iter().map(|g| g.n_keep).sum();
-                prop_assert_eq!(kept, overall.n_kept(n_weights(&layers)), "{:?}", allocation);
-                let mut ids: Vec<_> = groups.iter().flat_map(|g| g.layers.clone()).collect();
-                ids.sort();
-                prop_assert_eq!(ids, layers.iter().map(|l| l.id).collect::<Vec<_>>());
-                for group in groups.iter().filter(|g| g.layers.len() == 1) {
-                    prop_assert!(group.n_keep <= layers[group.layers[0].0].info.n_weights());
+            let layers = layers(&infos);
+            let pins: Vec<_> = pins.into_iter().filter(|pin| pin.0 < layers.len()).collect();
+            for allocation in allocations(&pins) {
+                let mut before = None;
+                for n_keep in (0..=n_weights(&layers)).rev() {
+                    let now = counts(&*allocation, &layers, n_keep);
+                    if let (Some(before), Some(now)) = (&before, &now) {
+                        let falls = |before: &Vec<u64>| before.iter().zip(now).all(|(b, n)| n <= b);
+                        prop_assert!(falls(before), "{:?} {:?} {:?}", allocation, before, now);
+                    }
+                    prop_assert!(before.is_some() || now.is_some() == (n_keep == n_weights(&layers)));
+                    before = now;
                 }
+            }
+        }
+    }
+
+    /// The shapes of ResNet-20's convolutions and its classifier, as in the CIFAR-100 experiments.
+    fn resnet20() -> Vec<LayerInfo> {
+        let mut shapes = vec![vec![32, 3, 3, 3]];
+        let mut before = 32;
+        for width in [32, 64, 128] {
+            for block in 0..3 {
+                shapes.push(vec![width, before, 3, 3]);
+                shapes.push(vec![width, width, 3, 3]);
+                if block == 0 && width != before {
+                    shapes.push(vec![width, before, 1, 1]);
+                }
+                before = width;
+            }
+        }
+        shapes.push(vec![100, 128]);
+        infos(&shapes.iter().map(Vec::as_slice).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn counts_fall_over_a_whole_ramp_of_a_network() {
+        let infos = resnet20();
+        let layers = layers(&infos);
+        let total = 3_000;
+        for allocation in allocations(&[(0, 0.0), (5, 0.8), (20, 0.9)]) {
+            let mut before = counts(&*allocation, &layers, n_weights(&layers)).expect("dense");
+            for t in 0..=total {
+                let x = t as f64 / total as f64;
+                let overall = Sparsity::saturating(0.95 * (1.0 - (1.0 - x).powi(3)));
+                let n_keep = overall.n_kept(n_weights(&layers));
+                let now = counts(&*allocation, &layers, n_keep).expect("possible");
+                assert!(now.iter().zip(&before).all(|(now, before)| now <= before), "{t}");
+                before = now;
             }
         }
     }

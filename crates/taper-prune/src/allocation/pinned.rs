@@ -1,6 +1,10 @@
 //! Limits for single layers, by name.
 
-use super::{Allocation, AllocationError, Group, Layer, n_weights};
+use super::{
+    Allocation, AllocationError, Group, Layer,
+    apportion::{Claim, apportion},
+    n_weights,
+};
 use taper_core::Sparsity;
 use wildmatch::WildMatch;
 
@@ -15,7 +19,7 @@ pub struct Pin {
 
 /// Holds some layers at a sparsity of their own and allocates the rest so that the overall sparsity is still met.
 ///
-/// While the overall sparsity is below a pin, the layer follows it; from then on it stays at its pin, and the others
+/// A pinned layer has the density of the unpinned layers together until it reaches its pin, and stays there; the others
 /// make up for it. The first pin that matches a layer counts.
 #[derive(Debug)]
 pub struct Pinned {
@@ -38,49 +42,33 @@ impl Allocation for Pinned {
                 });
             }
         }
-        let (mut groups, mut free) = (Vec::new(), Vec::new());
+        // Each pinned layer has a claim of its own, with what it keeps at its pin as lower bound; the free layers share
+        // the last one. Their number falls with the overall one as each claim does, and the inner allocation spreads it.
+        let (mut pinned, mut claims, mut free) = (Vec::new(), Vec::new(), Vec::new());
         for &layer in layers {
             match matchers.iter().position(|m| m.matches(&layer.info.name)) {
                 None => free.push(layer),
-                Some(pin) => groups.push((layer, overall.min(self.pins[pin].at_most))),
+                Some(pin) => {
+                    let n = layer.info.n_weights();
+                    let least = self.pins[pin].at_most.n_kept(n);
+                    claims.push(Claim { least, ..Claim::new(n, n as f64) });
+                    pinned.push(layer);
+                }
             }
         }
         let n_keep = overall.n_kept(n_weights(layers));
-        let mut groups: Vec<(u64, Group)> = groups
-            .into_iter()
-            .map(|(layer, sparsity)| {
-                let n = layer.info.n_weights();
-                (n, Group { layers: vec![layer.id], n_keep: sparsity.n_kept(n), sparsity })
-            })
-            .collect();
-        // Layers below their pin follow the overall sparsity, but each is rounded by itself: what that comes to too much,
-        // at most one weight a layer, is taken back.
-        let mut excess = groups.iter().map(|(_, g)| g.n_keep).sum::<u64>().saturating_sub(n_keep);
-        for (_, group) in groups.iter_mut().filter(|(_, g)| g.sparsity == overall && g.n_keep > 0) {
-            let less = excess.min(1);
-            (group.n_keep, excess) = (group.n_keep - less, excess - less);
+        let n_pinned = claims.iter().map(|claim| claim.least).sum();
+        if n_pinned > n_keep {
+            return Err(AllocationError::Pinned { n_pinned, n_keep, overall: overall.get() });
         }
-        let n_pinned: u64 = groups.iter().map(|(_, g)| g.n_keep).sum();
-        let mut left = n_keep.checked_sub(n_pinned).ok_or(AllocationError::Pinned {
-            n_pinned,
-            n_keep,
-            overall: overall.get(),
-        })?;
-        if free.is_empty() {
-            // And what it comes to too little goes to the first layers that have room.
-            for (n, group) in &mut groups {
-                let more = left.min(*n - group.n_keep);
-                (group.n_keep, left) = (group.n_keep + more, left - more);
-            }
+        let n_free = n_weights(&free);
+        claims.push(Claim::new(n_free, n_free as f64));
+        let kept = apportion(&claims, n_keep);
+        let mut groups: Vec<Group> =
+            pinned.iter().zip(&kept).map(|(layer, &n_keep)| Group::of(*layer, n_keep)).collect();
+        if !free.is_empty() {
+            groups.extend(self.inner.allocate(&free, Sparsity::of(kept[pinned.len()], n_free))?);
         }
-        let mut groups: Vec<Group> = groups
-            .into_iter()
-            .map(|(n, g)| Group { sparsity: Sparsity::of(g.n_keep, n), ..g })
-            .collect();
-        if free.is_empty() {
-            return Ok(groups);
-        }
-        groups.extend(self.inner.allocate(&free, Sparsity::of(left, n_weights(&free)))?);
         Ok(groups)
     }
 }
@@ -105,7 +93,24 @@ mod tests {
         let groups = allocate(0.8, &pinned("layer0.*", 0.0)).unwrap();
         assert_eq!(groups.iter().map(|g| g.n_keep).collect::<Vec<_>>(), [100, 100]);
         let groups = allocate(0.3, &pinned("layer0.weight", 0.5)).unwrap();
-        assert_eq!(groups[0].n_keep, 70, "below its pin a layer follows the overall sparsity");
+        assert_eq!(groups[0].n_keep, 70, "below its pin a layer is as sparse as the others");
+    }
+
+    #[test]
+    fn pinned_layers_that_have_room_make_up_for_those_that_have_none() {
+        let infos = infos(&[&[10, 10], &[30, 10], &[60, 10]]);
+        let pin = |pattern: &str, at_most| Pin {
+            pattern: pattern.into(),
+            at_most: Sparsity::new(at_most).unwrap(),
+        };
+        let pins =
+            Pinned { inner: Box::new(Global), pins: vec![pin("layer0.*", 0.0), pin("*", 0.9)] };
+        let counts = |s: f64| -> Vec<u64> {
+            let groups = pins.allocate(&layers(&infos), Sparsity::new(s).unwrap()).unwrap();
+            groups.iter().map(|g| g.n_keep).collect()
+        };
+        assert_eq!(counts(0.46), [100, 147, 293]);
+        assert_eq!(counts(0.81), [100, 30, 60]);
     }
 
     #[test]

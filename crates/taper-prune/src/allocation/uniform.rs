@@ -1,6 +1,6 @@
 //! The same sparsity in each layer.
 
-use super::{Allocation, AllocationError, Group, Layer, n_weights, per_layer};
+use super::{Allocation, AllocationError, Group, Layer, per_layer};
 use taper_core::Sparsity;
 
 /// Gives each layer the overall sparsity, up to the rounding that makes the counts add up.
@@ -9,8 +9,7 @@ pub struct Uniform;
 
 impl Allocation for Uniform {
     fn allocate(&self, layers: &[Layer], overall: Sparsity) -> Result<Vec<Group>, AllocationError> {
-        let densities = vec![overall.density(); layers.len()];
-        Ok(per_layer(layers, &densities, overall.n_kept(n_weights(layers))))
+        Ok(per_layer(layers, overall, |layer| layer.n_weights() as f64))
     }
 }
 
@@ -20,7 +19,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_odd_weight_goes_to_the_largest_remainder() {
+    fn the_odd_weight_goes_where_the_share_is_nearest_to_the_next_whole_number() {
         let infos = infos(&[&[10, 1], &[15, 1], &[8, 1]]);
         let groups = Uniform.allocate(&layers(&infos), Sparsity::new(0.9).unwrap()).unwrap();
         // Shares 1, 1.5 and 0.8 of 3.3: three in all.
