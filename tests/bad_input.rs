@@ -25,7 +25,7 @@ fn usage_errors_have_code_2_and_name_the_remedy() {
         (&[&broken], &["broken.toml"]),
         (&[&wrong_type], &["type.toml", "three"]),
         (&["nowhere.toml"], &["cannot read experiment nowhere.toml"]),
-        (&["--sparsity", "1.0"], &["prune.sparsity is 1, outside [0, 1)"]),
+        (&["--sparsity", "1.1"], &["prune.sparsity is 1.1, outside [0, 1)"]),
         (&["--sparsity", "-0.5"], &["prune.sparsity is -0.5, outside [0, 1)"]),
         (&["--set", "lr=0.1"], &["did you mean `train.lr`?"]),
         (&["--sparsity", "nan"], &["outside [0, 1)"]),
@@ -52,6 +52,28 @@ fn usage_errors_have_code_2_and_name_the_remedy() {
         let said = support::run(&mut support::taper(args));
         assert_eq!(said.code, Some(2), "{args:?}: {}", said.err);
     }
+}
+
+#[test]
+fn a_target_that_keeps_no_weight_is_refused_with_the_largest_that_keeps_one() {
+    let folder = Folder::new();
+    let out = folder.text("run");
+    // digits-cnn has 23,824 prunable weights: round(23824·(1 − s)) is 1 up to s = 1 − 1/47648.
+    for target in ["1.0", "0.99999", "0.99998"] {
+        refuse(
+            &train(&out, &["--sparsity", target]),
+            2,
+            &["none of 23824 weights", "[0, 0.999979"],
+        );
+        assert!(!folder.path("run").exists(), "nothing is written for a run that cannot be");
+    }
+    let said = support::run(&mut support::taper(&train(&out, &["--sparsity", "1"])));
+    let largest = said.err.split_once("[0, ").and_then(|(_, end)| end.split_once(']'));
+    let largest = largest.expect("a range").0;
+    succeed(&train(&out, &["--sparsity", largest]));
+    let result = support::json(&folder.path("run/result.json"));
+    assert_eq!(result["n_kept"], 1, "{result}");
+    refuse(&["schedule", "plot", "--sparsity", "1"], 2, &["prune.sparsity is 1, outside [0, 1)"]);
 }
 
 #[test]

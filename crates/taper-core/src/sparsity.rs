@@ -56,6 +56,29 @@ impl Sparsity {
     pub fn n_kept(self, n: u64) -> u64 {
         ((self.density() * n as f64).round() as u64).min(n)
     }
+
+    /// The largest sparsity that keeps one of `n` weights, some `1 − 1/(2n)`; its text is read back as the same number.
+    /// 0 for an empty set.
+    ///
+    /// ```
+    /// use taper_core::Sparsity;
+    /// let largest = Sparsity::largest(100);
+    /// assert_eq!((largest.get(), largest.n_kept(100)), (0.995, 1));
+    /// ```
+    pub fn largest(n: u64) -> Self {
+        if n == 0 {
+            return Self::DENSE;
+        }
+        let mut largest = 1.0 - 0.5 / n as f64;
+        // Rounding may have missed the end by a float or two.
+        while Self(largest).n_kept(n) == 0 {
+            largest = largest.next_down();
+        }
+        while Self(largest.next_up()).n_kept(n) > 0 {
+            largest = largest.next_up();
+        }
+        Self(largest)
+    }
 }
 
 impl fmt::Display for Sparsity {
@@ -100,6 +123,18 @@ mod tests {
         assert_eq!(s(0.9).n_kept(14), 1);
         assert_eq!(s(0.9).n_kept(16), 2);
         assert_eq!(s(0.95).n_kept(1_092_960), 54_648);
+    }
+
+    #[test]
+    fn the_largest_sparsity_keeps_one_weight_and_any_larger_one_none() {
+        for n in [1, 2, 3, 7, 10, 526, 23_824, 1_092_960, 25_502_912, 1 << 40] {
+            let largest = Sparsity::largest(n);
+            assert_eq!(largest.n_kept(n), 1, "{n}");
+            assert_eq!(Sparsity(largest.get().next_up()).n_kept(n), 0, "{n}");
+            assert_eq!(largest.to_string().parse(), Ok(largest.get()), "{n}");
+        }
+        assert_eq!(Sparsity::largest(1).get(), 0.5);
+        assert_eq!(Sparsity::largest(0), Sparsity::DENSE);
     }
 
     #[test]

@@ -10,11 +10,17 @@ pub enum PruneError {
     /// There is nothing to prune.
     #[error("there are no prunable layers; pass the weights of the convolutions and linear layers")]
     NoLayers,
-    /// A target of 1.
-    #[error("target sparsity {target} leaves no weights; it must be in [0, 1)")]
+    /// A target that keeps no weight at all.
+    #[error(
+        "target sparsity {target} keeps none of {n_weights} weights; it must be in [0, {largest}], where one is kept"
+    )]
     Target {
         /// The target.
         target: f64,
+        /// Prunable weights.
+        n_weights: u64,
+        /// The largest target that keeps one of them.
+        largest: f64,
     },
     /// A schedule that is not over when the run is.
     #[error(

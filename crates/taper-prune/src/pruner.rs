@@ -64,7 +64,7 @@ impl Pruner {
     /// the gradient for pruned weights above 95 %. Counts are exact.
     ///
     /// # Errors
-    /// [`PruneError`] if there are no layers, or the target is 1.
+    /// [`PruneError`] if there are no layers, or the target keeps no weight.
     pub fn feather<V: Borrow<Var>>(
         layers: impl IntoIterator<Item = (LayerInfo, V)>,
         target: Sparsity,
@@ -74,7 +74,8 @@ impl Pruner {
     }
 
     pub(crate) fn from_builder(choices: PrunerBuilder) -> Result<Self, PruneError> {
-        if choices.layers.is_empty() {
+        let n_weights = choices.layers.iter().map(|(info, _)| info.n_weights()).sum();
+        if n_weights == 0 {
             return Err(PruneError::NoLayers);
         }
         choices.update.check()?;
@@ -82,8 +83,9 @@ impl Pruner {
             drop.check()?;
         }
         let target = choices.schedule.target();
-        if target.get() >= 1.0 {
-            return Err(PruneError::Target { target: target.get() });
+        if target.n_kept(n_weights) == 0 {
+            let (target, largest) = (target.get(), Sparsity::largest(n_weights).get());
+            return Err(PruneError::Target { target, n_weights, largest });
         }
         let total = choices.total_steps;
         let last = Step(total).previous();
@@ -102,8 +104,7 @@ impl Pruner {
             .iter()
             .map(|(_, var)| LayerCut { at: 0.0, mask: Arc::new(Mask::full(var.elem_count())) })
             .collect();
-        let n_weights = |(_, var): &(LayerInfo, Var)| var.elem_count();
-        let sizes: Vec<usize> = choices.layers.iter().map(n_weights).collect();
+        let sizes: Vec<usize> = choices.layers.iter().map(|(_, var)| var.elem_count()).collect();
         let is_followed =
             !choices.probes.is_empty() || choices.drop.is_some_and(|d| d.rule == DropRule::Longest);
         let pruner = Self {

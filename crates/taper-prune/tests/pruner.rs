@@ -335,8 +335,18 @@ fn what_cannot_be_pruned_is_refused_at_construction() -> Result {
             .to_string()
             .contains("no prunable")
     );
-    let error = builder(&params, 1.0)?.build().unwrap_err().to_string();
-    assert!(error.contains("[0, 1)"), "{error}");
+    // 526 weights: one is kept up to 1 − 1/1052.
+    for target in [0.9991, 0.99999, 1.0] {
+        let error = builder(&params, target)?.build().unwrap_err().to_string();
+        let largest = error.split_once("in [0, ").and_then(|(_, end)| end.split_once(']'));
+        let largest: f64 = largest.ok_or("a range")?.0.parse()?;
+        assert!(error.contains("keeps none of 526 weights"), "{error}");
+        assert!((0.99904..0.9991).contains(&largest), "{largest}");
+        let mut pruner = builder(&params, largest)?.build()?;
+        pruner.begin_step(Step(TOTAL))?;
+        assert_eq!(pruner.report().n_kept(), 1);
+        assert!(builder(&params, largest.next_up())?.build().is_err());
+    }
     let pin = allocation::Pin { pattern: "conv.weight".into(), at_most: Sparsity::DENSE };
     let pinned = allocation::Pinned { inner: Box::new(allocation::Global), pins: vec![pin] };
     let error = builder(&params, 0.9)?.allocation(pinned).build().unwrap_err().to_string();

@@ -36,6 +36,9 @@ pub fn plot(args: &Plot) -> anyhow::Result<()> {
             "method `dense` has no schedule; choose another with --set prune.method",
         ));
     }
+    if resolved.sparsity().get() >= 1.0 {
+        return Err(usage("prune.sparsity is 1, outside [0, 1), and would keep no weight"));
+    }
     if let Some(share) = args.entered.iter().find(|share| !(0.0..=1.0).contains(*share)) {
         return Err(usage(format!("--entered is {share}, outside [0, 1]")));
     }

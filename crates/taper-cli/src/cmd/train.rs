@@ -125,13 +125,14 @@ impl Setup {
 pub(super) fn train_to_end(args: &Train) -> anyhow::Result<Ended> {
     let setup = Setup::of(args)?;
     let Setup { resolved, data, record, .. } = &setup;
+    // A pruner that cannot be built is refused before there is a folder.
+    let mut run = setup.run()?;
     let folder = RunFolder::open(&out_folder(args, resolved, data), args.resume, record)?;
     if let Some(result) = folder.result()? {
         say(args, &format!("{} is finished already", folder.path().display()));
         report(args, &folder, &result)?;
         return Ok(Ended::Finished(result));
     }
-    let mut run = setup.run()?;
     let mut checkpoints = setup.checkpoints(folder.path())?;
     let progress = match checkpoints.latest()? {
         Some(checkpoint) => {

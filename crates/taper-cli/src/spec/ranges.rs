@@ -28,7 +28,8 @@ pub(super) fn check(train: &TrainSpec, prune: &PruneSpec) -> anyhow::Result<()> 
     real("train.weight_decay", train.weight_decay, "[0, inf)", not_negative)?;
     real("train.clip_norm", train.clip_norm, "[0, inf)", not_negative)?;
     real("train.label_smoothing", train.label_smoothing, "[0, 1)", |v| (0.0..1.0).contains(&v))?;
-    real("prune.sparsity", prune.sparsity, "[0, 1)", |v| (0.0..1.0).contains(&v))?;
+    // How close to 1 it may come depends on the number of weights, which the pruner knows.
+    real("prune.sparsity", prune.sparsity, "[0, 1)", |v| (0.0..=1.0).contains(&v))?;
     real("prune.begin", prune.begin, "[0, 1]", |v| (0.0..=1.0).contains(&v))?;
     real("prune.end", prune.end, "[0, 1]", |v| (0.0..=1.0).contains(&v))?;
     let (begin, end) = (prune.begin.unwrap_or(0.0), prune.end.unwrap_or(0.0));

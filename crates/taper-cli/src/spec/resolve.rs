@@ -284,7 +284,7 @@ mod tests {
     #[test]
     fn what_is_out_of_range_is_refused_with_key_and_range() {
         for (set, wanted) in [
-            ("prune.sparsity=1.0", "prune.sparsity is 1, outside [0, 1)"),
+            ("prune.sparsity=1.1", "prune.sparsity is 1.1, outside [0, 1)"),
             ("prune.sparsity=-0.1", "outside [0, 1)"),
             ("prune.sparsity=nan", "prune.sparsity is NaN"),
             ("train.lr=0", "train.lr is 0"),
