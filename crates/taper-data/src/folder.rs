@@ -47,15 +47,20 @@ pub(crate) fn recognise(dir: &Path) -> Result<Layout> {
     }
 }
 
-/// Names of the files in a folder and paths of the folders in it, both sorted.
+/// Names of the files in a folder and paths of the folders in it, both sorted. Links count as what they lead to; a pipe
+/// or a device, which could have no end, does not count.
 fn list(dir: &Path) -> Result<(Vec<String>, Vec<PathBuf>)> {
     let (mut files, mut folders) = (Vec::new(), Vec::new());
     for entry in std::fs::read_dir(dir).map_err(|e| DataError::io(dir, e))? {
         let entry = entry.map_err(|e| DataError::io(dir, e))?;
         let path = entry.path();
-        if path.is_dir() {
+        // A link that leads nowhere is listed, and named when it is read.
+        let meta = std::fs::metadata(&path).ok();
+        if meta.as_ref().is_some_and(|meta| meta.is_dir()) {
             folders.push(path);
-        } else if let Ok(name) = entry.file_name().into_string() {
+        } else if meta.is_none_or(|meta| meta.is_file())
+            && let Ok(name) = entry.file_name().into_string()
+        {
             files.push(name);
         }
     }
@@ -231,6 +236,26 @@ mod tests {
             look(&["train.bin", "test.bin"]).unwrap(),
             Layout::Binary { cifar: Cifar::Hundred, .. }
         ));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_are_followed_and_pipes_are_not_read() {
+        use std::os::unix::{fs::symlink, net::UnixListener};
+        let elsewhere = tempfile::tempdir().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["train.bin", "test.bin"] {
+            std::fs::write(elsewhere.path().join(name), "").unwrap();
+            symlink(elsewhere.path().join(name), dir.path().join(name)).unwrap();
+        }
+        assert!(matches!(recognise(dir.path()), Ok(Layout::Binary { cifar: Cifar::Hundred, .. })));
+        symlink(elsewhere.path(), dir.path().join("again")).unwrap();
+        std::fs::remove_file(dir.path().join("train.bin")).unwrap();
+        std::fs::remove_file(dir.path().join("test.bin")).unwrap();
+        assert!(matches!(recognise(dir.path()), Ok(Layout::Binary { cifar: Cifar::Hundred, .. })));
+        // A name that is neither a file nor a folder is not data.
+        let _socket = UnixListener::bind(dir.path().join("train.parquet")).unwrap();
+        assert!(matches!(recognise(dir.path()), Ok(Layout::Binary { cifar: Cifar::Hundred, .. })));
     }
 
     #[test]

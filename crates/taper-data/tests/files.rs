@@ -3,6 +3,8 @@
 mod common;
 
 use common::{Row, parquet_file, planes, png, rows};
+use parquet::basic::{BrotliLevel, Compression, Encoding, GzipLevel, ZstdLevel};
+use parquet::file::properties::{WriterProperties, WriterVersion};
 use std::path::Path;
 use taper_data::{Cifar, DataError, Dataset, OpenOptions, Split, read_parquet};
 
@@ -44,12 +46,72 @@ fn rows_become_images_and_labels() {
 
 #[test]
 fn equal_images_share_a_dictionary_but_not_without_bounds() {
-    let same = vec![rows(true, 4, 1).remove(0); 3000];
-    let (_, split) = read(&parquet_file(&[&same[..1000]], true, true)).unwrap();
-    assert_eq!((split.len(), split.image(999).unwrap()), (1000, &planes(4)[..]));
+    let same = vec![rows(true, 4, 1).remove(0); 66_000];
+    for n in [1000, 3000] {
+        let (_, split) = read(&parquet_file(&[&same[..n]], true, true)).unwrap();
+        assert_eq!((split.len(), split.image(n - 1).unwrap()), (n, &planes(4)[..]));
+    }
     // Row counts that the bytes do not justify: from here it would be easy to ask for gigabytes.
     let message = read(&parquet_file(&[&same], true, true)).unwrap_err().to_string();
-    assert!(message.contains("cannot hold 3000 images"), "{message}");
+    assert!(
+        message.contains("66000 images are claimed") && message.contains("no more than 65536"),
+        "{message}"
+    );
+}
+
+#[test]
+fn every_usual_compression_and_both_versions_of_pages_are_read() {
+    // Equal images without a dictionary: what compresses best.
+    let mut rows = vec![rows(false, 3, 1).remove(0); 1500];
+    rows.extend(common::rows(false, 0, 40));
+    let compressions = [
+        Compression::UNCOMPRESSED,
+        Compression::SNAPPY,
+        Compression::GZIP(GzipLevel::default()),
+        Compression::BROTLI(BrotliLevel::default()),
+        Compression::ZSTD(ZstdLevel::default()),
+        Compression::LZ4_RAW,
+        Compression::LZ4,
+    ];
+    for compression in compressions {
+        for version in [WriterVersion::PARQUET_1_0, WriterVersion::PARQUET_2_0] {
+            let properties = WriterProperties::builder()
+                .set_compression(compression)
+                .set_writer_version(version)
+                .set_encoding(Encoding::PLAIN)
+                .set_dictionary_enabled(false)
+                .build();
+            let file = common::cifar10_file(&rows, properties);
+            let (_, split) = read(&file).unwrap_or_else(|e| panic!("{compression}: {e}"));
+            assert_eq!(split.len(), 1540, "{compression}");
+            assert_eq!(split.image(1499).unwrap(), planes(3), "{compression}");
+            assert_eq!(split.image(1539).unwrap(), planes(39), "{compression}");
+            assert_eq!(split.labels()[1500..1503], [0, 1, 2], "{compression}");
+        }
+    }
+}
+
+#[test]
+fn what_a_row_decompresses_to_has_a_bound() {
+    // Six images with a long text each, which the decoder would skip: 96 MiB from some kilobytes.
+    let text = [[0, 0, 0, 0].as_slice(), b"tEXtc\0", &vec![b'a'; 16 << 20]].concat();
+    let long = Row { png: Some([common::rgb(1), text].concat()), label: Some(1), coarse: None };
+    for compression in [
+        Compression::ZSTD(ZstdLevel::default()),
+        Compression::BROTLI(BrotliLevel::default()),
+        Compression::GZIP(GzipLevel::default()),
+    ] {
+        let properties = WriterProperties::builder()
+            .set_compression(compression)
+            .set_dictionary_enabled(false)
+            .set_data_page_row_count_limit(1)
+            .set_write_batch_size(1)
+            .build();
+        let file = common::cifar10_file(&vec![long.clone(); 6], properties);
+        assert!(file.len() < 1 << 18, "{} bytes", file.len());
+        let message = read(&file).unwrap_err().to_string();
+        assert!(message.contains("decompresses to far more"), "{compression}: {message}");
+    }
 }
 
 #[test]

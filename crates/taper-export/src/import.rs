@@ -62,8 +62,8 @@ fn folder(path: &Path) -> Result<Content, ExportError> {
         let entry = entry.map_err(ExportError::io("list", path))?;
         let file = entry.path();
         let name = file.file_name().and_then(|n| n.to_str()?.strip_suffix(".npz"));
-        // A link or a pipe could have no end.
-        let is_file = entry.file_type().map_err(ExportError::io("look at", &file))?.is_file();
+        // A link to a file counts as the file; a pipe or a device could have no end.
+        let is_file = std::fs::metadata(&file).is_ok_and(|meta| meta.is_file());
         if let Some(name) = name.filter(|_| is_file) {
             weights.insert(name.to_string(), file.clone());
         }

@@ -8,7 +8,9 @@ use crate::{Cifar, DataError, ImageShape, Result, Split};
 use bytes::Bytes;
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
 use parquet::data_type::{ByteArray, DataType};
+use parquet::file::properties::ReaderProperties;
 use parquet::file::reader::{FileReader, RowGroupReader, SerializedFileReader};
+use parquet::file::serialized_reader::ReadOptionsBuilder;
 use parquet::schema::types::SchemaDescriptor;
 use rayon::prelude::*;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,6 +18,10 @@ use std::path::Path;
 
 /// Records asked for at a time, so that buffers grow with what is there and not with what is promised.
 const BATCH: usize = 1024;
+
+/// So many images, 192 MiB of pixels, are taken from a file however small it is: a dictionary stores equal images
+/// once. CIFAR has 60,000.
+const ALWAYS_TAKEN: u64 = 1 << 16;
 
 /// Reads one parquet file: which of the CIFAR data sets it belongs to, its images in row order, their labels and, for
 /// CIFAR-100, their coarse labels. PNGs are decoded on all cores.
@@ -57,7 +63,10 @@ impl From<parquet::errors::ParquetError> for Trouble {
 type Parts = (Cifar, Vec<u8>, Vec<u32>, Option<Vec<u32>>);
 
 fn read(bytes: &Bytes, limit: usize) -> Result<Parts, Trouble> {
-    let reader = SerializedFileReader::new(bytes.clone())?;
+    // The oldest of the three formats named LZ4 has no bound on what a page makes; no writer has used it since 2021.
+    let properties = ReaderProperties::builder().set_backward_compatible_lz4(false).build();
+    let options = ReadOptionsBuilder::new().with_reader_properties(properties).build();
+    let reader = SerializedFileReader::new_with_options(bytes.clone(), options)?;
     let meta = reader.metadata();
     let schema = meta.file_metadata().schema_descr();
     let Some(image) = column(schema, "img.bytes") else {
@@ -79,10 +88,11 @@ fn read(bytes: &Bytes, limit: usize) -> Result<Parts, Trouble> {
         .iter()
         .map(|g| u64::try_from(g.num_rows()).unwrap_or(u64::MAX / 2))
         .fold(0, u64::saturating_add);
-    // An image takes 3,072 bytes once decoded and never fewer than 32 encoded.
-    if claimed > bytes.len() as u64 / 32 + 1024 {
+    // One that is stored takes 32 bytes at the least.
+    let most = (bytes.len() as u64 / 32).max(ALWAYS_TAKEN);
+    if claimed > most {
         return Err(Trouble::File(format!(
-            "{} bytes cannot hold {claimed} images; the file is corrupt",
+            "{claimed} images are claimed by {} bytes, of which no more than {most} are read; download it again, or split it",
             bytes.len()
         )));
     }
@@ -101,7 +111,7 @@ fn read(bytes: &Bytes, limit: usize) -> Result<Parts, Trouble> {
             let coarse = over.as_ref().map(|o| o[i]);
             cifar.check(label, coarse).map_err(|problem| Trouble::Row(first + i, problem))?;
         }
-        decode(&group.byte_arrays(image)?, first, &mut images)?;
+        group.byte_arrays(image, |row, pngs| decode(pngs, row, &mut images))?;
         labels.extend(fine.into_iter().map(|l| l as u32));
         coarse.extend(over.into_iter().flatten().map(|l| l as u32));
     }
@@ -161,56 +171,69 @@ impl Group<'_> {
     }
 
     fn integers(&self, index: usize) -> Result<Vec<i64>, Trouble> {
+        let mut values = Vec::new();
         match self.open(index)? {
-            ColumnReader::Int64ColumnReader(reader) => self.values(index, reader),
-            ColumnReader::Int32ColumnReader(reader) => {
-                Ok(self.values(index, reader)?.into_iter().map(i64::from).collect())
-            }
-            _ => Err(Trouble::File(format!(
+            ColumnReader::Int64ColumnReader(reader) => self.batches(index, reader, |_, batch| {
+                values.extend_from_slice(batch);
+                Ok(())
+            })?,
+            ColumnReader::Int32ColumnReader(reader) => self.batches(index, reader, |_, batch| {
+                values.extend(batch.iter().copied().map(i64::from));
+                Ok(())
+            })?,
+            _ => return Err(Trouble::File(format!(
                 "column `{}` does not hold whole numbers",
                 self.name(index)
             ))),
         }
+        Ok(values)
     }
 
-    fn byte_arrays(&self, index: usize) -> Result<Vec<ByteArray>, Trouble> {
+    /// Hands `take` the number of a row in the file, and the values from there on, batch by batch: what the pages
+    /// decompress to is not all in memory at once.
+    fn byte_arrays(
+        &self,
+        index: usize,
+        take: impl FnMut(usize, &[ByteArray]) -> Result<(), Trouble>,
+    ) -> Result<(), Trouble> {
         match self.open(index)? {
-            ColumnReader::ByteArrayColumnReader(reader) => self.values(index, reader),
+            ColumnReader::ByteArrayColumnReader(reader) => self.batches(index, reader, take),
             _ => Err(Trouble::File(format!("column `{}` does not hold bytes", self.name(index)))),
         }
     }
 
-    fn values<T: DataType>(
+    fn batches<T: DataType>(
         &self,
         index: usize,
         mut reader: ColumnReaderImpl<T>,
-    ) -> Result<Vec<T::T>, Trouble> {
+        mut take: impl FnMut(usize, &[T::T]) -> Result<(), Trouble>,
+    ) -> Result<(), Trouble> {
         let present = self.reader.metadata().column(index).column_descr().max_def_level();
         let (mut values, mut levels) = (Vec::new(), Vec::new());
         let mut done = 0;
         while done < self.n {
-            levels.clear();
+            (values.clear(), levels.clear());
             let want = BATCH.min(self.n - done);
             let (n, _, _) = reader.read_records(want, Some(&mut levels), None, &mut values)?;
-            if n == 0 {
-                break;
-            }
             if let Some(i) = levels.iter().position(|&level| level != present) {
                 return Err(Trouble::Row(
                     self.first + done + i,
                     format!("column `{}` has no value", self.name(index)),
                 ));
             }
+            if n == 0 || values.len() != n {
+                break;
+            }
+            take(self.first + done, &values)?;
             done += n;
         }
-        if values.len() != self.n {
+        if done != self.n {
             return Err(Trouble::File(format!(
-                "column `{}` has {} values for {} rows; the file is corrupt",
+                "column `{}` has fewer than {} values for as many rows; the file is corrupt",
                 self.name(index),
-                values.len(),
                 self.n
             )));
         }
-        Ok(values)
+        Ok(())
     }
 }

@@ -1,14 +1,24 @@
-//! Checks the page headers of a column chunk before the parquet crate acts on them.
+//! Checks the pages of a column chunk before the parquet crate acts on them.
 //!
 //! A page header states how large the page is once decompressed and how many values it holds, and the decoder
-//! allocates accordingly. This walk compares these claims with the bytes that are there, so that a small file cannot
-//! ask for gigabytes. Headers are structs in Thrift's compact protocol.
+//! allocates accordingly. This walk bounds these claims, so that a small file cannot ask for gigabytes. Most codecs then
+//! write into a buffer of the claimed size; those of gzip and Brotli write all that there is, so it is counted here
+//! first. Headers are structs in Thrift's compact protocol.
 
+use brotli_decompressor::Decompressor;
+use flate2::read::MultiGzDecoder;
 use parquet::basic::Compression;
 use parquet::file::metadata::ColumnChunkMetaData;
+use std::io::Read;
 
-/// Snappy's densest element makes 64 bytes of 3; this leaves room above that.
-const LARGEST_RATIO: i64 = 32;
+/// A page of this size once decompressed is always allowed; writers aim at 1 MiB.
+const SMALL_PAGE: i64 = 64 << 20;
+
+/// A column chunk may take this much for each of its rows, beside [`SMALL_PAGE`]; an image has 3 KiB.
+const BYTES_PER_ROW: i64 = 16 << 10;
+
+/// What is allowed in any case for a byte of the file: snappy's densest element makes 64 bytes of 3.
+const RATIO: i64 = 32;
 
 /// Structs nested deeper than this do not occur.
 const MAX_DEPTH: u32 = 8;
@@ -21,6 +31,10 @@ struct Header {
     compressed: i64,
     n_values: i64,
     encoding: i64,
+    /// Bytes of levels before the values, which version 2 of data pages does not compress.
+    levels: i64,
+    /// 0 where version 2 of a data page says that its values are not compressed.
+    is_compressed: i64,
 }
 
 /// Checks every page of `column` in `file`, which must hold `n_rows` values in all.
@@ -36,14 +50,29 @@ pub(super) fn check(
         .zip(usize::try_from(column.compressed_size()).ok())
         .and_then(|(start, len)| file.get(start..start.checked_add(len)?))
         .ok_or("a column lies outside the file; it is cut short or corrupt")?;
+    let compression = column.compression();
+    let mut budget = i64::try_from(n_rows)
+        .unwrap_or(i64::MAX)
+        .saturating_mul(BYTES_PER_ROW)
+        .saturating_add(column.compressed_size().saturating_mul(RATIO))
+        .saturating_add(SMALL_PAGE);
     let mut n = 0i64;
     while !rest.is_empty() {
         let header = Header::read(&mut rest).ok_or("a page header is corrupt")?;
         let size = usize::try_from(header.compressed).ok().filter(|&size| size <= rest.len());
         let size =
             size.ok_or("a page is longer than its column; the file is cut short or corrupt")?;
-        rest = &rest[size..];
-        n = n.checked_add(header.check(column.compression())?).ok_or("a page header is corrupt")?;
+        let (body, after) = rest.split_at(size);
+        rest = after;
+        n = n.checked_add(header.check(compression)?).ok_or("a page header is corrupt")?;
+        budget -= header.uncompressed;
+        if budget < 0 {
+            return Err(format!(
+                "a column of {} bytes for {n_rows} rows decompresses to far more; the file is corrupt",
+                column.compressed_size()
+            ));
+        }
+        header.check_body(compression, body)?;
     }
     if usize::try_from(n) != Ok(n_rows) {
         return Err(format!("a column has {n} values for {n_rows} rows; the file is corrupt"));
@@ -56,12 +85,12 @@ impl Header {
     fn check(&self, compression: Compression) -> Result<i64, String> {
         let most = match compression {
             Compression::UNCOMPRESSED => self.compressed,
-            Compression::SNAPPY => self.compressed.saturating_mul(LARGEST_RATIO).saturating_add(64),
-            other => {
-                return Err(format!(
-                    "pages are compressed with {other}; only snappy and none are read, rewrite it"
-                ));
+            Compression::LZO => {
+                return Err(
+                    "pages are compressed with LZO, which is not read; rewrite it with zstd".into()
+                );
             }
+            _ => self.compressed.saturating_mul(RATIO).max(SMALL_PAGE),
         };
         if self.uncompressed < 0 || self.uncompressed > most {
             return Err(format!(
@@ -89,9 +118,39 @@ impl Header {
         }
     }
 
+    /// Checks that a page whose codec has no bound of its own decompresses to the size it claims.
+    fn check_body(&self, compression: Compression, body: &[u8]) -> Result<(), String> {
+        let parts = usize::try_from(self.levels)
+            .ok()
+            .and_then(|n| body.get(n..))
+            .zip(u64::try_from(self.uncompressed.saturating_sub(self.levels)).ok());
+        let (values, size) = parts.ok_or("a page header is corrupt")?;
+        let decoder: Box<dyn Read + '_> = match compression {
+            // A page without values has no stream at all.
+            _ if self.kind == 3 && (self.is_compressed == 0 || size == 0) => return Ok(()),
+            Compression::GZIP(_) => Box::new(MultiGzDecoder::new(values)),
+            Compression::BROTLI(_) => Box::new(Decompressor::new(values, 1 << 16)),
+            _ => return Ok(()),
+        };
+        match std::io::copy(&mut decoder.take(size.saturating_add(1)), &mut std::io::sink()) {
+            Ok(n) if n == size => Ok(()),
+            Ok(n) if n > size => {
+                Err(format!("a page claims {size} bytes and holds more; the file is corrupt"))
+            }
+            _ => Err("a page cannot be decompressed; the file is corrupt".into()),
+        }
+    }
+
     fn read(bytes: &mut &[u8]) -> Option<Self> {
-        let mut header =
-            Self { kind: -1, uncompressed: -1, compressed: -1, n_values: -1, encoding: -1 };
+        let mut header = Self {
+            kind: -1,
+            uncompressed: -1,
+            compressed: -1,
+            n_values: -1,
+            encoding: -1,
+            levels: 0,
+            is_compressed: 1,
+        };
         read_struct(bytes, 0, 0, &mut |parent, field, value| match (parent, field) {
             (0, 1) => header.kind = value,
             (0, 2) => header.uncompressed = value,
@@ -99,13 +158,15 @@ impl Header {
             // Data page, dictionary page, data page of version 2.
             (5 | 7 | 8, 1) => header.n_values = value,
             (5, 2) | (8, 4) => header.encoding = value,
+            (8, 5 | 6) => header.levels = header.levels.saturating_add(value),
+            (8, 7) => header.is_compressed = value,
             _ => {}
         })?;
         Some(header)
     }
 }
 
-/// Reads a struct and reports `(field id of the struct, field id, value)` for each integer in it.
+/// Reads a struct and reports `(field id of the struct, field id, value)` for each integer and truth value in it.
 fn read_struct(
     bytes: &mut &[u8],
     parent: i64,
@@ -123,7 +184,8 @@ fn read_struct(
             delta => id.checked_add(delta.into())?,
         };
         match head & 15 {
-            1 | 2 => {}
+            // A truth value is all in its head.
+            kind @ (1 | 2) => report(parent, id, i64::from(kind == 1)),
             4..=6 => report(parent, id, integer(bytes)?),
             // Only the structs right below the header matter; deeper ones get an id that nothing matches.
             12 if depth < MAX_DEPTH => {
@@ -230,8 +292,17 @@ mod tests {
     #[test]
     fn implausible_claims_are_refused() {
         let header = |kind, uncompressed, n_values, encoding| {
-            Header { kind, uncompressed, compressed: 100, n_values, encoding }
-                .check(Compression::SNAPPY)
+            let (levels, is_compressed) = (0, 1);
+            Header {
+                kind,
+                uncompressed,
+                compressed: 100,
+                n_values,
+                encoding,
+                levels,
+                is_compressed,
+            }
+            .check(Compression::SNAPPY)
         };
         assert!(header(0, 1 << 31, 5, 0).unwrap_err().contains("decompressed"));
         assert!(header(2, 400, 101, 0).unwrap_err().contains("dictionary"));
@@ -239,6 +310,40 @@ mod tests {
         assert!(header(0, 400, 5, 5).unwrap_err().contains("encoding 5"));
         assert!(header(9, 400, 5, 0).unwrap_err().contains("type 9"));
         assert!(header(0, 400, -5, 0).is_err());
+    }
+
+    #[test]
+    fn a_page_of_gzip_holds_what_it_claims_and_no_more() {
+        use std::io::Write;
+        let gzip = |n: usize| {
+            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), Default::default());
+            encoder.write_all(&vec![7; n]).unwrap();
+            encoder.finish().unwrap()
+        };
+        // Version 2 of data pages: two bytes of levels, then the values.
+        let body = [vec![9, 9], gzip(1000)].concat();
+        let page = |uncompressed, levels, is_compressed| Header {
+            kind: 3,
+            uncompressed,
+            compressed: body.len() as i64,
+            n_values: 5,
+            encoding: 0,
+            levels,
+            is_compressed,
+        };
+        let gz = Compression::GZIP(Default::default());
+        assert_eq!(page(1002, 2, 1).check_body(gz, &body), Ok(()));
+        let more = page(1001, 2, 1).check_body(gz, &body).unwrap_err();
+        assert!(more.contains("claims 999 bytes and holds more"), "{more}");
+        assert!(page(1003, 2, 1).check_body(gz, &body).unwrap_err().contains("decompressed"));
+        assert!(page(1002, 3, 1).check_body(gz, &body).unwrap_err().contains("decompressed"));
+        assert!(page(1002, 5000, 1).check_body(gz, &body).is_err());
+        assert!(page(1002, -1, 1).check_body(gz, &body).is_err());
+        assert_eq!(page(7, 2, 0).check_body(gz, &body), Ok(()));
+        let brotli = Compression::BROTLI(Default::default());
+        assert!(page(1002, 2, 1).check_body(brotli, &body).is_err());
+        // These write into a buffer of the claimed size.
+        assert_eq!(page(7, 2, 1).check_body(Compression::SNAPPY, &body), Ok(()));
     }
 
     #[test]

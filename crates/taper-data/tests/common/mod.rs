@@ -73,6 +73,22 @@ pub(crate) fn write(schema: &str, groups: &[&[Row]], hundred: bool, snappy: bool
         .set_compression(compression)
         .set_dictionary_enabled(snappy)
         .build();
+    write_with(schema, groups, hundred, properties)
+}
+
+/// A CIFAR-10 file of one row group, written as `properties` say.
+pub(crate) fn cifar10_file(rows: &[Row], properties: WriterProperties) -> Vec<u8> {
+    let schema = "message schema { optional group img { optional binary bytes; optional binary path (UTF8); } \
+                  optional int64 label; }";
+    write_with(schema, &[rows], false, properties)
+}
+
+fn write_with(
+    schema: &str,
+    groups: &[&[Row]],
+    hundred: bool,
+    properties: WriterProperties,
+) -> Vec<u8> {
     let mut out = Vec::new();
     let schema = Arc::new(parse_message_type(schema).unwrap());
     let mut writer = SerializedFileWriter::new(&mut out, schema, Arc::new(properties)).unwrap();
