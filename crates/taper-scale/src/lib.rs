@@ -35,7 +35,7 @@ pub use range::OutOfRange;
 use std::fmt::Debug;
 use taper_core::Sparsity;
 
-/// Factor on the gradient of a pruned weight, linear in `|w| / cut` between its two ends.
+/// Factor on the gradient of a pruned weight, linear in `min(|w| / cut, 1)` between its two ends.
 ///
 /// Both ends lie in `[0, 1]`. Equal ends give every pruned weight the same factor, which is Feather's θ.
 #[derive(Clone, Copy, Debug, PartialEq)]

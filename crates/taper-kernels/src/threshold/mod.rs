@@ -86,7 +86,7 @@ impl Threshold {
 
 /// Scales the gradient of pruned weights in place; kept weights keep theirs to the bit.
 ///
-/// The factor of a pruned weight is `at_zero + (at_cut − at_zero)·min(|w|/t, 1)`; at `t = 0` it is `at_zero`.
+/// The factor of a pruned weight is `at_zero + (at_cut − at_zero)·min(|w|/t, 1)`, where `0/0` is 0.
 ///
 /// # Panics
 /// If the lengths of `weights`, `mask` and `grad` differ.
@@ -100,17 +100,18 @@ pub fn scale_pruned_grad(
 ) {
     assert_eq!(weights.len(), grad.len(), "weights and gradient differ in length");
     assert_eq!(weights.len(), mask.len(), "weights and mask differ in length");
-    let slope = if t > 0.0 { (at_cut - at_zero) / t } else { 0.0 };
     let chunks = grad.par_chunks_mut(64).with_min_len(CHUNK / 64).zip(weights.par_chunks(64));
     chunks.zip(mask.words().par_iter()).for_each(|((grad, weights), &word)| {
         change_others(word, grad, |grad| {
-            // Equal ends must give exactly that factor, whatever the rounding of the slope.
-            if slope == 0.0 {
+            if at_zero == at_cut {
                 grad.iter_mut().for_each(|g| *g *= at_zero);
             } else {
                 let (least, most) = (at_zero.min(at_cut), at_zero.max(at_cut));
                 for (&w, g) in weights.iter().zip(grad) {
-                    *g *= (at_zero + slope * w.abs().min(t)).clamp(least, most);
+                    // The quotient, as one over the cut overflows where the cut is subnormal.
+                    let share = if w == 0.0 { 0.0 } else { (w.abs() / t).min(1.0) };
+                    // Rounding must not lead out of the two ends.
+                    *g *= (at_zero + (at_cut - at_zero) * share).clamp(least, most);
                 }
             }
         });
@@ -188,5 +189,21 @@ mod tests {
         let mut grad = [1.0; 4];
         scale_pruned_grad(&weights, &mask, 1.0, 0.0, 1.0, &mut grad);
         assert_eq!(grad, [0.0, 0.5, 1.0, 1.0]);
+    }
+
+    #[test]
+    fn the_share_of_a_gradient_is_right_at_every_cut() {
+        let least = f32::from_bits(1);
+        for t in [4.0 * least, f32::MIN_POSITIVE, 1e-30, 1.0, f32::MAX] {
+            let weights = [0.0, -t / 4.0, t / 2.0, -t, t, 9.0];
+            let mask = Mask::from_words(vec![0b10_0000], 6).unwrap();
+            let mut grad = [1.0; 6];
+            scale_pruned_grad(&weights, &mask, t, 0.25, 0.75, &mut grad);
+            assert_eq!(grad, [0.25, 0.375, 0.5, 0.75, 0.75, 1.0], "cut {t:e}");
+        }
+        // Pruned weights that are not 0 are above a cut of 0.
+        let mut grad = [1.0; 3];
+        scale_pruned_grad(&[0.0, least, -1.0], &Mask::empty(3), 0.0, 0.25, 0.75, &mut grad);
+        assert_eq!(grad, [0.25, 0.75, 0.75]);
     }
 }
