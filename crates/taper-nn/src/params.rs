@@ -72,6 +72,13 @@ impl Params {
         if self.entries.iter().any(|e| e.name == entry.name) {
             candle_core::bail!("parameter {} is registered twice", entry.name)
         }
+        if let Some(other) = self.entries.iter().find(|e| e.var.id() == entry.var.id()) {
+            let (first, second) = (&other.name, &entry.name);
+            candle_core::bail!(
+                "parameters {first} and {second} are one variable, which training would move twice a step; \
+                 register it under one name"
+            )
+        }
         self.entries.push(entry);
         Ok(())
     }
@@ -210,6 +217,20 @@ mod tests {
         assert_eq!(params.entries()[0].var.to_vec2::<f32>()?, before);
         let error = params.load(|_| Some(ones.clone())).unwrap_err();
         assert!(error.to_string().contains("[2, 2]"), "{error}");
+        Ok(())
+    }
+
+    #[test]
+    fn a_variable_has_one_name() -> Result<()> {
+        let mut params = two()?;
+        let tied = params.entries()[0].var.clone();
+        let mut push = |name: &str, var: &Var| {
+            params.push(Entry::param(name.into(), ParamKind::LinearWeight, var.clone()))
+        };
+        let error = push("decoder.weight", &tied).unwrap_err().to_string();
+        assert!(error.contains("weight and decoder.weight are one variable"), "{error}");
+        push("decoder.weight", &Var::from_tensor(&tied.as_detached_tensor())?)?;
+        assert_eq!(params.layers().len(), 2);
         Ok(())
     }
 
