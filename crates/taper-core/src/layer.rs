@@ -8,9 +8,14 @@ pub struct LayerId(pub usize);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum LayerKind {
-    /// Convolution; weight `[out, in / groups, kernel_h, kernel_w]`.
+    /// Convolution of any number of dimensions; weight `[out, in / groups, kernel…]`.
     Conv,
-    /// Linear; weight `[out, in]`.
+    /// Transposed convolution of any number of dimensions; weight `[in, out / groups, kernel…]`.
+    ConvTranspose {
+        /// Groups of channels that do not see each other, a divisor of `in`.
+        groups: usize,
+    },
+    /// Linear; weight `[out, in]`. So are the two matrices of an LSTM or GRU, whose outputs are those of all gates.
     Linear,
 }
 
@@ -19,6 +24,7 @@ impl LayerKind {
     pub fn name(self) -> &'static str {
         match self {
             Self::Conv => "conv",
+            Self::ConvTranspose { .. } => "conv_transpose",
             Self::Linear => "linear",
         }
     }
@@ -29,9 +35,9 @@ impl LayerKind {
 pub struct LayerInfo {
     /// Name of the weight as in the state dict, e.g. `layer1.0.conv1.weight`.
     pub name: String,
-    /// Convolution or linear.
+    /// What the weight belongs to, which says what its dimensions are.
     pub kind: LayerKind,
-    /// Shape of the weight, output dimension first.
+    /// Shape of the weight.
     pub shape: Vec<usize>,
 }
 

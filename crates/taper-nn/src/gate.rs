@@ -22,7 +22,8 @@ pub struct Sampling {
 pub struct Gate {
     /// The operator on kept weights.
     pub threshold: Threshold,
-    /// Magnitude at or below which weights are pruned, at least 0.
+    /// The largest magnitude below all that a fresh mask keeps, at least 0. It is that of the largest pruned weight,
+    /// except where weights of this magnitude are kept as well: the operator then leaves them above 0.
     pub cut: f32,
     /// The kept weights, in row-major order.
     pub mask: Arc<Mask>,

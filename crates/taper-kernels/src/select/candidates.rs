@@ -9,7 +9,7 @@ use rayon::prelude::*;
 /// How many weights are sampled to guess where a rank lies.
 const SAMPLE: usize = 1 << 12;
 /// Weights that a task looks through.
-const CHUNK: usize = 1 << 16;
+pub(super) const CHUNK: usize = 1 << 16;
 
 /// The bits of `|w|`, ordered like `|w|`, NaN last.
 fn magnitude_bits(w: f32) -> u32 {

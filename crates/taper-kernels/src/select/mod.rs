@@ -6,7 +6,8 @@
 
 mod candidates;
 
-use candidates::select;
+use candidates::{CHUNK, select};
+use rayon::prelude::*;
 
 /// A cut that keeps an exact number of weights.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -35,6 +36,21 @@ pub fn exact(slices: &[&[f32]], n_keep: u64) -> ExactCut {
     }
     let found = select(slices, n - n_keep - 1);
     ExactCut { at: found.value, n_ties_kept: n_keep - found.n_above }
+}
+
+/// The largest magnitude below `at`; 0 if there is none.
+///
+/// Where weights are kept whose magnitude is that of a cut, this is the largest magnitude below all that is kept.
+///
+/// ```
+/// use taper_kernels::select::below;
+/// assert_eq!(below(&[&[0.1, -0.4], &[0.4, -0.2]], 0.4), 0.2);
+/// ```
+pub fn below(slices: &[&[f32]], at: f32) -> f32 {
+    let largest =
+        |weights: &[f32]| weights.iter().map(|w| w.abs()).filter(|&w| w < at).fold(0.0, f32::max);
+    let chunks: Vec<&[f32]> = slices.iter().flat_map(|s| s.chunks(CHUNK)).collect();
+    chunks.into_par_iter().map(largest).reduce(|| 0.0, f32::max)
 }
 
 /// The `sparsity`-quantile of the magnitudes, linear between neighbours; weights above it are kept.
@@ -105,6 +121,17 @@ mod tests {
         ) {
             let slices = [&a[..], &b[..]];
             prop_assert_eq!(kept(&slices, exact(&slices, n_keep)), n_keep.min((a.len() + b.len()) as u64));
+        }
+
+        #[test]
+        fn the_magnitude_below_is_the_neighbour_in_order(
+            a in prop::collection::vec(weight(), 0..80), b in prop::collection::vec(weight(), 1..80), at in 0usize..160,
+        ) {
+            let slices = [&a[..], &b[..]];
+            let all = sorted(&slices);
+            let at = all[at % all.len()];
+            let neighbour = all.iter().rev().find(|&&w| w < at).copied().unwrap_or(0.0);
+            prop_assert_eq!(below(&slices, at), neighbour);
         }
 
         #[test]

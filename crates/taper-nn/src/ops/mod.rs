@@ -21,5 +21,5 @@ pub use blocked::{choice, profile, release_buffers};
 pub use norm::indicator;
 pub use sgd::{sgd_step, sum_of_squares};
 pub use taper_kernels::{pool::MaxWindows, sgd::SgdStep};
-pub use threshold::{threshold_ste, threshold_ste_composed};
+pub use threshold::{flags, threshold, threshold_grad, threshold_ste, threshold_ste_composed};
 pub use values::{is_finite, tensor_like, with_values};

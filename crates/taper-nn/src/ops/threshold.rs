@@ -22,14 +22,38 @@ pub fn threshold_ste(weight: &Tensor, gate: &Gate) -> Result<Tensor> {
     }
 }
 
-/// The pruned weight without a gradient, for whoever hands the gradient to the dense weight himself.
+/// The pruned weight without a gradient, for whoever hands the gradient to the dense weight himself; see
+/// [`threshold_grad`]. Its value is that of [`threshold_ste`] to the bit.
 ///
 /// # Errors
 /// As [`threshold_ste`].
-pub(in crate::ops) fn threshold(weight: &Tensor, gate: &Gate) -> Result<Tensor> {
+pub fn threshold(weight: &Tensor, gate: &Gate) -> Result<Tensor> {
     check(weight, gate)?;
+    if !cpu::has_kernels(weight) {
+        return pruned(&weight.detach(), gate);
+    }
     let pruned = with_values(&[weight], |w| profile::time(Work::Threshold, || gate.apply(w[0])))?;
     tensor_like(pruned, weight)
+}
+
+/// The gradient of the dense weight, from that of the pruned one.
+///
+/// # Errors
+/// As [`threshold_ste`], or if `grad` has another shape than `weight`.
+pub fn threshold_grad(weight: &Tensor, gate: &Gate, grad: &Tensor) -> Result<Tensor> {
+    check(weight, gate)?;
+    if !cpu::has_kernels(weight) {
+        return grad * factor(&weight.detach(), gate)?;
+    }
+    let mut scaled = with_values(&[grad], |g| g[0].to_vec())?;
+    if scaled.len() != weight.elem_count() {
+        let (found, wanted) = (grad.dims(), weight.dims());
+        candle_core::bail!("{NAME}: a gradient of shape {found:?} for a weight of {wanted:?}")
+    }
+    profile::time(Work::Threshold, || {
+        with_values(&[weight], |w| gate.scale_grad(w[0], &mut scaled))
+    })?;
+    tensor_like(scaled, grad)
 }
 
 fn check(weight: &Tensor, gate: &Gate) -> Result<()> {
@@ -46,43 +70,68 @@ fn check(weight: &Tensor, gate: &Gate) -> Result<()> {
 /// # Errors
 /// If candle has no kernel for an operation on this device.
 pub fn threshold_ste_composed(weight: &Tensor, gate: &Gate) -> Result<Tensor> {
-    let (device, dims) = (weight.device(), weight.dims());
-    let flags = |mask: &Mask| {
-        let flags: Vec<f32> = (0..mask.len()).map(|i| f32::from(mask.is_kept(i))).collect();
-        Tensor::from_vec(flags, dims, device)?.to_dtype(weight.dtype())
-    };
-    let kept = flags(&gate.mask)?;
-    let w = weight.detach();
-    let magnitude = w.abs()?;
-    let cut = f64::from(gate.cut);
+    let dense = weight.detach();
+    let scaled = (weight * factor(&dense, gate)?)?;
+    pruned(&dense, gate)? + (&scaled - scaled.detach())?
+}
+
+/// `T(w)` from candle's own operations.
+fn pruned(w: &Tensor, gate: &Gate) -> Result<Tensor> {
+    let kept = flags(&gate.mask, w)?;
     let shrunk = match gate.threshold {
-        _ if gate.cut == 0.0 => magnitude.clone(),
-        Threshold::Hard => magnitude.clone(),
-        Threshold::Soft => (&magnitude - cut)?.relu()?,
+        _ if gate.cut == 0.0 => w.clone(),
+        Threshold::Hard => w.clone(),
+        Threshold::Soft => {
+            let w = widened(w)?;
+            ((w.abs()? - f64::from(gate.cut))?.relu()? * w.sign()?)?
+        }
         Threshold::Power(p) => {
-            let p = f64::from(p.get());
+            let (w, p) = (widened(w)?, f64::from(p.get()));
+            let cut = Tensor::full(gate.cut, w.dims(), w.device())?.to_dtype(w.dtype())?;
             // Pruned weights must not reach the power as negative numbers.
-            let ratio = magnitude
-                .maximum(&magnitude.ones_like()?.affine(cut, 0.0)?)?
-                .recip()?
-                .affine(cut, 0.0)?;
-            (ratio.powf(p)?.affine(-1.0, 1.0)?.relu()?.powf(1.0 / p)? * &magnitude)?
+            let ratio = (&cut / w.abs()?.maximum(&cut)?)?;
+            (ratio.powf(p)?.affine(-1.0, 1.0)?.relu()?.powf(1.0 / p)? * &w)?
         }
     };
-    let pruned_value = (shrunk * w.sign()?)?.mul(&kept)?;
-    let share = match gate.cut > 0.0 {
-        true => (&magnitude / cut)?.clamp(0.0, 1.0)?,
-        false => magnitude.zeros_like()?,
-    };
+    kept.where_cond(&shrunk.to_dtype(w.dtype())?, &w.zeros_like()?)
+}
+
+/// The factor on the gradient of each weight, from candle's own operations.
+fn factor(w: &Tensor, gate: &Gate) -> Result<Tensor> {
     let (at_zero, at_cut) = (f64::from(gate.grad_at_zero), f64::from(gate.grad_at_cut));
-    let pruned_factor = share.affine(at_cut - at_zero, at_zero)?;
-    let mut factor = (&kept + ((kept.ones_like()? - &kept)? * pruned_factor)?)?.detach();
-    if let Some(live) = &gate.live {
-        factor = (factor * flags(live)?)?;
+    let magnitude = widened(w)?.abs()?;
+    let share = match gate.cut > 0.0 {
+        // The quotient, as one over the cut overflows where the cut is subnormal.
+        true => {
+            let cut = Tensor::full(gate.cut, w.dims(), w.device())?.to_dtype(magnitude.dtype())?;
+            (&magnitude / &cut)?.clamp(0.0, 1.0)?
+        }
+        false => magnitude.gt(0.0)?.to_dtype(magnitude.dtype())?,
+    };
+    let of_pruned = share.affine(at_cut - at_zero, at_zero)?;
+    let factor = flags(&gate.mask, w)?.where_cond(&of_pruned.ones_like()?, &of_pruned)?;
+    let factor = match &gate.live {
+        Some(live) => flags(live, w)?.where_cond(&factor, &factor.zeros_like()?)?,
+        None => factor,
+    };
+    factor.to_dtype(w.dtype())
+}
+
+/// 1 where a mask keeps a weight, 0 elsewhere: a condition of the shape and on the device of `weight`.
+///
+/// # Errors
+/// If the mask does not have as many weights as `weight`, or the device cannot hold it.
+pub fn flags(mask: &Mask, weight: &Tensor) -> Result<Tensor> {
+    let flags: Vec<u8> = (0..mask.len()).map(|i| u8::from(mask.is_kept(i))).collect();
+    Tensor::from_vec(flags, weight.dims(), weight.device())
+}
+
+/// The type to compute in: that of the values, but f32 for what is narrower.
+fn widened(weight: &Tensor) -> Result<Tensor> {
+    match weight.dtype() {
+        DType::F64 => Ok(weight.clone()),
+        _ => weight.to_dtype(DType::F32),
     }
-    let scaled = (weight * factor)?;
-    pruned_value.to_dtype(DType::F32)?.to_dtype(weight.dtype())?.detach()
-        + (&scaled - scaled.detach())?
 }
 
 struct ThresholdSte {
@@ -101,11 +150,7 @@ impl CustomOp1 for ThresholdSte {
     }
 
     fn bwd(&self, weight: &Tensor, _out: &Tensor, grad_out: &Tensor) -> Result<Option<Tensor>> {
-        let mut grad = grad_out.flatten_all()?.to_vec1::<f32>()?;
-        profile::time(Work::Threshold, || {
-            with_values(&[weight], |v| self.gate.scale_grad(v[0], &mut grad))
-        })?;
-        Ok(Some(Tensor::from_vec(grad, weight.dims(), weight.device())?))
+        threshold_grad(weight, &self.gate, grad_out).map(Some)
     }
 }
 
@@ -154,6 +199,76 @@ mod tests {
                 }
             }
         }
+        Ok(())
+    }
+
+    /// What a mask keeps of these weights, above a cut.
+    fn gate(threshold: Threshold, values: &[f32], cut: f32) -> Gate {
+        Gate {
+            threshold,
+            cut,
+            mask: Arc::new(Mask::above(values, cut)),
+            live: None,
+            sampling: None,
+            grad_at_zero: 0.25,
+            grad_at_cut: 0.75,
+        }
+    }
+
+    #[test]
+    fn other_types_compute_in_their_own_precision() -> Result<()> {
+        let values = [0.25f64, -0.5, 1.0 + 1e-12, -3.0];
+        let weight = Tensor::new(&values, &Device::Cpu)?;
+        let upstream = Tensor::full(1.0 + 1e-12, 4, &Device::Cpu)?;
+        for (threshold, want) in [
+            (Threshold::Hard, [0.0, 0.0, values[2], -3.0]),
+            (Threshold::Soft, [0.0, 0.0, values[2] - 0.5, -2.5]),
+            (
+                Threshold::FEATHER,
+                [0.0, 0.0, (values[2].powi(3) - 0.125).cbrt(), -(27f64 - 0.125).cbrt()],
+            ),
+        ] {
+            let gate = gate(threshold, &values.map(|v| v as f32), 0.5);
+            let pruned = super::threshold(&weight, &gate)?.to_vec1::<f64>()?;
+            for (got, want) in pruned.iter().zip(want) {
+                assert!(
+                    (got - want).abs() <= 8.0 * f64::EPSILON,
+                    "{threshold:?}: {got} for {want}"
+                );
+            }
+            let grad = threshold_grad(&weight, &gate, &upstream)?.to_vec1::<f64>()?;
+            let one = 1.0 + 1e-12;
+            assert_eq!(grad, [0.5 * one, 0.75 * one, one, one]);
+        }
+        for dtype in [DType::BF16, DType::F16] {
+            // Neighbours in the type: what is kept is never rounded to 0.
+            let weight = Tensor::new(&[1.0f32, 1.0078125, -2.0], &Device::Cpu)?.to_dtype(dtype)?;
+            for threshold in [Threshold::Soft, Threshold::FEATHER] {
+                let gate = gate(threshold, &[1.0, 1.0078125, 2.0], 1.0);
+                let pruned = super::threshold(&weight, &gate)?;
+                assert_eq!(pruned.dtype(), dtype);
+                let pruned = pruned.to_dtype(DType::F32)?.to_vec1::<f32>()?;
+                let want = [1, 2].map(|i| threshold.apply([1.0, 1.0078125, -2.0][i], 1.0));
+                assert_eq!(pruned[0], 0.0);
+                for (got, want) in pruned[1..].iter().zip(want) {
+                    assert!((got / want - 1.0).abs() < 0.004, "{threshold:?}: {got} for {want}");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_subnormal_cut_gives_every_weight_its_share() -> Result<()> {
+        let least = f32::from_bits(1);
+        let values = [0.0, 2.0 * least, 4.0 * least, 1.0];
+        let weight = Tensor::new(&values, &Device::Cpu)?;
+        let gate = gate(Threshold::FEATHER, &values, 4.0 * least);
+        let factors = factor(&weight, &gate)?.to_vec1::<f32>()?;
+        assert_eq!(factors, [0.25, 0.5, 0.75, 1.0]);
+        let grad = threshold_grad(&weight, &gate, &weight.ones_like()?)?;
+        assert_eq!(grad.to_vec1::<f32>()?, factors);
+        assert_eq!(pruned(&weight, &gate)?.to_vec1::<f32>()?, [0.0, 0.0, 0.0, 1.0]);
         Ok(())
     }
 
