@@ -15,6 +15,7 @@ pub enum Quantile {
 
 /// The cut of a group and the masks of its layers.
 pub(crate) struct Chosen {
+    /// The largest magnitude below all that is kept, so that an operator which shrinks by it leaves nothing at 0.
     pub(crate) at: f32,
     pub(crate) masks: Vec<Mask>,
 }
@@ -29,9 +30,15 @@ impl Quantile {
             }
             Self::Interpolated => (select::interpolated(layers, sparsity), 0),
         };
+        let below = if ties > 0 { select::below(layers, at) } else { at };
         let masks = layers.iter().map(|w| Mask::above_with_ties(w, at, &mut ties)).collect();
-        Chosen { at, masks }
+        Chosen { at: below, masks }
     }
+}
+
+/// `|w| / cut`, where `0/0` is 0: the distance of a pruned weight from its cut.
+pub(crate) fn relative(w: f32, cut: f32) -> f32 {
+    if w == 0.0 { 0.0 } else { w.abs() / cut }
 }
 
 #[cfg(test)]
@@ -47,5 +54,19 @@ mod tests {
         assert_eq!(kept(Quantile::Interpolated), 3);
         let chosen = Quantile::Interpolated.choose(&layers, 3, 0.5);
         assert_eq!((chosen.at, chosen.masks[0].n_kept(), chosen.masks[1].n_kept()), (0.3, 0, 2));
+    }
+
+    #[test]
+    fn the_cut_is_below_all_that_is_kept() {
+        let layers: [&[f32]; 2] = [&[0.5, -0.5, 0.1], &[0.5, -0.2, 0.7]];
+        let cut = |n_keep| Quantile::Exact.choose(&layers, n_keep, 0.0).at;
+        // Of three weights of 0.5, none, one and two are kept; then all of them.
+        assert_eq!([1, 2, 3, 4, 5].map(cut), [0.5, 0.2, 0.2, 0.2, 0.1]);
+        let equal: [&[f32]; 1] = [&[1.0, 1.0, -1.0]];
+        assert_eq!(Quantile::Exact.choose(&equal, 2, 0.0).at, 0.0);
+        assert_eq!(
+            [relative(0.0, 0.0), relative(-1.0, 0.0), relative(-1.0, 2.0)],
+            [0.0, f32::INFINITY, 0.5]
+        );
     }
 }

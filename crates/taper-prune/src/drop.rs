@@ -1,10 +1,10 @@
 //! Removing pruned weights for good.
 
-use crate::{Pruner, error::PruneError, pruner::write};
-use candle_core::{Tensor, Var};
+use crate::{Pruner, cut::relative, error::PruneError};
+use candle_core::{DType, Tensor, Var};
 use taper_core::{Sparsity, Step, rng::Rng};
 use taper_kernels::mask::Mask;
-use taper_nn::ops::with_values;
+use taper_nn::ops::{flags, with_values};
 use taper_schedule::Curve;
 
 /// Which pruned weights are dropped first.
@@ -107,8 +107,7 @@ pub(crate) fn choose(rule: DropRule, layers: &[Candidates], n: usize) -> Vec<Mas
         let open = Mask::full(layer.kept.len()).difference(layer.kept).difference(layer.dropped);
         ranked.extend(open.kept().map(|index| {
             // The bits of a number that is not negative rank like the number.
-            let size = if layer.cut > 0.0 { layer.weights[index].abs() / layer.cut } else { 0.0 };
-            let size = u64::from(size.to_bits());
+            let size = u64::from(relative(layer.weights[index], layer.cut).to_bits());
             let rank = match rule {
                 DropRule::Smallest => (size, 0),
                 DropRule::Longest => (layer.since.map_or(0, |since| u64::from(since[index])), size),
@@ -180,17 +179,15 @@ impl Pruner {
     }
 }
 
-/// Sets the weights of a mask to 0; a variable in which they are so is not written.
+/// Sets the weights of a mask to 0, and leaves the others as they are to the bit.
 fn zero_where(mask: &Mask, var: &Var) -> candle_core::Result<()> {
-    let changed = with_values(&[var.as_tensor()], |w| {
-        let moved = mask.kept().any(|index| w[0][index] != 0.0);
-        moved.then(|| {
-            let mut values = w[0].to_vec();
-            mask.kept().for_each(|index| values[index] = 0.0);
-            values
-        })
-    })?;
-    changed.map_or(Ok(()), |values| write(var, values))
+    let are_zero = |w: &[&[f32]]| mask.kept().all(|index| w[0][index] == 0.0);
+    // What rounds to 0 in f32 need not be 0 in f64.
+    if var.dtype() != DType::F64 && with_values(&[var.as_tensor()], are_zero)? {
+        return Ok(());
+    }
+    let dense = var.as_detached_tensor();
+    var.set(&flags(mask, &dense)?.where_cond(&dense.zeros_like()?, &dense)?)
 }
 
 #[cfg(test)]

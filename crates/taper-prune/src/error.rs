@@ -8,8 +8,38 @@ use taper_schedule::RestoreError;
 #[non_exhaustive]
 pub enum PruneError {
     /// There is nothing to prune.
-    #[error("there are no prunable layers; pass the weights of the convolutions and linear layers")]
+    #[error(
+        "there are no prunable layers; pass the weights of the convolutions, linear and recurrent layers"
+    )]
     NoLayers,
+    /// A weight that cannot be pruned as it is described.
+    #[error("weight {name} cannot be pruned: {reason}")]
+    Weight {
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A variable under two names, which would be pruned twice.
+    #[error(
+        "weights {first} and {second} are one variable, which is pruned once; leave one of them out"
+    )]
+    Tied {
+        /// The name that comes first.
+        first: String,
+        /// The other one.
+        second: String,
+    },
+    /// A step before the one last begun.
+    #[error(
+        "step {step} was begun after step {last}: steps never fall; count them over the whole run, not from 0 in each epoch"
+    )]
+    Step {
+        /// The step.
+        step: u64,
+        /// The step last begun.
+        last: u64,
+    },
     /// A target that keeps no weight at all.
     #[error(
         "target sparsity {target} keeps none of {n_weights} weights; it must be in [0, {largest}], where one is kept"

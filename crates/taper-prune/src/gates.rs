@@ -2,7 +2,7 @@
 
 use crate::{
     DeadFilters, PrunedUpdate, Pruner, Quantile,
-    dead::{dead_filters, filters},
+    dead::{Filters, dead_filters},
     error::PruneError,
     pruner::LayerCut,
 };
@@ -77,10 +77,11 @@ impl Pruner {
     fn silent(&self, layer: LayerId) -> Mask {
         let ((info, _), cut) = (&self.choices.layers[layer.0], &self.cut[layer.0]);
         let mut silent = Mask::empty(cut.mask.len());
-        let (_, size) = filters(info);
-        for filter in dead_filters(info, &cut.mask) {
-            (filter * size..(filter + 1) * size).for_each(|index| silent.set(index, true));
-        }
+        let filters = Filters::of(info);
+        let dead = dead_filters(info, &cut.mask).into_iter();
+        dead.flat_map(|filter| filters.weights(filter))
+            .flatten()
+            .for_each(|index| silent.set(index, true));
         silent
     }
 

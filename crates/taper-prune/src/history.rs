@@ -1,5 +1,6 @@
 //! When weights were pruned, and what became of them.
 
+use crate::cut::relative;
 use taper_core::Step;
 use taper_kernels::mask::Mask;
 
@@ -59,7 +60,7 @@ impl Probe {
     ) -> Vec<u8> {
         let mut codes = vec![NOT_PRUNED; weights.len()];
         for index in Mask::full(weights.len()).difference(kept).kept() {
-            let share = if cut > 0.0 { weights[index].abs() / cut } else { 0.0 };
+            let share = relative(weights[index], cut);
             let decile = ((share * N_DECILES as f32) as usize).min(N_DECILES - 1);
             let age = age_class(step.0.saturating_sub(u64::from(since[index])));
             codes[index] = (age * N_DECILES + decile) as u8;

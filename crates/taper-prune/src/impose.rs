@@ -1,11 +1,11 @@
 //! Pruning a model that does not know gates.
 
-use crate::{Pruner, error::PruneError, pruner::write};
-use candle_core::{Var, backprop::GradStore};
+use crate::{Pruner, error::PruneError};
+use candle_core::{Tensor, Var, backprop::GradStore};
 use taper_core::{LayerId, Step};
 use taper_nn::{
     Gate, Gates,
-    ops::{tensor_like, with_values},
+    ops::{threshold, threshold_grad},
 };
 
 impl Pruner {
@@ -15,6 +15,10 @@ impl Pruner {
     /// the pruned weights, and `lift` turns the gradients of those into the straight-through gradients of the
     /// dense ones. It computes exactly what gates in the forward pass compute, but for
     /// [`PrunedUpdate::Sampled`](crate::PrunedUpdate::Sampled): candle gives the gradient of the whole batch, which is then not sampled.
+    /// The dense weights come back to the bit, whatever their type.
+    ///
+    /// Steps count over the whole run, not from 0 in each epoch. A step may be begun again, to add up the gradients of
+    /// several batches; the schedule sees its masks once.
     ///
     /// ```
     /// # use candle_core::{DType, Device, Tensor};
@@ -58,9 +62,9 @@ impl Pruner {
         let mut imposed = Imposed { layers: Vec::new() };
         for (i, var) in self.vars().enumerate() {
             if let Some(gate) = gates.get(LayerId(i)) {
-                let (dense, pruned) =
-                    with_values(&[var.as_tensor()], |w| (w[0].to_vec(), gate.apply(w[0])))?;
-                write(var, pruned)?;
+                // A copy, as writing to the variable changes every tensor that shares its storage.
+                let dense = var.as_detached_tensor().copy()?;
+                var.set(&threshold(&dense, gate)?)?;
                 imposed.layers.push(Layer { var, gate: gate.clone(), dense });
             }
         }
@@ -81,7 +85,7 @@ pub struct Imposed<'a> {
 struct Layer<'a> {
     var: &'a Var,
     gate: Gate,
-    dense: Vec<f32>,
+    dense: Tensor,
 }
 
 impl Imposed<'_> {
@@ -93,11 +97,9 @@ impl Imposed<'_> {
     pub fn lift(mut self, grads: &mut GradStore) -> Result<(), PruneError> {
         // The weight first, and one by one: whatever fails, the drop puts the rest back.
         while let Some(Layer { var, gate, dense }) = self.layers.pop() {
-            write(var, dense.clone())?;
+            var.set(&dense)?;
             if let Some(grad) = grads.get(var) {
-                let mut scaled = with_values(&[grad], |g| g[0].to_vec())?;
-                gate.scale_grad(&dense, &mut scaled);
-                let scaled = tensor_like(scaled, grad)?;
+                let scaled = threshold_grad(&dense, &gate, grad)?;
                 grads.insert(var, scaled);
             }
         }
@@ -109,7 +111,7 @@ impl Drop for Imposed<'_> {
     fn drop(&mut self) {
         for layer in self.layers.drain(..) {
             // Nothing can be done about a device that fails here, and panicking in drop would hide why.
-            let _ = write(layer.var, layer.dense);
+            let _ = layer.var.set(&layer.dense);
         }
     }
 }

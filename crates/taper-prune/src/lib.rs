@@ -29,6 +29,7 @@
 pub mod allocation;
 mod builder;
 mod choose;
+mod count;
 mod cut;
 mod dead;
 mod drop;
@@ -41,6 +42,7 @@ mod report;
 mod state;
 mod update;
 mod vars;
+mod weight;
 
 pub use allocation::Allocation;
 pub use builder::PrunerBuilder;

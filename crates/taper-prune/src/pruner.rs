@@ -2,11 +2,13 @@
 
 use crate::{
     DeadFilters, Fate, LayerReport, PrunerBuilder, Report,
-    dead::{dead_filters, filters},
+    count::n_kept,
+    dead::{Filters, dead_filters},
     drop::DropRule,
     error::PruneError,
     gates::Update,
     history::{self, Probe, Since},
+    weight,
 };
 use candle_core::{Tensor, Var};
 use std::{borrow::Borrow, sync::Arc};
@@ -14,7 +16,7 @@ use taper_core::{LayerId, LayerInfo, MaskFeedback, Sparsity, Step};
 use taper_kernels::mask::Mask;
 use taper_nn::{
     Gates,
-    ops::{tensor_like, with_values},
+    ops::{threshold, with_values},
 };
 use taper_scale::{Now, PrunedGrad};
 use taper_schedule::{Ramp, SparsitySchedule};
@@ -23,7 +25,10 @@ use taper_schedule::{Ramp, SparsitySchedule};
 #[derive(Debug)]
 pub struct Pruner {
     pub(crate) choices: PrunerBuilder,
+    /// The step last begun, 0 before the first.
     pub(crate) step: Step,
+    /// Whether a step was begun.
+    pub(crate) has_begun: bool,
     pub(crate) sparsity: Sparsity,
     pub(crate) cut: Vec<LayerCut>,
     feedback: Option<MaskFeedback>,
@@ -38,6 +43,8 @@ pub struct Pruner {
     /// When each weight was pruned, if somebody asks.
     pub(crate) since: Option<Since>,
     pub(crate) probes: Vec<Probe>,
+    /// Weights of each layer that are not 0 once pruned, in the step last begun.
+    pub(crate) n_kept: Vec<u64>,
     /// Weights that get a gradient in the step last begun.
     n_live: u64,
 }
@@ -78,6 +85,7 @@ impl Pruner {
         if n_weights == 0 {
             return Err(PruneError::NoLayers);
         }
+        weight::check(&choices.layers)?;
         choices.update.check()?;
         if let Some(drop) = &choices.drop {
             drop.check()?;
@@ -109,6 +117,7 @@ impl Pruner {
             !choices.probes.is_empty() || choices.drop.is_some_and(|d| d.rule == DropRule::Longest);
         let pruner = Self {
             step: Step::ZERO,
+            has_begun: false,
             sparsity: Sparsity::DENSE,
             cut,
             feedback: None,
@@ -118,6 +127,7 @@ impl Pruner {
             newly_dropped: None,
             since: is_followed.then(|| sizes.iter().map(|&n| vec![history::KEPT; n]).collect()),
             probes: Vec::new(),
+            n_kept: sizes.iter().map(|&n| n as u64).collect(),
             n_live: sizes.iter().map(|&n| n as u64).sum(),
             choices,
         };
@@ -130,13 +140,22 @@ impl Pruner {
     /// Masks are refreshed if the cadence says so or the schedule has just reached its target, and held otherwise; the
     /// schedule sees what a refresh changed. At sparsity 0 there are no gates: no operator at all.
     ///
+    /// The step last begun may be begun again; it is then no second observation for the schedule.
+    ///
     /// # Errors
-    /// [`PruneError`] if the sparsity cannot be met or a weight cannot be read.
+    /// [`PruneError::Step`] if a later step was begun before; the pruner is then as it was. Others if the sparsity cannot be
+    /// met or a weight cannot be read.
     pub fn begin_step(&mut self, step: Step) -> Result<Gates, PruneError> {
-        self.step = step;
-        self.feedback = None;
-        self.told_feedback = None;
-        self.newly_dropped = None;
+        if step < self.step {
+            return Err(PruneError::Step { step: step.0, last: self.step.0 });
+        }
+        let is_repeated = self.has_begun && step == self.step;
+        (self.step, self.has_begun) = (step, true);
+        if !is_repeated {
+            self.feedback = None;
+            self.told_feedback = None;
+            self.newly_dropped = None;
+        }
         self.hold_dropped()?;
         let wanted = self.choices.schedule.sparsity(step);
         let is_reached = wanted == self.target() && self.sparsity != wanted;
@@ -144,16 +163,22 @@ impl Pruner {
             self.sparsity = wanted;
             let cut = self.choose(self.sparsity)?;
             let before = std::mem::replace(&mut self.cut, cut);
-            let seen = self.changed_since(before.iter().map(|cut| &*cut.mask));
-            self.tell(&seen);
-            self.feedback = Some(seen);
+            if !is_repeated {
+                let seen = self.changed_since(before.iter().map(|cut| &*cut.mask));
+                self.tell(&seen);
+                self.feedback = Some(seen);
+            }
             self.follow(&before);
             self.drop_more()?;
         }
-        self.probe()?;
+        if !is_repeated {
+            self.probe()?;
+        }
         let (updates, times) = self.updates()?;
         self.n_live = updates.iter().zip(self.vars()).map(|(u, var)| u.n_live(var)).sum();
-        Ok(self.gates(&self.cut, updates, times))
+        let gates = self.gates(&self.cut, updates, times);
+        self.n_kept = self.n_kept(&gates)?;
+        Ok(gates)
     }
 
     /// Keeps the record of when weights were pruned, and of those that a probe has seen.
@@ -161,7 +186,7 @@ impl Pruner {
         for ((since, cut), before) in self.since.iter_mut().flatten().zip(&self.cut).zip(before) {
             history::note(since, &before.mask, &cut.mask, self.step);
         }
-        for probe in &mut self.probes {
+        for probe in self.probes.iter_mut().filter(|probe| probe.step < self.step) {
             probe.note(self.cut.iter().map(|cut| &*cut.mask));
         }
     }
@@ -233,7 +258,7 @@ impl Pruner {
 
     /// Counts of the last step begun.
     pub fn report(&self) -> Report {
-        self.report_of(&self.cut)
+        self.report_of(&self.cut, &self.n_kept)
     }
 
     /// The gates of [`refresh`](Self::refresh), and the counts of what they keep.
@@ -243,7 +268,9 @@ impl Pruner {
     pub fn refresh_counted(&self) -> Result<(Gates, Report), PruneError> {
         let cut = self.refreshed()?;
         let updates = vec![Update::default(); cut.len()];
-        Ok((self.gates(&cut, updates, 1.0), self.report_of(&cut)))
+        let gates = self.gates(&cut, updates, 1.0);
+        let n_kept = self.n_kept(&gates)?;
+        Ok((gates, self.report_of(&cut, &n_kept)))
     }
 
     /// What the last refresh in [`begin_step`](Self::begin_step) changed; `None` if masks were held.
@@ -308,15 +335,11 @@ impl Pruner {
     pub fn bake(self) -> Result<u64, PruneError> {
         let gates = self.refresh()?;
         let mut n_zeros = 0;
-        for (i, (_, var)) in self.choices.layers.iter().enumerate() {
-            let values = with_values(&[var.as_tensor()], |w| match gates.get(LayerId(i)) {
-                Some(gate) => (gate.apply(w[0]), true),
-                None => (w[0].to_vec(), false),
-            })?;
-            n_zeros += values.0.iter().filter(|&&w| w == 0.0).count() as u64;
-            if values.1 {
-                write(var, values.0)?;
+        for (i, var) in self.vars().enumerate() {
+            if let Some(gate) = gates.get(LayerId(i)) {
+                var.set(&threshold(var, gate)?)?;
             }
+            n_zeros += var.elem_count() as u64 - n_kept(var, None)?;
         }
         Ok(n_zeros)
     }
@@ -370,19 +393,14 @@ impl Pruner {
         seen
     }
 
-    fn report_of(&self, cut: &[LayerCut]) -> Report {
+    fn report_of(&self, cut: &[LayerCut], n_kept: &[u64]) -> Report {
         let layer = |(i, ((info, _), cut)): (usize, (&(LayerInfo, Var), &LayerCut))| LayerReport {
             info: info.clone(),
-            n_kept: cut.mask.n_kept(),
+            n_kept: n_kept[i],
             n_dropped: self.dropped.as_ref().map_or(0, |dropped| dropped[i].n_kept()),
-            n_filters: filters(info).0 as u64,
+            n_filters: Filters::of(info).n() as u64,
             n_dead_filters: dead_filters(info, &cut.mask).len() as u64,
         };
         Report { layers: self.choices.layers.iter().zip(cut).enumerate().map(layer).collect() }
     }
-}
-
-/// Overwrites a variable.
-pub(crate) fn write(var: &Var, values: Vec<f32>) -> candle_core::Result<()> {
-    var.set(&tensor_like(values, var)?)
 }

@@ -7,17 +7,17 @@ use taper_core::{LayerInfo, Sparsity};
 pub struct LayerReport {
     /// The layer.
     pub info: LayerInfo,
-    /// Its kept weights.
+    /// Its weights that are not 0 once pruned.
     pub n_kept: u64,
     /// Its weights that were dropped for good.
     pub n_dropped: u64,
-    /// Its filters: output channels of a convolution; a linear layer has none.
+    /// Its filters: output channels of a convolution, transposed or not; a linear layer has none.
     pub n_filters: u64,
     /// Its filters that have lost every weight.
     pub n_dead_filters: u64,
 }
 
-/// Counts of all prunable layers, from the masks of the last refresh.
+/// Counts of all prunable layers, as the gates of a step or of an evaluation leave them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
     /// The layers, in order.

@@ -14,7 +14,7 @@ use taper_schedule::State;
 /// Everything about a [`Pruner`] that a step changes. Masks are packed, as [`Mask::words`] has them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PrunerState {
-    /// The step last begun.
+    /// The step last begun; steps go on from there.
     pub step: u64,
     /// The sparsity imposed in it.
     pub sparsity: f64,
@@ -114,6 +114,9 @@ impl Pruner {
         let cuts = masks.into_iter().zip(state.cuts);
         self.cut = cuts.map(|(mask, at)| LayerCut { at, mask: Arc::new(mask) }).collect();
         (self.sparsity, self.step, self.told) = (sparsity, Step(state.step), told);
+        // Beginning step 0 again changes nothing while it is dense.
+        self.has_begun = state.step > 0 || !sparsity.is_dense();
+        self.n_kept = self.cut.iter().map(|cut| cut.mask.n_kept()).collect();
         (self.dropped, self.since, self.probes) = (dropped, since, probes);
         Ok(())
     }

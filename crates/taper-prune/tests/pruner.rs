@@ -326,6 +326,63 @@ fn imposing_computes_what_gates_compute_to_the_bit() -> Result {
 }
 
 #[test]
+fn a_step_that_falls_is_refused_and_changes_nothing() -> Result {
+    let params = params()?;
+    let mut pruner = builder(&params, 0.9)?.build()?;
+    for step in [0, 3, TOTAL - 1] {
+        pruner.begin_step(Step(step))?;
+    }
+    let before = (pruner.state(), pruner.report());
+    let error = pruner.impose(Step(0)).map(|_| ()).unwrap_err().to_string();
+    let last = TOTAL - 1;
+    assert!(error.contains(&format!("step 0 was begun after step {last}")), "{error}");
+    assert_eq!((pruner.state(), pruner.report()), before);
+    let mut restored = builder(&params, 0.9)?.build()?;
+    restored.restore(pruner.state())?;
+    assert!(restored.begin_step(Step(last - 1)).is_err(), "steps go on from a restored one");
+    restored.begin_step(Step(last))?;
+    restored.begin_step(Step(TOTAL + 5))?;
+    assert_eq!(pruner.bake()?, 526 - 53, "a counter that began anew cannot lower what is baked");
+    Ok(())
+}
+
+#[test]
+fn a_step_begun_again_is_no_second_observation() -> Result {
+    let (params, target) = (params()?, Sparsity::new(0.9)?);
+    let build = |window| -> Result<Pruner> {
+        let ramp = Ramp::new(Curve::Linear, Step(0), Step(20), target);
+        let adaptation = Adaptation {
+            window,
+            smoothing: 0.5,
+            reference: Reference::Absolute(1e-6),
+            ..Adaptation::by(Step(30))
+        };
+        Ok(Pruner::builder(params.prunable(), Adaptive::new(ramp, adaptation)?, TOTAL)
+            .probe_at(vec![Step(7)])
+            .build()?)
+    };
+    for window in [1, 3] {
+        let (mut once, mut twice) = (build(window)?, build(window)?);
+        for step in 0..TOTAL {
+            let gates = once.begin_step(Step(step))?;
+            for _ in 0..2 {
+                assert_eq!(twice.begin_step(Step(step))?, gates, "step {step}");
+                assert_eq!(twice.feedback(), once.feedback());
+                assert_eq!(twice.told_feedback(), once.told_feedback());
+            }
+            assert!(twice.state() == once.state(), "step {step}");
+            // One that was restored within a step may begin it again as well.
+            let mut restored = build(window)?;
+            restored.restore(once.state())?;
+            restored.begin_step(Step(step))?;
+            assert!(restored.state() == once.state(), "step {step}");
+            disturb(&params, step)?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn what_cannot_be_pruned_is_refused_at_construction() -> Result {
     let params = params()?;
     let none: Vec<(taper_core::LayerInfo, Var)> = Vec::new();

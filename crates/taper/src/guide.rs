@@ -32,6 +32,11 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! [`prunable_vars`](crate::prune::prunable_vars) takes the weights of linear and recurrent layers and of convolutions, a
+//! tied variable once, and logs what it leaves out. Weights may be f32, f64, bf16 or f16: they are ranked in f32, and all
+//! else is computed in their own type, so that the dense weights come back to the bit. Steps count over the whole run; one
+//! below the last is an error.
+//!
 //! Candle multiplies by the zeros, so such a model is pruned and not faster. For speed and for export, write it over the
 //! layers of [`nn`](crate::nn): *Extending* in the book has one.
 //!
