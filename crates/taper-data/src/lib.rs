@@ -21,7 +21,8 @@
 //! | `cifar10`, `cifar100` | parquet from the hub's cache, fetched once and verified |
 //! | a folder | the same parquet files, or CIFAR's binary version |
 //!
-//! Everything random is a function of `(seed, epoch, index of the image)`: see [`taper_core::rng`]. Files are not trusted:
+//! Everything random is a function of `(seed, epoch, index of the image)`: see [`taper_core::rng`]. Which images
+//! [`Split::hold_out`] gives for validation depends on the data alone. Files are not trusted:
 //! whatever is in them, the answer is data or a [`DataError`] that says which file, which row and what to do.
 //!
 //! # Credit
@@ -40,6 +41,7 @@ mod dataset;
 mod digits;
 mod error;
 mod folder;
+mod hold_out;
 mod hub;
 mod image;
 mod loader;

@@ -6,6 +6,8 @@ use taper_core::rng::Rng;
 const ORDER: u64 = 1;
 /// Last part of the key of an image's crop and flip.
 pub(crate) const AUGMENT: u64 = 2;
+/// Last part of the key `[class, 3]` of the images of a class that are held out.
+pub(crate) const VALIDATION: u64 = 3;
 
 /// The order in which an epoch visits `n` images: a permutation of `0..n` drawn from the key
 /// `[seed, epoch, 1]`.

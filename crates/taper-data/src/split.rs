@@ -125,6 +125,19 @@ impl Split {
         }
     }
 
+    /// The images whose index is wanted, in order.
+    pub(crate) fn filtered(&self, is_wanted: impl Fn(usize) -> bool) -> Self {
+        let indices: Vec<usize> = (0..self.len()).filter(|&index| is_wanted(index)).collect();
+        let pick = |labels: &[u32]| indices.iter().map(|&index| labels[index]).collect();
+        let len = self.shape.len();
+        Self {
+            shape: self.shape,
+            images: indices.iter().flat_map(|i| &self.images[i * len..][..len]).copied().collect(),
+            labels: pick(&self.labels),
+            coarse: self.coarse.as_deref().map(pick),
+        }
+    }
+
     /// Appends another split of the same shape. The caller has checked that both or neither have coarse labels.
     pub(crate) fn append(&mut self, other: Self) {
         debug_assert_eq!(self.shape, other.shape);

@@ -11,7 +11,7 @@ pub enum TrainError {
     /// The loss or a gradient is NaN or infinite.
     #[error("{what} is {value} at step {step}: {place}; lower the learning rate or check the data")]
     NotFinite {
-        /// `the loss` or `the gradient norm`.
+        /// `the loss`, `the gradient norm`, `the test loss` or `the validation loss`.
         what: &'static str,
         /// Its value.
         value: f64,

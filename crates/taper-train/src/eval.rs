@@ -16,6 +16,11 @@ pub struct Evaluation {
     pub n_images: u64,
 }
 
+impl Evaluation {
+    /// Of nothing: in an epoch without evaluation.
+    pub(crate) const NONE: Self = Self { loss: f64::NAN, accuracy: f64::NAN, n_images: 0 };
+}
+
 /// Runs the model over every image of `split` with these gates.
 ///
 /// # Errors

@@ -40,9 +40,9 @@ pub struct EpochMetrics {
     pub train_loss: f64,
     /// Accuracy on the training images as they were trained on.
     pub train_accuracy: f64,
-    /// Mean loss over the test images; NaN in an epoch without evaluation.
+    /// Mean loss over the test images; NaN in an epoch without evaluation, and where validation images are held out.
     pub test_loss: f64,
-    /// Accuracy on the test images; NaN in an epoch without evaluation.
+    /// Accuracy on the test images; NaN likewise.
     pub test_accuracy: f64,
     /// Mean norm of the gradient before clipping.
     pub grad_norm: f64,
@@ -54,11 +54,25 @@ pub struct EpochMetrics {
     pub n_dropped: u64,
     /// Mean number of the prunable weights that got a gradient.
     pub n_live: f64,
+    /// Mean loss over the validation images; NaN in an epoch without evaluation, and where none are held out.
+    pub validation_loss: f64,
+    /// Accuracy on the validation images; NaN likewise.
+    pub validation_accuracy: f64,
 }
 
 impl EpochMetrics {
+    /// The accuracy that choices between epochs go by: on the validation images where some are held out, otherwise on the
+    /// test images. NaN in an epoch without evaluation.
+    pub fn choice_accuracy(&self) -> f64 {
+        if self.validation_accuracy.is_nan() {
+            self.test_accuracy
+        } else {
+            self.validation_accuracy
+        }
+    }
+
     /// Column names, in order.
-    pub const COLUMNS: [&'static str; 15] = [
+    pub const COLUMNS: [&'static str; 17] = [
         "epoch",
         "step",
         "lr",
@@ -74,10 +88,12 @@ impl EpochMetrics {
         "n_dead_filters",
         "n_dropped",
         "n_live",
+        "validation_loss",
+        "validation_accuracy",
     ];
 
     /// The values of the columns; NaN is an empty field.
-    pub fn fields(&self) -> [String; 15] {
+    pub fn fields(&self) -> [String; 17] {
         let real = |v: f64| if v.is_nan() { String::new() } else { v.to_string() };
         [
             self.epoch.to_string(),
@@ -95,6 +111,8 @@ impl EpochMetrics {
             self.n_dead_filters.to_string(),
             self.n_dropped.to_string(),
             real(self.n_live),
+            real(self.validation_loss),
+            real(self.validation_accuracy),
         ]
     }
 
@@ -109,6 +127,8 @@ impl EpochMetrics {
             "" => Some(f64::NAN),
             text => text.parse::<f64>().ok(),
         };
+        // Histories from before there was a validation part have no such fields.
+        let validation = |i: usize| if fields.len() == 15 { Some(f64::NAN) } else { real(i) };
         Some(Self {
             epoch: whole(0)?,
             step: whole(1)?,
@@ -125,6 +145,8 @@ impl EpochMetrics {
             n_dead_filters: whole(12)?,
             n_dropped: whole(13)?,
             n_live: real(14)?,
+            validation_loss: validation(15)?,
+            validation_accuracy: validation(16)?,
         })
     }
 }
@@ -212,6 +234,8 @@ mod tests {
             n_dead_filters: 5,
             n_dropped: 6,
             n_live: 1.0 / 3.0,
+            validation_loss: 0.1 + 0.2,
+            validation_accuracy: 2.0 / 3.0,
         };
         let tally = Tally {
             loss: 0.1 + 0.7,
@@ -227,5 +251,24 @@ mod tests {
         let back = Progress::from_json(&serde_json::from_str(&text).unwrap()).unwrap();
         assert_eq!(format!("{back:?}"), format!("{progress:?}"));
         assert!(Progress::from_json(&json!({ "step": 1 })).is_none());
+        // As earlier versions wrote it.
+        let mut old = progress.to_json();
+        old["history"][0].as_array_mut().unwrap().truncate(15);
+        let old = Progress::from_json(&old).unwrap().history[0];
+        assert!(old.validation_loss.is_nan() && old.validation_accuracy.is_nan());
+        assert_eq!(old.n_live, 1.0 / 3.0);
+    }
+
+    #[test]
+    fn choices_go_by_held_out_images_where_there_are_any() {
+        let fields = ["0", "3", "0.1", "0", "0", "7", "1", "0.5", "", "", "1", "0", "0", "0", "7"];
+        let epoch = |test: &str, validation: &str| {
+            let mut fields: Vec<String> = fields.map(String::from).into();
+            fields[9] = test.into();
+            fields.extend([String::new(), validation.into()]);
+            EpochMetrics::from_json(&json!(fields)).unwrap().choice_accuracy()
+        };
+        assert_eq!((epoch("0.25", ""), epoch("", "0.75")), (0.25, 0.75));
+        assert!(epoch("", "").is_nan());
     }
 }

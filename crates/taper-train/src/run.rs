@@ -27,8 +27,10 @@ pub struct Run<'a> {
     pub sgd: Sgd,
     /// Batches to train on.
     pub train: &'a Loader,
-    /// Batches to measure on.
+    /// Batches to measure on: after each epoch, or where there is a validation part, by [`Run::test_now`] alone.
     pub test: &'a Loader,
+    /// Batches of held-out training images, which choices between epochs go by; see [`taper_data::Split::hold_out`].
+    pub validation: Option<&'a Loader>,
     /// How long and how fast.
     pub recipe: Recipe,
     /// Where to compute.
@@ -58,7 +60,7 @@ pub enum Outcome {
 }
 
 impl<'a> Run<'a> {
-    /// A run with a fresh optimizer.
+    /// A run with a fresh optimizer, and without a validation part.
     pub fn new(
         model: &'a dyn Model,
         pruner: Option<Pruner>,
@@ -68,7 +70,7 @@ impl<'a> Run<'a> {
         device: &'a Device,
     ) -> Self {
         let sgd = Sgd::new(recipe.momentum, recipe.weight_decay);
-        Self { model, pruner, sgd, train, test, recipe, device }
+        Self { model, pruner, sgd, train, test, validation: None, recipe, device }
     }
 
     /// One step of training on a batch: masks, forward pass, backward pass, clipping, optimizer.
@@ -114,6 +116,14 @@ impl<'a> Run<'a> {
         self.sgd.step(params, &grads, factor, lr)?;
         let n_correct = count_correct(&logits, &labels)?;
         Ok(StepDone { loss: value, norm, n_images, n_correct })
+    }
+
+    /// Loss and accuracy on the test images, with the weights as they are now.
+    ///
+    /// # Errors
+    /// As [`evaluate`], or if a weight cannot be read.
+    pub fn test_now(&self) -> Result<Evaluation, TrainError> {
+        evaluate(self.model, &self.refreshed()?.0, self.test, self.device)
     }
 
     /// Gates for evaluating the weights as they are now, and what they keep; no report for a dense run.
@@ -203,16 +213,22 @@ pub fn train(
             let (gates, report) = run.refreshed()?;
             let is_evaluated = (epoch + 1).is_multiple_of(run.recipe.eval_every) || end == total;
             let found = match is_evaluated {
-                true => evaluate(run.model, &gates, run.test, run.device)?,
-                false => Evaluation { loss: f64::NAN, accuracy: f64::NAN, n_images: 0 },
+                true => {
+                    evaluate(run.model, &gates, run.validation.unwrap_or(run.test), run.device)?
+                }
+                false => Evaluation::NONE,
+            };
+            let (what, [validation, test]) = match run.validation {
+                Some(_) => ("the validation loss", [found, Evaluation::NONE]),
+                None => ("the test loss", [Evaluation::NONE, found]),
             };
             if is_evaluated && !found.loss.is_finite() {
                 let place = match params.first_not_finite()? {
                     Some(entry) => format!("parameter {} is not finite", entry.name),
                     None => "every parameter is finite".into(),
                 };
-                let (what, value) = ("the test loss", found.loss);
-                return Err(TrainError::NotFinite { what, value, step: progress.step - 1, place });
+                let (value, step) = (found.loss, progress.step - 1);
+                return Err(TrainError::NotFinite { what, value, step, place });
             }
             let tally = std::mem::take(&mut progress.tally);
             progress.history.push(EpochMetrics {
@@ -224,13 +240,15 @@ pub fn train(
                 n_kept: report.as_ref().map_or(n_prunable, Report::n_kept),
                 train_loss: mean(tally.loss, tally.n_images),
                 train_accuracy: mean(tally.n_correct as f64, tally.n_images),
-                test_loss: found.loss,
-                test_accuracy: found.accuracy,
+                test_loss: test.loss,
+                test_accuracy: test.accuracy,
                 grad_norm: mean(tally.grad_norm, tally.n_steps),
                 dead_grad_share: mean(tally.dead_grad_share, tally.n_steps),
                 n_dead_filters: report.as_ref().map_or(0, Report::n_dead_filters),
                 n_dropped: report.as_ref().map_or(0, Report::n_dropped),
                 n_live: mean(tally.n_live, tally.n_steps),
+                validation_loss: validation.loss,
+                validation_accuracy: validation.accuracy,
             });
             flow = flow.or(watch.epoch(&EpochEvent { history: &progress.history, tally })?);
         }

@@ -76,6 +76,8 @@ pub(super) struct Setup {
     record: Value,
     pub(super) train: Loader,
     test: Loader,
+    /// Training images that are held out; `data` is without them.
+    validation: Option<Loader>,
     model: Box<dyn Model>,
 }
 
@@ -85,8 +87,18 @@ impl Setup {
         let resolved = resolve(args)?;
         let device = machine::device(&args.compute.device)?;
         let architecture = Architecture::find(resolved.model()).map_err(usage)?;
-        let data = open_data(resolved.data(), architecture, resolved.limit())?;
+        let mut data = open_data(resolved.data(), architecture, resolved.limit())?;
         let record = resolved.record(&data)?;
+        let held_out = match resolved.n_validation(data.train.len()) {
+            None => None,
+            Some(n) => {
+                let parts = data.train.hold_out(n);
+                let (rest, held_out) =
+                    parts.map_err(|error| usage(format!("train.validation: {error}")))?;
+                data.train = rest.into();
+                Some(held_out)
+            }
+        };
         let normalisation = resolved.normalisation(&data)?;
         let train_config = LoaderConfig::train(
             resolved.batch_size(),
@@ -96,19 +108,28 @@ impl Setup {
         );
         let test_config = LoaderConfig::evaluation(resolved.batch_size().max(128), normalisation);
         let train = Loader::new(data.train.clone(), train_config)?;
-        let test = Loader::new(data.test.clone(), test_config)?;
+        let test = Loader::new(data.test.clone(), test_config.clone())?;
+        let validation = held_out.map(|part| Loader::new(part, test_config)).transpose()?;
         let model = architecture.build(data.classes.len(), resolved.seed(), &device)?;
         if let Some(start) = resolved.start() {
             start.load_into(model.params(), data.classes.len())?;
         }
-        Ok(Self { resolved, device, architecture, data, record, train, test, model })
+        Ok(Self { resolved, device, architecture, data, record, train, test, validation, model })
     }
 
     /// A run from the start.
     pub(super) fn run(&self) -> anyhow::Result<Run<'_>> {
         let pruner = self.resolved.pruner(self.model.params(), &self.train)?;
         let recipe = self.resolved.recipe();
-        Ok(Run::new(&*self.model, pruner, &self.train, &self.test, recipe, &self.device))
+        let mut run = Run::new(&*self.model, pruner, &self.train, &self.test, recipe, &self.device);
+        run.validation = self.validation.as_ref();
+        Ok(run)
+    }
+
+    /// Which images choices between epochs are made on; none if no such choice is made.
+    fn chosen_on(&self) -> Option<&'static str> {
+        let on = if self.validation.is_some() { "validation" } else { "test" };
+        self.resolved.choices().map(|_| on)
     }
 
     /// The checkpoints of a run folder.
@@ -145,6 +166,11 @@ pub(super) fn train_to_end(args: &Train) -> anyhow::Result<Ended> {
     };
     folder.write("run.json", &description(args, resolved, data, record))?;
 
+    if let (Some(choices), Some("test")) = (resolved.choices(), setup.chosen_on()) {
+        tracing::warn!(
+            "the choices of {choices} are made on test data, which biases the test accuracy; hold out training images with train.validation"
+        );
+    }
     let interrupt = on_ctrl_c()?;
     let mut watch = callbacks(args, resolved, &folder, interrupt.clone());
     let outcome = train(&mut run, progress, &mut watch, Some(&mut checkpoints))?;
@@ -272,7 +298,16 @@ fn finish(
     folder: &RunFolder,
     progress: &Progress,
 ) -> anyhow::Result<Value> {
-    let Setup { resolved, data, architecture, record, .. } = setup;
+    let Setup { resolved, data, architecture, record, validation, .. } = setup;
+    let last = progress.history.last().context("a run of no epochs has no result")?;
+    // Test images that no choice was made on are seen once, here.
+    let (test_accuracy, test_loss) = match validation {
+        None => (last.test_accuracy, last.test_loss),
+        Some(_) => {
+            let test = run.test_now()?;
+            (test.accuracy, test.loss)
+        }
+    };
     let mut report = Report::default();
     if let Some(pruner) = run.pruner.take() {
         report = pruner.refresh_counted()?.1;
@@ -293,7 +328,6 @@ fn finish(
     );
     let path = folder.path().join("pruned.safetensors");
     pruned.save(&path)?;
-    let last = progress.history.last().context("a run of no epochs has no result")?;
     let (seconds, images_per_second) = folder.timing()?;
     let mut result = json!({
         "schema": 1,
@@ -303,8 +337,12 @@ fn finish(
         "seed": resolved.seed(),
         "epochs": progress.history.len(),
         "steps": progress.step,
-        "test_accuracy": last.test_accuracy,
-        "test_loss": last.test_loss,
+        "test_accuracy": test_accuracy,
+        "test_loss": test_loss,
+        "validation_accuracy": last.validation_accuracy,
+        "validation_loss": last.validation_loss,
+        "n_validation": validation.as_ref().map_or(0, Loader::n_images),
+        "chosen_on": setup.chosen_on(),
         "train_loss": last.train_loss,
         "sparsity_target": if resolved.is_dense() { Value::Null } else { json!(resolved.sparsity().get()) },
         "n_dropped": report.n_dropped(),

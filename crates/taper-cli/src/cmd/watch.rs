@@ -54,7 +54,8 @@ struct Seen {
     epochs_done: usize,
     /// Mean seconds of an epoch, once one is over.
     seconds: Option<f64>,
-    accuracy: Option<f64>,
+    /// The last accuracy, and of which images.
+    accuracy: Option<(&'static str, f64)>,
     loss: Vec<(f64, f64)>,
     /// In percent.
     sparsity: Vec<(f64, f64)>,
@@ -103,7 +104,9 @@ impl Seen {
             epochs: description["recipe"]["train"]["epochs"].as_u64().unwrap_or(0),
             epochs_done: metrics.len(),
             seconds: (!timing.is_empty()).then(|| timing.iter().sum::<f64>() / timing.len() as f64),
-            accuracy: column(&metrics, "test_accuracy").last().copied(),
+            accuracy: ["test", "validation"].into_iter().find_map(|part| {
+                Some((part, *column(&metrics, &format!("{part}_accuracy")).last()?))
+            }),
             loss: points(&|step| step["loss"].as_f64()),
             sparsity: points(&|step| Some(100.0 * step["sparsity"].as_f64()?)),
         })
@@ -134,8 +137,8 @@ impl Seen {
         if let Some(loss) = self.last_loss() {
             let _ = write!(line, ", loss {loss:.4}");
         }
-        if let Some(accuracy) = self.accuracy {
-            let _ = write!(line, ", test accuracy {}", format::percent(accuracy, 2));
+        if let Some((part, accuracy)) = self.accuracy {
+            let _ = write!(line, ", {part} accuracy {}", format::percent(accuracy, 2));
         }
         if self.is_finished {
             line.push_str(", finished");

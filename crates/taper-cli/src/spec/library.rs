@@ -27,6 +27,22 @@ impl Resolved {
         positive(self.train().limit).map(|n| n as usize)
     }
 
+    /// How many of `n` training images are held out for choices between epochs, if any are to be.
+    pub fn n_validation(&self, n: usize) -> Option<usize> {
+        let asked = self.train().validation.filter(|&v| v > 0.0)?;
+        Some(if asked < 1.0 { (asked * n as f64).round() as usize } else { asked as usize })
+    }
+
+    /// The settings that choose between epochs by an accuracy, in words; none if nothing does.
+    pub fn choices(&self) -> Option<&'static str> {
+        match (self.early_stop().is_some(), self.checkpointing().2) {
+            (true, true) => Some("train.early_stop and train.keep_best"),
+            (true, false) => Some("train.early_stop"),
+            (false, true) => Some("train.keep_best"),
+            (false, false) => None,
+        }
+    }
+
     /// What is done to a training image.
     pub fn augment(&self) -> anyhow::Result<Augment> {
         Augment::from_str(self.train().augment.as_deref().unwrap_or_default()).map_err(usage)
@@ -188,6 +204,18 @@ fn positive(n: Option<u64>) -> Option<u64> {
 mod tests {
     use super::super::{Override, load};
     use super::*;
+
+    #[test]
+    fn a_validation_part_is_a_share_or_a_number() {
+        let of = |value: &str| {
+            let key = Override::parse(&format!("train.validation={value}")).unwrap();
+            Resolved::new(load(None, &[key]).unwrap()).unwrap().n_validation(1442)
+        };
+        assert_eq!(
+            [of("0"), of("0.1"), of("0.0001"), of("1"), of("500")],
+            [None, Some(144), Some(0), Some(1), Some(500)]
+        );
+    }
 
     #[test]
     fn points_become_a_schedule_and_moments_are_spread_evenly() {

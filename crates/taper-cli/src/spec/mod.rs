@@ -73,6 +73,8 @@ pub struct TrainSpec {
     pub early_stop: Option<u64>,
     /// Use the first so many images of each split; 0 for all.
     pub limit: Option<u64>,
+    /// Training images that are held out for choices between epochs: below 1 a share, from 1 on a number; 0 for none.
+    pub validation: Option<f64>,
 }
 
 /// How to prune.

@@ -28,6 +28,10 @@ pub(super) fn check(train: &TrainSpec, prune: &PruneSpec) -> anyhow::Result<()> 
     real("train.weight_decay", train.weight_decay, "[0, inf)", not_negative)?;
     real("train.clip_norm", train.clip_norm, "[0, inf)", not_negative)?;
     real("train.label_smoothing", train.label_smoothing, "[0, 1)", |v| (0.0..1.0).contains(&v))?;
+    let legal = "0 (none), a share in (0, 1), or a whole number of images";
+    real("train.validation", train.validation, legal, |v| {
+        (0.0..1.0).contains(&v) || (v.fract() == 0.0 && (1.0..=f64::from(u32::MAX)).contains(&v))
+    })?;
     // How close to 1 it may come depends on the number of weights, which the pruner knows.
     real("prune.sparsity", prune.sparsity, "[0, 1)", |v| (0.0..=1.0).contains(&v))?;
     real("prune.begin", prune.begin, "[0, 1]", |v| (0.0..=1.0).contains(&v))?;

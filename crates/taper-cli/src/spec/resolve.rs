@@ -136,6 +136,7 @@ impl Resolved {
             keep_best: t.keep_best.or(Some(false)),
             early_stop: t.early_stop.or(Some(0)),
             limit: t.limit.or(Some(0)),
+            validation: t.validation.or(Some(0.0)),
         };
         let p = spec.prune;
         let prune = PruneSpec {
@@ -328,6 +329,12 @@ mod tests {
             ("model=resnet21", "the models are resnet20"),
             ("train.augment=mixup", "crop-flip"),
             ("train.normalise=imagenet", "cifar10"),
+            (
+                "train.validation=1.5",
+                "train.validation is 1.5, outside 0 (none), a share in (0, 1)",
+            ),
+            ("train.validation=-0.1", "train.validation is -0.1, outside"),
+            ("train.validation=nan", "train.validation is NaN, outside"),
         ] {
             let error = resolve(&[set]).expect_err(set);
             assert!(error.to_string().contains(wanted), "{set}: {error}");

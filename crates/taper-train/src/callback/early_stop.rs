@@ -4,7 +4,7 @@ use super::{Callback, EpochEvent, Flow};
 use crate::{EpochMetrics, Progress, error::TrainError};
 use taper_core::Sparsity;
 
-/// Stops when the test accuracy has not risen for `patience` epochs at the final sparsity.
+/// Stops when the accuracy on validation images, or on test images where none are held out, has not risen for `patience` epochs at the final sparsity.
 ///
 /// Epochs before the final sparsity do not count: accuracy falls there because the network is being pruned. The
 /// decision is a function of the history alone, so a resumed run stops where an uninterrupted one does.
@@ -23,8 +23,9 @@ impl EarlyStop {
         };
         let at_target: Vec<f64> = history
             .iter()
-            .filter(|e| e.sparsity_target == last.sparsity_target && !e.test_accuracy.is_nan())
-            .map(|e| e.test_accuracy)
+            .filter(|e| e.sparsity_target == last.sparsity_target)
+            .map(EpochMetrics::choice_accuracy)
+            .filter(|accuracy| !accuracy.is_nan())
             .collect();
         let best = at_target.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let Some(first_best) = at_target.iter().position(|&a| a == best) else {
@@ -71,6 +72,8 @@ mod tests {
             n_dead_filters: 0,
             n_dropped: 0,
             n_live: 0.0,
+            validation_loss: f64::NAN,
+            validation_accuracy: f64::NAN,
         };
         let stop = EarlyStop { patience: 2, target: Sparsity::new(0.9).unwrap() };
         let mut history = vec![epoch(0.5, 0.9), epoch(0.9, 0.5), epoch(0.9, 0.6), epoch(0.9, 0.6)];
@@ -82,5 +85,10 @@ mod tests {
         assert_eq!(stop.decide(&[]), Flow::Continue);
         let early = [epoch(0.5, 0.9), epoch(0.5, 0.8), epoch(0.5, 0.7), epoch(0.5, 0.6)];
         assert_eq!(stop.decide(&early), Flow::Continue, "the network is still being pruned");
+        // Held out images decide, whatever the test images would say.
+        let held_out =
+            |validation_accuracy| EpochMetrics { validation_accuracy, ..epoch(0.9, f64::NAN) };
+        assert_eq!(stop.decide(&[0.5, 0.4, 0.4].map(held_out)), Flow::Stop);
+        assert_eq!(stop.decide(&[0.5, 0.4, 0.6].map(held_out)), Flow::Continue);
     }
 }

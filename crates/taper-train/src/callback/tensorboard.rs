@@ -115,6 +115,12 @@ impl Callback for TensorBoard {
                 ("epoch/test_accuracy", last.test_accuracy),
             ]);
         }
+        if !last.validation_accuracy.is_nan() {
+            scalars.extend([
+                ("epoch/validation_loss", last.validation_loss),
+                ("epoch/validation_accuracy", last.validation_accuracy),
+            ]);
+        }
         self.write(last.step, None, &scalars).map(|()| Flow::Continue)
     }
 }

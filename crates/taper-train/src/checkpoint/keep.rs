@@ -44,7 +44,8 @@ impl Checkpoints {
         self
     }
 
-    /// Also keeps the one of the best test accuracy among the epochs at the final sparsity.
+    /// Also keeps the one of the best accuracy among the epochs at the final sparsity: on validation images, or on test
+    /// images where none are held out.
     #[must_use]
     pub fn keep_best(mut self, keep: bool) -> Self {
         self.keep_best = keep;
@@ -121,15 +122,16 @@ impl Checkpoints {
     }
 }
 
-/// Whether the last epoch has the best test accuracy of those at the sparsity that it has; the first of equals is
+/// Whether the last epoch has the best accuracy of those at the sparsity that it has; the first of equals is
 /// the best.
 fn is_best(history: &[EpochMetrics]) -> bool {
     let Some((last, before)) = history.split_last() else { return false };
-    !last.test_accuracy.is_nan()
+    let best = last.choice_accuracy();
+    !best.is_nan()
         && before
             .iter()
             .filter(|e| e.sparsity_target == last.sparsity_target)
-            .all(|e| e.test_accuracy.is_nan() || e.test_accuracy < last.test_accuracy)
+            .all(|e| e.choice_accuracy().is_nan() || e.choice_accuracy() < best)
 }
 
 #[cfg(test)]
@@ -153,6 +155,8 @@ mod tests {
             n_dead_filters: 0,
             n_dropped: 0,
             n_live: 0.0,
+            validation_loss: f64::NAN,
+            validation_accuracy: f64::NAN,
         }
     }
 
@@ -163,5 +167,8 @@ mod tests {
         assert!(is_best(&[epoch(0.9, 0.1), epoch(0.9, f64::NAN), epoch(0.9, 0.2)]));
         assert!(!is_best(&[epoch(0.9, 0.2), epoch(0.9, 0.2)]));
         assert!(!is_best(&[epoch(0.9, f64::NAN)]));
+        let held_out =
+            |validation_accuracy| EpochMetrics { validation_accuracy, ..epoch(0.9, f64::NAN) };
+        assert!(is_best(&[0.1, 0.2].map(held_out)) && !is_best(&[0.2, 0.2].map(held_out)));
     }
 }

@@ -33,17 +33,17 @@ impl Callback for ProgressLine {
 
     fn epoch(&mut self, event: &EpochEvent) -> Result<Flow, TrainError> {
         let e = event.last();
-        let test = if e.test_accuracy.is_nan() {
-            String::new()
-        } else {
-            format!(", test accuracy {:.2} %", 100.0 * e.test_accuracy)
+        let kind = if e.validation_accuracy.is_nan() { "test" } else { "validation" };
+        let measured = match e.choice_accuracy() {
+            accuracy if accuracy.is_nan() => String::new(),
+            accuracy => format!(", {kind} accuracy {:.2} %", 100.0 * accuracy),
         };
         let dead = match e.n_dead_filters {
             0 => String::new(),
             n => format!(", {n} dead filters ({:.0} % of the gradient)", 100.0 * e.dead_grad_share),
         };
         term::line(&format!(
-            "epoch {:>3}: loss {:.4}, train accuracy {:.2} %{test}, sparsity {:.2} %{dead}",
+            "epoch {:>3}: loss {:.4}, train accuracy {:.2} %{measured}, sparsity {:.2} %{dead}",
             e.epoch + 1,
             e.train_loss,
             100.0 * e.train_accuracy,
