@@ -14,8 +14,9 @@ use taper_core::{LayerInfo, LayerKind};
 /// | `weight` | 3 to 5 | convolution, or transposed convolution where the `bias` beside it says so |
 /// | `weight_ih_l*`, `weight_hh_l*` | 2 | linear: the matrices of an LSTM or GRU |
 ///
-/// A variable under two names (tied weights) is taken once, under the name that comes first. What is left out is logged
-/// by `tracing` with the reason: a matrix as a warning, a vector (a bias, a weight of a normalisation) for debugging.
+/// A variable under two names (tied weights) is taken once, under the name that comes first. (`VarMap::all_vars` lists it
+/// twice: an optimizer of these moves it twice a step.) What is left out is logged by `tracing` with the reason: a matrix
+/// as a warning, a vector (a bias, a weight of a normalisation) for debugging.
 ///
 /// Embeddings are matrices with the name `weight` as well: filter them out first.
 ///

@@ -167,6 +167,21 @@ fn dense_weights_come_back_to_the_bit_in_every_type() -> Result {
 }
 
 #[test]
+fn a_dropped_double_is_put_back_to_zero_from_wherever_it_was_moved() -> Result {
+    let var = Var::from_slice(&[1.0f64, 2.0, 3.0, 4.0], (2, 2), &Device::Cpu)?;
+    let policy = DropPolicy::constant(DropRule::Smallest, 1.0);
+    let build = Pruner::builder([layer("w", &var)], constant(0.5), TOTAL);
+    let mut pruner = build.drop(policy).build()?;
+    pruner.begin_step(Step(0))?;
+    // The first rounds to 0 in f32, the third not to itself.
+    let moved = [1e-60, 0.0, 3.0 + 1e-12, 4.0];
+    var.set(&Tensor::from_slice(&moved, (2, 2), &Device::Cpu)?)?;
+    pruner.begin_step(Step(1))?;
+    assert_eq!(values(&var)?, [0.0, 0.0, 3.0 + 1e-12, 4.0]);
+    Ok(())
+}
+
+#[test]
 fn the_smallest_steps_of_a_double_add_up() -> Result {
     let var = Var::from_slice(&[1.0f64, 1.0, 1.0, 1.0], (2, 2), &Device::Cpu)?;
     let mut sgd = candle_nn::SGD::new(vec![var.clone()], 1e-8)?;

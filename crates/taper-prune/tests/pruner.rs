@@ -347,6 +347,23 @@ fn a_step_that_falls_is_refused_and_changes_nothing() -> Result {
 }
 
 #[test]
+fn the_first_step_after_restoring_a_pruner_that_began_none_is_no_repetition() -> Result {
+    let params = params()?;
+    let build = || -> Result<Pruner> {
+        let ramp = Ramp::new(Curve::OneShot, Step(0), Step(0), Sparsity::new(0.9)?);
+        let adaptation = Adaptation { window: 3, ..Adaptation::by(Step(30)) };
+        Ok(Pruner::builder(params.prunable(), Adaptive::new(ramp, adaptation)?, TOTAL).build()?)
+    };
+    let (mut fresh, mut restored) = (build()?, build()?);
+    restored.restore(build()?.state())?;
+    fresh.begin_step(Step(0))?;
+    restored.begin_step(Step(0))?;
+    assert!(fresh.state().told.is_some(), "the masks that the first window begins with");
+    assert!(restored.state() == fresh.state());
+    Ok(())
+}
+
+#[test]
 fn a_step_begun_again_is_no_second_observation() -> Result {
     let (params, target) = (params()?, Sparsity::new(0.9)?);
     let build = |window| -> Result<Pruner> {

@@ -269,6 +269,12 @@ mod tests {
         let grad = threshold_grad(&weight, &gate, &weight.ones_like()?)?;
         assert_eq!(grad.to_vec1::<f32>()?, factors);
         assert_eq!(pruned(&weight, &gate)?.to_vec1::<f32>()?, [0.0, 0.0, 0.0, 1.0]);
+        // Pruned weights that are not 0 are above a cut of 0.
+        let gate = Gate { cut: 0.0, mask: Arc::new(Mask::empty(4)), ..gate };
+        let factors = factor(&weight, &gate)?.to_vec1::<f32>()?;
+        assert_eq!(factors, [0.25, 0.75, 0.75, 0.75]);
+        let grad = threshold_grad(&weight, &gate, &weight.ones_like()?)?;
+        assert_eq!(grad.to_vec1::<f32>()?, factors);
         Ok(())
     }
 
@@ -287,6 +293,9 @@ mod tests {
         assert!(
             threshold_ste(&weight, &gate).unwrap_err().to_string().contains("mask of 3 weights")
         );
+        let gate = Gate { mask: Arc::new(Mask::full(4)), ..gate };
+        let error = threshold_grad(&weight, &gate, &weight.narrow(0, 0, 1)?).unwrap_err();
+        assert!(error.to_string().contains("a gradient of shape [1, 2]"), "{error}");
         Ok(())
     }
 }
