@@ -120,7 +120,7 @@ fn a_state_dict_of_pytorch_is_imported_with_equal_logits() {
     let tensors = entries.map(|e| (e.name.clone(), e.var.as_tensor().clone())).collect();
     let file = TensorFile { tensors, ..TensorFile::default() };
     file.save(&folder.path("state.safetensors")).expect("a file");
-    // As it comes, as DataParallel names it, and under a key.
+    // As it comes, as DataParallel names it, under a key, and with a weight that is a part of another, with strides.
     let script = "
 import sys, torch
 from safetensors.torch import load_file
@@ -128,14 +128,15 @@ state = load_file(sys.argv[1] + '/state.safetensors')
 torch.save(state, sys.argv[1] + '/plain.pth')
 torch.save({'module.' + k: v for k, v in state.items()}, sys.argv[1] + '/parallel.pt')
 torch.save({'epoch': 3, 'state_dict': state}, sys.argv[1] + '/nested.pt')
-whole = torch.zeros(2, *state['conv1.weight'].shape)
+weight = state['conv1.weight']
+whole = torch.stack([weight, weight]).permute(4, 0, 1, 2, 3).contiguous().permute(1, 2, 3, 4, 0)
 torch.save({**state, 'conv1.weight': whole[1]}, sys.argv[1] + '/part.pt')
 ";
     let root = folder.path("").display().to_string();
     let said = run(Command::new(&python).args(["-c", script, &root]));
     assert_eq!(said.code, Some(0), "{}", said.err);
     let expected = TensorFile::load(&golden.with_extension("safetensors")).expect("golden values");
-    for name in ["plain.pth", "parallel.pt", "nested.pt"] {
+    for name in ["plain.pth", "parallel.pt", "nested.pt", "part.pt"] {
         let out = folder.text(&format!("{name}.safetensors"));
         refuse(&["import", &folder.text(name), "--out", &out], 2, &[name, "pass --model"]);
         let args = ["import", &folder.text(name), "--model", "resnet20", "--out", &out, "--json"];
@@ -150,9 +151,6 @@ torch.save({**state, 'conv1.weight': whole[1]}, sys.argv[1] + '/part.pt')
         let error = found.iter().zip(&want).fold(0f32, |m, (a, b)| m.max((a - b).abs()));
         assert!(error <= 3e-5 * (1.0 + largest), "{name}: {error} at {largest}");
     }
-    let part = folder.text("part.pt");
-    let args = ["import", &part, "--model", "resnet20", "--out", &folder.text("x")];
-    refuse(&args, 1, &["conv1.weight is a part of another's memory", "clone"]);
     refuse(
         &[
             "import",
@@ -235,7 +233,11 @@ fn wrong_exports_and_imports_are_refused_in_a_sentence() {
 
     succeed(&["export", &checkpoint, "--format", "onnx", "--fold-bn", "--out", &out]);
     let back = folder.text("back.safetensors");
-    refuse(&["import", &out, "--out", &back], 1, &["conv1.bias is none of the network's"]);
+    refuse(
+        &["import", &out, "--out", &back],
+        1,
+        &["conv1.bias, conv2.bias, conv3.bias are none of the network's", "bn1.bias"],
+    );
     export_again(&checkpoint, &out);
     refuse(&["import", &checkpoint, "--out", &checkpoint], 2, &["exists already", "--force"]);
     refuse(&["import", &checkpoint, "--model", "resnet21", "--out", &back], 2, &["resnet21"]);
@@ -245,6 +247,27 @@ fn wrong_exports_and_imports_are_refused_in_a_sentence() {
         &["cannot read", "nowhere.onnx"],
     );
     assert!(!Path::new(&back).exists());
+}
+
+#[test]
+fn a_state_dict_that_does_not_fit_lists_its_names() {
+    let folder = Folder::new();
+    let out = folder.text("out.safetensors");
+    let files = repository().join("testdata/import/torch");
+    let import = |name: &str, parts: &[&str]| {
+        let file = files.join(name).display().to_string();
+        refuse(&["import", &file, "--out", &out], 2, &[name, "pass --model"]);
+        refuse(&["import", &file, "--model", "digits-cnn", "--out", &out], 1, parts);
+        assert!(!Path::new(&out).exists());
+    };
+    let missing = "tensors bn1.bias, bn1.running_mean, bn1.running_var, bn1.weight, bn2.bias, bn2.running_mean and";
+    import("twice", &["tensors bn.bias, bn.num_batches_tracked", "none of the network's", missing]);
+    import("imagenet.pth.tar", &["conv.weight", missing]);
+    import("legacy.th", &["conv.weight", missing]);
+    let plain = files.join("plain.pt").display().to_string();
+    refuse(&["eval", &plain], 1, &["plain.pt", "a file of PyTorch; import it first"]);
+    let whole = files.join("whole.pt").display().to_string();
+    refuse(&["import", &whole, "--model", "digits-cnn", "--out", &out], 1, &["an object of class"]);
 }
 
 /// What is there is not written over without being told to.

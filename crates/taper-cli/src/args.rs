@@ -344,7 +344,7 @@ pub struct Export {
 /// Make a checkpoint of a file.
 #[derive(Debug, ClapArgs)]
 pub struct Import {
-    /// Safetensors, .onnx, .pt, .pth, or a folder of .npz
+    /// File of safetensors, ONNX or PyTorch, or a folder of .npz
     pub file: PathBuf,
     /// Checkpoint to write
     #[arg(long, value_name = "FILE")]

@@ -8,6 +8,7 @@
 use crate::{
     ExportError, Network,
     element::{self, Element},
+    numbers::Numbers,
 };
 use safetensors::Dtype;
 use std::collections::BTreeMap;
@@ -49,7 +50,8 @@ pub(crate) fn file(
             let (rows, columns) = crate::sparse::rows_and_columns(&shape);
             shape = vec![rows, columns];
         }
-        let values = element::floats(&raw).map_err(ExportError::Impossible)?;
+        let values =
+            Numbers::of(&raw).and_then(Numbers::floats).map_err(ExportError::Impossible)?;
         let width = element::width(raw.dtype).unwrap_or(1);
         let (mut bits, mut kept) = (Vec::new(), Vec::new());
         let columns = shape.last().copied().unwrap_or(1).max(1);
@@ -94,7 +96,9 @@ pub(crate) fn weight(
         let name = format!("{module}.{part}");
         tensors.get(&name).ok_or_else(|| format!("tensor {name} is missing"))
     };
-    let shape = element::indices(part("shape")?).map_err(|e| format!("{module}.shape: {e}"))?;
+    let named = |part: &str, e: String| format!("tensor {module}.{part}: {e}");
+    let shape = Numbers::of(part("shape")?).and_then(Numbers::indices);
+    let shape = shape.map_err(|e| named("shape", e))?;
     let (rows, columns) = crate::sparse::rows_and_columns(expected);
     let is = |dims: &[usize]| shape.iter().copied().eq(dims.iter().map(|&d| d as u64));
     if !is(expected) && !is(&[rows, columns]) {
@@ -102,8 +106,8 @@ pub(crate) fn weight(
     }
     let n_elements = rows * columns;
     let bitmask = part("bitmask")?;
-    let values =
-        element::floats(part("compressed")?).map_err(|e| format!("{module}.compressed: {e}"))?;
+    let values = Numbers::of(part("compressed")?).and_then(Numbers::floats);
+    let values = values.map_err(|e| named("compressed", e))?;
     let columns = shape.last().copied().unwrap_or(1) as usize;
     let row_bytes = columns.div_ceil(8);
     let rows = n_elements.checked_div(columns).unwrap_or(0);

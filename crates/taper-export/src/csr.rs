@@ -7,6 +7,7 @@
 use crate::{
     ExportError, Network,
     element::{self, Element},
+    numbers::Numbers,
     sparse::{Csr, rows_and_columns, shapes},
 };
 use safetensors::Dtype;
@@ -34,7 +35,10 @@ pub(crate) fn file(network: &Network, element: Element) -> Result<RawFile, Expor
             continue;
         }
         let width = element::width(raw.dtype).unwrap_or(1);
-        let csr = Csr::of(&raw.shape, &element::floats(&raw).map_err(ExportError::Impossible)?);
+        let csr = Csr::of(
+            &raw.shape,
+            &Numbers::of(&raw).and_then(Numbers::floats).map_err(ExportError::Impossible)?,
+        );
         let (_, columns) = rows_and_columns(&raw.shape);
         let (columns_dtype, columns_bytes): (_, Vec<u8>) = match u16::try_from(columns) {
             Ok(_) => {
@@ -79,16 +83,17 @@ pub(crate) fn weight(file: &RawFile, name: &str, shape: &[usize]) -> Result<Vec<
         let raw = file.tensors.get(&part).ok_or_else(|| format!("tensor {part} is missing"))?;
         Ok::<_, String>((part, raw))
     };
-    let whole = |name: &str| {
+    let indices = |name: &str| {
         let (part, raw) = part(name)?;
-        element::indices(raw).map_err(|e| format!("{part}: {e}"))
+        Numbers::of(raw).and_then(Numbers::indices).map_err(|e| format!("tensor {part}: {e}"))
     };
-    let (values_name, values) = part("values")?;
+    let (name_of_values, values) = part("values")?;
+    let values = Numbers::of(values).and_then(Numbers::floats);
     let csr = Csr {
         shape: shape.to_vec(),
-        starts: whole("indptr")?,
-        columns: whole("indices")?,
-        values: element::floats(values).map_err(|e| format!("{values_name}: {e}"))?,
+        starts: indices("indptr")?,
+        columns: indices("indices")?,
+        values: values.map_err(|e| format!("tensor {name_of_values}: {e}"))?,
     };
-    csr.dense().map_err(|e| format!("{name}: {e}"))
+    csr.dense().map_err(|e| format!("tensor {name}: {e}"))
 }

@@ -4,7 +4,6 @@ use crate::ExportError;
 use candle_core::{DType, Tensor};
 use safetensors::Dtype;
 use std::{fmt, str::FromStr};
-use taper_train::checkpoint::RawTensor;
 
 /// Type of the numbers in a file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -73,31 +72,6 @@ impl Element {
 /// Bytes of an element of a raw tensor, if it has whole bytes.
 pub(crate) fn width(dtype: Dtype) -> Option<usize> {
     dtype.bitsize().is_multiple_of(8).then(|| dtype.bitsize() / 8)
-}
-
-/// The numbers of a raw tensor of floats as f32, exactly.
-pub(crate) fn floats(raw: &RawTensor) -> Result<Vec<f32>, String> {
-    let tensor = raw.tensor()?;
-    match raw.dtype {
-        Dtype::F32 | Dtype::F16 | Dtype::BF16 => {}
-        other => return Err(format!("its numbers are {other}, not F32, F16 or BF16")),
-    }
-    let values = || tensor.flatten_all()?.to_dtype(DType::F32)?.to_vec1();
-    values().map_err(|e: candle_core::Error| e.to_string())
-}
-
-/// The numbers of a raw tensor of whole numbers that are not negative.
-pub(crate) fn indices(raw: &RawTensor) -> Result<Vec<u64>, String> {
-    let signed = |v: i64| u64::try_from(v).map_err(|_| format!("it holds {v}, a negative number"));
-    match raw.dtype {
-        Dtype::U16 => Ok(read(&raw.data, |b| u16::from_le_bytes(b).into())),
-        Dtype::U32 => Ok(read(&raw.data, |b| u32::from_le_bytes(b).into())),
-        Dtype::I32 => {
-            read(&raw.data, |b| signed(i32::from_le_bytes(b).into())).into_iter().collect()
-        }
-        Dtype::I64 => read(&raw.data, |b| signed(i64::from_le_bytes(b))).into_iter().collect(),
-        other => Err(format!("its numbers are {other}, not U16, U32, I32 or I64")),
-    }
 }
 
 /// Numbers of `N` bytes each; what is left over at the end is no number.

@@ -36,11 +36,15 @@ mod csr;
 mod element;
 mod error;
 mod import;
+mod kind;
+mod names;
 mod network;
 mod npz;
+mod numbers;
 mod onnx;
-mod pickle;
+mod source;
 mod sparse;
+mod stored;
 #[cfg(test)]
 mod tests;
 mod torch;
@@ -49,7 +53,7 @@ pub use element::Element;
 pub use error::ExportError;
 pub use import::{Opened, open};
 #[doc(hidden)]
-pub use import::{check_npz, check_onnx, check_safetensors};
+pub use import::{check_npz, check_onnx, check_safetensors, check_torch};
 pub use network::Network;
 
 use std::{fmt, path::Path, str::FromStr};

@@ -1,8 +1,10 @@
 //! ONNX: the graph with its weights, for runtimes of other makers.
 
+mod external;
 mod proto;
 mod read;
 mod write;
 
+pub(crate) use external::Beside;
 pub(crate) use read::Tensors;
 pub(crate) use write::bytes;

@@ -87,14 +87,31 @@ pub(super) struct TensorProto {
     pub(super) dims: Vec<i64>,
     #[prost(int32, tag = "2")]
     pub(super) data_type: i32,
+    /// A part of a tensor that is stored in pieces, which is not read.
+    #[prost(bytes = "vec", optional, tag = "3")]
+    pub(super) segment: Option<Vec<u8>>,
     #[prost(float, repeated, tag = "4")]
     pub(super) float_data: Vec<f32>,
+    /// Integers of up to 32 bits, booleans, and the bits of f16 and bf16.
+    #[prost(int32, repeated, tag = "5")]
+    pub(super) int32_data: Vec<i32>,
     #[prost(int64, repeated, tag = "7")]
     pub(super) int64_data: Vec<i64>,
     #[prost(string, tag = "8")]
     pub(super) name: String,
     #[prost(bytes = "vec", tag = "9")]
     pub(super) raw_data: Vec<u8>,
+    #[prost(double, repeated, tag = "10")]
+    pub(super) double_data: Vec<f64>,
+    /// Integers of 32 and 64 bits without a sign.
+    #[prost(uint64, repeated, tag = "11")]
+    pub(super) uint64_data: Vec<u64>,
+    /// `location`, `offset` and `length` in a file beside this one.
+    #[prost(message, repeated, tag = "13")]
+    pub(super) external_data: Vec<Entry>,
+    /// 1 if the data are there.
+    #[prost(int32, tag = "14")]
+    pub(super) data_location: i32,
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -1,25 +1,34 @@
 //! The tensors of an ONNX file.
 
 use super::{
+    external::Beside,
     proto::{Model, SparseTensor, TensorProto},
     write::{BFLOAT16, FLOAT, FLOAT16, INT64},
 };
-use crate::element::read;
-use half::{bf16, f16};
+use crate::{
+    element::width,
+    numbers::Numbers,
+    source::{Source, missing, other_shape},
+};
 use prost::Message;
-use std::collections::BTreeMap;
+use safetensors::Dtype;
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+};
 
 /// What a file holds: its initializers by name. The graph is not read.
 #[derive(Debug)]
 pub(crate) struct Tensors {
-    pub(crate) metadata: BTreeMap<String, String>,
+    metadata: BTreeMap<String, String>,
     dense: BTreeMap<String, TensorProto>,
     sparse: BTreeMap<String, SparseTensor>,
+    beside: Option<Beside>,
 }
 
 impl Tensors {
-    /// Reads the bytes of a file.
-    pub(crate) fn read(bytes: &[u8]) -> Result<Self, String> {
+    /// Reads the bytes of a file. What it keeps in other files is looked for beside it, if there is such a place.
+    pub(crate) fn read(bytes: &[u8], beside: Option<Beside>) -> Result<Self, String> {
         let model = Model::decode(bytes).map_err(|e| format!("it is no ONNX file ({e})"))?;
         let graph = model.graph.ok_or("it is no ONNX file: it has no graph")?;
         let metadata = model.metadata_props.into_iter().map(|e| (e.key, e.value)).collect();
@@ -28,73 +37,233 @@ impl Tensors {
             Some((name, tensor))
         });
         let dense = graph.initializer.into_iter().map(|tensor| (tensor.name.clone(), tensor));
-        Ok(Self { metadata, dense: dense.collect(), sparse: sparse.collect() })
+        Ok(Self { metadata, dense: dense.collect(), sparse: sparse.collect(), beside })
     }
 
-    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
-        self.dense.keys().chain(self.sparse.keys()).map(String::as_str)
-    }
-
-    /// Number of elements of a dense tensor.
-    pub(crate) fn len(&self, name: &str) -> Option<usize> {
-        self.dense.get(name).and_then(|tensor| floats(tensor).ok()).map(|values| values.len())
-    }
-
-    /// The tensor of this name with so many elements.
-    pub(crate) fn values(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, String> {
-        let n: usize = shape.iter().product();
-        if let Some(tensor) = self.dense.get(name) {
-            let values = floats(tensor).map_err(|e| format!("tensor {name}: {e}"))?;
-            return match values.len() == n && same(&tensor.dims, shape) {
-                true => Ok(values),
-                false => Err(format!(
-                    "tensor {name} has shape {:?} and {} values where the model has {shape:?}",
-                    tensor.dims,
-                    values.len()
-                )),
-            };
+    /// The numbers of a tensor that has `n` of them.
+    fn values(&self, tensor: &TensorProto, n: usize) -> Result<Numbers, String> {
+        let (dtype, width) = dtype(tensor.data_type)?;
+        if tensor.segment.is_some() {
+            return Err("it is stored in pieces; save the model again".into());
         }
-        let tensor = self.sparse.get(name).ok_or_else(|| format!("tensor {name} is missing"))?;
-        if !same(&tensor.dims, shape) {
-            let dims = &tensor.dims;
-            return Err(format!("tensor {name} has shape {dims:?} where the model has {shape:?}"));
+        let data = match (&self.beside, tensor.data_location) {
+            (_, 0) => stored(tensor, dtype, width),
+            (Some(beside), 1) => {
+                beside.read(&tensor.external_data, n.saturating_mul(width))?.into()
+            }
+            _ => return Err("its data are in another file, which is not there".into()),
+        };
+        match data.len() / width == n && data.len().is_multiple_of(width) {
+            true => Numbers::decode(dtype, &data),
+            false => Err(format!("it has {} bytes, where {n} {dtype}s are needed", data.len())),
         }
-        scattered(tensor, n).map_err(|e| format!("tensor {name}: {e}"))
+    }
+
+    fn scattered(&self, tensor: &SparseTensor, shape: &[usize]) -> Result<Vec<f32>, String> {
+        let values = tensor.values.as_ref().ok_or("it has no values")?;
+        let indices = tensor.indices.as_ref().ok_or("it has no indices")?;
+        let (values_dims, indices_dims) = (sizes(&values.dims), sizes(&indices.dims));
+        // Places in the flattened tensor, or coordinates.
+        let (n, rank) = match (values_dims.as_deref(), indices_dims.as_deref()) {
+            (Some(&[n]), Some(&[m])) if n == m => (n, 1),
+            (Some(&[n]), Some(&[m, rank])) if n == m && rank == shape.len() => (n, rank),
+            _ => {
+                let (v, i) = (&values.dims, &indices.dims);
+                return Err(format!("it has indices of shape {i:?} for values of shape {v:?}"));
+            }
+        };
+        if indices.data_type != INT64 {
+            return Err("its indices are not INT64".into());
+        }
+        let n_indices = n.checked_mul(rank).ok_or("it has too many indices")?;
+        let indices = self.values(indices, n_indices)?.indices()?;
+        let values = self.values(values, n)?.floats()?;
+        let strides = match rank {
+            1 => vec![1],
+            _ => (0..rank).map(|axis| shape[axis + 1..].iter().product()).collect::<Vec<usize>>(),
+        };
+        let limits = if rank == 1 { vec![shape.iter().product()] } else { shape.to_vec() };
+        let mut whole = vec![0.0; shape.iter().product()];
+        let mut is_set = vec![false; whole.len()];
+        for (coordinates, value) in indices.chunks(rank).zip(values) {
+            let mut place = 0;
+            for ((&at, &limit), &stride) in coordinates.iter().zip(&limits).zip(&strides) {
+                if at >= limit as u64 {
+                    return Err(format!("its index {at} is not below {limit}"));
+                }
+                place += at as usize * stride;
+            }
+            if std::mem::replace(&mut is_set[place], true) {
+                return Err(format!("its index {coordinates:?} is there twice"));
+            }
+            whole[place] = value;
+        }
+        Ok(whole)
     }
 }
 
-fn same(dims: &[i64], shape: &[usize]) -> bool {
-    dims.len() == shape.len() && dims.iter().zip(shape).all(|(&d, &s)| usize::try_from(d) == Ok(s))
-}
-
-fn floats(tensor: &TensorProto) -> Result<Vec<f32>, String> {
-    let raw = &tensor.raw_data;
-    Ok(match tensor.data_type {
-        FLOAT if raw.is_empty() => tensor.float_data.clone(),
-        FLOAT => read(raw, f32::from_le_bytes),
-        FLOAT16 => read(raw, |b| f16::from_le_bytes(b).to_f32()),
-        BFLOAT16 => read(raw, |b| bf16::from_le_bytes(b).to_f32()),
-        other => return Err(format!("its type is number {other}, not a float")),
-    })
-}
-
-fn scattered(tensor: &SparseTensor, n: usize) -> Result<Vec<f32>, String> {
-    let values = floats(tensor.values.as_ref().ok_or("it has no values")?)?;
-    let indices = tensor.indices.as_ref().ok_or("it has no indices")?;
-    if indices.data_type != INT64 || indices.dims.len() != 1 {
-        return Err("its indices are not places in the flattened tensor".into());
+impl Source for Tensors {
+    fn metadata(&self) -> Option<&BTreeMap<String, String>> {
+        Some(&self.metadata)
     }
-    let indices: Vec<i64> = match indices.raw_data.is_empty() {
-        true => indices.int64_data.clone(),
-        false => read(&indices.raw_data, i64::from_le_bytes),
+
+    fn names(&self) -> BTreeSet<String> {
+        self.dense.keys().chain(self.sparse.keys()).cloned().collect()
+    }
+
+    fn shape(&self, name: &str) -> Option<Vec<usize>> {
+        let dense = self.dense.get(name).map(|tensor| &tensor.dims);
+        sizes(dense.or_else(|| self.sparse.get(name).map(|tensor| &tensor.dims))?)
+    }
+
+    fn numbers(&self, name: &str, shape: &[usize]) -> Result<Numbers, String> {
+        match self.shape(name) {
+            Some(found) if found == shape => {}
+            Some(found) => return Err(other_shape(name, &found, shape)),
+            None => return Err(format!("tensor {name} has no sizes")),
+        }
+        let values = match (self.dense.get(name), self.sparse.get(name)) {
+            (Some(tensor), _) => self.values(tensor, shape.iter().product()),
+            (None, Some(tensor)) => self.scattered(tensor, shape).map(Numbers::Floats),
+            (None, None) => return Err(missing(name)),
+        };
+        values.map_err(|e| format!("tensor {name}: {e}"))
+    }
+}
+
+/// Sizes, if none is negative.
+fn sizes(dims: &[i64]) -> Option<Vec<usize>> {
+    dims.iter().map(|&size| usize::try_from(size).ok()).collect()
+}
+
+/// The type of a number in `TensorProto.DataType`, and the bytes of an element.
+fn dtype(number: i32) -> Result<(Dtype, usize), String> {
+    let dtype = match number {
+        FLOAT => Dtype::F32,
+        2 => Dtype::U8,
+        3 => Dtype::I8,
+        4 => Dtype::U16,
+        5 => Dtype::I16,
+        6 => Dtype::I32,
+        INT64 => Dtype::I64,
+        9 => Dtype::BOOL,
+        FLOAT16 => Dtype::F16,
+        11 => Dtype::F64,
+        12 => Dtype::U32,
+        13 => Dtype::U64,
+        BFLOAT16 => Dtype::BF16,
+        other => return Err(format!("its type is number {other} of ONNX; save it as FLOAT")),
     };
-    if indices.len() != values.len() {
-        return Err(format!("it has {} indices for {} values", indices.len(), values.len()));
+    Ok((dtype, width(dtype).unwrap_or(1)))
+}
+
+/// The data of a tensor in the file itself: raw, or in the list that its type has.
+fn stored(tensor: &TensorProto, dtype: Dtype, width: usize) -> Cow<'_, [u8]> {
+    if !tensor.raw_data.is_empty() {
+        return (&tensor.raw_data[..]).into();
     }
-    let mut whole = vec![0.0; n];
-    for (&at, value) in indices.iter().zip(values) {
-        let place = usize::try_from(at).ok().and_then(|at| whole.get_mut(at));
-        *place.ok_or_else(|| format!("its index {at} is not below {n}"))? = value;
+    let bytes: Vec<u8> = match dtype {
+        Dtype::F32 => tensor.float_data.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        Dtype::F64 => tensor.double_data.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        Dtype::I64 => tensor.int64_data.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        Dtype::U32 | Dtype::U64 => tensor
+            .uint64_data
+            .iter()
+            .flat_map(|v| v.to_le_bytes().into_iter().take(width))
+            .collect(),
+        _ => {
+            tensor.int32_data.iter().flat_map(|v| v.to_le_bytes().into_iter().take(width)).collect()
+        }
+    };
+    bytes.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::proto::Graph, *};
+
+    const F64: i32 = 11;
+
+    /// A file of one tensor, read for its shape.
+    fn read(dense: Option<TensorProto>, sparse: Option<SparseTensor>) -> Result<Vec<f32>, String> {
+        let (initializer, sparse_initializer) =
+            (dense.into_iter().collect(), sparse.into_iter().collect());
+        let graph = Graph { initializer, sparse_initializer, ..Graph::default() };
+        let bytes = Model { graph: Some(graph), ..Model::default() }.encode_to_vec();
+        let tensors = Tensors::read(&bytes, None)?;
+        tensors.numbers("w", &[2, 2])?.floats()
     }
-    Ok(whole)
+
+    fn tensor(data_type: i32) -> TensorProto {
+        TensorProto { dims: vec![2, 2], data_type, name: "w".into(), ..TensorProto::default() }
+    }
+
+    const WANT: [f32; 4] = [1.0, -2.0, 0.0, 0.5];
+
+    #[test]
+    fn every_type_of_floats_is_read_raw_or_listed() {
+        let raw = |bytes: Vec<u8>| move |t: TensorProto| TensorProto { raw_data: bytes, ..t };
+        let f16 = [0x3c00, 0xc000, 0, 0x3800];
+        let bf16 = [0x3f80, 0xc000, 0, 0x3f00];
+        let bytes = |bits: [i32; 4]| bits.iter().flat_map(|&b| (b as u16).to_le_bytes()).collect();
+        let f64s = WANT.map(f64::from);
+        for tensor in [
+            TensorProto { float_data: WANT.to_vec(), ..tensor(FLOAT) },
+            TensorProto { double_data: f64s.to_vec(), ..tensor(F64) },
+            TensorProto { int32_data: f16.to_vec(), ..tensor(FLOAT16) },
+            TensorProto { int32_data: bf16.to_vec(), ..tensor(BFLOAT16) },
+            raw(WANT.iter().flat_map(|v| v.to_le_bytes()).collect())(tensor(FLOAT)),
+            raw(f64s.iter().flat_map(|v| v.to_le_bytes()).collect())(tensor(F64)),
+            raw(bytes(f16))(tensor(FLOAT16)),
+            raw(bytes(bf16))(tensor(BFLOAT16)),
+        ] {
+            assert_eq!(read(Some(tensor.clone()), None), Ok(WANT.to_vec()), "{tensor:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_read_says_what_it_is() {
+        let bad = |tensor: TensorProto| read(Some(tensor), None).unwrap_err();
+        let codes = TensorProto { int32_data: vec![1, -2, 0, 3], ..tensor(3) };
+        assert!(bad(codes).contains("its numbers are I8, not floats"));
+        assert!(bad(tensor(17)).contains("number 17 of ONNX"));
+        assert!(bad(tensor(FLOAT)).contains("0 bytes, where 4 F32s"));
+        let short = TensorProto { raw_data: vec![0; 15], ..tensor(FLOAT) };
+        assert!(bad(short).contains("15 bytes"));
+        let pieces = TensorProto { segment: Some(vec![]), ..tensor(FLOAT) };
+        assert!(bad(pieces).contains("in pieces"));
+        let external = TensorProto { data_location: 1, ..tensor(FLOAT) };
+        assert!(bad(external).contains("in another file"));
+        let turned = TensorProto { dims: vec![4, 1], ..tensor(FLOAT) };
+        assert!(bad(turned).contains("has shape [4, 1]"));
+        let negative = TensorProto { dims: vec![-2, -2], ..tensor(FLOAT) };
+        assert!(bad(negative).contains("no sizes"));
+    }
+
+    #[test]
+    fn sparse_tensors_have_places_or_coordinates_in_any_order() {
+        let sparse = |dims: &[i64], indices: &[i64]| {
+            let values =
+                TensorProto { dims: vec![3], float_data: vec![0.5, 1.0, -2.0], ..tensor(FLOAT) };
+            let indices =
+                TensorProto { dims: dims.to_vec(), int64_data: indices.to_vec(), ..tensor(INT64) };
+            let tensor =
+                SparseTensor { values: Some(values), indices: Some(indices), dims: vec![2, 2] };
+            read(None, Some(tensor))
+        };
+        assert_eq!(sparse(&[3], &[3, 0, 1]), Ok(WANT.to_vec()));
+        assert_eq!(sparse(&[3, 2], &[1, 1, 0, 0, 0, 1]), Ok(WANT.to_vec()));
+        for (dims, indices, part) in [
+            (&[3][..], &[3, 0, 4][..], "index 4 is not below 4"),
+            (&[3], &[3, 0, -1], "-1"),
+            (&[3], &[3, 0, 3], "[3] is there twice"),
+            (&[3, 2], &[1, 1, 0, 0, 0, 2], "index 2 is not below 2"),
+            (&[3], &[3, 0], "16 bytes, where 3"),
+            (&[2], &[3, 0], "indices of shape [2]"),
+            (&[3, 3], &[0; 9], "indices of shape [3, 3]"),
+        ] {
+            let error = sparse(dims, indices).unwrap_err();
+            assert!(error.contains(part), "{error}");
+        }
+    }
 }

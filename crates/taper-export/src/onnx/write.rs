@@ -4,11 +4,7 @@ use super::proto::{
     Attribute, Dimension, Entry, Graph, Model, Node, OperatorSet, Shape, SparseTensor, TensorProto,
     TensorType, Type, ValueInfo,
 };
-use crate::{
-    ExportError, Network, Options,
-    element::{self, Element},
-    network::Op,
-};
+use crate::{ExportError, Network, Options, element::Element, network::Op, numbers::Numbers};
 use candle_core::{DType, Tensor};
 use prost::Message;
 use taper_train::checkpoint::RawTensor;
@@ -191,7 +187,8 @@ fn dense(name: &str, tensor: &Tensor) -> Result<TensorProto, ExportError> {
 }
 
 fn sparse(name: &str, tensor: &Tensor) -> Result<SparseTensor, ExportError> {
-    let values = element::floats(&RawTensor::of(tensor)?).map_err(ExportError::Impossible)?;
+    let values = Numbers::of(&RawTensor::of(tensor)?).and_then(Numbers::floats);
+    let values = values.map_err(ExportError::Impossible)?;
     let kept: Vec<(i64, f32)> = (0..).zip(values).filter(|(_, v)| *v != 0.0).collect();
     let of = |name: &str, data_type: i32, raw_data: Vec<u8>| {
         let (dims, name) = (vec![kept.len() as i64], name.into());

@@ -123,8 +123,11 @@ impl RawFile {
     /// # Errors
     /// The reason, if it is no safetensors file.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, String> {
-        let unreadable = |e: safetensors::SafeTensorError| {
-            format!("it is no whole safetensors file ({e}); copy it again or use another")
+        let unreadable = |e: safetensors::SafeTensorError| match bytes {
+            [b'P', b'K', 3, 4, ..] | [0x80, 2..=5, ..] => {
+                "it is a file of PyTorch; import it first, which makes a checkpoint of it".into()
+            }
+            _ => format!("it is no whole safetensors file ({e}); copy it again or use another"),
         };
         let (_, header) = SafeTensors::read_metadata(bytes).map_err(unreadable)?;
         let file = SafeTensors::deserialize(bytes).map_err(unreadable)?;
@@ -204,7 +207,7 @@ impl TensorFile {
         self.metadata.get(key).map(String::as_str).ok_or_else(|| {
             CheckpointError::malformed(
                 path,
-                format!("its metadata has no `{key}`; it was not written by taper"),
+                format!("its metadata has no `{key}`, as taper did not write it; import it first"),
             )
         })
     }

@@ -1,70 +1,20 @@
-//! A folder of SciPy's sparse matrices: one `.npz` for each weight, and `rest.safetensors` for everything else.
+//! One weight as SciPy's sparse matrix.
 //!
 //! A `.npz` is a zip of NumPy arrays, here `indices`, `indptr`, `format`, `shape` and `data`, as
 //! `scipy.sparse.save_npz` writes them; a row is what one output reads.
 
 use crate::{
-    ExportError, Network,
-    element::read,
-    sparse::{Csr, rows_and_columns, shapes},
+    ExportError,
+    numbers::Numbers,
+    sparse::{Csr, rows_and_columns},
 };
 use candle_core::Tensor;
-use std::{
-    io::{Cursor, Read, Write},
-    path::Path,
-};
-use taper_train::checkpoint::{RawFile, RawTensor};
+use safetensors::Dtype;
+use std::io::{Cursor, Read, Write};
 use zip::{CompressionMethod, DateTime, ZipArchive, ZipWriter, write::SimpleFileOptions};
 
-/// Kind of the folder in the metadata of its `rest.safetensors`.
-const KIND: &str = "taper-npz-1";
-
-/// File of what is no weight of a layer.
-pub(crate) const REST: &str = "rest.safetensors";
-
-/// Key of the shapes in that metadata.
-pub(crate) const SHAPES: &str = "npz";
-
-/// Whether this crate has written the file beside the matrices.
-pub(crate) fn is_ours(rest: &RawFile) -> bool {
-    rest.metadata.get("kind").is_some_and(|kind| kind == KIND)
-}
-
-/// Whether all that is in a folder is what [`write()`] makes, so that nothing else is lost with it.
-pub(crate) fn is_ours_alone(folder: &Path) -> bool {
-    let Ok(rest) = RawFile::load(&folder.join(REST)) else { return false };
-    let shapes = rest.metadata.get(SHAPES).and_then(|text| serde_json::from_str(text).ok());
-    let weights: serde_json::Map<String, serde_json::Value> = shapes.unwrap_or_default();
-    let is_file_of_ours = |entry: std::io::Result<std::fs::DirEntry>| {
-        let Ok(entry) = entry else { return false };
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let is_weight = name.strip_suffix(".npz").is_some_and(|name| weights.contains_key(name));
-        (name == REST || is_weight) && entry.file_type().is_ok_and(|kind| kind.is_file())
-    };
-    is_ours(&rest)
-        && std::fs::read_dir(folder).is_ok_and(|mut entries| entries.all(is_file_of_ours))
-}
-
-/// Writes the files into a folder that is there.
-pub(crate) fn write(network: &Network, folder: &Path) -> Result<(), ExportError> {
-    let mut rest = RawFile { metadata: network.metadata.clone(), ..RawFile::default() };
-    rest.metadata.insert("kind".into(), KIND.into());
-    rest.metadata.insert(SHAPES.into(), shapes(network));
-    for (name, tensor) in &network.tensors {
-        if !network.layers.contains_key(name) {
-            rest.tensors.insert(name.clone(), RawTensor::of(tensor)?);
-            continue;
-        }
-        let path = folder.join(format!("{name}.npz"));
-        let bytes = npz(tensor)?;
-        taper_train::write_atomically(&path, |file| file.write_all(&bytes))
-            .map_err(ExportError::io("write", &path))?;
-    }
-    rest.save(&folder.join(REST))?;
-    Ok(())
-}
-
-fn npz(tensor: &Tensor) -> Result<Vec<u8>, ExportError> {
+/// The bytes of a file with this weight.
+pub(super) fn npz(tensor: &Tensor) -> Result<Vec<u8>, ExportError> {
     let csr = Csr::of(tensor.dims(), &tensor.flatten_all()?.to_vec1::<f32>()?);
     let (rows, columns) = rows_and_columns(tensor.dims());
     // SciPy's own indices are of 32 bits with a sign, unless a matrix needs more.
@@ -122,34 +72,43 @@ const MAGIC: &[u8] = b"\x93NUMPY";
 pub(crate) fn weight(bytes: &[u8], shape: &[usize]) -> Result<Vec<f32>, String> {
     let (rows, columns) = rows_and_columns(shape);
     let mut zip = ZipArchive::new(Cursor::new(bytes)).map_err(|e| format!("it is no .npz: {e}"))?;
-    // The most that an array of a weight of these sizes takes, so that a small file cannot fill the memory.
-    let limit = 8 * (rows as u64 + 1).max(rows as u64 * columns as u64) + 4096;
+    // A small file cannot fill the memory: an array may have a number for each weight, or be as long as the file.
+    let numbers = (rows as u64 + 1).max(rows as u64 * columns as u64);
+    let limit = (8 * numbers + 4096).max(bytes.len() as u64);
     let mut array = |name: &str| -> Result<Npy, String> {
         let entry = zip.by_name(&format!("{name}.npy"));
         let entry = entry.map_err(|e| format!("its array {name} cannot be read: {e}"))?;
         let mut bytes = Vec::new();
         entry
-            .take(limit)
+            .take(limit + 1)
             .read_to_end(&mut bytes)
             .map_err(|e| format!("its array {name} is damaged: {e}"))?;
+        if bytes.len() as u64 > limit {
+            return Err(format!(
+                "its array {name} has more numbers than {rows}x{columns}; call sum_duplicates() before saving"
+            ));
+        }
         Npy::read(bytes).map_err(|e| format!("its array {name}: {e}"))
     };
-    let format = array("format")?;
-    let format = String::from_utf8_lossy(format.data()).trim_end_matches('\0').to_string();
-    if format != "csr" {
-        return Err(format!("it is a matrix of format `{format}`, not csr"));
+    // One byte a letter, or four.
+    let mut format = array("format")?.data().to_vec();
+    format.retain(|&byte| byte != 0);
+    if format != b"csr" {
+        let format = String::from_utf8_lossy(&format).into_owned();
+        return Err(format!("it is a matrix of format `{format}`; save its tocsr()"));
     }
-    let sizes = array("shape")?.whole()?;
+    let mut indices = |name: &str| {
+        let numbers = array(name)?.numbers().and_then(Numbers::indices);
+        numbers.map_err(|e| format!("its array {name}: {e}"))
+    };
+    let sizes = indices("shape")?;
     if sizes != [rows as u64, columns as u64] {
         return Err(format!("it is a matrix of {sizes:?}, where {rows}x{columns} is needed"));
     }
-    let csr = Csr {
-        shape: shape.to_vec(),
-        starts: array("indptr")?.whole()?,
-        columns: array("indices")?.whole()?,
-        values: array("data")?.floats()?,
-    };
-    csr.dense()
+    let (starts, columns) = (indices("indptr")?, indices("indices")?);
+    let values = array("data")?.numbers().and_then(Numbers::floats);
+    let values = values.map_err(|e| format!("its array data: {e}"))?;
+    Csr { shape: shape.to_vec(), starts, columns, values }.dense()
 }
 
 /// An array as NumPy stores it.
@@ -186,24 +145,22 @@ impl Npy {
         &self.bytes[self.start..]
     }
 
-    fn whole(&self) -> Result<Vec<u64>, String> {
-        let signed =
-            |v: i64| u64::try_from(v).map_err(|_| format!("it holds {v}, a negative number"));
-        match &self.descr[..] {
-            "<i4" => {
-                read(self.data(), |b| signed(i32::from_le_bytes(b).into())).into_iter().collect()
-            }
-            "<i8" => read(self.data(), |b| signed(i64::from_le_bytes(b))).into_iter().collect(),
-            other => Err(format!("it is of {other}, not <i4 or <i8")),
-        }
-    }
-
-    fn floats(&self) -> Result<Vec<f32>, String> {
-        match &self.descr[..] {
-            "<f4" => Ok(read(self.data(), f32::from_le_bytes)),
-            "<f8" => Ok(read(self.data(), |b| f64::from_le_bytes(b) as f32)),
-            other => Err(format!("it is of {other}, not <f4 or <f8")),
-        }
+    fn numbers(&self) -> Result<Numbers, String> {
+        let dtype = match self.descr.trim_start_matches(['<', '|', '=']) {
+            "f2" => Dtype::F16,
+            "f4" => Dtype::F32,
+            "f8" => Dtype::F64,
+            "i1" => Dtype::I8,
+            "i2" => Dtype::I16,
+            "i4" => Dtype::I32,
+            "i8" => Dtype::I64,
+            "u1" => Dtype::U8,
+            "u2" => Dtype::U16,
+            "u4" => Dtype::U32,
+            "u8" => Dtype::U64,
+            other => return Err(format!("it is of type {other}; save it as <f4 or <i4")),
+        };
+        Numbers::decode(dtype, self.data())
     }
 }
 
@@ -240,5 +197,78 @@ mod tests {
                 let _ = weight(&corrupt, &[3, 8]);
             }
         }
+    }
+
+    /// Row pointers, columns and values as a file has them, with the types of NumPy.
+    fn file(
+        descr: [&str; 2],
+        starts: &[u8],
+        columns: &[u8],
+        values: &[u8],
+        format: Npy,
+    ) -> Vec<u8> {
+        let whole = descr[0];
+        let n = |bytes: &[u8]| bytes.len() / usize::from(whole.as_bytes()[2] - b'0');
+        let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
+        for (name, bytes) in [
+            ("indptr", npy(whole, &[n(starts)], starts)),
+            ("indices", npy(whole, &[n(columns)], columns)),
+            ("data", npy(descr[1], &[0], values)),
+            ("shape", npy("<i4", &[2], &[2i32, 3].map(i32::to_le_bytes).concat())),
+            ("format", format.bytes),
+        ] {
+            zip.start_file(format!("{name}.npy"), SimpleFileOptions::default()).unwrap();
+            zip.write_all(&bytes).unwrap();
+        }
+        zip.finish().unwrap().into_inner()
+    }
+
+    fn csr() -> Npy {
+        Npy::read(npy("|S3", &[], b"csr")).unwrap()
+    }
+
+    #[test]
+    fn indices_of_any_order_and_width_are_read_and_duplicates_summed() {
+        let f4: Vec<u8> = [1.5f32, 1.0, 0.5, 4.0].iter().flat_map(|v| v.to_le_bytes()).collect();
+        let f8: Vec<u8> = [1.5f64, 1.0, 0.5, 4.0].iter().flat_map(|v| v.to_le_bytes()).collect();
+        let (starts, columns) = ([0u8, 3, 4], [2u8, 0, 2, 1]);
+        let want = [1.0, 0.0, 2.0, 0.0, 4.0, 0.0];
+        for width in [1usize, 2, 4, 8] {
+            let widen = |bytes: &[u8]| -> Vec<u8> {
+                bytes.iter().flat_map(|&b| [vec![b], vec![0; width - 1]].concat()).collect()
+            };
+            for sign in ["<i", "<u"] {
+                let descr = format!("{sign}{width}");
+                let (starts, columns) = (widen(&starts), widen(&columns));
+                for (values, of) in [(&f4, "<f4"), (&f8, "<f8")] {
+                    let bytes = file([&descr, of], &starts, &columns, values, csr());
+                    assert_eq!(weight(&bytes, &[2, 3]).unwrap(), want, "{descr} {of}");
+                }
+            }
+        }
+        // NumPy's text of four bytes a letter, and half floats.
+        let wide = Npy::read(npy("<U3", &[], b"c\0\0\0s\0\0\0r\0\0\0")).unwrap();
+        let f2: Vec<u8> =
+            [0x3e00u16, 0x3c00, 0x3800, 0x4400].iter().flat_map(|v| v.to_le_bytes()).collect();
+        let bytes = file(["<u1", "<f2"], &starts, &columns, &f2, wide);
+        assert_eq!(weight(&bytes, &[2, 3]).unwrap(), want);
+    }
+
+    #[test]
+    fn other_matrices_are_named() {
+        let bad = |descr: [&str; 2], format: &[u8]| {
+            let format = Npy::read(npy("|S3", &[], format)).unwrap();
+            let bytes = file(descr, &[0, 0, 1], &[1], &[0; 8], format);
+            weight(&bytes, &[2, 3]).unwrap_err()
+        };
+        assert!(bad(["<u1", "<f8"], b"coo").contains("format `coo`; save its tocsr()"));
+        assert!(bad(["<u1", ">f4"], b"csr").contains("data: it is of type >f4"));
+        assert!(bad(["<u1", "<i4"], b"csr").contains("data: its numbers are I32, not floats"));
+        assert!(bad(["<f1", "<f4"], b"csr").contains("indptr"));
+        // A small file of many zeros.
+        let many = file(["<i8", "<f4"], &[0; 80_000], &[], &[], csr());
+        assert!(
+            many.len() < 8_000 && weight(&many, &[2, 3]).unwrap_err().contains("sum_duplicates")
+        );
     }
 }

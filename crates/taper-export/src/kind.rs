@@ -1,0 +1,88 @@
+//! What a file is. Its content says so; its name decides only where the content is of no kind that is known.
+
+use std::path::Path;
+
+/// Kinds of files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Safetensors,
+    Onnx,
+    Torch,
+}
+
+/// Endings that PyTorch's files have.
+const TORCH: [&str; 7] = ["pt", "pth", "th", "bin", "ckpt", "pkl", "tar"];
+
+/// The kind of a file, by its first bytes.
+///
+/// # Errors
+/// What it is instead, and what to do.
+pub(crate) fn kind(bytes: &[u8], path: &Path) -> Result<Kind, String> {
+    if is_safetensors(bytes) {
+        return Ok(Kind::Safetensors);
+    }
+    match bytes {
+        [b'P', b'K', 3, 4, ..] | [0x80, 2..=5, ..] => return Ok(Kind::Torch),
+        [0x1f, 0x8b, ..] => return Err("it is compressed by gzip; unpack it first".into()),
+        // The version, which a model begins with.
+        [0x08, ..] => return Ok(Kind::Onnx),
+        _ => {}
+    }
+    if bytes.starts_with(b"version https://git-lfs") {
+        return Err("it is a pointer of Git LFS; fetch the file itself with `git lfs pull`".into());
+    }
+    if bytes.trim_ascii_start().starts_with(b"<") {
+        return Err("it is a web page; download the file itself".into());
+    }
+    if bytes.get(257..262) == Some(b"ustar") {
+        return Err(
+            "it is a tar archive; unpack it, or save model.state_dict() with a newer PyTorch"
+                .into(),
+        );
+    }
+    let end = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_lowercase();
+    Ok(match &end[..] {
+        "onnx" => Kind::Onnx,
+        end if TORCH.contains(&end) => Kind::Torch,
+        _ => Kind::Safetensors,
+    })
+}
+
+/// Whether the file begins with the length of a header that fits, and the header.
+fn is_safetensors(bytes: &[u8]) -> bool {
+    let Some((len, rest)) = bytes.split_first_chunk() else { return false };
+    rest.first() == Some(&b'{') && u64::from_le_bytes(*len) <= rest.len() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_decides_and_then_the_name() {
+        let of = |bytes: &[u8], name: &str| kind(bytes, Path::new(name));
+        for name in ["a", "a.onnx", "a.safetensors", "a.pth.tar"] {
+            assert_eq!(of(b"\x02\0\0\0\0\0\0\0{}", name), Ok(Kind::Safetensors));
+            assert_eq!(of(b"PK\x03\x04...", name), Ok(Kind::Torch));
+            assert_eq!(of(b"\x80\x02\x8a", name), Ok(Kind::Torch));
+            assert_eq!(of(b"\x08\x08\x12\x05", name), Ok(Kind::Onnx));
+            for (bytes, part) in [
+                (&b"\x1f\x8b\x08"[..], "gzip"),
+                (b"version https://git-lfs.github.com/spec/v1", "git lfs pull"),
+                (b"\n<!DOCTYPE html>", "web page"),
+                (&[&[b'x'; 257][..], b"ustar"].concat(), "tar archive"),
+            ] {
+                assert!(of(bytes, name).unwrap_err().contains(part), "{part}");
+            }
+        }
+        for (name, kind) in [
+            ("a.ONNX", Kind::Onnx),
+            ("a.pth.tar", Kind::Torch),
+            ("a.CKPT", Kind::Torch),
+            ("a", Kind::Safetensors),
+        ] {
+            assert_eq!(of(&[7; 99], name), Ok(kind), "{name}");
+            assert_eq!(of(b"", name), Ok(kind), "{name}");
+        }
+    }
+}

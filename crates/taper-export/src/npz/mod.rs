@@ -1,0 +1,165 @@
+//! A folder of SciPy's sparse matrices: one `.npz` for each weight, and `rest.safetensors` for everything else.
+
+mod matrix;
+
+pub(crate) use matrix::weight;
+
+use crate::{
+    ExportError, Network,
+    numbers::Numbers,
+    source::Source,
+    sparse::{StatedShapes, shapes},
+    stored,
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+};
+use taper_train::checkpoint::{RawFile, RawTensor};
+
+/// Kind of the folder in the metadata of its `rest.safetensors`.
+const KIND: &str = "taper-npz-1";
+
+/// File of what is no weight of a layer.
+const REST: &str = "rest.safetensors";
+
+/// Key of the shapes in that metadata.
+const SHAPES: &str = "npz";
+
+/// Whether this crate has written the file beside the matrices.
+fn is_ours(rest: &RawFile) -> bool {
+    rest.metadata.get("kind").is_some_and(|kind| kind == KIND)
+}
+
+/// Whether all that is in a folder is what [`write()`] makes, so that nothing else is lost with it.
+pub(crate) fn is_ours_alone(folder: &Path) -> bool {
+    let Ok(rest) = RawFile::load(&folder.join(REST)) else { return false };
+    let shapes = rest.metadata.get(SHAPES).and_then(|text| serde_json::from_str(text).ok());
+    let weights: serde_json::Map<String, serde_json::Value> = shapes.unwrap_or_default();
+    let is_file_of_ours = |entry: std::io::Result<std::fs::DirEntry>| {
+        let Ok(entry) = entry else { return false };
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let is_weight = name.strip_suffix(".npz").is_some_and(|name| weights.contains_key(name));
+        (name == REST || is_weight) && entry.file_type().is_ok_and(|kind| kind.is_file())
+    };
+    is_ours(&rest)
+        && std::fs::read_dir(folder).is_ok_and(|mut entries| entries.all(is_file_of_ours))
+}
+
+/// Writes the files into a folder that is there.
+pub(crate) fn write(network: &Network, folder: &Path) -> Result<(), ExportError> {
+    let mut rest = RawFile { metadata: network.metadata.clone(), ..RawFile::default() };
+    rest.metadata.insert("kind".into(), KIND.into());
+    rest.metadata.insert(SHAPES.into(), shapes(network));
+    for (name, tensor) in &network.tensors {
+        if !network.layers.contains_key(name) {
+            rest.tensors.insert(name.clone(), RawTensor::of(tensor)?);
+            continue;
+        }
+        let path = folder.join(format!("{name}.npz"));
+        let bytes = matrix::npz(tensor)?;
+        taper_train::write_atomically(&path, |file| file.write_all(&bytes))
+            .map_err(ExportError::io("write", &path))?;
+    }
+    rest.save(&folder.join(REST))?;
+    Ok(())
+}
+
+/// A folder that is read.
+#[derive(Debug)]
+pub(crate) struct Folder {
+    rest: RawFile,
+    stated: StatedShapes,
+    /// Files of the weights.
+    weights: BTreeMap<String, PathBuf>,
+}
+
+impl Folder {
+    /// Reads what is no weight, and lists the weights.
+    ///
+    /// # Errors
+    /// If it cannot be read, or is no folder of an exported network.
+    pub(crate) fn open(path: &Path) -> Result<Self, ExportError> {
+        let malformed = |reason: String| ExportError::malformed(path)(reason);
+        if !path.join(REST).is_file() {
+            return Err(malformed(format!(
+                "it is a folder without the {REST} of an exported network; name a file in it"
+            )));
+        }
+        let rest = RawFile::load(&path.join(REST))?;
+        if !is_ours(&rest) {
+            return Err(malformed(format!("its {REST} is not of an exported network")));
+        }
+        let mut weights = BTreeMap::new();
+        for entry in std::fs::read_dir(path).map_err(ExportError::io("list", path))? {
+            let file = entry.map_err(ExportError::io("list", path))?.path();
+            let Some(name) = file.file_name().and_then(|n| n.to_str()?.strip_suffix(".npz")) else {
+                continue;
+            };
+            // Links to files are followed; a pipe could have no end.
+            let metadata = std::fs::metadata(&file).map_err(ExportError::io("read", &file))?;
+            if metadata.is_file() {
+                weights.insert(name.to_string(), file.clone());
+            }
+        }
+        let stated = StatedShapes::of(&rest.metadata, SHAPES);
+        Ok(Self { rest, stated, weights })
+    }
+}
+
+impl Source for Folder {
+    fn metadata(&self) -> Option<&BTreeMap<String, String>> {
+        Some(&self.rest.metadata)
+    }
+
+    fn names(&self) -> BTreeSet<String> {
+        self.rest.tensors.keys().chain(self.weights.keys()).cloned().collect()
+    }
+
+    fn shape(&self, name: &str) -> Option<Vec<usize>> {
+        match self.weights.contains_key(name) {
+            true => None,
+            false => stored::shape(&self.rest, name),
+        }
+    }
+
+    fn numbers(&self, name: &str, shape: &[usize]) -> Result<Numbers, String> {
+        let Some(path) = self.weights.get(name) else { return stored::numbers(&self.rest, name) };
+        self.stated.check(name, shape)?;
+        let bytes =
+            std::fs::read(path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
+        let values = weight(&bytes, shape).map_err(|e| format!("{}: {e}", path.display()))?;
+        Ok(Numbers::Floats(values))
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use candle_core::{Device, Tensor};
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn links_to_files_are_followed_and_links_to_nothing_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let network = folder.path().join("network");
+        std::fs::create_dir(&network).unwrap();
+        let metadata = [("kind", KIND), (SHAPES, r#"{"a.weight": {"shape": [2, 3]}}"#)];
+        let metadata = metadata.map(|(key, value)| (key.to_string(), value.to_string()));
+        let rest = RawFile { metadata: metadata.into(), ..RawFile::default() };
+        rest.save(&network.join(REST)).unwrap();
+        let tensor = Tensor::new(&[[0f32, 1.0, 0.0], [2.0, 0.0, 0.0]], &Device::Cpu).unwrap();
+        let elsewhere = folder.path().join("elsewhere");
+        std::fs::write(&elsewhere, matrix::npz(&tensor).unwrap()).unwrap();
+        symlink(&elsewhere, network.join("a.weight.npz")).unwrap();
+        // A folder is no matrix.
+        symlink(folder.path(), network.join("b.weight.npz")).unwrap();
+        let opened = Folder::open(&network).unwrap();
+        assert_eq!(opened.names(), ["a.weight".to_string()].into());
+        let numbers = opened.numbers("a.weight", &[2, 3]).unwrap();
+        assert_eq!(numbers, Numbers::Floats(vec![0.0, 1.0, 0.0, 2.0, 0.0, 0.0]));
+        std::fs::remove_file(&elsewhere).unwrap();
+        let error = Folder::open(&network).unwrap_err().to_string();
+        assert!(error.contains("cannot read") && error.contains("a.weight.npz"), "{error}");
+    }
+}

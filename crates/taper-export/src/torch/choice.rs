@@ -1,0 +1,178 @@
+//! Which dictionary in a pickle is the state dict. Checkpoints of training hold it under a name, beside much else.
+
+use super::{
+    pickle::{Node, Pickle, Value, shown},
+    rebuild::{Tensor, tensor},
+};
+use std::collections::{BTreeMap, HashSet};
+
+/// Names under which training scripts keep a state dict, the likeliest first.
+const NAMES: [&[u8]; 9] = [
+    b"state_dict",
+    b"model_state_dict",
+    b"model",
+    b"net",
+    b"module",
+    b"network",
+    b"model_state",
+    b"weights",
+    b"params",
+];
+
+/// Dictionaries nested deeper are not looked into.
+const MOST_DEEP: usize = 3;
+
+const ADVICE: &str = "save model.state_dict() with torch.save";
+
+/// A dictionary, with its name in the one that holds it.
+struct Visited<'a> {
+    value: Value<'a>,
+    depth: usize,
+    name: Option<&'a [u8]>,
+}
+
+/// The tensors of the state dict: the dictionary under the likeliest name, the one nearest to the top first; else the one
+/// with the most tensors, as others lie beside it or are an optimizer's.
+///
+/// # Errors
+/// What there is instead, and what to save.
+pub(super) fn state_dict<'a>(pickle: &Pickle<'a>) -> Result<BTreeMap<String, Tensor<'a>>, String> {
+    let n_tensors = |dictionary: &Visited<'a>| {
+        let items = pickle.items(dictionary.value).unwrap_or_default().iter();
+        let named = items.filter(|(name, _)| matches!(name, Value::Text(_)));
+        named.filter(|(_, value)| tensor(pickle, *value).is_some()).count()
+    };
+    let visited = visit(pickle);
+    let found: Vec<(&Visited, usize)> =
+        visited.iter().map(|v| (v, n_tensors(v))).filter(|(_, n)| *n > 0).collect();
+    let rank = |dictionary: &Visited| {
+        let rank = NAMES.iter().position(|&name| Some(name) == dictionary.name)?;
+        Some((dictionary.depth, rank))
+    };
+    let likeliest = found.iter().filter(|(d, _)| rank(d).is_some()).min_by_key(|(d, _)| rank(d));
+    let most = found.iter().map(|(_, n)| *n).max().ok_or_else(|| nothing(pickle))?;
+    let largest: Vec<_> = found.iter().filter(|(_, n)| *n == most).collect();
+    let (chosen, _) = match (likeliest, &largest[..]) {
+        (Some(likeliest), _) => likeliest,
+        (None, [largest]) => *largest,
+        (None, several) => {
+            let names = several.iter().take(6).filter_map(|(d, _)| d.name.map(shown));
+            let names = names.collect::<Vec<_>>().join(", ");
+            return Err(format!(
+                "it holds several state dicts, under {names}; save one of them alone"
+            ));
+        }
+    };
+    let items = pickle.items(chosen.value).unwrap_or_default().iter();
+    let named = items.filter_map(|&(name, value)| match name {
+        Value::Text(name) => Some((String::from_utf8_lossy(name).into(), tensor(pickle, value)?)),
+        _ => None,
+    });
+    Ok(named.collect())
+}
+
+/// The dictionaries that are reached by names, from the top down, each once.
+fn visit<'a>(pickle: &Pickle<'a>) -> Vec<Visited<'a>> {
+    let mut visited = vec![Visited { value: pickle.root, depth: 0, name: None }];
+    let mut seen = HashSet::new();
+    let mut at = 0;
+    while let Some(&Visited { value, depth, .. }) = visited.get(at) {
+        for &(name, inner) in pickle.items(value).unwrap_or_default() {
+            let (Value::Text(name), Value::Node(node)) = (name, inner) else { continue };
+            let is_dictionary = pickle.items(inner).is_some_and(|items| !items.is_empty());
+            if is_dictionary && depth < MOST_DEEP && seen.insert(node) {
+                visited.push(Visited { value: inner, depth: depth + 1, name: Some(name) });
+            }
+        }
+        at += 1;
+    }
+    visited
+}
+
+/// What is in a pickle without tensors.
+fn nothing(pickle: &Pickle) -> String {
+    let class_of = |value| match pickle.node(value) {
+        Some(Node::Call { callable, .. }) => pickle.class(*callable),
+        _ => None,
+    };
+    let is_named = |name: Value| matches!(name, Value::Text(name) if NAMES.contains(&name));
+    let items = pickle.items(pickle.root).unwrap_or_default().iter();
+    let inner = items.filter(|(name, _)| is_named(*name)).find_map(|(_, value)| class_of(*value));
+    match class_of(pickle.root).or(inner) {
+        Some((module, name)) => format!(
+            "it holds an object of class {}.{}, not a state dict; {ADVICE}",
+            shown(module),
+            shown(name)
+        ),
+        None if pickle.values(pickle.root).is_some() => {
+            format!("it holds a list, not a state dict; {ADVICE}")
+        }
+        None => format!("there are no tensors in it; {ADVICE}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A pickle of nested dictionaries in a small language: `{` and `}`, names, and `*` for a tensor.
+    fn choose(text: &str) -> Result<Vec<String>, String> {
+        let mut bytes = b"\x80\x02".to_vec();
+        for word in text.split_whitespace() {
+            match word {
+                "{" => bytes.extend(b"}("),
+                "}" => bytes.push(b'u'),
+                "[]" => bytes.push(b']'),
+                "object" => bytes.extend(b"cnets\nNet\n)\x81"),
+                "*" => {
+                    bytes.extend(b"ctorch._utils\n_rebuild_tensor\n(");
+                    bytes
+                        .extend(b"(X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\x000NK\x01tQ");
+                    bytes.extend(b"K\0))tR");
+                }
+                name => {
+                    bytes.extend([b'U', name.len() as u8]);
+                    bytes.extend(name.as_bytes());
+                }
+            }
+        }
+        bytes.push(b'.');
+        state_dict(&Pickle::read(&bytes)?.0).map(|found| found.into_keys().collect())
+    }
+
+    #[test]
+    fn the_likeliest_name_wins_and_then_the_largest() {
+        for (text, want) in [
+            ("{ a * b * }", "a b"),
+            ("{ epoch [] state_dict { a * } }", "a"),
+            // Beside tensors of another kind, in either order, and larger ones.
+            ("{ best_acc1 * state_dict { a * } }", "a"),
+            ("{ model { a * b * } rng_state * }", "a b"),
+            ("{ rng_state * mine { a * b * } }", "a b"),
+            ("{ a * b * extra { c * } }", "a b"),
+            ("{ model_ema { a * b * } model { c * } }", "c"),
+            ("{ model { a * } state_dict { b * } }", "b"),
+            ("{ checkpoint { net { a * } ema { b * } } }", "a"),
+            ("{ optimizer { state_dict { b * } } net { a * } }", "a"),
+            ("{ state_dict [] model { a * } }", "a"),
+            ("{ state_dict { } model { a * } }", "a"),
+        ] {
+            assert_eq!(choose(text).map(|found| found.join(" ")), Ok(want.into()), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_state_dict_is_named() {
+        for (text, part) in [
+            ("{ student { a * } teacher { a * } }", "several state dicts, under student, teacher;"),
+            ("{ epoch [] }", "no tensors in it"),
+            ("object", "an object of class nets.Net, not a state dict"),
+            ("{ epoch [] model object }", "an object of class nets.Net"),
+            ("[]", "a list, not a state dict"),
+            ("{ a { b { c { d { e * } } } } }", "no tensors in it"),
+        ] {
+            let error = choose(text).unwrap_err();
+            assert!(error.contains(part), "{text}: {error}");
+        }
+    }
+}

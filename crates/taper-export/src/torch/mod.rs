@@ -1,0 +1,79 @@
+//! State dicts that PyTorch has saved.
+//!
+//! A file is read whole and followed without running anything: a container, the archive of today or the format before it,
+//! says where the pickle and the storages are; the pickle says which storage a tensor is made of.
+
+mod archive;
+mod choice;
+mod legacy;
+mod pickle;
+mod rebuild;
+mod view;
+
+use crate::{
+    numbers::Numbers,
+    source::{Source, missing},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    ops::Range,
+};
+use view::View;
+
+/// A tensor whose storage is a part of the file, or what is said of one that cannot be read.
+type Entry = Result<View<Range<usize>>, String>;
+
+/// The tensors of a state dict.
+pub(crate) struct StateDict {
+    bytes: Vec<u8>,
+    entries: BTreeMap<String, Entry>,
+}
+
+impl fmt::Debug for StateDict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("StateDict").field(&self.entries).finish()
+    }
+}
+
+impl StateDict {
+    /// Reads what a file says of its tensors.
+    ///
+    /// # Errors
+    /// What is wrong with the file, or what it is instead.
+    pub(crate) fn read(bytes: Vec<u8>) -> Result<Self, String> {
+        let entries = match bytes.starts_with(b"PK") {
+            true => archive::entries(&bytes)?,
+            false => legacy::entries(&bytes)?,
+        };
+        Ok(Self { bytes, entries })
+    }
+}
+
+impl Source for StateDict {
+    fn metadata(&self) -> Option<&BTreeMap<String, String>> {
+        None
+    }
+
+    fn names(&self) -> BTreeSet<String> {
+        self.entries.keys().cloned().collect()
+    }
+
+    fn shape(&self, name: &str) -> Option<Vec<usize>> {
+        self.entries.get(name)?.as_ref().ok().map(|view| view.shape.clone())
+    }
+
+    fn numbers(&self, name: &str, _: &[usize]) -> Result<Numbers, String> {
+        let entry = self.entries.get(name).ok_or_else(|| missing(name))?;
+        let gathered = entry.as_ref().map_err(Clone::clone).and_then(|view| {
+            let storage = self.bytes.get(view.storage.clone()).unwrap_or_default();
+            Numbers::decode(view.dtype, &view.gather(storage)?)
+        });
+        gathered.map_err(|e| format!("tensor {name}: {e}"))
+    }
+}
+
+/// What is said of a file that is damaged.
+fn unreadable(why: impl fmt::Display) -> String {
+    format!("it is no state dict that can be read ({why}); save model.state_dict() with torch.save")
+}
