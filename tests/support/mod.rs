@@ -13,9 +13,16 @@ use taper::core::rng::Rng;
 pub fn taper(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_taper"));
     // A user's settings must not reach the tests.
-    for name in
-        ["RUST_LOG", "HF_ENDPOINT", "HF_HOME", "HF_HUB_CACHE", "HF_TOKEN", "RAYON_NUM_THREADS"]
-    {
+    for name in [
+        "RUST_LOG",
+        "HF_ENDPOINT",
+        "HF_HOME",
+        "HF_HUB_CACHE",
+        "HF_HUB_OFFLINE",
+        "HF_TOKEN",
+        "HUGGINGFACE_HUB_CACHE",
+        "RAYON_NUM_THREADS",
+    ] {
         command.env_remove(name);
     }
     command.args(args);

@@ -147,7 +147,7 @@ pub struct Train {
     /// Architecture (see `taper models`)
     #[arg(long, value_name = "NAME")]
     pub model: Option<String>,
-    /// Data set: digits, cifar10, cifar100, or a folder
+    /// Data set: digits, cifar10, cifar100 (or cifar100@REVISION), or a folder
     #[arg(long, value_name = "NAME|DIR")]
     pub data: Option<String>,
     /// Method: dense, gmp, ste, feather or finetune
@@ -363,7 +363,7 @@ pub struct Import {
 /// Fetch a data set.
 #[derive(Debug, ClapArgs)]
 pub struct Fetch {
-    /// cifar10, cifar100 or digits
+    /// cifar10, cifar100 (or cifar100@REVISION) or digits
     pub dataset: String,
     /// Print the files as JSON
     #[arg(long)]

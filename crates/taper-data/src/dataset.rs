@@ -1,10 +1,11 @@
 //! [`Dataset`]: a name or a folder becomes training and test images.
 
 use crate::folder::{Layout, recognise};
+use crate::hub::{MAIN, split_revision};
 use crate::parquet::read_rows;
 use crate::{
-    Cifar, DataError, FetchProgress, HubOptions, ImageShape, Normalisation, Result, Silent, Split,
-    digits, fetch_file, read_binary,
+    Cifar, DataError, FetchProgress, Fetched, HubOptions, ImageShape, Normalisation, Origin,
+    Result, Silent, Split, digits, fetch_file, read_binary,
 };
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
@@ -29,6 +30,8 @@ pub struct Dataset {
     /// The first 16 hexadecimal digits of the SHA-256 over shapes, counts, pixels and labels of both parts, in order:
     /// equal if and only if training sees the same data.
     pub fingerprint: String,
+    /// Where it was read from.
+    pub origin: Origin,
 }
 
 /// How to open a data set. The default reads all of it, silently, with the hub of the environment.
@@ -52,6 +55,9 @@ impl Dataset {
     /// Opens `digits`, `cifar10` or `cifar100` (fetched from the hub if not cached), or a folder: one that holds
     /// CIFAR's parquet or binary files, or whose only sub-folder with data does.
     ///
+    /// `cifar10@REVISION` is a branch, a tag or a commit of the hub's repository; without one it is the branch `main`, at
+    /// the commit that the cache has, if it has one. Both parts are of one commit.
+    ///
     /// Known names win over folders of that name; write `./cifar10` for such a folder.
     ///
     /// # Errors
@@ -65,20 +71,18 @@ impl Dataset {
             }
             limit => limit.unwrap_or(usize::MAX),
         };
-        match name_or_dir {
-            "digits" => Self::digits(limit),
-            "cifar10" => Self::from_hub(Cifar::Ten, options, limit),
-            "cifar100" => Self::from_hub(Cifar::Hundred, options, limit),
-            other => Self::from_folder(other, limit),
+        match Named::parse(name_or_dir)? {
+            Some(Named::Digits) => Self::digits(limit),
+            Some(Named::Cifar(cifar, revision)) => Self::from_hub(cifar, revision, options, limit),
+            None => Self::from_folder(name_or_dir, limit),
         }
     }
 
     /// Shape of the images of a data set known by name, without opening it; `None` for a folder.
     pub fn shape_of(name: &str) -> Option<ImageShape> {
-        match name {
-            "digits" => Some(ImageShape::DIGITS),
-            "cifar10" | "cifar100" => Some(ImageShape::CIFAR),
-            _ => None,
+        match Named::parse(name).ok()?? {
+            Named::Digits => Some(ImageShape::DIGITS),
+            Named::Cifar(..) => Some(ImageShape::CIFAR),
         }
     }
 
@@ -86,12 +90,13 @@ impl Dataset {
     ///
     /// # Errors
     /// [`DataError::Unknown`] for other names; otherwise what [`fetch_file`] may return.
-    pub fn fetch(name: &str, options: &OpenOptions<'_>) -> Result<Vec<PathBuf>> {
-        match name {
-            "digits" => Ok(Vec::new()),
-            "cifar10" => fetch_cifar(Cifar::Ten, options).map(Vec::from),
-            "cifar100" => fetch_cifar(Cifar::Hundred, options).map(Vec::from),
-            _ => Err(unknown(name)),
+    pub fn fetch(name: &str, options: &OpenOptions<'_>) -> Result<Vec<Fetched>> {
+        match Named::parse(name)? {
+            Some(Named::Digits) => Ok(Vec::new()),
+            Some(Named::Cifar(cifar, revision)) => {
+                fetch_cifar(cifar, revision, options).map(Vec::from)
+            }
+            None => Err(unknown(name)),
         }
     }
 
@@ -102,16 +107,25 @@ impl Dataset {
 
     fn digits(limit: usize) -> Result<Self> {
         let parts = digits::splits()?;
-        Ok(Self::assemble("digits", digits::class_names(), parts, Normalisation::DIGITS, limit))
+        let origin = Origin { name: "digits".into(), files: Vec::new() };
+        let classes = digits::class_names();
+        Ok(Self::assemble("digits", classes, parts, Normalisation::DIGITS, limit, origin))
     }
 
-    fn from_hub(cifar: Cifar, options: &OpenOptions<'_>, limit: usize) -> Result<Self> {
-        let [train, test] = fetch_cifar(cifar, options)?;
-        let parts = [
-            read_shards(&[train], Some(cifar), limit)?.1,
-            read_shards(&[test], Some(cifar), limit)?.1,
-        ];
-        Ok(Self::cifar(cifar, parts, limit))
+    fn from_hub(
+        cifar: Cifar,
+        revision: &str,
+        options: &OpenOptions<'_>,
+        limit: usize,
+    ) -> Result<Self> {
+        let files = fetch_cifar(cifar, revision, options)?;
+        let read = |file: &Fetched| {
+            read_shards(std::slice::from_ref(&file.path), Some(cifar), limit)
+                .map(|(_, split)| split)
+        };
+        let parts = [read(&files[0])?, read(&files[1])?];
+        let name = format!("{}@{}", cifar.name(), files[0].commit);
+        Ok(Self::cifar(cifar, parts, limit, Origin { name, files: files.into() }))
     }
 
     fn from_folder(name: &str, limit: usize) -> Result<Self> {
@@ -125,23 +139,25 @@ impl Dataset {
             }
             return Err(unknown(name));
         }
+        let path = std::path::absolute(dir).map_err(|e| DataError::io(dir, e))?;
+        let origin = Origin { name: path.to_string_lossy().into_owned(), files: Vec::new() };
         match recognise(dir)? {
             Layout::Parquet { train, test } => {
                 let (cifar, train) = read_shards(&train, None, limit)?;
                 let (_, test) = read_shards(&test, Some(cifar), limit)?;
-                Ok(Self::cifar(cifar, [train, test], limit))
+                Ok(Self::cifar(cifar, [train, test], limit, origin))
             }
             Layout::Binary { cifar, train, test } => {
                 let read =
                     |paths: &[PathBuf]| join(paths, limit, |path, _| read_binary(path, cifar));
-                Ok(Self::cifar(cifar, [read(&train)?, read(&test)?], limit))
+                Ok(Self::cifar(cifar, [read(&train)?, read(&test)?], limit, origin))
             }
         }
     }
 
-    fn cifar(cifar: Cifar, parts: [Split; 2], limit: usize) -> Self {
+    fn cifar(cifar: Cifar, parts: [Split; 2], limit: usize, origin: Origin) -> Self {
         let classes = cifar.class_names().iter().map(|&name| name.to_owned()).collect();
-        Self::assemble(cifar.name(), classes, parts, Normalisation::FEATHER, limit)
+        Self::assemble(cifar.name(), classes, parts, Normalisation::FEATHER, limit, origin)
     }
 
     fn assemble(
@@ -150,6 +166,7 @@ impl Dataset {
         [mut train, mut test]: [Split; 2],
         normalisation: Normalisation,
         limit: usize,
+        origin: Origin,
     ) -> Self {
         train.truncate(limit);
         test.truncate(limit);
@@ -165,18 +182,47 @@ impl Dataset {
             test: test.into(),
             normalisation,
             fingerprint,
+            origin,
         }
     }
 }
 
-fn fetch_cifar(cifar: Cifar, options: &OpenOptions<'_>) -> Result<[PathBuf; 2]> {
+/// A data set known by name.
+enum Named<'a> {
+    Digits,
+    /// One of the hub, at a revision.
+    Cifar(Cifar, &'a str),
+}
+
+impl<'a> Named<'a> {
+    /// `None` if it is no name that is known.
+    fn parse(text: &'a str) -> Result<Option<Self>> {
+        let (name, revision) = split_revision(text);
+        let cifar = |cifar| Ok(Some(Self::Cifar(cifar, revision.unwrap_or(MAIN))));
+        match (name, revision) {
+            ("digits", None) => Ok(Some(Self::Digits)),
+            ("digits", Some(_)) => Err(DataError::Invalid(format!(
+                "`{text}` names a revision, but the digits are part of this program and have none; say `digits`"
+            ))),
+            ("cifar10", _) => cifar(Cifar::Ten),
+            ("cifar100", _) => cifar(Cifar::Hundred),
+            _ => Ok(None),
+        }
+    }
+}
+
+fn fetch_cifar(cifar: Cifar, revision: &str, options: &OpenOptions<'_>) -> Result<[Fetched; 2]> {
     let hub = match &options.hub {
         Some(hub) => hub.clone(),
         None => HubOptions::from_env()?,
     };
     let [train, test] = cifar.hub_files();
-    let fetch = |file| fetch_file(cifar.repository(), file, &hub, options.progress());
-    Ok([fetch(train)?, fetch(test)?])
+    let fetch = |file, revision: &str| {
+        fetch_file(&format!("{}@{revision}", cifar.repository()), file, &hub, options.progress())
+    };
+    let train = fetch(train, revision)?;
+    let test = fetch(test, &train.commit)?;
+    Ok([train, test])
 }
 
 /// Reads the shards of one part, which must all be of one data set.
@@ -269,6 +315,8 @@ mod tests {
         let text = message("cifer100");
         assert!(text.contains("did you mean `cifar100`") && text.contains("`digits`"), "{text}");
         assert!(!message("imagenet").contains("did you mean"));
+        assert!(message("digits@main").contains("have none; say `digits`"));
+        assert!(message("cifar10@../x").contains("no name of a revision"));
         assert!(message("no/such/folder").contains("no such folder"));
         let file = tempfile::NamedTempFile::new().unwrap();
         assert!(message(file.path().to_str().unwrap()).contains("is a file"));

@@ -18,7 +18,7 @@
 //! | [`Dataset::open`] of | gives |
 //! | --- | --- |
 //! | `digits` | 1,797 embedded images of 8 x 8, a fixed stratified split |
-//! | `cifar10`, `cifar100` | parquet from the hub's cache, fetched once and verified |
+//! | `cifar10`, `cifar100` | parquet from the hub's cache, fetched once and verified; `cifar10@REVISION` for a branch, tag or commit |
 //! | a folder | the same parquet files, or CIFAR's binary version |
 //!
 //! Everything random is a function of `(seed, epoch, index of the image)`: see [`taper_core::rng`]. Which images
@@ -47,6 +47,7 @@ mod image;
 mod loader;
 mod normalise;
 mod order;
+mod origin;
 mod parquet;
 mod progress;
 mod split;
@@ -56,10 +57,11 @@ pub use binary::read_binary;
 pub use classes::Cifar;
 pub use dataset::{DATASETS, Dataset, OpenOptions};
 pub use error::{DataError, Result};
-pub use hub::{HubOptions, fetch_file};
+pub use hub::{Fetched, HubOptions, fetch_file};
 pub use image::{Image, decode_png};
 pub use loader::{Batch, Epoch, Loader, LoaderConfig};
 pub use normalise::Normalisation;
+pub use origin::Origin;
 pub use parquet::read_parquet;
 pub use progress::{FetchProgress, Silent};
 pub use split::{ImageShape, Split};

@@ -255,6 +255,8 @@ fn folders_open_and_give_the_same_data_in_every_form() {
         assert_eq!(other.train, one.train);
     }
     assert_eq!(one.normalisation, taper_data::Normalisation::FEATHER);
+    assert_eq!(Path::new(&one.origin.name), dir.path().join("one"));
+    assert!(one.origin.files.is_empty() && one.origin.commit().is_none());
 
     let limit = OpenOptions { limit: Some(20), ..Default::default() };
     for name in ["two", "three"] {

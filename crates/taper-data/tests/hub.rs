@@ -3,11 +3,11 @@
 
 mod common;
 
-use common::hub::{COMMIT, Fault, Hub};
+use common::hub::{COMMIT, DEV, Fault, Hub};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
-use taper_data::{DataError, Dataset, FetchProgress, HubOptions, OpenOptions, fetch_file};
+use taper_data::{DataError, Dataset, FetchProgress, Fetched, HubOptions, OpenOptions, fetch_file};
 use tempfile::TempDir;
 
 const REPO: &str = "owner/set";
@@ -60,13 +60,34 @@ impl Scene {
         }
     }
 
-    fn fetch(&self) -> Result<PathBuf, DataError> {
-        fetch_file(REPO, FILE, &self.options(), &self.watch)
+    fn fetch(&self) -> Result<Fetched, DataError> {
+        self.fetch_with(&self.options())
+    }
+
+    fn fetch_with(&self, options: &HubOptions) -> Result<Fetched, DataError> {
+        fetch_file(REPO, FILE, options, &self.watch)
+    }
+
+    /// Time-outs that a silent hub runs into soon, and enough retries for a busy machine that runs into them as well.
+    fn impatient(&self) -> HubOptions {
+        let timeout = Duration::from_millis(200);
+        HubOptions {
+            etag_timeout: timeout,
+            download_timeout: timeout,
+            retries: 9,
+            ..self.options()
+        }
     }
 
     /// Fetches, and checks content, progress and that all faults have happened.
     fn succeeds(&self) -> PathBuf {
-        let path = self.fetch().unwrap();
+        self.succeeds_with(&self.options())
+    }
+
+    fn succeeds_with(&self, options: &HubOptions) -> PathBuf {
+        let Fetched { filename, path, commit, sha256 } = self.fetch_with(options).unwrap();
+        assert_eq!((filename.as_str(), commit.as_str()), (FILE, COMMIT));
+        assert_eq!(sha256, digest(&self.content));
         assert_eq!(std::fs::read(&path).unwrap(), self.content);
         assert_eq!(self.hub.faults_left(), 0, "not every fault happened");
         let (total, arrived) = *self.watch.transfer.lock().unwrap();
@@ -76,7 +97,11 @@ impl Scene {
 
     /// Fetches in vain; returns the message after checking that it names the address and that nothing can be used.
     fn fails(&self) -> String {
-        let error = self.fetch().unwrap_err();
+        self.fails_with(&self.options())
+    }
+
+    fn fails_with(&self, options: &HubOptions) -> String {
+        let error = self.fetch_with(options).unwrap_err();
         let DataError::Fetch { url, remedy, .. } = &error else { panic!("{error}") };
         assert_eq!(*url, format!("{}/datasets/{REPO}/resolve/main/{FILE}", self.hub.endpoint));
         assert!(!remedy.is_empty());
@@ -104,10 +129,7 @@ impl Scene {
     }
 
     fn blob(&self) -> PathBuf {
-        use sha2::{Digest, Sha256};
-        let name: String =
-            Sha256::digest(&self.content).iter().map(|b| format!("{b:02x}")).collect();
-        self.repo_dir().join("blobs").join(name)
+        self.repo_dir().join("blobs").join(digest(&self.content))
     }
 
     fn leave_part(&self, bytes: &[u8]) {
@@ -118,6 +140,17 @@ impl Scene {
     fn notes(&self) -> String {
         self.watch.notes.lock().unwrap().join("\n")
     }
+}
+
+fn digest(bytes: &[u8]) -> String {
+    use sha2::{Digest, Sha256};
+    Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// A port that was free a moment ago.
+fn unused_endpoint() -> String {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    format!("http://{free}")
 }
 
 fn files(dir: &Path) -> Vec<PathBuf> {
@@ -137,13 +170,13 @@ fn a_file_is_fetched_once_and_then_needs_no_hub() {
     assert_eq!(path, scene.repo_dir().join("snapshots").join(COMMIT).join(FILE));
     assert!(scene.blob().is_file());
     assert!(!scene.hub.take_log().is_empty());
-    assert_eq!(scene.fetch().unwrap(), path);
+    assert_eq!(scene.fetch().unwrap().path, path);
     assert_eq!(scene.hub.take_log(), [""; 0], "a cached file must cause no request");
     // Nor is it hashed again.
     assert_eq!(scene.notes().matches("checking").count(), 1);
     let nowhere =
         HubOptions { offline: true, ..HubOptions::new("http://127.0.0.1:1", scene.cache.path()) };
-    assert_eq!(fetch_file(REPO, FILE, &nowhere, &scene.watch).unwrap(), path);
+    assert_eq!(scene.fetch_with(&nowhere).unwrap().path, path);
 }
 
 #[test]
@@ -170,9 +203,7 @@ fn a_transfer_that_always_breaks_off_is_one_error() {
 
 #[test]
 fn an_overloaded_hub_is_waited_for_as_it_asks() {
-    // The second refusal answers the question how long to wait.
-    let refusal = Fault::Status(429, "Retry-After: 1\r\n");
-    let scene = Scene::new(&[refusal.clone(), refusal], None);
+    let scene = Scene::new(&[Fault::Status(429, "Retry-After: 1\r\n")], None);
     scene.succeeds();
     assert!(
         scene.notes().contains("429")
@@ -195,7 +226,7 @@ fn an_overloaded_hub_that_asks_for_too_long_is_left_alone() {
     let scene = Scene::new(&[], Some(Fault::Status(429, "Retry-After: 86400\r\n")));
     let message = scene.fails();
     assert!(message.contains("wait 86400 s"), "{message}");
-    assert_eq!(scene.hub.take_log().len(), 2);
+    assert_eq!(scene.hub.take_log().len(), 1);
 }
 
 #[test]
@@ -227,9 +258,7 @@ fn refusals_that_waiting_cannot_help_are_not_repeated() {
 fn a_wrong_size_is_never_accepted() {
     for by in [-1, 1, 5000] {
         let scene = Scene::new(&[Fault::SizeOff(by)], None);
-        // The size is asked for twice; one wrong answer may or may not be noticed, but the bytes are right.
-        let path = scene.fetch().unwrap();
-        assert_eq!(std::fs::read(path).unwrap(), scene.content);
+        scene.succeeds();
 
         let scene = Scene::new(&[], Some(Fault::SizeOff(by)));
         let message = scene.fails();
@@ -261,9 +290,7 @@ fn a_file_that_stays_corrupt_is_one_error() {
 #[test]
 fn a_hub_that_is_not_there_is_one_error() {
     let mut scene = Scene::new(&[], None);
-    // A port that was free a moment ago.
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    scene.hub.endpoint = format!("http://{free}");
+    scene.hub.endpoint = unused_endpoint();
     let message = scene.fails();
     assert!(message.contains("no answer") && message.contains("check the network"), "{message}");
 }
@@ -296,8 +323,11 @@ fn left_over_parts_do_no_harm() {
 
 #[test]
 fn a_hub_that_cannot_resume_does_no_harm() {
-    let scene = Scene::new(&[Fault::BreakAfter(500), Fault::IgnoreRange], None);
-    scene.succeeds();
+    for fault in [Fault::IgnoreRange, Fault::NoSuchBytes] {
+        let scene = Scene::new(&[Fault::BreakAfter(500), fault], None);
+        scene.succeeds();
+        assert!(!scene.notes().contains("corrupt"), "{}", scene.notes());
+    }
 }
 
 #[test]
@@ -311,12 +341,170 @@ fn damage_in_the_cache_is_noticed_and_repaired() {
     // A link without a blob.
     std::fs::remove_file(scene.blob()).unwrap();
     assert_eq!(scene.succeeds(), path);
-    // Damage that cannot be repaired is not handed out either.
+}
+
+#[test]
+fn damage_that_cannot_be_repaired_is_neither_handed_out_nor_deleted() {
+    let mut scene = Scene::new(&[], None);
+    let path = scene.succeeds();
     std::fs::write(scene.blob(), "half").unwrap();
     let offline = HubOptions { offline: true, ..scene.options() };
-    let message = fetch_file(REPO, FILE, &offline, &scene.watch).unwrap_err().to_string();
-    assert!(message.contains("HF_HUB_OFFLINE"), "{message}");
-    scene.nothing_usable();
+    let message = scene.fetch_with(&offline).unwrap_err().to_string();
+    assert!(
+        message.contains("HF_HUB_OFFLINE") && message.contains("the cached file is corrupt"),
+        "{message}"
+    );
+    assert_eq!(std::fs::read(&path).unwrap(), b"half");
+    // Nor where the hub is out of reach.
+    let there = std::mem::replace(&mut scene.hub.endpoint, unused_endpoint());
+    let message = scene.fetch().unwrap_err().to_string();
+    assert!(message.contains("no answer"), "{message}");
+    assert_eq!(std::fs::read(&path).unwrap(), b"half");
+    scene.hub.endpoint = there;
+    scene.succeeds();
+}
+
+#[test]
+fn a_copy_instead_of_a_link_is_checked_and_repaired_too() {
+    let scene = Scene::new(&[], None);
+    let path = scene.succeeds();
+    // As the cache is on a file system without links.
+    std::fs::remove_file(&path).unwrap();
+    std::fs::copy(scene.blob(), &path).unwrap();
+    scene.hub.take_log();
+    assert_eq!(scene.fetch().unwrap().path, path);
+    std::fs::write(&path, "half").unwrap();
+    // The blob has the content still: the hub is asked what it is, and no more.
+    let fetched = scene.fetch().unwrap();
+    assert_eq!(std::fs::read(fetched.path).unwrap(), scene.content);
+    assert_eq!(scene.hub.take_log().len(), 1);
+    assert!(scene.notes().contains("the cached file is corrupt"), "{}", scene.notes());
+}
+
+#[test]
+fn a_file_without_a_digest_is_held_to_what_it_was() {
+    for ranges in [true, false] {
+        let direct = Some(Fault::Direct { etag: "0c3a", ranges });
+        let scene = Scene::new(&[], direct.clone());
+        let path = scene.succeeds();
+        let blob = scene.repo_dir().join("blobs/0c3a");
+        std::fs::write(&blob, "half").unwrap();
+        assert_eq!(scene.succeeds(), path);
+        // Another hub has other bytes under the same commit.
+        std::fs::write(&blob, "half").unwrap();
+        let other = Hub::start(&[(FILE, b"other")], &[], direct);
+        let options = HubOptions { endpoint: other.endpoint, ..scene.options() };
+        let message = scene.fetch_with(&options).unwrap_err().to_string();
+        assert!(
+            message.contains("corrupt, twice") && message.contains(&digest(&scene.content)),
+            "{message}"
+        );
+    }
+}
+
+#[test]
+fn a_weak_etag_is_an_etag() {
+    let scene = Scene::new(&[], Some(Fault::WeakETag));
+    scene.succeeds();
+    assert!(scene.blob().is_file());
+}
+
+#[test]
+fn a_loop_of_redirects_ends_after_ten() {
+    let here = || Fault::Moved(String::new());
+    let scene = Scene::new(&[], Some(here()));
+    let message = scene.fails();
+    assert!(
+        message.contains("redirects more than 10 times") && message.contains("tried 4 times"),
+        "{message}"
+    );
+    assert_eq!(scene.hub.take_log().len(), 4 * 11);
+
+    let scene = Scene::new(&vec![here(); 10], None);
+    scene.succeeds();
+    assert!(!scene.notes().contains("trying again"), "{}", scene.notes());
+}
+
+#[test]
+fn a_silent_hub_is_tried_again() {
+    let scene = Scene::new(&[Fault::Hang, Fault::Stall(30_000), Fault::Hang], None);
+    scene.succeeds_with(&scene.impatient());
+    let notes = scene.notes();
+    assert!(notes.contains("the hub was silent for 200ms; trying again"), "{notes}");
+    let log = scene.hub.take_log();
+    assert!(log.iter().any(|line| line.ends_with(" 30000-")), "what had arrived is kept: {log:?}");
+}
+
+#[test]
+fn a_hub_that_stays_silent_is_one_error() {
+    for fault in [Fault::Hang, Fault::Stall(10)] {
+        let scene = Scene::new(&[], Some(fault));
+        let message = scene.fails_with(&HubOptions { retries: 2, ..scene.impatient() });
+        assert!(
+            message.contains("silent for 200ms") && message.contains("tried 3 times"),
+            "{message}"
+        );
+    }
+}
+
+#[test]
+fn an_address_that_has_moved_is_followed_and_its_host_gets_no_token() {
+    let scene = Scene::new(&[], None);
+    let old = Hub::start(&[], &[], Some(Fault::Moved(scene.hub.endpoint.clone())));
+    let options = HubOptions {
+        endpoint: old.endpoint.clone(),
+        token: Some("hf_secret".into()),
+        ..scene.options()
+    };
+    let fetched = scene.fetch_with(&options).unwrap();
+    assert_eq!(std::fs::read(fetched.path).unwrap(), scene.content);
+    let (old, new) = (old.take_log(), scene.hub.take_log());
+    assert!(
+        !old.is_empty() && old.iter().all(|line| line.ends_with("bearer hf_secret")),
+        "{old:?}"
+    );
+    assert!(!new.is_empty() && new.iter().all(|line| !line.contains("hf_secret")), "{new:?}");
+}
+
+#[test]
+fn a_token_with_a_stray_character_is_named_before_anything_is_sent() {
+    let scene = Scene::new(&[], None);
+    let options = HubOptions { token: Some("hf_a\nb".into()), ..scene.options() };
+    let message = scene.fails_with(&options);
+    assert!(message.contains("a line break as character 5"), "{message}");
+    assert!(!message.contains("hf_a") && scene.hub.take_log().is_empty());
+    // What is cached needs no token.
+    scene.succeeds();
+    scene.fetch_with(&options).unwrap();
+}
+
+#[test]
+fn a_revision_is_fetched_by_name_and_found_by_commit() {
+    let other = format!("dev:{FILE}");
+    let hub = Hub::start(&[(FILE, b"main"), (&other, b"dev")], &[], None);
+    let cache = tempfile::tempdir().unwrap();
+    let options = HubOptions { retries: 0, ..HubOptions::new(&hub.endpoint, cache.path()) };
+    let fetch = |repo: &str| fetch_file(repo, FILE, &options, &Watch::default());
+    for (revision, commit, content) in [("dev", DEV, "dev"), ("main", COMMIT, "main")] {
+        let fetched = fetch(&format!("{REPO}@{revision}")).unwrap();
+        assert_eq!((fetched.commit.as_str(), fetched.sha256), (commit, digest(content.as_bytes())));
+        assert_eq!(std::fs::read_to_string(&fetched.path).unwrap(), content);
+        hub.take_log();
+        assert_eq!(fetch(&format!("{REPO}@{commit}")).unwrap().path, fetched.path);
+        assert_eq!(hub.take_log(), [""; 0]);
+    }
+    assert_eq!(fetch(REPO).unwrap().commit, COMMIT);
+    // Into an empty cache by its commit.
+    let options = HubOptions { cache_dir: cache.path().join("other"), ..options.clone() };
+    let fetched = fetch_file(&format!("{REPO}@{DEV}"), FILE, &options, &Watch::default()).unwrap();
+    assert_eq!(std::fs::read_to_string(fetched.path).unwrap(), "dev");
+
+    let message = fetch(&format!("{REPO}@none")).unwrap_err().to_string();
+    assert!(message.contains("answered 404") && message.contains("revision `none`"), "{message}");
+    for bad in ["", "../x", "a b"] {
+        let error = fetch(&format!("{REPO}@{bad}")).unwrap_err();
+        assert!(matches!(error, DataError::Invalid(_)), "{error}");
+    }
 }
 
 #[test]
@@ -370,12 +558,21 @@ fn a_data_set_opens_through_faults_and_then_offline() {
     assert_eq!((data.train.len(), data.test.len(), hub.faults_left()), (150, 20, 0));
     assert_eq!(data.train.image(3).unwrap(), common::planes(3));
     assert_eq!(data.test.labels()[0], 50);
+    assert_eq!(data.origin.name, format!("cifar100@{COMMIT}"));
+    assert_eq!(data.origin.commit(), Some(COMMIT));
+    assert_eq!(data.origin.files[0].sha256, digest(&train));
+    // The second part is asked for by the commit of the first.
+    let log = hub.take_log();
+    let by_commit = format!("/resolve/{COMMIT}/cifar100/test-");
+    assert!(log.iter().any(|line| line.contains(&by_commit)), "{log:?}");
 
     hub.take_log();
     let offline =
         OpenOptions { hub: Some(HubOptions { offline: true, ..here }), ..Default::default() };
     assert_eq!(Dataset::open("cifar100", &offline).unwrap().fingerprint, data.fingerprint);
     assert_eq!(Dataset::fetch("cifar100", &offline).unwrap().len(), 2);
+    let again = Dataset::open(&data.origin.name, &offline).unwrap();
+    assert_eq!((again.fingerprint, again.origin), (data.fingerprint, data.origin));
     assert_eq!(hub.take_log(), [""; 0]);
     let missing = Dataset::open("cifar10", &offline).unwrap_err().to_string();
     assert!(missing.contains("not cached") && missing.contains("uoft-cs/cifar10"), "{missing}");

@@ -17,7 +17,9 @@ pub fn run(args: &Fetch) -> anyhow::Result<()> {
             "{}",
             json!({
                 "dataset": args.dataset,
-                "files": files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>(),
+                "commit": files.first().map(|file| &file.commit),
+                "files": files.iter().map(|file| file.path.display().to_string()).collect::<Vec<_>>(),
+                "sha256": files.iter().map(|file| &file.sha256).collect::<Vec<_>>(),
             })
         ))?;
     } else if files.is_empty() {
@@ -27,7 +29,7 @@ pub fn run(args: &Fetch) -> anyhow::Result<()> {
         ))?;
     } else {
         for file in files {
-            term::print(file.display())?;
+            term::print(file.path.display())?;
         }
     }
     Ok(())

@@ -12,7 +12,10 @@ mod study;
 mod train;
 mod watch;
 
-use crate::args::{Args, Command, Schedule, Study};
+use crate::{
+    args::{Args, Command, Schedule, Study},
+    source,
+};
 use anyhow::Context;
 use clap::CommandFactory;
 use std::{path::Path, process::ExitCode};
@@ -68,14 +71,22 @@ impl Pruned {
     /// The data set that it was trained on, or another with as many classes; and its normalisation.
     fn data(&self, name: Option<&str>, path: &Path) -> anyhow::Result<(Dataset, Normalisation)> {
         let recipe = &self.checkpoint.recipe;
-        let text = |value: &serde_json::Value, what: &str| {
-            value.as_str().map(String::from).with_context(|| {
-                format!("checkpoint {}: its recipe does not say its {what}", path.display())
-            })
+        let data = match name {
+            Some(name) => open_data(name, self.architecture, None)?,
+            None => {
+                let source = source::of_checkpoint(recipe, path)?.with_context(|| {
+                    format!("checkpoint {}: its recipe does not say its data set", path.display())
+                })?;
+                let data = open_data(&source, self.architecture, None)?;
+                let limit = recipe["train"]["limit"].as_u64().filter(|&limit| limit > 0);
+                let seen = match limit.map(usize::try_from) {
+                    Some(limit) => open_data(&source, self.architecture, Some(limit?))?,
+                    None => data.clone(),
+                };
+                source::expect_same_images(recipe, &seen, path)?;
+                data
+            }
         };
-        let name =
-            name.map_or_else(|| text(&recipe["data"], "data set"), |name| Ok(name.into()))?;
-        let data = open_data(&name, self.architecture, None)?;
         if data.classes.len() != self.checkpoint.classes {
             return Err(crate::error::usage(format!(
                 "checkpoint {} has {} classes, and {} has {}; pass the data set it was trained on with --data",

@@ -7,7 +7,7 @@ use super::{inspect, open_data};
 use crate::{
     args::Train,
     error::usage,
-    machine,
+    machine, source,
     spec::{Override, Resolved, load},
     term,
 };
@@ -149,6 +149,9 @@ pub(super) fn train_to_end(args: &Train) -> anyhow::Result<Ended> {
     // A pruner that cannot be built is refused before there is a folder.
     let mut run = setup.run()?;
     let folder = RunFolder::open(&out_folder(args, resolved, data), args.resume, record)?;
+    if let Some(begun) = folder.read("run.json")? {
+        source::expect_same_files(&begun["data"], data, folder.path())?;
+    }
     if let Some(result) = folder.result()? {
         say(args, &format!("{} is finished already", folder.path().display()));
         report(args, &folder, &result)?;
@@ -246,7 +249,7 @@ fn out_folder(args: &Train, resolved: &Resolved, data: &Dataset) -> PathBuf {
 
 /// What `run.json` holds.
 fn description(args: &Train, resolved: &Resolved, data: &Dataset, record: &Value) -> Value {
-    json!({
+    let mut description = json!({
         "schema": 1,
         "recipe": record,
         "recipe_hash": folder::hash(record),
@@ -261,7 +264,11 @@ fn description(args: &Train, resolved: &Resolved, data: &Dataset, record: &Value
         "versions": machine::versions(),
         "machine": machine::describe(&args.compute.device),
         "commit": machine::commit(),
-    })
+    });
+    if let Some(of_data) = description["data"].as_object_mut() {
+        of_data.extend(source::describe(data));
+    }
+    description
 }
 
 fn callbacks(
@@ -324,7 +331,7 @@ fn finish(
         architecture.name,
         data.classes.len(),
         sparsity,
-        record.clone(),
+        source::with_source(record.clone(), data),
     );
     let path = folder.path().join("pruned.safetensors");
     pruned.save(&path)?;

@@ -69,7 +69,10 @@ impl Resolved {
     /// Fills in and checks every key but those that only the data can judge.
     pub fn new(spec: Spec) -> anyhow::Result<Self> {
         let start = spec.from.as_deref().map(|path| Start::load(path.as_ref())).transpose()?;
-        let data = spec.data.clone().or_else(|| start.as_ref()?.data().map(String::from));
+        let data = match (&spec.data, &start) {
+            (None, Some(start)) => start.data()?,
+            (data, _) => data.clone(),
+        };
         let data = data.unwrap_or_else(|| "digits".into());
         let defaults = Defaults::of(&data);
         let method = spec.prune.method.clone().unwrap_or_else(|| "feather".into());

@@ -1,6 +1,6 @@
 //! A pruned checkpoint that training starts from.
 
-use crate::error::usage;
+use crate::{error::usage, source};
 use anyhow::Context;
 use std::{
     path::{Path, PathBuf},
@@ -37,9 +37,12 @@ impl Start {
         &self.checkpoint.architecture
     }
 
-    /// Data set that it was trained on, if that is a name.
-    pub fn data(&self) -> Option<&str> {
-        self.checkpoint.recipe["data"].as_str()
+    /// What the images that it was trained on can be read from, if it says that.
+    ///
+    /// # Errors
+    /// If that is a folder which is no longer there.
+    pub fn data(&self) -> anyhow::Result<Option<String>> {
+        source::of_checkpoint(&self.checkpoint.recipe, &self.path)
     }
 
     /// Share of its prunable weights that are zero, as it says.

@@ -1,129 +1,139 @@
-//! Fetching one file: cached, or transferred by `hf-hub` with retries, then verified.
+//! Fetching one file: cached, or transferred with retries, then verified.
 
-use super::HubOptions;
-use super::verify::{Verdict, remove, verify};
+use super::client::{Client, Promise};
+use super::failure::{CHECK_CACHE, CHECK_NETWORK, Failure};
+use super::place::place;
+use super::verify::{Entry, Verdict, mismatch, sha256};
+use super::{HubOptions, MAIN, split_revision};
 use crate::{DataError, FetchProgress, Result};
-use hf_hub::api::Progress;
-use hf_hub::api::sync::{Api, ApiBuilder, ApiError, ApiRepo};
-use hf_hub::{Cache, CacheRepo, Repo};
-use std::io::ErrorKind;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
-use std::time::Duration;
-
-/// A hub that asks to wait longer than this is taken at its word and left alone.
-const LONGEST_WAIT: Duration = Duration::from_secs(300);
+use hf_hub::{Cache, CacheRepo, Repo, RepoType};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{ErrorKind, Read, Write};
+use std::path::{Component, Path, PathBuf};
 
 /// The longest pause that doubling arrives at.
-const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
+const LONGEST_BACKOFF: std::time::Duration = std::time::Duration::from_secs(30);
 
-/// Returns the path of `filename` of the data set repository `repo` (`owner/name`) in the cache, fetching it first if
-/// it is not there. A cached file causes no request.
+/// A file of the hub that is in the cache and has been verified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fetched {
+    /// Its name in the repository.
+    pub filename: String,
+    /// Where it is.
+    pub path: PathBuf,
+    /// The commit that it was found in.
+    pub commit: String,
+    /// SHA-256 of its content, in hexadecimal digits.
+    pub sha256: String,
+}
+
+/// Finds `filename` of the data set repository `repo` (`owner/name`, or `owner/name@revision` with a branch, a tag or a
+/// commit) in the cache, or fetches it if it is not there. A cached file causes no request.
 ///
-/// A transfer that breaks off is resumed; an overloaded hub (429, 5xx) or a cut connection is tried again after a
-/// pause. A file whose size or SHA-256 is not as promised is deleted and fetched once more.
+/// A transfer that breaks off is resumed; an overloaded hub (429, 5xx), a cut connection, a hub that is silent for
+/// longer than the time-outs and one that redirects more than ten times are tried again after a pause. What arrives with
+/// another size or SHA-256 than promised is fetched once more. A cached file that is damaged stays until another takes
+/// its place.
 ///
 /// # Errors
 /// [`DataError::Fetch`], naming address, cause and remedy, once retrying has not helped or cannot help.
-/// [`DataError::Io`] if the cache cannot be read or written.
+/// [`DataError::Io`] if the cache cannot be read. [`DataError::Invalid`] if a name could leave the cache.
 pub fn fetch_file(
     repo: &str,
     filename: &str,
     options: &HubOptions,
     progress: &dyn FetchProgress,
-) -> Result<PathBuf> {
+) -> Result<Fetched> {
     Fetch::new(repo, filename, options, progress)?.run()
 }
 
-/// Why an attempt failed, and whether another may succeed.
-enum Failure {
-    Again { cause: String, wait: Option<Duration> },
-    Final { cause: String, remedy: String },
-}
-
-impl Failure {
-    fn again(cause: impl Into<String>) -> Self {
-        Self::Again { cause: cause.into(), wait: None }
-    }
-
-    fn give_up(cause: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self::Final { cause: cause.into(), remedy: remedy.into() }
-    }
-}
-
-const CHECK_NETWORK: &str = "check the network and HF_ENDPOINT and try again (what has arrived is kept), \
-     or download the files by hand and give their folder";
-
-const CHECK_CACHE: &str = "check that the cache folder (HF_HOME) can be written and has room";
-
 struct Fetch<'a> {
     filename: &'a str,
+    revision: &'a str,
     url: String,
     options: &'a HubOptions,
     progress: &'a dyn FetchProgress,
-    api: Api,
-    remote: ApiRepo,
+    client: Client<'a>,
     cached: CacheRepo,
     repo_dir: PathBuf,
 }
 
 impl<'a> Fetch<'a> {
     fn new(
-        repo: &str,
+        repo: &'a str,
         filename: &'a str,
         options: &'a HubOptions,
         progress: &'a dyn FetchProgress,
     ) -> Result<Self> {
-        // hf-hub links blobs by relative paths and wants to know where both ends are.
+        let (repo, revision) = split_revision(repo);
+        let revision = revision.unwrap_or(MAIN);
+        for (what, name) in [("repository", repo), ("revision", revision), ("file", filename)] {
+            check_name(what, name)?;
+        }
+        // Links are relative, and lead from one absolute path to another.
         let dir = std::path::absolute(&options.cache_dir)
             .map_err(|e| DataError::io(&options.cache_dir, e))?;
-        let repo = Repo::dataset(repo.to_owned());
-        let api = ApiBuilder::from_cache(Cache::new(dir.clone()))
-            .with_endpoint(options.endpoint.clone())
-            .with_token(options.token.clone())
-            .with_progress(false)
-            .with_user_agent("taper", env!("CARGO_PKG_VERSION"))
-            .build()
-            .map_err(|e| DataError::Invalid(format!("cannot prepare to fetch: {e}")))?;
-        let remote = api.repo(repo.clone());
-        let url = remote.url(filename);
+        let repo = Repo::with_revision(repo.to_owned(), RepoType::Dataset, revision.to_owned());
         let repo_dir = dir.join(repo.folder_name());
+        let url = format!(
+            "{}/{}/resolve/{}/{filename}",
+            options.endpoint,
+            repo.url(),
+            repo.url_revision()
+        );
         Ok(Self {
             filename,
+            revision,
             url,
             options,
             progress,
-            api,
-            remote,
+            client: Client::new(options, revision),
             cached: Cache::new(dir).repo(repo),
             repo_dir,
         })
     }
 
-    fn run(&self) -> Result<PathBuf> {
-        let (mut n_failed, mut fetched, mut renewed) = (0, false, false);
+    fn run(&self) -> Result<Fetched> {
+        let mut damage = None;
+        if let Some((path, commit)) = self.find() {
+            match self.entry(&path, &commit).verify(self.progress)? {
+                Verdict::Good(sha256) => return Ok(self.fetched(path, commit, sha256)),
+                Verdict::Corrupt(how) => damage = Some(how),
+            }
+        }
+        if self.options.offline {
+            let cause = match damage {
+                Some(how) => format!("the cached file is corrupt ({how})"),
+                None => "it is not cached".into(),
+            };
+            return Err(self.error(
+                format!("{cause}, and HF_HUB_OFFLINE forbids requests"),
+                "unset HF_HUB_OFFLINE, or give a folder with the files",
+            ));
+        }
+        if let Some(how) = damage {
+            self.say(&format!("the cached file is corrupt ({how}); it is fetched anew"));
+        }
+        self.fetch()
+    }
+
+    /// Tries until there is a file, or no hope.
+    fn fetch(&self) -> Result<Fetched> {
+        let (mut n_failed, mut was_corrupt) = (0, false);
         loop {
-            if let Some(path) = self.cached.get(self.filename) {
-                let Verdict::Corrupt(how) = verify(&path, &self.repo_dir, self.progress)? else {
-                    return Ok(path);
-                };
-                remove(&path)?;
-                self.renew(how, &mut renewed)?;
-            } else if fetched {
-                return Err(
-                    self.error("it was fetched, but is not in the cache".into(), CHECK_NETWORK)
-                );
-            }
-            if self.options.offline {
-                return Err(self.error(
-                    "it is not cached, and HF_HUB_OFFLINE forbids requests".into(),
-                    "unset HF_HUB_OFFLINE, or give a folder with the files",
-                ));
-            }
             match self.attempt() {
-                Ok(None) => fetched = true,
-                Ok(Some(how)) => self.renew(how, &mut renewed)?,
+                Ok(fetched) => return Ok(fetched),
                 Err(Failure::Final { cause, remedy }) => return Err(self.error(cause, &remedy)),
+                Err(Failure::Corrupt(how)) if was_corrupt => {
+                    return Err(self.error(
+                        format!("the file is corrupt, twice in a row: {how}"),
+                        "try again later or from another HF_ENDPOINT",
+                    ));
+                }
+                Err(Failure::Corrupt(how)) => {
+                    was_corrupt = true;
+                    self.say(&format!("what arrived is corrupt ({how}); it is fetched anew"));
+                }
                 Err(Failure::Again { cause, .. }) if n_failed >= self.options.retries => {
                     return Err(self
                         .error(format!("{cause} (tried {} times)", n_failed + 1), CHECK_NETWORK));
@@ -136,185 +146,186 @@ impl<'a> Fetch<'a> {
                         .min(LONGEST_BACKOFF);
                     let (wait, why) = wait.map_or((backoff, ""), |w| (w, ", as the hub asks"));
                     n_failed += 1;
-                    self.progress.note(&format!(
-                        "{}: {cause}; trying again in {wait:?}{why}",
-                        self.filename
-                    ));
+                    self.say(&format!("{cause}; trying again in {wait:?}{why}"));
                     std::thread::sleep(wait);
                 }
             }
         }
     }
 
-    /// Allows one more transfer after a corrupt one.
-    fn renew(&self, how: String, renewed: &mut bool) -> Result<()> {
-        if std::mem::replace(renewed, true) {
-            return Err(self.error(
-                format!("the file is corrupt, twice in a row: {how}"),
-                "try again later or from another HF_ENDPOINT",
+    /// One transfer, into the cache.
+    fn attempt(&self) -> Result<Fetched, Failure> {
+        let promise = self.client.ask(&self.url)?;
+        if is_commit(self.revision) && promise.commit != self.revision {
+            return Err(Failure::give_up(
+                format!("the hub answered with commit {}", promise.commit),
+                CHECK_NETWORK,
             ));
         }
-        self.progress.note(&format!(
-            "{} is corrupt ({how}); it was deleted and is fetched anew",
-            self.filename
-        ));
-        Ok(())
+        let path = self.cached.pointer_path(&promise.commit).join(self.filename);
+        let entry = self.entry(&path, &promise.commit);
+        let promised = entry.promised(&promise.etag);
+        let blob = self.cached.blob_path(&promise.etag);
+        let _lock = self.lock(&blob)?;
+        // Another commit, or another process, may have brought the same content.
+        let sha256 = match &promised {
+            Some(promised) if blob.exists() && self.hash(&blob)? == *promised => promised.clone(),
+            _ => self.transfer(&promise, &blob, promised.as_deref())?,
+        };
+        place(&blob, &path).map_err(|e| Failure::of_file(e, &path))?;
+        entry.remember(&sha256);
+        if !is_commit(self.revision) {
+            let made = self.cached.create_ref(&promise.commit);
+            made.map_err(|e| Failure::of_file(e, &self.repo_dir))?;
+        }
+        Ok(self.fetched(path, promise.commit, sha256))
     }
 
-    /// One transfer. `Ok(Some(how))` if the file that arrived has the wrong size; it is gone again then.
-    fn attempt(&self) -> Result<Option<String>, Failure> {
-        let meta = guarded(|| self.api.metadata(&self.url)).map_err(|e| self.judge(e))?;
-        for (what, text) in [("ETag", meta.etag()), ("commit", meta.commit_hash())] {
-            // Both become names of files in the cache.
-            let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
-            if text.is_empty() || text.len() > 128 || !text.bytes().all(plain) {
-                return Err(Failure::give_up(
-                    format!("the hub answered with a strange {what}: {text:?}"),
-                    CHECK_NETWORK,
-                ));
-            }
-        }
-        let size = meta.size() as u64;
-        let blob = self.cached.blob_path(meta.etag());
+    /// Brings the content to `blob` and returns its SHA-256.
+    fn transfer(
+        &self,
+        promise: &Promise,
+        blob: &Path,
+        promised: Option<&str>,
+    ) -> Result<String, Failure> {
         let part = blob.with_extension("part");
-        // hf-hub can only append to a part; one that is as long as the file, or longer, it never gets past.
-        if std::fs::metadata(&part).is_ok_and(|m| m.len() >= size) {
-            std::fs::remove_file(&part).map_err(|e| self.judge(e.into()))?;
+        let on_part = |e| Failure::of_file(e, &part);
+        // A part that is as long as the file, or longer, is of no use: nothing can be added to it.
+        let held = std::fs::metadata(&part).map_or(0, |meta| meta.len());
+        let transfer =
+            self.client.transfer(&self.url, if held < promise.size { held } else { 0 })?;
+        let corrupt = |how: String| match std::fs::remove_file(&part) {
+            Err(e) if e.kind() != ErrorKind::NotFound => on_part(e),
+            _ => Failure::Corrupt(how),
+        };
+        let size = |n: u64| format!("it has {n} bytes, but {} were promised", promise.size);
+        if let Some(total) = transfer.total.filter(|&total| total != promise.size) {
+            return Err(corrupt(size(total)));
         }
-        let bar = Bar { progress: self.progress, begun: false };
-        let path =
-            guarded(|| self.remote.download_with_progress(self.filename, bar)).map_err(|e| {
-                // The hub does not serve the rest of this part, so it is of no use.
-                if status(&e) == Some(416) {
-                    let _ = std::fs::remove_file(&part);
-                }
-                self.judge(e)
-            })?;
-        let found = std::fs::metadata(&path).map_err(|e| self.judge(e.into()))?.len();
-        if found != size {
-            remove(&path).map_err(|e| Failure::give_up(e.to_string(), CHECK_CACHE))?;
-            return Ok(Some(format!("it has {found} bytes, but {size} were promised")));
+        if transfer.start > held {
+            return Err(Failure::again("the hub sent other bytes than were asked for"));
         }
-        Ok(None)
+        let mut file = OpenOptions::new().create(true).append(true).open(&part).map_err(on_part)?;
+        let mut found = transfer.start;
+        file.set_len(found).map_err(on_part)?;
+        self.progress.start(self.filename, promise.size);
+        self.progress.advance(found);
+        // One byte more than promised is enough to know.
+        let mut body =
+            transfer.body.into_reader().take(promise.size.saturating_sub(found).saturating_add(1));
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            let n = match body.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(n) => n,
+                Err(e) => return Err(Failure::of_body(e, self.options.download_timeout)),
+            };
+            file.write_all(&buffer[..n]).map_err(on_part)?;
+            found += n as u64;
+            self.progress.advance(n as u64);
+        }
+        self.progress.finish();
+        if found < promise.size {
+            return Err(Failure::again(format!("the connection broke off: {}", size(found))));
+        }
+        if found > promise.size {
+            return Err(corrupt(size(found)));
+        }
+        file.sync_all().map_err(on_part)?;
+        let found = self.hash(&part)?;
+        if let Some(promised) = promised.filter(|p| !p.eq_ignore_ascii_case(&found)) {
+            return Err(corrupt(mismatch(&found, promised)));
+        }
+        std::fs::rename(&part, blob).map_err(|e| Failure::of_file(e, blob))?;
+        Ok(found)
+    }
+
+    /// The file in the cache, and its commit.
+    fn find(&self) -> Option<(PathBuf, String)> {
+        let path = self.cached.get(self.filename).or_else(|| {
+            let path = self.cached.pointer_path(self.revision).join(self.filename);
+            Some(path).filter(|path| is_commit(self.revision) && path.exists())
+        })?;
+        let snapshot = path.ancestors().nth(Path::new(self.filename).components().count())?;
+        let commit = snapshot.file_name()?.to_str()?.to_owned();
+        Some((path, commit))
+    }
+
+    fn entry(&self, path: &Path, commit: &str) -> Entry {
+        Entry::new(path, &self.repo_dir, commit, self.filename)
+    }
+
+    fn fetched(&self, path: PathBuf, commit: String, sha256: String) -> Fetched {
+        Fetched { filename: self.filename.to_owned(), path, commit, sha256 }
+    }
+
+    fn hash(&self, file: &Path) -> Result<String, Failure> {
+        self.progress.note(&format!("checking {}", self.filename));
+        sha256(file).map_err(|e| Failure::give_up(e.to_string(), CHECK_CACHE))
+    }
+
+    /// Keeps other processes from writing the same blob, as `hf-hub` does.
+    fn lock(&self, blob: &Path) -> Result<File, Failure> {
+        let path = blob.with_extension("lock");
+        let on_lock = |e| Failure::of_file(e, &path);
+        if let Some(dir) = path.parent() {
+            std::fs::create_dir_all(dir).map_err(on_lock)?;
+        }
+        let file = File::create(&path).map_err(on_lock)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                self.say("another process is fetching it; waiting");
+                file.lock().map_err(on_lock)?;
+            }
+            // A file system without locks does without.
+            Err(TryLockError::Error(e)) if e.kind() == ErrorKind::Unsupported => {}
+            Err(TryLockError::Error(e)) => return Err(on_lock(e)),
+        }
+        Ok(file)
+    }
+
+    fn say(&self, text: &str) {
+        self.progress.note(&format!("{}: {text}", self.filename));
     }
 
     fn error(&self, cause: String, remedy: &str) -> DataError {
         DataError::Fetch { url: self.url.clone(), cause, remedy: remedy.to_owned() }
     }
+}
 
-    /// Whether a failure may pass by itself.
-    fn judge(&self, error: ApiError) -> Failure {
-        match status(&error) {
-            Some(429) => match self.retry_after() {
-                Some(wait) if wait > LONGEST_WAIT => Failure::give_up(
-                    format!(
-                        "the hub answered 429 (too many requests) and asks to wait {} s",
-                        wait.as_secs()
-                    ),
-                    "try again after that time; with a token in HF_TOKEN the hub allows more requests",
-                ),
-                wait => Failure::Again {
-                    cause: "the hub answered 429 (too many requests)".into(),
-                    wait,
-                },
-            },
-            Some(code @ (401 | 403)) => Failure::give_up(
-                format!("the hub answered {code} (not allowed)"),
-                "check the token in HF_TOKEN or in the token file of HF_HOME",
-            ),
-            Some(code @ (408 | 416 | 500..)) => Failure::again(format!("the hub answered {code}")),
-            Some(code) => Failure::give_up(
-                format!("the hub answered {code}"),
-                "check HF_ENDPOINT, or download the files by hand and give their folder",
-            ),
-            None => match &error {
-                ApiError::IoError(e) => match e.kind() {
-                    ErrorKind::PermissionDenied
-                    | ErrorKind::ReadOnlyFilesystem
-                    | ErrorKind::StorageFull
-                    | ErrorKind::QuotaExceeded
-                    | ErrorKind::NotADirectory
-                    | ErrorKind::AlreadyExists
-                    | ErrorKind::NotFound => Failure::give_up(
-                        format!("{} cannot be written: {e}", self.repo_dir.display()),
-                        CHECK_CACHE,
-                    ),
-                    _ => Failure::again(format!("the connection broke off: {e}")),
-                },
-                ApiError::RequestError(e)
-                    if matches!(**e, ureq::Error::BadUri(_) | ureq::Error::Http(_)) =>
-                {
-                    Failure::give_up(format!("this is not an address: {e}"), "check HF_ENDPOINT")
-                }
-                ApiError::RequestError(e) => Failure::again(format!("no answer from the hub: {e}")),
-                ApiError::LockAcquisition(path) => {
-                    Failure::again(format!("another process holds {}", path.display()))
-                }
-                ApiError::MissingHeader(_)
-                | ApiError::InvalidHeader(_)
-                | ApiError::ParseIntError(_) => Failure::give_up(
-                    format!("the answer is not that of a hub: {error}"),
-                    CHECK_NETWORK,
-                ),
-                _ => Failure::again(error.to_string()),
-            },
+fn is_commit(revision: &str) -> bool {
+    revision.len() == 40 && revision.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
+/// Names become parts of paths and addresses.
+fn check_name(what: &str, name: &str) -> Result<()> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./+".contains(c);
+    let parts = Path::new(name).components();
+    let is_inside = !name.is_empty()
+        && name.chars().all(plain)
+        && parts.clone().all(|part| matches!(part, Component::Normal(_)));
+    if is_inside {
+        return Ok(());
+    }
+    Err(DataError::Invalid(format!(
+        "`{name}` is no name of a {what} on the hub; it has letters, digits and -_.+/ and no `..`"
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_cannot_leave_the_cache() {
+        for name in ["main", "v1.0", "refs/pr/3", "a/b-c_d.parquet"] {
+            assert!(check_name("file", name).is_ok(), "{name}");
         }
-    }
-
-    /// How long the hub asks to wait. `hf-hub` drops the headers of a failed answer, so the question is put once more;
-    /// `None` if the hub no longer refuses, or does not say.
-    fn retry_after(&self) -> Option<Duration> {
-        let agent: ureq::Agent = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .timeout_global(Some(Duration::from_secs(30)))
-            .build()
-            .into();
-        let mut request = agent.get(&self.url).header("Range", "bytes=0-0");
-        if let Some(token) = &self.options.token {
-            request = request.header("Authorization", format!("Bearer {token}"));
+        for name in ["", "..", "a/../b", "/etc", "a b", "a?b", "a\\b", "ä"] {
+            assert!(check_name("file", name).is_err(), "{name}");
         }
-        let answer = request.call().ok().filter(|a| a.status().as_u16() == 429)?;
-        let seconds = answer.headers().get("retry-after")?.to_str().ok()?.trim().parse().ok()?;
-        Some(Duration::from_secs(seconds))
-    }
-}
-
-fn status(error: &ApiError) -> Option<u16> {
-    match error {
-        ApiError::RequestError(e) => match **e {
-            ureq::Error::StatusCode(code) => Some(code),
-            _ => None,
-        },
-        _ => None,
-    }
-}
-
-/// `hf-hub` asserts a few things about answers that are not ours to assume.
-fn guarded<T>(call: impl FnOnce() -> Result<T, ApiError>) -> Result<T, ApiError> {
-    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|_| {
-        Err(std::io::Error::other("the hub's answer could not be handled").into())
-    })
-}
-
-/// Passes `hf-hub`'s progress on; it announces each transfer twice.
-struct Bar<'a> {
-    progress: &'a dyn FetchProgress,
-    begun: bool,
-}
-
-impl Progress for Bar<'_> {
-    fn init(&mut self, size: usize, filename: &str) {
-        if !std::mem::replace(&mut self.begun, true) {
-            self.progress.start(filename, size as u64);
-        }
-    }
-
-    fn update(&mut self, size: usize) {
-        self.progress.advance(size as u64);
-    }
-
-    fn finish(&mut self) {
-        self.progress.finish();
+        let message = check_name("revision", "../x").unwrap_err().to_string();
+        assert!(message.contains("`../x` is no name of a revision"), "{message}");
     }
 }

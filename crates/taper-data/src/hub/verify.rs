@@ -1,8 +1,8 @@
 //! Whether a cached file is what the hub promised.
 //!
-//! A blob of a large file is named after its SHA-256, so the promise is kept beside the content and can be checked
-//! without the hub. Hashing takes a moment, so a small record of the size and time of change of a verified blob stays
-//! in the repository's cache folder; a blob that was changed since is hashed again.
+//! A blob of a large file is named after its SHA-256, so the promise is kept beside the content. Any other file is held
+//! to the SHA-256 that it had when it was first seen. Hashing takes a moment, so a record of digest, size and time of
+//! change of each verified file stays in the repository's cache folder; a file that was changed since is hashed again.
 
 use crate::{DataError, FetchProgress, Result};
 use sha2::{Digest, Sha256};
@@ -17,74 +17,91 @@ const RECORDS: &str = ".taper-verified";
 /// What became of a check.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    Good,
-    /// Size or digest differ; the text says how.
+    /// As promised; the SHA-256.
+    Good(String),
+    /// The digest differs; the text says how.
     Corrupt(String),
 }
 
-/// Checks the file behind `pointer` (a link into `blobs`) against the digest in its blob's name. A blob that is not
-/// named after a SHA-256 (small files are not) cannot be checked.
-pub(super) fn verify(
-    pointer: &Path,
-    repo_dir: &Path,
-    progress: &dyn FetchProgress,
-) -> Result<Verdict> {
-    let blob = blob_of(pointer)?;
-    let Some(digest) = blob.file_name().and_then(|n| n.to_str()).filter(|n| is_sha256(n)) else {
-        return Ok(Verdict::Good);
-    };
-    let record = repo_dir.join(RECORDS).join(digest);
-    let state = state_of(&blob)?;
-    if std::fs::read_to_string(&record).is_ok_and(|known| known == state) {
-        return Ok(Verdict::Good);
-    }
-    progress.note(&format!("checking {}", pointer.file_name().unwrap_or_default().display()));
-    let found = sha256(&blob)?;
-    if !found.eq_ignore_ascii_case(digest) {
-        return Ok(Verdict::Corrupt(format!("its SHA-256 is {found}, but {digest} was promised")));
-    }
-    // Without a record (a cache that cannot be written, say) the next start hashes again; nothing is lost.
-    let _ = remember(&record, &state);
-    Ok(Verdict::Good)
+/// A file of a snapshot: its name in the cache, and where its record is.
+pub(super) struct Entry {
+    pointer: PathBuf,
+    record: PathBuf,
 }
 
-/// Removes a file from the cache: link and blob.
-pub(super) fn remove(pointer: &Path) -> Result<()> {
-    if let Ok(blob) = blob_of(pointer) {
-        std::fs::remove_file(&blob).map_err(|e| DataError::io(&blob, e))?;
+impl Entry {
+    /// The file `filename` of the snapshot of `commit`.
+    pub(super) fn new(pointer: &Path, repo_dir: &Path, commit: &str, filename: &str) -> Self {
+        let record = repo_dir.join(RECORDS).join(commit).join(filename);
+        Self { pointer: pointer.to_owned(), record }
     }
-    match std::fs::symlink_metadata(pointer) {
-        Ok(_) => std::fs::remove_file(pointer).map_err(|e| DataError::io(pointer, e)),
-        Err(_) => Ok(()),
+
+    /// Checks the file against the digest in its blob's name, or else against its record.
+    pub(super) fn verify(&self, progress: &dyn FetchProgress) -> Result<Verdict> {
+        let blob =
+            std::fs::canonicalize(&self.pointer).map_err(|e| DataError::io(&self.pointer, e))?;
+        let state = state_of(&blob)?;
+        let etag = blob.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let promised = self.promised(etag);
+        if let Some((digest, _)) = self.recorded().filter(|(digest, known)| {
+            *known == state && promised.as_ref().is_none_or(|p| p.eq_ignore_ascii_case(digest))
+        }) {
+            return Ok(Verdict::Good(digest));
+        }
+        let name = self.pointer.file_name().unwrap_or_default();
+        progress.note(&format!("checking {}", name.display()));
+        let found = sha256(&blob)?;
+        match promised {
+            Some(promised) if !found.eq_ignore_ascii_case(&promised) => {
+                Ok(Verdict::Corrupt(mismatch(&found, &promised)))
+            }
+            _ => {
+                self.remember(&found);
+                Ok(Verdict::Good(found))
+            }
+        }
+    }
+
+    /// The SHA-256 that the file must have, if its `ETag` is one or it has been here before.
+    pub(super) fn promised(&self, etag: &str) -> Option<String> {
+        let is_sha256 = etag.len() == 64 && etag.bytes().all(|b| b.is_ascii_hexdigit());
+        if is_sha256 { Some(etag.to_owned()) } else { Some(self.recorded()?.0) }
+    }
+
+    /// Records that the file has this digest. Without a record (a cache that cannot be written, say) the next start
+    /// hashes again; nothing is lost.
+    pub(super) fn remember(&self, digest: &str) {
+        let write = || -> Option<()> {
+            let state = state_of(&self.pointer).ok()?;
+            std::fs::create_dir_all(self.record.parent()?).ok()?;
+            // Two processes may do this at once; each writes a file of its own.
+            let temporary = self.record.with_extension(std::process::id().to_string());
+            std::fs::write(&temporary, format!("{digest} {state}\n")).ok()?;
+            std::fs::rename(temporary, &self.record).ok()
+        };
+        let _ = write();
+    }
+
+    fn recorded(&self) -> Option<(String, String)> {
+        let text = std::fs::read_to_string(&self.record).ok()?;
+        let (digest, state) = text.trim_end().split_once(' ')?;
+        Some((digest.to_owned(), state.to_owned()))
     }
 }
 
-pub(super) fn is_sha256(name: &str) -> bool {
-    name.len() == 64 && name.bytes().all(|b| b.is_ascii_hexdigit())
+pub(super) fn mismatch(found: &str, promised: &str) -> String {
+    format!("its SHA-256 is {found}, but {promised} was promised")
 }
 
-fn blob_of(pointer: &Path) -> Result<PathBuf> {
-    std::fs::canonicalize(pointer).map_err(|e| DataError::io(pointer, e))
-}
-
-fn state_of(blob: &Path) -> Result<String> {
-    let meta = std::fs::metadata(blob).map_err(|e| DataError::io(blob, e))?;
+fn state_of(path: &Path) -> Result<String> {
+    let meta = std::fs::metadata(path).map_err(|e| DataError::io(path, e))?;
     let changed =
         meta.modified().ok().and_then(|t| t.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
-    Ok(format!("{} {}\n", meta.len(), changed.as_nanos()))
+    Ok(format!("{} {}", meta.len(), changed.as_nanos()))
 }
 
-fn remember(record: &Path, state: &str) -> std::io::Result<()> {
-    if let Some(dir) = record.parent() {
-        std::fs::create_dir_all(dir)?;
-    }
-    // Two processes may do this at once; each writes a file of its own.
-    let temporary = record.with_extension(std::process::id().to_string());
-    std::fs::write(&temporary, state)?;
-    std::fs::rename(temporary, record)
-}
-
-fn sha256(path: &Path) -> Result<String> {
+/// The SHA-256 of a file, in lower case.
+pub(super) fn sha256(path: &Path) -> Result<String> {
     let read = || -> std::io::Result<String> {
         let mut file = File::open(path)?;
         let mut hash = Sha256::new();
@@ -98,4 +115,32 @@ fn sha256(path: &Path) -> Result<String> {
         Ok(crate::hex(&hash.finalize()))
     };
     read().map_err(|e| DataError::io(path, e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Silent;
+
+    const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+
+    #[test]
+    fn a_file_that_is_not_named_by_its_digest_is_held_to_what_it_was() {
+        // As on a file system without links: the file itself is in the snapshot.
+        let repo = tempfile::tempdir().unwrap();
+        let pointer = repo.path().join("snapshots/c/f");
+        std::fs::create_dir_all(pointer.parent().unwrap()).unwrap();
+        std::fs::write(&pointer, "abc").unwrap();
+        let entry = Entry::new(&pointer, repo.path(), "c", "f");
+        assert_eq!(entry.promised("etag"), None);
+        assert_eq!(entry.verify(&Silent).unwrap(), Verdict::Good(ABC.into()));
+        assert_eq!(entry.promised("etag").as_deref(), Some(ABC));
+        std::fs::write(&pointer, "abcd").unwrap();
+        let Verdict::Corrupt(how) = entry.verify(&Silent).unwrap() else { panic!() };
+        assert!(how.contains(ABC), "{how}");
+        std::fs::write(&pointer, "abc").unwrap();
+        assert_eq!(entry.verify(&Silent).unwrap(), Verdict::Good(ABC.into()));
+        // The record of another commit says nothing of this one.
+        assert_eq!(Entry::new(&pointer, repo.path(), "d", "f").promised("etag"), None);
+    }
 }

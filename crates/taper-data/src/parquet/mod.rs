@@ -173,18 +173,24 @@ impl Group<'_> {
     fn integers(&self, index: usize) -> Result<Vec<i64>, Trouble> {
         let mut values = Vec::new();
         match self.open(index)? {
-            ColumnReader::Int64ColumnReader(reader) => self.batches(index, reader, |_, batch| {
-                values.extend_from_slice(batch);
-                Ok(())
-            })?,
-            ColumnReader::Int32ColumnReader(reader) => self.batches(index, reader, |_, batch| {
-                values.extend(batch.iter().copied().map(i64::from));
-                Ok(())
-            })?,
-            _ => return Err(Trouble::File(format!(
-                "column `{}` does not hold whole numbers",
-                self.name(index)
-            ))),
+            ColumnReader::Int64ColumnReader(reader) => {
+                self.batches(index, reader, |_, batch| {
+                    values.extend_from_slice(batch);
+                    Ok(())
+                })?
+            }
+            ColumnReader::Int32ColumnReader(reader) => {
+                self.batches(index, reader, |_, batch| {
+                    values.extend(batch.iter().copied().map(i64::from));
+                    Ok(())
+                })?
+            }
+            _ => {
+                return Err(Trouble::File(format!(
+                    "column `{}` does not hold whole numbers",
+                    self.name(index)
+                )));
+            }
         }
         Ok(values)
     }

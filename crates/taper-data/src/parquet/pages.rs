@@ -87,7 +87,7 @@ impl Header {
             Compression::UNCOMPRESSED => self.compressed,
             Compression::LZO => {
                 return Err(
-                    "pages are compressed with LZO, which is not read; rewrite it with zstd".into()
+                    "pages are compressed with LZO, which is not read; rewrite it with zstd".into(),
                 );
             }
             _ => self.compressed.saturating_mul(RATIO).max(SMALL_PAGE),

@@ -1,7 +1,8 @@
 //! A hub on loopback that misbehaves to order.
 //!
-//! As the real one does for large files, it answers `/datasets/REPO/resolve/main/FILE` with a redirect that carries
-//! commit, digest and size, and serves the bytes elsewhere, in ranges.
+//! As the real one does for large files, it answers `/datasets/REPO/resolve/REVISION/FILE` with a redirect that carries
+//! commit, digest and size, and serves the bytes elsewhere, in ranges. There are two commits, `main` and `dev`; the files
+//! of `dev` are given as `dev:FILE`.
 
 use sha2::{Digest, Sha256};
 use std::collections::{HashMap, VecDeque};
@@ -10,6 +11,9 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
 pub(crate) const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+
+/// The commit of the branch `dev`.
+pub(crate) const DEV: &str = "fedcba9876543210fedcba9876543210fedcba98";
 
 /// One misdeed. Each is done once, in the order given, to the first request that it fits.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,8 +28,20 @@ pub(crate) enum Fault {
     SizeOff(i64),
     /// A transfer is sent whole, whatever range was asked for.
     IgnoreRange,
+    /// A transfer is answered as if there were no such bytes.
+    NoSuchBytes,
     /// The announced digest is replaced by this text.
     ETag(&'static str),
+    /// The announced digest is marked as weak.
+    WeakETag,
+    /// The file comes without a redirect, as small ones do, with this digest; and without ranges, if so.
+    Direct { etag: &'static str, ranges: bool },
+    /// Any request is sent to the same path of another address; of this one, if empty.
+    Moved(String),
+    /// Any request gets no answer, and the connection stays open.
+    Hang,
+    /// A transfer sends so many bytes and then no more, and the connection stays open.
+    Stall(usize),
 }
 
 pub(crate) struct Hub {
@@ -40,6 +56,8 @@ struct State {
     /// Repeated when `faults` is empty.
     forever: Option<Fault>,
     log: Vec<String>,
+    /// Connections that stay open.
+    open: Vec<TcpStream>,
 }
 
 impl Hub {
@@ -51,7 +69,7 @@ impl Hub {
             files: files.iter().map(|(name, bytes)| ((*name).to_owned(), bytes.to_vec())).collect(),
             faults: faults.iter().cloned().collect(),
             forever,
-            log: Vec::new(),
+            ..State::default()
         }));
         let (shared, home) = (Arc::clone(&state), endpoint.clone());
         // The thread lives as long as the test program.
@@ -120,8 +138,9 @@ fn answer(stream: TcpStream, state: &Mutex<State>, home: &str) -> std::io::Resul
         None => "whole".into(),
     };
     state.log.push(format!("{path} {what}{authorization}"));
-    let mut out = stream;
-    let mut reply = |status: u16, head: &str, body: &[u8], announced: usize| {
+    let out = stream;
+    let reply = |status: u16, head: &str, body: &[u8], announced: usize| {
+        let mut out = &out;
         write!(
             out,
             "HTTP/1.1 {status} X\r\nConnection: close\r\nContent-Length: {announced}\r\n{head}\r\n"
@@ -130,50 +149,88 @@ fn answer(stream: TcpStream, state: &Mutex<State>, home: &str) -> std::io::Resul
         out.flush()
     };
 
-    if let Some(Fault::Status(status, head)) = state.fault(|f| matches!(f, Fault::Status(..))) {
-        return reply(status, head, b"", 0);
+    match state.fault(|f| matches!(f, Fault::Status(..) | Fault::Moved(_) | Fault::Hang)) {
+        Some(Fault::Status(status, head)) => return reply(status, head, b"", 0),
+        Some(Fault::Moved(to)) => {
+            return reply(307, &format!("Location: {to}{path}\r\n"), b"", 0);
+        }
+        Some(_) => {
+            state.open.push(out);
+            return Ok(());
+        }
+        None => {}
     }
-    let (resolve, name) = match (path.split_once("/resolve/main/"), path.strip_prefix("/storage/"))
-    {
-        (Some((repo, name)), _) if repo.starts_with("/datasets/") => (true, name.to_owned()),
-        (_, Some(name)) => (false, name.to_owned()),
-        _ => return reply(404, "", b"", 0),
+    let (commit, key) = match path.split_once("/resolve/") {
+        Some((repo, rest)) if repo.starts_with("/datasets/") => match rest.split_once('/') {
+            Some(("main" | COMMIT, name)) => (Some(COMMIT), name.to_owned()),
+            Some(("dev" | DEV, name)) => (Some(DEV), format!("dev:{name}")),
+            _ => return reply(404, "", b"", 0),
+        },
+        _ => (None, path.trim_start_matches("/storage/").to_owned()),
     };
-    let Some(bytes) = state.files.get(&name).cloned() else { return reply(404, "", b"", 0) };
-    if resolve {
-        let digest: String = Sha256::digest(&bytes).iter().map(|b| format!("{b:02x}")).collect();
-        let etag = match state.fault(|f| matches!(f, Fault::ETag(_))) {
-            Some(Fault::ETag(text)) => text.to_owned(),
-            _ => digest,
-        };
-        let size = bytes.len();
-        let head = format!(
-            "Location: {home}/storage/{name}\r\nX-Repo-Commit: {COMMIT}\r\nX-Linked-Size: {size}\r\n\
-             X-Linked-Etag: \"{etag}\"\r\nETag: \"other\"\r\n"
-        );
-        return reply(302, &head, b"", 0);
+    let Some(bytes) = state.files.get(&key).cloned() else { return reply(404, "", b"", 0) };
+    let mut extra = String::new();
+    if let Some(commit) = commit {
+        match state.fault(|f| matches!(f, Fault::Direct { .. })) {
+            Some(Fault::Direct { etag, ranges }) => {
+                extra = format!("X-Repo-Commit: {commit}\r\nETag: \"{etag}\"\r\n");
+                if !ranges {
+                    return reply(200, &extra, &bytes, bytes.len());
+                }
+            }
+            _ => {
+                let digest: String =
+                    Sha256::digest(&bytes).iter().map(|b| format!("{b:02x}")).collect();
+                let fits = |f: &Fault| matches!(f, Fault::ETag(_) | Fault::WeakETag);
+                let etag = match state.fault(fits) {
+                    Some(Fault::ETag(text)) => format!("\"{text}\""),
+                    Some(_) => format!("W/\"{digest}\""),
+                    None => format!("\"{digest}\""),
+                };
+                let mut size = bytes.len() as i64;
+                let fits = |f: &Fault| matches!(f, Fault::SizeOff(_)) && !transfer;
+                if let Some(Fault::SizeOff(by)) = state.fault(fits) {
+                    size += by;
+                }
+                let head = format!(
+                    "Location: {home}/storage/{key}\r\nX-Repo-Commit: {commit}\r\nX-Linked-Size: {size}\r\n\
+                     X-Linked-Etag: {etag}\r\nETag: \"other\"\r\n"
+                );
+                return reply(302, &head, b"", 0);
+            }
+        }
     }
     let (start, end) =
         range.map_or((0, bytes.len()), |(a, b)| (a, b.map_or(bytes.len(), |b| b + 1)));
     if start >= bytes.len() {
         return reply(416, &format!("Content-Range: bytes */{}\r\n", bytes.len()), b"", 0);
     }
-    let mut size = bytes.len() as i64;
-    if let Some(Fault::SizeOff(by)) = state.fault(|f| matches!(f, Fault::SizeOff(_)) && !transfer) {
-        size += by;
-    }
-    let head = format!("Content-Range: bytes {start}-{}/{size}\r\n", end - 1);
+    let head = format!("{extra}Content-Range: bytes {start}-{}/{}\r\n", end - 1, bytes.len());
     let mut body = bytes[start..end.min(bytes.len())].to_vec();
     let fits = |f: &Fault| {
-        transfer && matches!(f, Fault::BreakAfter(_) | Fault::Corrupt | Fault::IgnoreRange)
+        transfer
+            && matches!(
+                f,
+                Fault::BreakAfter(_)
+                    | Fault::Corrupt
+                    | Fault::IgnoreRange
+                    | Fault::NoSuchBytes
+                    | Fault::Stall(_)
+            )
     };
     match state.fault(fits) {
         Some(Fault::BreakAfter(n)) => reply(206, &head, &body[..n.min(body.len())], body.len()),
+        Some(Fault::Stall(n)) => {
+            reply(206, &head, &body[..n.min(body.len())], body.len())?;
+            state.open.push(out);
+            Ok(())
+        }
         Some(Fault::Corrupt) => {
             *body.last_mut().unwrap() ^= 1;
             reply(206, &head, &body, body.len())
         }
         Some(Fault::IgnoreRange) => reply(200, "", &bytes, bytes.len()),
+        Some(Fault::NoSuchBytes) => reply(416, "", b"", 0),
         _ => reply(206, &head, &body, body.len()),
     }
 }

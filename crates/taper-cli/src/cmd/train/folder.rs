@@ -86,7 +86,8 @@ impl RunFolder {
             .with_context(|| format!("cannot write {}; is the folder writable?", path.display()))
     }
 
-    fn read(&self, name: &str) -> anyhow::Result<Option<Value>> {
+    /// Reads a JSON file, if it is there.
+    pub fn read(&self, name: &str) -> anyhow::Result<Option<Value>> {
         let path = self.path.join(name);
         match std::fs::read(&path) {
             Ok(bytes) => {

@@ -1,0 +1,301 @@
+//! Requests to a hub: redirects up to a number, time-outs, and a token that stays with its host.
+
+use super::HubOptions;
+use super::failure::{CHECK_NETWORK, Failure, not_an_address};
+use std::time::Duration;
+use ureq::http::{HeaderMap, Response, Uri};
+use ureq::{Agent, Body};
+
+/// Redirects followed for one file.
+const MAX_REDIRECTS: usize = 10;
+
+/// What the hub says a file is.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Promise {
+    /// The commit that the file was found in.
+    pub(super) commit: String,
+    /// Name of the content; for large files its SHA-256.
+    pub(super) etag: String,
+    /// In bytes.
+    pub(super) size: u64,
+}
+
+/// The bytes of a file from some byte on.
+pub(super) struct Transfer {
+    pub(super) body: Body,
+    /// The first byte; 0 if the server sends the whole file, whatever was asked for.
+    pub(super) start: u64,
+    /// Size of the whole file, if the server says it.
+    pub(super) total: Option<u64>,
+}
+
+pub(super) struct Client<'a> {
+    options: &'a HubOptions,
+    revision: &'a str,
+    questions: Patient,
+    transfers: Patient,
+}
+
+/// Follows nothing, takes every status for an answer, and waits so long for a connection and for each next byte.
+struct Patient {
+    agent: Agent,
+    patience: Duration,
+}
+
+impl<'a> Client<'a> {
+    /// A client for files of `revision`.
+    pub(super) fn new(options: &'a HubOptions, revision: &'a str) -> Self {
+        Self {
+            options,
+            revision,
+            questions: Patient::new(options.etag_timeout),
+            transfers: Patient::new(options.download_timeout),
+        }
+    }
+
+    /// Asks what the file at `url` is.
+    pub(super) fn ask(&self, url: &str) -> Result<Promise, Failure> {
+        // A redirect to where the bytes are has what the hub knows; a redirect to another address of the hub need not.
+        let (mut commit, mut linked) = (None, None);
+        let answer = self.follow(&self.questions, url, "bytes=0-0", |headers| {
+            commit = commit.take().or_else(|| text(headers, "x-repo-commit"));
+            linked = linked.take().or_else(|| text(headers, "x-linked-etag"));
+            commit.is_some() && linked.is_some() && headers.contains_key("x-linked-size")
+        })?;
+        let answer = self.expect_success(answer)?;
+        let headers = answer.headers();
+        let etag = linked.or_else(|| text(headers, "etag")).ok_or_else(|| not_a_hub("etag"))?;
+        let commit = commit.ok_or_else(|| not_a_hub("x-repo-commit"))?;
+        let size = number(headers, "x-linked-size")
+            .or_else(|| content_range(headers)?.1)
+            // A server that knows no ranges answers with the whole file.
+            .or_else(|| number(headers, "content-length").filter(|_| answer.status() == 200))
+            .ok_or_else(|| not_a_hub("content-range"))?;
+        let etag = etag.trim_start_matches("W/").trim_matches('"').to_owned();
+        for (what, text) in [("ETag", &etag), ("commit", &commit)] {
+            // Both become names of files in the cache.
+            let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+            if text.is_empty() || text.len() > 128 || !text.bytes().all(plain) {
+                let cause = format!("the hub answered with a strange {what}: {text:?}");
+                return Err(Failure::give_up(cause, CHECK_NETWORK));
+            }
+        }
+        Ok(Promise { commit, etag, size })
+    }
+
+    /// Asks for the bytes of the file at `url` from `start` on, or for all if there are none from there on.
+    pub(super) fn transfer(&self, url: &str, start: u64) -> Result<Transfer, Failure> {
+        let answer = self.follow(&self.transfers, url, &format!("bytes={start}-"), |_| false)?;
+        if answer.status() == 416 && start > 0 {
+            return self.transfer(url, 0);
+        }
+        let answer = self.expect_success(answer)?;
+        let (start, total) = match answer.status().as_u16() {
+            206 => content_range(answer.headers()).ok_or_else(|| not_a_hub("content-range"))?,
+            _ => (0, answer.body().content_length()),
+        };
+        Ok(Transfer { body: answer.into_body(), start, total })
+    }
+
+    /// Sends a request and follows redirects until `is_enough` says so of an answer's headers; it sees each answer.
+    fn follow(
+        &self,
+        via: &Patient,
+        url: &str,
+        range: &str,
+        mut is_enough: impl FnMut(&HeaderMap) -> bool,
+    ) -> Result<Response<Body>, Failure> {
+        let mut at: Uri = url.parse().map_err(not_an_address)?;
+        for _ in 0..=MAX_REDIRECTS {
+            let answer = self.send(via, &at, range)?;
+            let headers = answer.headers();
+            if is_enough(headers) || !answer.status().is_redirection() {
+                return Ok(answer);
+            }
+            let location = text(headers, "location").ok_or_else(|| not_a_hub("location"))?;
+            at = resolve(&at, &location).ok_or_else(|| {
+                let cause = format!("the hub redirects to a strange place: {location:?}");
+                Failure::give_up(cause, CHECK_NETWORK)
+            })?;
+        }
+        Err(Failure::again(format!("the hub redirects more than {MAX_REDIRECTS} times")))
+    }
+
+    fn send(&self, via: &Patient, at: &Uri, range: &str) -> Result<Response<Body>, Failure> {
+        let mut request = via.agent.get(at).header("Range", range);
+        if let Some(token) = &self.options.token
+            && self.options.endpoint.parse().is_ok_and(|home| may_have_token(&home, at))
+        {
+            check_token(token)?;
+            request = request.header("Authorization", format!("Bearer {token}"));
+        }
+        request.call().map_err(|error| Failure::of_request(error, via.patience))
+    }
+
+    fn expect_success(&self, answer: Response<Body>) -> Result<Response<Body>, Failure> {
+        let status = answer.status();
+        match status.is_client_error() || status.is_server_error() {
+            true => Err(Failure::of_status(status, answer.headers(), self.revision)),
+            false => Ok(answer),
+        }
+    }
+}
+
+impl Patient {
+    fn new(patience: Duration) -> Self {
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            // Ranges and sizes are of the file, not of something packed.
+            .accept_encoding("identity")
+            .user_agent(concat!("taper/", env!("CARGO_PKG_VERSION")))
+            .timeout_resolve(Some(patience))
+            .timeout_connect(Some(patience))
+            .timeout_per_read(Some(patience))
+            .timeout_per_write(Some(patience));
+        Self { agent: config.build().into(), patience }
+    }
+}
+
+fn not_a_hub(missing: &str) -> Failure {
+    let cause = format!("the answer is not that of a hub: it has no valid {missing}");
+    Failure::give_up(cause, CHECK_NETWORK)
+}
+
+fn text(headers: &HeaderMap, name: &str) -> Option<String> {
+    Some(headers.get(name)?.to_str().ok()?.trim().to_owned())
+}
+
+fn number(headers: &HeaderMap, name: &str) -> Option<u64> {
+    text(headers, name)?.parse().ok()
+}
+
+/// First byte and size of the whole of `bytes FIRST-LAST/SIZE`.
+fn content_range(headers: &HeaderMap) -> Option<(u64, Option<u64>)> {
+    let range = text(headers, "content-range")?;
+    let (range, total) = range.strip_prefix("bytes ")?.split_once('/')?;
+    Some((range.split_once('-')?.0.parse().ok()?, total.parse().ok()))
+}
+
+/// Where a redirect from `at` leads to.
+fn resolve(at: &Uri, location: &str) -> Option<Uri> {
+    let (scheme, authority) = (at.scheme_str()?, at.authority()?);
+    let target = if location.contains("://") {
+        location.to_owned()
+    } else if location.starts_with("//") {
+        format!("{scheme}:{location}")
+    } else if location.starts_with('/') {
+        format!("{scheme}://{authority}{location}")
+    } else if location.starts_with('?') {
+        format!("{scheme}://{authority}{}{location}", at.path())
+    } else {
+        let folder = at.path().rsplit_once('/').map_or("", |(folder, _)| folder);
+        format!("{scheme}://{authority}{folder}/{location}")
+    };
+    target.parse().ok().filter(|uri: &Uri| matches!(uri.scheme_str(), Some("http" | "https")))
+}
+
+/// Whether `to` is the hub itself: the same host and port, or its encrypted self.
+fn may_have_token(home: &Uri, to: &Uri) -> bool {
+    let port = |uri: &Uri| {
+        uri.port_u16().or_else(|| Some(if uri.scheme_str()? == "https" { 443 } else { 80 }))
+    };
+    let host = |uri: &Uri| uri.host().map(str::to_ascii_lowercase);
+    let same_port = home.scheme() == to.scheme() && port(home) == port(to);
+    let encrypted = (home.scheme_str(), to.scheme_str()) == (Some("http"), Some("https"))
+        && (port(home), port(to)) == (Some(80), Some(443));
+    home.host().is_some() && host(home) == host(to) && (same_port || encrypted)
+}
+
+/// A token goes into a header, and has been copied from somewhere.
+fn check_token(token: &str) -> Result<(), Failure> {
+    let Some((place, stray)) = token.chars().enumerate().find(|(_, c)| !c.is_ascii_graphic())
+    else {
+        return Ok(());
+    };
+    let what = match stray {
+        '\n' | '\r' => "a line break".to_owned(),
+        ' ' => "a space".to_owned(),
+        c if c.is_ascii() => format!("the control character {:?}", c),
+        c => format!("{c:?}, which is not ASCII,"),
+    };
+    Err(Failure::give_up(
+        format!("the access token has {what} as character {}", place + 1),
+        "set HF_TOKEN, or the token file of HF_HOME, to the token alone",
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn uri(text: &str) -> Uri {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn redirects_lead_to_absolute_and_relative_places() {
+        let at = uri("http://hub:8080/a/b/c?d=e");
+        for (location, wanted) in [
+            ("https://other/x?y", Some("https://other/x?y")),
+            ("//other/x", Some("http://other/x")),
+            ("/x/y?z", Some("http://hub:8080/x/y?z")),
+            ("x/y", Some("http://hub:8080/a/b/x/y")),
+            ("?x", Some("http://hub:8080/a/b/c?x")),
+            ("file:///etc/passwd", None),
+            ("ftp://other/x", None),
+            ("http://", None),
+            ("/a b", None),
+        ] {
+            let found = resolve(&at, location).map(|uri| uri.to_string());
+            assert_eq!(found.as_deref(), wanted, "{location}");
+        }
+    }
+
+    #[test]
+    fn the_token_stays_with_its_host() {
+        for (home, to, wanted) in [
+            ("https://hub", "https://hub/x", true),
+            ("https://hub", "https://HUB:443/x", true),
+            ("http://hub", "https://hub/x", true),
+            ("http://hub:8080", "http://hub:8080/x", true),
+            ("https://hub", "http://hub/x", false),
+            ("https://hub", "https://hub:8443/x", false),
+            ("http://hub:8080", "https://hub/x", false),
+            ("https://hub", "https://cdn.hub/x", false),
+            ("https://hub", "https://hub.evil/x", false),
+            ("https://hub", "https://hub@evil/x", false),
+        ] {
+            assert_eq!(may_have_token(&uri(home), &uri(to)), wanted, "{home} {to}");
+        }
+    }
+
+    #[test]
+    fn a_stray_character_in_a_token_is_named_and_the_token_is_not() {
+        assert_eq!(check_token("hf_Abc-123"), Ok(()));
+        for (token, words) in [
+            ("hf_ab\ncd", "a line break as character 6"),
+            ("hf_ab cd", "a space as character 6"),
+            ("hf_ab\u{7}", r"the control character '\u{7}' as character 6"),
+            ("“hf_ab”", "'“', which is not ASCII, as character 1"),
+        ] {
+            let Err(Failure::Final { cause, remedy }) = check_token(token) else { panic!() };
+            assert!(cause.contains(words) && remedy.contains("HF_TOKEN"), "{cause}");
+            assert!(!cause.contains("hf_"), "{cause}");
+        }
+    }
+
+    #[test]
+    fn ranges_are_read() {
+        let range = |value: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert("content-range", value.parse().unwrap());
+            content_range(&headers)
+        };
+        assert_eq!(range("bytes 5-9/10"), Some((5, Some(10))));
+        assert_eq!(range("bytes 5-9/*"), Some((5, None)));
+        for bad in ["bytes */10", "5-9/10", "bytes 5-9", "bytes -1-9/10"] {
+            assert_eq!(range(bad), None, "{bad}");
+        }
+    }
+}
