@@ -5,10 +5,19 @@ use crate::suite::Job;
 use std::path::Path;
 use taper_report::stats::median;
 
-/// Seconds of an epoch, measured by finished runs of a suite on whatever machine made them.
+/// What finished runs of a suite took, on whatever machine made them.
 pub(crate) struct Speeds {
-    /// Row, sparsity, and seconds of an epoch.
-    measured: Vec<(String, Option<f64>, f64)>,
+    measured: Vec<Measured>,
+}
+
+/// A finished run.
+struct Measured {
+    row: String,
+    sparsity: Option<f64>,
+    /// Of a step.
+    seconds: f64,
+    /// Of an epoch; where a limit of steps ended the last one, fewer.
+    steps: f64,
 }
 
 impl Speeds {
@@ -17,8 +26,10 @@ impl Speeds {
         let measured = jobs.iter().filter_map(|job| {
             let text = std::fs::read(folder.join(&job.key).join("result.json")).ok()?;
             let result: serde_json::Value = serde_json::from_slice(&text).ok()?;
-            let (seconds, epochs) = (result["seconds"].as_f64()?, result["epochs"].as_f64()?);
-            (epochs > 0.0).then(|| (job.row.clone(), job.sparsity, seconds / epochs))
+            let number = |key: &str| result[key].as_f64().filter(|&n| n > 0.0);
+            let (steps, epochs) = (number("steps")?, number("epochs")?);
+            let (seconds, steps) = (number("seconds")? / steps, steps / epochs);
+            Some(Measured { row: job.row.clone(), sparsity: job.sparsity, seconds, steps })
         });
         Self { measured: measured.collect() }
     }
@@ -31,15 +42,20 @@ impl Speeds {
     /// Seconds that are left of a job: by runs of its row and sparsity, else of its sparsity, else by all. `None` if there
     /// are none, or the job's length is not known.
     pub(crate) fn seconds_left(&self, folder: &Path, job: &Job) -> Option<f64> {
-        let epochs = job.epochs?.saturating_sub(runner::epochs_done(&folder.join(&job.key)));
-        let of = |is_like: &dyn Fn(&str, Option<f64>) -> bool| {
-            let found = self.measured.iter().filter(|(row, sparsity, _)| is_like(row, *sparsity));
-            Some(median(found.map(|(.., seconds)| *seconds).collect())).filter(|s| s.is_finite())
+        let of = |is_like: &dyn Fn(&Measured) -> bool| {
+            let like: Vec<&Measured> = self.measured.iter().filter(|run| is_like(run)).collect();
+            let middle =
+                |of: fn(&Measured) -> f64| median(like.iter().map(|run| of(run)).collect());
+            (!like.is_empty()).then(|| (middle(|run| run.seconds), middle(|run| run.steps)))
         };
-        let seconds = of(&|row, sparsity| row == job.row && sparsity == job.sparsity)
-            .or_else(|| of(&|_, sparsity| sparsity == job.sparsity))
-            .or_else(|| of(&|_, _| true))?;
-        Some(epochs as f64 * seconds)
+        let (seconds, per_epoch) = of(&|run| run.row == job.row && run.sparsity == job.sparsity)
+            .or_else(|| of(&|run| run.sparsity == job.sparsity))
+            .or_else(|| of(&|_| true))?;
+        let by_epochs = job.epochs.map(|epochs| epochs as f64 * per_epoch);
+        let by_steps = job.max_steps.map(|steps| steps as f64);
+        let steps = by_epochs.into_iter().chain(by_steps).reduce(f64::min)?;
+        let done = runner::epochs_done(&folder.join(&job.key)) as f64 * per_epoch;
+        Some((steps - done).max(0.0) * seconds)
     }
 }
 
@@ -56,19 +72,28 @@ mod tests {
             experiment: "x.toml".into(),
             set: Vec::new(),
             epochs: Some(10),
+            max_steps: None,
         }
+    }
+
+    /// A folder in which these jobs have run, with their seconds, steps and epochs.
+    fn finished(runs: &[(&Job, [u32; 3])]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        for (job, [seconds, steps, epochs]) in runs {
+            let run = folder.path().join(&job.key);
+            std::fs::create_dir(&run).expect("a folder");
+            let result =
+                serde_json::json!({ "seconds": seconds, "steps": steps, "epochs": epochs });
+            std::fs::write(run.join("result.json"), result.to_string()).expect("writes");
+        }
+        folder
     }
 
     #[test]
     fn the_nearest_finished_runs_say_how_long_a_run_takes() {
-        let folder = tempfile::tempdir().expect("a temporary folder");
         let jobs = [job("a", 0.9), job("a", 0.95), job("b", 0.95), job("b", 0.9), job("c", 0.5)];
-        for (job, seconds) in jobs.iter().zip([20.0, 40.0, 60.0]) {
-            let run = folder.path().join(&job.key);
-            std::fs::create_dir(&run).expect("a folder");
-            let result = format!("{{\"seconds\": {seconds}, \"epochs\": 10}}");
-            std::fs::write(run.join("result.json"), result).expect("writes");
-        }
+        let runs = [20, 40, 60].map(|seconds| [seconds, 1000, 10]);
+        let folder = finished(&jobs.iter().zip(runs).collect::<Vec<_>>());
         let speeds = Speeds::of(folder.path(), &jobs);
         assert_eq!(speeds.len(), 3);
         let left = |job: &Job| speeds.seconds_left(folder.path(), job);
@@ -80,5 +105,26 @@ mod tests {
         std::fs::write(folder.path().join(&jobs[3].key).join("metrics.csv"), half).expect("writes");
         assert_eq!(left(&jobs[3]), Some(10.0), "five of ten epochs are done");
         assert_eq!(Speeds::of(folder.path(), &[]).seconds_left(folder.path(), &jobs[0]), None);
+    }
+
+    #[test]
+    fn a_limit_of_steps_ends_a_run_and_its_estimate() {
+        let limited = |row: &str, max_steps| Job { max_steps: Some(max_steps), ..job(row, 0.9) };
+        let whole = job("a", 0.9);
+        let folder = finished(&[(&whole, [20, 1000, 10])]);
+        let speeds = Speeds::of(folder.path(), std::slice::from_ref(&whole));
+        let left = |job: &Job| speeds.seconds_left(folder.path(), job);
+        assert_eq!(left(&limited("b", 250)), Some(5.0));
+        assert_eq!(left(&limited("b", 5000)), Some(20.0), "its epochs are over before");
+        let without_epochs = Job { epochs: None, ..limited("b", 250) };
+        assert_eq!(left(&without_epochs), Some(5.0));
+        assert_eq!(left(&Job { epochs: None, ..job("b", 0.9) }), None);
+
+        // By a run that was limited itself, in the middle of its second epoch.
+        let limited = limited("a", 150);
+        let folder = finished(&[(&limited, [3, 150, 2])]);
+        let speeds = Speeds::of(folder.path(), std::slice::from_ref(&limited));
+        let other = Job { key: "other".into(), ..limited };
+        assert_eq!(speeds.seconds_left(folder.path(), &other), Some(3.0));
     }
 }

@@ -122,6 +122,7 @@ mod tests {
             experiment: "x.toml".into(),
             set: Vec::new(),
             epochs: None,
+            max_steps: None,
         }
     }
 

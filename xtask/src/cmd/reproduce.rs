@@ -209,7 +209,8 @@ fn list(
                 format!("about {total}, by the {n} that are finished")
             }
             None => {
-                "how long some take is not known, as their recipe has no number of epochs".into()
+                "how long some take is not known, as their recipe has no number of epochs or steps"
+                    .into()
             }
         },
     };

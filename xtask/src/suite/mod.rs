@@ -116,8 +116,10 @@ pub(crate) struct Job {
     pub(crate) experiment: PathBuf,
     /// Settings on top of it, `key=value`.
     pub(crate) set: Vec<String>,
-    /// Epochs by the recipe, if it says; for progress only.
+    /// Epochs by the recipe, if it says; for progress only, as is the next.
     pub(crate) epochs: Option<u64>,
+    /// Steps after which the recipe ends a run before that.
+    pub(crate) max_steps: Option<u64>,
 }
 
 /// The readable part of the key: `feather-s0.95-seed0`.
@@ -236,9 +238,12 @@ impl Suite {
             }
             let (mut recipe, _) = recipe::load(&root.join(&experiment))?;
             merge(&mut recipe, set.clone());
-            let epochs =
-                recipe.get("train").and_then(|t| t.get("epochs")).and_then(Value::as_integer);
-            let epochs = epochs.and_then(|e| u64::try_from(e).ok());
+            let of_train = |key: &str| {
+                let value = recipe.get("train").and_then(|train| train.get(key));
+                value.and_then(Value::as_integer).and_then(|n| u64::try_from(n).ok())
+            };
+            let epochs = of_train("epochs");
+            let max_steps = of_train("max_steps").filter(|&n| n > 0);
             for sparsity in row.targets() {
                 for seed in 0..self.seeds {
                     let mut job = Job {
@@ -249,6 +254,7 @@ impl Suite {
                         experiment: experiment.clone(),
                         set: recipe::settings(&set),
                         epochs,
+                        max_steps,
                     };
                     job.key = key(&job, &recipe, overrides);
                     jobs.push(job);

@@ -47,11 +47,19 @@ fn the_matrix_is_rows_by_sparsities_by_seeds() {
         ]
     );
     assert_eq!(jobs[5].epochs, Some(7), "through extends");
-    assert_eq!(jobs[0].epochs, None);
+    assert_eq!((jobs[0].epochs, jobs[5].max_steps), (None, None));
     let mut keys: Vec<&str> = jobs.iter().map(|j| j.key.as_str()).collect();
     keys.sort_unstable();
     keys.dedup();
     assert_eq!(keys.len(), 6, "keys are distinct");
+}
+
+#[test]
+fn a_job_knows_the_limit_of_its_steps() {
+    for (set, wanted) in [("train.max_steps=9", Some(9)), ("train.max_steps=0", None)] {
+        let overrides = Overrides { set: vec![set.into()], ..Overrides::default() };
+        assert_eq!(jobs(FEATHER, BASE, &overrides)[5].max_steps, wanted);
+    }
 }
 
 #[test]
