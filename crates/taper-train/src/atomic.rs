@@ -6,8 +6,8 @@ use std::{
     path::Path,
 };
 
-/// Begin of the names of temporary files.
-const TEMPORARY: &str = ".partial-";
+/// Begin of the names of temporary files; nobody else's begin so.
+const TEMPORARY: &str = ".taper-partial-";
 
 /// Deletes the temporary files that killed runs have left in `folder`. Nobody else may be writing there. A failure to
 /// delete one harms nothing.
@@ -68,9 +68,12 @@ mod tests {
         assert!(failed.is_err());
         assert_eq!(std::fs::read(&path)?, b"old");
         assert_eq!(std::fs::read_dir(folder.path())?.count(), 1);
-        std::fs::write(folder.path().join(".partial-killed"), b"half")?;
+        std::fs::write(folder.path().join(".taper-partial-killed"), b"half")?;
         remove_partial_files(folder.path());
         assert_eq!(std::fs::read_dir(folder.path())?.count(), 1);
+        std::fs::write(folder.path().join(".partial-download"), b"somebody else's")?;
+        remove_partial_files(folder.path());
+        assert_eq!(std::fs::read_dir(folder.path())?.count(), 2);
         write_atomically(&path, |f| f.write_all(b"new"))?;
         assert_eq!(std::fs::read(&path)?, b"new");
         Ok(())

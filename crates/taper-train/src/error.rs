@@ -34,6 +34,18 @@ pub enum TrainError {
         /// Steps of the run.
         total: u64,
     },
+    /// A warm-up that does not end before the run does.
+    #[error(
+        "warmup_epochs is {epochs}, which is {warmup} steps, and the run has {total}; choose a shorter warm-up or a longer run"
+    )]
+    Warmup {
+        /// Epochs of the warm-up.
+        epochs: f64,
+        /// Its steps.
+        warmup: u64,
+        /// Steps of the run.
+        total: u64,
+    },
     /// The data has another shape than the model takes, or the like.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),

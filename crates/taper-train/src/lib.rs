@@ -28,6 +28,7 @@
 
 mod analysis;
 mod atomic;
+mod best;
 mod calibrate;
 pub mod callback;
 pub mod checkpoint;
@@ -43,6 +44,7 @@ mod sgd;
 
 pub use analysis::{Analysis, LayerAnalysis, analyse, layer_macs, n_kept};
 pub use atomic::{remove_partial_files, write_atomically};
+pub use best::best_epoch;
 pub use calibrate::calibrate;
 pub use callback::{Callback, Callbacks, EpochEvent, Flow, StepEvent};
 pub use clip::{GradNorm, clip_factor};

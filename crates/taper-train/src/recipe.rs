@@ -1,6 +1,6 @@
 //! The numbers of a run that are not the pruner's.
 
-use crate::Cosine;
+use crate::{Cosine, TrainError};
 use taper_data::Loader;
 
 /// How long and how fast to train. The defaults are Feather's protocol on CIFAR-100.
@@ -12,7 +12,7 @@ pub struct Recipe {
     pub max_steps: Option<u64>,
     /// Learning rate at the start of the cosine.
     pub lr: f64,
-    /// Epochs of linear warm-up.
+    /// Epochs of linear warm-up, fewer than the run has.
     pub warmup_epochs: f64,
     /// Share of the velocity that is kept, in `[0, 1)`.
     pub momentum: f64,
@@ -49,6 +49,19 @@ impl Recipe {
         self.max_steps.map_or(all, |max| all.min(max))
     }
 
+    /// Checks what the length of an epoch decides.
+    ///
+    /// # Errors
+    /// [`TrainError::Warmup`] if the warm-up does not end before the run does: the learning rate would never be that of
+    /// the cosine.
+    pub fn check(&self, train: &Loader) -> Result<(), TrainError> {
+        let (warmup, total) = (self.learning_rate(train).warmup_steps, self.total_steps(train));
+        match warmup > 0 && warmup >= total {
+            true => Err(TrainError::Warmup { epochs: self.warmup_epochs, warmup, total }),
+            false => Ok(()),
+        }
+    }
+
     /// The learning rate over a run.
     pub fn learning_rate(&self, train: &Loader) -> Cosine {
         let warmup = self.warmup_epochs * train.batches_per_epoch() as f64;
@@ -57,5 +70,33 @@ impl Recipe {
             total_steps: self.total_steps(train),
             warmup_steps: warmup.round() as u64,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use taper_data::{Augment, Dataset, LoaderConfig, OpenOptions};
+
+    #[test]
+    fn a_warm_up_ends_before_the_run_does() {
+        let options = OpenOptions { limit: Some(64), ..Default::default() };
+        let data = Dataset::open("digits", &options).unwrap();
+        let config = LoaderConfig::train(16, Augment::None, data.normalisation.clone(), 0);
+        let train = Loader::new(data.train.clone(), config).unwrap();
+        // Four steps an epoch.
+        let check = |warmup_epochs, max_steps| {
+            let recipe = Recipe { epochs: 3, max_steps, warmup_epochs, ..Recipe::default() };
+            recipe.check(&train).map_err(|error| error.to_string())
+        };
+        assert_eq!(check(0.0, Some(1)), Ok(()));
+        assert_eq!(check(2.75, None), Ok(()));
+        assert_eq!(
+            check(3.0, None).unwrap_err(),
+            "warmup_epochs is 3, which is 12 steps, and the run has 12; choose a shorter warm-up or a longer run"
+        );
+        assert!(check(1e300, None).is_err());
+        assert_eq!(check(1.0, Some(5)), Ok(()));
+        assert!(check(1.0, Some(4)).unwrap_err().contains("is 4 steps, and the run has 4"));
     }
 }

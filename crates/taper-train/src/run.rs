@@ -146,13 +146,14 @@ impl<'a> Run<'a> {
 /// Trains from `progress` (of a checkpoint, or the default for a new run) to the end of the recipe.
 ///
 /// # Errors
-/// [`TrainError`]; a checkpoint written before stays.
+/// [`TrainError`], for a recipe that fails [`Recipe::check`] before the first step; a checkpoint written before stays.
 pub fn train(
     run: &mut Run,
     mut progress: Progress,
     watch: &mut Callbacks,
     mut checkpoints: Option<&mut Checkpoints>,
 ) -> Result<Outcome, TrainError> {
+    run.recipe.check(run.train)?;
     let (params, lr) = (run.model.params(), run.recipe.learning_rate(run.train));
     let n_prunable = run.n_prunable();
     let (total, per_epoch) =

@@ -43,6 +43,11 @@ struct SummaryValue {
     simple_value: Option<f32>,
 }
 
+/// What TensorBoard looks for.
+const PREFIX: &str = "events.out.tfevents.";
+/// Behind the time in the names of our files, before the step at which they begin.
+const WRITER: &str = ".taper.";
+
 /// Writes scalars of steps and epochs to a file `events.out.tfevents.*` in a folder.
 pub struct TensorBoard {
     folder: PathBuf,
@@ -53,6 +58,16 @@ impl TensorBoard {
     /// Writes to `folder`.
     pub fn new(folder: &Path) -> Self {
         Self { folder: folder.into(), open: None }
+    }
+
+    /// The files that runs have written to `folder`, by name; those of other programs have other names.
+    pub fn files(folder: &Path) -> Vec<PathBuf> {
+        let is_ours = |name: &str| name.starts_with(PREFIX) && name.contains(WRITER);
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        let entries = entries.filter(|entry| is_ours(&entry.file_name().to_string_lossy()));
+        let mut files: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+        files.sort();
+        files
     }
 
     fn write(
@@ -79,9 +94,11 @@ impl TensorBoard {
 
 impl Callback for TensorBoard {
     fn start(&mut self, progress: &Progress) -> Result<Flow, TrainError> {
-        let name = format!("events.out.tfevents.{:.0}.taper.{}", seconds(), progress.step);
+        let name = format!("{PREFIX}{:.0}{WRITER}{}", seconds(), progress.step);
         let path = self.folder.join(name);
-        let file = File::create(&path).map_err(TrainError::io("create", &path))?;
+        // Behind what is there: a run that resumes within a second has the name again.
+        let file = File::options().create(true).append(true).open(&path);
+        let file = file.map_err(TrainError::io("create", &path))?;
         self.open = Some((path, file));
         self.write(progress.step, Some("brain.Event:2"), &[]).map(|()| Flow::Continue)
     }

@@ -1,9 +1,12 @@
 //! Which training checkpoints stay in the folder of a run.
 
 use super::{CheckpointError, Snapshot, TrainingCheckpoint};
-use crate::{EpochMetrics, remove_partial_files};
+use crate::{best_epoch, remove_partial_files};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
+
+/// Name of the checkpoint of the best epoch.
+const BEST: &str = "best.safetensors";
 
 /// The checkpoints of a run: `step-<steps done>.safetensors` for the last few, `best.safetensors` if wanted.
 #[derive(Debug)]
@@ -44,8 +47,7 @@ impl Checkpoints {
         self
     }
 
-    /// Also keeps the one of the best accuracy among the epochs at the final sparsity: on validation images, or on test
-    /// images where none are held out.
+    /// Also keeps the one of the best epoch at the final sparsity ([`best_epoch`]); see [`best`](Self::best).
     #[must_use]
     pub fn keep_best(mut self, keep: bool) -> Self {
         self.keep_best = keep;
@@ -64,12 +66,14 @@ impl Checkpoints {
     pub fn save(&mut self, snapshot: &Snapshot) -> Result<(), CheckpointError> {
         let file = snapshot.to_file(&self.recipe)?;
         let progress = snapshot.progress();
+        let is_best = progress.tally.n_steps == 0
+            && best_epoch(&progress.history).is_some_and(|best| best.step == progress.step);
         // The best one first: a kill between the two then repeats this epoch's end, and with it both.
-        if self.keep_best && progress.tally.n_steps == 0 && is_best(&progress.history) {
-            file.save(&self.folder.join("best.safetensors"))?;
+        if self.keep_best && is_best {
+            file.save(&self.folder.join(BEST))?;
         }
         file.save(&self.path(progress.step))?;
-        let steps = self.steps()?;
+        let steps = steps_in(&self.folder)?;
         for &step in &steps[..steps.len().saturating_sub(self.keep_last)] {
             let path = self.path(step);
             std::fs::remove_file(&path).map_err(|source| CheckpointError::Io {
@@ -88,7 +92,7 @@ impl Checkpoints {
     pub fn latest(&self) -> Result<Option<TrainingCheckpoint>, CheckpointError> {
         remove_partial_files(&self.folder);
         let mut first_error = None;
-        for step in self.steps()?.into_iter().rev() {
+        for step in steps_in(&self.folder)?.into_iter().rev() {
             match TrainingCheckpoint::load(&self.path(step)) {
                 Ok(checkpoint) => return Ok(Some(checkpoint)),
                 Err(error) => {
@@ -100,75 +104,70 @@ impl Checkpoints {
         first_error.map_or(Ok(None), Err)
     }
 
-    fn path(&self, step: u64) -> PathBuf {
-        self.folder.join(format!("step-{step:08}.safetensors"))
+    /// The checkpoint of the best epoch that was trained with [`keep_best`](Self::keep_best), if there is one.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn best(&self) -> Result<Option<TrainingCheckpoint>, CheckpointError> {
+        let path = self.folder.join(BEST);
+        path.exists().then(|| TrainingCheckpoint::load(&path)).transpose()
     }
 
-    /// Steps of the checkpoints there are, ascending.
-    fn steps(&self) -> Result<Vec<u64>, CheckpointError> {
-        let unreadable =
-            |source| CheckpointError::Io { action: "list", path: self.folder.clone(), source };
-        let mut steps = Vec::new();
-        for entry in std::fs::read_dir(&self.folder).map_err(unreadable)? {
-            let entry = entry.map_err(unreadable)?;
-            let name = entry.file_name().to_string_lossy().into_owned();
-            steps.extend(
-                name.strip_prefix("step-")
-                    .and_then(|n| n.strip_suffix(".safetensors")?.parse::<u64>().ok()),
-            );
+    /// The checkpoints in a folder, by their names: those of steps, ascending, and the best. None if there is no folder.
+    ///
+    /// # Errors
+    /// If the folder cannot be read.
+    pub fn files(folder: &Path) -> Result<Vec<PathBuf>, CheckpointError> {
+        if !folder.is_dir() {
+            return Ok(Vec::new());
         }
-        steps.sort_unstable();
-        Ok(steps)
+        let mut files: Vec<PathBuf> =
+            steps_in(folder)?.into_iter().map(|step| folder.join(name_of(step))).collect();
+        files.extend(Some(folder.join(BEST)).filter(|best| best.exists()));
+        Ok(files)
+    }
+
+    fn path(&self, step: u64) -> PathBuf {
+        self.folder.join(name_of(step))
     }
 }
 
-/// Whether the last epoch has the best accuracy of those at the sparsity that it has; the first of equals is
-/// the best.
-fn is_best(history: &[EpochMetrics]) -> bool {
-    let Some((last, before)) = history.split_last() else { return false };
-    let best = last.choice_accuracy();
-    !best.is_nan()
-        && before
-            .iter()
-            .filter(|e| e.sparsity_target == last.sparsity_target)
-            .all(|e| e.choice_accuracy().is_nan() || e.choice_accuracy() < best)
+fn name_of(step: u64) -> String {
+    format!("step-{step:08}.safetensors")
+}
+
+/// Steps of the checkpoints in a folder, ascending. Other files of similar names are somebody else's.
+fn steps_in(folder: &Path) -> Result<Vec<u64>, CheckpointError> {
+    let unreadable = |source| CheckpointError::Io { action: "list", path: folder.into(), source };
+    let mut steps = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(unreadable)? {
+        let entry = entry.map_err(unreadable)?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let step = name.strip_prefix("step-").and_then(|n| n.strip_suffix(".safetensors"));
+        let step = step.and_then(|n| n.parse::<u64>().ok());
+        steps.extend(step.filter(|&step| name_of(step) == name));
+    }
+    steps.sort_unstable();
+    Ok(steps)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn epoch(sparsity_target: f64, test_accuracy: f64) -> EpochMetrics {
-        EpochMetrics {
-            epoch: 0,
-            step: 0,
-            lr: 0.1,
-            sparsity_target,
-            sparsity: sparsity_target,
-            n_kept: 0,
-            train_loss: 1.0,
-            train_accuracy: 0.0,
-            test_loss: 1.0,
-            test_accuracy,
-            grad_norm: 1.0,
-            dead_grad_share: 0.0,
-            n_dead_filters: 0,
-            n_dropped: 0,
-            n_live: 0.0,
-            validation_loss: f64::NAN,
-            validation_accuracy: f64::NAN,
-        }
-    }
-
     #[test]
-    fn the_best_epoch_is_the_best_at_its_own_sparsity() {
-        assert!(!is_best(&[]));
-        assert!(is_best(&[epoch(0.5, 0.9), epoch(0.9, 0.1)]));
-        assert!(is_best(&[epoch(0.9, 0.1), epoch(0.9, f64::NAN), epoch(0.9, 0.2)]));
-        assert!(!is_best(&[epoch(0.9, 0.2), epoch(0.9, 0.2)]));
-        assert!(!is_best(&[epoch(0.9, f64::NAN)]));
-        let held_out =
-            |validation_accuracy| EpochMetrics { validation_accuracy, ..epoch(0.9, f64::NAN) };
-        assert!(is_best(&[0.1, 0.2].map(held_out)) && !is_best(&[0.2, 0.2].map(held_out)));
+    fn only_files_of_the_very_names_are_checkpoints() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        assert_eq!(Checkpoints::files(&path("nowhere")).unwrap(), Vec::<PathBuf>::new());
+        for name in ["step-7.safetensors", "step-00000030.safetensors.bak", "step-a.safetensors"] {
+            std::fs::write(path(name), "mine").unwrap();
+        }
+        assert_eq!(Checkpoints::files(folder.path()).unwrap(), Vec::<PathBuf>::new());
+        let ours = ["step-00000007.safetensors", "step-123456789.safetensors", BEST].map(path);
+        for path in &ours {
+            std::fs::write(path, "").unwrap();
+        }
+        assert_eq!(Checkpoints::files(folder.path()).unwrap(), ours);
     }
 }

@@ -1,6 +1,7 @@
 //! The pruned network alone, for other tools.
 
 use super::file::{CheckpointError, TensorFile};
+use crate::EpochMetrics;
 use serde_json::Value;
 use std::{collections::BTreeMap, path::Path};
 use taper_nn::{Model, Params};
@@ -10,7 +11,8 @@ const KIND: &str = "taper-pruned-1";
 /// A network with its zeros in place, under PyTorch's names.
 ///
 /// The file is plain safetensors: every entry of the state dict, and metadata `format` (`pt`), `kind`,
-/// `architecture`, `classes`, `sparsity`, `recipe` (JSON) and `tool`.
+/// `architecture`, `classes`, `sparsity`, `recipe` (JSON) and `tool`; that of a chosen epoch also `epoch` (from 0) and
+/// `test_accuracy`.
 #[derive(Clone, Debug)]
 pub struct PrunedCheckpoint {
     /// Name of the architecture in the zoo.
@@ -56,6 +58,17 @@ impl PrunedCheckpoint {
             recipe,
             file: TensorFile { metadata, tensors },
         }
+    }
+
+    /// Says of which epoch the weights are, and what accuracy was measured then.
+    #[must_use]
+    pub fn of_epoch(mut self, epoch: &EpochMetrics) -> Self {
+        let said = [
+            ("epoch", epoch.epoch.to_string()),
+            ("test_accuracy", epoch.test_accuracy.to_string()),
+        ];
+        self.file.metadata.extend(said.map(|(key, value)| (key.to_string(), value)));
+        self
     }
 
     /// Writes the file, or leaves what was there.
@@ -104,9 +117,10 @@ impl PrunedCheckpoint {
         })
     }
 
-    /// What the file says of itself: `architecture`, `classes`, `sparsity`, `recipe` and `tool`, as texts.
+    /// What the file says of its network: `architecture`, `classes`, `sparsity`, `recipe` and `tool`, as texts.
     pub fn metadata(&self) -> BTreeMap<String, String> {
-        let own = ["format", "kind"];
+        // An accuracy is that of these very numbers, and files made of them may have rounded ones.
+        let own = ["format", "kind", "epoch", "test_accuracy"];
         let metadata = self.file.metadata.iter().filter(|(key, _)| !own.contains(&key.as_str()));
         metadata.map(|(key, value)| (key.clone(), value.clone())).collect()
     }
