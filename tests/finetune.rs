@@ -102,6 +102,62 @@ fn an_already_sparse_network_is_pruned_further() {
 }
 
 #[test]
+fn training_goes_on_at_the_sparsity_of_a_checkpoint_and_dense() {
+    let folder = Folder::new();
+    let first = pruned(&folder);
+    // 2,382 of 23,824 weights are a little less than a tenth.
+    let kept = json(&folder.path("first/result.json"));
+    assert_eq!((&kept["n_kept"], kept["sparsity"].as_f64() > Some(0.9)), (&2382.into(), true));
+    let train = |name: &str, more: &[&str]| {
+        let (out, epochs) = (folder.text(name), ["--epochs", "1", "--set", "train.limit=128"]);
+        let args = ["train", "--quiet", "--from", &first, "--out", &out];
+        succeed(&[&args[..], &epochs, more].concat());
+        json(&folder.path(name).join("result.json"))
+    };
+    assert_eq!(train("same", &["--sparsity", "0.9"])["n_kept"], 2382);
+    let steps = String::from_utf8(bytes(&folder.path("same/steps.jsonl"))).expect("text");
+    for line in steps.lines() {
+        let step: serde_json::Value = serde_json::from_str(line).expect("JSON");
+        assert_eq!((&step["n_kept"], &step["sparsity_target"]), (&2382.into(), &0.9.into()));
+    }
+    let tuned = train("tuned", &["--method", "finetune", "--sparsity", "0.9"]);
+    assert_eq!(tuned["n_kept"], 2382);
+    assert!(train("dense", &["--method", "dense"])["n_kept"].as_u64() > Some(2382));
+    let recipe = &json(&folder.path("dense/run.json"))["recipe"];
+    assert_eq!(recipe["prune"]["initial"], 0.0);
+    // Fewer zeros than it has: a schedule never falls, so it has to begin below.
+    let fewer = ["train", "--from", &first, "--sparsity", "0.5"];
+    refuse(
+        &fewer,
+        2,
+        &["prune.sparsity is 0.5, which keeps 11912 of 23824", "has 2382", "prune.initial"],
+    );
+    let begun = train("fewer", &["--sparsity", "0.5", "--set", "prune.initial=0.2"]);
+    assert_eq!(begun["n_kept"], 11_912);
+}
+
+#[test]
+fn a_checkpoint_is_found_beside_the_experiment_that_names_it() {
+    let folder = Folder::new();
+    pruned(&folder);
+    std::fs::create_dir(folder.path("experiments")).expect("a folder");
+    let base = "from = \"../first/pruned.safetensors\"\n[prune]\nmethod = \"finetune\"\n";
+    folder.write("experiments/base.toml", base);
+    folder.write("experiments/tune.toml", "extends = \"base.toml\"\n[train]\nepochs = 1\n");
+    let mut train =
+        support::taper(&["train", "--quiet", "--out", "tuned", "experiments/tune.toml"]);
+    let said = support::run(train.current_dir(folder.path("")));
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    // The flag is relative to where the program runs.
+    let flags = ["train", "--quiet", "--out", "again", "--from", "first/pruned.safetensors"];
+    let mut train = support::taper(&[&flags[..], &["experiments/tune.toml"]].concat());
+    let said = support::run(train.current_dir(folder.path("")));
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    let files = ["tuned", "again"].map(|run| bytes(&folder.path(run).join("pruned.safetensors")));
+    assert!(files[0] == files[1]);
+}
+
+#[test]
 fn statistics_are_estimated_again_and_nothing_else() {
     let folder = Folder::new();
     let first = pruned(&folder);

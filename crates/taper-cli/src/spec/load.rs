@@ -3,6 +3,7 @@
 use super::{Spec, keys};
 use crate::error::usage;
 use std::path::{Path, PathBuf};
+use taper::data::DATASETS;
 use toml::{Table, Value};
 
 /// How many files may extend one another.
@@ -87,6 +88,7 @@ fn read(file: &Path, known: &serde_json::Value, depth: usize) -> anyhow::Result<
         }
     };
     keys::check(&table, known, "").map_err(|e| usage(format!("{}: {e}", file.display())))?;
+    place_paths(&mut table, file);
     match base {
         None => Ok(table),
         Some(base) => {
@@ -95,6 +97,27 @@ fn read(file: &Path, known: &serde_json::Value, depth: usize) -> anyhow::Result<
             Ok(below)
         }
     }
+}
+
+/// Makes the paths in a file relative to it, as that of `extends` is; those of flags and `--set` are relative to where the
+/// program runs.
+fn place_paths(table: &mut Table, file: &Path) {
+    for key in ["data", "from"] {
+        if let Some(Value::String(text)) = table.get_mut(key)
+            && (key == "from" || is_folder(file, text))
+        {
+            *text = beside(file, text).display().to_string();
+        }
+    }
+}
+
+/// Whether a data set is a folder; a word that is none anywhere is left to the message that lists the names.
+fn is_folder(file: &Path, data: &str) -> bool {
+    let name = data.split_once('@').map_or(data, |(name, _)| name);
+    !DATASETS.contains(&name)
+        && (data.contains(['/', '\\', '.'])
+            || beside(file, data).exists()
+            || Path::new(data).exists())
 }
 
 fn beside(file: &Path, other: &str) -> PathBuf {
@@ -191,5 +214,37 @@ mod tests {
         let error = load(Some(&folder.join("none.toml")), &[]).unwrap_err().to_string();
         assert!(error.contains("cannot read experiment"), "{error}");
         std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn paths_are_relative_to_the_file_that_has_them() {
+        let root = tempfile::tempdir().unwrap();
+        let at = |name: &str| root.path().join(name);
+        let text = |name: &str| Some(at(name).display().to_string());
+        std::fs::create_dir_all(at("a/photos")).unwrap();
+        std::fs::create_dir_all(at("b")).unwrap();
+        let of = |toml: &str, overrides: &[Override]| {
+            std::fs::write(at("b/row.toml"), toml).unwrap();
+            let spec = load(Some(&at("b/row.toml")), overrides).unwrap();
+            (spec.data, spec.from)
+        };
+        let absolute = at("a/net").display().to_string();
+        std::fs::write(at("a/base.toml"), "data = \"photos\"\nfrom = \"net.safetensors\"").unwrap();
+        assert_eq!(
+            of("extends = \"../a/base.toml\"", &[]),
+            (text("b/../a/photos"), text("b/../a/net.safetensors")),
+            "by the file that says it"
+        );
+        assert_eq!(
+            of(&format!("data = \"../photos\"\nfrom = \"{absolute}\""), &[]),
+            (text("b/../photos"), text("a/net"))
+        );
+        for name in ["digits", "cifar100", "cifar10@v1", "cifar1000"] {
+            assert_eq!(of(&format!("data = \"{name}\""), &[]).0.as_deref(), Some(name));
+        }
+        // A folder of that name where the program runs is not meant.
+        assert_eq!(of("data = \"src\"", &[]).0, text("b/src"));
+        let flags = [Override::new("data", "photos"), Override::new("from", "x/net")];
+        assert_eq!(of("data = \"more\"", &flags), (Some("photos".into()), Some("x/net".into())));
     }
 }

@@ -23,7 +23,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 pub struct Spec {
     /// Architecture.
     pub model: Option<String>,
-    /// Data set: a name or a folder.
+    /// Data set: a name or a folder; as `from`, relative to the file that says it.
     pub data: Option<String>,
     /// Pruned checkpoint whose weights training starts from, instead of drawn ones.
     pub from: Option<String>,
@@ -67,9 +67,9 @@ pub struct TrainSpec {
     pub checkpoint_every: Option<u64>,
     /// Training checkpoints that stay.
     pub keep_last: Option<u64>,
-    /// Whether the checkpoint of the best epoch at the final sparsity stays.
+    /// Whether the best epoch at the final sparsity is kept, as a network of its own.
     pub keep_best: Option<bool>,
-    /// End when accuracy has not risen for so many epochs at the final sparsity; 0 for never.
+    /// End after the first evaluation that is so many epochs after the best one at the final sparsity; 0 for never.
     pub early_stop: Option<u64>,
     /// Use the first so many images of each split; 0 for all.
     pub limit: Option<u64>,

@@ -87,21 +87,8 @@ impl Resolved {
         };
         let is_dense = method == "dense";
         let is_finetune = method == FINETUNE;
-        let begun_at = start.as_ref().map_or(0.0, Start::sparsity);
-        if is_finetune {
-            if start.is_none() {
-                return Err(usage(
-                    "method `finetune` keeps the mask of a checkpoint; name it with --from",
-                ));
-            }
-            if spec.prune.sparsity.is_some_and(|s| s != begun_at) {
-                return Err(usage(format!(
-                    "method `finetune` keeps the sparsity of its checkpoint, {begun_at}; leave prune.sparsity out, or choose another method"
-                )));
-            }
-        }
         let sparsity = match (is_dense, spec.prune.sparsity) {
-            (_, None) if is_finetune => begun_at,
+            (_, asked) if is_finetune => finetuned(start.as_ref(), asked)?,
             (true, None | Some(0.0)) => 0.0,
             (true, Some(s)) => {
                 return Err(usage(format!(
@@ -109,6 +96,11 @@ impl Resolved {
                 )));
             }
             (false, s) => s.unwrap_or(0.9),
+        };
+        let initial = match (spec.prune.initial, &start, Sparsity::new(sparsity)) {
+            (Some(initial), ..) => initial,
+            (None, Some(start), Ok(target)) if !is_dense => start.begin(target)?,
+            _ => 0.0,
         };
         let model = spec.model.or_else(|| Some(start.as_ref()?.model().into()));
         let model = model.unwrap_or_else(|| defaults.model.into());
@@ -151,7 +143,7 @@ impl Resolved {
             schedule: p.schedule.or_else(|| Some("cubic".into())),
             begin: p.begin.or(Some(0.0)),
             end: p.end.or(Some(0.5)),
-            initial: p.initial.or(Some(begun_at)),
+            initial: Some(initial),
             points: p.points.or_else(|| Some(Vec::new())),
             adapt: p.adapt.or_else(|| Some("none".into())),
             adapt_signal: p.adapt_signal.or_else(|| Some("entered".into())),
@@ -260,6 +252,20 @@ impl Resolved {
         }
         Ok(record)
     }
+}
+
+/// The sparsity of a checkpoint whose zeros stay.
+fn finetuned(start: Option<&Start>, asked: Option<f64>) -> anyhow::Result<f64> {
+    let Some(start) = start else {
+        return Err(usage("method `finetune` keeps the mask of a checkpoint; name it with --from"));
+    };
+    let sparsity = start.sparsity();
+    if asked.is_some_and(|asked| !Sparsity::new(asked).is_ok_and(|asked| start.is_at(asked))) {
+        return Err(usage(format!(
+            "method `finetune` keeps the sparsity of its checkpoint, {sparsity}; leave prune.sparsity out, or choose another method"
+        )));
+    }
+    Ok(sparsity)
 }
 
 #[cfg(test)]
