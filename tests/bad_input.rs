@@ -40,6 +40,10 @@ fn usage_errors_have_code_2_and_name_the_remedy() {
         (&["--device", "cuda"], &["--features cuda"]),
         (&["--device", "tpu"], &["unknown device `tpu`"]),
         (&["--epochs", "0"], &["train.epochs is 0"]),
+        (
+            &["--set", "train.warmup_epochs=1"],
+            &["train.warmup_epochs is 1, which is 2 steps, and the run has 2"],
+        ),
         (&["--set", "prune.pins={ \"stem*\" = 0.0 }"], &["`stem*` matches none"]),
     ];
     for (more, parts) in cases {
@@ -94,12 +98,79 @@ fn a_folder_with_a_run_is_neither_overwritten_nor_resumed_with_another_recipe() 
 }
 
 #[test]
+fn a_run_is_replaced_by_force_and_nothing_else_with_it() {
+    let folder = Folder::new();
+    let out = folder.text("run");
+    succeed(&train(&out, &["--mask-trace", "--tensorboard"]));
+    let theirs = ["notes.txt", ".partial-download", "checkpoints/model.safetensors"];
+    for name in theirs {
+        folder.write(&format!("run/{name}"), "mine");
+    }
+    let before = bytes(&folder.path("run/pruned.safetensors"));
+    // The network that training starts from would be gone with a run that is killed.
+    let from = folder.text("run/pruned.safetensors");
+    refuse(&train(&out, &["--from", &from, "--force"]), 2, &["--force would delete", &from]);
+    // What fails before its first step leaves the old run as it is.
+    let warm = ["--force", "--set", "train.warmup_epochs=9"];
+    refuse(&train(&out, &warm), 2, &["train.warmup_epochs"]);
+    assert!(bytes(&folder.path("run/pruned.safetensors")) == before);
+    refuse(&train(&out, &["--force", "--resume"]), 2, &["--force", "--resume"]);
+
+    succeed(&train(&out, &["--force", "--seed", "5"]));
+    assert_eq!(support::json(&folder.path("run/result.json"))["seed"], 5);
+    assert!(!folder.path("run/masks.csv").exists(), "a record of the old run");
+    let entries = std::fs::read_dir(&out).expect("a folder");
+    let names = entries.map(|e| e.expect("an entry").file_name().to_string_lossy().into_owned());
+    assert!(!names.into_iter().any(|name| name.starts_with("events")), "records of the old run");
+    for name in theirs {
+        assert_eq!(bytes(&folder.path("run").join(name)), b"mine", "{name}");
+    }
+}
+
+#[test]
+fn files_that_no_run_has_written_are_never_replaced() {
+    let folder = Folder::new();
+    for name in ["metrics.csv", "pruned.safetensors", "pruned-best.safetensors", "run.json"] {
+        let out = folder.text(name);
+        std::fs::create_dir(&out).expect("a folder");
+        let file = folder.write(&format!("{name}/{name}"), "mine");
+        for more in [&[][..], &["--force"], &["--resume"]] {
+            refuse(&train(&out, more), 2, &[&format!("holds {name}"), "move it away"]);
+        }
+        assert_eq!(bytes(file.as_ref()), b"mine");
+        assert_eq!(
+            std::fs::read_dir(&out).expect("a folder").count(),
+            1,
+            "{name}: nothing is added"
+        );
+    }
+    let svg = folder.write("schedule.svg", "mine");
+    let plot = ["schedule", "plot", "--steps", "20", "--svg", &svg];
+    refuse(&plot, 2, &["schedule.svg exists already", "--svg", "--force"]);
+    assert_eq!(bytes(svg.as_ref()), b"mine");
+    succeed(&[&plot[..], &["--force"]].concat());
+    assert!(bytes(svg.as_ref()).starts_with(b"<svg"));
+}
+
+#[test]
+fn a_checkpoint_is_not_replaced_by_its_own_export() {
+    let folder = Folder::new();
+    succeed(&train(&folder.text("run"), &[]));
+    let checkpoint = folder.text("run/pruned.safetensors");
+    let before = bytes(checkpoint.as_ref());
+    let beside = folder.text("run/../run/pruned.safetensors");
+    let export = ["export", &checkpoint, "--format", "csr", "--force", "--out", &beside];
+    refuse(&export, 2, &["is the checkpoint that is exported"]);
+    assert!(bytes(checkpoint.as_ref()) == before);
+}
+
+#[test]
 fn a_folder_without_its_run_json_is_not_taken_for_a_new_one() {
     let folder = Folder::new();
     let out = folder.text("run");
     succeed(&train(&out, &[]));
     std::fs::remove_file(folder.path("run/run.json")).expect("a file");
-    refuse(&train(&out, &["--seed", "5"]), 2, &["holds a run already"]);
+    refuse(&train(&out, &["--seed", "5"]), 2, &["holds result.json, and no run.json"]);
     refuse(&train(&out, &["--resume", "--seed", "5"]), 2, &["no run.json"]);
     std::fs::remove_file(folder.path("run/result.json")).expect("a file");
     refuse(&train(&out, &["--resume", "--seed", "5"]), 2, &["seed was 0 and is now 5"]);

@@ -114,6 +114,54 @@ pins = { "conv1.*" = 0.0, "linear.*" = 0.1, "linear.weight" = 0.5 }
 }
 
 #[test]
+fn the_best_epoch_is_a_network_that_every_command_takes() {
+    let folder = Folder::new();
+    let out = folder.text("run");
+    let best_of = |seed: &str| {
+        let train =
+            ["train", "--epochs", "12", "--set", "prune.end=0.2", "--seed", seed, "--force"];
+        let said =
+            succeed(&[&train[..], &["--set", "train.keep_best=true", "--out", &out]].concat());
+        let csv = std::fs::read_to_string(folder.path("run/metrics.csv")).expect("a file");
+        // The first of the best, of those at the final sparsity.
+        let mut best: Option<(u64, f64)> = None;
+        for row in csv.lines().skip(1).map(|line| line.split(',').collect::<Vec<_>>()) {
+            let accuracy = row[9].parse().expect("a number");
+            if row[3] == "0.9" && best.is_none_or(|(_, before)| accuracy > before) {
+                best = Some((row[0].parse().expect("a number"), accuracy));
+            }
+        }
+        let (epoch, accuracy) = best.expect("an epoch");
+        (epoch < 11).then_some((said, epoch, accuracy))
+    };
+    let seeds = ["0", "1", "2", "3", "4", "5", "6", "7"];
+    let (said, epoch, accuracy) =
+        seeds.into_iter().find_map(best_of).expect("a run whose last epoch is not its best");
+    let result = json(&folder.path("run/result.json"));
+    let wanted = serde_json::json!({
+        "file": "pruned-best.safetensors", "epoch": epoch, "test_accuracy": accuracy,
+    });
+    assert_eq!(result["best"], wanted);
+    assert!(said.out.contains(&format!("the network of epoch {}", epoch + 1)), "{}", said.out);
+
+    let path = folder.text("run/pruned-best.safetensors");
+    let eval: serde_json::Value =
+        serde_json::from_str(&succeed(&["eval", &path, "--json"]).out).expect("JSON");
+    assert_eq!(eval["test_accuracy"].as_f64(), Some(accuracy));
+    let inspect: serde_json::Value =
+        serde_json::from_str(&succeed(&["inspect", &path, "--json"]).out).expect("JSON");
+    assert_eq!(inspect["n_kept"], 2382);
+    let file = taper::train::checkpoint::TensorFile::load(path.as_ref()).expect("a checkpoint");
+    assert_eq!(file.metadata["epoch"], epoch.to_string());
+    assert_eq!(file.metadata["test_accuracy"], accuracy.to_string());
+    let onnx = folder.text("best.onnx");
+    succeed(&["export", &path, "--format", "onnx", "--out", &onnx]);
+    let tuned = folder.text("tuned");
+    let tune = ["train", "--quiet", "--from", &path, "--method", "finetune", "--out", &tuned];
+    succeed(&[&tune[..], &["--max-steps", "2"]].concat());
+}
+
+#[test]
 fn lists_help_and_completions() {
     let models: serde_json::Value =
         serde_json::from_str(&succeed(&["models", "--json"]).out).expect("JSON");
@@ -186,6 +234,22 @@ fn watching_says_how_far_runs_are_and_ends_with_them() {
     assert!(first.starts_with("1: epoch 3/3, ") && first.ends_with(", finished"), "{one}");
     assert!(first.contains("sparsity 90.00 %, loss ") && first.contains("test accuracy "), "{one}");
     assert!(one.contains("\nLoss\n") && one.contains("\nSparsity, %\n"), "{one}");
+    // A limit of steps ends a run in its second epoch, whatever its number of epochs.
+    let limited = folder.text("limited");
+    succeed(&["train", "--quiet", "--max-steps", "50", "--out", &limited]);
+    let line = succeed(&["watch", "--once", &limited]).out;
+    assert!(line.starts_with("limited: epoch 2/2, 50 steps"), "{line}");
+    std::fs::remove_file(folder.path("limited/result.json")).expect("a result");
+    for (name, text) in [
+        ("metrics.csv", "epoch,step\n0,46\n"),
+        ("timing.csv", "epoch,seconds,images_per_second\n0,9000,1\n"),
+    ] {
+        folder.write(&format!("limited/{name}"), text);
+    }
+    // 4 of the 46 steps of an epoch are left.
+    let line = succeed(&["watch", "--once", &limited]).out;
+    let line = line.lines().next().expect("a line");
+    assert!(line.contains("epoch 1/2") && line.ends_with("about 13 min 03 s left"), "{line}");
     // One of them in the middle of its second epoch, with a line that is not whole.
     std::fs::remove_file(folder.path("runs/0/result.json")).expect("a result");
     for (name, lines) in [("metrics.csv", 2), ("timing.csv", 2), ("steps.jsonl", 60)] {

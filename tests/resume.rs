@@ -36,6 +36,7 @@ const RECORDS: &[&str] = &[
     "steps.jsonl",
     "masks.csv",
     "checkpoints/best.safetensors",
+    "pruned-best.safetensors",
 ];
 
 fn args<'a>(out: &'a str, more: &[&'a str]) -> Vec<&'a str> {
@@ -309,9 +310,11 @@ fn a_run_that_stops_early_ends_in_the_same_epoch_after_a_kill_before_its_result(
 fn ctrl_c_ends_after_the_step_and_says_how_to_resume() {
     let folder = Folder::new();
     succeed(&args(&folder.text("whole"), &[]));
-    let out = folder.text("stopped");
-    let child = taper(&args(&out, &[])).stderr(Stdio::piped()).spawn().expect("a child");
-    let steps = folder.path("stopped/steps.jsonl");
+    let out = folder.text("stopped here");
+    let experiment = folder.write("an experiment.toml", "");
+    let child = taper(&args(&out, &["--", &experiment])).stderr(Stdio::piped()).spawn();
+    let child = child.expect("a child");
+    let steps = folder.path("stopped here/steps.jsonl");
     let begun = Instant::now();
     while !std::fs::read_to_string(&steps).is_ok_and(|text| text.lines().count() > 5) {
         assert!(begun.elapsed() < Duration::from_secs(60), "no step was done");
@@ -328,7 +331,27 @@ fn ctrl_c_ends_after_the_step_and_says_how_to_resume() {
     assert!(command.contains("--resume") && command.contains(&out), "{said}");
     let resumed = run(std::process::Command::new("sh").args(["-c", command]));
     assert_eq!(resumed.code, Some(0), "{}", resumed.err);
-    assert_same(&folder.path("whole"), &folder.path("stopped"), "after Ctrl-C");
+    assert_same(&folder.path("whole"), &folder.path("stopped here"), "after Ctrl-C");
+}
+
+#[test]
+fn what_is_kept_of_a_run_may_change_on_resuming() {
+    let folder = Folder::new();
+    succeed(&args(&folder.text("whole"), &["--set", "train.keep_last=99"]));
+    let again = folder.path("again");
+    std::fs::create_dir_all(again.join("checkpoints")).expect("a folder");
+    for name in ["run.json", "checkpoints/step-00000042.safetensors"] {
+        std::fs::copy(folder.path("whole").join(name), again.join(name)).expect("a copy");
+    }
+    let kept = ["train.keep_last=1", "train.checkpoint_every=0", "train.keep_best=false"];
+    let kept: Vec<&str> = kept.iter().flat_map(|set| ["--set", set]).collect();
+    let again = again.display().to_string();
+    succeed(&args(&again, &[&kept[..], &["--resume"]].concat()));
+    let of = |run: &str| weights(&folder.path(run).join("pruned.safetensors"));
+    assert!(of("whole") == of("again"));
+    assert_eq!(std::fs::read_dir(folder.path("again/checkpoints")).expect("a folder").count(), 1);
+    let other = ["--set", "train.eval_every=2", "--resume"];
+    support::refuse(&args(&again, &other), 2, &["train.eval_every was 1 and is now 2"]);
 }
 
 #[test]

@@ -197,4 +197,30 @@ fn the_study_of_significance_follows_weights_and_drops_shares() {
     assert!(records() == before);
     let counted = std::fs::read_to_string(folder.path("study/shares.csv")).expect("a file");
     assert_eq!(counted.lines().count(), 11);
+
+    // Another study replaces its results if that is asked for, and goes on with the runs.
+    let mut other = study;
+    other[9] = "0,1";
+    let refused = ["holds another study", "study.shares was [0.0,0.5,1.0] and is now [0.0,1.0]"];
+    refuse(&other, 2, &refused);
+    refuse(&[&study[..], &["--seed", "1"]].concat(), 2, &["seed was 0 and is now 1", "--force"]);
+    assert_eq!(bytes(&folder.path("study/shares.csv")), counted.as_bytes());
+    succeed(&[&other[..], &["--force"]].concat());
+    assert!(records() == before);
+    let counted = std::fs::read_to_string(folder.path("study/shares.csv")).expect("a file");
+    assert_eq!(counted.lines().count(), 7);
+}
+
+#[test]
+fn a_study_replaces_no_file_that_is_no_studys() {
+    let folder = Folder::new();
+    let out = folder.text("mine");
+    std::fs::create_dir(&out).expect("a folder");
+    let file = folder.write("mine/summary.md", "mine");
+    for more in [&[][..], &["--force"]] {
+        let study = ["study", "significance", "--out", &out];
+        refuse(&[&study[..], more].concat(), 2, &["summary.md is there", "no manifest.json"]);
+    }
+    assert_eq!(bytes(file.as_ref()), b"mine");
+    assert_eq!(std::fs::read_dir(&out).expect("a folder").count(), 1, "no run is begun");
 }

@@ -57,7 +57,8 @@ Examples:
   taper train --model resnet20 --data cifar100 --sparsity 0.95 --threads 2
   taper train experiments/quick/feather.toml --set train.lr=0.02 --set 'prune.schedule=\"cosine\"'
 
-The output folder holds pruned.safetensors, metrics.csv (a row an epoch), steps.jsonl, timing.csv, checkpoints/, run.json and result.json.";
+The output folder holds pruned.safetensors, metrics.csv (a row an epoch), steps.jsonl, timing.csv, checkpoints/, run.json and result.json.
+A folder that holds any of these already is refused without --resume or --force.";
 
 /// Look at schedules.
 #[derive(Debug, Subcommand)]
@@ -90,6 +91,9 @@ pub struct Plot {
     /// Write the figure as SVG
     #[arg(long, value_name = "FILE")]
     pub svg: Option<PathBuf>,
+    /// Replace the SVG that is there
+    #[arg(long, requires = "svg")]
+    pub force: bool,
     /// Print the values of each step as JSON instead of drawing them
     #[arg(long)]
     pub json: bool,
@@ -108,7 +112,8 @@ Example:
   taper study significance --sparsity 0.98 --shares 0,0.5,0.9,1 --seeds 3 --out runs/significance
 
 Each share is trained with each seed into DIR/runs; finished runs are not repeated, and interrupted ones go on. Steps of
-all shares are then timed in turn. The output folder holds manifest.json, fates.csv (what became of pruned weights, by tenth of the cut and
+all shares are then timed in turn. The same command goes on with a study; another one needs --force, which keeps runs of the
+same recipe. The output folder holds manifest.json, fates.csv (what became of pruned weights, by tenth of the cut and
 age), shares.csv (accuracy, gradient positions and time for each run), significance.svg and summary.md.";
 
 /// Do pruned weights matter?
@@ -177,6 +182,9 @@ pub struct Train {
     /// Go on from the last checkpoint in the output folder, if there is one
     #[arg(long)]
     pub resume: bool,
+    /// Replace the run or study that the output folder holds, and nothing else in it
+    #[arg(long, conflicts_with = "resume")]
+    pub force: bool,
     /// Train for at most N steps, with schedules scaled to that length
     #[arg(long, value_name = "N")]
     pub max_steps: Option<u64>,

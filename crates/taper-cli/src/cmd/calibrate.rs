@@ -9,7 +9,7 @@ use taper::{
 
 /// Estimates the statistics of a pruned checkpoint's normalisations again.
 pub fn run(args: &Calibrate) -> anyhow::Result<()> {
-    refuse_existing(&args.out, args.force)?;
+    refuse_existing("--out", &args.out, args.force)?;
     machine::prepare(&args.compute)?;
     let device = machine::device(&args.compute.device)?;
     let pruned = Pruned::load(&args.checkpoint, &device)?;

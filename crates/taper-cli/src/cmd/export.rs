@@ -19,6 +19,11 @@ pub fn run(args: &Export) -> anyhow::Result<()> {
     let network = Network::of(&*pruned.model, pruned.architecture.image, metadata)?;
     let exported = if args.fold_bn { network.folded()? } else { network.clone() };
     let out = args.out.clone().unwrap_or_else(|| beside(&args.checkpoint, args.format));
+    if out.canonicalize().is_ok_and(|out| args.checkpoint.canonicalize().is_ok_and(|it| it == out))
+    {
+        let out = out.display();
+        return Err(usage(format!("{out} is the checkpoint that is exported; pass another --out")));
+    }
     let options = Options {
         element: args.dtype,
         compact: args.compact,

@@ -15,7 +15,7 @@ use taper::{
 
 /// Makes a pruned checkpoint of a file.
 pub fn run(args: &Import) -> anyhow::Result<()> {
-    refuse_existing(&args.out, args.force)?;
+    refuse_existing("--out", &args.out, args.force)?;
     let opened = open(&args.file)?;
     let file = args.file.display();
     let named = args.model.as_deref().or_else(|| opened.metadata("architecture"));

@@ -1,6 +1,7 @@
 //! One file for each command.
 
 mod calibrate;
+mod difference;
 mod eval;
 mod export;
 mod fetch;
@@ -105,13 +106,13 @@ impl Pruned {
     }
 }
 
-/// Refuses to write over what is there, unless that was asked for.
-fn refuse_existing(out: &Path, force: bool) -> anyhow::Result<()> {
+/// Refuses to write over what is there, unless that was asked for; `flag` names the file.
+fn refuse_existing(flag: &str, out: &Path, force: bool) -> anyhow::Result<()> {
     if force || out.symlink_metadata().is_err() {
         return Ok(());
     }
     let out = out.display();
-    Err(crate::error::usage(format!("{out} exists already; pass another --out, or --force")))
+    Err(crate::error::usage(format!("{out} exists already; pass another {flag}, or --force")))
 }
 
 /// Opens a data set and checks that its images fit the architecture; before it is fetched, where that can be told.

@@ -1,5 +1,6 @@
 //! `taper schedule`.
 
+use super::refuse_existing;
 use crate::{
     args::Plot,
     error::usage,
@@ -27,6 +28,9 @@ const PANEL_HEIGHT: i32 = 260;
 
 /// Draws a schedule.
 pub fn plot(args: &Plot) -> anyhow::Result<()> {
+    if let Some(svg) = &args.svg {
+        refuse_existing("--svg", svg, args.force)?;
+    }
     let mut overrides =
         args.set.iter().map(|text| Override::parse(text)).collect::<anyhow::Result<Vec<_>>>()?;
     overrides.extend(args.sparsity.map(|s| Override::new("prune.sparsity", s)));

@@ -1,13 +1,16 @@
 //! `taper study`.
 
-use super::train::{self, Ended, Setup};
+use super::{
+    difference::difference,
+    train::{self, Ended, Setup},
+};
 use crate::{
     args::{Significance, Train},
     error::usage,
     machine, term,
 };
 use anyhow::{Context, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::{
     path::{Path, PathBuf},
     process::ExitCode,
@@ -40,6 +43,7 @@ pub fn significance(args: &Significance) -> anyhow::Result<ExitCode> {
     let out = args.train.out.clone().unwrap_or_else(|| PathBuf::from("runs/significance"));
     machine::prepare(&args.train.compute)?;
     let jobs = jobs(args, &out)?;
+    refuse_others(args, &jobs, &out)?;
     let mut study = Study::default();
     for (i, job) in jobs.iter().enumerate() {
         if !args.train.quiet {
@@ -79,7 +83,7 @@ pub fn significance(args: &Significance) -> anyhow::Result<ExitCode> {
     }
     write(&study, &manifest(args, &jobs)?, &out)?;
     if args.train.json {
-        term::print(serde_json::to_string_pretty(&json(&study))?)?;
+        term::print(serde_json::to_string_pretty(&of_shares(&study))?)?;
     } else if !args.train.quiet {
         term::print(study.markdown())?;
         term::print(format_args!("wrote {}", out.join("significance.svg").display()))?;
@@ -135,6 +139,7 @@ fn jobs(args: &Significance, out: &Path) -> anyhow::Result<Vec<Job>> {
             });
             train.seed = Some(seed);
             train.out = Some(out.join("runs").join(format!("{rule}-{share}-seed{seed}")));
+            // With `--force` as well: a run is gone on with if its recipe is the same, and replaced otherwise.
             (train.resume, train.quiet, train.json) = (true, true, false);
             jobs.push(Job { rule: rule.clone(), share, seed, train });
         }
@@ -194,6 +199,54 @@ fn read_fates(path: &Path) -> anyhow::Result<Vec<Fate>> {
     Fate::read(&text).with_context(|| format!("{} is no record of fates", path.display()))
 }
 
+/// Files of a study beside its runs. The first says of which study they are.
+const FILES: [&str; 5] =
+    ["manifest.json", "fates.csv", "shares.csv", "significance.svg", "summary.md"];
+
+/// Refuses a folder with files that this study would write over: those of another study need `--force`, and what is no
+/// study's is never replaced.
+fn refuse_others(args: &Significance, jobs: &[Job], out: &Path) -> anyhow::Result<()> {
+    let paths = FILES.map(|name| out.join(name));
+    let Some(found) = paths.iter().find(|path| path.symlink_metadata().is_ok()) else {
+        return Ok(());
+    };
+    let manifest = std::fs::read(&paths[0]).ok();
+    let manifest = manifest.and_then(|text| serde_json::from_slice::<Value>(&text).ok());
+    let Some(manifest) = manifest.filter(|manifest| manifest["study"].is_object()) else {
+        return Err(usage(format!(
+            "{} is there, and no manifest.json that says of which study; move it away, or pass another --out",
+            found.display()
+        )));
+    };
+    let first = jobs.first().context("the study has no runs")?;
+    let [old, new] = [&manifest["study"], &settings(args)].map(|study| json!({ "study": study }));
+    let of_recipes = difference(&manifest["recipe"], &Setup::of(&first.train)?.record);
+    match of_recipes.or_else(|| difference(&old, &new)) {
+        Some(difference) if !args.train.force => Err(usage(format!(
+            "{} holds another study: {difference}; pass --force to replace its results, or another --out",
+            out.display()
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// What makes a study, but for the recipe of its runs.
+fn settings(args: &Significance) -> Value {
+    let mut shares: Vec<f64> = Vec::new();
+    args.shares.iter().for_each(|share| {
+        if !shares.contains(share) {
+            shares.push(*share);
+        }
+    });
+    json!({
+        "shares": shares,
+        "rules": args.rules,
+        "seeds": args.seeds,
+        "probes": args.probes,
+        "timed_steps": args.timed_steps,
+    })
+}
+
 /// How the study came about: command, commit, machine, data and recipe of its first run, which the others share but for what is
 /// dropped, and its own settings.
 fn manifest(args: &Significance, jobs: &[Job]) -> anyhow::Result<Value> {
@@ -203,13 +256,7 @@ fn manifest(args: &Significance, jobs: &[Job]) -> anyhow::Result<Value> {
         .with_context(|| format!("{} is no record of a run", path.display()))?;
     let command: Vec<String> = std::env::args().skip(1).collect();
     manifest["command"] = Value::from(format!("taper {}", command.join(" ")));
-    manifest["study"] = serde_json::json!({
-        "shares": args.shares,
-        "rules": args.rules,
-        "seeds": args.seeds,
-        "probes": args.probes,
-        "timed_steps": args.timed_steps,
-    });
+    manifest["study"] = settings(args);
     Ok(manifest)
 }
 
@@ -234,9 +281,9 @@ fn write(study: &Study, manifest: &Value, out: &Path) -> anyhow::Result<()> {
     put("summary.md", &study.markdown())
 }
 
-fn json(study: &Study) -> Value {
+fn of_shares(study: &Study) -> Value {
     let share = |share: &taper_report::study::Share| {
-        serde_json::json!({
+        json!({
             "rule": share.rule,
             "share": share.share,
             "accuracy": share.accuracy.mean,

@@ -1,6 +1,8 @@
 //! `taper train`.
 
+mod best;
 mod folder;
+mod resume;
 mod watch;
 
 use super::{inspect, open_data};
@@ -13,7 +15,7 @@ use crate::{
 };
 use anyhow::Context;
 use candle_core::Device;
-use folder::RunFolder;
+use folder::{Request, RunFolder};
 use serde_json::{Value, json};
 use std::{
     path::{Path, PathBuf},
@@ -25,7 +27,7 @@ use taper::{
     nn::Model,
     prune::{Fate, Report, least_age},
     train::{
-        Callbacks, Outcome, Progress, Run, analyse,
+        Analysis, Callbacks, Outcome, Progress, Run, analyse,
         callback::{EarlyStop, EpochCsv, Interrupt, MaskTrace, StepLines, TensorBoard, TimingCsv},
         checkpoint::{Checkpoints, PrunedCheckpoint},
         train,
@@ -73,7 +75,7 @@ pub(super) struct Setup {
     device: Device,
     architecture: &'static Architecture,
     data: Dataset,
-    record: Value,
+    pub(super) record: Value,
     pub(super) train: Loader,
     test: Loader,
     /// Training images that are held out; `data` is without them.
@@ -119,8 +121,9 @@ impl Setup {
 
     /// A run from the start.
     pub(super) fn run(&self) -> anyhow::Result<Run<'_>> {
-        let pruner = self.resolved.pruner(self.model.params(), &self.train)?;
         let recipe = self.resolved.recipe();
+        recipe.check(&self.train).map_err(|error| usage(format!("train.{error}")))?;
+        let pruner = self.resolved.pruner(self.model.params(), &self.train)?;
         let mut run = Run::new(&*self.model, pruner, &self.train, &self.test, recipe, &self.device);
         run.validation = self.validation.as_ref();
         Ok(run)
@@ -146,9 +149,15 @@ impl Setup {
 pub(super) fn train_to_end(args: &Train) -> anyhow::Result<Ended> {
     let setup = Setup::of(args)?;
     let Setup { resolved, data, record, .. } = &setup;
-    // A pruner that cannot be built is refused before there is a folder.
+    // What cannot be run is refused before a folder is made or replaced.
     let mut run = setup.run()?;
-    let folder = RunFolder::open(&out_folder(args, resolved, data), args.resume, record)?;
+    let request = Request {
+        resume: args.resume,
+        force: args.force,
+        record,
+        from: resolved.start().map(|start| start.path()),
+    };
+    let folder = RunFolder::open(&out_folder(args, resolved, data), &request)?;
     if let Some(begun) = folder.read("run.json")? {
         source::expect_same_files(&begun["data"], data, folder.path())?;
     }
@@ -167,7 +176,7 @@ pub(super) fn train_to_end(args: &Train) -> anyhow::Result<Ended> {
         }
         None => Progress::default(),
     };
-    folder.write("run.json", &description(args, resolved, data, record))?;
+    folder.write("run.json", &description(args, resolved, data, record, &run))?;
 
     if let (Some(choices), Some("test")) = (resolved.choices(), setup.chosen_on()) {
         tracing::warn!(
@@ -180,10 +189,13 @@ pub(super) fn train_to_end(args: &Train) -> anyhow::Result<Ended> {
     drop(watch);
     match outcome {
         Outcome::Stopped(progress) if interrupt.is_raised() => {
-            Ok(Ended::Interrupted { step: progress.step, resume: resume_command(&folder) })
+            let words: Vec<String> =
+                std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
+            let resume = resume::command(&words, args, folder.path());
+            Ok(Ended::Interrupted { step: progress.step, resume })
         }
         Outcome::Finished(progress) | Outcome::Stopped(progress) => {
-            let result = finish(run, &setup, &folder, &progress)?;
+            let result = finish(run, &setup, &folder, &checkpoints, &progress)?;
             report(args, &folder, &result)?;
             Ok(Ended::Finished(result))
         }
@@ -248,12 +260,20 @@ fn out_folder(args: &Train, resolved: &Resolved, data: &Dataset) -> PathBuf {
 }
 
 /// What `run.json` holds.
-fn description(args: &Train, resolved: &Resolved, data: &Dataset, record: &Value) -> Value {
+fn description(
+    args: &Train,
+    resolved: &Resolved,
+    data: &Dataset,
+    record: &Value,
+    run: &Run,
+) -> Value {
     let mut description = json!({
         "schema": 1,
         "recipe": record,
         "recipe_hash": folder::hash(record),
         "seed": resolved.seed(),
+        "steps": run.recipe.total_steps(run.train),
+        "steps_per_epoch": run.train.batches_per_epoch(),
         "data": {
             "name": data.name,
             "fingerprint": data.fingerprint,
@@ -298,14 +318,44 @@ fn callbacks(
     callbacks
 }
 
-/// Bakes the zeros, and writes the pruned checkpoint and then the result.
+/// A network with its zeros in place.
+struct Baked {
+    report: Report,
+    fates: Vec<Fate>,
+    analysis: Analysis,
+    checkpoint: PrunedCheckpoint,
+}
+
+impl Baked {
+    /// Writes the zeros of a run into its network.
+    fn of(mut run: Run, setup: &Setup) -> anyhow::Result<Self> {
+        let (mut report, mut fates) = (Report::default(), Vec::new());
+        if let Some(pruner) = run.pruner.take() {
+            report = pruner.refresh_counted()?.1;
+            fates = pruner.fates()?;
+            pruner.bake()?;
+        }
+        let analysis = analyse(run.model, setup.architecture.image)?;
+        let checkpoint = PrunedCheckpoint::of(
+            run.model,
+            setup.architecture.name,
+            setup.data.classes.len(),
+            analysis.sparsity().get(),
+            source::with_source(setup.record.clone(), &setup.data),
+        );
+        Ok(Self { report, fates, analysis, checkpoint })
+    }
+}
+
+/// Bakes the zeros, and writes the pruned checkpoints and then the result.
 fn finish(
-    mut run: Run,
+    run: Run,
     setup: &Setup,
     folder: &RunFolder,
+    checkpoints: &Checkpoints,
     progress: &Progress,
 ) -> anyhow::Result<Value> {
-    let Setup { resolved, data, architecture, record, validation, .. } = setup;
+    let Setup { resolved, data, architecture, model, validation, .. } = setup;
     let last = progress.history.last().context("a run of no epochs has no result")?;
     // Test images that no choice was made on are seen once, here.
     let (test_accuracy, test_loss) = match validation {
@@ -315,26 +365,12 @@ fn finish(
             (test.accuracy, test.loss)
         }
     };
-    let mut report = Report::default();
-    if let Some(pruner) = run.pruner.take() {
-        report = pruner.refresh_counted()?.1;
-        let fates = pruner.fates()?;
-        if resolved.n_probes() > 0 {
-            folder.write_text("significance.csv", &significance_csv(&fates))?;
-        }
-        pruner.bake()?;
+    let Baked { report, fates, analysis, checkpoint } = Baked::of(run, setup)?;
+    if resolved.n_probes() > 0 && !resolved.is_dense() {
+        folder.write_text("significance.csv", &significance_csv(&fates))?;
     }
-    let analysis = analyse(run.model, architecture.image)?;
-    let sparsity = analysis.sparsity().get();
-    let pruned = PrunedCheckpoint::of(
-        run.model,
-        architecture.name,
-        data.classes.len(),
-        sparsity,
-        source::with_source(record.clone(), data),
-    );
     let path = folder.path().join("pruned.safetensors");
-    pruned.save(&path)?;
+    checkpoint.save(&path)?;
     let (seconds, images_per_second) = folder.timing()?;
     let mut result = json!({
         "schema": 1,
@@ -357,8 +393,8 @@ fn finish(
         "n_dead_filters": report.n_dead_filters(),
         "n_live": last.n_live,
         "dead_grad_share": last.dead_grad_share,
-        "n_params": run.model.params().n_params(),
-        "bytes_dense": 4 * run.model.params().n_params(),
+        "n_params": model.params().n_params(),
+        "bytes_dense": 4 * model.params().n_params(),
         "bytes_file": std::fs::metadata(&path)?.len(),
         "seconds": seconds,
         "images_per_second": images_per_second,
@@ -368,6 +404,10 @@ fn finish(
         (&mut result, inspect::totals(&analysis))
     {
         result.extend(totals);
+    }
+    let (.., keep_best) = resolved.checkpointing();
+    if keep_best && let Some(best) = best::write(setup, checkpoints, progress, folder.path())? {
+        result["best"] = best;
     }
     folder.write("result.json", &result)?;
     Ok(result)
@@ -383,27 +423,6 @@ fn significance_csv(fates: &[Fate]) -> String {
         n_back: fate.n_back,
         n_kept: fate.n_kept,
     }))
-}
-
-/// The command that goes on where this one was stopped.
-fn resume_command(folder: &RunFolder) -> String {
-    let mut words: Vec<String> =
-        std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
-    if !words.iter().any(|word| word == "--resume") {
-        words.push("--resume".into());
-    }
-    if !words.iter().any(|word| word == "--out" || word.starts_with("--out=")) {
-        words.extend(["--out".into(), folder.path().display().to_string()]);
-    }
-    let quoted = words.into_iter().map(|word| {
-        match word.is_empty()
-            || word.contains(|c: char| !c.is_alphanumeric() && !"-_./:=".contains(c))
-        {
-            true => format!("'{}'", word.replace('\'', r"'\''")),
-            false => word,
-        }
-    });
-    quoted.collect::<Vec<_>>().join(" ")
 }
 
 fn say(args: &Train, text: &str) {
@@ -430,6 +449,17 @@ fn report(args: &Train, folder: &RunFolder, result: &Value) -> anyhow::Result<()
             "wrote {0}; `taper inspect {0}` lists its layers",
             pruned.display()
         ))?;
+        if let Some((file, epoch)) =
+            result["best"]["file"].as_str().zip(result["best"]["epoch"].as_u64())
+        {
+            term::print(format_args!(
+                "wrote {}, the network of epoch {}, which has the best {} accuracy at that sparsity; test accuracy {:.2} %",
+                folder.path().join(file).display(),
+                epoch + 1,
+                result["chosen_on"].as_str().unwrap_or("test"),
+                100.0 * result["best"]["test_accuracy"].as_f64().unwrap_or(f64::NAN),
+            ))?;
+        }
     }
     if result["effective_sparsity"] == 1.0 {
         tracing::warn!(

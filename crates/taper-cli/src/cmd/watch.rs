@@ -50,7 +50,8 @@ fn is_locked(folder: &Path) -> bool {
 struct Seen {
     folder: PathBuf,
     is_finished: bool,
-    epochs: u64,
+    /// Epochs of the whole run; the last may be a part of one.
+    epochs: f64,
     epochs_done: usize,
     /// Mean seconds of an epoch, once one is over.
     seconds: Option<f64>,
@@ -79,6 +80,13 @@ fn found(folder: &Path) -> anyhow::Result<Vec<Seen>> {
     Ok(runs)
 }
 
+/// Epochs of a run, by its steps where the record has them: `train.max_steps` may end it before its epochs are over.
+fn epochs(run: &Value) -> f64 {
+    let steps = run["steps"].as_f64().zip(run["steps_per_epoch"].as_f64());
+    let epochs = steps.map(|(steps, per_epoch)| steps / per_epoch);
+    epochs.or(run["recipe"]["train"]["epochs"].as_f64()).unwrap_or(0.0)
+}
+
 impl Seen {
     /// Reads the records; `None` where there is no run. Lines that are not whole yet are left out.
     fn of(folder: &Path) -> Option<Self> {
@@ -101,7 +109,7 @@ impl Seen {
         Some(Self {
             folder: folder.into(),
             is_finished: folder.join("result.json").is_file(),
-            epochs: description["recipe"]["train"]["epochs"].as_u64().unwrap_or(0),
+            epochs: epochs(&description),
             epochs_done: metrics.len(),
             seconds: (!timing.is_empty()).then(|| timing.iter().sum::<f64>() / timing.len() as f64),
             accuracy: ["test", "validation"].into_iter().find_map(|part| {
@@ -128,8 +136,12 @@ impl Seen {
     /// Where it stands, in a line.
     fn line(&self) -> String {
         let steps = self.loss.last().map_or(0.0, |(step, _)| step + 1.0);
-        let mut line =
-            format!("epoch {}/{}, {} steps", self.epochs_done, self.epochs, format::count(steps));
+        let mut line = format!(
+            "epoch {}/{}, {} steps",
+            self.epochs_done,
+            self.epochs.ceil(),
+            format::count(steps)
+        );
         // Writing to a String cannot fail.
         if let Some((_, sparsity)) = self.sparsity.last() {
             let _ = write!(line, ", sparsity {sparsity:.2} %");
@@ -143,7 +155,7 @@ impl Seen {
         if self.is_finished {
             line.push_str(", finished");
         } else if let Some(seconds) = self.seconds {
-            let left = self.epochs.saturating_sub(self.epochs_done as u64) as f64 * seconds;
+            let left = (self.epochs - self.epochs_done as f64).max(0.0) * seconds;
             let _ = write!(line, ", about {} left", format::seconds(left));
         }
         line

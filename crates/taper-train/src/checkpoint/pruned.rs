@@ -66,7 +66,9 @@ impl PrunedCheckpoint {
         let said = [
             ("epoch", epoch.epoch.to_string()),
             ("test_accuracy", epoch.test_accuracy.to_string()),
+            ("validation_accuracy", epoch.validation_accuracy.to_string()),
         ];
+        let said = said.into_iter().filter(|(_, value)| value != "NaN");
         self.file.metadata.extend(said.map(|(key, value)| (key.to_string(), value)));
         self
     }
@@ -120,7 +122,7 @@ impl PrunedCheckpoint {
     /// What the file says of its network: `architecture`, `classes`, `sparsity`, `recipe` and `tool`, as texts.
     pub fn metadata(&self) -> BTreeMap<String, String> {
         // An accuracy is that of these very numbers, and files made of them may have rounded ones.
-        let own = ["format", "kind", "epoch", "test_accuracy"];
+        let own = ["format", "kind", "epoch", "test_accuracy", "validation_accuracy"];
         let metadata = self.file.metadata.iter().filter(|(key, _)| !own.contains(&key.as_str()));
         metadata.map(|(key, value)| (key.clone(), value.clone())).collect()
     }

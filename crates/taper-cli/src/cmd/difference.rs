@@ -1,0 +1,53 @@
+//! Where two recipes differ.
+
+use serde_json::Value;
+
+/// Keys that change no number, so that a run may go on with other values.
+pub const FREE: [&str; 3] = ["train.checkpoint_every", "train.keep_best", "train.keep_last"];
+
+/// The first key in which two records differ, with both values; keys of [`FREE`] are left out.
+pub fn difference(old: &Value, new: &Value) -> Option<String> {
+    below(old, new, "")
+}
+
+fn below(old: &Value, new: &Value, path: &str) -> Option<String> {
+    match (old, new) {
+        (Value::Object(a), Value::Object(b)) => {
+            let mut keys: Vec<&String> = a.keys().chain(b.keys()).collect();
+            keys.sort();
+            keys.dedup();
+            keys.into_iter().find_map(|key| {
+                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                let [old, new] = [a, b].map(|values| values.get(key).unwrap_or(&Value::Null));
+                below(old, new, &path)
+            })
+        }
+        _ if old == new || FREE.contains(&path) => None,
+        _ => Some(format!("{path} was {old} and is now {new}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_first_difference_is_named_with_both_values() {
+        let old = json!({ "seed": 1, "train": { "lr": 0.1, "epochs": 3 } });
+        assert_eq!(difference(&old, &old), None);
+        let new = json!({ "seed": 1, "train": { "lr": 0.2, "epochs": 3 } });
+        assert_eq!(difference(&old, &new).as_deref(), Some("train.lr was 0.1 and is now 0.2"));
+        let new = json!({ "seed": 1, "train": { "lr": 0.1, "epochs": 3, "more": true } });
+        assert_eq!(difference(&old, &new).as_deref(), Some("train.more was null and is now true"));
+    }
+
+    #[test]
+    fn what_changes_no_number_is_no_difference() {
+        let record = |every: u64, last: u64, best: bool| json!({ "train": { "checkpoint_every": every, "keep_last": last, "keep_best": best } });
+        assert_eq!(difference(&record(0, 2, false), &record(50, 9, true)), None);
+        // A key of that name elsewhere is another key.
+        let [old, new] = [1, 2].map(|n| json!({ "prune": { "keep_last": n } }));
+        assert!(difference(&old, &new).is_some());
+    }
+}

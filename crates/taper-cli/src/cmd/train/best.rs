@@ -1,0 +1,46 @@
+//! The network of the best epoch as a pruned checkpoint, for `train.keep_best`.
+
+use super::{Baked, Setup};
+use serde_json::{Value, json};
+use std::path::Path;
+use taper::train::{Progress, best_epoch, checkpoint::Checkpoints};
+
+/// Name of the file in the folder of a run.
+pub const FILE: &str = "pruned-best.safetensors";
+
+/// Writes it from the training checkpoint of that epoch, and says which epoch and accuracy it has. `None` if the best epoch was
+/// trained without `train.keep_best`, which may change on resuming.
+///
+/// The network of `setup` is the one of that epoch afterwards.
+pub fn write(
+    setup: &Setup,
+    checkpoints: &Checkpoints,
+    progress: &Progress,
+    folder: &Path,
+) -> anyhow::Result<Option<Value>> {
+    let Some(best) = best_epoch(&progress.history) else { return Ok(None) };
+    let kept = checkpoints.best()?.filter(|kept| kept.progress.step == best.step);
+    let Some(kept) = kept else {
+        tracing::warn!(
+            "epoch {} is the best, and was trained without train.keep_best, so there is no {FILE}",
+            best.epoch + 1
+        );
+        return Ok(None);
+    };
+    let mut run = setup.run()?;
+    kept.restore(&mut run)?;
+    let mut best = *best;
+    if setup.validation.is_some() {
+        // The choice is made, so test images bias nothing any more.
+        let test = run.test_now()?;
+        (best.test_accuracy, best.test_loss) = (test.accuracy, test.loss);
+    }
+    let Baked { checkpoint, .. } = Baked::of(run, setup)?;
+    checkpoint.of_epoch(&best).save(&folder.join(FILE))?;
+    Ok(Some(json!({
+        "file": FILE,
+        "epoch": best.epoch,
+        "test_accuracy": best.test_accuracy,
+        "validation_accuracy": best.validation_accuracy,
+    })))
+}
