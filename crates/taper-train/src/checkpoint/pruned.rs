@@ -12,7 +12,7 @@ const KIND: &str = "taper-pruned-1";
 ///
 /// The file is plain safetensors: every entry of the state dict, and metadata `format` (`pt`), `kind`,
 /// `architecture`, `classes`, `sparsity`, `recipe` (JSON) and `tool`; that of a chosen epoch also `epoch` (from 0) and
-/// `test_accuracy`.
+/// `test_accuracy`, and `validation_accuracy` where images were held out.
 #[derive(Clone, Debug)]
 pub struct PrunedCheckpoint {
     /// Name of the architecture in the zoo.
