@@ -73,10 +73,18 @@ impl Opened {
     }
 
     /// Number of elements of a tensor that is stored as it is, such as a bias.
-    pub fn len_of(&self, name: &str) -> Option<usize> {
-        let (At::Whole(stored) | At::Masked { weight: stored, .. }) =
-            self.names.behind_any(name)?;
-        n_elements(&self.source.shape(stored)?)
+    ///
+    /// # Errors
+    /// If it is missing, packed, or cannot be read.
+    pub fn len_of(&self, name: &str) -> Result<usize, ExportError> {
+        let len = || {
+            let at = self.names.behind_any(name).ok_or_else(|| missing(name))?;
+            let (At::Whole(stored) | At::Masked { weight: stored, .. }) = at;
+            let shape = self.source.shape(stored)?;
+            let shape = shape.ok_or_else(|| format!("tensor {stored} is packed"))?;
+            n_elements(&shape).ok_or_else(|| format!("tensor {stored} has shape {shape:?}"))
+        };
+        len().map_err(ExportError::malformed(&self.path))
     }
 
     /// The tensors of a network whose entries have these shapes, with their zeros, on the CPU: f32, and i64 for counters
@@ -114,7 +122,7 @@ impl Opened {
 
     /// The numbers of a tensor of the file that must have this shape.
     fn numbers(&self, stored: &str, shape: &[usize]) -> Result<Numbers, String> {
-        match self.source.shape(stored) {
+        match self.source.shape(stored)? {
             Some(found) if found != shape => Err(other_shape(stored, &found, shape)),
             _ => self.source.numbers(stored, shape),
         }
@@ -145,7 +153,7 @@ impl Opened {
     fn counts(&self, at: Option<&At>, shape: &[usize]) -> Result<Vec<i64>, String> {
         let n = shape.iter().product();
         let Some(At::Whole(stored)) = at else { return Ok(vec![0; n]) };
-        let one = self.source.shape(stored).filter(|s| n == 1 && n_elements(s) == Some(1));
+        let one = self.source.shape(stored)?.filter(|s| n == 1 && n_elements(s) == Some(1));
         let numbers = self.numbers(stored, one.as_deref().unwrap_or(shape))?;
         numbers.whole().map_err(|e| format!("tensor {stored}: {e}"))
     }

@@ -136,6 +136,8 @@ fn advice(names: &[&str]) -> &'static str {
         "; call torch.nn.utils.parametrize.remove_parametrizations before saving"
     } else if has(".weight_g") && has(".weight_v") {
         "; call torch.nn.utils.remove_weight_norm before saving"
+    } else if has("onnx::") {
+        "; export with training=torch.onnx.TrainingMode.PRESERVE and do_constant_folding=False"
     } else {
         ""
     }
@@ -213,5 +215,7 @@ mod tests {
         assert!(advised.ends_with("remove_parametrizations before saving"), "{advised}");
         let advised = prefix(&["a.weight_g", "a.weight_v"], &["a.weight"]).unwrap_err();
         assert!(advised.ends_with("remove_weight_norm before saving"), "{advised}");
+        let advised = prefix(&["onnx::Conv_33"], &["a.weight"]).unwrap_err();
+        assert!(advised.ends_with("do_constant_folding=False"), "{advised}");
     }
 }

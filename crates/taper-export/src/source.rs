@@ -14,8 +14,8 @@ pub(crate) trait Source: fmt::Debug + Send + Sync {
     /// Names of the tensors, packed or not.
     fn names(&self) -> BTreeSet<String>;
 
-    /// Sizes of a tensor, if they are known before it is unpacked.
-    fn shape(&self, name: &str) -> Option<Vec<usize>>;
+    /// Sizes of a tensor, if they are known before it is unpacked; an error if it cannot be read at all.
+    fn shape(&self, name: &str) -> Result<Option<Vec<usize>>, String>;
 
     /// The numbers of a tensor of this shape, with its zeros. What is allocated, file or shape justifies.
     fn numbers(&self, name: &str, shape: &[usize]) -> Result<Numbers, String>;

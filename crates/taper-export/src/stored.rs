@@ -43,8 +43,8 @@ impl Source for Stored {
         plain.chain(masked).chain(rows.iter().map(|name| (*name).to_string())).collect()
     }
 
-    fn shape(&self, name: &str) -> Option<Vec<usize>> {
-        shape(&self.file, name)
+    fn shape(&self, name: &str) -> Result<Option<Vec<usize>>, String> {
+        Ok(shape(&self.file, name))
     }
 
     fn numbers(&self, name: &str, shape: &[usize]) -> Result<Numbers, String> {

@@ -93,7 +93,7 @@ fn every_form_of_a_state_dict_is_read() {
 fn what_is_not_read_says_what_it_is_and_what_to_save() {
     for (name, parts) in [
         ("whole.pt", &["object of class ", "Net, not a state dict", "model.state_dict()"][..]),
-        ("list.pt", &["holds a list", "model.state_dict()"]),
+        ("list.pt", &["holds a list or tuple", "model.state_dict()"]),
         ("several.pt", &["several state dicts, under student, teacher"]),
         ("script.pt", &["TorchScript", "model.state_dict()"]),
         (
@@ -228,4 +228,21 @@ fn checksums_are_compared_where_there_are_some() {
     assert!(error.contains("conv.weight") && error.contains("checksum"), "{error}");
     let read = flipped("no_checksums.pt").expect("a file");
     assert_ne!(read["conv.weight"], expected()["conv.weight"]);
+}
+
+#[test]
+fn the_length_of_a_tensor_or_why_it_has_none() {
+    let opened = |name: &str| open(&folder().join(name)).expect("a file");
+    for name in ["torch/plain.pt", "torch/lightning.ckpt", "onnx/double.onnx", "rows.npz.d"] {
+        assert_eq!(opened(name).len_of("linear.bias").expect("a length"), 2, "{name}");
+    }
+    assert_eq!(opened("torch/pruned.pt").len_of("conv.weight").expect("a length"), 24);
+    for (name, tensor, part) in [
+        ("torch/plain.pt", "linear.biases", "linear.biases is missing"),
+        ("torch/numpy.pt", "linear.weight", "an array of NumPy"),
+        ("rows.npz.d", "linear.weight", "linear.weight is packed"),
+    ] {
+        let error = opened(name).len_of(tensor).expect_err(name).to_string();
+        assert!(error.contains(part), "{name}: {error}");
+    }
 }

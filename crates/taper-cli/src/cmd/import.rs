@@ -5,6 +5,7 @@ use crate::{args::Import, error::usage, term};
 use anyhow::{Context, bail};
 use candle_core::Device;
 use serde_json::{Value, json};
+use std::path::Path;
 use taper::{
     core::Sparsity,
     export::{Opened, open},
@@ -29,8 +30,7 @@ pub fn run(args: &Import) -> anyhow::Result<()> {
     // Before anything is built of the size that the file claims.
     let probe = architecture.build(1, 0, &Device::Cpu)?;
     opened.check_names(probe.params().entries().iter().map(|entry| entry.name.as_str()))?;
-    let classes = classes(&opened, &*probe)
-        .with_context(|| format!("{file} cannot be imported as {name}"))?;
+    let classes = classes(&opened, &args.file, &*probe)?;
     let model = architecture.build(classes, 0, &Device::Cpu)?;
     let entries = model.params().entries().iter();
     let shapes = entries.map(|e| (e.name.clone(), e.var.dims().to_vec())).collect();
@@ -70,15 +70,16 @@ pub fn run(args: &Import) -> anyhow::Result<()> {
 const MOST_CLASSES: usize = 1 << 16;
 
 /// Outputs of the network in a file: as many as its last layer has biases.
-fn classes(opened: &Opened, probe: &dyn Model) -> anyhow::Result<usize> {
+fn classes(opened: &Opened, file: &Path, probe: &dyn Model) -> anyhow::Result<usize> {
+    let file = file.display();
     let layers = probe.params().layers();
     let last = layers.last().and_then(|layer| layer.name.strip_suffix(".weight"));
     let bias = format!("{}.bias", last.context("it has no layers")?);
-    match opened.len_of(&bias) {
-        Some(n) if n > MOST_CLASSES => {
-            bail!("it would have {n} classes, and more than {MOST_CLASSES} are not supported")
+    match opened.len_of(&bias)? {
+        n if n > MOST_CLASSES => {
+            bail!("{file} would have {n} classes, and more than {MOST_CLASSES} are not supported")
         }
-        Some(n) if n > 0 => Ok(n),
-        _ => bail!("tensor {bias} is missing"),
+        0 => bail!("{file} would have no classes"),
+        n => Ok(n),
     }
 }

@@ -82,7 +82,7 @@ pub(crate) fn weight(bytes: &[u8], shape: &[usize]) -> Result<Vec<f32>, String> 
         entry
             .take(limit + 1)
             .read_to_end(&mut bytes)
-            .map_err(|e| format!("its array {name} is damaged: {e}"))?;
+            .map_err(|e| format!("its array {name} cannot be read: {e}"))?;
         if bytes.len() as u64 > limit {
             return Err(format!(
                 "its array {name} has more numbers than {rows}x{columns}; call sum_duplicates() before saving"

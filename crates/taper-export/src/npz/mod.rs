@@ -116,11 +116,9 @@ impl Source for Folder {
         self.rest.tensors.keys().chain(self.weights.keys()).cloned().collect()
     }
 
-    fn shape(&self, name: &str) -> Option<Vec<usize>> {
-        match self.weights.contains_key(name) {
-            true => None,
-            false => stored::shape(&self.rest, name),
-        }
+    fn shape(&self, name: &str) -> Result<Option<Vec<usize>>, String> {
+        let is_plain = !self.weights.contains_key(name);
+        Ok(is_plain.then(|| stored::shape(&self.rest, name)).flatten())
     }
 
     fn numbers(&self, name: &str, shape: &[usize]) -> Result<Numbers, String> {

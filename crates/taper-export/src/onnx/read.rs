@@ -8,7 +8,7 @@ use super::{
 use crate::{
     element::width,
     numbers::Numbers,
-    source::{Source, missing, other_shape},
+    source::{Source, missing},
 };
 use prost::Message;
 use safetensors::Dtype;
@@ -31,6 +31,11 @@ impl Tensors {
     pub(crate) fn read(bytes: &[u8], beside: Option<Beside>) -> Result<Self, String> {
         let model = Model::decode(bytes).map_err(|e| format!("it is no ONNX file ({e})"))?;
         let graph = model.graph.ok_or("it is no ONNX file: it has no graph")?;
+        if graph.initializer.is_empty() && graph.sparse_initializer.is_empty() {
+            return Err(
+                "it has no initializers; save weights as such, not as Constant nodes".into()
+            );
+        }
         let metadata = model.metadata_props.into_iter().map(|e| (e.key, e.value)).collect();
         let sparse = graph.sparse_initializer.into_iter().filter_map(|tensor| {
             let name = tensor.values.as_ref()?.name.clone();
@@ -66,7 +71,7 @@ impl Tensors {
         // Places in the flattened tensor, or coordinates.
         let (n, rank) = match (values_dims.as_deref(), indices_dims.as_deref()) {
             (Some(&[n]), Some(&[m])) if n == m => (n, 1),
-            (Some(&[n]), Some(&[m, rank])) if n == m && rank == shape.len() => (n, rank),
+            (Some(&[n]), Some(&[m, rank])) if n == m && rank == shape.len().max(1) => (n, rank),
             _ => {
                 let (v, i) = (&values.dims, &indices.dims);
                 return Err(format!("it has indices of shape {i:?} for values of shape {v:?}"));
@@ -111,17 +116,16 @@ impl Source for Tensors {
         self.dense.keys().chain(self.sparse.keys()).cloned().collect()
     }
 
-    fn shape(&self, name: &str) -> Option<Vec<usize>> {
+    fn shape(&self, name: &str) -> Result<Option<Vec<usize>>, String> {
         let dense = self.dense.get(name).map(|tensor| &tensor.dims);
-        sizes(dense.or_else(|| self.sparse.get(name).map(|tensor| &tensor.dims))?)
+        let dims = dense.or_else(|| self.sparse.get(name).map(|tensor| &tensor.dims));
+        let sizes = |dims: &Vec<i64>| {
+            sizes(dims).ok_or_else(|| format!("tensor {name} has shape {dims:?}, which is none"))
+        };
+        dims.map(sizes).transpose()
     }
 
     fn numbers(&self, name: &str, shape: &[usize]) -> Result<Numbers, String> {
-        match self.shape(name) {
-            Some(found) if found == shape => {}
-            Some(found) => return Err(other_shape(name, &found, shape)),
-            None => return Err(format!("tensor {name} has no sizes")),
-        }
         let values = match (self.dense.get(name), self.sparse.get(name)) {
             (Some(tensor), _) => self.values(tensor, shape.iter().product()),
             (None, Some(tensor)) => self.scattered(tensor, shape).map(Numbers::Floats),
@@ -191,7 +195,10 @@ mod tests {
         let graph = Graph { initializer, sparse_initializer, ..Graph::default() };
         let bytes = Model { graph: Some(graph), ..Model::default() }.encode_to_vec();
         let tensors = Tensors::read(&bytes, None)?;
-        tensors.numbers("w", &[2, 2])?.floats()
+        match tensors.shape("w")? {
+            Some(shape) => tensors.numbers("w", &shape)?.floats(),
+            None => Err("it is not there".into()),
+        }
     }
 
     fn tensor(data_type: i32) -> TensorProto {
@@ -234,10 +241,13 @@ mod tests {
         assert!(bad(pieces).contains("in pieces"));
         let external = TensorProto { data_location: 1, ..tensor(FLOAT) };
         assert!(bad(external).contains("in another file"));
-        let turned = TensorProto { dims: vec![4, 1], ..tensor(FLOAT) };
-        assert!(bad(turned).contains("has shape [4, 1]"));
         let negative = TensorProto { dims: vec![-2, -2], ..tensor(FLOAT) };
-        assert!(bad(negative).contains("no sizes"));
+        assert!(bad(negative).contains("tensor w has shape [-2, -2]"));
+    }
+
+    #[test]
+    fn a_graph_without_initializers_is_named() {
+        assert!(read(None, None).unwrap_err().contains("Constant nodes"));
     }
 
     #[test]
@@ -261,6 +271,7 @@ mod tests {
             (&[3], &[3, 0], "16 bytes, where 3"),
             (&[2], &[3, 0], "indices of shape [2]"),
             (&[3, 3], &[0; 9], "indices of shape [3, 3]"),
+            (&[3, 0], &[], "indices of shape [3, 0]"),
         ] {
             let error = sparse(dims, indices).unwrap_err();
             assert!(error.contains(part), "{error}");

@@ -105,7 +105,7 @@ fn nothing(pickle: &Pickle) -> String {
             shown(name)
         ),
         None if pickle.values(pickle.root).is_some() => {
-            format!("it holds a list, not a state dict; {ADVICE}")
+            format!("it holds a list or tuple, not a state dict; {ADVICE}")
         }
         None => format!("there are no tensors in it; {ADVICE}"),
     }
@@ -168,7 +168,7 @@ mod tests {
             ("{ epoch [] }", "no tensors in it"),
             ("object", "an object of class nets.Net, not a state dict"),
             ("{ epoch [] model object }", "an object of class nets.Net"),
-            ("[]", "a list, not a state dict"),
+            ("[]", "a list or tuple, not a state dict"),
             ("{ a { b { c { d { e * } } } } }", "no tensors in it"),
         ] {
             let error = choose(text).unwrap_err();

@@ -59,8 +59,12 @@ impl Source for StateDict {
         self.entries.keys().cloned().collect()
     }
 
-    fn shape(&self, name: &str) -> Option<Vec<usize>> {
-        self.entries.get(name)?.as_ref().ok().map(|view| view.shape.clone())
+    fn shape(&self, name: &str) -> Result<Option<Vec<usize>>, String> {
+        match self.entries.get(name) {
+            Some(Ok(view)) => Ok(Some(view.shape.clone())),
+            Some(Err(e)) => Err(format!("tensor {name}: {e}")),
+            None => Ok(None),
+        }
     }
 
     fn numbers(&self, name: &str, _: &[usize]) -> Result<Numbers, String> {
