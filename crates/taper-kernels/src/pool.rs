@@ -106,11 +106,13 @@ pub struct MaxWindows {
 }
 
 impl MaxWindows {
-    /// Sizes of the result; `None` if a window does not fit, or the padding alone could fill one.
+    /// Sizes of the result; `None` if a window does not fit, or could have no pixels: if the plane has none, or the
+    /// padding alone fills one.
     pub fn output(&self, input: &Plane) -> Option<Plane> {
         let Self { size, stride, padding } = *self;
         let along = |n: usize| Some((n + 2 * padding).checked_sub(size)? / stride + 1);
-        if size == 0 || stride == 0 || padding > size / 2 {
+        let has_pixels = input.height > 0 && input.width > 0 && padding <= size / 2;
+        if size == 0 || stride == 0 || !has_pixels {
             return None;
         }
         Some(Plane { height: along(input.height)?, width: along(input.width)?, ..*input })
@@ -300,5 +302,6 @@ mod tests {
         assert_eq!(grad_x[0].0[0], 1.0);
         assert!(MaxWindows { padding: 2, ..windows }.output(&input).is_none());
         assert!(MaxWindows { size: 7, padding: 0, ..windows }.output(&input).is_none());
+        assert!(MaxWindows { size: 2, ..windows }.output(&Plane { height: 0, ..input }).is_none());
     }
 }

@@ -6,13 +6,13 @@ use rayon::prelude::*;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SgdStep {
     /// Scales the gradient, for clipping.
-    pub factor: f32,
+    pub factor: f64,
     /// Decay of the weights; 0 for none.
-    pub decay: f32,
+    pub decay: f64,
     /// Share of the velocity that is kept.
-    pub momentum: f32,
+    pub momentum: f64,
     /// Learning rate.
-    pub lr: f32,
+    pub lr: f64,
 }
 
 /// Weights that a task moves.
@@ -37,6 +37,7 @@ const CHUNK: usize = 1 << 15;
 pub fn step(step: SgdStep, grad: &[f32], velocity: &mut [f32], weights: &mut [f32]) {
     assert!(grad.len() == weights.len() && velocity.len() == weights.len(), "lengths differ");
     let SgdStep { factor, decay, momentum, lr } = step;
+    let [factor, decay, momentum, lr] = [factor, decay, momentum, lr].map(|v| v as f32);
     let chunks = weights.par_chunks_mut(CHUNK).zip(velocity.par_chunks_mut(CHUNK));
     chunks.zip(grad.par_chunks(CHUNK)).for_each(|((weights, velocity), grad)| {
         for ((w, v), g) in weights.iter_mut().zip(velocity).zip(grad) {

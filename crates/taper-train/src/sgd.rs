@@ -36,12 +36,7 @@ impl Sgd {
         for ((entry, kind), velocity) in params.trained().zip(&mut self.velocity) {
             let Some(grad) = grads.get(&entry.var) else { continue };
             let decay = if kind.is_decayed() { self.weight_decay } else { 0.0 };
-            let step = SgdStep {
-                factor: factor as f32,
-                decay: decay as f32,
-                momentum: self.momentum as f32,
-                lr: lr as f32,
-            };
+            let step = SgdStep { factor, decay, momentum: self.momentum, lr };
             sgd_step(&entry.var, grad, velocity, step)?;
         }
         Ok(())

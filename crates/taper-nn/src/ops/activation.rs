@@ -2,14 +2,15 @@
 
 use super::{
     blocked::{Node, Norm},
-    conv, cpu, norm as plain_norm, relu as plain_relu,
+    conv, cpu, norm as plain_norm, pool, relu as plain_relu,
     threshold::threshold_ste,
+    types,
 };
 use crate::{
     ConvConfig, Gate,
     graph::{GraphOp, Traced},
 };
-use candle_core::{D, DType, Result, Tensor};
+use candle_core::{DType, Result, Tensor};
 use std::{ops::Add, sync::Arc};
 use taper_kernels::{
     conv::ConvShape,
@@ -51,13 +52,34 @@ pub struct Weights<'a> {
 }
 
 impl Weights<'_> {
-    /// The pruned weight, with its straight-through gradient.
-    fn pruned(&self) -> Result<Tensor> {
-        match self.gate {
-            Some(gate) => threshold_ste(self.weight, gate),
-            None => Ok(self.weight.clone()),
+    /// The type that an input shares with weight and bias.
+    fn shared_type(&self, op: &str, x: &Activation) -> Result<DType> {
+        let weight = ("weight", self.weight.dtype());
+        match self.bias {
+            Some(bias) => {
+                types::shared(op, &[("input", x.dtype()), weight, ("bias", bias.dtype())])
+            }
+            None => types::shared(op, &[("input", x.dtype()), weight]),
         }
     }
+
+    /// The pruned weight, with its straight-through gradient.
+    fn pruned(&self) -> Result<Tensor> {
+        let weight = tracked(self.weight, self.is_tracked);
+        match self.gate {
+            Some(gate) => threshold_ste(&weight, gate),
+            None => Ok(weight),
+        }
+    }
+
+    fn bias(&self) -> Option<Tensor> {
+        self.bias.map(|bias| tracked(bias, self.is_tracked))
+    }
+}
+
+/// The tensor, without a gradient unless one is wanted.
+fn tracked(tensor: &Tensor, is_tracked: bool) -> Tensor {
+    if is_tracked { tensor.clone() } else { tensor.detach() }
 }
 
 /// What a normalisation computes with.
@@ -73,14 +95,37 @@ pub struct NormParams<'a> {
     pub is_tracked: bool,
 }
 
+impl NormParams<'_> {
+    /// Channels of `x`, which weight and bias must have a value for each of.
+    fn check(&self, x: &Activation) -> Result<usize> {
+        let [weight, bias] = [self.weight, self.bias];
+        types::shared(
+            "batch-norm",
+            &[("input", x.dtype()), ("weight", weight.dtype()), ("bias", bias.dtype())],
+        )?;
+        let channels = x.dims4()?[1];
+        if weight.dims() != [channels] || bias.dims() != [channels] {
+            candle_core::bail!(
+                "batch-norm: {channels} channels for a weight of {:?}",
+                weight.dims()
+            )
+        }
+        Ok(channels)
+    }
+
+    fn tracked(&self) -> [Tensor; 2] {
+        [self.weight, self.bias].map(|t| tracked(t, self.is_tracked))
+    }
+}
+
 /// What a normalisation by the batch's own statistics gives.
 #[derive(Clone, Debug)]
 pub struct BatchNormed {
     /// The normalised activation, with a gradient.
     pub y: Activation,
-    /// Mean of each channel, `[channels]`, without a gradient.
+    /// Mean of each channel, `[channels]`, without a gradient; in f32, or in f64 if `y` is.
     pub mean: Tensor,
-    /// Unbiased variance of each channel, `[channels]`, without a gradient.
+    /// Unbiased variance of each channel, as the mean.
     pub unbiased_var: Tensor,
 }
 
@@ -121,6 +166,12 @@ impl Activation {
         }
     }
 
+    /// In the layout of the kernels, however small the batch, for tests that compare with them.
+    #[cfg(test)]
+    pub(super) fn in_blocks(tensor: &Tensor) -> Result<Self> {
+        Ok(Self(Repr::Blocked(Node::input(tensor, true)?)))
+    }
+
     /// The tensor, if it is kept as one.
     pub(crate) fn as_tensor(&self) -> Option<&Tensor> {
         match &self.0 {
@@ -145,6 +196,14 @@ impl Activation {
         }
     }
 
+    /// Its type: f32, or that of its tensor.
+    pub fn dtype(&self) -> DType {
+        match &self.0 {
+            Repr::Plain(tensor) => tensor.dtype(),
+            Repr::Blocked(_) | Repr::Traced(_) => DType::F32,
+        }
+    }
+
     fn dims4(&self) -> Result<[usize; 4]> {
         match self.dims()[..] {
             [batch, channels, height, width] => Ok([batch, channels, height, width]),
@@ -152,6 +211,21 @@ impl Activation {
                 candle_core::bail!("expected [batch, channels, height, width], got {dims:?}")
             }
         }
+    }
+
+    /// Its shape, if it is of floats and has four dimensions, and planes of at least one pixel.
+    fn planes(&self, op: &str) -> Result<[usize; 4]> {
+        types::shared(op, &[("input", self.dtype())])?;
+        let dims = self.dims4()?;
+        if dims[2] == 0 || dims[3] == 0 {
+            candle_core::bail!("{op}: planes of {dims:?} have no pixels")
+        }
+        Ok(dims)
+    }
+
+    /// The tensor that composed operations read.
+    fn read(&self, is_tracked: bool) -> Result<Tensor> {
+        Ok(tracked(&self.tensor()?, is_tracked))
     }
 
     /// The activation in the blocked layout, if there are kernels for it.
@@ -172,6 +246,7 @@ impl Activation {
 /// # Errors
 /// If channels do not match, or the kernel is larger than the padded plane.
 pub fn conv2d(x: &Activation, weights: &Weights, config: &ConvConfig) -> Result<Activation> {
+    weights.shared_type("conv2d", x)?;
     let [batch, channels, height, width] = x.dims4()?;
     let shape = conv::shape((batch, channels, height, width), weights.weight, config)?;
     if let Some(traced) = x.traced() {
@@ -183,8 +258,8 @@ pub fn conv2d(x: &Activation, weights: &Weights, config: &ConvConfig) -> Result<
     match x.blocked(weights.is_tracked)?.filter(|_| cpu::has_kernels(weights.weight)) {
         Some(node) => blocked_conv(&node, shape, weights),
         None => {
-            let y = conv::conv2d(&x.tensor()?, &weights.pruned()?, config)?;
-            plain_bias(y, weights.bias, (1, (), 1, 1))
+            let (x, weight) = (x.read(weights.is_tracked)?, weights.pruned()?);
+            Ok(conv::conv2d(&x, &weight, weights.bias().as_ref(), config)?.into())
         }
     }
 }
@@ -194,6 +269,7 @@ pub fn conv2d(x: &Activation, weights: &Weights, config: &ConvConfig) -> Result<
 /// # Errors
 /// If the features do not match.
 pub fn linear(x: &Activation, weights: &Weights) -> Result<Activation> {
+    weights.shared_type("linear", x)?;
     let [batch, features] = x.dims()[..] else {
         candle_core::bail!("linear: expected [batch, features], got {:?}", x.dims())
     };
@@ -213,7 +289,10 @@ pub fn linear(x: &Activation, weights: &Weights) -> Result<Activation> {
         Some(node) => {
             blocked_conv(&node, ConvShape::linear(batch, features_in, features_out), weights)
         }
-        None => plain_bias(conv::linear(&x.tensor()?, &weights.pruned()?)?, weights.bias, (1, ())),
+        None => {
+            let (x, weight) = (x.read(weights.is_tracked)?, weights.pruned()?);
+            Ok(conv::linear(&x, &weight, weights.bias().as_ref())?.into())
+        }
     }
 }
 
@@ -221,37 +300,16 @@ fn blocked_conv(node: &Arc<Node>, shape: ConvShape, weights: &Weights) -> Result
     Ok(Activation(Repr::Blocked(Node::conv(node, shape, weights)?)))
 }
 
-fn plain_bias(
-    y: Tensor,
-    bias: Option<&Tensor>,
-    shape: impl candle_core::shape::ShapeWithOneHole,
-) -> Result<Activation> {
-    Ok(match bias {
-        Some(bias) => y.broadcast_add(&bias.reshape(shape)?)?.into(),
-        None => y.into(),
-    })
-}
-
-fn check_norm(x: &Activation, params: &NormParams) -> Result<usize> {
-    let channels = x.dims4()?[1];
-    if params.weight.dims() != [channels] || params.bias.dims() != [channels] {
-        candle_core::bail!(
-            "batch-norm: {channels} channels for a weight of {:?}",
-            params.weight.dims()
-        )
-    }
-    Ok(channels)
-}
-
 /// Normalises `[batch, channels, height, width]` by its own mean and biased variance per channel.
 ///
 /// # Errors
 /// If weight or bias do not have a value for each channel.
 pub fn batch_norm_train(x: &Activation, params: &NormParams) -> Result<BatchNormed> {
-    check_norm(x, params)?;
+    params.check(x)?;
     let NormParams { weight, bias, eps, is_tracked } = *params;
     let Some(node) = x.blocked(is_tracked)?.filter(|_| cpu::has_kernels(weight)) else {
-        let normed = plain_norm::batch_norm_train(&x.tensor()?, weight, bias, eps)?;
+        let [weight, bias] = params.tracked();
+        let normed = plain_norm::batch_norm_train(&x.read(is_tracked)?, &weight, &bias, eps)?;
         let (mean, unbiased_var) = (normed.mean, normed.unbiased_var);
         return Ok(BatchNormed { y: normed.y.into(), mean, unbiased_var });
     };
@@ -267,7 +325,7 @@ pub fn batch_norm_train(x: &Activation, params: &NormParams) -> Result<BatchNorm
     Ok(BatchNormed { y, mean: mean_tensor, unbiased_var })
 }
 
-/// Normalises `[batch, channels, height, width]` by constants, a mean and a variance for each channel.
+/// Normalises `[batch, channels, height, width]` by constants, a mean and a variance for each channel, of any float type.
 ///
 /// # Errors
 /// If a parameter does not have a value for each channel.
@@ -277,7 +335,16 @@ pub fn batch_norm_eval(
     mean: &Tensor,
     var: &Tensor,
 ) -> Result<Activation> {
-    check_norm(x, params)?;
+    let channels = params.check(x)?;
+    for statistic in [mean, var] {
+        types::shared("batch-norm", &[("statistic", statistic.dtype())])?;
+        if statistic.dims() != [channels] {
+            candle_core::bail!(
+                "batch-norm: {channels} channels for a statistic of {:?}",
+                statistic.dims()
+            )
+        }
+    }
     let NormParams { weight, bias, eps, is_tracked } = *params;
     if let Some(traced) = x.traced() {
         let [weight, bias, mean, var] = [weight, bias, mean, var].map(Tensor::clone);
@@ -285,11 +352,9 @@ pub fn batch_norm_eval(
         return Ok(traced.then(op, &[], traced.dims.clone()));
     }
     let Some(node) = x.blocked(is_tracked)?.filter(|_| cpu::has_kernels(weight)) else {
-        let scale = (weight / (var + eps)?.sqrt()?)?;
-        let shift = (bias - (mean * &scale)?)?;
-        let per_channel = |t: &Tensor| t.reshape((1, (), 1, 1));
-        let y = x.tensor()?.broadcast_mul(&per_channel(&scale)?)?;
-        return Ok(y.broadcast_add(&per_channel(&shift)?)?.into());
+        let [weight, bias] = params.tracked();
+        let x = x.read(is_tracked)?;
+        return Ok(plain_norm::batch_norm_eval(&x, [&weight, &bias], [mean, var], eps)?.into());
     };
     let values = |t: &Tensor| t.to_dtype(DType::F32)?.to_vec1::<f32>();
     let inverse_std = values(var)?.iter().map(|&v| 1.0 / (f64::from(v) + eps).sqrt()).collect();
@@ -302,7 +367,9 @@ pub fn batch_norm_eval(
 /// # Errors
 /// If candle has no kernel for an operation on this device.
 pub fn relu(x: impl Into<Activation>) -> Result<Activation> {
-    Ok(match x.into().0 {
+    let x = x.into();
+    types::shared("relu", &[("input", x.dtype())])?;
+    Ok(match x.0 {
         Repr::Plain(tensor) => plain_relu::relu(&tensor)?.into(),
         Repr::Blocked(node) => Activation(Repr::Blocked(node.relu())),
         Repr::Traced(traced) => traced.then(GraphOp::Relu, &[], traced.dims.clone()),
@@ -312,12 +379,12 @@ pub fn relu(x: impl Into<Activation>) -> Result<Activation> {
 /// Mean over the plane: `[batch, channels, height, width]` to `[batch, channels]`.
 ///
 /// # Errors
-/// If `x` does not have four dimensions.
+/// If `x` does not have four dimensions, or no pixels.
 pub fn global_average(x: impl Into<Activation>) -> Result<Activation> {
     let x = x.into();
-    let [batch, channels, ..] = x.dims4()?;
+    let [batch, channels, ..] = x.planes("global_average")?;
     Ok(match x.0 {
-        Repr::Plain(tensor) => tensor.mean((D::Minus2, D::Minus1))?.into(),
+        Repr::Plain(tensor) => pool::global_average(&tensor)?.into(),
         Repr::Blocked(node) => Activation(Repr::Blocked(Node::global_average(&node))),
         Repr::Traced(traced) => traced.then(GraphOp::GlobalAverage, &[], vec![batch, channels]),
     })
@@ -326,16 +393,19 @@ pub fn global_average(x: impl Into<Activation>) -> Result<Activation> {
 /// Means of windows of `size × size` pixels, `size` apart; rows and columns that fill no window are left out.
 ///
 /// # Errors
-/// If `x` does not have four dimensions, or `size` is 0.
+/// If `x` does not have four dimensions, or `size` is 0 or larger than the plane.
 pub fn average(x: impl Into<Activation>, size: usize) -> Result<Activation> {
     let x = x.into();
-    let [batch, channels, height, width] = x.dims4()?;
-    if size == 0 {
-        candle_core::bail!("average: windows of no pixels")
+    let [batch, channels, height, width] = x.planes("average")?;
+    if size == 0 || size > height.min(width) {
+        candle_core::bail!(
+            "average: windows of {size}x{size} over a plane of {height}x{width}; choose a size from 1 to {}",
+            height.min(width)
+        )
     }
     let windows = Windows { size: (size, size) };
     Ok(match x.0 {
-        Repr::Plain(tensor) => tensor.avg_pool2d(size)?.into(),
+        Repr::Plain(tensor) => pool::average(&tensor, size)?.into(),
         Repr::Blocked(node) => Activation(Repr::Blocked(Node::average(&node, windows, false))),
         Repr::Traced(traced) => {
             let dims = vec![batch, channels, height / size, width / size];
@@ -350,13 +420,17 @@ pub fn average(x: impl Into<Activation>, size: usize) -> Result<Activation> {
 /// If `x` does not have four dimensions, or the windows do not fit it.
 pub fn max_pool(x: impl Into<Activation>, windows: MaxWindows) -> Result<Activation> {
     let x = x.into();
-    let [batch, channels, height, width] = x.dims4()?;
+    let [batch, channels, height, width] = x.planes("max_pool")?;
     let Some(output) = windows.output(&Plane { batch, channels, height, width }) else {
-        candle_core::bail!("max_pool: {windows:?} over {:?}", x.dims())
+        let MaxWindows { size, stride, padding } = windows;
+        candle_core::bail!(
+            "max_pool: windows of {size}x{size}, {stride} apart, do not fit a plane of {height}x{width} with a padding of \
+             {padding}, which must be at most half of the window"
+        )
     };
     let sizes = [output.height, output.width];
     Ok(match x.0 {
-        Repr::Plain(tensor) => max_pool_composed(&tensor, windows, sizes)?.into(),
+        Repr::Plain(tensor) => pool::maximum(&tensor, windows, sizes)?.into(),
         Repr::Blocked(node) => Activation(Repr::Blocked(Node::maximum(&node, windows)?)),
         Repr::Traced(traced) => {
             let dims = vec![batch, channels, output.height, output.width];
@@ -365,44 +439,22 @@ pub fn max_pool(x: impl Into<Activation>, windows: MaxWindows) -> Result<Activat
     })
 }
 
-/// The largest of as many shifted tensors as a window has pixels.
-fn max_pool_composed(x: &Tensor, windows: MaxWindows, sizes: [usize; 2]) -> Result<Tensor> {
-    let MaxWindows { size, stride, padding } = windows;
-    let lowest = |dim: usize, x: &Tensor| -> Result<Tensor> {
-        let mut dims = x.dims().to_vec();
-        dims[dim] = padding;
-        Tensor::full(f32::NEG_INFINITY, dims, x.device())?.to_dtype(x.dtype())
-    };
-    let mut padded = x.clone();
-    for dim in [2, 3] {
-        if padding > 0 {
-            let edge = lowest(dim, &padded)?;
-            padded = Tensor::cat(&[&edge, &padded, &edge], dim)?;
-        }
-    }
-    let shifted = |x: &Tensor, dim: usize, by: usize| {
-        let picked: Vec<u32> = (0..sizes[dim - 2]).map(|i| (by + i * stride) as u32).collect();
-        x.index_select(&Tensor::new(picked, x.device())?, dim)
-    };
-    let mut largest: Option<Tensor> = None;
-    for dy in 0..size {
-        let rows = shifted(&padded, 2, dy)?;
-        for dx in 0..size {
-            let pixels = shifted(&rows, 3, dx)?;
-            largest = Some(match largest {
-                Some(largest) => largest.maximum(&pixels)?,
-                None => pixels,
-            });
-        }
-    }
-    largest.ok_or_else(|| candle_core::Error::Msg("max_pool: windows of no pixels".into()))
-}
-
 /// The channels of all parts, one after the other.
 ///
 /// # Errors
 /// If there are no parts, or they differ in anything but their channels.
 pub fn concat(parts: &[&Activation]) -> Result<Activation> {
+    let names = std::iter::once("first part").chain(std::iter::repeat("later part"));
+    let types: Vec<(&str, DType)> = names.zip(parts.iter().map(|part| part.dtype())).collect();
+    types::shared("concat", &types)?;
+    let all: Vec<Vec<usize>> = parts.iter().map(|part| part.dims()).collect();
+    let mut dims = all[0].clone();
+    for part in &all[1..] {
+        if part.len() != dims.len() || part[0] != dims[0] || part[2..] != dims[2..] {
+            candle_core::bail!("concat: parts of {:?} and {part:?}", all[0])
+        }
+        dims[1] += part[1];
+    }
     let blocked: Option<Vec<Arc<Node>>> = parts
         .iter()
         .map(|part| match &part.0 {
@@ -412,13 +464,6 @@ pub fn concat(parts: &[&Activation]) -> Result<Activation> {
         .collect();
     let traced: Option<Vec<&Traced>> = parts.iter().map(|part| part.traced()).collect();
     if let Some([first, others @ ..]) = traced.as_deref() {
-        let mut dims = first.dims.clone();
-        for part in others {
-            if part.dims.len() != dims.len() || part.dims[2..] != dims[2..] {
-                candle_core::bail!("concat: parts of {:?} and {:?}", first.dims, part.dims)
-            }
-            dims[1] += part.dims[1];
-        }
         return Ok(first.then(GraphOp::Concat, others, dims));
     }
     Ok(match blocked {
@@ -434,13 +479,14 @@ impl Add<&Activation> for &Activation {
     type Output = Result<Activation>;
 
     fn add(self, other: &Activation) -> Result<Activation> {
+        types::shared("add", &[("left side", self.dtype()), ("right side", other.dtype())])?;
+        if self.dims() != other.dims() {
+            candle_core::bail!("add: activations of {:?} and {:?}", self.dims(), other.dims())
+        }
         if let (Repr::Blocked(a), Repr::Blocked(b)) = (&self.0, &other.0) {
             return Ok(Activation(Repr::Blocked(Node::add(a, b)?)));
         }
         if let (Some(a), Some(b)) = (self.traced(), other.traced()) {
-            if a.dims != b.dims {
-                candle_core::bail!("add: activations of {:?} and {:?}", a.dims, b.dims)
-            }
             return Ok(a.then(GraphOp::Add, &[b], a.dims.clone()));
         }
         Ok((self.tensor()? + other.tensor()?)?.into())

@@ -1,16 +1,22 @@
 //! Operations with gradients, over the kernels where the device has them.
 //!
 //! Each function computes on the CPU in f32 through `taper-kernels`, and everywhere else through candle's own
-//! operations, which the tests use as oracle. This folder is the only place that may know devices.
+//! operations: in f64 in f64, in f16 and bf16 in f32, rounded once. Other types, and types that differ, are refused.
+//! Kernels and composed operations are compared with each other. This folder is the only place that may know devices.
 
 mod activation;
+#[cfg(test)]
+mod agreement;
 mod blocked;
 mod conv;
 mod cpu;
+mod depthwise;
 mod norm;
+mod pool;
 mod relu;
 mod sgd;
 mod threshold;
+mod types;
 mod values;
 
 pub use activation::{

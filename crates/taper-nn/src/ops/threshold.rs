@@ -1,9 +1,13 @@
 //! The threshold operator with its straight-through gradient.
 
 use super::blocked::profile::{self, Work};
-use super::{cpu, tensor_like, with_values};
+use super::{
+    cpu, tensor_like,
+    types::{self, wide},
+    with_values,
+};
 use crate::Gate;
-use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 use taper_kernels::{mask::Mask, threshold::Threshold};
 
 const NAME: &str = "threshold-ste";
@@ -12,7 +16,7 @@ const NAME: &str = "threshold-ste";
 /// is pruned.
 ///
 /// # Errors
-/// If the gate's mask does not have as many weights as `weight`.
+/// If the gate's mask does not have as many weights as `weight`, or these are no floats.
 pub fn threshold_ste(weight: &Tensor, gate: &Gate) -> Result<Tensor> {
     check(weight, gate)?;
     if cpu::has_kernels(weight) {
@@ -43,7 +47,7 @@ pub fn threshold(weight: &Tensor, gate: &Gate) -> Result<Tensor> {
 pub fn threshold_grad(weight: &Tensor, gate: &Gate, grad: &Tensor) -> Result<Tensor> {
     check(weight, gate)?;
     if !cpu::has_kernels(weight) {
-        return grad * factor(&weight.detach(), gate)?;
+        return (wide(grad)? * factor(&weight.detach(), gate)?)?.to_dtype(grad.dtype());
     }
     let mut scaled = with_values(&[grad], |g| g[0].to_vec())?;
     if scaled.len() != weight.elem_count() {
@@ -57,6 +61,7 @@ pub fn threshold_grad(weight: &Tensor, gate: &Gate, grad: &Tensor) -> Result<Ten
 }
 
 fn check(weight: &Tensor, gate: &Gate) -> Result<()> {
+    types::shared(NAME, &[("weight", weight.dtype())])?;
     let (found, wanted) = (gate.mask.len(), weight.elem_count());
     if found != wanted {
         candle_core::bail!("{NAME}: a mask of {found} weights for a weight of {:?}", weight.dims())
@@ -71,7 +76,7 @@ fn check(weight: &Tensor, gate: &Gate) -> Result<()> {
 /// If candle has no kernel for an operation on this device.
 pub fn threshold_ste_composed(weight: &Tensor, gate: &Gate) -> Result<Tensor> {
     let dense = weight.detach();
-    let scaled = (weight * factor(&dense, gate)?)?;
+    let scaled = (wide(weight)? * factor(&dense, gate)?)?.to_dtype(weight.dtype())?;
     pruned(&dense, gate)? + (&scaled - scaled.detach())?
 }
 
@@ -82,11 +87,11 @@ fn pruned(w: &Tensor, gate: &Gate) -> Result<Tensor> {
         _ if gate.cut == 0.0 => w.clone(),
         Threshold::Hard => w.clone(),
         Threshold::Soft => {
-            let w = widened(w)?;
+            let w = wide(w)?;
             ((w.abs()? - f64::from(gate.cut))?.relu()? * w.sign()?)?
         }
         Threshold::Power(p) => {
-            let (w, p) = (widened(w)?, f64::from(p.get()));
+            let (w, p) = (wide(w)?, f64::from(p.get()));
             let cut = Tensor::full(gate.cut, w.dims(), w.device())?.to_dtype(w.dtype())?;
             // Pruned weights must not reach the power as negative numbers.
             let ratio = (&cut / w.abs()?.maximum(&cut)?)?;
@@ -96,10 +101,10 @@ fn pruned(w: &Tensor, gate: &Gate) -> Result<Tensor> {
     kept.where_cond(&shrunk.to_dtype(w.dtype())?, &w.zeros_like()?)
 }
 
-/// The factor on the gradient of each weight, from candle's own operations.
+/// The factor on the gradient of each weight, from candle's own operations, in the [`wide`] type.
 fn factor(w: &Tensor, gate: &Gate) -> Result<Tensor> {
     let (at_zero, at_cut) = (f64::from(gate.grad_at_zero), f64::from(gate.grad_at_cut));
-    let magnitude = widened(w)?.abs()?;
+    let magnitude = wide(w)?.abs()?;
     let share = match gate.cut > 0.0 {
         // The quotient, as one over the cut overflows where the cut is subnormal.
         true => {
@@ -110,11 +115,10 @@ fn factor(w: &Tensor, gate: &Gate) -> Result<Tensor> {
     };
     let of_pruned = share.affine(at_cut - at_zero, at_zero)?;
     let factor = flags(&gate.mask, w)?.where_cond(&of_pruned.ones_like()?, &of_pruned)?;
-    let factor = match &gate.live {
-        Some(live) => flags(live, w)?.where_cond(&factor, &factor.zeros_like()?)?,
-        None => factor,
-    };
-    factor.to_dtype(w.dtype())
+    match &gate.live {
+        Some(live) => flags(live, w)?.where_cond(&factor, &factor.zeros_like()?),
+        None => Ok(factor),
+    }
 }
 
 /// 1 where a mask keeps a weight, 0 elsewhere: a condition of the shape and on the device of `weight`.
@@ -124,14 +128,6 @@ fn factor(w: &Tensor, gate: &Gate) -> Result<Tensor> {
 pub fn flags(mask: &Mask, weight: &Tensor) -> Result<Tensor> {
     let flags: Vec<u8> = (0..mask.len()).map(|i| u8::from(mask.is_kept(i))).collect();
     Tensor::from_vec(flags, weight.dims(), weight.device())
-}
-
-/// The type to compute in: that of the values, but f32 for what is narrower.
-fn widened(weight: &Tensor) -> Result<Tensor> {
-    match weight.dtype() {
-        DType::F64 => Ok(weight.clone()),
-        _ => weight.to_dtype(DType::F32),
-    }
 }
 
 struct ThresholdSte {
@@ -157,7 +153,7 @@ impl CustomOp1 for ThresholdSte {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::{Device, Var};
+    use candle_core::{DType, Device, Var};
     use std::sync::Arc;
 
     #[test]
@@ -275,6 +271,34 @@ mod tests {
         assert_eq!(factors, [0.25, 0.75, 0.75, 0.75]);
         let grad = threshold_grad(&weight, &gate, &weight.ones_like()?)?;
         assert_eq!(grad.to_vec1::<f32>()?, factors);
+        Ok(())
+    }
+
+    #[test]
+    fn weights_in_f64_stay_in_f64() -> Result<()> {
+        let value = 1.0 + 1e-12;
+        let w = Var::from_tensor(&Tensor::new(&[value, 0.25f64, -value], &Device::Cpu)?)?;
+        for (threshold, cut) in
+            [(Threshold::Hard, 0.5), (Threshold::Soft, 0.5), (Threshold::FEATHER, 0.0)]
+        {
+            let gate = Gate {
+                threshold,
+                cut,
+                mask: Arc::new(Mask::above(&[1.0, 0.25, -1.0], 0.5)),
+                live: None,
+                sampling: None,
+                grad_at_zero: 0.0,
+                grad_at_cut: 1.0,
+            };
+            let kept = if threshold == Threshold::Soft { value - 0.5 } else { value };
+            let out = threshold_ste(&w, &gate)?;
+            assert_eq!(out.to_vec1::<f64>()?, [kept, 0.0, -kept], "{threshold:?}");
+            // Pruned weights that are not 0 are above a cut of 0.
+            let share = if cut > 0.0 { 0.5 } else { 1.0 };
+            let grads = (out * value)?.sum_all()?.backward()?;
+            let grad = grads.get(&w).expect("a gradient").to_vec1::<f64>()?;
+            assert_eq!(grad, [value, share * value, value], "{threshold:?}");
+        }
         Ok(())
     }
 

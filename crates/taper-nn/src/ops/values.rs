@@ -50,6 +50,9 @@ pub fn tensor_like(values: Vec<f32>, other: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// If a value cannot be read from its device.
 pub fn is_finite(tensor: &Tensor) -> Result<bool> {
+    if tensor.dtype() == DType::F64 {
+        return Ok(tensor.flatten_all()?.to_vec1::<f64>()?.iter().all(|v| v.is_finite()));
+    }
     with_values(&[tensor], |v| v[0].iter().all(|v| v.is_finite()))
 }
 
@@ -57,6 +60,13 @@ pub fn is_finite(tensor: &Tensor) -> Result<bool> {
 mod tests {
     use super::*;
     use candle_core::Device;
+
+    #[test]
+    fn large_numbers_in_f64_are_finite() -> Result<()> {
+        let of = |value: f64| is_finite(&Tensor::new(&[1.0, value], &Device::Cpu)?);
+        assert!(of(1e300)? && !of(f64::INFINITY)? && !of(f64::NAN)?);
+        Ok(())
+    }
 
     #[test]
     fn views_are_read_as_what_they_show() -> Result<()> {

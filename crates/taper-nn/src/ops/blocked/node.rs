@@ -261,7 +261,8 @@ impl Node {
             .collect::<Option<Vec<_>>>()
             .map(|moments| moments.into_iter().flatten().copied().collect());
         let is_tracked = parts.iter().any(|part| part.is_tracked);
-        let node = Self::new(plane, false, Op::Concat { parts: parts.to_vec() }, is_tracked);
+        let op = Op::Concat { parts: parts.to_vec() };
+        let node = Self::new(plane, first.is_flat, op, is_tracked);
         if let Some(moments) = moments {
             node.moments.get_or_init(|| moments);
         }

@@ -267,28 +267,3 @@ fn what_is_not_live_has_no_gradient_and_few_live_ones_have_it_exactly() -> Resul
     }
     Ok(())
 }
-
-#[test]
-fn largest_pixels_agree_with_candles_own_operations() -> Result<()> {
-    let windows = ops::MaxWindows { size: 3, stride: 2, padding: 1 };
-    let run = |dtype: DType| -> Result<[Vec<f64>; 2]> {
-        let x = var(&[17, 3, 6, 7], 0.7, dtype)?;
-        let y = ops::max_pool(Activation::from(x.as_tensor()), windows)?.tensor()?;
-        let upstream = var(y.dims(), 0.3, dtype)?.detach();
-        let grads = (&y * upstream)?.sum_all()?.backward()?;
-        let flat = |t: &Tensor| t.flatten_all()?.to_dtype(DType::F64)?.to_vec1::<f64>();
-        Ok([flat(&y)?, flat(grads.get(&x).expect("a gradient"))?])
-    };
-    // In f64 the composed path runs.
-    for (blocked, composed) in run(DType::F32)?.iter().zip(&run(DType::F64)?) {
-        assert_eq!(blocked.len(), composed.len());
-        for (a, b) in blocked.iter().zip(composed) {
-            assert!((a - b).abs() < 1e-6, "{a} {b}");
-        }
-    }
-    let small = Tensor::zeros((1, 3, 6, 7), DType::F32, &Device::Cpu)?;
-    let wide = ops::MaxWindows { size: 9, stride: 2, padding: 0 };
-    let error = ops::max_pool(Activation::from(&small), wide).unwrap_err().to_string();
-    assert!(error.contains("max_pool"), "{error}");
-    Ok(())
-}

@@ -1,0 +1,51 @@
+//! Which types of numbers operations take, and which they compute in.
+
+use candle_core::{DType, Result, Tensor};
+
+/// The type that all tensors of an operation share.
+///
+/// # Errors
+/// If two differ, or the type is none of f16, bf16, f32 and f64.
+pub(super) fn shared(op: &str, tensors: &[(&str, DType)]) -> Result<DType> {
+    let [(name, dtype), others @ ..] = tensors else {
+        candle_core::bail!("{op}: there are no tensors")
+    };
+    if !matches!(dtype, DType::F16 | DType::BF16 | DType::F32 | DType::F64) {
+        candle_core::bail!(
+            "{op}: the {name} is {dtype:?}; convert it to f16, bf16, f32 or f64 with `to_dtype`"
+        )
+    }
+    if let Some((other, found)) = others.iter().find(|(_, found)| found != dtype) {
+        candle_core::bail!(
+            "{op}: the {other} is {found:?}, but the {name} is {dtype:?}; convert one of them with `to_dtype`"
+        )
+    }
+    Ok(*dtype)
+}
+
+/// The tensor in the type that composed operations compute in: f64 in f64, and all others in f32. Sums in f16 or bf16
+/// would stop to grow after some hundred terms.
+pub(super) fn wide(tensor: &Tensor) -> Result<Tensor> {
+    match tensor.dtype() {
+        DType::F64 => Ok(tensor.clone()),
+        _ => tensor.to_dtype(DType::F32),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_types_and_mixed_ones_are_refused_by_name() {
+        let error = shared("relu", &[("input", DType::U8)]).unwrap_err().to_string();
+        assert!(error.starts_with("relu: the input is U8; convert it"), "{error}");
+        let mixed = [("input", DType::F32), ("weight", DType::F32), ("bias", DType::BF16)];
+        let error = shared("conv2d", &mixed).unwrap_err().to_string();
+        assert!(error.starts_with("conv2d: the bias is BF16, but the input is F32"), "{error}");
+        assert_eq!(
+            shared("add", &[("left", DType::F64), ("right", DType::F64)]).unwrap(),
+            DType::F64
+        );
+    }
+}
