@@ -1,4 +1,5 @@
 //! The program as a user runs it: what it prints, what it leaves, what others can read.
+#![allow(clippy::disallowed_methods, reason = "makes inputs, and wants no bits")]
 
 mod support;
 

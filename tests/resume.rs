@@ -1,4 +1,5 @@
 //! The same bytes, whatever happens: threads, resuming, and kills at any moment.
+#![allow(clippy::disallowed_methods, reason = "makes inputs, and wants no bits")]
 
 mod support;
 

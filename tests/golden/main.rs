@@ -5,6 +5,7 @@
 //! form tests the same things at other points. Tolerances are those that the folder's README states.
 //!
 //! Each test prints the worst deviation it met as a share of what is tolerated (`-- --nocapture` shows it).
+#![allow(clippy::disallowed_methods, reason = "makes inputs, and wants no bits")]
 
 mod check;
 mod fill;

@@ -3,6 +3,7 @@
 //! It orchestrates: `taper` itself is run as a release binary, so this program compiles in seconds and
 //! measures what users run.
 #![forbid(unsafe_code)]
+#![allow(clippy::disallowed_methods, reason = "only draws and prints")]
 
 mod bands;
 mod bench;

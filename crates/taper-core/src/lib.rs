@@ -2,7 +2,8 @@
 //!
 //! This crate holds the words that the other taper crates speak to each other: checked units
 //! ([`Sparsity`], [`Step`]), descriptions of prunable layers ([`LayerInfo`]), what a mask refresh looked like
-//! ([`MaskFeedback`]), and the one source of randomness ([`rng`]). It depends on the standard library alone.
+//! ([`MaskFeedback`]), and the one source of randomness ([`rng`]). It depends on the standard library alone, and on `libm`, as
+//! the mathematical functions of the platform are not the same everywhere.
 //!
 //! ```
 //! use taper_core::Sparsity;
@@ -13,6 +14,7 @@
 //! # Ok::<(), taper_core::SparsityError>(())
 //! ```
 #![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "makes inputs, and wants no bits"))]
 
 mod feedback;
 mod layer;

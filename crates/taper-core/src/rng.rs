@@ -66,8 +66,8 @@ impl Rng {
 
     /// Standard normal, by Box and Muller.
     pub fn normal(&mut self) -> f64 {
-        let radius = (-2.0 * (1.0 - self.uniform()).ln()).sqrt();
-        radius * (2.0 * std::f64::consts::PI * self.uniform()).cos()
+        let radius = (-2.0 * libm::log(1.0 - self.uniform())).sqrt();
+        radius * libm::cos(2.0 * std::f64::consts::PI * self.uniform())
     }
 
     /// The numbers `0..n` in random order.
@@ -100,6 +100,13 @@ mod tests {
         );
         assert_eq!(fnv1a(b"a"), 0xaf63_dc4c_8601_ec8c);
         assert_eq!(Rng::for_name(1, "conv1.weight").next_u64(), 0x3acd_2512_298f_04d5);
+    }
+
+    #[test]
+    fn normal_draws_have_these_bits() {
+        let mut rng = Rng::from_state(3);
+        let bits = (0..1000).flat_map(|_| rng.normal().to_le_bytes()).collect::<Vec<u8>>();
+        assert_eq!(fnv1a(&bits), 0x2bec_167d_b1f2_486d);
     }
 
     #[test]

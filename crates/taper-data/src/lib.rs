@@ -33,6 +33,7 @@
 //! Features from Tiny Images*, 2009; they are fetched, not included.
 
 #![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "makes inputs, and wants no bits"))]
 
 mod augment;
 mod binary;

@@ -94,7 +94,7 @@ impl Numbers {
     /// # Errors
     /// If one is not.
     pub(crate) fn whole(self) -> Result<Vec<i64>, String> {
-        let whole = |v: f32| match v == v.trunc() && v.abs() < 2f32.powi(63) {
+        let whole = |v: f32| match v == v.trunc() && v.abs() < -(i64::MIN as f32) {
             true => Ok(v as i64),
             false => Err(format!("it holds {v}, which is not a whole number")),
         };

@@ -1,4 +1,5 @@
 //! The cut among the weights of several layers, without concatenating or sorting them.
+#![allow(clippy::disallowed_methods, reason = "makes inputs, and wants no bits")]
 
 use taper_kernels::{mask::Mask, select};
 

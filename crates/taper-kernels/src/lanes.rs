@@ -4,6 +4,7 @@
 //! that lane. One weight then works on whole vectors, whatever the size of kernel and plane, and a band of rows is
 //! one contiguous stretch of memory. Where the batch is no multiple of sixteen, the lanes past its end are zero.
 
+use crate::sizes::product;
 use rayon::prelude::*;
 
 /// Images in a block.
@@ -20,6 +21,9 @@ impl Lanes {
 }
 
 /// Sizes of an activation.
+///
+/// Its methods panic if a product of the sizes is more than memory holds; kernels ask for [`len`](Self::len) before they
+/// read anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Plane {
     /// Images.
@@ -40,17 +44,17 @@ impl Plane {
 
     /// Pixels of a row of all channels.
     pub fn row(&self) -> usize {
-        self.channels * self.width
+        product([self.channels, self.width])
     }
 
     /// Pixels of a block.
     pub fn block(&self) -> usize {
-        self.height * self.row()
+        product([self.height, self.row()])
     }
 
     /// Pixels in all: the length of a slice that holds the activation.
     pub fn len(&self) -> usize {
-        self.blocks() * self.block()
+        product([self.blocks(), self.block()])
     }
 
     /// Whether there is not a single pixel.
@@ -60,12 +64,12 @@ impl Plane {
 
     /// Floats of one image.
     pub fn image(&self) -> usize {
-        self.channels * self.height * self.width
+        product([self.channels, self.height, self.width])
     }
 
     /// Values of each channel, over the batch.
     pub fn count(&self) -> usize {
-        self.batch * self.height * self.width
+        product([self.batch, self.height, self.width])
     }
 
     /// How many lanes of a block hold images.
@@ -88,7 +92,7 @@ pub(crate) fn clear_tail(lanes: &mut [Lanes], filled: usize) {
 /// # Panics
 /// If a length does not fit `plane`.
 pub fn from_nchw(plane: &Plane, images: &[f32], out: &mut [Lanes]) {
-    assert_eq!(images.len(), plane.batch * plane.image(), "images of {plane:?}");
+    assert_eq!(images.len(), product([plane.batch, plane.image()]), "images of {plane:?}");
     assert_eq!(out.len(), plane.len(), "blocks of {plane:?}");
     if out.is_empty() {
         return;
@@ -117,7 +121,7 @@ pub fn from_nchw(plane: &Plane, images: &[f32], out: &mut [Lanes]) {
 /// # Panics
 /// If a length does not fit `plane`.
 pub fn to_nchw(plane: &Plane, blocks: &[Lanes], images: &mut [f32]) {
-    assert_eq!(images.len(), plane.batch * plane.image(), "images of {plane:?}");
+    assert_eq!(images.len(), product([plane.batch, plane.image()]), "images of {plane:?}");
     assert_eq!(blocks.len(), plane.len(), "blocks of {plane:?}");
     if blocks.is_empty() {
         return;
@@ -166,5 +170,23 @@ mod tests {
         let (n, c, y, x) = (17, 1, 2, 3);
         let at = ((n / 16 * 3 + y) * 2 + c) * 4 + x;
         assert_eq!(blocks[at].0[n % 16], images[((n * 2 + c) * 3 + y) * 4 + x]);
+    }
+
+    #[test]
+    fn sizes_that_wrap_around_are_refused() {
+        // Twice this is 2 modulo 2⁶⁴.
+        let wraps = (1usize << (usize::BITS - 1)) + 1;
+        let plane = Plane { batch: 1, channels: 1, height: 1, width: 2 };
+        for plane in [
+            Plane { batch: wraps, ..plane },
+            Plane { channels: wraps, ..plane },
+            Plane { height: wraps, ..plane },
+            Plane { width: wraps, channels: 2, ..plane },
+        ] {
+            let copied = std::panic::catch_unwind(|| {
+                from_nchw(&plane, &[1.0; 2], &mut [Lanes::ZERO; 2]);
+            });
+            assert!(copied.is_err(), "{plane:?}");
+        }
     }
 }

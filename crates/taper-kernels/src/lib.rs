@@ -13,6 +13,7 @@
 //! | [`conv`] | convolution and its two gradients, plain and blocked, dense and sparse |
 //! | [`norm`] | batch normalisation with what follows it, and its gradient |
 //! | [`pool`] | average pooling |
+//! | [`loss`] | cross-entropy and its gradient |
 //! | [`mod@concat`] | channels of several activations in one |
 //! | [`sgd`] | the optimizer, in one pass |
 //! | [`relu`] | rectified linear unit and its gradient |
@@ -30,11 +31,15 @@
 //! Threshold::Hard.forward(&weights, &mask, cut.at, &mut out);
 //! assert_eq!(out, [0.5, 0.0, 0.0, -0.9]);
 //! ```
+#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "makes inputs, and wants no bits"))]
 
+#[cfg(test)]
+mod bits;
 pub mod buffer;
 pub mod concat;
 pub mod conv;
 pub mod lanes;
+pub mod loss;
 pub mod mask;
 mod matmul;
 pub mod norm;
@@ -43,6 +48,7 @@ pub mod relu;
 pub mod select;
 pub mod sgd;
 mod simd;
+mod sizes;
 pub mod threshold;
 
 pub use simd::{UnknownVariant, Variant};

@@ -1,6 +1,9 @@
 //! Average and maximum pooling in the blocked layout.
 
-use crate::lanes::{LANES, Lanes, Plane};
+use crate::{
+    lanes::{LANES, Lanes, Plane},
+    sizes::product,
+};
 use rayon::prelude::*;
 
 /// Windows of `size × size` pixels, `size` apart; rows and columns that fill no window are left out.
@@ -17,7 +20,7 @@ impl Windows {
     }
 
     fn share(&self) -> f32 {
-        1.0 / (self.size.0 * self.size.1) as f32
+        1.0 / product([self.size.0, self.size.1]) as f32
     }
 }
 
@@ -93,6 +96,18 @@ pub fn average_grad(
     });
 }
 
+/// Means of planes of `pixels` values each, in NCHW: summed in f64, in their order.
+///
+/// # Panics
+/// If there is not a mean for each plane, or there are no pixels.
+pub fn plane_means(pixels: usize, x: &[f32], out: &mut [f32]) {
+    assert!(pixels > 0 && x.len() == product([out.len(), pixels]), "planes of {pixels} pixels");
+    for (out, plane) in out.iter_mut().zip(x.chunks_exact(pixels)) {
+        let sum: f64 = plane.iter().map(|&v| f64::from(v)).sum();
+        *out = (sum / pixels as f64) as f32;
+    }
+}
+
 /// Windows whose largest pixel counts: `size × size` pixels, `stride` apart, over a plane with `padding` pixels around it
 /// that never are the largest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,7 +125,9 @@ impl MaxWindows {
     /// padding alone fills one.
     pub fn output(&self, input: &Plane) -> Option<Plane> {
         let Self { size, stride, padding } = *self;
-        let along = |n: usize| Some((n + 2 * padding).checked_sub(size)? / stride + 1);
+        let along = |n: usize| {
+            Some(padding.checked_mul(2)?.checked_add(n)?.checked_sub(size)? / stride + 1)
+        };
         let has_pixels = input.height > 0 && input.width > 0 && padding <= size / 2;
         if size == 0 || stride == 0 || !has_pixels {
             return None;

@@ -62,7 +62,7 @@ impl Scope {
     /// Registers a parameter.
     ///
     /// # Errors
-    /// If the device cannot hold it, or the name is taken.
+    /// If memory or the device cannot hold it, or the name is taken.
     pub fn param(
         &self,
         name: &str,
@@ -71,6 +71,10 @@ impl Scope {
         init: Init,
     ) -> Result<Var> {
         let (name, shape) = (self.join(name), shape.into());
+        let size = shape.dims().iter().try_fold(size_of::<f32>(), |n, &dim| n.checked_mul(dim));
+        if size.is_none_or(|bytes| isize::try_from(bytes).is_err()) {
+            candle_core::bail!("{name}: {:?} values are more than memory holds", shape.dims())
+        }
         let var = Var::from_tensor(&Tensor::from_vec(
             self.values(&name, &shape, init),
             shape,
@@ -185,5 +189,18 @@ mod tests {
         let error = scope.param("bias", 3, ParamKind::Bias, Init::Constant(0.0)).unwrap_err();
         assert!(error.to_string().contains("bias"), "{error}");
         Ok(())
+    }
+
+    #[test]
+    fn sizes_that_wrap_around_are_refused() {
+        use crate::{Conv2d, ConvConfig, Linear};
+        // Twice this is 2 modulo 2⁶⁴.
+        let wraps = (1usize << (usize::BITS - 1)) + 1;
+        let scope = Scope::new(0, &Device::Cpu);
+        let conv = Conv2d::new(&scope.pp("conv"), 1, wraps, ConvConfig::same(2), Init::FanOut);
+        let linear = Linear::new(&scope.pp("linear"), 2, wraps, Init::FanOut);
+        for error in [conv.map(drop).unwrap_err(), linear.map(drop).unwrap_err()] {
+            assert!(error.to_string().contains("more than memory holds"), "{error}");
+        }
     }
 }

@@ -21,7 +21,7 @@ impl Summary {
         }
         let mean = values.iter().sum::<f64>() / n as f64;
         // Two passes: the deviation of accuracies near 1 would drown in rounding otherwise.
-        let squares: f64 = values.iter().map(|v| (v - mean).powi(2)).sum();
+        let squares: f64 = values.iter().map(|v| (v - mean) * (v - mean)).sum();
         let deviation = (n > 1).then(|| (squares / (n - 1) as f64).sqrt());
         Some(Self { n, mean, deviation })
     }

@@ -35,7 +35,7 @@ impl Density {
 
 impl GradientScale for Density {
     fn at(&self, now: &Now) -> PrunedGrad {
-        PrunedGrad::uniform(now.achieved.density().powf(self.q).max(self.end) as f32)
+        PrunedGrad::uniform(libm::pow(now.achieved.density(), self.q).max(self.end) as f32)
     }
 }
 

@@ -45,13 +45,13 @@ impl Fall {
             return end;
         }
         let fallen = match self {
-            Self::Exponential => return end.powf(x),
+            Self::Exponential => return libm::pow(end, x),
             Self::Linear => x,
-            Self::Power(q) => x.powf(q),
-            Self::Cosine => (1.0 - (std::f64::consts::PI * x).cos()) / 2.0,
+            Self::Power(q) => libm::pow(x, q),
+            Self::Cosine => (1.0 - libm::cos(std::f64::consts::PI * x)) / 2.0,
             Self::Sigmoid { steepness, centre } => {
                 // tanh, as it is exact where the exponential would overflow.
-                let at = |x: f64| (steepness * (x - centre) / 2.0).tanh();
+                let at = |x: f64| libm::tanh(steepness * (x - centre) / 2.0);
                 ((at(x) - at(0.0)) / (at(1.0) - at(0.0))).clamp(0.0, 1.0)
             }
         };

@@ -52,15 +52,18 @@ impl Curve {
     pub fn at(self, x: f64) -> f64 {
         match self {
             Self::Linear => x,
-            Self::Cubic => 1.0 - (1.0 - x).powi(3),
-            Self::Cosine => (1.0 - (PI * x).cos()) / 2.0,
+            Self::Cubic => {
+                let left = 1.0 - x;
+                1.0 - left * left * left
+            }
+            Self::Cosine => (1.0 - libm::cos(PI * x)) / 2.0,
             // At the ends rounding must not show.
             Self::Exponential | Self::OneCycle | Self::Lats if x <= 0.0 => 0.0,
             Self::Exponential | Self::OneCycle | Self::Lats if x >= 1.0 => 1.0,
-            Self::Lats => (x + (PI * x).sin() / PI).min(1.0),
-            Self::Exponential => (-4.0 * x).exp_m1() / (-4.0f64).exp_m1(),
+            Self::Lats => (x + libm::sin(PI * x) / PI).min(1.0),
+            Self::Exponential => libm::expm1(-4.0 * x) / libm::expm1(-4.0),
             Self::OneCycle => {
-                let logistic = |x: f64| 1.0 / (1.0 + (5.0 - 14.0 * x).exp());
+                let logistic = |x: f64| 1.0 / (1.0 + libm::exp(5.0 - 14.0 * x));
                 (logistic(x) - logistic(0.0)) / (logistic(1.0) - logistic(0.0))
             }
             Self::OneShot => 1.0,

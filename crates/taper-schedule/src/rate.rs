@@ -78,10 +78,10 @@ impl Rate {
         let rate = match self {
             Self::Reciprocal => 1.0 / z,
             Self::Linear(gain) => 1.0 + gain * (1.0 - z),
-            Self::Exponential(gain) => (gain * (1.0 - z)).exp(),
-            Self::Power(power) => z.powf(-power),
+            Self::Exponential(gain) => libm::exp(gain * (1.0 - z)),
+            Self::Power(power) => libm::pow(z, -power),
             Self::Sigmoid(gain) => {
-                let step = (gain * (1.0 - z)).tanh();
+                let step = libm::tanh(gain * (1.0 - z));
                 1.0 + step * if z < 1.0 { fast - 1.0 } else { 1.0 - slow }
             }
             Self::Gate(bound) => {
@@ -129,8 +129,8 @@ mod tests {
         let at = |z| families(1.0).map(|rate| rate.at(z, 0.1, 3.0));
         let [reciprocal, linear, exponential, power, sigmoid, gate] = at(2.5);
         assert_eq!((reciprocal, linear, power, gate), (0.4, 0.1, 0.4, 0.1));
-        assert!((exponential - (-1.5f64).exp()).abs() < 1e-12);
-        assert!((sigmoid - (1.0 - 0.9 * 1.5f64.tanh())).abs() < 1e-12);
+        assert!((exponential - libm::exp(-1.5)).abs() < 1e-12);
+        assert!((sigmoid - (1.0 - 0.9 * libm::tanh(1.5))).abs() < 1e-12);
         let [reciprocal, linear, _, power, _, gate] = at(0.5);
         assert_eq!((reciprocal, linear, power, gate), (2.0, 1.5, 2.0, 1.0));
     }

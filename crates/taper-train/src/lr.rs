@@ -30,7 +30,7 @@ impl Cosine {
     /// The rate of `step`.
     pub fn at(&self, step: u64) -> f64 {
         let done = step.saturating_sub(1) as f64 / self.total_steps.max(1) as f64;
-        let cosine = self.lr * (1.0 + (std::f64::consts::PI * done).cos()) / 2.0;
+        let cosine = self.lr * (1.0 + libm::cos(std::f64::consts::PI * done)) / 2.0;
         if step < self.warmup_steps {
             cosine * (step + 1) as f64 / self.warmup_steps as f64
         } else {

@@ -218,7 +218,8 @@ impl Group<'_> {
         let (mut values, mut levels) = (Vec::new(), Vec::new());
         let mut done = 0;
         while done < self.n {
-            (values.clear(), levels.clear());
+            values.clear();
+            levels.clear();
             let want = BATCH.min(self.n - done);
             let (n, _, _) = reader.read_records(want, Some(&mut levels), None, &mut values)?;
             if let Some(i) = levels.iter().position(|&level| level != present) {

@@ -2,6 +2,10 @@
 
 use super::ConvShape;
 use crate::matmul::Matrix;
+use rayon::prelude::*;
+
+/// Floats of the matrix that a task should have.
+const TASK: usize = 1 << 16;
 
 /// The matrix of one image's channels of one group; `buffer` holds it where it is not the image itself.
 pub(super) fn columns<'a>(
@@ -14,35 +18,43 @@ pub(super) fn columns<'a>(
         return Matrix::new(image, rows, pixels);
     }
     buffer.resize(rows * pixels, 0.0);
-    each_row(shape, |from, to, span| match span {
-        Span::Outside => buffer[to].fill(0.0),
-        Span::Inside { first, last } => {
-            let out = &mut buffer[to];
-            out[..first].fill(0.0);
-            out[last..].fill(0.0);
-            if shape.stride == 1 {
-                out[first..last].copy_from_slice(&image[from..from + last - first]);
-            } else {
-                for (out, pixel) in
-                    out[first..last].iter_mut().zip(image[from..].iter().step_by(shape.stride))
-                {
-                    *out = *pixel;
+    let channel = rows / shape.group_in() * pixels;
+    let channels = buffer.par_chunks_mut(channel).zip(image.par_chunks(shape.in_pixels()));
+    channels.with_min_len(TASK / channel).for_each(|(rows, plane)| {
+        each_row(shape, |from, to, span| match span {
+            Span::Outside => rows[to].fill(0.0),
+            Span::Inside { first, last } => {
+                let out = &mut rows[to];
+                out[..first].fill(0.0);
+                out[last..].fill(0.0);
+                if shape.stride == 1 {
+                    out[first..last].copy_from_slice(&plane[from..from + last - first]);
+                } else {
+                    for (out, pixel) in
+                        out[first..last].iter_mut().zip(plane[from..].iter().step_by(shape.stride))
+                    {
+                        *out = *pixel;
+                    }
                 }
             }
-        }
+        });
     });
     Matrix::new(buffer, rows, pixels)
 }
 
 /// The transpose of [`columns`]: adds each entry of the matrix to the pixel it came from.
 pub(super) fn add_back(shape: &ConvShape, columns: &[f32], image: &mut [f32]) {
-    each_row(shape, |from, to, span| {
-        if let Span::Inside { first, last } = span {
-            let pixels = image[from..].iter_mut().step_by(shape.stride);
-            for (pixel, part) in pixels.zip(&columns[to][first..last]) {
-                *pixel += part;
+    let channel = columns.len() / shape.group_in();
+    let channels = image.par_chunks_mut(shape.in_pixels()).zip(columns.par_chunks(channel));
+    channels.with_min_len(TASK / channel).for_each(|(plane, rows)| {
+        each_row(shape, |from, to, span| {
+            if let Span::Inside { first, last } = span {
+                let pixels = plane[from..].iter_mut().step_by(shape.stride);
+                for (pixel, part) in pixels.zip(&rows[to][first..last]) {
+                    *pixel += part;
+                }
             }
-        }
+        });
     });
 }
 
@@ -52,33 +64,29 @@ enum Span {
     Inside { first: usize, last: usize },
 }
 
-/// Calls `visit(from, to, span)` for each weight position and output row: `to` is the row's place in the
-/// matrix, `from` the image pixel that its first inside column reads.
+/// Calls `visit(from, to, span)` for each weight position of a channel and output row: `to` is the row's place in the
+/// channel's rows of the matrix, `from` the pixel of its plane that the first inside column reads.
 fn each_row(shape: &ConvShape, mut visit: impl FnMut(usize, std::ops::Range<usize>, Span)) {
     let (out_height, out_width) = shape.out_hw();
     let mut start = 0;
-    for channel in 0..shape.group_in() {
-        for ky in 0..shape.kernel.0 {
-            for kx in 0..shape.kernel.1 {
-                let offset = kx * shape.dilation;
-                // Columns x with padding ≤ x·stride + offset < padding + width.
-                let first =
-                    shape.padding.saturating_sub(offset).div_ceil(shape.stride).min(out_width);
-                let last = (shape.padding + shape.width)
-                    .saturating_sub(offset)
-                    .div_ceil(shape.stride)
-                    .min(out_width);
-                for y in 0..out_height {
-                    let to = start..start + out_width;
-                    start += out_width;
-                    let row = (y * shape.stride + ky * shape.dilation).checked_sub(shape.padding);
-                    match row.filter(|&row| row < shape.height && first < last) {
-                        None => visit(0, to, Span::Outside),
-                        Some(row) => {
-                            let col = first * shape.stride + offset - shape.padding;
-                            let from = (channel * shape.height + row) * shape.width + col;
-                            visit(from, to, Span::Inside { first, last });
-                        }
+    for ky in 0..shape.kernel.0 {
+        for kx in 0..shape.kernel.1 {
+            let offset = kx * shape.dilation;
+            // Columns x with padding ≤ x·stride + offset < padding + width.
+            let first = shape.padding.saturating_sub(offset).div_ceil(shape.stride).min(out_width);
+            let last = (shape.padding + shape.width)
+                .saturating_sub(offset)
+                .div_ceil(shape.stride)
+                .min(out_width);
+            for y in 0..out_height {
+                let to = start..start + out_width;
+                start += out_width;
+                let row = (y * shape.stride + ky * shape.dilation).checked_sub(shape.padding);
+                match row.filter(|&row| row < shape.height && first < last) {
+                    None => visit(0, to, Span::Outside),
+                    Some(row) => {
+                        let col = first * shape.stride + offset - shape.padding;
+                        visit(row * shape.width + col, to, Span::Inside { first, last });
                     }
                 }
             }

@@ -1,8 +1,11 @@
 //! Convolution and its two gradients, in NCHW.
 //!
 //! [`scalar`] is the specification. The functions here lower each image to a matrix (one row a weight position,
-//! one column an output pixel) and multiply; a 1×1 convolution of stride 1 needs no lowering, and a linear layer
-//! is one on a 1×1 plane.
+//! one column an output pixel) and multiply; a 1×1 convolution of stride 1 needs no lowering. A linear layer is one on
+//! a 1×1 plane, and one product for the whole batch.
+//!
+//! The order of every sum depends on the shape alone, so that results have the same bits for any instruction set,
+//! number of threads and size of caches.
 
 pub mod blocked;
 mod lower;
@@ -11,7 +14,10 @@ mod shape;
 
 pub use shape::ConvShape;
 
-use crate::matmul::{Matrix, matmul};
+use crate::{
+    matmul::{Matrix, matmul},
+    simd::Variant,
+};
 use rayon::prelude::*;
 
 /// `out[n, o, y, x] = Σ weight[o, i, ky, kx]·input[n, i, …]`; no bias.
@@ -20,20 +26,22 @@ use rayon::prelude::*;
 /// If a slice's length is not what `shape` says.
 pub fn forward(shape: &ConvShape, input: &[f32], weight: &[f32], out: &mut [f32]) {
     shape.check(input, weight, out);
-    if shape.out_image() == 0 {
-        return;
+    if shape.out_image() == 0 || shape.in_image() == 0 {
+        return out.fill(0.0);
+    }
+    let variant = Variant::current();
+    if shape.is_linear() {
+        let weight = group_weight(shape, weight, 0);
+        let input = Matrix::new(input, shape.batch, shape.channels_in);
+        return matmul(variant, input, weight.t(), out, false);
     }
     out.par_chunks_mut(shape.out_image()).zip(input.par_chunks(shape.in_image())).for_each_init(
         Vec::new,
         |buffer, (out, image)| {
             for g in 0..shape.groups {
                 let columns = lower::columns(shape, &image[shape.in_range(g)], buffer);
-                matmul(
-                    group_weight(shape, weight, g),
-                    columns,
-                    &mut out[shape.out_range(g)],
-                    false,
-                );
+                let weight = group_weight(shape, weight, g);
+                matmul(variant, weight, columns, &mut out[shape.out_range(g)], false);
             }
         },
     );
@@ -45,8 +53,13 @@ pub fn forward(shape: &ConvShape, input: &[f32], weight: &[f32], out: &mut [f32]
 /// If a slice's length is not what `shape` says.
 pub fn grad_input(shape: &ConvShape, weight: &[f32], grad_out: &[f32], grad_input: &mut [f32]) {
     shape.check(grad_input, weight, grad_out);
-    if shape.in_image() == 0 {
-        return;
+    if shape.in_image() == 0 || shape.out_image() == 0 {
+        return grad_input.fill(0.0);
+    }
+    let variant = Variant::current();
+    if shape.is_linear() {
+        let grad_out = Matrix::new(grad_out, shape.batch, shape.channels_out);
+        return matmul(variant, grad_out, group_weight(shape, weight, 0), grad_input, false);
     }
     let pixels = shape.out_pixels();
     grad_input
@@ -59,10 +72,10 @@ pub fn grad_input(shape: &ConvShape, weight: &[f32], grad_out: &[f32], grad_inpu
                     Matrix::new(&grad_out[shape.out_range(g)], shape.group_out(), pixels);
                 let grad_image = &mut grad_image[shape.in_range(g)];
                 if shape.is_pointwise() {
-                    matmul(weight, grad_out, grad_image, false);
+                    matmul(variant, weight, grad_out, grad_image, false);
                 } else {
                     buffer.resize(shape.taps() * pixels, 0.0);
-                    matmul(weight, grad_out, buffer, false);
+                    matmul(variant, weight, grad_out, buffer, false);
                     grad_image.fill(0.0);
                     lower::add_back(shape, buffer, grad_image);
                 }
@@ -70,10 +83,7 @@ pub fn grad_input(shape: &ConvShape, weight: &[f32], grad_out: &[f32], grad_inpu
         });
 }
 
-/// Gradient of the weight, from that of the output; summed over the batch.
-///
-/// The batch is cut into a number of runs that depends on the batch alone; each is summed in order, and so are
-/// their sums, so that the result does not depend on the number of threads.
+/// Gradient of the weight, from that of the output; summed over the batch, image by image.
 ///
 /// # Panics
 /// If a slice's length is not what `shape` says.
@@ -83,37 +93,56 @@ pub fn grad_weight(shape: &ConvShape, input: &[f32], grad_out: &[f32], grad_weig
     if shape.batch == 0 || shape.out_image() == 0 || shape.in_image() == 0 {
         return;
     }
-    let run = shape.batch.div_ceil(MAX_RUNS);
-    let partial_sums: Vec<Vec<f32>> = input
-        .par_chunks(run * shape.in_image())
-        .zip(grad_out.par_chunks(run * shape.out_image()))
-        .map(|(images, grads)| {
-            let (mut sum, mut buffer) = (vec![0.0; shape.n_weights()], Vec::new());
-            for (image, grad) in
-                images.chunks(shape.in_image()).zip(grads.chunks(shape.out_image()))
-            {
-                for g in 0..shape.groups {
-                    let columns = lower::columns(shape, &image[shape.in_range(g)], &mut buffer);
-                    let grad = Matrix::new(
-                        &grad[shape.out_range(g)],
-                        shape.group_out(),
-                        shape.out_pixels(),
-                    );
-                    matmul(grad, columns.t(), &mut sum[shape.weight_range(g)], true);
-                }
+    let variant = Variant::current();
+    if shape.is_linear() {
+        let input = Matrix::new(input, shape.batch, shape.channels_in);
+        let grad_out = Matrix::new(grad_out, shape.batch, shape.channels_out);
+        return matmul(variant, grad_out.t(), input, grad_weight, false);
+    }
+    // Groups, and rows within them, are split over the threads; images come one after the other.
+    grad_weight.par_chunks_mut(shape.weight_range(0).len()).enumerate().for_each_init(
+        Vec::new,
+        |buffer, (g, sum)| {
+            let images = input.chunks(shape.in_image()).zip(grad_out.chunks(shape.out_image()));
+            for (image, grad) in images {
+                let columns = lower::columns(shape, &image[shape.in_range(g)], buffer);
+                let grad = &grad[shape.out_range(g)];
+                let grad = Matrix::new(grad, shape.group_out(), shape.out_pixels());
+                matmul(variant, grad, columns.t(), sum, true);
             }
-            sum
-        })
-        .collect();
-    for sum in partial_sums {
-        for (total, part) in grad_weight.iter_mut().zip(sum) {
-            *total += part;
-        }
+        },
+    );
+}
+
+/// Adds a bias to each output channel: `out[n, c, pixel] += bias[c]`.
+///
+/// # Panics
+/// If `out` is not a whole number of images of `bias.len()` channels of `pixels` pixels.
+pub fn add_bias(pixels: usize, bias: &[f32], out: &mut [f32]) {
+    check_bias(pixels, bias, out);
+    if pixels > 0 {
+        let channels = out.chunks_exact_mut(pixels).zip(bias.iter().cycle());
+        channels.for_each(|(out, bias)| out.iter_mut().for_each(|out| *out += bias));
     }
 }
 
-/// Runs that a batch is cut into: enough to balance a few dozen threads, few enough that their sums stay small.
-const MAX_RUNS: usize = 16;
+/// Gradient of the bias: the sum of each channel over pixels and images, in f64 and in their order.
+///
+/// # Panics
+/// As [`add_bias`].
+pub fn grad_bias(pixels: usize, grad_out: &[f32], grad_bias: &mut [f32]) {
+    check_bias(pixels, grad_bias, grad_out);
+    let channels = grad_bias.len();
+    for (c, grad) in grad_bias.iter_mut().enumerate() {
+        let planes = grad_out.chunks_exact(pixels.max(1)).skip(c).step_by(channels);
+        *grad = planes.flatten().map(|&g| f64::from(g)).sum::<f64>() as f32;
+    }
+}
+
+fn check_bias(pixels: usize, bias: &[f32], out: &[f32]) {
+    let image = crate::sizes::product([pixels, bias.len()]);
+    assert!(out.len().is_multiple_of(image.max(1)), "images of {} x {pixels}", bias.len());
+}
 
 fn group_weight<'a>(shape: &ConvShape, weight: &'a [f32], g: usize) -> Matrix<'a> {
     Matrix::new(&weight[shape.weight_range(g)], shape.group_out(), shape.taps())

@@ -5,6 +5,7 @@
 
 pub mod blocked;
 
+use crate::sizes::product;
 use rayon::prelude::*;
 
 /// Sizes of a normalised activation.
@@ -20,16 +21,16 @@ pub struct NormShape {
 
 impl NormShape {
     fn image(&self) -> usize {
-        self.channels * self.pixels
+        product([self.channels, self.pixels])
     }
 
     /// Values behind each channel's statistics.
     pub fn count(&self) -> usize {
-        self.batch * self.pixels
+        product([self.batch, self.pixels])
     }
 
     fn check(&self, x: &[f32]) {
-        assert_eq!(x.len(), self.batch * self.image(), "activation of {self:?}");
+        assert_eq!(x.len(), product([self.batch, self.image()]), "activation of {self:?}");
     }
 
     /// The planes of channel `c`, image by image.

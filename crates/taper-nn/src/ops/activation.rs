@@ -2,7 +2,7 @@
 
 use super::{
     blocked::{Node, Norm},
-    conv, cpu, norm as plain_norm, pool, relu as plain_relu,
+    conv, cpu, norm as plain_norm, pool, relu as plain_relu, sums,
     threshold::threshold_ste,
     types,
 };
@@ -384,7 +384,7 @@ pub fn global_average(x: impl Into<Activation>) -> Result<Activation> {
     let x = x.into();
     let [batch, channels, ..] = x.planes("global_average")?;
     Ok(match x.0 {
-        Repr::Plain(tensor) => pool::global_average(&tensor)?.into(),
+        Repr::Plain(tensor) => sums::plane_mean(&tensor)?.into(),
         Repr::Blocked(node) => Activation(Repr::Blocked(Node::global_average(&node))),
         Repr::Traced(traced) => traced.then(GraphOp::GlobalAverage, &[], vec![batch, channels]),
     })

@@ -1,10 +1,8 @@
 //! Convolution and linear product of tensors, image by image.
 
-use super::{cpu, depthwise, types::wide, with_values};
+use super::{cpu, depthwise, sums::add_bias, types::wide, with_values};
 use crate::ConvConfig;
-use candle_core::{
-    CpuStorage, CustomOp2, DType, Layout, Result, Shape, Tensor, shape::ShapeWithOneHole,
-};
+use candle_core::{CpuStorage, CustomOp2, DType, Layout, Result, Shape, Tensor};
 use taper_kernels::conv::{self, ConvShape};
 
 /// Convolves `x` `[batch, in, height, width]` with `weight` `[out, in / groups, kernel, kernel]`.
@@ -25,7 +23,7 @@ pub(super) fn conv2d(
     } else {
         composed(&wide(x)?, &wide(weight)?, &shape)?
     };
-    with_bias(y, bias, (1, (), 1, 1), x.dtype())
+    with_bias(y, bias, x.dtype())
 }
 
 /// The same from candle's own operations, on any device.
@@ -86,7 +84,8 @@ pub(super) fn shape(
     };
     if shape.out_size().is_none() {
         candle_core::bail!(
-            "conv2d: a kernel of {kernel_h}x{kernel_w} does not fit a plane of {height}x{width}"
+            "conv2d: a kernel of {kernel_h}x{kernel_w} does not fit a plane of {height}x{width} with a padding of {}, or the sizes are more than memory holds",
+            config.padding
         )
     }
     Ok(shape)
@@ -111,18 +110,13 @@ pub(super) fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Resu
     } else {
         wide(x)?.matmul(&wide(weight)?.t()?)?
     };
-    with_bias(y, bias, (1, ()), x.dtype())
+    with_bias(y, bias, x.dtype())
 }
 
 /// Adds a value for each channel, and rounds to the type of the input.
-fn with_bias(
-    y: Tensor,
-    bias: Option<&Tensor>,
-    shape: impl ShapeWithOneHole,
-    dtype: DType,
-) -> Result<Tensor> {
+fn with_bias(y: Tensor, bias: Option<&Tensor>, dtype: DType) -> Result<Tensor> {
     match bias {
-        Some(bias) => y.broadcast_add(&wide(bias)?.reshape(shape)?)?.to_dtype(dtype),
+        Some(bias) => add_bias(&y, &wide(bias)?)?.to_dtype(dtype),
         None => y.to_dtype(dtype),
     }
 }

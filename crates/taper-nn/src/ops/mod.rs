@@ -11,10 +11,12 @@ mod blocked;
 mod conv;
 mod cpu;
 mod depthwise;
+mod loss;
 mod norm;
 mod pool;
 mod relu;
 mod sgd;
+mod sums;
 mod threshold;
 mod types;
 mod values;
@@ -24,6 +26,7 @@ pub use activation::{
     concat, conv2d, global_average, linear, max_pool, relu,
 };
 pub use blocked::{choice, profile, release_buffers};
+pub use loss::cross_entropy;
 pub use norm::indicator;
 pub use sgd::{sgd_step, sum_of_squares};
 pub use taper_kernels::{pool::MaxWindows, sgd::SgdStep};

@@ -14,6 +14,7 @@ pub(super) struct Claim {
 impl Claim {
     /// A claim without a lower bound. Sizes that have under- or overflowed, or are NaN, become the nearest possible
     /// one.
+    #[allow(clippy::manual_clamp, reason = "`clamp` would keep NaN")]
     pub(super) fn new(full: u64, size: f64) -> Self {
         Self { full, least: 0, size: size.max(f64::MIN_POSITIVE).min(f64::MAX) }
     }

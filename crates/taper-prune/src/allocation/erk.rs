@@ -28,7 +28,8 @@ impl Allocation for Erk {
         Ok(per_layer(layers, overall, |layer| {
             // n·(Σ/n)^power, in a form that is exact for the powers 0 and 1.
             let sum: usize = layer.shape.iter().sum();
-            (sum as f64).powf(self.power) * (layer.n_weights() as f64).powf(1.0 - self.power)
+            let n = layer.n_weights() as f64;
+            libm::pow(sum as f64, self.power) * libm::pow(n, 1.0 - self.power)
         }))
     }
 }

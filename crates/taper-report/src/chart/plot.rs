@@ -72,6 +72,7 @@ impl<'f> Axis<'f> {
 }
 
 /// The next larger 1, 2 or 5 times a power of ten.
+#[allow(clippy::disallowed_methods, reason = "only decides where ticks are drawn")]
 fn round_step(rough: f64) -> f64 {
     if !rough.is_finite() || rough <= 0.0 {
         return 1.0;

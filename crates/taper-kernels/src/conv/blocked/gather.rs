@@ -12,6 +12,10 @@
 //! positions that divide are the same, so each phase has one list of [`Tap`]s.
 
 use super::super::ConvShape;
+use crate::{
+    lanes::LANES,
+    sizes::{offset, product, signed},
+};
 use std::ops::Range;
 
 /// A position of the kernel as seen from a destination pixel.
@@ -60,17 +64,21 @@ impl Gather {
 
     fn new(shape: &ConvShape, is_transposed: bool) -> Self {
         let (input, output) = ((shape.height, shape.width), shape.out_hw());
+        // So that no sum of sizes below can wrap around.
+        for size in [shape.height, shape.width] {
+            offset(signed(size + 2 * shape.padding));
+        }
         let (src, dst) = if is_transposed { (output, input) } else { (input, output) };
         let (src_step, dst_step) =
             if is_transposed { (1, shape.stride) } else { (shape.stride, 1) };
-        let offset = |k: usize| {
-            let forward = (k * shape.dilation) as isize - shape.padding as isize;
+        let shift = |k: usize| {
+            let forward = signed(k * shape.dilation) - signed(shape.padding);
             if is_transposed { -forward } else { forward }
         };
         // The first source index of a phase, if this position of the kernel takes part in it.
         let first = |phase: usize, k: usize| {
-            let at = (phase * src_step) as isize + offset(k);
-            (at.rem_euclid(dst_step as isize) == 0).then(|| at.div_euclid(dst_step as isize))
+            let (at, step) = (signed(phase * src_step) + shift(k), signed(dst_step));
+            (at.rem_euclid(step) == 0).then(|| at.div_euclid(step))
         };
         let (kernel_h, kernel_w) = shape.kernel;
         let taps: Vec<Vec<Tap>> = (0..dst_step)
@@ -88,9 +96,9 @@ impl Gather {
         let cols = || taps.iter().flatten().map(|tap| tap.col);
         let last = (dst.1.div_ceil(dst_step).max(1) - 1) * src_step;
         let left = cols().min().unwrap_or(0).min(0).unsigned_abs();
-        let right = (cols().max().unwrap_or(0) + last as isize + 1 - src.1 as isize).max(0);
+        let right = (cols().max().unwrap_or(0) + signed(last) + 1 - signed(src.1)).max(0);
         let (group_in, group_out) = (shape.group_in(), shape.group_out());
-        Self {
+        let found = Self {
             is_transposed,
             groups: shape.groups,
             group_src: if is_transposed { group_out } else { group_in },
@@ -102,7 +110,19 @@ impl Gather {
             left,
             packed_width: left + src.1 + right.unsigned_abs(),
             taps,
-        }
+        };
+        found.check();
+        found
+    }
+
+    /// Every place that a kernel reads is so many floats from another one that a distance fits.
+    ///
+    /// # Panics
+    /// If a row of all channels has 2³¹ floats or more with those that its taps reach.
+    fn check(&self) {
+        let rows = self.taps.iter().flatten().map(|tap| tap.row.unsigned_abs()).max();
+        let row = product([self.src_channels(), self.packed_width, LANES]);
+        offset(signed(product([rows.unwrap_or(0) + 2, row])));
     }
 
     /// Source channels.
@@ -152,13 +172,13 @@ impl Gather {
 
     /// What a tap's row is relative to, at destination row `y`.
     pub(super) fn src_row(&self, y: usize) -> isize {
-        (y / self.dst_step * self.src_step) as isize
+        signed(y / self.dst_step * self.src_step)
     }
 
     /// A tap's place in packed rows, in pixels, relative to the place of row [`src_row`](Self::src_row), first
     /// channel and first source column.
     pub(super) fn place(&self, tap: &Tap, channel: usize) -> isize {
-        (tap.row * self.src_channels() as isize + channel as isize) * self.packed_width as isize
+        (tap.row * signed(self.src_channels()) + signed(channel)) * signed(self.packed_width)
             + tap.col
     }
 

@@ -6,7 +6,7 @@
 //!
 //! The bits of a result depend on neither the instruction set, nor the number of threads, nor (where values are
 //! finite) on whether weights are packed dense or sparse: every output is one chain of multiply-adds in an order that
-//! the shape alone decides. Winograd's filtering has other bits, which depend on none of these either.
+//! the shape alone decides, and a zero is positive. Winograd's filtering has other bits, which depend on none of these either.
 //!
 //! ```
 //! use taper_kernels::conv::{ConvShape, blocked::{Conv, Packing, Source}};
@@ -49,6 +49,7 @@ use crate::{
     mask::Mask,
     norm::blocked::GradSums,
     simd::{Variant, launch},
+    sizes::index,
 };
 use gather::Gather;
 use rayon::prelude::*;
@@ -157,9 +158,11 @@ impl Conv {
     /// Lays out a convolution.
     ///
     /// # Panics
-    /// If [`ConvShape::out_size`] says that it is impossible.
+    /// If [`ConvShape::out_size`] says that it is impossible, if there are 2³² weights or more, or if a row of all
+    /// channels has 2³¹ floats or more with the padding and the rows that the kernel reaches.
     pub fn new(shape: ConvShape) -> Self {
         let (out_h, out_w) = shape.out_hw();
+        index(shape.n_weights());
         let (batch, height, width) = (shape.batch, shape.height, shape.width);
         let input = Plane { batch, channels: shape.channels_in, height, width };
         let output = Plane { batch, channels: shape.channels_out, height: out_h, width: out_w };

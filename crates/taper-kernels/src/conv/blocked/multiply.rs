@@ -1,7 +1,8 @@
 //! The inner loops: a band of destination rows from packed source rows.
 //!
 //! A destination pixel is one chain of multiply-adds over source channels and kernel positions, in their order, for dense
-//! and sparse weights alike. So both give the same bits, wherever the source is finite: a weight of zero changes nothing.
+//! and sparse weights alike. So both give the same bits, wherever the source is finite: a weight of zero changes nothing
+//! but the sign of a zero, and a zero that is stored is positive.
 
 use super::{
     gather::Gather,
@@ -12,6 +13,7 @@ use super::{
 use crate::{
     lanes::{LANES, Lanes},
     simd::{Kernel, Simd},
+    sizes::signed,
 };
 use std::ops::Range;
 
@@ -88,7 +90,7 @@ unsafe fn row(
                 .pixels()
                 .as_ptr()
                 .cast::<f32>()
-                .wrapping_offset(packed.place(gather.src_row(y)) * LANES as isize),
+                .wrapping_offset(packed.place(gather.src_row(y)) * signed(LANES)),
             dst: dst.as_mut_ptr().cast::<f32>().add(to * LANES),
             len: gather.phase_width(px),
         }
@@ -105,7 +107,7 @@ unsafe fn dense<S: Simd>(
     dst: &mut [Lanes],
 ) {
     for tile in &weights.tiles {
-        let group = (tile.group * gather.group_src * gather.packed_width * LANES) as isize;
+        let group = signed(tile.group * gather.group_src * gather.packed_width * LANES);
         for y in band.clone() {
             for px in 0..gather.dst_step.min(gather.dst.1) {
                 let phase = &weights.phases[y % gather.dst_step * gather.dst_step + px];
@@ -222,7 +224,8 @@ impl DenseRow<'_> {
                 }
                 for (o, sums) in sums.iter().enumerate() {
                     for (p, sum) in sums.iter().enumerate() {
-                        S::store(dst.add(o * self.channel_step + p * self.dst_step), *sum);
+                        let to = dst.add(o * self.channel_step + p * self.dst_step);
+                        S::store(to, unsigned_zero::<S>(*sum));
                     }
                 }
             }
@@ -263,6 +266,14 @@ pub(super) unsafe fn begin<S: Simd>(start: Start, channel: usize, at: *const f32
             Start::Stored => S::load(at),
         }
     }
+}
+
+/// The same vector with zeros that are positive. A chain may end at a negative one where its products underflow, or
+/// where it begins at one; the product of a weight of zero then makes it positive, which sparse weights do not have.
+#[inline(always)]
+unsafe fn unsigned_zero<S: Simd>(sum: S::V) -> S::V {
+    // SAFETY: the caller vouches for the instructions.
+    unsafe { S::add(sum, S::splat(0.0)) }
 }
 
 #[inline(always)]
@@ -352,7 +363,8 @@ impl SparseRow<'_> {
     unsafe fn tiles<S: Simd, const P: usize>(&self, j: usize) {
         for channel in 0..self.channels {
             let entries = self.phase.entries(self.chunk, channel);
-            if entries.is_empty() && matches!(self.start, Start::Stored) {
+            // The first chunk makes zeros positive.
+            if entries.is_empty() && self.chunk > 0 {
                 continue;
             }
             for part in (0..LANES).step_by(S::WIDTH) {
@@ -382,7 +394,7 @@ impl SparseRow<'_> {
                         }
                     }
                     for (p, sum) in sums.iter().enumerate() {
-                        S::store(dst.add(p * self.dst_step), *sum);
+                        S::store(dst.add(p * self.dst_step), unsigned_zero::<S>(*sum));
                     }
                 }
             }

@@ -6,6 +6,7 @@
 use crate::{
     lanes::{LANES, Lanes, Plane, clear_tail},
     simd::{Kernel, Simd},
+    sizes::signed,
 };
 use std::ops::Range;
 
@@ -279,7 +280,7 @@ pub(super) struct Packed<'a> {
 impl Packed<'_> {
     /// Place of a row's first source column, in pixels.
     pub(super) fn place(&self, row: isize) -> isize {
-        (row - self.first) * self.row as isize + self.left as isize
+        (row - self.first) * signed(self.row) + signed(self.left)
     }
 
     pub(super) fn pixels(&self) -> &[Lanes] {
@@ -341,7 +342,7 @@ pub(super) unsafe fn pack<'a, S: Simd, R: Rows>(
     window: &'a mut Window,
 ) -> Packed<'a> {
     let row_len = plane.channels * packing.width;
-    let is_inside = rows.start >= 0 && rows.end <= plane.height as isize;
+    let is_inside = rows.start >= 0 && rows.end <= signed(plane.height);
     if let Some(stored) = source.stored().filter(|_| is_inside && packing.width == plane.width) {
         let start = block * plane.block() + rows.start as usize * row_len;
         let pixels = &stored[start..start + rows.len() * row_len];
@@ -352,7 +353,7 @@ pub(super) unsafe fn pack<'a, S: Simd, R: Rows>(
     let new = &mut pixels[(first - rows.start) as usize * row_len..];
     if row_len > 0 {
         for (out, y) in new.chunks_exact_mut(row_len).zip(first..) {
-            if y < 0 || y >= plane.height as isize {
+            if y < 0 || y >= signed(plane.height) {
                 out.fill(Lanes::ZERO);
                 continue;
             }

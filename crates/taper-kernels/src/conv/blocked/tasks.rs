@@ -12,6 +12,7 @@ use crate::{
     lanes::{Lanes, clear_tail},
     norm::blocked::{GradSums, SumRows},
     simd::{Kernel, Simd},
+    sizes::signed,
 };
 use std::cell::RefCell;
 
@@ -173,7 +174,7 @@ impl Kernel for Backward<'_> {
                 (band.end * stride).min(height)
             };
             // The rows that either side needs, so that the gradient is packed once.
-            let mut rows = band.start as isize..band.end as isize;
+            let mut rows = signed(band.start)..signed(band.end);
             let mut packing = source::Packing { left: 0, width: conv.output.width };
             if to_input.is_some() {
                 let read = transposed.rows(&in_band);

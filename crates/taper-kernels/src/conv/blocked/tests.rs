@@ -6,7 +6,7 @@ use crate::{
         scalar,
         tests::{integers, shapes},
     },
-    lanes::{clear_tail, from_nchw, to_nchw},
+    lanes::{LANES, clear_tail, from_nchw, to_nchw},
     norm::blocked as norm,
 };
 use proptest::prelude::*;
@@ -71,6 +71,14 @@ fn all(shape: &ConvShape, packing: Packing, input: &[f32], weight: &[f32], grad:
         grad_input: plain(conv.input(), &grad_input),
         grad_weight,
         grad_bias,
+    }
+}
+
+impl All {
+    /// Every bit, the sign of zeros included.
+    fn bits(&self) -> Vec<u32> {
+        let parts = [&self.out, &self.grad_input, &self.grad_weight, &self.grad_bias];
+        parts.into_iter().flatten().map(|v| v.to_bits()).collect()
     }
 }
 
@@ -193,18 +201,116 @@ fn variants_packings_and_threads_give_the_same_bits() {
         let input = wave(shape.batch * shape.in_image(), 0.7);
         let weight = thinned(wave(shape.n_weights(), 1.1), 4);
         let grad = wave(shape.batch * shape.out_image(), 0.3);
-        let want = Variant::Scalar.with(|| all(&shape, packings[0], &input, &weight, &grad));
+        let all = |packing| all(&shape, packing, &input, &weight, &grad).bits();
+        let want = Variant::Scalar.with(|| all(packings[0]));
         for threads in [1, 2, 5] {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             for variant in Variant::available() {
                 for &packing in packings {
-                    let got = pool
-                        .install(|| variant.with(|| all(&shape, packing, &input, &weight, &grad)));
+                    let got = pool.install(|| variant.with(|| all(packing)));
                     assert!(got == want, "{variant} {packing:?} on {threads} threads");
                 }
             }
         }
     }
+}
+
+/// Values that lead to zeros of either sign: among them some whose products underflow.
+fn zeros_of_both_signs(n: usize, seed: usize) -> Vec<f32> {
+    let values = [0.0, -0.0, 1e-30, -1e-30, 0.0, 1.0, -0.0];
+    (0..n).map(|i| values[(i * 7919 + i / 13 + seed) % values.len()]).collect()
+}
+
+#[test]
+fn dense_and_sparse_weights_agree_in_the_sign_of_zero() {
+    for shape in [
+        SQUARE,
+        ConvShape { stride: 2, ..SQUARE },
+        ConvShape { channels_in: 6, channels_out: 12, groups: 3, ..SQUARE },
+        // Several chunks of source channels.
+        ConvShape { channels_in: 60, channels_out: 2, batch: 3, ..SQUARE },
+        ConvShape::linear(20, 13, 11),
+    ] {
+        let conv = Conv::new(shape);
+        let input = blocked(conv.input(), &zeros_of_both_signs(shape.batch * shape.in_image(), 1));
+        let grad = blocked(conv.output(), &zeros_of_both_signs(shape.batch * shape.out_image(), 2));
+        let before = vec![Lanes([-0.0; LANES]); conv.input().len()];
+        let bias = vec![-0.0; shape.channels_out];
+        let mut weight = zeros_of_both_signs(shape.n_weights(), 3);
+        // The last output channel has no weight at all, nor has the first input channel.
+        let (taps, kernel) = (shape.taps(), shape.kernel.0 * shape.kernel.1);
+        let end = weight.len();
+        weight[end - taps..].fill(-0.0);
+        weight.chunks_mut(taps).for_each(|of_out| of_out[..kernel].fill(0.0));
+        let of = |packing, is_added| {
+            let mut out = vec![Lanes([7.0; LANES]); conv.output().len()];
+            let source = Source::Plain(&input);
+            conv.forward(&conv.pack(&weight, packing), source, Some(&bias), &mut out);
+            let mut grad_input = before.clone();
+            let weights = conv.pack_transposed(&weight, packing);
+            let to = InputGrad { weights: &weights, out: &mut grad_input, is_added, finish: None };
+            conv.backward(source, GradSource::Plain(&grad), Some(to), None);
+            let all = out.iter().chain(&grad_input).flat_map(|lanes| lanes.0);
+            all.map(f32::to_bits).collect::<Vec<u32>>()
+        };
+        for is_added in [false, true] {
+            let want = Variant::Scalar.with(|| of(Packing::Dense, is_added));
+            assert!(!want.contains(&(-0.0f32).to_bits()), "{shape:?} stores a negative zero");
+            assert!(want.contains(&0), "{shape:?} stores no zero");
+            for variant in Variant::available() {
+                for packing in [Packing::Dense, Packing::Sparse] {
+                    let got = variant.with(|| of(packing, is_added));
+                    assert!(got == want, "{variant} {packing:?} {is_added} {shape:?}");
+                }
+            }
+        }
+        // The gradient of a weight: at all places, and at some.
+        let of = |at: GradAt| {
+            let mut out = vec![7.0; shape.n_weights()];
+            let to = WeightGrad { at, out: &mut out, bias: None };
+            conv.backward(Source::Plain(&input), GradSource::Plain(&grad), None, Some(to));
+            out
+        };
+        let mask = Mask::above(&weight, 0.0);
+        for variant in Variant::available() {
+            let (whole, masked) = variant.with(|| (of(GradAt::All), of(GradAt::Masked(&mask))));
+            for i in mask.kept() {
+                assert_eq!(masked[i].to_bits(), whole[i].to_bits(), "{variant} {shape:?} {i}");
+            }
+        }
+    }
+}
+
+/// Twice this is 2 modulo 2⁶⁴.
+const WRAPS: usize = (1 << (usize::BITS - 1)) + 1;
+
+#[test]
+fn sizes_that_wrap_around_are_refused_before_anything_is_read() {
+    let pair = ConvShape { width: 2, ..ConvShape::linear(1, 1, 1) };
+    for shape in [
+        ConvShape { channels_in: WRAPS, channels_out: WRAPS, groups: WRAPS, ..pair },
+        ConvShape { channels_in: WRAPS, ..pair },
+        ConvShape { channels_out: WRAPS, ..pair },
+        ConvShape { batch: WRAPS, ..pair },
+        ConvShape { height: WRAPS, ..pair },
+    ] {
+        let of = |run: fn(ConvShape)| std::panic::catch_unwind(|| run(shape)).is_err();
+        assert!(of(|shape| drop(Conv::new(shape))), "{shape:?}");
+        let plain = |shape| super::super::forward(&shape, &[1.0; 2], &[1.0; 2], &mut [0.0; 2]);
+        assert!(of(plain), "{shape:?}");
+    }
+}
+
+#[test]
+#[should_panic(expected = "below 2³¹ floats")]
+fn rows_whose_places_do_not_fit_are_refused() {
+    Conv::new(ConvShape { channels_in: 1 << 20, channels_out: 1, width: 1 << 8, ..SQUARE });
+}
+
+#[test]
+#[should_panic(expected = "fewer than 2³² weights")]
+fn weights_whose_indices_do_not_fit_are_refused() {
+    Conv::new(ConvShape::linear(1, 1 << 17, 1 << 15));
 }
 
 /// Goes by way of minimal filtering if it is packed so, in several bands.

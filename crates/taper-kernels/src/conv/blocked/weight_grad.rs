@@ -3,11 +3,12 @@
 //! Each weight sums, over the pixels of a band, the gradient of its output pixel times the input pixel that it read: one
 //! chain of multiply-adds per lane in the order of rows and columns. Then the lanes are summed in halves.
 
-use super::{gather::Gather, source::Packed};
+use super::{gather::Gather, source::Packed, weights::floats};
 use crate::{
     lanes::{LANES, Lanes},
     mask::Mask,
     simd::{Kernel, Simd, add_sums, halves},
+    sizes::{index, offset, signed},
 };
 use std::ops::Range;
 
@@ -26,11 +27,11 @@ impl Positions {
     /// Those of a mask over the weight.
     pub(super) fn new(taps: &Taps, channels_out: usize, group_out: usize, wanted: &Mask) -> Self {
         let mut found = Self { starts: vec![0; channels_out + 1], ..Self::default() };
-        for index in wanted.kept() {
-            let (out, tap) = (index / taps.offsets.len(), index % taps.offsets.len());
-            let group = out / group_out * taps.group_step;
-            found.offsets.push(taps.offsets[tap] + group as i32);
-            found.indices.push(index as u32);
+        for weight in wanted.kept() {
+            let (out, tap) = (weight / taps.offsets.len(), weight % taps.offsets.len());
+            let group = signed(out / group_out * taps.group_step);
+            found.offsets.push(offset(taps.offsets[tap] as isize + group));
+            found.indices.push(index(weight));
             found.starts[out + 1] += 1;
         }
         for out in 0..channels_out {
@@ -58,7 +59,7 @@ impl Taps {
     pub(super) fn new(forward: &Gather) -> Self {
         let offsets = (0..forward.group_src)
             .flat_map(|channel| forward.taps(0).iter().map(move |tap| (channel, tap)))
-            .map(|(channel, tap)| (forward.place(tap, channel) * LANES as isize) as i32)
+            .map(|(channel, tap)| floats(forward.place(tap, channel)))
             .collect();
         Self { offsets, group_step: forward.group_src * forward.packed_width * LANES }
     }
@@ -145,7 +146,7 @@ impl Pair<'_> {
         for (out, sum) in sums.iter_mut().enumerate() {
             let mut lanes = [0.0f32; LANES];
             for y in band.clone() {
-                let at = self.grad.place(y as isize) as usize + out * self.grad_width;
+                let at = self.grad.place(signed(y)) as usize + out * self.grad_width;
                 for pixel in &self.grad.pixels()[at..at + self.forward.dst.1] {
                     for (lane, value) in lanes.iter_mut().zip(pixel.0) {
                         *lane += value;
@@ -249,10 +250,10 @@ impl<const O: usize, const T: usize> Tile<'_, O, T> {
             for y in self.band.clone() {
                 let row =
                     input.pixels().as_ptr().cast::<f32>().wrapping_add(self.group_step + part);
-                let row = row.wrapping_offset(input.place(forward.src_row(y)) * LANES as isize);
+                let row = row.wrapping_offset(input.place(forward.src_row(y)) * signed(LANES));
                 let from: [*const f32; T] =
                     std::array::from_fn(|t| row.wrapping_offset(self.offsets[t] as isize));
-                let place = grad.place(y as isize) as usize + self.out * grad_width;
+                let place = grad.place(signed(y)) as usize + self.out * grad_width;
                 let grad = grad.pixels().as_ptr().cast::<f32>().add(place * LANES + part);
                 for x in 0..forward.dst.1 {
                     let mut grads = [S::splat(0.0); O];

@@ -4,7 +4,11 @@ use super::{
     gather::{Gather, Tap},
     winograd::output::WinogradWeights,
 };
-use crate::{lanes::LANES, mask::Mask};
+use crate::{
+    lanes::LANES,
+    mask::Mask,
+    sizes::{offset, signed},
+};
 
 /// Weights of one direction of a convolution, for every phase.
 #[derive(Clone, Debug)]
@@ -89,8 +93,9 @@ pub(super) const SPARSE_TILE: usize = 16;
 /// Sizes of tiles, largest first; the kernels are compiled for each.
 pub(super) const TILES: [usize; 4] = [6, 4, 2, 1];
 
-fn floats(pixels: isize) -> i32 {
-    i32::try_from(pixels * LANES as isize).expect("a band of rows is below 2³¹ floats")
+/// The distance of so many pixels, in floats.
+pub(super) fn floats(pixels: isize) -> i32 {
+    offset(pixels * signed(LANES))
 }
 
 /// The destination channels in tiles.

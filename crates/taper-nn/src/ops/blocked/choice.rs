@@ -114,6 +114,10 @@ pub(super) fn density(weight: &[f32]) -> f64 {
 }
 
 /// How to pack the weights of a layer.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "decides what is measured together, which changes no bit"
+)]
 pub(super) fn packing(shape: &ConvShape, direction: Direction, density: f64) -> Packing {
     match Choice::current() {
         Choice::Dense => Packing::Dense,

@@ -10,6 +10,7 @@ use crate::{
     },
     lanes::{LANES, Lanes},
     simd::{Kernel, Simd},
+    sizes::{offset, signed},
 };
 use std::ops::Range;
 
@@ -80,7 +81,7 @@ pub(in super::super) unsafe fn band<S: Simd>(
     let tiles = rows * cols;
     make_room(&mut buffers, (outs, ins), tiles);
     let (sums, points) = buffers;
-    let offsets: Vec<i32> = (0..ins).map(|src| (src * tiles * LANES) as i32).collect();
+    let offsets: Vec<i32> = (0..ins).map(|src| offset(signed(src * tiles * LANES))).collect();
     for column in 0..4 {
         for y in 0..rows {
             let (row, first, to) = (band.start + 2 * y, y * cols, &mut *points);

@@ -6,6 +6,7 @@ use crate::{
     conv::blocked::weight_grad::Pair,
     lanes::{LANES, Lanes},
     simd::{Kernel, Simd, add_sums},
+    sizes::signed,
 };
 use std::ops::Range;
 
@@ -114,7 +115,7 @@ impl Kernel for GradPoints<'_> {
             // SAFETY: two rows of `2·cols` pixels each, and four places for each tile.
             unsafe {
                 let from = |row: usize| {
-                    let at = grad.place(row as isize) as usize + channel * self.pair.grad_width;
+                    let at = grad.place(signed(row)) as usize + channel * self.pair.grad_width;
                     grad.pixels()[at..at + 2 * self.cols].as_ptr().cast::<f32>()
                 };
                 let rows = [from(self.row), from(self.row + 1)];

@@ -1,0 +1,195 @@
+//! The bits that kernels give, recorded: another machine that gives others is noticed.
+//!
+//! Inputs are made of integers, as the platform's mathematical functions differ between machines themselves. A hash that
+//! changes on every machine alike is a change of rounding: record it anew, and say so in the changelog.
+
+use crate::{
+    conv::{
+        self, ConvShape,
+        blocked::{Conv, GradAt, GradSource, InputGrad, Packing, Source, WeightGrad},
+    },
+    lanes::{Lanes, Plane, from_nchw},
+    loss::Scores,
+    mask::Mask,
+    norm::{self, NormShape},
+    pool::{self, Windows},
+    sgd::{self, SgdStep},
+    simd::Variant,
+    threshold::{Exponent, Threshold},
+};
+
+/// FNV-1a of the bits.
+fn hash(values: impl IntoIterator<Item = f32>) -> u64 {
+    let bytes = values.into_iter().flat_map(|v| v.to_bits().to_le_bytes());
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+    })
+}
+
+/// Numbers in [−1, 1) with all bits of a float.
+fn numbers(n: usize, seed: u32) -> Vec<f32> {
+    let mut state = seed;
+    let mut draw = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+    };
+    (0..n).map(|_| draw()).collect()
+}
+
+fn flat(lanes: &[Lanes]) -> impl Iterator<Item = f32> + '_ {
+    lanes.iter().flat_map(|lanes| lanes.0)
+}
+
+/// Compares what every variant gives, one hash a name.
+fn check(recorded: &[(&str, u64)], of: impl Fn() -> Vec<(&'static str, u64)>) {
+    for variant in Variant::available() {
+        assert_eq!(variant.with(&of), recorded, "{variant}");
+    }
+}
+
+const SHAPE: ConvShape = ConvShape {
+    batch: 5,
+    channels_in: 12,
+    channels_out: 10,
+    height: 12,
+    width: 10,
+    kernel: (3, 3),
+    stride: 1,
+    padding: 1,
+    dilation: 1,
+    groups: 1,
+};
+
+#[test]
+fn image_by_image() {
+    let of = || {
+        let shapes = [
+            ("square", SHAPE),
+            ("wide", ConvShape { channels_in: 2, height: 24, width: 25, ..SHAPE }),
+            ("strided", ConvShape { stride: 2, groups: 2, ..SHAPE }),
+            ("linear", ConvShape::linear(7, 600, 20)),
+        ];
+        let found = shapes.map(|(name, shape)| {
+            let input = numbers(shape.batch * shape.in_image(), 1);
+            let weight = numbers(shape.n_weights(), 2);
+            let grad = numbers(shape.batch * shape.out_image(), 3);
+            let (mut out, mut grad_input, mut grad_weight) =
+                (grad.clone(), input.clone(), weight.clone());
+            conv::forward(&shape, &input, &weight, &mut out);
+            conv::grad_input(&shape, &weight, &grad, &mut grad_input);
+            conv::grad_weight(&shape, &input, &grad, &mut grad_weight);
+            (name, hash(out.into_iter().chain(grad_input).chain(grad_weight)))
+        });
+        found.to_vec()
+    };
+    check(
+        &[
+            ("square", 0x4353_25a7_d5f0_c7d5),
+            ("wide", 0x5693_16cd_1f68_2690),
+            ("strided", 0xc805_2a85_3147_5e12),
+            ("linear", 0x2b94_a3ad_d9d0_c810),
+        ],
+        of,
+    );
+}
+
+#[test]
+fn blocked() {
+    let of = || {
+        let shape = ConvShape { batch: 21, ..SHAPE };
+        let conv = Conv::new(shape);
+        let mut input = vec![Lanes::ZERO; conv.input().len()];
+        from_nchw(conv.input(), &numbers(shape.batch * shape.in_image(), 1), &mut input);
+        let mut grad = vec![Lanes::ZERO; conv.output().len()];
+        from_nchw(conv.output(), &numbers(shape.batch * shape.out_image(), 3), &mut grad);
+        let dense = numbers(shape.n_weights(), 2);
+        let sparse: Vec<f32> = dense.iter().map(|&w| if w.abs() < 0.9 { 0.0 } else { w }).collect();
+        let bias = numbers(shape.channels_out, 4);
+        let mask = Mask::above(&sparse, 0.0);
+        let packings = [
+            ("dense", &sparse, Packing::Dense, GradAt::Masked(&mask)),
+            ("sparse", &sparse, Packing::Sparse, GradAt::Masked(&mask)),
+            ("filtered", &dense, Packing::Winograd, GradAt::All),
+        ];
+        let found = packings.map(|(name, weight, packing, at)| {
+            let (weights, source) = (conv.pack(weight, packing), Source::Plain(&input));
+            let mut out = grad.clone();
+            let moments = conv.forward_with_moments(&weights, source, Some(&bias), &mut out);
+            let (mut grad_input, mut grad_weight, mut grad_bias) =
+                (input.clone(), weight.clone(), bias.clone());
+            let to_input = InputGrad {
+                weights: &conv.pack_transposed(weight, packing),
+                out: &mut grad_input,
+                is_added: false,
+                finish: None,
+            };
+            let to_weight = WeightGrad { at, out: &mut grad_weight, bias: Some(&mut grad_bias) };
+            conv.backward(source, GradSource::Plain(&grad), Some(to_input), Some(to_weight));
+            let moments = moments.iter().flat_map(|m| [m.mean as f32, m.squares as f32]);
+            let sums = moments.chain(grad_weight).chain(grad_bias);
+            (name, hash(flat(&out).chain(flat(&grad_input)).chain(sums)))
+        });
+        found.to_vec()
+    };
+    check(
+        &[
+            ("dense", 0x6f47_00ad_5410_2691),
+            ("sparse", 0x6f47_00ad_5410_2691),
+            ("filtered", 0xaf1b_e234_9dd9_6746),
+        ],
+        of,
+    );
+}
+
+#[test]
+fn everything_else() {
+    let of = || {
+        let (x, weights) = (numbers(6 * 70, 1), numbers(1000, 2));
+        let shape = NormShape { batch: 6, channels: 7, pixels: 10 };
+        let stats = norm::stats(&shape, &x);
+        let grads = norm::backward(&shape, &x, &stats, 1e-5, &numbers(7, 3), &numbers(420, 4));
+        let norm = grads.x.into_iter().chain(grads.weight).chain(grads.bias);
+
+        let plane = Plane { batch: 6, channels: 2, height: 5, width: 7 };
+        let mut lanes = vec![Lanes::ZERO; plane.len()];
+        from_nchw(&plane, &x, &mut lanes);
+        let windows = Windows { size: (5, 7) };
+        let mut mean = vec![Lanes::ZERO; windows.output(&plane).len()];
+        pool::average(&plane, windows, &lanes, &mut mean);
+
+        let mask = Mask::above(&weights, 0.3);
+        let exponent = Exponent::new(2.5).expect("above 1");
+        let operators = [Threshold::Soft, Threshold::FEATHER, Threshold::Power(exponent)];
+        let pruned = operators.into_iter().flat_map(|operator| {
+            let mut out = vec![0.0; weights.len()];
+            operator.forward(&weights, &mask, 0.3, &mut out);
+            out
+        });
+
+        let scores = Scores { logits: &x, labels: &[3; 42], classes: 10, smoothing: 0.1 };
+        let mut slopes = x.clone();
+        scores.gradient(1.0, &mut slopes);
+        slopes.push(scores.loss() as f32);
+
+        let (mut moved, mut velocity) = (x.clone(), numbers(420, 5));
+        let step = SgdStep { factor: 0.3, decay: 5e-4, momentum: 0.9, lr: 0.1 };
+        sgd::step(step, &slopes[..420], &mut velocity, &mut moved);
+        vec![
+            ("norm", hash(stats.mean.into_iter().chain(stats.var).chain(norm))),
+            ("pool", hash(flat(&mean))),
+            ("threshold", hash(pruned)),
+            ("loss", hash(slopes)),
+            ("sgd", hash(moved.into_iter().chain(velocity))),
+        ]
+    };
+    check(
+        &[
+            ("norm", 0x53a8_dd47_0f46_7191),
+            ("pool", 0x8473_b99d_738f_808f),
+            ("threshold", 0xcdd9_641f_cf64_f1ed),
+            ("loss", 0x1256_7e1f_f5e1_94cb),
+            ("sgd", 0x927f_a718_2a80_841b),
+        ],
+        of,
+    );
+}
