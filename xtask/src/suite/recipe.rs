@@ -24,6 +24,7 @@ pub(super) fn load(path: &Path) -> Result<(Table, Vec<PathBuf>)> {
             };
             next = Some(path.with_file_name(base));
         }
+        place_paths(&mut table, &std::path::absolute(&path)?);
         layers.push(table);
         files.push(path);
     }
@@ -32,6 +33,34 @@ pub(super) fn load(path: &Path) -> Result<(Table, Vec<PathBuf>)> {
         merge(&mut merged, table);
     }
     Ok((merged, files))
+}
+
+/// Makes the paths that a suite sets relative to its file, as `taper` does for those of an experiment: what it gets by
+/// `--set` is relative to where it runs.
+fn place_paths(table: &mut Table, file: &Path) {
+    for (key, value) in table {
+        match (key.as_str(), value) {
+            ("set", Value::Table(set)) => {
+                for key in ["data", "from"] {
+                    if let Some(Value::String(text)) = set.get_mut(key)
+                        && (key == "from" || is_folder(file, text))
+                    {
+                        *text = file.with_file_name(&*text).display().to_string();
+                    }
+                }
+            }
+            ("row" | "variant", Value::Array(entries)) => {
+                let entries = entries.iter_mut().filter_map(Value::as_table_mut);
+                entries.for_each(|entry| place_paths(entry, file));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Whether a data set is a folder, not a name.
+fn is_folder(file: &Path, data: &str) -> bool {
+    data.contains(['/', '\\', '.']) || file.with_file_name(data).exists()
 }
 
 /// Lays `over` on top: tables are merged, anything else is replaced.

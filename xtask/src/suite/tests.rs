@@ -63,6 +63,25 @@ fn a_job_knows_the_limit_of_its_steps() {
 }
 
 #[test]
+fn the_paths_that_a_suite_sets_are_relative_to_its_file() {
+    let more = "[row.set]\ndata = 'digits'\n[[variant]]\nname = 'v'\nlabel = 'V'\nrows = ['dense']\n\
+        set = { from = 'nets/a.safetensors', data = '../photos' }\n";
+    let root = repository_with(&format!("{SUITE}{more}"), FEATHER, BASE);
+    // One that extends it from elsewhere.
+    let folder = root.path().join("experiments/t");
+    std::fs::create_dir(&folder).expect("creates");
+    std::fs::write(folder.join("suite.toml"), "extends = '../s/suite.toml'\n").expect("writes");
+    let suite = Suite::load(root.path(), "t").expect("loads");
+    let sets: Vec<Table> = suite.entries().into_iter().map(|(.., set)| set).collect();
+    let text = |i: usize, key: &str| sets[i].get(key).and_then(Value::as_str);
+    // dense, its variant, feather
+    assert_eq!((text(0, "data"), text(2, "data")), (None, Some("digits")));
+    let at = |path: &str| root.path().join("experiments/t/../s").join(path).display().to_string();
+    assert_eq!(text(1, "from"), Some(&*at("nets/a.safetensors")));
+    assert_eq!(text(1, "data"), Some(&*at("../photos")));
+}
+
+#[test]
 fn a_key_changes_with_the_recipe_and_only_with_it() {
     let key = key_of(FEATHER, BASE);
     assert!(key.starts_with("feather-s0.95-seed1-"), "{key}");

@@ -164,6 +164,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_run_that_begins_within_a_second_of_another_writes_behind_it() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("events.out.tfevents.1.host.2.0"), "mine").unwrap();
+        let len = |path: &PathBuf| std::fs::metadata(path).unwrap().len();
+        // Within two seconds, so that two of them have one name.
+        for _ in 0..3 {
+            TensorBoard::new(folder.path()).start(&Progress::default()).unwrap();
+        }
+        let head = 8 + 4 + 24 + 4;
+        let files = TensorBoard::files(folder.path());
+        assert_eq!(files.iter().map(len).sum::<u64>(), 3 * head);
+    }
+
+    #[test]
     fn a_record_by_hand() {
         // The first record of every file: version 2 at time 0.
         let event = Event {
