@@ -3,7 +3,8 @@
 
 mod support;
 
-use support::{Folder, json, succeed};
+use support::{Folder, json, repository, succeed};
+use taper_report::host::{Exit, Lock};
 
 #[test]
 fn a_run_leaves_what_it_promises_and_eval_agrees_with_it() {
@@ -35,7 +36,21 @@ fn a_run_leaves_what_it_promises_and_eval_agrees_with_it() {
     let run = json(&folder.path("run/run.json"));
     assert_eq!(run["recipe"]["prune"]["method"], "feather");
     assert_eq!(run["data"]["n_train"], 1442);
-    assert_eq!(run["machine"]["device"], "cpu");
+    let [segment] = &run["segments"].as_array().expect("a list")[..] else { panic!("{run}") };
+    assert_eq!((&segment["from_step"], &segment["device"]), (&0.into(), &"cpu".into()));
+    assert_eq!(segment["machine"]["arch"], std::env::consts::ARCH);
+    assert!(segment["threads"].as_u64() > Some(0) && segment["machine"]["cores"].is_u64());
+    assert_eq!(segment["versions"]["candle"], locked("candle-core").as_str());
+    let git = std::process::Command::new("git")
+        .args(["rev-parse", "HEAD"])
+        .current_dir(repository())
+        .output();
+    // A work tree beside another has a file `.git`; the program knows its commit there as well.
+    if let Some(git) = git.ok().filter(|git| git.status.success()) {
+        let head = String::from_utf8_lossy(&git.stdout).trim().to_owned();
+        assert_eq!(segment["commit"], head.as_str());
+        assert!(segment["dirty"].is_boolean(), "{segment}");
+    }
 
     let csv = std::fs::read_to_string(folder.path("run/metrics.csv")).expect("a file");
     let last: Vec<&str> = csv.lines().last().expect("a row").split(',').collect();
@@ -53,6 +68,55 @@ fn a_run_leaves_what_it_promises_and_eval_agrees_with_it() {
     assert_eq!(inspect["layers"], result["layers"]);
     let table = succeed(&["inspect", &checkpoint]).out;
     assert!(table.contains("conv3.weight") && table.contains("90.00 %"), "{table}");
+}
+
+/// Version of a package in the lock file.
+fn locked(name: &str) -> String {
+    let lock = std::fs::read_to_string(repository().join("Cargo.lock")).expect("a lock file");
+    let lock: toml::Table = lock.parse().expect("TOML");
+    let mut packages = lock["package"].as_array().expect("a list").iter();
+    let package = packages.find(|package| package["name"].as_str() == Some(name));
+    package.expect("the package")["version"].as_str().expect("a version").to_owned()
+}
+
+#[test]
+fn a_dry_run_prints_the_experiment_with_its_defaults_and_does_nothing() {
+    let folder = Folder::new();
+    let out = folder.text("run");
+    let dry_run = |more: &[&str]| -> serde_json::Value {
+        let args = [&["train", "--dry-run", "--out", &out], more].concat();
+        serde_json::from_str(&succeed(&args).out).expect("JSON")
+    };
+    let recipe = dry_run(&["--sparsity", "0.95"]);
+    assert_eq!(recipe["prune"]["sparsity"], 0.95);
+    assert_eq!((&recipe["model"], &recipe["data"]), (&"digits-cnn".into(), &"digits".into()));
+    assert!(!folder.path("run").exists());
+    // What a run records is the same, with the data that it has read.
+    succeed(&["train", "--quiet", "--max-steps", "2", "--set", "train.limit=64", "--out", &out]);
+    let mut recorded = json(&folder.path("run/run.json"))["recipe"].clone();
+    assert!(recorded.as_object_mut().expect("keys").remove("data_fingerprint").is_some());
+    assert_eq!(recorded, dry_run(&["--max-steps", "2", "--set", "train.limit=64"]));
+    // A checkpoint goes by its content, wherever it lies.
+    let of =
+        |name: &str| dry_run(&["--from", &folder.text(name), "--sparsity", "0.95"])["from"].clone();
+    std::fs::copy(folder.path("run/pruned.safetensors"), folder.path("copy")).expect("a copy");
+    assert_eq!(of("copy"), of("run/pruned.safetensors"));
+    support::refuse(
+        &["study", "significance", "--dry-run"],
+        2,
+        &["--dry-run is for `taper train`"],
+    );
+}
+
+#[test]
+fn the_book_lists_the_exit_codes() {
+    let book = std::fs::read_to_string(repository().join("docs/src/training.md")).expect("a page");
+    let rows = book.lines().skip_while(|line| *line != "| exit code | meaning |").skip(2);
+    let codes: Vec<u8> = rows
+        .take_while(|line| line.starts_with('|'))
+        .map(|line| line.split('|').nth(1).expect("a cell").trim().parse().expect("a code"))
+        .collect();
+    assert_eq!(codes, Exit::ALL.map(Exit::code));
 }
 
 #[test]
@@ -259,6 +323,8 @@ fn watching_says_how_far_runs_are_and_ends_with_them() {
         let kept: Vec<&str> = text.lines().take(lines).collect();
         std::fs::write(&path, format!("{}\n{{\"st", kept.join("\n"))).expect("a file");
     }
+    // It is at work for as long as somebody has its lock.
+    let lock = Lock::take(&folder.path("runs/0/.lock")).expect("locks").expect("it is free");
     let here = support::run(support::taper(&["watch", "."]).current_dir(folder.path("runs/1"))).out;
     assert_eq!(here, one);
     let both = succeed(&["watch", "--once", &folder.text("runs")]).out;
@@ -266,7 +332,16 @@ fn watching_says_how_far_runs_are_and_ends_with_them() {
     assert!(lines[0].contains("epoch 1/3, 60 steps") && lines[0].contains(" left"), "{both}");
     assert!(lines[1].ends_with(", finished"), "{both}");
     assert_eq!(lines[2], "1 of 2 finished");
+    // A run that is killed gives it back, and nothing is left to wait for.
+    drop(lock);
+    let both = succeed(&["watch", &folder.text("runs")]).out;
+    let lines: Vec<&str> = both.lines().collect();
+    assert!(lines[0].contains("stopped: no process works on it; --resume"), "{both}");
+    assert!(!lines[0].contains(" left"), "{both}");
+    assert_eq!(lines[2], "1 of 2 finished, 1 stopped");
     support::refuse(&["watch", &folder.text("nowhere")], 2, &["nowhere"]);
+    let said = support::run(&mut support::taper(&["watch", "--once", "--every", "3", "."]));
+    assert!(said.code == Some(2) && said.err.contains("--every"), "{}", said.err);
 
     // A suite between two runs: the watcher waits for as long as somebody has the lock.
     std::fs::write(folder.path("runs/0/result.json"), "{}").expect("a result");

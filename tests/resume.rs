@@ -308,23 +308,36 @@ fn a_run_that_stops_early_ends_in_the_same_epoch_after_a_kill_before_its_result(
 
 #[cfg(unix)]
 #[test]
-fn ctrl_c_ends_after_the_step_and_says_how_to_resume() {
+fn signals_end_after_the_step_and_say_how_to_resume() {
     let folder = Folder::new();
     succeed(&args(&folder.text("whole"), &[]));
-    let out = folder.text("stopped here");
     let experiment = folder.write("an experiment.toml", "");
-    let child = taper(&args(&out, &["--", &experiment])).stderr(Stdio::piped()).spawn();
+    // A cluster signals every process of a job, and the parent of a run passes its own signal on.
+    for signals in [&["-INT"][..], &["-TERM"], &["-TERM", "-TERM", "-INT"]] {
+        stop_and_resume(&folder, &experiment, signals);
+    }
+}
+
+#[cfg(unix)]
+fn stop_and_resume(folder: &Folder, experiment: &str, signals: &[&str]) {
+    let name = format!("stopped here{}", signals.concat());
+    let out = folder.text(&name);
+    let child = taper(&args(&out, &["--", experiment])).stderr(Stdio::piped()).spawn();
     let child = child.expect("a child");
-    let steps = folder.path("stopped here/steps.jsonl");
+    let steps = folder.path(&name).join("steps.jsonl");
     let begun = Instant::now();
     while !std::fs::read_to_string(&steps).is_ok_and(|text| text.lines().count() > 5) {
         assert!(begun.elapsed() < Duration::from_secs(60), "no step was done");
         sleep(Duration::from_millis(5));
     }
     let pid = child.id().to_string();
-    assert!(
-        std::process::Command::new("kill").args(["-INT", &pid]).status().expect("kill").success()
-    );
+    for signal in signals {
+        // The run may have ended by the first.
+        let _ = std::process::Command::new("kill")
+            .args([*signal, pid.as_str()])
+            .status()
+            .expect("kill");
+    }
     let output = child.wait_with_output().expect("a child");
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(130), "{said}");
@@ -332,7 +345,12 @@ fn ctrl_c_ends_after_the_step_and_says_how_to_resume() {
     assert!(command.contains("--resume") && command.contains(&out), "{said}");
     let resumed = run(std::process::Command::new("sh").args(["-c", command]));
     assert_eq!(resumed.code, Some(0), "{}", resumed.err);
-    assert_same(&folder.path("whole"), &folder.path("stopped here"), "after Ctrl-C");
+    assert_same(&folder.path("whole"), &folder.path(&name), &name);
+    let run = json(&folder.path(&name).join("run.json"));
+    let segments = run["segments"].as_array().expect("a list");
+    let begins: Vec<_> =
+        segments.iter().map(|s| s["from_step"].as_u64().expect("a step")).collect();
+    assert!(begins.len() == 2 && begins[0] == 0 && begins[1] > 5, "{begins:?}");
 }
 
 #[test]
@@ -353,6 +371,27 @@ fn what_is_kept_of_a_run_may_change_on_resuming() {
     assert_eq!(std::fs::read_dir(folder.path("again/checkpoints")).expect("a folder").count(), 1);
     let other = ["--set", "train.eval_every=2", "--resume"];
     support::refuse(&args(&again, &other), 2, &["train.eval_every was 1 and is now 2"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_run_under_nohup_survives_the_end_of_its_terminal() {
+    let folder = Folder::new();
+    let out = folder.text("run");
+    let taper = taper(&args(&out, &[]));
+    let mut nohup = std::process::Command::new("sh");
+    // What nohup does, without its file of output.
+    nohup.args(["-c", "trap '' HUP; exec \"$@\"", "sh"]).arg(taper.get_program());
+    let mut child = nohup.args(taper.get_args()).stderr(Stdio::null()).spawn().expect("a child");
+    let begun = Instant::now();
+    while !folder.path("run/steps.jsonl").exists() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "no step was done");
+        sleep(Duration::from_millis(5));
+    }
+    let pid = child.id().to_string();
+    let _ = std::process::Command::new("kill").args(["-HUP", &pid]).status().expect("kill");
+    assert_eq!(child.wait().expect("ends").code(), Some(0));
+    assert!(folder.path("run/result.json").exists());
 }
 
 #[test]
@@ -429,7 +468,7 @@ fn a_run_whose_disk_was_full_says_so_and_goes_on_to_the_same_bytes() {
     };
     let refused = |limit: u64| {
         let said = run(&mut on_a_full_disk(&args(&out, &["--resume"]), limit));
-        assert_eq!(said.code, Some(1), "{}", said.err);
+        assert_eq!(said.code, Some(4), "{}", said.err);
         let errors: Vec<&str> = said.err.lines().filter(|l| l.starts_with("error: ")).collect();
         assert!(errors.len() == 1 && errors[0].contains("cannot write"), "{}", said.err);
         assert!(errors[0].contains(&out), "it names the file: {}", errors[0]);

@@ -8,13 +8,17 @@ Speaks lines of JSON: reads requests from standard input, answers each on standa
 """
 import json
 import re
-import resource
 import sys
 import time
 
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
 
 
 class Feather(torch.autograd.Function):
@@ -233,6 +237,14 @@ def sgemm(request):
     return 2 * 2048**3 / best
 
 
+def peak_memory():
+    """The most memory that this process has had, in bytes; None where the system does not say."""
+    if resource is None:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
 def main():
     session = None
     for line in sys.stdin:
@@ -244,7 +256,7 @@ def main():
         elif what == "sgemm":
             answer = {"flops": sgemm(request)}
         elif what == "memory":
-            answer = {"bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
+            answer = {"bytes": peak_memory()}
         else:
             answer = {"seconds": {"step": session.step, "cut": session.cut, "eval": session.evaluate}[what]()}
         print(json.dumps(answer), flush=True)

@@ -4,6 +4,7 @@ use crate::bands::{Band, same_sparsity};
 use crate::results::{Results, RunLine};
 use crate::suite::Row;
 use taper_report::format;
+use taper_report::host::Exit;
 use taper_report::stats::Summary;
 
 /// The runs of one row at one sparsity.
@@ -105,6 +106,11 @@ pub(crate) fn shown(results: &Results) -> Vec<Cell<'_>> {
 pub(crate) fn passed(results: &Results) -> bool {
     results.manifest.failed.is_empty()
         && cells(results).iter().all(|cell| !matches!(cell.verdict, Verdict::Fail(_)))
+}
+
+/// How a command ends whose results these are.
+pub(crate) fn exit(results: &Results) -> Exit {
+    if passed(results) { Exit::Done } else { Exit::Missed }
 }
 
 fn judge(cell: &Cell, failed: usize) -> Verdict {

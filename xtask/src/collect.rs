@@ -11,6 +11,7 @@ use serde_json::Value;
 use taper_report::study::Fate;
 
 use crate::bands::same_sparsity;
+use crate::machine::Machine;
 use crate::results::{
     CurveLine, FateLine, LayerLine, Results, RunLine, StepLine, Versions, read_csv,
 };
@@ -67,8 +68,51 @@ struct RunFile {
     #[serde(default)]
     recipe: Value,
     #[serde(default)]
-    versions: VersionsFile,
+    segments: Vec<SegmentFile>,
+    /// Version 1 had but the last segment, at the top.
+    #[serde(flatten)]
+    version_1: SegmentFile,
+}
+
+/// What computed a run's steps for a while.
+#[derive(Deserialize)]
+struct SegmentFile {
     commit: Option<String>,
+    dirty: Option<bool>,
+    #[serde(default)]
+    versions: VersionsFile,
+    machine: Option<Machine>,
+}
+
+impl RunFile {
+    fn segments(&self) -> &[SegmentFile] {
+        if self.segments.is_empty() {
+            std::slice::from_ref(&self.version_1)
+        } else {
+            &self.segments
+        }
+    }
+
+    /// The commits, each once; none if one is not known.
+    fn commit(&self) -> Option<String> {
+        let mut commits: Vec<&str> = Vec::new();
+        for segment in self.segments() {
+            let commit = segment.commit.as_deref()?;
+            if !commits.contains(&commit) {
+                commits.push(commit);
+            }
+        }
+        Some(commits.join(" "))
+    }
+
+    /// Whether a program with changes had a part in it; none where that is not known.
+    fn dirty(&self) -> Option<bool> {
+        let dirty = self.segments().iter().map(|segment| segment.dirty);
+        match dirty.clone().any(|dirty| dirty == Some(true)) {
+            true => Some(true),
+            false => dirty.collect::<Option<Vec<_>>>().map(|_| false),
+        }
+    }
 }
 
 #[derive(Default, Deserialize)]
@@ -156,13 +200,18 @@ pub(crate) fn add(results: &mut Results, job: &Job, folder: &Path, dir: &Path) -
         );
     }
 
-    let versions = &mut results.manifest.made.versions;
-    let VersionsFile { taper, candle } = run.versions;
-    *versions = Versions {
-        rustc: versions.rustc.take(),
-        taper: versions.taper.take().or(taper),
-        candle: versions.candle.take().or(candle),
-    };
+    for segment in run.segments() {
+        let versions = &mut results.manifest.made.versions;
+        let VersionsFile { taper, candle } = &segment.versions;
+        *versions = Versions {
+            rustc: versions.rustc.take(),
+            taper: versions.taper.take().or_else(|| taper.clone()),
+            candle: versions.candle.take().or_else(|| candle.clone()),
+        };
+        if let Some(machine) = &segment.machine {
+            results.made_on(machine, &job.key);
+        }
+    }
     results.curves.extend(metrics.into_iter().map(|line| CurveLine {
         row: job.row.clone(),
         cell: job.sparsity,
@@ -252,7 +301,8 @@ pub(crate) fn add(results: &mut Results, job: &Job, folder: &Path, dir: &Path) -
         drop: text("/prune/drop"),
         checkpoint: Some(relative(&folder.join("pruned.safetensors"), dir)),
         quantile: text("/prune/quantile"),
-        commit: run.commit,
+        commit: run.commit(),
+        dirty: run.dirty(),
     });
     Ok(())
 }
@@ -313,6 +363,28 @@ mod tests {
         assert_eq!(told("/a/results/y/p", "/a/results/y"), "p");
         assert_eq!(told("runs/p", "out"), "../runs/p");
         assert_eq!(told("/a/b/runs/p", "/a/b/../out"), "../b/runs/p");
+    }
+
+    #[test]
+    fn a_run_says_who_computed_it() {
+        let run = |text: &str| serde_json::from_str::<RunFile>(text).expect("reads");
+        let machine = r#"{"os":"o","arch":"a","cpu":"c","cores":2,"gpu":"G"}"#;
+        let segment = |commit: &str, dirty: &str| {
+            format!(r#"{{"from_step":0,"commit":{commit},"dirty":{dirty},"machine":{machine}}}"#)
+        };
+        let both = |a: String, b: String| run(&format!(r#"{{"segments":[{a},{b}]}}"#));
+        let two = both(segment(r#""x""#, "false"), segment(r#""y""#, "true"));
+        assert_eq!((two.commit().as_deref(), two.dirty()), (Some("x y"), Some(true)));
+        let gpu = two.segments()[1].machine.as_ref().and_then(|machine| machine.gpu.as_deref());
+        assert_eq!(gpu, Some("G"));
+        let one = both(segment(r#""x""#, "false"), segment(r#""x""#, "null"));
+        assert_eq!((one.commit().as_deref(), one.dirty()), (Some("x"), None));
+        let unknown = both(segment("null", "false"), segment(r#""x""#, "false"));
+        assert_eq!((unknown.commit(), unknown.dirty()), (None, Some(false)));
+        let old = format!(r#"{{"schema":1,"recipe":{{}},"commit":"z","machine":{machine}}}"#);
+        let old = run(&old);
+        assert_eq!((old.commit().as_deref(), old.dirty()), (Some("z"), None));
+        assert_eq!(old.segments()[0].machine.as_ref().and_then(|machine| machine.cores), Some(2));
     }
 
     #[test]

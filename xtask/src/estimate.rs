@@ -66,6 +66,7 @@ mod tests {
     fn job(row: &str, sparsity: f64) -> Job {
         Job {
             key: format!("{row}-{sparsity}"),
+            key_as_written: String::new(),
             row: row.into(),
             sparsity: Some(sparsity),
             seed: 0,

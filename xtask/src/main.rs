@@ -15,7 +15,9 @@ mod estimate;
 mod figure;
 mod machine;
 mod page;
+mod place;
 mod progress;
+mod provenance;
 mod results;
 mod runner;
 mod suite;
@@ -31,6 +33,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use taper_report::host::Exit;
 
 /// Tasks of the taper workspace.
 #[derive(Parser)]
@@ -69,6 +72,6 @@ fn main() -> ExitCode {
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
-        ExitCode::FAILURE
+        Exit::of(error.as_ref()).into()
     })
 }

@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use taper_report::host::Usage;
 use taper_report::study::Fate;
 
 use crate::bands::{Band, same_sparsity};
@@ -15,8 +16,8 @@ use crate::suite::Row;
 use crate::taken::Origin;
 use crate::write;
 
-/// Version of the files; a higher one is refused.
-pub(crate) const SCHEMA: u32 = 2;
+/// Version of the files; a higher one is refused. Up to 2, runs had keys by their recipe as written.
+pub(crate) const SCHEMA: u32 = 3;
 
 /// `manifest.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -31,6 +32,9 @@ pub(crate) struct Manifest {
     pub(crate) bands: Vec<Band>,
     /// Runs that ended in an error.
     pub(crate) failed: Vec<FailedRun>,
+    /// The machines that made the runs; none in results of before they were recorded.
+    #[serde(default)]
+    pub(crate) machines: Vec<MadeOn>,
     /// Where runs come from that others have made.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) taken: Vec<Origin>,
@@ -47,6 +51,14 @@ pub(crate) struct Made {
     pub(crate) dirty: bool,
     pub(crate) machine: Machine,
     pub(crate) versions: Versions,
+}
+
+/// A machine, and what it made.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct MadeOn {
+    pub(crate) machine: Machine,
+    /// Keys of the runs that it made, or had a part in.
+    pub(crate) runs: Vec<String>,
 }
 
 /// Versions of what made the runs.
@@ -122,8 +134,12 @@ pub(crate) struct RunLine {
     pub(crate) checkpoint: Option<String>,
     /// `exact` or `interpolated`, as the recipe says; the kept count is checked for the former.
     pub(crate) quantile: Option<String>,
-    /// Commit of the run, which may be older than that of the manifest.
+    /// Commit of the run, which may be older than that of the manifest; several with spaces between them where it went on
+    /// with another program.
     pub(crate) commit: Option<String>,
+    /// Whether its program was built from a work tree that differed from the commit; none where that is not known.
+    #[serde(default)]
+    pub(crate) dirty: Option<bool>,
 }
 
 /// A line of `curves.csv`: an epoch of a run.
@@ -217,6 +233,19 @@ pub(crate) struct Results {
 }
 
 impl Results {
+    /// Notes that a machine had a part in a run.
+    pub(crate) fn made_on(&mut self, machine: &Machine, key: &str) {
+        let machines = &mut self.manifest.machines;
+        let place = machines.iter().position(|on| on.machine == *machine).unwrap_or_else(|| {
+            machines.push(MadeOn { machine: machine.clone(), runs: Vec::new() });
+            machines.len() - 1
+        });
+        let runs = &mut machines[place].runs;
+        if !runs.iter().any(|run| run == key) {
+            runs.push(key.to_owned());
+        }
+    }
+
     /// The steps of the first run of a cell.
     pub(crate) fn steps_of(&self, row: &str, target: Option<f64>) -> Vec<&StepLine> {
         let is_here = |line: &&StepLine| line.row == row && same_sparsity(line.cell, target);
@@ -232,8 +261,11 @@ impl Results {
     /// When a file is missing, not valid, or of a later schema.
     pub(crate) fn load(dir: &Path) -> Result<Self> {
         let path = dir.join("manifest.json");
-        let text = std::fs::read_to_string(&path).with_context(|| {
-            format!("cannot read {}; is this a results folder?", path.display())
+        let text = std::fs::read_to_string(&path).map_err(|error| {
+            Usage::new(format!(
+                "cannot read {}: {error}; is this a results folder?",
+                path.display()
+            ))
         })?;
         let manifest: Manifest =
             serde_json::from_str(&text).with_context(|| format!("in {}", path.display()))?;
@@ -352,6 +384,6 @@ mod tests {
         results.manifest.schema = SCHEMA + 1;
         results.save(dir.path()).expect("saves");
         let error = Results::load(dir.path()).expect_err("must be refused");
-        assert!(error.to_string().contains("schema 3"), "{error}");
+        assert!(error.to_string().contains("schema 4"), "{error}");
     }
 }

@@ -1,18 +1,19 @@
 //! Runs one job: the `taper` process, its log, its progress, its end.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
+use taper_report::host::{Exit, Lock, Usage, on_stop, terminate};
 
 use crate::suite::{Job, Overrides};
 
-/// Set by Ctrl-C and by a request to terminate.
-static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+/// How often Ctrl-C or SIGTERM asked us to stop.
+static REQUESTS: AtomicU32 = AtomicU32::new(0);
 
 /// How long an interrupted run may take to write its checkpoint.
 const GRACE: Duration = Duration::from_secs(20);
@@ -20,8 +21,6 @@ const GRACE: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(50);
 /// Lines of a failed run's log that are shown.
 const LOG_LINES: usize = 12;
-/// Exit code of `taper` when it was interrupted and left a checkpoint.
-const EXIT_INTERRUPTED: i32 = 130;
 
 /// How a job ended.
 pub(crate) enum Outcome {
@@ -55,7 +54,7 @@ impl State {
 pub(crate) struct Runner {
     root: PathBuf,
     folder: PathBuf,
-    lock: File,
+    lock: Lock,
     taper: PathBuf,
     overrides: Overrides,
     threads: Option<usize>,
@@ -77,27 +76,18 @@ impl Runner {
         fs::create_dir_all(&folder)
             .with_context(|| format!("cannot create {}", folder.display()))?;
         let path = folder.join("lock");
-        let lock = File::options()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .open(&path)
-            .with_context(|| format!("cannot open {}", path.display()))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                bail!(
-                    "another `cargo xtask reproduce` is at work in {}; wait for it to end",
-                    folder.display()
-                )
-            }
-            Err(TryLockError::Error(error)) => {
-                return Err(error).with_context(|| format!("cannot lock {}", path.display()));
-            }
-        }
-        // A second handler in one process is an error, which only tests could meet.
-        let _ = ctrlc::set_handler(interrupt);
+        let lock = Lock::take(&path).with_context(|| format!("cannot lock {}", path.display()))?;
+        let Some(lock) = lock else {
+            bail!(Usage::new(format!(
+                "another `cargo xtask reproduce` is at work in {}; wait for it to end",
+                folder.display()
+            )))
+        };
+        on_stop(|| {
+            REQUESTS.fetch_add(1, Ordering::SeqCst);
+            eprintln!("ending after the step of each run; once more ends them at once");
+        })
+        .context("cannot wait for Ctrl-C")?;
         Ok(Self { root: root.to_path_buf(), folder, lock, taper, overrides, threads })
     }
 
@@ -113,13 +103,13 @@ impl Runner {
         let mut child = self
             .command(job, &run)
             // The child holds the lock as well: were we killed, nobody could start its run a second time.
-            .stdin(Stdio::from(self.lock.try_clone().context("cannot share the lock")?))
+            .stdin(Stdio::from(self.lock.share().context("cannot share the lock")?))
             .stdout(log.try_clone()?)
             .stderr(log)
             .spawn()
             .with_context(|| format!("cannot run {}", self.taper.display()))?;
 
-        let mut asked_to_stop = None;
+        let mut stopping = Stopping::default();
         let mut looks = 0u32;
         let status = loop {
             if let Some(status) = child.try_wait()? {
@@ -130,17 +120,10 @@ impl Runner {
             if looks.is_multiple_of(10) {
                 at(epochs_done(&run));
             }
-            if interrupted() {
-                // On a terminal Ctrl-C has reached the child as well. Otherwise it is ended the hard way, which it
-                // survives: it resumes from its last checkpoint.
-                let since: &Instant = asked_to_stop.get_or_insert_with(Instant::now);
-                if since.elapsed() > GRACE {
-                    child.kill()?;
-                }
-            }
+            stopping.pass_on(&mut child)?;
         };
 
-        if interrupted() || status.code() == Some(EXIT_INTERRUPTED) {
+        if interrupted() || status.code() == Some(Exit::Interrupted.code().into()) {
             return Ok(Outcome::Interrupted);
         }
         let reason = if !status.success() {
@@ -154,22 +137,8 @@ impl Runner {
     }
 
     fn command(&self, job: &Job, run: &Path) -> Command {
-        let mut command = Command::new(&self.taper);
-        command.current_dir(&self.root).arg("train").arg(&job.experiment);
-        if let Some(sparsity) = job.sparsity {
-            command.args(["--sparsity", &sparsity.to_string()]);
-        }
-        command.args(["--seed", &job.seed.to_string()]).arg("--out").arg(run).args([
-            "--resume",
-            "--quiet",
-            "--mask-trace",
-        ]);
-        for setting in &job.set {
-            command.args(["--set", setting]);
-        }
-        if let Some(data) = &self.overrides.data {
-            command.args(["--data", &data.name]);
-        }
+        let mut command = train(&self.taper, &self.root, job, &self.overrides);
+        command.arg("--out").arg(run).args(["--resume", "--quiet", "--mask-trace"]);
         if let Some(device) = &self.overrides.device {
             command.args(["--device", device]);
         }
@@ -178,6 +147,68 @@ impl Runner {
         }
         command
     }
+}
+
+/// Requests to stop, as a run gets them.
+#[derive(Default)]
+struct Stopping {
+    n_passed_on: u32,
+    since: Option<Instant>,
+}
+
+impl Stopping {
+    /// Passes new requests on to the run, and ends it the hard way if it takes too long. It survives that: it goes on from
+    /// its last checkpoint.
+    fn pass_on(&mut self, child: &mut Child) -> Result<()> {
+        let n_requests = REQUESTS.load(Ordering::SeqCst);
+        if self.n_passed_on < n_requests {
+            self.n_passed_on = n_requests;
+            self.since.get_or_insert_with(Instant::now);
+            terminate(child);
+        }
+        if self.since.is_some_and(|since| since.elapsed() > GRACE) {
+            child.kill()?;
+        }
+        Ok(())
+    }
+}
+
+/// `taper train` with all that decides the numbers of a run.
+fn train(taper: &Path, root: &Path, job: &Job, overrides: &Overrides) -> Command {
+    let mut command = Command::new(taper);
+    command.current_dir(root).arg("train").arg(&job.experiment);
+    if let Some(sparsity) = job.sparsity {
+        command.args(["--sparsity", &sparsity.to_string()]);
+    }
+    command.args(["--seed", &job.seed.to_string()]);
+    for setting in &job.set {
+        command.args(["--set", setting]);
+    }
+    if let Some(data) = &overrides.data {
+        command.args(["--data", &data.name]);
+    }
+    command
+}
+
+/// The recipe of a run with a value for each key.
+///
+/// # Errors
+/// With the words of `taper`, if it refuses the recipe.
+pub(crate) fn resolved(
+    taper: &Path,
+    root: &Path,
+    job: &Job,
+    overrides: &Overrides,
+) -> Result<serde_json::Value> {
+    let output = train(taper, root, job, overrides)
+        .arg("--dry-run")
+        .output()
+        .with_context(|| format!("cannot run {}", taper.display()))?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    let said = said.trim().trim_start_matches("error: ");
+    ensure!(output.status.success(), Usage::new(format!("{job}: {said}")));
+    serde_json::from_slice(&output.stdout)
+        .with_context(|| format!("{job}: `taper train --dry-run` printed no JSON"))
 }
 
 /// Where the runs of a suite live.
@@ -197,12 +228,12 @@ pub(crate) fn state(run: &Path) -> State {
 
 /// Whether somebody has asked us to stop.
 pub(crate) fn interrupted() -> bool {
-    INTERRUPTED.load(Ordering::SeqCst)
+    REQUESTS.load(Ordering::SeqCst) > 0
 }
 
-/// Asks everything to stop.
+/// Asks everything to stop, if nobody has.
 pub(crate) fn interrupt() {
-    INTERRUPTED.store(true, Ordering::SeqCst);
+    REQUESTS.fetch_max(1, Ordering::SeqCst);
 }
 
 /// Lines of `metrics.csv` but the header.

@@ -109,6 +109,16 @@ pub(crate) fn notes(results: &Results) -> Vec<String> {
             "{n_other} of {n_runs} runs were made at another commit; runs.csv names it."
         ));
     }
+    let n_dirty = results.runs.iter().filter(|run| run.dirty == Some(true)).count();
+    if n_dirty > 0 {
+        notes.push(format!(
+            "{n_dirty} of {n_runs} runs were made by a program that was built from a work tree with changes."
+        ));
+    }
+    let elsewhere = manifest.machines.iter().filter(|on| on.machine != manifest.made.machine);
+    notes.extend(elsewhere.map(|on| {
+        format!("{} of {n_runs} runs were made on {}.", on.runs.len(), machine(&on.machine))
+    }));
     notes.extend(manifest.taken.iter().map(|origin| {
         format!(
             "{} of {n_runs} runs, with their times, are from the results that “{}” wrote on {} ({}{}).",
@@ -180,6 +190,7 @@ pub(crate) fn byline(results: &Results) -> String {
 /// A machine in a line.
 fn machine(machine: &Machine) -> String {
     let mut parts = vec![machine.cpu.clone().unwrap_or_else(|| "unknown CPU".to_owned())];
+    parts.extend(machine.gpu.clone());
     parts.extend(machine.cores.map(|n| format!("{n} cores")));
     parts.extend(machine.memory_bytes.map(|n| format!("{} memory", format::bytes(n as f64))));
     parts.push(format!("{} ({})", machine.os, machine.arch));
@@ -320,6 +331,22 @@ mod tests {
         results.manifest.made.dirty = true;
         let notes = notes(&results);
         assert!(notes[0].contains("work tree") && notes[1].contains("1 of 15 runs"), "{notes:?}");
+        assert_eq!(notes.len(), 2);
+    }
+
+    #[test]
+    fn runs_of_another_machine_or_of_a_changed_program_are_named() {
+        let mut results = testing::results();
+        let here = results.manifest.made.machine.clone();
+        let key = results.runs[0].key.clone();
+        results.made_on(&here, &key);
+        assert_eq!(notes(&results), Vec::<String>::new());
+        results.made_on(&Machine { gpu: Some("Example GPU".into()), ..here }, &key);
+        results.runs[0].dirty = Some(true);
+        let notes = notes(&results);
+        assert!(notes[0].contains("1 of 15 runs were made by a program"), "{notes:?}");
+        let line = "1 of 15 runs were made on Example CPU, Example GPU, 2 cores, 8.00 GiB memory";
+        assert!(notes[1].starts_with(line), "{notes:?}");
     }
 
     #[test]

@@ -6,8 +6,9 @@ use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::collect::relative;
-use crate::results::{Made, Results, RunLine};
+use crate::results::{Made, MadeOn, Results, RunLine};
 use crate::suite::Job;
+use taper_report::host::Usage;
 
 /// Results that some runs were taken from. Its command gathered them, and may have made only the last of them; the commit
 /// of each run is in `runs.csv`.
@@ -42,9 +43,11 @@ impl Sources {
         for (source, results) in &self.0 {
             ensure!(
                 jobs.iter().any(|job| run_of(results, job).is_some()),
-                "{} has no run of this suite with these settings; give the --data, --device and --set that it was made \
-                 with, or leave --with out",
-                source.display()
+                Usage::new(format!(
+                    "{} has no run of this suite with these settings; give the --data, --device and --set that it was \
+                     made with, or leave --with out",
+                    source.display()
+                ))
             );
         }
         Ok(())
@@ -66,7 +69,7 @@ impl Sources {
         let Some((source, from, run)) = self.find(job) else { return };
         let checkpoint = run.checkpoint.as_ref().map(|path| source.join(path));
         let checkpoint = checkpoint.filter(|path| path.is_file()).map(|path| relative(&path, dir));
-        results.runs.push(RunLine { checkpoint, ..run.clone() });
+        results.runs.push(RunLine { key: job.key.clone(), checkpoint, ..run.clone() });
         let is_of = |row: &str, cell: Option<f64>, seed: u64| {
             (row, cell, seed) == (job.row.as_str(), job.sparsity, job.seed)
         };
@@ -77,13 +80,22 @@ impl Sources {
             )* };
         }
         take!(curves, steps, layers, fates);
-        note(results, from.origin_of(&job.key), &job.key);
+        let origin = from.origin_of(&run.key);
+        note(results, origin, &job.key);
+        let has_made = |on: &&MadeOn| on.runs.contains(&run.key);
+        let machines: Vec<&MadeOn> = from.manifest.machines.iter().filter(has_made).collect();
+        machines.iter().for_each(|on| results.made_on(&on.machine, &job.key));
+        if machines.is_empty() {
+            // What older results say of it.
+            results.made_on(&origin.machine, &job.key);
+        }
     }
 }
 
 /// A run with the recipe and seed of a job.
 fn run_of<'a>(results: &'a Results, job: &Job) -> Option<&'a RunLine> {
-    results.runs.iter().find(|run| run.key == job.key)
+    let key = if results.manifest.schema < 3 { &job.key_as_written } else { &job.key };
+    results.runs.iter().find(|run| run.key == *key)
 }
 
 impl Results {
@@ -109,6 +121,7 @@ fn note(results: &mut Results, made: &Made, key: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::machine::Machine;
     use crate::results::FateLine;
     use crate::testing;
 
@@ -116,6 +129,7 @@ mod tests {
         let run = &results.runs[i];
         Job {
             key: run.key.clone(),
+            key_as_written: format!("{}-as-written", run.key),
             row: run.row.clone(),
             sparsity: run.sparsity_target,
             seed: run.seed,
@@ -172,6 +186,40 @@ mod tests {
         Sources::load(&[here]).expect("loads").add(&mut third, &second, dir.path());
         assert_eq!(third.manifest.taken[0].made.command, made.manifest.made.command, "who made it");
         assert_eq!(third.manifest.taken[0].runs, [second.key]);
+    }
+
+    #[test]
+    fn older_results_know_a_run_by_its_recipe_as_written() {
+        let mut made = testing::results();
+        made.manifest.schema = 2;
+        let job = job(&made, 3);
+        made.runs[3].key = job.key_as_written.clone();
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        made.save(dir.path()).expect("saves");
+        let mut results = empty();
+        let sources = Sources::load(&[dir.path().to_owned()]).expect("loads");
+        assert!(sources.have(&job));
+        sources.add(&mut results, &job, dir.path());
+        assert_eq!(results.runs[0].key, job.key, "it has the new key from now on");
+        assert_eq!(results.manifest.taken[0].runs, [job.key.as_str()]);
+        let [on] = &results.manifest.machines[..] else { panic!("one machine") };
+        assert_eq!((&on.machine, &on.runs[..]), (&made.manifest.made.machine, &[job.key][..]));
+    }
+
+    #[test]
+    fn the_machines_of_a_run_are_taken_with_it() {
+        let mut made = testing::results();
+        let (first, second) = (job(&made, 3), job(&made, 4));
+        let gpu = Machine { gpu: Some("GPU".into()), ..made.manifest.made.machine.clone() };
+        made.made_on(&gpu, &first.key);
+        made.made_on(&made.manifest.made.machine.clone(), &second.key);
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        made.save(dir.path()).expect("saves");
+        let mut results = empty();
+        let sources = Sources::load(&[dir.path().to_owned()]).expect("loads");
+        sources.add(&mut results, &first, dir.path());
+        sources.add(&mut results, &second, dir.path());
+        assert_eq!(results.manifest.machines, made.manifest.machines);
     }
 
     #[test]

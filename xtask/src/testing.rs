@@ -69,6 +69,7 @@ fn manifest(rows: Vec<Row>) -> Manifest {
                 cpu: Some("Example CPU".into()),
                 cores: Some(2),
                 memory_bytes: Some(8 << 30),
+                gpu: None,
             },
             versions: Versions {
                 rustc: Some("rustc 1.95.0".into()),
@@ -86,6 +87,7 @@ fn manifest(rows: Vec<Row>) -> Manifest {
             source: "our measurement".into(),
         }],
         failed: Vec::new(),
+        machines: Vec::new(),
         taken: Vec::new(),
     }
 }
@@ -126,6 +128,7 @@ fn add_run(results: &mut Results, row: &Row, target: Option<f64>, seed: u64, acc
         checkpoint: Some(format!("runs/{}-{seed}/pruned.safetensors", row.name)),
         quantile: Some("exact".into()),
         commit: results.manifest.made.commit.clone(),
+        dirty: Some(false),
     });
     for epoch in 0..4 {
         let done = (epoch + 1) as f64 / 4.0;

@@ -5,9 +5,19 @@
 # FAKE_STOP=PATTERN   runs whose folder matches stop midway, as after Ctrl-C
 # FAKE_KILL=PATTERN   runs whose folder matches are killed midway, unless they have been begun before
 # FAKE_CLOCK=PATTERN  runs whose folder matches have an adaptive schedule, with a clock at half a step a step
-# FAKE_CALLS=FILE     each call adds a line with its arguments
-# FAKE_WAIT=FILE      a run goes on for as long as the file is there
+# FAKE_CALLS=FILE     each call adds a line with its arguments, but for --dry-run
+# FAKE_DEFAULT=TEXT   a default of the recipe
+# FAKE_WAIT=FILE      a run goes on for as long as the file is there, or until SIGTERM, as after Ctrl-C
 set -eu
+case "$*" in
+  *--dry-run*)
+    # What is written and what is asked for make the recipe.
+    shift
+    written=$(cat "$1" "$(dirname "$1")/dense.toml" | cksum)
+    printf '{"data":"digits","written":"%s","asked":"%s","default":"%s","train":{"epochs":2}}\n' \
+      "$written" "$(echo "$*" | tr -d '"')" "${FAKE_DEFAULT:-}"
+    exit 0 ;;
+esac
 [ -z "${FAKE_CALLS:-}" ] || echo "$*" >>"$FAKE_CALLS"
 
 [ "$1" = train ] || exit 0
@@ -27,6 +37,7 @@ done
 is_new=1
 [ ! -d "$out" ] || is_new=0
 mkdir -p "$out"
+trap 'exit 130' TERM
 while [ -n "${FAKE_WAIT:-}" ] && [ -e "$FAKE_WAIT" ]; do sleep 0.1; done
 
 header=epoch,step,lr,sparsity_target,sparsity,n_kept,train_loss,train_accuracy,test_loss,test_accuracy,grad_norm
@@ -46,7 +57,9 @@ for step in 0 1 2 3; do
 done >"$out/steps.jsonl"
 printf 'step,n_weights,n_before,n_kept,n_entered,n_left\n0,1000,1000,800,0,200\n2,1000,800,200,10,610\n' >"$out/masks.csv"
 cat >"$out/run.json" <<END
-{"schema":1,"recipe":{"prune":{"quantile":"exact","adapt":"$adapt"}},"versions":{"taper":"0.1.0","candle":"0.11.1"},"commit":null}
+{"schema":2,"recipe":{"prune":{"quantile":"exact","adapt":"$adapt"}},"segments":[{"from_step":0,"commit":null,
+"dirty":false,"versions":{"taper":"0.1.0","candle":"0.11.1"},"machine":{"os":"Fake OS","arch":"fake","cpu":"Fake CPU",
+"cores":1,"memory_bytes":1024,"gpu":"Fake GPU"},"device":"cuda:0","threads":1,"kernels":"fake"}]}
 END
 kept=$(awk "BEGIN { printf \"%d\", 1000 * (1 - $sparsity) + 0.5 }")
 cat >"$out/result.json" <<END

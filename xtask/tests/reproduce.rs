@@ -41,7 +41,8 @@ impl Repository {
     }
 
     fn reproduce(&self, args: &[&str], env: &[(&str, &str)]) -> Output {
-        let args = [&["reproduce", "--out", "out"], args].concat();
+        let out = if args.contains(&"--out") { &[][..] } else { &["--out", "out"] };
+        let args = [&["reproduce"], out, args].concat();
         self.command(&args).envs(env.iter().copied()).output().expect("runs")
     }
 
@@ -133,7 +134,7 @@ fn a_failed_run_is_listed_with_its_log_and_made_again() {
     let repository = Repository::new();
     let output = repository.reproduce(&[], &[("FAKE_FAIL", "*feather-s0.9-seed1-*")]);
     let shown = text(&output);
-    assert_eq!(output.status.code(), Some(1), "{shown}");
+    assert_eq!(output.status.code(), Some(3), "{shown}");
     assert!(
         shown.contains("failed run feather-s0.9-seed1-") && shown.contains("exit status: 1"),
         "{shown}"
@@ -150,7 +151,7 @@ fn a_killed_run_is_listed_and_resumed_by_the_next_reproduce() {
     let kills = [("FAKE_KILL", "*feather-s0.9-seed1-*")];
     let output = repository.reproduce(&[], &kills);
     let shown = text(&output);
-    assert_eq!(output.status.code(), Some(1), "{shown}");
+    assert_eq!(output.status.code(), Some(3), "{shown}");
     assert!(shown.contains("feather-s0.9-seed1-") && shown.contains("signal: 9"), "{shown}");
     assert_eq!(repository.calls(), 6, "the others go on");
     let list = text(&repository.reproduce(&["--dry-run"], &[]));
@@ -191,7 +192,7 @@ fn on_a_full_disk_old_results_stay_whole() {
         full.current_dir(repository.0.path());
         full.envs(command.get_envs().filter_map(|(key, value)| Some((key, value?))));
         let output = full.output().expect("runs");
-        assert_eq!(output.status.code(), Some(1), "limit {limit}: {}", text(&output));
+        assert_eq!(output.status.code(), Some(4), "limit {limit}: {}", text(&output));
         assert!(text(&output).contains("error: cannot write"), "{}", text(&output));
         assert!(files() == before, "limit {limit}: something has changed");
     }
@@ -216,9 +217,9 @@ fn an_interrupted_run_ends_it_and_is_resumed() {
 fn several_at_a_time_give_the_same_results_in_the_same_order() {
     let (one, many) = (Repository::new(), Repository::new());
     let fails = [("FAKE_FAIL", "*-seed1-*")];
-    assert_eq!(one.reproduce(&[], &fails).status.code(), Some(1));
+    assert_eq!(one.reproduce(&[], &fails).status.code(), Some(3));
     let output = many.reproduce(&["--jobs", "4"], &fails);
-    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+    assert_eq!(output.status.code(), Some(3), "{}", text(&output));
     assert_eq!(many.calls(), 6);
     let calls = fs::read_to_string(many.path("calls")).expect("reads");
     assert!(calls.lines().all(|line| line.contains("--threads ")), "{calls}");
@@ -263,10 +264,10 @@ fn runs_of_other_results_are_taken_over() {
         assert!(a == b, "{name}");
     }
     let other = here.reproduce(&[&with[..], &["--set", "train.epochs=3"]].concat(), &[]);
-    assert_eq!(other.status.code(), Some(1));
+    assert_eq!(other.status.code(), Some(2));
     assert!(text(&other).contains("has no run of this suite with these settings"));
     let output = here.reproduce(&["--with", "nowhere"], &[]);
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(2));
     assert!(text(&output).contains("is this a results folder?"), "{}", text(&output));
 }
 
@@ -279,7 +280,8 @@ fn a_changed_recipe_is_a_new_run() {
         "extends = 'dense.toml'\nmodel = 'y'\n",
     )
     .expect("writes");
-    assert!(repository.reproduce(&[], &[]).status.success());
+    let output = repository.reproduce(&["--out", "other"], &[]);
+    assert!(output.status.success(), "{}", text(&output));
     assert_eq!(repository.calls(), 6 + 4, "feather again, dense not");
 }
 
@@ -291,7 +293,7 @@ fn only_and_seeds_choose_runs_and_bands_decide_the_exit_code() {
     fs::write(repository.path("experiments/quick/bands.toml"), band).expect("writes");
     let output = repository.reproduce(&["--only", "s0.95", "--seeds", "1"], &[]);
     assert_eq!(repository.calls(), 1);
-    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+    assert_eq!(output.status.code(), Some(3), "{}", text(&output));
     assert!(text(&output).contains("accuracy 0.9000 is below 0.9010"), "{}", text(&output));
     let output = repository.reproduce(&["--only", "s0.95", "--seeds", "2"], &[]);
     assert_eq!(output.status.code(), Some(0), "the mean of two is higher: {}", text(&output));
@@ -313,7 +315,7 @@ fn a_damaged_run_folder_is_a_failed_run() {
         .find(|e| e.path().is_dir());
     fs::write(folder.expect("a run").path().join("result.json"), "{").expect("writes");
     let output = repository.reproduce(&["--seeds", "1"], &[]);
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(3));
     assert!(text(&output).contains("delete the run folder to repeat the run"), "{}", text(&output));
 }
 
@@ -335,7 +337,7 @@ fn two_at_once_do_not_share_a_folder() {
         "{}",
         text(&second)
     );
-    assert_eq!(second.status.code(), Some(1));
+    assert_eq!(second.status.code(), Some(2));
     // Killed outright, it leaves its run behind, which still holds the lock.
     first.kill().expect("kills");
     first.wait().expect("ends");
@@ -358,29 +360,120 @@ fn two_at_once_do_not_share_a_folder() {
 }
 
 #[test]
-fn a_signal_ends_it_after_the_run_at_work() {
+fn signals_are_passed_on_to_the_runs_at_work_which_go_on_later() {
+    ["-INT", "-TERM"].into_iter().for_each(stop_by);
+}
+
+fn stop_by(signal: &str) {
     let repository = Repository::new();
     let wait = repository.path("wait");
     fs::write(&wait, "").expect("writes");
     let mut child = repository
-        .command(&["reproduce", "--out", "out"])
+        .command(&["reproduce", "--out", "out", "--jobs", "2"])
         .env("FAKE_WAIT", &wait)
         .spawn()
         .expect("runs");
     let start = Instant::now();
-    while repository.calls() == 0 {
+    while repository.calls() < 2 {
         assert!(start.elapsed() < Duration::from_secs(60), "it never began");
         std::thread::sleep(Duration::from_millis(20));
     }
-    let kill = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("runs");
+    let kill = Command::new("kill").args([signal, &child.id().to_string()]).status().expect("runs");
     assert!(kill.success());
-    // Without a terminal the signal reaches xtask alone, which waits for its child.
-    std::thread::sleep(Duration::from_millis(300));
-    assert_eq!(child.try_wait().expect("looks"), None, "it left its run alone");
-    fs::remove_file(&wait).expect("removes");
-    assert_eq!(child.wait().expect("ends").code(), Some(130));
-    assert_eq!(repository.calls(), 1, "and began no other");
+    // The runs wait for ever, unless the signal, which reaches xtask alone, gets to them.
+    assert_eq!(child.wait().expect("ends").code(), Some(130), "{signal}");
+    assert_eq!(repository.calls(), 2, "and began no other");
     assert!(!repository.path("out").exists());
+    fs::remove_file(&wait).expect("removes");
+    assert_eq!(repository.reproduce(&[], &[]).status.code(), Some(0), "{signal}");
+    assert_eq!(repository.calls(), 2 + 6, "the two that had begun go on");
+}
+
+#[test]
+fn a_changed_default_is_a_new_run() {
+    let repository = Repository::new();
+    assert!(repository.reproduce(&["--seeds", "1"], &[]).status.success());
+    assert_eq!(repository.calls(), 3);
+    let changed = [("FAKE_DEFAULT", "other")];
+    let output = repository.reproduce(&["--seeds", "1", "--dry-run"], &changed);
+    assert!(text(&output).contains("3 of 3 runs to make"), "{}", text(&output));
+}
+
+#[test]
+fn the_manifest_names_the_machine_of_each_run() {
+    let repository = Repository::new();
+    assert!(repository.reproduce(&["--seeds", "1"], &[]).status.success());
+    let manifest = fs::read(repository.path("out/manifest.json")).expect("reads");
+    let manifest: serde_json::Value = serde_json::from_slice(&manifest).expect("JSON");
+    let [on] = &manifest["machines"].as_array().expect("a list")[..] else { panic!("{manifest}") };
+    assert_eq!(on["machine"]["gpu"], "Fake GPU");
+    assert_eq!(on["runs"].as_array().expect("a list").len(), 3);
+    let summary = fs::read_to_string(repository.path("out/summary.md")).expect("reads");
+    assert!(summary.contains("3 of 3 runs were made on Fake CPU, Fake GPU, 1 cores"), "{summary}");
+}
+
+#[test]
+fn results_are_never_replaced_by_a_part_of_them() {
+    let repository = Repository::new();
+    let folders = || {
+        let entries = fs::read_dir(repository.path("results")).expect("lists").flatten();
+        let mut runs: Vec<(PathBuf, usize)> = entries
+            .map(|entry| entry.path())
+            .map(|dir| {
+                let runs = fs::read_to_string(dir.join("runs.csv")).expect("reads");
+                (dir, runs.lines().count() - 1)
+            })
+            .collect();
+        runs.sort();
+        runs.into_iter().map(|(_, n)| n).collect::<Vec<_>>()
+    };
+    let reproduce = |args: &[&str]| {
+        let output = repository.command(&[&["reproduce"], args].concat()).output().expect("runs");
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+        folders()
+    };
+    assert_eq!(reproduce(&["--seeds", "1"]), [3]);
+    assert_eq!(reproduce(&[]), [6], "more runs replace fewer");
+    assert_eq!(reproduce(&["--seeds", "1"]), [6, 3]);
+    assert_eq!(reproduce(&["--set", "train.lr=0.5"]), [6, 3, 6], "other runs");
+    assert_eq!(reproduce(&["--only", "dense"]), [6, 3, 6], "those that are there are gathered");
+    fs::remove_dir_all(repository.path("runs")).expect("removes");
+    assert_eq!(reproduce(&["--only", "dense"]), [6, 3, 6, 2], "now they are not");
+    let out = |args: &[&str]| repository.reproduce(args, &[]);
+    assert!(out(&[]).status.success());
+    let output = out(&["--seeds", "1"]);
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+    assert!(text(&output).contains("pass another --out"), "{}", text(&output));
+}
+
+#[test]
+fn flags_that_would_do_nothing_are_refused() {
+    let repository = Repository::new();
+    let benches = Path::new(env!("CARGO_MANIFEST_DIR")).join("../benches/suites");
+    fs::create_dir_all(repository.path("benches/suites")).expect("creates");
+    for name in ["cut", "kernels", "step", "eval", "zoo"] {
+        let name = format!("benches/suites/{name}.toml");
+        fs::copy(benches.join("../..").join(&name), repository.path(&name)).expect("copies");
+    }
+    for (args, reason) in [
+        (&["reproduce", "--set", "seed=1"][..], "pass --seeds N"),
+        (&["reproduce", "--set", "prune.sparsity=0.5"], "--only"),
+        (&["reproduce", "nothing"], "no suite 'nothing'; experiments/ has quick"),
+        (&["bench", "kernels", "--profile"], "--profile is for suites with training steps"),
+        (&["bench", "cut", "--only", "nothing"], "has 'nothing' in its name"),
+        (&["bench", "kernels", "--only", "nothing"], "has 'nothing' in its name"),
+        (&["report"], "run `cargo xtask reproduce` first"),
+    ] {
+        let output = repository.command(args).output().expect("runs");
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {}", text(&output));
+        assert!(text(&output).contains(reason), "{args:?}: {}", text(&output));
+    }
+    let out = repository.path("there");
+    fs::create_dir(&out).expect("creates");
+    fs::write(out.join("manifest.json"), "{}").expect("writes");
+    let output = repository.command(&["bench", "cut", "--out", "there"]).output().expect("runs");
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+    assert!(text(&output).contains("holds results; pass another --out"), "{}", text(&output));
 }
 
 #[test]
@@ -424,6 +517,6 @@ fn the_suite_of_speed_lists_its_ratios_and_takes_no_flags_of_training() {
         (&["--only", "nothing"], "'nothing' in its name"),
     ] {
         let (code, said) = speed(args);
-        assert!(code == Some(1) && said.contains(reason), "{said}");
+        assert!(code == Some(2) && said.contains(reason), "{said}");
     }
 }

@@ -194,6 +194,9 @@ pub struct Train {
     /// Write what each mask refresh changed to masks.csv
     #[arg(long)]
     pub mask_trace: bool,
+    /// Print the experiment with a value for each key as JSON, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
     /// Say nothing but warnings and errors
     #[arg(long, short)]
     pub quiet: bool,
@@ -214,12 +217,9 @@ pub struct Compute {
     /// cpu, cuda:N or metal
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     pub device: String,
-    /// How layers choose between dense and sparse kernels [default: by measuring, or with --deterministic by rule]
+    /// How layers on the CPU choose between dense and sparse kernels; results do not depend on it [default: measured]
     #[arg(long, value_name = "HOW", value_enum)]
     pub kernels: Option<Kernels>,
-    /// Choose kernels by rule instead of by measuring; results are the same either way, the course of a run is too
-    #[arg(long, conflicts_with = "kernels")]
-    pub deterministic: bool,
 }
 
 /// How layers choose between dense and sparse kernels.
@@ -240,8 +240,8 @@ pub enum Kernels {
 pub struct Watch {
     /// Folder of a run, or with folders of runs, such as runs/quick
     pub folder: PathBuf,
-    /// Say it once instead of until the runs are finished
-    #[arg(long)]
+    /// Print once and exit
+    #[arg(long, conflicts_with = "every")]
     pub once: bool,
     /// Seconds between two looks
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=3600))]

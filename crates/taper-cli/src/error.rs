@@ -1,27 +1,16 @@
-//! Exit codes: 2 for what the user asked wrongly, 1 for what failed.
+//! Errors as the user sees them: a sentence and an exit code.
 
 use std::fmt;
+use taper_report::host::{Exit, Usage};
 
-/// Marks an error as one of usage: a flag, an experiment file, or a combination of them.
-#[derive(Debug)]
-pub struct Usage(String);
-
-impl fmt::Display for Usage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl std::error::Error for Usage {}
-
-/// An error of usage.
+/// An error of usage: a flag, an experiment file, or a combination of them.
 pub fn usage(message: impl fmt::Display) -> anyhow::Error {
-    Usage(message.to_string()).into()
+    Usage::new(message).into()
 }
 
 /// The exit code of an error.
 pub fn exit_code(error: &anyhow::Error) -> u8 {
-    if error.chain().any(|cause| cause.is::<Usage>()) { 2 } else { 1 }
+    Exit::of(error.as_ref()).code()
 }
 
 /// The error and its causes as one sentence; a cause that the message already tells is left out.
@@ -51,8 +40,9 @@ mod tests {
     }
 
     #[test]
-    fn usage_is_found_behind_a_context() {
-        let error = Err::<(), _>(usage("wrong")).context("reading the flags").unwrap_err();
-        assert_eq!((exit_code(&error), exit_code(&anyhow::anyhow!("failed"))), (2, 1));
+    fn a_code_is_found_behind_a_context() {
+        let code = |error| exit_code(&Err::<(), _>(error).context("on the way").unwrap_err());
+        assert_eq!((code(usage("wrong")), code(anyhow::anyhow!("failed"))), (2, 1));
+        assert_eq!(code(std::io::Error::from(std::io::ErrorKind::StorageFull).into()), 4);
     }
 }

@@ -6,7 +6,11 @@ use crate::{
 };
 use candle_core::Device;
 use serde_json::{Value, json};
-use taper::{kernels::Variant, nn::ops::choice::Choice};
+use taper::{
+    kernels::Variant,
+    nn::ops::{accelerator, choice::Choice},
+};
+use taper_report::host::Machine;
 
 /// Sets what the CPU computes with, once, before anything does: threads, instruction set, and dense or sparse kernels.
 pub fn prepare(compute: &Compute) -> anyhow::Result<()> {
@@ -14,8 +18,13 @@ pub fn prepare(compute: &Compute) -> anyhow::Result<()> {
         rayon::ThreadPoolBuilder::new().num_threads(n as usize).build_global()?;
     }
     Variant::from_env().map_err(usage)?;
+    if compute.kernels.is_some() && compute.device != "cpu" {
+        return Err(usage(format!(
+            "--kernels chooses among the kernels of the CPU; leave it out for --device {}",
+            compute.device
+        )));
+    }
     let choice = match compute.kernels {
-        None if compute.deterministic => Choice::ByRule,
         None | Some(Kernels::Measured) => Choice::Measured,
         Some(Kernels::Rule) => Choice::ByRule,
         Some(Kernels::Dense) => Choice::Dense,
@@ -49,32 +58,25 @@ pub fn device(name: &str) -> anyhow::Result<Device> {
     }
 }
 
-/// Versions of what computes.
-pub fn versions() -> Value {
-    json!({ "taper": env!("CARGO_PKG_VERSION"), "candle": "0.11" })
-}
-
-/// The commit that this program was built from, if it is known.
-pub fn commit() -> Option<&'static str> {
-    option_env!("TAPER_COMMIT")
-}
-
-/// Operating system, processor and threads.
-pub fn describe(device: &str) -> Value {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+/// What computes from a step on: the program with its versions, the machine, and how it is used.
+pub fn segment(from_step: u64, name: &str, device: &Device) -> Value {
+    let Machine { os, arch, cpu, cores, memory_bytes } = Machine::here();
     json!({
-        "os": std::env::consts::OS,
-        "arch": std::env::consts::ARCH,
-        "cpu": cpu_model(),
-        "cores": cores,
+        "from_step": from_step,
+        // Unknown where the program was built outside a git work tree.
+        "commit": option_env!("TAPER_COMMIT"),
+        "dirty": option_env!("TAPER_DIRTY").map(|is_dirty| is_dirty == "true"),
+        "versions": { "taper": env!("CARGO_PKG_VERSION"), "candle": option_env!("TAPER_CANDLE") },
+        "machine": {
+            "os": os,
+            "arch": arch,
+            "cpu": cpu,
+            "cores": cores,
+            "memory_bytes": memory_bytes,
+            "gpu": accelerator(device),
+        },
+        "device": name,
         "threads": rayon::current_num_threads(),
         "kernels": Variant::current().name(),
-        "device": device,
     })
-}
-
-fn cpu_model() -> Option<String> {
-    let info = std::fs::read_to_string("/proc/cpuinfo").ok()?;
-    let line = info.lines().find(|line| line.starts_with("model name"))?;
-    Some(line.split_once(':')?.1.trim().to_string())
 }

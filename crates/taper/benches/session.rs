@@ -89,6 +89,8 @@ struct Kernel {
     direction: Direction,
     is_sparse: bool,
     threads: usize,
+    /// Timed passes.
+    rounds: usize,
 }
 
 fn one() -> usize {
@@ -129,7 +131,7 @@ fn answer(session: &mut Option<Session>, request: Request) -> anyhow::Result<Val
             set_threads(kernel.threads);
             return kernel.time();
         }
-        Request::Memory => return Ok(json!({ "bytes": peak_memory()? })),
+        Request::Memory => return Ok(json!({ "bytes": peak_memory() })),
         Request::Profile { steps } => return session.as_mut().context(needed)?.profile(steps),
         Request::Step => session.as_mut().context(needed)?.step()?,
         Request::Eval => session.as_mut().context(needed)?.evaluate()?,
@@ -273,12 +275,19 @@ impl Session {
     }
 }
 
-/// The most memory that this process has had, in bytes.
-fn peak_memory() -> anyhow::Result<u64> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;
-    let kib: u64 = line.trim().trim_end_matches(" kB").trim().parse()?;
-    Ok(kib * 1024)
+/// The most memory that this process has had, in bytes, where the system says.
+#[cfg(unix)]
+fn peak_memory() -> Option<u64> {
+    use nix::sys::resource::{UsageWho, getrusage};
+    let peak = u64::try_from(getrusage(UsageWho::RUSAGE_SELF).ok()?.max_rss()).ok()?;
+    // Apple's systems count bytes, others kibibytes.
+    Some(if cfg!(target_vendor = "apple") { peak } else { peak * 1024 })
+}
+
+/// The most memory that this process has had, in bytes, where the system says.
+#[cfg(not(unix))]
+fn peak_memory() -> Option<u64> {
+    None
 }
 
 impl Kernel {
@@ -299,7 +308,7 @@ impl Kernel {
         Prepared::new(*self, 2)?.check()?;
         let mut prepared = Prepared::new(*self, 128)?;
         prepared.run();
-        let mut times: Vec<f64> = (0..9)
+        let mut times: Vec<f64> = (0..self.rounds)
             .map(|_| {
                 let begun = Instant::now();
                 prepared.run();
@@ -308,7 +317,8 @@ impl Kernel {
             .collect();
         times.sort_by(f64::total_cmp);
         let flop = 2.0 * self.shape(128).macs_per_image() as f64 * 128.0;
-        Ok(json!({ "seconds": times[times.len() / 2], "dense_flop": flop }))
+        let median = times.get(times.len() / 2).context("no rounds")?;
+        Ok(json!({ "seconds": median, "dense_flop": flop }))
     }
 }
 

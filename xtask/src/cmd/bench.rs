@@ -11,11 +11,16 @@ use serde_json::{Value, json};
 use crate::bench::suite::{Kernels, Networks, Row, load};
 use crate::bench::{Process, torch_version};
 use crate::date::Utc;
-use crate::{cells::Verdict, machine, suite::matches, summary, write};
+use crate::{cells::Verdict, machine::Machine, place, provenance, suite::matches, summary, write};
+use taper_report::host::{Exit, Usage};
 use taper_report::{format, stats::median};
 
 /// Suites, in their order.
 const SUITES: [&str; 5] = ["cut", "kernels", "step", "eval", "zoo"];
+/// Those of them whose work is that of training, which can be profiled.
+const TRAINING: [&str; 2] = ["step", "zoo"];
+/// The one that compares with no peer.
+const KERNELS: &str = "kernels";
 
 /// Threads of both sides, if not said otherwise.
 pub(crate) const THREADS: u64 = 2;
@@ -38,7 +43,7 @@ pub(crate) struct Args {
     /// The Python that has PyTorch and safetensors
     #[arg(long, value_name = "PATH", default_value = "python3", requires = "peer")]
     pub(crate) python: PathBuf,
-    /// Print the time by kind of work too
+    /// Print the time of training steps by kind of work, too
     #[arg(long)]
     pub(crate) profile: bool,
     /// CPU threads of both sides
@@ -61,6 +66,31 @@ impl Args {
         let pattern = self.only.as_deref().unwrap_or_default();
         matches(pattern, &format!("{suite}: {row}"))
     }
+
+    /// Names of the chosen rows of some suites, with the least ratio that is accepted.
+    fn rows(&self, root: &Path, suites: &[String]) -> Result<Vec<(String, Option<f64>)>> {
+        let mut rows: Vec<(String, Option<f64>)> = Vec::new();
+        for name in suites {
+            if name == KERNELS {
+                let suite: Kernels = load(root, name)?;
+                let chosen = suite.shapes.iter().filter(|shape| self.chooses(name, &shape.label));
+                rows.extend(chosen.map(|shape| (format!("{name}: {}", shape.label), None)));
+            } else {
+                let suite: Networks = load(root, name)?;
+                let chosen = suite.rows.iter().filter(|row| self.chooses(name, &side_of(row)));
+                rows.extend(chosen.map(|row| (format!("{name}: {}", side_of(row)), row.floor)));
+            }
+        }
+        Ok(rows)
+    }
+}
+
+/// Refuses a pattern that chooses nothing.
+fn expect_rows(rows: &[(String, Option<f64>)], args: &Args) -> Result<()> {
+    let pattern = args.only.as_deref().unwrap_or_default();
+    let message = || Usage::new(format!("nothing that is compared has '{pattern}' in its name"));
+    ensure!(!rows.is_empty(), message());
+    Ok(())
 }
 
 /// Measures, prints and writes; fails where a ratio is below its floor.
@@ -68,19 +98,24 @@ pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
     let begun = Utc::now();
     let all = SUITES.map(String::from);
     let suites = if args.suites.is_empty() { &all[..] } else { &args.suites };
+    ensure!(
+        !args.profile || suites.iter().any(|suite| TRAINING.contains(&suite.as_str())),
+        Usage::new("--profile is for suites with training steps, step and zoo; leave it out")
+    );
+    expect_rows(&args.rows(root, suites)?, args)?;
     let folder = match &args.out {
         Some(folder) => folder.clone(),
-        // A part does not replace the whole.
         None => {
-            let part = if args.only.is_some() { "-part" } else { "" };
-            let name = format!("{}-{}-bench{part}", begun.date(), machine::host());
-            root.join("results").join(name)
+            let part = match &args.only {
+                Some(_) => Some("part".to_owned()),
+                None => (!args.suites.is_empty()).then(|| args.suites.join("-")),
+            };
+            place::of_bench(root, &begun.date(), part.as_deref())
         }
     };
     ensure!(
-        !folder.join("runs.csv").exists(),
-        "{} holds results of training; pass another --out",
-        folder.display()
+        place::is_free(&folder),
+        Usage::new(format!("{} holds results; pass another --out", folder.display()))
     );
     std::fs::create_dir_all(&folder)
         .with_context(|| format!("cannot make {}", folder.display()))?;
@@ -89,7 +124,7 @@ pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
     for suite in suites {
         let mut table = Table::default();
         match suite.as_str() {
-            "kernels" => kernels(root, args, &mut table)?,
+            KERNELS => kernels(root, args, &mut table)?,
             name => networks(root, args, name, &mut table)?,
         }
         let text = table.markdown(suite);
@@ -107,10 +142,10 @@ pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
         "peer": peer,
         "begun": begun.timestamp(),
         "command": std::env::args().skip(1).fold("cargo xtask".to_owned(), |all, arg| all + " " + &arg),
-        "commit": machine::commit(root),
-        "dirty": machine::dirty(root),
-        "rustc": machine::rustc(),
-        "machine": machine::Machine::here(),
+        "commit": provenance::commit(root),
+        "dirty": provenance::dirty(root),
+        "rustc": provenance::rustc(),
+        "machine": Machine::here(),
         "threads": args.threads,
         "rounds": args.rounds,
         "suites": measured,
@@ -120,9 +155,13 @@ pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
     for reason in verdicts.iter().flat_map(Verdict::reasons) {
         println!("{reason}");
     }
-    let has_passed = !verdicts.iter().any(|verdict| matches!(verdict, Verdict::Fail(_)));
+    let exit = match verdicts.iter().any(|verdict| matches!(verdict, Verdict::Fail(_))) {
+        true => Exit::Missed,
+        false => Exit::Done,
+    };
+    let has_passed = exit == Exit::Done;
     println!("{}\n\nwrote {}", summary::sentence(&verdicts, has_passed), folder.display());
-    Ok(if has_passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(exit.into())
 }
 
 /// A table of measurements.
@@ -211,8 +250,10 @@ fn networks(root: &Path, args: &Args, name: &str, table: &mut Table) -> Result<(
         }
     }
     for side in std::iter::once(&mut taper).chain(torch.as_mut()) {
-        let bytes = side.ask(&json!({ "do": "memory" }))?["bytes"].as_f64().unwrap_or(f64::NAN);
-        table.notes.push(format!("Peak memory of {}: {}.", side.name(), format::bytes(bytes)));
+        // Some systems do not say.
+        if let Some(bytes) = side.ask(&json!({ "do": "memory" }))?["bytes"].as_f64() {
+            table.notes.push(format!("Peak memory of {}: {}.", side.name(), format::bytes(bytes)));
+        }
     }
     Ok(())
 }
@@ -231,18 +272,12 @@ fn judge(what: &str, ratio: f64, floor: Option<f64>) -> Verdict {
 /// # Errors
 /// When a suite is not valid, or nothing is chosen.
 pub(crate) fn cells(root: &Path, args: &Args) -> Result<Vec<String>> {
-    let mut lines = Vec::new();
-    for name in SUITES.into_iter().filter(|name| *name != "kernels") {
-        let suite: Networks = load(root, name)?;
-        let rows = suite.rows.iter().filter(|row| args.chooses(name, &side_of(row)));
-        lines.extend(rows.map(|row| {
-            let floor = row.floor.map_or("no band".into(), |floor| format!("at least {floor}"));
-            format!("{name}: {}: {floor}", side_of(row))
-        }));
-    }
-    let pattern = args.only.as_deref().unwrap_or_default();
-    ensure!(!lines.is_empty(), "nothing that is compared has '{pattern}' in its name");
-    Ok(lines)
+    let compared: Vec<String> =
+        SUITES.into_iter().filter(|name| *name != KERNELS).map(String::from).collect();
+    let rows = args.rows(root, &compared)?;
+    expect_rows(&rows, args)?;
+    let floor = |floor: Option<f64>| floor.map_or("no band".into(), |f| format!("at least {f}"));
+    Ok(rows.into_iter().map(|(name, least)| format!("{name}: {}", floor(least))).collect())
 }
 
 fn side_of(row: &Row) -> String {
@@ -268,7 +303,7 @@ fn profile(of: &str, found: &Value) -> Result<String> {
 
 /// Single convolutions, dense and sparse, each checked once against the specification.
 fn kernels(root: &Path, args: &Args, table: &mut Table) -> Result<()> {
-    let suite: Kernels = load(root, "kernels")?;
+    let suite: Kernels = load(root, KERNELS)?;
     let (mut taper, mut torch) = (Process::taper(root)?, peer(root, args)?);
     let sgemm = match &mut torch {
         Some(torch) => {
@@ -285,7 +320,7 @@ fn kernels(root: &Path, args: &Args, table: &mut Table) -> Result<()> {
         suite.densities.iter().map(|d| format!("{}: ms (times dense)", format::percent_short(*d))),
     );
     for shape in &suite.shapes {
-        if !args.chooses("kernels", &shape.label) {
+        if !args.chooses(KERNELS, &shape.label) {
             continue;
         }
         for direction in ["forward", "input", "weight"] {
@@ -296,6 +331,7 @@ fn kernels(root: &Path, args: &Args, table: &mut Table) -> Result<()> {
                 request["direction"] = direction.into();
                 request["is_sparse"] = is_sparse.into();
                 request["threads"] = args.threads.into();
+                request["rounds"] = args.rounds.into();
                 let answer = taper.ask(&request)?;
                 let numbers = answer["seconds"].as_f64().zip(answer["dense_flop"].as_f64());
                 numbers.with_context(|| format!("no time in {answer}"))

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
+use taper_report::host::Exit;
 
 use crate::taper;
 
@@ -26,8 +27,10 @@ pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
             .with_context(|| format!("cannot run {}", taper.display()))?;
         if !status.success() {
             eprintln!("error: `taper fetch {name}` failed ({status})");
-            return Ok(ExitCode::FAILURE);
+            // Its codes are ours.
+            let code = status.code().and_then(|code| u8::try_from(code).ok());
+            return Ok(code.map_or(Exit::Failed.into(), ExitCode::from));
         }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(Exit::Done.into())
 }

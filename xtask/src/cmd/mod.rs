@@ -1,4 +1,4 @@
-//! The commands, one a file. Each returns the exit code: 0 fine, 1 failed, 130 interrupted.
+//! The commands, one a file. Each returns its exit code.
 
 pub(crate) mod bench;
 pub(crate) mod fetch;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
+use taper_report::host::{Exit, Usage};
 
 use crate::results::Results;
 use crate::{cells, figure, page, summary, tables, write};
@@ -38,7 +39,7 @@ pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
         dir.join("summary.md").display(),
         dir.join("report.html").display()
     );
-    Ok(if cells::passed(&results) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(cells::exit(&results).into())
 }
 
 /// The tables of documents.
@@ -62,10 +63,10 @@ fn tables(root: &Path, only_check: bool) -> Result<ExitCode> {
         }
     }
     if !are_right {
-        return Ok(ExitCode::FAILURE);
+        return Ok(Exit::Failed.into());
     }
     println!("the tables are as results/ has them");
-    Ok(ExitCode::SUCCESS)
+    Ok(Exit::Done.into())
 }
 
 /// Writes `summary.md`, `report.html` and the figures of the latter into a results folder.
@@ -88,15 +89,17 @@ pub(crate) fn write_documents(results: &Results, dir: &Path) -> Result<()> {
 /// Folder names begin with the date, so the last name is the newest.
 fn newest(results: &Path) -> Result<PathBuf> {
     let mut found: Vec<PathBuf> = std::fs::read_dir(results)
-        .with_context(|| {
-            format!("cannot read {}; run `cargo xtask reproduce` first", results.display())
-        })?
+        .into_iter()
+        .flatten()
         .filter_map(|entry| entry.ok().map(|e| e.path()))
         .filter(|path| path.join("runs.csv").is_file())
         .collect();
     found.sort();
     match found.pop() {
         Some(dir) => Ok(dir),
-        None => bail!("no results in {}; run `cargo xtask reproduce` first", results.display()),
+        None => bail!(Usage::new(format!(
+            "no results in {}; run `cargo xtask reproduce` first",
+            results.display()
+        ))),
     }
 }

@@ -1,5 +1,6 @@
 //! `cargo xtask reproduce`: from a suite to its table, with pass or fail.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,17 +13,15 @@ use crate::bench::torch_python;
 use crate::cmd::{bench, report};
 use crate::date::Utc;
 use crate::estimate::Speeds;
-use crate::machine::{self, Machine};
+use crate::machine::Machine;
 use crate::progress::Progress;
 use crate::results::{FailedRun, Made, Manifest, Results, SCHEMA, Versions};
 use crate::runner::{self, Outcome, Runner, State};
 use crate::suite::{self, Data, Job, Overrides, Suite};
 use crate::taken::Sources;
-use crate::{cells, collect, summary, taper};
+use crate::{cells, collect, place, provenance, summary, taper};
 use taper_report::format;
-
-/// Exit code after Ctrl-C.
-const INTERRUPTED: u8 = 130;
+use taper_report::host::{Exit, Usage};
 
 /// The suite that is no folder: the ratios of `cargo xtask bench`.
 const SPEED: &str = "speed";
@@ -39,7 +38,7 @@ pub(crate) struct Args {
     /// Number of seeds instead of the suite's
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1000))]
     seeds: Option<u64>,
-    /// Where the results go [default: results/DATE-HOST]
+    /// Where the results go; they replace none with other runs [default: results/DATE-HOST]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Take the runs that this results folder has, of this suite or another, instead of making them
@@ -78,14 +77,18 @@ pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
         device: args.device.clone(),
         set: args.set.clone(),
     };
-    let jobs = suite.jobs(root, &overrides)?;
+    let taper = taper::build(root, args.device.as_deref())?;
+    let jobs =
+        suite.jobs(root, &overrides, &|job| runner::resolved(&taper, root, job, &overrides))?;
     let pattern = args.only.as_deref().unwrap_or_default();
     let chosen: Vec<&Job> =
         jobs.iter().filter(|job| suite::matches(pattern, &job.to_string())).collect();
     ensure!(
         !chosen.is_empty(),
-        "no run of suite '{}' has '{pattern}' in its name; --dry-run lists them",
-        suite.name
+        Usage::new(format!(
+            "no run of suite '{}' has '{pattern}' in its name; --dry-run lists them",
+            suite.name
+        ))
     );
     let sources = Sources::load(&args.with)?;
     sources.expect_some_of(&jobs)?;
@@ -96,10 +99,22 @@ pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
     };
     if args.dry_run {
         list(&chosen, state, &folder, &Speeds::of(&folder, &jobs), args.jobs.into());
-        return Ok(ExitCode::SUCCESS);
+        return Ok(Exit::Done.into());
     }
 
-    let taper = taper::build(root, args.device.as_deref())?;
+    let will_be_there =
+        |job: &&Job| state(job).is_done() || chosen.iter().any(|c| c.key == job.key);
+    let keys: BTreeSet<&str> =
+        jobs.iter().filter(will_be_there).map(|job| job.key.as_str()).collect();
+    let manifest = manifest(root, &suite, bands);
+    let dir = match &args.out {
+        Some(dir) if place::may_hold(dir, &manifest.suite, &keys) => dir.clone(),
+        Some(dir) => bail!(Usage::new(format!(
+            "{} holds results with runs that these would not have; pass another --out",
+            dir.display()
+        ))),
+        None => place::of_runs(root, &manifest, &keys),
+    };
     let threads = args.threads.map(usize::from).or_else(|| share_of_cores(args.jobs.into()));
     let runner = Runner::new(root, &suite.name, taper, overrides, threads)?;
     // Asked only now, under the lock: whoever had it may have finished some.
@@ -112,20 +127,15 @@ pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
     );
     let Some(failed) = make(&runner, &pending, args.jobs.into())? else {
         eprintln!("interrupted; the same command goes on from here");
-        return Ok(ExitCode::from(INTERRUPTED));
+        return Ok(Exit::Interrupted.into());
     };
 
-    let manifest = manifest(root, &suite, bands, failed);
-    let dir = match &args.out {
-        Some(dir) => dir.clone(),
-        None => default_folder(root, &manifest),
-    };
-    let results = gather(manifest, &jobs, &sources, &folder, &dir);
+    let results = gather(Manifest { failed, ..manifest }, &jobs, &sources, &folder, &dir);
     results.save(&dir)?;
     report::write_documents(&results, &dir)?;
     print!("{}", summary::console(&results));
     println!("\nwrote {}", dir.join("report.html").display());
-    Ok(if cells::passed(&results) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(cells::exit(&results).into())
 }
 
 /// Measures how many times as fast as PyTorch we are, and compares with the least that is accepted.
@@ -139,7 +149,9 @@ fn speed(root: &Path, args: &Args) -> Result<ExitCode> {
         ("--with", !args.with.is_empty()),
     ];
     if let Some((flag, _)) = foreign.iter().find(|(_, is_given)| *is_given) {
-        bail!("{flag} is not for the suite '{SPEED}', which trains nothing; leave it out");
+        bail!(Usage::new(format!(
+            "{flag} is not for the suite '{SPEED}', which trains nothing; leave it out"
+        )));
     }
     let mut bench = bench::Args {
         suites: Vec::new(),
@@ -154,7 +166,7 @@ fn speed(root: &Path, args: &Args) -> Result<ExitCode> {
     let cells = bench::cells(root, &bench)?;
     if args.dry_run {
         cells.iter().for_each(|cell| println!("{cell}"));
-        return Ok(ExitCode::SUCCESS);
+        return Ok(Exit::Done.into());
     }
     match torch_python()? {
         Some(python) => {
@@ -283,7 +295,7 @@ fn failure(job: &Job, reason: String, log: Vec<String>) -> FailedRun {
     }
 }
 
-fn manifest(root: &Path, suite: &Suite, bands: Vec<Band>, failed: Vec<FailedRun>) -> Manifest {
+fn manifest(root: &Path, suite: &Suite, bands: Vec<Band>) -> Manifest {
     Manifest {
         schema: SCHEMA,
         suite: suite.name.clone(),
@@ -291,15 +303,16 @@ fn manifest(root: &Path, suite: &Suite, bands: Vec<Band>, failed: Vec<FailedRun>
         made: Made {
             date: Utc::now().timestamp(),
             command: command_line(std::env::args().skip(1)),
-            commit: machine::commit(root),
-            dirty: machine::dirty(root),
+            commit: provenance::commit(root),
+            dirty: provenance::dirty(root),
             machine: Machine::here(),
-            versions: Versions { rustc: machine::rustc(), ..Versions::default() },
+            versions: Versions { rustc: provenance::rustc(), ..Versions::default() },
         },
         seeds: suite.seeds,
         rows: suite.rows(),
         bands,
-        failed,
+        failed: Vec::new(),
+        machines: Vec::new(),
         taken: Vec::new(),
     }
 }
@@ -348,22 +361,6 @@ fn command_line(mut args: impl Iterator<Item = String>) -> String {
     words.join(" ")
 }
 
-/// `results/<date>-<host>`, with the suite's name behind it where something else has taken that.
-fn default_folder(root: &Path, manifest: &Manifest) -> PathBuf {
-    let day = manifest.made.date.get(..10).unwrap_or(&manifest.made.date);
-    let name = format!("{day}-{}", machine::host());
-    let dir = root.join("results").join(&name);
-    let is_free = match Results::load(&dir) {
-        Ok(there) => there.manifest.suite == manifest.suite,
-        // Results that cannot be read may be of another suite, or of a later version.
-        Err(_) => !dir.join("manifest.json").exists(),
-    };
-    match is_free {
-        true => dir,
-        false => root.join("results").join(format!("{name}-{}", manifest.suite)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -373,24 +370,5 @@ mod tests {
         let args = ["--root", "/tmp/x", "reproduce", "quick", "--only", "ste*seed0"];
         let line = command_line(args.into_iter().map(str::to_owned));
         assert_eq!(line, "cargo xtask reproduce quick --only \"ste*seed0\"");
-    }
-
-    #[test]
-    fn another_suite_on_the_same_day_has_its_own_folder() {
-        let root = tempfile::tempdir().expect("a temporary folder");
-        let results = crate::testing::results();
-        let first = default_folder(root.path(), &results.manifest);
-        results.save(&first).expect("saves");
-        assert_eq!(
-            default_folder(root.path(), &results.manifest),
-            first,
-            "the same suite replaces its results"
-        );
-        let other = Manifest { suite: "long".into(), ..results.manifest.clone() };
-        let name = default_folder(root.path(), &other);
-        assert!(name.to_string_lossy().ends_with("-long"), "{}", name.display());
-        std::fs::write(first.join("manifest.json"), "{").expect("writes");
-        let name = default_folder(root.path(), &results.manifest);
-        assert_ne!(name, first, "what cannot be read is not overwritten");
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use taper_report::format;
+use taper_report::{format, host::Exit};
 
 /// Arguments of `test`.
 #[derive(clap::Args)]
@@ -100,10 +100,10 @@ pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
         println!("{:<16} {:<6} {seconds}", name, if ok { "ok" } else { "FAILED" });
     }
     match failed {
-        None => Ok(ExitCode::SUCCESS),
+        None => Ok(Exit::Done.into()),
         Some(step) => {
             println!("step '{}' failed: {}", step.name, step.command_line());
-            Ok(ExitCode::FAILURE)
+            Ok(Exit::Failed.into())
         }
     }
 }

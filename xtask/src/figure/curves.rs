@@ -1,5 +1,7 @@
 //! Test accuracy by epoch.
 
+use std::collections::BTreeMap;
+
 use anyhow::Result;
 use taper_report::chart::{self, Area, Axis, Screen, axes, dashes, draw, line, marker};
 
@@ -49,20 +51,23 @@ pub(super) fn figure(results: &Results) -> Result<Option<Figure>> {
     }))
 }
 
-/// The mean over the seeds for each epoch that all of them have.
+/// The mean over the seeds at each epoch that all of them have measured.
 fn mean_curve(results: &Results, cell: &Cell) -> Curve {
-    let of_seed = |seed: u64| -> Vec<f64> {
+    let of_seed = |seed: u64| -> BTreeMap<u64, f64> {
         let lines = results.curves.iter();
         let lines = lines.filter(|l| {
             l.seed == seed && l.row == cell.row.name && same_sparsity(l.cell, cell.target)
         });
-        lines.filter_map(|l| l.test_accuracy).collect()
+        lines.filter_map(|l| Some((l.epoch, l.test_accuracy?))).collect()
     };
-    let runs: Vec<Vec<f64>> = cell.runs.iter().map(|run| of_seed(run.seed)).collect();
-    let n_epochs = runs.iter().map(Vec::len).min().unwrap_or(0);
-    (0..n_epochs)
+    let runs: Vec<BTreeMap<u64, f64>> = cell.runs.iter().map(|run| of_seed(run.seed)).collect();
+    let Some(first) = runs.first() else { return Vec::new() };
+    first
+        .keys()
         .filter_map(|epoch| {
-            let mean = Summary::of(runs.iter().map(|run| run[epoch]))?.mean;
+            let accuracies: Option<Vec<f64>> =
+                runs.iter().map(|run| run.get(epoch).copied()).collect();
+            let mean = Summary::of(accuracies?)?.mean;
             mean.is_finite().then_some(((epoch + 1) as f64, 100.0 * mean))
         })
         .collect()
@@ -106,6 +111,18 @@ mod tests {
         let curve = mean_curve(&results, &cells[0]);
         assert_eq!(curve.len(), 4);
         assert!((curve[3].1 - 88.1).abs() < 1e-9, "{curve:?}");
+    }
+
+    #[test]
+    fn epochs_without_an_evaluation_keep_their_place() {
+        let mut results = testing::results();
+        for line in results.curves.iter_mut().filter(|line| line.epoch % 2 == 0) {
+            line.test_accuracy = None;
+        }
+        let curve = mean_curve(&results, &cells(&results)[0]);
+        let epochs: Vec<f64> = curve.iter().map(|point| point.0).collect();
+        assert_eq!(epochs, [2.0, 4.0]);
+        assert!((curve[1].1 - 88.1).abs() < 1e-9, "{curve:?}");
     }
 
     #[test]

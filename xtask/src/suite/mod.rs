@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 pub(crate) use data::Data;
 use recipe::{canonical, fnv1a, merge};
 use serde::{Deserialize, Serialize};
+use taper_report::host::Usage;
 use toml::{Table, Value};
 
 /// A benchmark suite: rows, each trained at some sparsities with some seeds. It may extend another suite, whose rows it
@@ -107,8 +108,10 @@ pub(crate) struct Overrides {
 /// One training run to be made.
 #[derive(Clone, Debug)]
 pub(crate) struct Job {
-    /// Name of the run folder: readable, and new whenever the recipe is.
+    /// Name of the run folder: readable, and new whenever the recipe is, defaults included.
     pub(crate) key: String,
+    /// What results of before called it: a hash of the recipe as written, whatever the defaults.
+    pub(crate) key_as_written: String,
     pub(crate) row: String,
     pub(crate) sparsity: Option<f64>,
     pub(crate) seed: u64,
@@ -121,6 +124,9 @@ pub(crate) struct Job {
     /// Steps after which the recipe ends a run before that.
     pub(crate) max_steps: Option<u64>,
 }
+
+/// Gives the recipe of a job with a value for each key, as `taper train --dry-run` prints it.
+pub(crate) type Resolve<'a> = &'a (dyn Fn(&Job) -> Result<serde_json::Value> + Sync);
 
 /// The readable part of the key: `feather-s0.95-seed0`.
 impl fmt::Display for Job {
@@ -144,19 +150,35 @@ impl Suite {
     pub(crate) fn load(root: &Path, name: &str) -> Result<Self> {
         let path = Path::new("experiments").join(name).join(FILE);
         if !root.join(&path).is_file() {
-            bail!("no suite '{name}'; experiments/ has {}", available(root));
+            let message = format!("no suite '{name}'; experiments/ has {}", available(root));
+            bail!(Usage::new(message));
         }
-        let (table, files) = recipe::load(&root.join(&path))?;
-        let mut suite: Self = table.try_into().with_context(|| format!("in {}", path.display()))?;
+        let usage = |error: anyhow::Error| Usage::new(format!("{error:#}"));
+        let (table, files) = recipe::load(&root.join(&path)).map_err(usage)?;
+        let suite: Result<Self> =
+            table.try_into().with_context(|| format!("in {}", path.display()));
+        let mut suite = suite.map_err(usage)?;
         name.clone_into(&mut suite.name);
         suite.folders = files.iter().filter_map(|file| Some(file.parent()?.to_owned())).collect();
-        suite.check().with_context(|| format!("in {}", path.display()))?;
+        suite.check().with_context(|| format!("in {}", path.display())).map_err(usage)?;
         Ok(suite)
     }
 
     fn check(&self) -> Result<()> {
         ensure!(self.seeds >= 1, "seeds is 0, expected at least 1");
         ensure!(!self.rows.is_empty(), "the suite has no [[row]]");
+        let tables =
+            self.rows.iter().map(|row| &row.set).chain(self.variants.iter().map(|v| &v.set));
+        for table in tables.chain([&self.set]) {
+            ensure!(!has(table, "seed"), "set has `seed`, but the seeds are those of `seeds`");
+        }
+        for (row, _, set) in self.entries() {
+            ensure!(
+                row.sparsities.is_empty() || !has(&set, "prune.sparsity"),
+                "set of row '{}' has `prune.sparsity`, but its sparsities are those of `sparsities`",
+                row.name
+            );
+        }
         for variant in &self.variants {
             for pattern in &variant.rows {
                 ensure!(
@@ -228,8 +250,36 @@ impl Suite {
     /// All runs of the suite: rows × sparsities × seeds, in this order.
     ///
     /// # Errors
-    /// When an experiment file is missing or is not TOML, or a setting of the command line is none.
-    pub(crate) fn jobs(&self, root: &Path, overrides: &Overrides) -> Result<Vec<Job>> {
+    /// When an experiment cannot be read or resolved, or a setting of the command line is none or would do nothing.
+    pub(crate) fn jobs(
+        &self,
+        root: &Path,
+        overrides: &Overrides,
+        resolve: Resolve,
+    ) -> Result<Vec<Job>> {
+        overrides.check()?;
+        let mut jobs = self.written_jobs(root, overrides)?;
+        // A process each: some at a time, as a matrix has hundreds.
+        let n_at_once = std::thread::available_parallelism().map_or(1, usize::from);
+        let chunk = jobs.len().div_ceil(n_at_once).max(1);
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = jobs
+                .chunks_mut(chunk)
+                .map(|jobs| {
+                    scope.spawn(move || {
+                        jobs.iter_mut().try_for_each(|job| job.resolve(root, overrides, resolve))
+                    })
+                })
+                .collect();
+            workers.into_iter().try_for_each(|worker| {
+                worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            })
+        })?;
+        Ok(jobs)
+    }
+
+    /// The jobs by what is written, without what `taper` fills in.
+    fn written_jobs(&self, root: &Path, overrides: &Overrides) -> Result<Vec<Job>> {
         let mut jobs = Vec::new();
         for (row, entry, mut set) in self.entries() {
             let experiment = self.experiment(root, entry);
@@ -238,25 +288,20 @@ impl Suite {
             }
             let (mut recipe, _) = recipe::load(&root.join(&experiment))?;
             merge(&mut recipe, set.clone());
-            let of_train = |key: &str| {
-                let value = recipe.get("train").and_then(|train| train.get(key));
-                value.and_then(Value::as_integer).and_then(|n| u64::try_from(n).ok())
-            };
-            let epochs = of_train("epochs");
-            let max_steps = of_train("max_steps").filter(|&n| n > 0);
             for sparsity in row.targets() {
                 for seed in 0..self.seeds {
                     let mut job = Job {
                         key: String::new(),
+                        key_as_written: String::new(),
                         row: row.name.clone(),
                         sparsity,
                         seed,
                         experiment: experiment.clone(),
                         set: recipe::settings(&set),
-                        epochs,
-                        max_steps,
+                        epochs: None,
+                        max_steps: None,
                     };
-                    job.key = key(&job, &recipe, overrides);
+                    job.key_as_written = key_as_written(&job, &recipe, overrides);
                     jobs.push(job);
                 }
             }
@@ -281,16 +326,76 @@ impl VariantEntry {
     }
 }
 
-/// The job's readable name and a hash of all that decides its numbers.
-///
-/// The recipe enters as parsed, so a comment or a moved line in its files does not repeat a run.
-fn key(job: &Job, recipe: &Table, overrides: &Overrides) -> String {
+impl Job {
+    /// Fills in the key, the epochs and the limit of steps.
+    ///
+    /// The key is the job's readable name and a hash of all that decides its numbers: the recipe with a value for each key,
+    /// in which a checkpoint to start from goes by its content, as does here a folder of data.
+    fn resolve(&mut self, root: &Path, overrides: &Overrides, resolve: Resolve) -> Result<()> {
+        let mut recipe = resolve(self)?;
+        self.epochs = recipe["train"]["epochs"].as_u64();
+        self.max_steps = recipe["train"]["max_steps"].as_u64().filter(|&n| n > 0);
+        let data = match (&overrides.data, recipe["data"].as_str()) {
+            (Some(data), _) => Some(data.id.clone()),
+            (None, Some(path)) if root.join(path).is_dir() => {
+                Some(Data::of(&root.join(path).display().to_string())?.id)
+            }
+            (None, name) => name.map(str::to_owned),
+        };
+        recipe["data"] = data.into();
+        recipe.sort_all_objects();
+        let device = overrides.device.as_deref().filter(|d| *d != "cpu");
+        self.key = self.named(&format!("{recipe}|{device:?}"));
+        Ok(())
+    }
+
+    /// The readable name with a hash of a text.
+    fn named(&self, text: &str) -> String {
+        format!("{self}-{:010x}", fnv1a(text.as_bytes()) >> 24)
+    }
+}
+
+impl Overrides {
+    /// Refuses settings that others would override.
+    fn check(&self) -> Result<()> {
+        for text in &self.set {
+            let table = recipe::setting(text)?;
+            let remedy = match () {
+                () if has(&table, "seed") => {
+                    "does nothing, as the runs have seeds 0, 1 and so on; pass --seeds N for their number"
+                }
+                () if has(&table, "prune.sparsity") => {
+                    "does nothing, as the rows of a suite name their sparsities; change them in suite.toml, or choose some with --only, such as s0.95"
+                }
+                () if has(&table, "data") && self.data.is_some() => {
+                    "does nothing beside --data; leave one out"
+                }
+                () => continue,
+            };
+            bail!(Usage::new(format!("--set {text} {remedy}")));
+        }
+        Ok(())
+    }
+}
+
+/// Whether a table has a dotted key.
+fn has(table: &Table, key: &str) -> bool {
+    match key.split_once('.') {
+        None => table.contains_key(key),
+        Some((section, key)) => {
+            table.get(section).and_then(Value::as_table).is_some_and(|table| has(table, key))
+        }
+    }
+}
+
+/// The key by the recipe as written in its files and on the command line.
+fn key_as_written(job: &Job, recipe: &Table, overrides: &Overrides) -> String {
     let mut text = String::new();
     canonical(&Value::Table(recipe.clone()), &mut text);
     let device = overrides.device.as_deref().filter(|d| *d != "cpu");
     let data = overrides.data.as_ref().map(|data| &data.id);
     text += &format!("|{:?}|{}|{:?}|{device:?}", job.sparsity, job.seed, data);
-    format!("{job}-{:010x}", fnv1a(text.as_bytes()) >> 24)
+    job.named(&text)
 }
 
 fn available(root: &Path) -> String {

@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use std::path::{Path, PathBuf};
+use taper_report::host::Usage;
 use toml::{Table, Value};
 
 /// Longest chain of `extends`; longer ones are taken for a circle.
@@ -96,11 +97,11 @@ pub(super) fn settings(table: &Table) -> Vec<String> {
 /// When there is no `=`, or the key is not one.
 pub(super) fn setting(text: &str) -> Result<Table> {
     let Some((key, value)) = text.split_once('=') else {
-        bail!("--set `{text}` is not of the form key=value")
+        bail!(Usage::new(format!("--set `{text}` is not of the form key=value")))
     };
     toml::from_str(text).or_else(|_| {
         toml::from_str(&format!("{key} = {}", Value::String(value.trim().to_owned())))
-            .with_context(|| format!("--set `{text}`: `{key}` is not a key"))
+            .map_err(|_| Usage::new(format!("--set `{text}`: `{key}` is not a key")).into())
     })
 }
 

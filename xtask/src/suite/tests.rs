@@ -19,9 +19,29 @@ fn repository_with(suite: &str, feather: &str, base: &str) -> tempfile::TempDir 
     root
 }
 
+/// Stands in for `taper`: the recipe as written, over a default of the network.
+fn resolve(root: &Path, job: &Job, model: &str) -> Result<serde_json::Value> {
+    let (written, _) = recipe::load(&root.join(&job.experiment))?;
+    let mut resolved = recipe::setting(&format!("model={model}"))?;
+    merge(&mut resolved, written);
+    for text in &job.set {
+        merge(&mut resolved, recipe::setting(text)?);
+    }
+    resolved.insert("seed".into(), i64::try_from(job.seed)?.into());
+    if let Some(sparsity) = job.sparsity {
+        resolved.insert("sparsity".into(), sparsity.into());
+    }
+    Ok(serde_json::to_value(resolved)?)
+}
+
+fn expand(suite: &Suite, root: &Path, overrides: &Overrides) -> Result<Vec<Job>> {
+    suite.jobs(root, overrides, &|job| resolve(root, job, "m"))
+}
+
 fn jobs(feather: &str, base: &str, overrides: &Overrides) -> Vec<Job> {
     let root = repository_with(SUITE, feather, base);
-    Suite::load(root.path(), "s").expect("loads").jobs(root.path(), overrides).expect("expands")
+    let suite = Suite::load(root.path(), "s").expect("loads");
+    expand(&suite, root.path(), overrides).expect("expands")
 }
 
 fn key_of(feather: &str, base: &str) -> String {
@@ -105,6 +125,71 @@ fn a_key_changes_with_the_recipe_and_only_with_it() {
 }
 
 #[test]
+fn a_key_changes_with_a_default_and_not_with_writing_it_down() {
+    let root = repository_with(SUITE, FEATHER, "[train]\nepochs = 7\n");
+    let suite = Suite::load(root.path(), "s").expect("loads");
+    let job = |model: &str| {
+        let resolve = |job: &Job| resolve(root.path(), job, model);
+        let jobs = suite.jobs(root.path(), &Overrides::default(), &resolve);
+        jobs.expect("expands").pop().expect("jobs")
+    };
+    let (before, after) = (job("m"), job("n"));
+    assert_ne!(before.key, after.key, "another default");
+    assert_eq!(before.key_as_written, after.key_as_written);
+    std::fs::write(
+        root.path().join("experiments/s/base.toml"),
+        "model = 'm'\n[train]\nepochs = 7\n",
+    )
+    .expect("writes");
+    let written = job("n");
+    assert_eq!(written.key, before.key, "the default of before, written down");
+    assert_ne!(written.key_as_written, before.key_as_written);
+}
+
+#[test]
+fn a_key_knows_a_folder_of_data_by_its_content_wherever_it_is_named() {
+    let root = repository_with(SUITE, FEATHER, "data = 'images'\nmodel = 'm'\n");
+    let suite = Suite::load(root.path(), "s").expect("loads");
+    let key = || {
+        let jobs = expand(&suite, root.path(), &Overrides::default());
+        jobs.expect("expands").pop().expect("jobs").key
+    };
+    let image = |byte: u8| {
+        std::fs::create_dir_all(root.path().join("images")).expect("creates");
+        std::fs::write(root.path().join("images/train.bin"), [byte]).expect("writes");
+    };
+    image(1);
+    let first = key();
+    image(2);
+    assert_ne!(key(), first);
+    image(1);
+    assert_eq!(key(), first);
+}
+
+#[test]
+fn a_setting_that_would_do_nothing_is_refused_with_the_remedy() {
+    let root = repository_with(SUITE, FEATHER, BASE);
+    let suite = Suite::load(root.path(), "s").expect("loads");
+    let refused = |set: &str, data: Option<&str>| {
+        let overrides = Overrides {
+            data: data.map(|name| Data::of(name).expect("a name")),
+            device: None,
+            set: vec![set.into()],
+        };
+        let error = expand(&suite, root.path(), &overrides).expect_err("must be refused");
+        assert!(error.is::<Usage>(), "{error}");
+        error.to_string()
+    };
+    assert!(refused("seed=3", None).contains("--seeds N"));
+    assert!(refused("seed = 3", None).contains("--seeds N"));
+    assert!(refused("prune.sparsity=0.5", None).contains("--only"));
+    assert!(refused("prune={sparsity=0.5}", None).contains("--only"));
+    assert!(refused("data=digits", Some("cifar100")).contains("beside --data"));
+    let data = Overrides { set: vec!["data=digits".into()], ..Overrides::default() };
+    assert!(expand(&suite, root.path(), &data).is_ok());
+}
+
+#[test]
 fn a_key_knows_what_the_command_line_changes() {
     let key = |data: Option<&str>, device: Option<&str>| {
         let overrides = Overrides {
@@ -145,6 +230,9 @@ fn a_suite_that_cannot_be_run_is_refused() {
         "[[variant]]\nname = 'v'\nlabel = 'V'\nrows = ['dense', 'gmp*']\nset = {}\n[[row]]\n";
     assert!(refused("[[row]]\n", variant).contains("no row is called 'gmp*'"));
     assert!(refused("'feather'", "'../x'").contains("row name '../x'"));
+    let set = |text: &str| refused("seeds = 2", &format!("seeds = 2\nset = {text}"));
+    assert!(set("{ seed = 1 }").contains("has `seed`"));
+    assert!(set("{ prune = { sparsity = 0.5 } }").contains("row 'feather' has `prune.sparsity`"));
 }
 
 const VARIED: &str = "title = 'T'\nsparsities = [0.9, 0.98]\nseeds = 1\nset = { train = { epochs = 3 } }\n\
@@ -159,7 +247,7 @@ fn rows_may_change_an_experiment_and_variants_repeat_rows() {
     let suite = Suite::load(root.path(), "s").expect("loads");
     let labels: Vec<String> = suite.rows().into_iter().map(|row| row.label).collect();
     assert_eq!(labels, ["dense", "Half", "Half, silent"]);
-    let jobs = suite.jobs(root.path(), &Overrides::default()).expect("expands");
+    let jobs = expand(&suite, root.path(), &Overrides::default()).expect("expands");
     let names: Vec<String> = jobs.iter().map(Job::to_string).collect();
     assert_eq!(
         names,
@@ -175,12 +263,12 @@ fn rows_may_change_an_experiment_and_variants_repeat_rows() {
         set: vec!["train.epochs=9".into(), "train.augment=none".into()],
         ..Overrides::default()
     };
-    let longer = suite.jobs(root.path(), &overrides).expect("expands");
+    let longer = expand(&suite, root.path(), &overrides).expect("expands");
     assert_eq!(longer[0].epochs, Some(9));
     assert_eq!(longer[0].set, ["train.augment=\"none\"", "train.epochs=9"]);
     assert_ne!(longer[0].key, jobs[0].key);
     let overrides = Overrides { set: vec!["epochs".into()], ..Overrides::default() };
-    let error = suite.jobs(root.path(), &overrides).expect_err("no setting");
+    let error = expand(&suite, root.path(), &overrides).expect_err("no setting");
     assert!(error.to_string().contains("not of the form key=value"), "{error}");
 }
 
@@ -193,12 +281,12 @@ fn a_suite_takes_over_the_rows_of_another() {
     std::fs::write(folder.join("suite.toml"), short).expect("writes");
     let suite = Suite::load(root.path(), "short").expect("loads");
     assert_eq!((suite.title.as_str(), suite.seeds), ("Short", 2));
-    let jobs = suite.jobs(root.path(), &Overrides::default()).expect("expands");
+    let jobs = expand(&suite, root.path(), &Overrides::default()).expect("expands");
     assert_eq!(jobs.len(), 6);
     assert!(jobs.iter().all(|job| job.epochs == Some(1) && job.experiment.is_relative()));
     // An experiment of the suite's own goes before one of the same name beneath.
     std::fs::write(folder.join("dense.toml"), "model = 'n'").expect("writes");
-    let own = suite.jobs(root.path(), &Overrides::default()).expect("expands");
+    let own = expand(&suite, root.path(), &Overrides::default()).expect("expands");
     assert_ne!(own[0].key, jobs[0].key);
     assert_eq!(own[2].key, jobs[2].key);
 }
@@ -214,7 +302,7 @@ fn an_unknown_suite_is_answered_with_those_that_exist() {
 fn a_circle_of_extends_ends() {
     let root = repository_with(SUITE, FEATHER, "extends = 'feather.toml'");
     let suite = Suite::load(root.path(), "s").expect("the suite itself is fine");
-    let error = suite.jobs(root.path(), &Overrides::default()).expect_err("a circle");
+    let error = expand(&suite, root.path(), &Overrides::default()).expect_err("a circle");
     assert!(error.to_string().contains("extends itself"), "{error}");
 }
 
@@ -230,7 +318,7 @@ fn patterns_find_jobs() {
 fn the_quick_suite_of_this_repository_is_complete() {
     let root = repository();
     let suite = Suite::load(&root, "quick").expect("loads");
-    let jobs = suite.jobs(&root, &Overrides::default()).expect("expands");
+    let jobs = expand(&suite, &root, &Overrides::default()).expect("expands");
     assert_eq!(jobs.len(), 3 + 3 * 3 * 3);
     assert!(jobs.iter().all(|job| job.epochs.is_some()));
     crate::bands::load(&root, &suite).expect("its bands load");
@@ -242,7 +330,7 @@ fn every_suite_of_this_repository_can_be_run() {
     let names = available(&root);
     for name in names.split(", ") {
         let suite = Suite::load(&root, name).expect(name);
-        let jobs = suite.jobs(&root, &Overrides::default()).expect(name);
+        let jobs = expand(&suite, &root, &Overrides::default()).expect(name);
         assert!(jobs.iter().all(|job| job.epochs.is_some()), "{name}");
         crate::bands::load(&root, &suite).expect(name);
     }
@@ -250,7 +338,7 @@ fn every_suite_of_this_repository_can_be_run() {
     for network in ["", "-mobilenet-v1", "-densenet40-24"] {
         let jobs = |suffix: &str| -> Vec<Job> {
             let suite = Suite::load(&root, &format!("cifar100{network}{suffix}")).expect("loads");
-            suite.jobs(&root, &Overrides::default()).expect("expands")
+            expand(&suite, &root, &Overrides::default()).expect("expands")
         };
         let names = |jobs: &[Job]| jobs.iter().map(Job::to_string).collect::<Vec<_>>();
         let (long, short) = (jobs(""), jobs("-short"));

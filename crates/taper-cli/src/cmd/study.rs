@@ -23,6 +23,7 @@ use taper::{
 };
 use taper_report::{
     chart::{self, Screen},
+    host::Exit,
     stats::median,
     study::{Fate, ShareRun, Study},
 };
@@ -40,6 +41,9 @@ struct Job {
 
 /// Do pruned weights matter?
 pub fn significance(args: &Significance) -> anyhow::Result<ExitCode> {
+    if args.train.dry_run {
+        return Err(usage("--dry-run is for `taper train`, not for a study; leave it out"));
+    }
     let out = args.train.out.clone().unwrap_or_else(|| PathBuf::from("runs/significance"));
     machine::prepare(&args.train.compute)?;
     let jobs = jobs(args, &out)?;
@@ -93,7 +97,7 @@ pub fn significance(args: &Significance) -> anyhow::Result<ExitCode> {
 
 fn interrupted() -> ExitCode {
     term::line("stopped; the same command goes on from here");
-    ExitCode::from(train::INTERRUPTED)
+    Exit::Interrupted.into()
 }
 
 /// Every share with every seed: those that drop nothing once, whatever the rules.
@@ -174,7 +178,7 @@ fn time_in_turn(jobs: &[Job], timed: &[usize], n_steps: u64) -> anyhow::Result<O
     }
     let mut times: Vec<Vec<f64>> = vec![Vec::new(); runs.len()];
     // The first round brings everything into the caches.
-    let interrupt = train::on_ctrl_c()?;
+    let interrupt = train::when_asked_to_stop()?;
     for round in 0..=n_steps {
         if interrupt.is_raised() {
             return Ok(None);

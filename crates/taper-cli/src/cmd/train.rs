@@ -1,8 +1,9 @@
 //! `taper train`.
 
 mod best;
-mod folder;
+pub(super) mod folder;
 mod resume;
+mod segments;
 mod watch;
 
 use super::{inspect, open_data};
@@ -34,19 +35,24 @@ use taper::{
     },
     zoo::Architecture,
 };
-use taper_report::study;
-
-/// Exit code after Ctrl-C, as shells have it.
-pub(super) const INTERRUPTED: u8 = 130;
+use taper_report::{
+    host::{Exit, on_stop},
+    study,
+};
 
 /// Trains, from the experiment to the pruned checkpoint.
 pub fn run(args: &Train) -> anyhow::Result<ExitCode> {
+    if args.dry_run {
+        let settings = resolve(args)?.settings()?;
+        term::print(serde_json::to_string_pretty(&settings)?)?;
+        return Ok(Exit::Done.into());
+    }
     machine::prepare(&args.compute)?;
     Ok(match train_to_end(args)? {
-        Ended::Finished(_) => ExitCode::SUCCESS,
+        Ended::Finished(_) => Exit::Done.into(),
         Ended::Interrupted { step, resume } => {
             term::line(&format!("stopped after step {step}; to go on:\n  {resume}"));
-            ExitCode::from(INTERRUPTED)
+            Exit::Interrupted.into()
         }
     })
 }
@@ -55,7 +61,7 @@ pub fn run(args: &Train) -> anyhow::Result<ExitCode> {
 pub(super) enum Ended {
     /// With this result.
     Finished(Value),
-    /// By Ctrl-C, with a checkpoint.
+    /// By Ctrl-C or SIGTERM, with a checkpoint.
     Interrupted {
         /// Steps done.
         step: u64,
@@ -176,14 +182,16 @@ pub(super) fn train_to_end(args: &Train) -> anyhow::Result<Ended> {
         }
         None => Progress::default(),
     };
-    folder.write("run.json", &description(args, resolved, data, record, &run))?;
+    let segment = machine::segment(progress.step, &args.compute.device, &setup.device);
+    let segments = segments::with(folder.read("run.json")?.as_ref(), segment)?;
+    folder.write("run.json", &description(resolved, data, record, &run, segments))?;
 
     if let (Some(choices), Some("test")) = (resolved.choices(), setup.chosen_on()) {
         tracing::warn!(
             "the choices of {choices} are made on test data, which biases the test accuracy; hold out training images with train.validation"
         );
     }
-    let interrupt = on_ctrl_c()?;
+    let interrupt = when_asked_to_stop()?;
     let mut watch = callbacks(args, resolved, &folder, interrupt.clone());
     let outcome = train(&mut run, progress, &mut watch, Some(&mut checkpoints))?;
     drop(watch);
@@ -202,18 +210,18 @@ pub(super) fn train_to_end(args: &Train) -> anyhow::Result<Ended> {
     }
 }
 
-/// What Ctrl-C raises; one for all runs of this process.
-pub(super) fn on_ctrl_c() -> anyhow::Result<Interrupt> {
+/// What Ctrl-C and SIGTERM raise; one for all runs of this process.
+pub(super) fn when_asked_to_stop() -> anyhow::Result<Interrupt> {
     static INTERRUPT: OnceLock<Interrupt> = OnceLock::new();
     if let Some(interrupt) = INTERRUPT.get() {
         return Ok(interrupt.clone());
     }
     let handler = INTERRUPT.get_or_init(Interrupt::default).clone();
     let interrupt = handler.clone();
-    ctrlc::set_handler(move || {
+    on_stop(move || {
         if handler.is_raised() {
             // Asked twice: the last checkpoint stands.
-            std::process::exit(i32::from(INTERRUPTED));
+            std::process::exit(Exit::Interrupted.code().into());
         }
         handler.raise();
         term::line("ending after this step; once more ends at once");
@@ -261,14 +269,14 @@ fn out_folder(args: &Train, resolved: &Resolved, data: &Dataset) -> PathBuf {
 
 /// What `run.json` holds.
 fn description(
-    args: &Train,
     resolved: &Resolved,
     data: &Dataset,
     record: &Value,
     run: &Run,
+    segments: Vec<Value>,
 ) -> Value {
     let mut description = json!({
-        "schema": 1,
+        "schema": segments::SCHEMA,
         "recipe": record,
         "recipe_hash": folder::hash(record),
         "seed": resolved.seed(),
@@ -281,9 +289,7 @@ fn description(
             "n_test": data.test.len(),
             "classes": data.classes.len(),
         },
-        "versions": machine::versions(),
-        "machine": machine::describe(&args.compute.device),
-        "commit": machine::commit(),
+        "segments": segments,
     });
     if let Some(of_data) = description["data"].as_object_mut() {
         of_data.extend(source::describe(data));

@@ -1,25 +1,32 @@
 //! `taper watch`.
 
+mod tail;
+
+use super::train::folder::LOCK;
 use crate::{args::Watch, error::usage, term};
 use serde_json::Value;
 use std::{
     collections::BTreeMap,
     fmt::Write as _,
-    fs::TryLockError,
     io::IsTerminal,
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
-use taper_report::{chart, format};
+use tail::Tail;
+use taper_report::{chart, format, host::Lock};
 
 /// Steps over which the loss is averaged.
 const SMOOTHED: usize = 50;
 
-/// Says how far runs are, until they are finished.
+/// A run at work that has done no step for so long may hang.
+const LONG: Duration = Duration::from_secs(600);
+
+/// Says how far runs are, until none is at work.
 pub fn run(args: &Watch) -> anyhow::Result<()> {
     let mut before = String::new();
+    let mut runs = Vec::new();
     loop {
-        let runs = found(&args.folder)?;
+        runs = found(&args.folder, runs)?;
         let text = match &runs[..] {
             [run] if run.folder == args.folder => run.page(),
             runs => table(runs),
@@ -30,8 +37,9 @@ pub fn run(args: &Watch) -> anyhow::Result<()> {
         } else if text != before {
             term::print(&text)?;
         }
-        // Between two runs of a suite all that have begun are finished.
-        let is_over = runs.iter().all(|run| run.is_finished) && !is_locked(&args.folder);
+        // Between two runs of a suite all that have begun are finished, and the suite has its lock.
+        let is_suite_at_work = Lock::is_held(&args.folder.join("lock")) == Some(true);
+        let is_over = !is_suite_at_work && runs.iter().all(|run| run.state != State::AtWork);
         if args.once || is_over {
             return Ok(());
         }
@@ -40,16 +48,23 @@ pub fn run(args: &Watch) -> anyhow::Result<()> {
     }
 }
 
-/// Whether somebody is at work in a folder of runs.
-fn is_locked(folder: &Path) -> bool {
-    let lock = std::fs::File::open(folder.join("lock"));
-    lock.is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
+/// What becomes of a run.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum State {
+    AtWork,
+    Finished,
+    /// No process works on it.
+    Stopped,
 }
 
 /// What the records of a run say.
 struct Seen {
     folder: PathBuf,
-    is_finished: bool,
+    state: State,
+    /// Time since the last step, if that is long.
+    idle: Option<Duration>,
+    /// How far the steps have been read.
+    steps: Tail,
     /// Epochs of the whole run; the last may be a part of one.
     epochs: f64,
     epochs_done: usize,
@@ -62,14 +77,20 @@ struct Seen {
     sparsity: Vec<(f64, f64)>,
 }
 
-/// The run in a folder, or those in its folders, by name.
-fn found(folder: &Path) -> anyhow::Result<Vec<Seen>> {
-    if let Some(seen) = Seen::of(folder) {
+/// The run in a folder, or those in its folders, by name; what was seen of them before is not read again.
+fn found(folder: &Path, before: Vec<Seen>) -> anyhow::Result<Vec<Seen>> {
+    let mut before: BTreeMap<PathBuf, Seen> =
+        before.into_iter().map(|seen| (seen.folder.clone(), seen)).collect();
+    let mut look = |folder: &Path| match before.remove(folder) {
+        Some(mut seen) => seen.look().map(|()| seen),
+        None => Seen::of(folder),
+    };
+    if let Some(seen) = look(folder) {
         return Ok(vec![seen]);
     }
     let entries = std::fs::read_dir(folder)
         .map_err(|e| usage(format!("cannot read {}: {e}", folder.display())))?;
-    let mut runs: Vec<Seen> = entries.flatten().filter_map(|e| Seen::of(&e.path())).collect();
+    let mut runs: Vec<Seen> = entries.flatten().filter_map(|e| look(&e.path())).collect();
     runs.sort_by(|a, b| a.folder.cmp(&b.folder));
     if runs.is_empty() {
         return Err(usage(format!(
@@ -88,16 +109,32 @@ fn epochs(run: &Value) -> f64 {
 }
 
 impl Seen {
-    /// Reads the records; `None` where there is no run. Lines that are not whole yet are left out.
+    /// Reads the records; `None` where there is no run.
     fn of(folder: &Path) -> Option<Self> {
-        let read = |name: &str| std::fs::read_to_string(folder.join(name)).ok();
-        let description: Value = serde_json::from_str(&read("run.json")?).ok()?;
-        let steps = read("steps.jsonl").unwrap_or_default();
-        let steps: Vec<Value> =
-            steps.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
-        let points = |of: &dyn Fn(&Value) -> Option<f64>| -> Vec<(f64, f64)> {
-            steps.iter().filter_map(|step| Some((step["step"].as_f64()?, of(step)?))).collect()
+        let mut seen = Self {
+            folder: folder.into(),
+            state: State::AtWork,
+            idle: None,
+            steps: Tail::default(),
+            epochs: 0.0,
+            epochs_done: 0,
+            seconds: None,
+            accuracy: None,
+            loss: Vec::new(),
+            sparsity: Vec::new(),
         };
+        seen.look().map(|()| seen)
+    }
+
+    /// Reads what has changed; `None` where there is no run any more.
+    fn look(&mut self) -> Option<()> {
+        // Asked first: what a run writes before it ends is then read below.
+        let is_at_work = Lock::is_held(&self.folder.join(LOCK));
+        let folder = self.folder.clone();
+        let description = std::fs::read_to_string(folder.join("run.json")).ok()?;
+        let description: Value = serde_json::from_str(&description).ok()?;
+        let steps = folder.join("steps.jsonl");
+        self.read_steps(&steps);
         let rows = |name: &str| -> Vec<BTreeMap<String, String>> {
             let Ok(reader) = csv::Reader::from_path(folder.join(name)) else { return Vec::new() };
             reader.into_deserialize().filter_map(Result::ok).collect()
@@ -106,18 +143,40 @@ impl Seen {
             rows.iter().filter_map(|row| row.get(name)?.parse().ok()).collect()
         };
         let (metrics, timing) = (rows("metrics.csv"), column(&rows("timing.csv"), "seconds"));
-        Some(Self {
-            folder: folder.into(),
-            is_finished: folder.join("result.json").is_file(),
-            epochs: epochs(&description),
-            epochs_done: metrics.len(),
-            seconds: (!timing.is_empty()).then(|| timing.iter().sum::<f64>() / timing.len() as f64),
-            accuracy: ["test", "validation"].into_iter().find_map(|part| {
-                Some((part, *column(&metrics, &format!("{part}_accuracy")).last()?))
-            }),
-            loss: points(&|step| step["loss"].as_f64()),
-            sparsity: points(&|step| Some(100.0 * step["sparsity"].as_f64()?)),
-        })
+        self.epochs = epochs(&description);
+        self.epochs_done = metrics.len();
+        self.seconds =
+            (!timing.is_empty()).then(|| timing.iter().sum::<f64>() / timing.len() as f64);
+        self.accuracy = ["test", "validation"]
+            .into_iter()
+            .find_map(|part| Some((part, *column(&metrics, &format!("{part}_accuracy")).last()?)));
+        let last_step = steps.metadata().and_then(|file| file.modified()).ok();
+        let idle = last_step.and_then(|at| SystemTime::now().duration_since(at).ok());
+        self.idle = idle.filter(|idle| *idle > LONG);
+        self.state = match (folder.join("result.json").is_file(), is_at_work) {
+            (true, _) => State::Finished,
+            (false, Some(true)) => State::AtWork,
+            (false, Some(false)) => State::Stopped,
+            // Where the file system has no locks, progress is what tells.
+            (false, None) if self.idle.is_some() => State::Stopped,
+            (false, None) => State::AtWork,
+        };
+        Some(())
+    }
+
+    /// Reads the steps since the last look; lines that are not whole yet are left out.
+    fn read_steps(&mut self, path: &Path) {
+        let Some(news) = self.steps.read(path) else { return };
+        if news.is_anew {
+            self.loss.clear();
+            self.sparsity.clear();
+        }
+        for line in news.lines.lines() {
+            let Ok(line) = serde_json::from_str::<Value>(line) else { continue };
+            let Some(step) = line["step"].as_f64() else { continue };
+            self.loss.extend(line["loss"].as_f64().map(|loss| (step, loss)));
+            self.sparsity.extend(line["sparsity"].as_f64().map(|share| (step, 100.0 * share)));
+        }
     }
 
     fn name(&self) -> String {
@@ -152,11 +211,19 @@ impl Seen {
         if let Some((part, accuracy)) = self.accuracy {
             let _ = write!(line, ", {part} accuracy {}", format::percent(accuracy, 2));
         }
-        if self.is_finished {
-            line.push_str(", finished");
-        } else if let Some(seconds) = self.seconds {
-            let left = (self.epochs - self.epochs_done as f64).max(0.0) * seconds;
-            let _ = write!(line, ", about {} left", format::seconds(left));
+        match (self.state, self.seconds) {
+            (State::Finished, _) => line.push_str(", finished"),
+            (State::Stopped, _) => {
+                line.push_str(", stopped: no process works on it; --resume goes on")
+            }
+            (State::AtWork, Some(seconds)) => {
+                let left = (self.epochs - self.epochs_done as f64).max(0.0) * seconds;
+                let _ = write!(line, ", about {} left", format::seconds(left));
+            }
+            (State::AtWork, None) => {}
+        }
+        if let (State::AtWork, Some(idle)) = (self.state, self.idle) {
+            let _ = write!(line, ", no step for {}", format::seconds(idle.as_secs_f64()));
         }
         line
     }
@@ -181,6 +248,56 @@ fn table(runs: &[Seen]) -> String {
     let width = runs.iter().map(|run| run.name().len()).max().unwrap_or(0);
     let lines: Vec<String> =
         runs.iter().map(|run| format!("{:<width$}  {}", run.name(), run.line())).collect();
-    let n = runs.iter().filter(|run| run.is_finished).count();
-    format!("{}\n{n} of {} finished", lines.join("\n"), runs.len())
+    let count = |state| runs.iter().filter(|run| run.state == state).count();
+    let mut table =
+        format!("{}\n{} of {} finished", lines.join("\n"), count(State::Finished), runs.len());
+    if count(State::Stopped) > 0 {
+        let _ = write!(table, ", {} stopped", count(State::Stopped));
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn step(i: u64) -> String {
+        format!("{{\"step\":{i},\"loss\":{i}.5,\"sparsity\":0.5}}\n")
+    }
+
+    #[test]
+    fn a_second_look_adds_what_is_new() {
+        let folder = tempfile::tempdir().unwrap();
+        let write =
+            |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        let steps =
+            |ids: &[u64]| write("steps.jsonl", &ids.iter().map(|&i| step(i)).collect::<String>());
+        assert!(Seen::of(folder.path()).is_none(), "there is no run");
+        write("run.json", r#"{"recipe":{"train":{"epochs":3}}}"#);
+        steps(&[0, 1, 2]);
+        let mut seen = Seen::of(folder.path()).unwrap();
+        let ids = |seen: &Seen| seen.loss.iter().map(|point| point.0 as u64).collect::<Vec<_>>();
+        assert_eq!((ids(&seen), seen.epochs), (vec![0, 1, 2], 3.0));
+        steps(&[0, 1, 2, 3]);
+        seen.look().unwrap();
+        assert_eq!(ids(&seen), [0, 1, 2, 3]);
+        assert_eq!(seen.sparsity.last(), Some(&(3.0, 50.0)));
+        steps(&[0]);
+        seen.look().unwrap();
+        assert_eq!(ids(&seen), [0], "cut back to the checkpoint");
+    }
+
+    #[test]
+    fn a_run_is_at_work_while_its_lock_is_held() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("run.json"), "{}").unwrap();
+        let state = || Seen::of(folder.path()).unwrap().state;
+        assert_eq!(state(), State::AtWork, "without locks, and without steps to be late");
+        let lock = Lock::take(&folder.path().join(LOCK)).unwrap();
+        assert_eq!(state(), State::AtWork);
+        drop(lock);
+        assert_eq!(state(), State::Stopped);
+        std::fs::write(folder.path().join("result.json"), "{}").unwrap();
+        assert_eq!(state(), State::Finished);
+    }
 }

@@ -240,9 +240,15 @@ impl Resolved {
     /// The experiment as every run records it. The data set goes by its name and the fingerprint of its content,
     /// wherever it was read from.
     pub fn record(&self, data: &Dataset) -> anyhow::Result<Value> {
-        let mut record = serde_json::to_value(&self.spec)?;
+        let mut record = self.settings()?;
         record["data"] = Value::String(data.name.clone());
         record["data_fingerprint"] = Value::String(data.fingerprint.clone());
+        Ok(record)
+    }
+
+    /// The experiment with a value for each key, before the data is read.
+    pub fn settings(&self) -> anyhow::Result<Value> {
+        let mut record = serde_json::to_value(&self.spec)?;
         // A checkpoint goes by its content as well; without one, nothing is said.
         if let Some(record) = record.as_object_mut() {
             record.remove("from");

@@ -4,6 +4,7 @@
 //! operations: in f64 in f64, in f16 and bf16 in f32, rounded once. Other types, and types that differ, are refused.
 //! Kernels and composed operations are compared with each other. This folder is the only place that may know devices.
 
+mod accelerator;
 mod activation;
 #[cfg(test)]
 mod agreement;
@@ -21,6 +22,7 @@ mod threshold;
 mod types;
 mod values;
 
+pub use accelerator::accelerator;
 pub use activation::{
     Activation, BatchNormed, NormParams, Weights, average, batch_norm_eval, batch_norm_train,
     concat, conv2d, global_average, linear, max_pool, relu,

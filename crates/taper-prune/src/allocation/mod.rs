@@ -246,7 +246,8 @@ pub(crate) mod tests {
             let mut before = counts(&*allocation, &layers, n_weights(&layers)).expect("dense");
             for t in 0..=total {
                 let x = t as f64 / total as f64;
-                let overall = Sparsity::saturating(0.95 * (1.0 - (1.0 - x).powi(3)));
+                let overall =
+                    Sparsity::saturating(0.95 * (1.0 - (1.0 - x) * (1.0 - x) * (1.0 - x)));
                 let n_keep = overall.n_kept(n_weights(&layers));
                 let now = counts(&*allocation, &layers, n_keep).expect("possible");
                 assert!(now.iter().zip(&before).all(|(now, before)| now <= before), "{t}");

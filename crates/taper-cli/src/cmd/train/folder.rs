@@ -4,16 +4,17 @@ use super::best;
 use crate::{cmd::difference::difference, error::usage};
 use anyhow::Context;
 use serde_json::Value;
-use std::{
-    fs::{File, TryLockError},
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 use taper::{
     core::rng::fnv1a,
     train::{
         callback::TensorBoard, checkpoint::Checkpoints, remove_partial_files, write_atomically,
     },
 };
+use taper_report::host::Lock;
+
+/// Name of the file that a run locks for as long as it is at work.
+pub const LOCK: &str = ".lock";
 
 /// Files that a run writes. The first is there before any other, and says of which run they are.
 const RECORDS: [&str; 9] = [
@@ -32,7 +33,7 @@ const RECORDS: [&str; 9] = [
 pub struct RunFolder {
     path: PathBuf,
     /// Locked while this process works in the folder; the system unlocks it however the process ends.
-    _lock: File,
+    _lock: Lock,
 }
 
 /// What is asked of an output folder.
@@ -106,7 +107,7 @@ impl RunFolder {
             .with_context(|| format!("cannot write {}; is the folder writable?", path.display()))
     }
 
-    /// Reads a JSON file, if it is there.
+    /// Reads a JSON file; `None` if it is not there.
     pub fn read(&self, name: &str) -> anyhow::Result<Option<Value>> {
         let path = self.path.join(name);
         match std::fs::read(&path) {
@@ -142,19 +143,15 @@ impl RunFolder {
 }
 
 /// Takes the folder for this process.
-fn lock(folder: &Path) -> anyhow::Result<File> {
-    let path = folder.join(".lock");
+fn lock(folder: &Path) -> anyhow::Result<Lock> {
+    let path = folder.join(LOCK);
     let cannot = || format!("cannot write {}; is the folder writable?", path.display());
-    // Not emptied: a file of that name may be somebody else's.
-    let file = File::options().create(true).append(true).open(&path).with_context(cannot)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(usage(format!(
+    Lock::take(&path).with_context(cannot)?.ok_or_else(|| {
+        usage(format!(
             "another taper is training in {}; wait for it, or pass another --out",
             folder.display()
-        ))),
-        Err(TryLockError::Error(e)) => Err(e).with_context(cannot),
-    }
+        ))
+    })
 }
 
 /// 16 hexadecimal digits that tell recipes apart.

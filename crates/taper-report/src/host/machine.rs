@@ -1,0 +1,72 @@
+//! What a measurement says of the machine that made it.
+
+use sysinfo::{CpuRefreshKind, MemoryRefreshKind, RefreshKind, System};
+
+/// A machine. What the system does not tell is left empty.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Machine {
+    /// Operating system with its version.
+    pub os: String,
+    /// Architecture of the processor, such as `x86_64`.
+    pub arch: String,
+    /// Name of the processor.
+    pub cpu: Option<String>,
+    /// Processors that this process may use.
+    pub cores: Option<usize>,
+    /// Main memory in bytes.
+    pub memory_bytes: Option<u64>,
+}
+
+impl Machine {
+    /// The machine that this program runs on.
+    pub fn here() -> Self {
+        let kinds = RefreshKind::nothing()
+            .with_cpu(CpuRefreshKind::nothing())
+            .with_memory(MemoryRefreshKind::nothing().with_ram());
+        let system = System::new_with_specifics(kinds);
+        let cpu = system.cpus().first().map(|cpu| cpu.brand().trim().to_owned());
+        Self {
+            os: System::long_os_version().unwrap_or_else(|| std::env::consts::OS.to_owned()),
+            arch: std::env::consts::ARCH.to_owned(),
+            cpu: cpu.filter(|name| !name.is_empty()),
+            cores: std::thread::available_parallelism().ok().map(Into::into),
+            memory_bytes: Some(system.total_memory()).filter(|bytes| *bytes > 0),
+        }
+    }
+
+    /// The host's name as part of a folder name: at most 40 of lower case letters, digits and `-`.
+    pub fn host() -> String {
+        plain(&System::host_name().unwrap_or_default())
+    }
+}
+
+fn plain(name: &str) -> String {
+    // The domain says nothing about the machine, and is nobody's business.
+    let name = name.trim().split('.').next().unwrap_or_default().to_ascii_lowercase();
+    let name: String =
+        name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(40).collect();
+    let name = name.trim_matches('-');
+    if name.is_empty() { "unknown".to_owned() } else { name.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn host_names_become_folder_names() {
+        assert_eq!(plain("Node_7.example.org\n"), "node-7");
+        assert_eq!(plain("../../etc"), "unknown");
+        assert_eq!(plain(""), "unknown");
+        assert_eq!(plain("Ünï"), "n");
+        assert_eq!(plain(&"x".repeat(99)).len(), 40);
+    }
+
+    #[test]
+    fn the_machine_says_what_it_is() {
+        let here = Machine::here();
+        assert!(!here.os.is_empty() && here.arch == std::env::consts::ARCH, "{here:?}");
+        assert!(here.cores > Some(0) && here.memory_bytes > Some(1 << 20), "{here:?}");
+        assert!(here.cpu.as_ref().is_none_or(|cpu| cpu.len() > 1), "{here:?}");
+    }
+}

@@ -1,0 +1,98 @@
+//! Requests to stop: Ctrl-C, and on Unix SIGTERM, which a cluster sends before it kills.
+//!
+//! SIGHUP is left as it is: a run under `nohup` survives the end of its terminal.
+
+use std::{
+    io,
+    time::{Duration, Instant},
+};
+
+/// Signals within so long after one are the same request: a cluster signals every process of a job, and a terminal every
+/// process in the foreground, while a parent hands its own on.
+const ONE_REQUEST: Duration = Duration::from_secs(1);
+
+/// Tells requests from signals that repeat them.
+#[derive(Default)]
+struct Requests(Option<Instant>);
+
+impl Requests {
+    /// Whether a signal at this time is a request of its own.
+    fn is_new(&mut self, at: Instant) -> bool {
+        let is_new = self.0.is_none_or(|last| at.duration_since(last) >= ONE_REQUEST);
+        if is_new {
+            self.0 = Some(at);
+        }
+        is_new
+    }
+}
+
+/// Calls `act` at each request to stop, on a thread of its own. At most once in a process.
+///
+/// # Errors
+/// If the system refuses the handler or the thread.
+#[cfg(unix)]
+pub fn on_stop(act: impl Fn() + Send + 'static) -> io::Result<()> {
+    use signal_hook::{
+        consts::{SIGINT, SIGTERM},
+        iterator::Signals,
+    };
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    let mut requests = Requests::default();
+    let listen = move || {
+        signals.forever().filter(|_| requests.is_new(Instant::now())).for_each(|_| act());
+    };
+    std::thread::Builder::new().name("signals".into()).spawn(listen).map(|_| ())
+}
+
+/// Calls `act` at each request to stop, on a thread of its own. At most once in a process.
+///
+/// # Errors
+/// If the system refuses the handler.
+#[cfg(not(unix))]
+pub fn on_stop(act: impl Fn() + Send + 'static) -> io::Result<()> {
+    let mut requests = Requests::default();
+    let act = move || {
+        if requests.is_new(Instant::now()) {
+            act();
+        }
+    };
+    ctrlc::set_handler(act).map_err(io::Error::other)
+}
+
+/// Asks a child to stop in order. Where there are no signals nothing is done: a console hands Ctrl-C to all its
+/// processes.
+pub fn terminate(child: &std::process::Child) {
+    #[cfg(unix)]
+    if let Ok(pid) = i32::try_from(child.id()) {
+        use nix::{sys::signal, unistd::Pid};
+        // One that has ended meanwhile needs no signal.
+        let _ = signal::kill(Pid::from_raw(pid), signal::Signal::SIGTERM);
+    }
+    #[cfg(not(unix))]
+    let _ = child;
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use std::os::unix::process::ExitStatusExt;
+
+    #[test]
+    fn signals_right_behind_one_are_the_same_request() {
+        let (mut requests, begin) = (Requests::default(), Instant::now());
+        let at = |share: f64| begin + ONE_REQUEST.mul_f64(share);
+        assert!(requests.is_new(at(0.0)));
+        assert!(!requests.is_new(at(0.1)) && !requests.is_new(at(0.9)));
+        assert!(requests.is_new(at(1.0)));
+        assert!(!requests.is_new(at(1.9)), "counted from the last request");
+        assert!(requests.is_new(at(2.0)));
+    }
+
+    #[test]
+    fn a_child_is_asked_to_stop() {
+        let mut child = std::process::Command::new("sleep").arg("600").spawn().expect("starts");
+        terminate(&child);
+        assert_eq!(child.wait().expect("ends").signal(), Some(15));
+        terminate(&child);
+    }
+}

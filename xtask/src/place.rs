@@ -1,0 +1,116 @@
+//! Where results go: below `results/`, and never in the place of others.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use taper_report::host::Machine;
+
+use crate::results::{Manifest, Results};
+
+/// The first of `results/<date>-<host>`, `…-<suite>`, `…-<suite>-2` and so on that runs with these keys may go to.
+pub(crate) fn of_runs(root: &Path, manifest: &Manifest, keys: &BTreeSet<&str>) -> PathBuf {
+    let day = manifest.made.date.get(..10).unwrap_or(&manifest.made.date);
+    let first = folder(root, day);
+    let mut places = std::iter::once(first.clone()).chain(numbered(with(&first, &manifest.suite)));
+    places.find(|dir| may_hold(dir, &manifest.suite, keys)).unwrap_or(first)
+}
+
+/// Whether results of a suite with these runs may go to a folder: it has none, or fewer runs of the same suite.
+pub(crate) fn may_hold(dir: &Path, suite: &str, keys: &BTreeSet<&str>) -> bool {
+    match Results::load(dir) {
+        Ok(there) => {
+            let failed = there.manifest.failed.iter().map(|run| &run.key);
+            let mut runs = there.runs.iter().map(|run| &run.key).chain(failed);
+            there.manifest.suite == suite && runs.all(|key| keys.contains(key.as_str()))
+        }
+        // Results that cannot be read may be of another suite, or of a later version.
+        Err(_) => is_free(dir),
+    }
+}
+
+/// The first of `results/<date>-<host>-bench`, `…-bench-2` and so on that is free; of a part, its name comes behind `bench`.
+pub(crate) fn of_bench(root: &Path, day: &str, part: Option<&str>) -> PathBuf {
+    let bench = with(&folder(root, day), "bench");
+    let first = part.map_or_else(|| bench.clone(), |part| with(&bench, part));
+    numbered(first.clone()).find(|dir| is_free(dir)).unwrap_or(first)
+}
+
+/// Whether a folder holds no results.
+pub(crate) fn is_free(dir: &Path) -> bool {
+    !dir.join("manifest.json").exists()
+}
+
+fn folder(root: &Path, day: &str) -> PathBuf {
+    root.join("results").join(format!("{day}-{}", Machine::host()))
+}
+
+fn with(place: &Path, name: &str) -> PathBuf {
+    let mut path = place.as_os_str().to_owned();
+    path.push(format!("-{name}"));
+    path.into()
+}
+
+/// A place, and then the same with 2, 3 and so on behind it.
+fn numbered(place: PathBuf) -> impl Iterator<Item = PathBuf> {
+    let more = place.clone();
+    std::iter::once(place).chain((2u64..).map(move |n| with(&more, &n.to_string())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    /// The end of a place's name, behind date and host.
+    fn end(root: &Path, day: &str, place: &Path) -> String {
+        let first = folder(root, day);
+        place.display().to_string().replace(&first.display().to_string(), "")
+    }
+
+    #[test]
+    fn results_replace_what_they_contain_and_nothing_else() {
+        let root = tempfile::tempdir().expect("a temporary folder");
+        let mut results = testing::results();
+        let all: Vec<String> = results.runs.iter().map(|run| run.key.clone()).collect();
+        let manifest = results.manifest.clone();
+        let place = |manifest: &Manifest, n: usize| {
+            let keys: BTreeSet<&str> = all[..n].iter().map(String::as_str).collect();
+            let place = of_runs(root.path(), manifest, &keys);
+            (end(root.path(), "2025-03-04", &place), place)
+        };
+        let (first, dir) = place(&manifest, all.len());
+        assert_eq!(first, "");
+        results.save(&dir).expect("saves");
+        assert_eq!(place(&manifest, all.len()).0, "", "the same runs");
+        let (part, dir) = place(&manifest, 3);
+        assert_eq!(part, "-quick", "fewer");
+        results.runs.truncate(3);
+        results.save(&dir).expect("saves");
+        assert_eq!(place(&manifest, 3).0, "-quick");
+        assert_eq!(place(&manifest, 4).0, "-quick", "more");
+        assert_eq!(place(&manifest, 2).0, "-quick-2", "fewer again");
+        let other = Manifest { suite: "long".into(), ..manifest.clone() };
+        assert_eq!(place(&other, all.len()).0, "-long", "another suite");
+        results.manifest.failed.push(testing::failed_run());
+        results.save(&dir).expect("saves");
+        assert_eq!(place(&manifest, 3).0, "-quick-2", "a failed run is one, too");
+        std::fs::write(dir.join("manifest.json"), "{").expect("writes");
+        assert_eq!(place(&manifest, 4).0, "-quick-2", "what cannot be read stays");
+    }
+
+    #[test]
+    fn a_bench_never_replaces_another() {
+        let root = tempfile::tempdir().expect("a temporary folder");
+        let taken = |part: Option<&str>| {
+            let place = of_bench(root.path(), "2025-03-04", part);
+            std::fs::create_dir_all(&place).expect("creates");
+            std::fs::write(place.join("manifest.json"), "{}").expect("writes");
+            end(root.path(), "2025-03-04", &place)
+        };
+        assert_eq!(taken(None), "-bench");
+        assert_eq!(taken(Some("cut")), "-bench-cut");
+        assert_eq!(taken(None), "-bench-2");
+        assert_eq!(taken(None), "-bench-3");
+        assert_eq!(taken(Some("cut")), "-bench-cut-2");
+    }
+}
