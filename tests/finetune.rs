@@ -192,6 +192,11 @@ fn a_start_that_does_not_fit_is_refused() {
         &["finetune", "prune.sparsity"],
     );
     train(&["--from", &first, "--model", "resnet20"], &["digits-cnn", "resnet20"]);
-    train(&["--from", &folder.text("nowhere")], &["nowhere"]);
+    // What is missing or damaged has failed, as everywhere.
+    let damaged = folder.write("damaged", &bytes(Path::new(&first))[..100]);
+    for from in [folder.text("nowhere"), damaged] {
+        refuse(&["train", "--quiet", "--out", &out, "--from", &from], 1, &["checkpoint", &from]);
+        refuse(&["train", "--dry-run", "--from", &from], 1, &["checkpoint", &from]);
+    }
     assert!(!Path::new(&out).exists());
 }

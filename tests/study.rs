@@ -94,14 +94,14 @@ fn what_cannot_be_drawn_is_refused() {
     refuse(&["schedule", "plot", "--set", "prune.method=dense"], 2, &["has no schedule"]);
     refuse(&["schedule", "plot", "--entered", "2"], 2, &["--entered is 2", "[0, 1]"]);
     let other = folder.write("other.csv", "a,b\n1,2\n");
-    refuse(&["schedule", "plot", "--trace", &other], 2, &["other.csv", "--mask-trace"]);
+    refuse(&["schedule", "plot", "--trace", &other], 1, &["other.csv", "--mask-trace"]);
     refuse(&["study", "significance", "--shares", "0,1.5"], 2, &["--shares has 1.5", "[0, 1]"]);
     let far = folder.write(
         "far.csv",
         "step,n_weights,n_before,n_kept,n_entered,n_left,instability,told_before,told_kept,told_entered,told_left\n\
          18446744073709551615,9,9,9,0,0,0,,,,\n",
     );
-    refuse(&["schedule", "plot", "--trace", &far], 2, &["far.csv", "outside 1 to 10000000"]);
+    refuse(&["schedule", "plot", "--trace", &far], 1, &["far.csv", "outside 1 to 10000000"]);
     let plain = folder.write(
         "plain.csv",
         "step,n_weights,n_before,n_kept,n_entered,n_left,instability,told_before,told_kept,told_entered,told_left\n\

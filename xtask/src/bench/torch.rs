@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Result, ensure};
+use taper_report::host::Usage;
 
 /// A Python that has PyTorch: `TAPER_PYTHON`, the environment that `.ci/setup-python` makes, or `python3`.
 ///
@@ -14,17 +15,21 @@ pub(crate) fn torch_python() -> Result<Option<PathBuf>> {
     if let Some(python) = std::env::var_os("TAPER_PYTHON").map(PathBuf::from) {
         ensure!(
             has_torch(&python),
-            "TAPER_PYTHON is {}, which cannot import torch and safetensors",
-            python.display()
+            Usage::new(format!(
+                "TAPER_PYTHON is {}, which cannot import torch and safetensors",
+                python.display()
+            ))
         );
         return Ok(Some(python));
     }
     let cache = std::env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)
-        .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache")));
-    let candidates =
-        [cache.map(|cache| cache.join("taper/venv/bin/python")), Some("python3".into())];
-    Ok(candidates.into_iter().flatten().find(has_torch))
+        .or_else(|| std::env::home_dir().map(|home| home.join(".cache")));
+    // As the systems name it.
+    let made =
+        ["bin/python", "Scripts/python.exe"].map(|python| Path::new("taper/venv").join(python));
+    let made = made.iter().filter_map(|python| Some(cache.as_ref()?.join(python)));
+    Ok(made.chain(["python3", "python"].map(PathBuf::from)).find(has_torch))
 }
 
 /// Version of the PyTorch of a Python; none if that, or safetensors, is not there.

@@ -149,15 +149,14 @@ struct Trace {
 /// Reads what a schedule was told in a run; where it was a closed form, what each refresh changed.
 fn read_trace(path: &Path) -> anyhow::Result<Trace> {
     let unreadable = |e: csv::Error| {
-        usage(format!("{} is no masks.csv of a run with --mask-trace: {e}", path.display()))
+        anyhow::anyhow!("{} is no masks.csv of a run with --mask-trace: {e}", path.display())
     };
     let mut reader = csv::Reader::from_path(path).map_err(unreadable)?;
     let lines: Vec<TraceLine> =
         reader.deserialize().collect::<Result<_, _>>().map_err(unreadable)?;
     let length = lines.iter().map(|line| line.step.saturating_add(1)).max().unwrap_or(0);
     if !(1..=MAX_STEPS).contains(&length) {
-        let place = path.display();
-        return Err(usage(format!("{place} is of {length} steps, outside 1 to {MAX_STEPS}")));
+        anyhow::bail!("{} is of {length} steps, outside 1 to {MAX_STEPS}", path.display());
     }
     let told = |line: &TraceLine| {
         Some(MaskFeedback {

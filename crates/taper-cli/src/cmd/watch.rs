@@ -128,9 +128,13 @@ impl Seen {
 
     /// Reads what has changed; `None` where there is no run any more.
     fn look(&mut self) -> Option<()> {
-        // Asked first: what a run writes before it ends is then read below.
-        let is_at_work = Lock::is_held(&self.folder.join(LOCK));
         let folder = self.folder.clone();
+        // Asked first, in this order: what a run writes before it ends is then read below.
+        let is_at_work = Lock::is_held(&folder.join(LOCK));
+        let is_finished = folder.join("result.json").is_file();
+        if is_finished && self.state == State::Finished {
+            return Some(());
+        }
         let description = std::fs::read_to_string(folder.join("run.json")).ok()?;
         let description: Value = serde_json::from_str(&description).ok()?;
         let steps = folder.join("steps.jsonl");
@@ -153,7 +157,7 @@ impl Seen {
         let last_step = steps.metadata().and_then(|file| file.modified()).ok();
         let idle = last_step.and_then(|at| SystemTime::now().duration_since(at).ok());
         self.idle = idle.filter(|idle| *idle > LONG);
-        self.state = match (folder.join("result.json").is_file(), is_at_work) {
+        self.state = match (is_finished, is_at_work) {
             (true, _) => State::Finished,
             (false, Some(true)) => State::AtWork,
             (false, Some(false)) => State::Stopped,

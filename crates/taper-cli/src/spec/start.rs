@@ -37,7 +37,7 @@ impl Start {
     /// # Errors
     /// If it is no network of the zoo, or its zeros are not as many as it says.
     pub fn load(path: &Path) -> anyhow::Result<Self> {
-        let checkpoint = Arc::new(PrunedCheckpoint::load(path).map_err(usage)?);
+        let checkpoint = Arc::new(PrunedCheckpoint::load(path)?);
         let place = path.display();
         let bytes = std::fs::read(path).with_context(|| format!("cannot read {place}"))?;
         let fingerprint = format!("{:016x}", fnv1a(&bytes));
