@@ -120,7 +120,8 @@ impl Source for Tensors {
         let dense = self.dense.get(name).map(|tensor| &tensor.dims);
         let dims = dense.or_else(|| self.sparse.get(name).map(|tensor| &tensor.dims));
         let sizes = |dims: &Vec<i64>| {
-            sizes(dims).ok_or_else(|| format!("tensor {name} has shape {dims:?}, which is none"))
+            sizes(dims)
+                .ok_or_else(|| format!("tensor {name} has a negative size in its shape {dims:?}"))
         };
         dims.map(sizes).transpose()
     }
@@ -242,7 +243,7 @@ mod tests {
         let external = TensorProto { data_location: 1, ..tensor(FLOAT) };
         assert!(bad(external).contains("in another file"));
         let negative = TensorProto { dims: vec![-2, -2], ..tensor(FLOAT) };
-        assert!(bad(negative).contains("tensor w has shape [-2, -2]"));
+        assert!(bad(negative).contains("negative size in its shape [-2, -2]"));
     }
 
     #[test]
