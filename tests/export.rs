@@ -191,6 +191,24 @@ fn what_is_exported_is_imported_to_the_bit_and_as_small_as_promised() {
     }
 }
 
+#[cfg(unix)]
+#[test]
+fn links_to_the_files_of_a_folder_are_followed() {
+    let folder = Folder::new();
+    let checkpoint = train(&folder, "digits-cnn", "0.9");
+    let (exported, linked) = (folder.text("npz"), folder.path("linked"));
+    succeed(&["export", &checkpoint, "--format", "npz", "--out", &exported]);
+    std::fs::create_dir(&linked).expect("a folder");
+    for entry in std::fs::read_dir(&exported).expect("a folder") {
+        let file = entry.expect("an entry").path();
+        let link = linked.join(file.file_name().expect("a name"));
+        std::os::unix::fs::symlink(&file, link).expect("a link");
+    }
+    let out = folder.text("back.safetensors");
+    succeed(&["import", &linked.display().to_string(), "--out", &out]);
+    assert!(bytes(out.as_ref()) == bytes(checkpoint.as_ref()));
+}
+
 #[test]
 fn candle_loads_the_dense_file() {
     let folder = Folder::new();

@@ -513,7 +513,39 @@ fn names_from_the_hub_cannot_leave_the_cache() {
         let scene = Scene::new(&[], Some(Fault::ETag(etag)));
         let message = scene.fails();
         assert!(message.contains("strange ETag"), "{message}");
+        let scene = Scene::new(&[], Some(Fault::Commit(etag)));
+        let message = scene.fails();
+        assert!(message.contains("strange commit"), "{message}");
     }
+}
+
+#[test]
+fn a_commit_that_was_not_asked_for_is_refused() {
+    let scene = Scene::new(&[], Some(Fault::Commit(DEV)));
+    let repo = format!("{REPO}@{COMMIT}");
+    let error = fetch_file(&repo, FILE, &scene.options(), &scene.watch).unwrap_err().to_string();
+    assert!(error.contains(&format!("answered with commit {DEV}")), "{error}");
+    scene.nothing_usable();
+}
+
+#[test]
+fn what_another_process_is_fetching_is_waited_for() {
+    let scene = Scene::new(&[], None);
+    let blob = scene.blob();
+    std::fs::create_dir_all(blob.parent().unwrap()).unwrap();
+    let lock = std::fs::File::create(blob.with_extension("lock")).unwrap();
+    lock.lock().unwrap();
+    std::thread::scope(|scope| {
+        let fetch = scope.spawn(|| scene.fetch().unwrap());
+        while !scene.notes().contains("another process is fetching it") {
+            std::thread::yield_now();
+        }
+        // The other process is done.
+        std::fs::write(&blob, &scene.content).unwrap();
+        drop(lock);
+        assert_eq!(std::fs::read(fetch.join().unwrap().path).unwrap(), scene.content);
+    });
+    assert!(scene.hub.take_log().iter().all(|line| !line.starts_with("/storage/")));
 }
 
 #[test]

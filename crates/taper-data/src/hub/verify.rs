@@ -25,6 +25,7 @@ pub(super) enum Verdict {
 
 /// A file of a snapshot: its name in the cache, and where its record is.
 pub(super) struct Entry {
+    filename: String,
     pointer: PathBuf,
     record: PathBuf,
 }
@@ -33,7 +34,7 @@ impl Entry {
     /// The file `filename` of the snapshot of `commit`.
     pub(super) fn new(pointer: &Path, repo_dir: &Path, commit: &str, filename: &str) -> Self {
         let record = repo_dir.join(RECORDS).join(commit).join(filename);
-        Self { pointer: pointer.to_owned(), record }
+        Self { filename: filename.to_owned(), pointer: pointer.to_owned(), record }
     }
 
     /// Checks the file against the digest in its blob's name, or else against its record.
@@ -48,8 +49,7 @@ impl Entry {
         }) {
             return Ok(Verdict::Good(digest));
         }
-        let name = self.pointer.file_name().unwrap_or_default();
-        progress.note(&format!("checking {}", name.display()));
+        progress.note(&format!("checking {}", self.filename));
         let found = sha256(&blob)?;
         match promised {
             Some(promised) if !found.eq_ignore_ascii_case(&promised) => {

@@ -63,7 +63,7 @@ impl From<parquet::errors::ParquetError> for Trouble {
 type Parts = (Cifar, Vec<u8>, Vec<u32>, Option<Vec<u32>>);
 
 fn read(bytes: &Bytes, limit: usize) -> Result<Parts, Trouble> {
-    // The oldest of the three formats named LZ4 has no bound on what a page makes; no writer has used it since 2021.
+    // Of the three formats named LZ4, the one that this leaves out has no bound on what a page decompresses to.
     let properties = ReaderProperties::builder().set_backward_compatible_lz4(false).build();
     let options = ReadOptionsBuilder::new().with_reader_properties(properties).build();
     let reader = SerializedFileReader::new_with_options(bytes.clone(), options)?;

@@ -32,6 +32,8 @@ pub(crate) enum Fault {
     NoSuchBytes,
     /// The announced digest is replaced by this text.
     ETag(&'static str),
+    /// The announced commit is replaced by this text.
+    Commit(&'static str),
     /// The announced digest is marked as weak.
     WeakETag,
     /// The file comes without a redirect, as small ones do, with this digest; and without ranges, if so.
@@ -179,6 +181,10 @@ fn answer(stream: TcpStream, state: &Mutex<State>, home: &str) -> std::io::Resul
                 }
             }
             _ => {
+                let commit = match state.fault(|f| matches!(f, Fault::Commit(_))) {
+                    Some(Fault::Commit(text)) => text,
+                    _ => commit,
+                };
                 let digest: String =
                     Sha256::digest(&bytes).iter().map(|b| format!("{b:02x}")).collect();
                 let fits = |f: &Fault| matches!(f, Fault::ETag(_) | Fault::WeakETag);
