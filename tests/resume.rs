@@ -154,6 +154,25 @@ fn an_adaptive_run_with_drops_ends_in_the_same_bytes_after_kills() {
     assert_eq!(count("n_dropped"), (0.7 * n_pruned as f64).floor() as u64);
 }
 
+/// Gradients of pruned weights in every fourth step alone, and choices by held-out images.
+const HELD_OUT: &[&str] = &[
+    "--set",
+    "prune.pruned_gradient=\"every:4\"",
+    "--set",
+    "train.clip_norm=0.5",
+    "--set",
+    "train.validation=0.2",
+    "--set",
+    "train.early_stop=2",
+];
+
+#[test]
+fn a_run_with_held_out_images_and_rare_gradients_ends_in_the_same_bytes_after_kills() {
+    let folder = kill_and_resume(6, HELD_OUT);
+    let result = json(&folder.path("whole/result.json"));
+    assert_eq!((&result["n_validation"], &result["chosen_on"]), (&96.into(), &"validation".into()));
+}
+
 #[test]
 fn dropping_none_and_following_some_is_plain_feather_to_the_bit() {
     let folder = Folder::new();

@@ -1,6 +1,6 @@
 //! When and from what the gradient of pruned weights is computed.
 
-use crate::error::PruneError;
+use crate::{Pruner, error::PruneError};
 
 /// When and from what the gradient of pruned weights is computed; that of kept ones is exact in every step.
 ///
@@ -10,9 +10,11 @@ pub enum PrunedUpdate {
     /// In every step, from the whole batch, as published.
     #[default]
     EveryStep,
-    /// In every so many steps, that many times; in the others pruned weights get none.
+    /// In every so many steps, that many times; in the others pruned weights get none. What clips the gradient's norm must
+    /// count it once.
     EveryNth(u64),
-    /// In every step, from a share of the batch's blocks of sixteen images, scaled up: right on average.
+    /// In every step, from a share of the batch's blocks of sixteen images, scaled up: right on average, with a norm that
+    /// its variance inflates.
     Sampled {
         /// Share of the blocks, in `(0, 1]`.
         share: f64,
@@ -39,5 +41,13 @@ impl PrunedUpdate {
             }
             _ => Ok(()),
         }
+    }
+}
+
+impl Pruner {
+    /// When and from what the gradient of pruned weights is computed: what is computed is not always what exact training
+    /// has, which a norm that kept weights are clipped by must account for.
+    pub fn pruned_update(&self) -> PrunedUpdate {
+        self.choices.update
     }
 }

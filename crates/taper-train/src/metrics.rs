@@ -44,7 +44,7 @@ pub struct EpochMetrics {
     pub test_loss: f64,
     /// Accuracy on the test images; NaN likewise.
     pub test_accuracy: f64,
-    /// Mean norm of the gradient before clipping.
+    /// Mean norm of the gradient before clipping, as exact training has it.
     pub grad_norm: f64,
     /// Mean share of that norm that is in dead filters: output channels of convolutions that have lost every weight.
     pub dead_grad_share: f64,

@@ -9,13 +9,14 @@ use crate::{
     error::TrainError,
     eval::{count_correct, tensors},
     evaluate,
+    grad_norm::{Computed, PrunedSquares},
 };
 use candle_core::{Device, Tensor};
 use std::cell::RefCell;
 use taper_core::Step;
 use taper_data::{Batch, Loader};
 use taper_nn::{Gates, LayerEvent, Model, Pass, Probe, ops::is_finite};
-use taper_prune::{DeadFilters, Pruner, Report};
+use taper_prune::{DeadFilters, PrunedUpdate, Pruner, Report};
 
 /// Everything that a run works on.
 pub struct Run<'a> {
@@ -35,6 +36,8 @@ pub struct Run<'a> {
     pub recipe: Recipe,
     /// Where to compute.
     pub device: &'a Device,
+    /// What clipping remembers of the gradient of pruned weights.
+    pub pruned_squares: PrunedSquares,
 }
 
 /// What a step has come to.
@@ -42,7 +45,7 @@ pub struct Run<'a> {
 pub struct StepDone {
     /// Mean loss of the batch.
     pub loss: f64,
-    /// Norm of the gradient before clipping.
+    /// Norm of the gradient before clipping, as exact training has it.
     pub norm: GradNorm,
     /// Images of the batch.
     pub n_images: u64,
@@ -70,7 +73,8 @@ impl<'a> Run<'a> {
         device: &'a Device,
     ) -> Self {
         let sgd = Sgd::new(recipe.momentum, recipe.weight_decay);
-        Self { model, pruner, sgd, train, test, validation: None, recipe, device }
+        let pruned_squares = PrunedSquares::default();
+        Self { model, pruner, sgd, train, test, validation: None, recipe, device, pruned_squares }
     }
 
     /// One step of training on a batch: masks, forward pass, backward pass, clipping, optimizer.
@@ -79,7 +83,7 @@ impl<'a> Run<'a> {
     /// [`TrainError`] if the loss or the gradient is not finite, or something cannot be computed.
     pub fn step(&mut self, step: Step, batch: Batch, lr: f64) -> Result<StepDone, TrainError> {
         let params = self.model.params();
-        let n_images = batch.len() as u64;
+        let n_images = batch.len();
         let (images, labels) = tensors(batch, self.device)?;
         let gates =
             self.pruner.as_mut().map(|p| p.begin_step(step)).transpose()?.unwrap_or_default();
@@ -95,7 +99,9 @@ impl<'a> Run<'a> {
         }
         let mut grads = loss.backward()?;
         let dead = self.pruner.as_ref().map(|p| p.dead_filters()).unwrap_or_default();
-        let norm = GradNorm::of(params, &grads, &dead)?;
+        let update = self.pruner.as_ref().map_or(PrunedUpdate::EveryStep, |p| p.pruned_update());
+        let computed = Computed { params, grads: &grads, gates: &gates, dead: &dead, n_images };
+        let norm = self.pruned_squares.norm(&computed, update, step)?;
         if !norm.all.is_finite() {
             return Err(refuse("the gradient norm", norm.all)?);
         }
@@ -115,7 +121,7 @@ impl<'a> Run<'a> {
         };
         self.sgd.step(params, &grads, factor, lr)?;
         let n_correct = count_correct(&logits, &labels)?;
-        Ok(StepDone { loss: value, norm, n_images, n_correct })
+        Ok(StepDone { loss: value, norm, n_images: n_images as u64, n_correct })
     }
 
     /// Loss and accuracy on the test images, with the weights as they are now.

@@ -19,7 +19,7 @@ use taper_kernels::{
 };
 
 /// Batches below this are computed image by image: a block of sixteen would be mostly empty.
-const MIN_BATCH: usize = 8;
+pub(super) const MIN_BATCH: usize = 8;
 
 /// An activation between layers.
 ///

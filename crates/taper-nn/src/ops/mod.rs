@@ -27,7 +27,7 @@ pub use activation::{
     Activation, BatchNormed, NormParams, Weights, average, batch_norm_eval, batch_norm_train,
     concat, conv2d, global_average, linear, max_pool, relu,
 };
-pub use blocked::{choice, profile, release_buffers};
+pub use blocked::{choice, profile, release_buffers, sampled_share};
 pub use loss::cross_entropy;
 pub use norm::indicator;
 pub use sgd::{sgd_step, sum_of_squares};

@@ -1,7 +1,7 @@
 //! Everything that a run needs to go on.
 
 use super::file::{CheckpointError, TensorFile};
-use crate::{Progress, Run, Sgd, error::TrainError};
+use crate::{Progress, PrunedSquares, Run, Sgd, error::TrainError};
 use candle_core::{Device, Tensor};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -27,13 +27,16 @@ pub struct Snapshot<'a> {
     params: &'a Params,
     sgd: &'a Sgd,
     pruner: Option<&'a Pruner>,
+    pruned_squares: PrunedSquares,
     progress: &'a Progress,
 }
 
 impl<'a> Snapshot<'a> {
     /// The state of a run between two steps.
     pub fn of(run: &'a Run, progress: &'a Progress) -> Self {
-        Self { params: run.model.params(), sgd: &run.sgd, pruner: run.pruner.as_ref(), progress }
+        let (params, pruner, pruned_squares) =
+            (run.model.params(), run.pruner.as_ref(), run.pruned_squares);
+        Self { params, sgd: &run.sgd, pruner, pruned_squares, progress }
     }
 
     /// How far the run is.
@@ -90,6 +93,9 @@ impl<'a> Snapshot<'a> {
                 pruner["told"] = step.into();
             }
             file.metadata.insert("pruner".into(), pruner.to_string());
+            let PrunedSquares { all, dead } = self.pruned_squares;
+            let squares = json!([all.to_string(), dead.to_string()]);
+            file.metadata.insert("pruned_squares".into(), squares.to_string());
         }
         file.metadata.insert("kind".into(), KIND.into());
         file.metadata.insert("recipe".into(), recipe.to_string());
@@ -162,7 +168,25 @@ impl TrainingCheckpoint {
         if let Some(pruner) = &mut run.pruner {
             pruner.restore(self.pruner_state(pruner)?)?;
         }
+        run.pruned_squares = self.pruned_squares()?;
         Ok(self.progress.clone())
+    }
+
+    /// What clipping remembers; nothing in a checkpoint of a dense run, or of a version that did not.
+    fn pruned_squares(&self) -> Result<PrunedSquares, CheckpointError> {
+        let Some(text) = self.file.metadata.get("pruned_squares") else {
+            return Ok(PrunedSquares::default());
+        };
+        let parsed: Option<[f64; 2]> = serde_json::from_str::<[String; 2]>(text)
+            .ok()
+            .and_then(|[all, dead]| Some([all.parse().ok()?, dead.parse().ok()?]));
+        match parsed {
+            Some([all, dead]) if all >= 0.0 && dead >= 0.0 => Ok(PrunedSquares { all, dead }),
+            _ => {
+                let reason = format!("its `pruned_squares` is {text}, no two squares");
+                Err(CheckpointError::malformed(&self.path, reason))
+            }
+        }
     }
 
     fn pruner_state(&self, pruner: &Pruner) -> Result<PrunerState, CheckpointError> {

@@ -7,19 +7,19 @@ use super::{
     choice::{self, Direction},
     node::{Node, Norm, Op},
     profile::{self, Work},
+    sampling,
 };
-use crate::{Gate, Sampling, ops::with_values};
+use crate::{Gate, ops::with_values};
 use candle_core::{Result, Tensor, TensorId};
 use std::{
     collections::{HashMap, HashSet, hash_map::Entry},
     sync::Arc,
 };
-use taper_core::rng::Rng;
 use taper_kernels::{
     buffer::Buffer,
     concat,
-    conv::blocked::{Conv, Finish, GradAt, GradSource, InputGrad, NormSlope, Packing, WeightGrad},
-    lanes::{self, Lanes, Plane},
+    conv::blocked::{Conv, Finish, GradAt, GradSource, InputGrad, NormSlope, WeightGrad},
+    lanes::{self, Lanes},
     norm::blocked as norm,
     pool,
 };
@@ -298,12 +298,9 @@ impl Backward {
             let to_input = packed.as_ref().zip(into.as_mut()).map(|(weights, (out, is_added))| {
                 InputGrad { weights, out, is_added: *is_added, finish }
             });
-            let blocks = sampled(gate, conv.input());
-            // Where few are live, their exact gradient costs less than an estimate. What is not live is zeroed by the gate.
-            let few = gate.and_then(|gate| gate.live.as_deref()).filter(|live| {
-                choice::packing(shape, Direction::Weight, live.density()) == Packing::Sparse
-            });
-            let at = match (few, gate, &blocks) {
+            let blocks = gate.and_then(|gate| sampling::sampled(gate, conv.input().blocks()));
+            // What is not live is zeroed by the gate.
+            let at = match (gate.and_then(sampling::few_live), gate, &blocks) {
                 (Some(live), ..) => GradAt::Masked(live),
                 (_, Some(gate), Some((blocks, scale))) => {
                     GradAt::Sampled { exact: &gate.mask, blocks, scale: *scale }
@@ -345,23 +342,6 @@ fn exclusive(buffer: &mut Arc<Buffer>) -> &mut [Lanes] {
         *buffer = Arc::new(Buffer::copy_of(buffer));
     }
     Arc::get_mut(buffer).expect("a buffer that has just been made has one owner")
-}
-
-/// Which blocks of the batch count for pruned weights, and the factor that makes up for the others; `None` where the
-/// gradient is taken whole. At or above half density that is no more work.
-fn sampled(gate: Option<&Gate>, input: &Plane) -> Option<(Vec<bool>, f32)> {
-    let gate = gate?;
-    let Sampling { share, key } = gate.sampling?;
-    let n = input.blocks();
-    let n_sampled = ((share * n as f64).round() as usize).clamp(1, n.max(1));
-    if n_sampled >= n || gate.mask.density() > 0.5 {
-        return None;
-    }
-    let mut blocks = vec![false; n];
-    for &block in &Rng::from_state(key).permutation(n)[..n_sampled] {
-        blocks[block] = true;
-    }
-    Some((blocks, n as f32 / n_sampled as f32))
 }
 
 fn slopes(normed: &Norm, sums: &[norm::GradSums], count: f64) -> Result<Vec<NormSlope>> {

@@ -113,6 +113,15 @@ pub(super) fn density(weight: &[f32]) -> f64 {
     weight.iter().filter(|&&w| w != 0.0).count() as f64 / weight.len().max(1) as f64
 }
 
+/// Whether the gradient of a weight is computed at its live positions alone, where so large a share of them is live.
+pub(super) fn is_grad_sparse(density: f64) -> bool {
+    match Choice::current() {
+        Choice::Dense => false,
+        Choice::Sparse => true,
+        Choice::Measured | Choice::ByRule => density <= Direction::Weight.rule(),
+    }
+}
+
 /// How to pack the weights of a layer.
 #[allow(
     clippy::disallowed_methods,
@@ -122,9 +131,20 @@ pub(super) fn packing(shape: &ConvShape, direction: Direction, density: f64) -> 
     match Choice::current() {
         Choice::Dense => Packing::Dense,
         Choice::Sparse => Packing::Sparse,
-        _ if density == 1.0 && direction != Direction::Weight => Packing::Winograd,
-        choice if choice == Choice::ByRule || direction == Direction::Weight => {
-            if density <= direction.rule() { Packing::Sparse } else { Packing::Dense }
+        _ if direction == Direction::Weight => {
+            if is_grad_sparse(density) {
+                Packing::Sparse
+            } else {
+                Packing::Dense
+            }
+        }
+        _ if density == 1.0 => Packing::Winograd,
+        Choice::ByRule => {
+            if density <= direction.rule() {
+                Packing::Sparse
+            } else {
+                Packing::Dense
+            }
         }
         _ if density == 0.0 => Packing::Sparse,
         _ => {

@@ -5,10 +5,12 @@ mod bridge;
 pub mod choice;
 mod node;
 pub mod profile;
+mod sampling;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use node::{Node, Norm};
+pub use sampling::sampled_share;
 
 /// Gives the memory of buffers that nothing uses now back to the system.
 ///

@@ -1,0 +1,93 @@
+//! Which blocks of a batch the gradient of pruned weights is estimated from.
+
+use super::{super::cpu, choice};
+use crate::{Gate, Sampling, ops::activation::MIN_BATCH};
+use candle_core::Tensor;
+use taper_core::rng::Rng;
+use taper_kernels::{lanes::LANES, mask::Mask};
+
+/// The live weights, where so few are live that their exact gradient costs less than an estimate.
+pub(super) fn few_live(gate: &Gate) -> Option<&Mask> {
+    gate.live.as_deref().filter(|live| choice::is_grad_sparse(live.density()))
+}
+
+/// How many of `n` blocks count for pruned weights; `None` where their gradient is exact. At or above half density an
+/// estimate is no less work.
+fn n_sampled(gate: &Gate, n: usize) -> Option<usize> {
+    let share = gate.sampling?.share;
+    let n_sampled = ((share * n as f64).round() as usize).clamp(1, n.max(1));
+    let is_exact = n_sampled >= n || gate.mask.density() > 0.5 || few_live(gate).is_some();
+    (!is_exact).then_some(n_sampled)
+}
+
+/// Which of `n` blocks count for pruned weights, and the factor that makes up for the others; `None` where their
+/// gradient is exact.
+pub(super) fn sampled(gate: &Gate, n: usize) -> Option<(Vec<bool>, f32)> {
+    let (n_sampled, Sampling { key, .. }) = (n_sampled(gate, n)?, gate.sampling?);
+    let mut blocks = vec![false; n];
+    for &block in &Rng::from_state(key).permutation(n)[..n_sampled] {
+        blocks[block] = true;
+    }
+    Some((blocks, n as f32 / n_sampled as f32))
+}
+
+/// The share of a batch's blocks, in `(0, 1]`, that the gradient of a layer's pruned weights is estimated from; 1 where
+/// it is exact.
+///
+/// It is that of [`Gate::sampling`] up to whole blocks of sixteen images, and 1 where an estimate is not worth it or there
+/// is no kernel for it.
+pub fn sampled_share(gate: &Gate, weight: &Tensor, n_images: usize) -> f64 {
+    let n = n_images.div_ceil(LANES);
+    match n_images >= MIN_BATCH && cpu::has_kernels(weight) {
+        true => n_sampled(gate, n).map_or(1.0, |n_sampled| n_sampled as f64 / n as f64),
+        false => 1.0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::{DType, Device, Result};
+    use std::sync::Arc;
+    use taper_kernels::threshold::Threshold;
+
+    #[test]
+    fn the_share_is_that_of_whole_blocks_where_an_estimate_is_made() -> Result<()> {
+        let mask = |n_kept: usize| {
+            let mut mask = Mask::full(100);
+            mask.clear(n_kept..100);
+            Arc::new(mask)
+        };
+        let gate = |n_kept: usize, live: Option<usize>, share: Option<f64>| Gate {
+            threshold: Threshold::Hard,
+            cut: 0.1,
+            mask: mask(n_kept),
+            live: live.map(mask),
+            sampling: share.map(|share| Sampling { share, key: 3 }),
+            grad_at_zero: 1.0,
+            grad_at_cut: 1.0,
+        };
+        let weight = Tensor::zeros(100, DType::F32, &Device::Cpu)?;
+        let share = |gate: &Gate, n_images| sampled_share(gate, &weight, n_images);
+        // Eight blocks, of which two count; three, of which one.
+        let quarter = gate(10, None, Some(0.25));
+        assert_eq!((share(&quarter, 128), share(&quarter, 40)), (0.25, 1.0 / 3.0));
+        let (blocks, scale) = sampled(&quarter, 8).expect("a sample");
+        assert_eq!((blocks.iter().filter(|&&is_in| is_in).count(), scale), (2, 4.0));
+        // One block, and a batch that is computed image by image.
+        assert_eq!((share(&quarter, 16), share(&quarter, 7)), (1.0, 1.0));
+        for exact in [
+            gate(10, None, None),
+            gate(10, None, Some(1.0)),
+            gate(51, None, Some(0.25)),
+            gate(10, Some(20), Some(0.25)),
+        ] {
+            assert_eq!(share(&exact, 128), 1.0, "{exact:?}");
+            assert!(sampled(&exact, 8).is_none());
+        }
+        assert_eq!(share(&gate(10, Some(60), Some(0.25)), 128), 0.25);
+        let double = weight.to_dtype(DType::F64)?;
+        assert_eq!(sampled_share(&quarter, &double, 128), 1.0, "no kernels");
+        Ok(())
+    }
+}
