@@ -200,6 +200,7 @@ fn a_restored_pruner_goes_on_as_the_old_one() -> Result {
     disturb(&params, 8)?;
     new.restore(old.state())?;
     assert_eq!(new.state(), old.state());
+    assert_eq!(new.report(), old.report());
     for step in 9..20 {
         assert_eq!(old.begin_step(Step(step))?, new.begin_step(Step(step))?, "step {step}");
         assert_eq!(old.feedback(), new.feedback());

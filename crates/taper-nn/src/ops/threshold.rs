@@ -26,8 +26,8 @@ pub fn threshold_ste(weight: &Tensor, gate: &Gate) -> Result<Tensor> {
     }
 }
 
-/// The pruned weight without a gradient, for whoever hands the gradient to the dense weight himself; see
-/// [`threshold_grad`]. Its value is that of [`threshold_ste`] to the bit.
+/// The pruned weight without a gradient; [`threshold_grad`] turns the gradient of this tensor into that of the dense
+/// weight. Weights that are not f32 on the CPU go through candle's own operations, f64 in f64 and narrower types in f32.
 ///
 /// # Errors
 /// As [`threshold_ste`].
