@@ -91,10 +91,6 @@ impl Pruner {
             drop.check()?;
         }
         let target = choices.schedule.target();
-        if target.n_kept(n_weights) == 0 {
-            let (target, largest) = (target.get(), Sparsity::largest(n_weights).get());
-            return Err(PruneError::Target { target, n_weights, largest });
-        }
         let total = choices.total_steps;
         let last = Step(total).previous();
         let reached = choices.schedule.sparsity(last);
@@ -131,7 +127,10 @@ impl Pruner {
             n_live: sizes.iter().map(|&n| n as u64).sum(),
             choices,
         };
-        pruner.groups(target)?;
+        if pruner.groups(target)?.iter().all(|group| pruner.choices.quantile.keeps_none(group)) {
+            let (target, largest) = (target.get(), Sparsity::largest(n_weights).get());
+            return Err(PruneError::Target { target, n_weights, largest });
+        }
         Ok(pruner)
     }
 
