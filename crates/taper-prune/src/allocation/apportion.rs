@@ -16,7 +16,8 @@ impl Claim {
     /// one.
     #[allow(clippy::manual_clamp, reason = "`clamp` would keep NaN")]
     pub(super) fn new(full: u64, size: f64) -> Self {
-        Self { full, least: 0, size: size.max(f64::MIN_POSITIVE).min(f64::MAX) }
+        let size = if size > 0.0 { size.min(f64::MAX) } else { f64::MIN_POSITIVE };
+        Self { full, least: 0, size }
     }
 
     /// Where the `k`-th weight of this layer, counted from 1, stands in the order of all weights.
