@@ -205,6 +205,7 @@ fn the_best_epoch_is_a_network_that_every_command_takes() {
     let result = json(&folder.path("run/result.json"));
     let wanted = serde_json::json!({
         "file": "pruned-best.safetensors", "epoch": epoch, "test_accuracy": accuracy,
+        "validation_accuracy": null,
     });
     assert_eq!(result["best"], wanted);
     assert!(said.out.contains(&format!("the network of epoch {}", epoch + 1)), "{}", said.out);
@@ -312,7 +313,9 @@ fn watching_says_how_far_runs_are_and_ends_with_them() {
         folder.write(&format!("limited/{name}"), text);
     }
     // 4 of the 46 steps of an epoch are left.
+    let lock = Lock::take(&folder.path("limited/.lock")).expect("locks").expect("it is free");
     let line = succeed(&["watch", "--once", &limited]).out;
+    drop(lock);
     let line = line.lines().next().expect("a line");
     assert!(line.contains("epoch 1/2") && line.ends_with("about 13 min 03 s left"), "{line}");
     // One of them in the middle of its second epoch, with a line that is not whole.
