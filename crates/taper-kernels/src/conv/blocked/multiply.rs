@@ -297,6 +297,7 @@ unsafe fn sparse<S: Simd>(
                         row,
                         phase,
                         chunk,
+                        is_last: chunk + 1 == weights.n_chunks,
                         tile: weights.tile,
                         start,
                         channels: gather.dst_channels(),
@@ -315,6 +316,7 @@ struct SparseRow<'a> {
     row: Row,
     phase: &'a SparsePhase,
     chunk: usize,
+    is_last: bool,
     /// Columns of the largest tile.
     tile: usize,
     start: Start<'a>,
@@ -363,8 +365,8 @@ impl SparseRow<'_> {
     unsafe fn tiles<S: Simd, const P: usize>(&self, j: usize) {
         for channel in 0..self.channels {
             let entries = self.phase.entries(self.chunk, channel);
-            // The first chunk makes zeros positive.
-            if entries.is_empty() && self.chunk > 0 {
+            // The last chunk makes zeros positive.
+            if entries.is_empty() && matches!(self.start, Start::Stored) && !self.is_last {
                 continue;
             }
             for part in (0..LANES).step_by(S::WIDTH) {
@@ -393,8 +395,13 @@ impl SparseRow<'_> {
                             add_entry::<S, P>(&mut sums, src, entry.weight, self.src_step);
                         }
                     }
+                    if self.is_last {
+                        for sum in &mut sums {
+                            *sum = unsigned_zero::<S>(*sum);
+                        }
+                    }
                     for (p, sum) in sums.iter().enumerate() {
-                        S::store(dst.add(p * self.dst_step), unsigned_zero::<S>(*sum));
+                        S::store(dst.add(p * self.dst_step), *sum);
                     }
                 }
             }
