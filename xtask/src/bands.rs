@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
+use taper_report::host::Usage;
 
 use crate::suite::{self, Suite};
 
@@ -89,13 +90,15 @@ pub(crate) fn load(root: &Path, suite: &Suite) -> Result<Vec<Band>> {
             Some(s) => format!("the band for '{}' at sparsity {s} in {}", band.row, path.display()),
             None => format!("the band for '{}' in {}", band.row, path.display()),
         };
-        band.check().with_context(cell)?;
+        band.check().map_err(|error| Usage::new(format!("{}: {error}", cell())))?;
         let known = rows
             .iter()
             .any(|row| row.targets().iter().any(|target| band.is_for(&row.name, *target)));
-        ensure!(known, "{} is for a cell that the suite does not have", cell());
+        let unknown =
+            || Usage::new(format!("{} is for a cell that the suite does not have", cell()));
+        ensure!(known, unknown());
         let twice = bands[..i].iter().any(|other| other.is_for(&band.row, band.sparsity));
-        ensure!(!twice, "{} is there twice", cell());
+        ensure!(!twice, Usage::new(format!("{} is there twice", cell())));
     }
     Ok(bands)
 }

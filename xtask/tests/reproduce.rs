@@ -447,7 +447,7 @@ fn results_are_never_replaced_by_a_part_of_them() {
 }
 
 #[test]
-fn flags_that_would_do_nothing_are_refused() {
+fn what_cannot_be_meant_is_refused() {
     let repository = Repository::new();
     let benches = Path::new(env!("CARGO_MANIFEST_DIR")).join("../benches/suites");
     fs::create_dir_all(repository.path("benches/suites")).expect("creates");
@@ -467,6 +467,16 @@ fn flags_that_would_do_nothing_are_refused() {
         let output = repository.command(args).output().expect("runs");
         assert_eq!(output.status.code(), Some(2), "{args:?}: {}", text(&output));
         assert!(text(&output).contains(reason), "{args:?}: {}", text(&output));
+    }
+    for name in ["bands", "feather", "suite"] {
+        fs::write(repository.path(&format!("experiments/quick/{name}.toml")), "[").expect("writes");
+        let output = repository.command(&["reproduce"]).output().expect("runs");
+        assert_eq!(output.status.code(), Some(2), "{name}: {}", text(&output));
+        assert!(text(&output).contains(&format!("{name}.toml")), "{}", text(&output));
+        if name != "suite" {
+            fs::write(repository.path(&format!("experiments/quick/{name}.toml")), "")
+                .expect("writes");
+        }
     }
     let out = repository.path("there");
     fs::create_dir(&out).expect("creates");

@@ -1,6 +1,6 @@
 //! TOML files that extend others, and what a recipe comes to.
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use std::path::{Path, PathBuf};
 use taper_report::host::Usage;
 use toml::{Table, Value};
@@ -15,13 +15,12 @@ pub(super) fn load(path: &Path) -> Result<(Table, Vec<PathBuf>)> {
     while let Some(path) = next.take() {
         ensure!(
             files.len() < MAX_EXTENDS,
-            "{} extends itself or too long a chain of files",
-            path.display()
+            Usage::new(format!("{} extends itself or too long a chain of files", path.display()))
         );
         let mut table: Table = parse(&path)?;
         if let Some(base) = table.remove("extends") {
             let Some(base) = base.as_str() else {
-                bail!("extends in {} is not a string", path.display())
+                bail!(Usage::new(format!("extends in {} is not a string", path.display())))
             };
             next = Some(path.with_file_name(base));
         }
@@ -147,7 +146,8 @@ pub(super) fn fnv1a_from(hash: u64, bytes: &[u8]) -> u64 {
 
 /// Reads a TOML file; the message names the file and the line.
 pub(crate) fn parse<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
-    let text =
-        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    toml::from_str(&text).with_context(|| format!("in {}", path.display()))
+    let place = path.display();
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Usage::new(format!("cannot read {place}: {error}")))?;
+    toml::from_str(&text).map_err(|error| Usage::new(format!("in {place}: {error}")).into())
 }
