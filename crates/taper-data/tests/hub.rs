@@ -324,7 +324,7 @@ fn left_over_parts_do_no_harm() {
 #[test]
 fn a_hub_that_cannot_resume_does_no_harm() {
     for fault in [Fault::IgnoreRange, Fault::NoSuchBytes] {
-        let scene = Scene::new(&[Fault::BreakAfter(500), fault], None);
+        let scene = Scene::new(&[Fault::BreakAfter(500)], Some(fault));
         scene.succeeds();
         assert!(!scene.notes().contains("corrupt"), "{}", scene.notes());
     }

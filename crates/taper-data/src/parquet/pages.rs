@@ -290,6 +290,24 @@ mod tests {
     }
 
     #[test]
+    fn levels_and_the_flag_of_version_two_are_understood() {
+        // Type 3, 100 bytes from 50; 5 values, no nulls, 5 rows, plain, 2 and 1 bytes of levels, not compressed.
+        let head = [0x15, 6, 0x15, 200, 1, 0x15, 100];
+        let bytes = |flag| {
+            let inner = [0x5c, 0x15, 10, 0x15, 0, 0x15, 10, 0x15, 0, 0x15, 4, 0x15, 2];
+            [&head[..], &inner, flag, &[0, 0]].concat()
+        };
+        for (flag, is_compressed) in [(&[0x12u8][..], 0), (&[0x11], 1), (&[], 1)] {
+            let bytes = bytes(flag);
+            let mut rest = &bytes[..];
+            let header = Header::read(&mut rest).unwrap();
+            assert!(rest.is_empty());
+            assert_eq!((header.kind, header.n_values, header.levels), (3, 5, 3));
+            assert_eq!(header.is_compressed, is_compressed);
+        }
+    }
+
+    #[test]
     fn implausible_claims_are_refused() {
         let header = |kind, uncompressed, n_values, encoding| {
             let (levels, is_compressed) = (0, 1);

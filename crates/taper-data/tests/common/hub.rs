@@ -28,7 +28,7 @@ pub(crate) enum Fault {
     SizeOff(i64),
     /// A transfer is sent whole, whatever range was asked for.
     IgnoreRange,
-    /// A transfer is answered as if there were no such bytes.
+    /// A transfer from a later byte on is answered as if there were no such bytes.
     NoSuchBytes,
     /// The announced digest is replaced by this text.
     ETag(&'static str),
@@ -217,12 +217,9 @@ fn answer(stream: TcpStream, state: &Mutex<State>, home: &str) -> std::io::Resul
         transfer
             && matches!(
                 f,
-                Fault::BreakAfter(_)
-                    | Fault::Corrupt
-                    | Fault::IgnoreRange
-                    | Fault::NoSuchBytes
-                    | Fault::Stall(_)
+                Fault::BreakAfter(_) | Fault::Corrupt | Fault::IgnoreRange | Fault::Stall(_)
             )
+            || transfer && start > 0 && *f == Fault::NoSuchBytes
     };
     match state.fault(fits) {
         Some(Fault::BreakAfter(n)) => reply(206, &head, &body[..n.min(body.len())], body.len()),
