@@ -1,6 +1,5 @@
 //! From the sparsity of a group to its cut and masks.
 
-use crate::allocation::Group;
 use taper_kernels::{mask::Mask, select};
 
 /// Which magnitude separates kept from pruned weights.
@@ -22,15 +21,6 @@ pub(crate) struct Chosen {
 }
 
 impl Quantile {
-    /// Whether no weight of a group is kept.
-    pub(crate) fn keeps_none(self, group: &Group) -> bool {
-        match self {
-            Self::Exact => group.n_keep == 0,
-            // Of any sparsity below 1, the largest weight is above the quantile.
-            Self::Interpolated => group.sparsity.get() == 1.0,
-        }
-    }
-
     /// Ranks the weights of `layers` together.
     pub(crate) fn choose(self, layers: &[&[f32]], n_keep: u64, sparsity: f64) -> Chosen {
         let (at, mut ties) = match self {

@@ -91,6 +91,10 @@ impl Pruner {
             drop.check()?;
         }
         let target = choices.schedule.target();
+        if target.n_kept(n_weights) == 0 {
+            let (target, largest) = (target.get(), Sparsity::largest(n_weights).get());
+            return Err(PruneError::Target { target, n_weights, largest });
+        }
         let total = choices.total_steps;
         let last = Step(total).previous();
         let reached = choices.schedule.sparsity(last);
@@ -127,10 +131,7 @@ impl Pruner {
             n_live: sizes.iter().map(|&n| n as u64).sum(),
             choices,
         };
-        if pruner.groups(target)?.iter().all(|group| pruner.choices.quantile.keeps_none(group)) {
-            let (target, largest) = (target.get(), Sparsity::largest(n_weights).get());
-            return Err(PruneError::Target { target, n_weights, largest });
-        }
+        pruner.groups(target)?;
         Ok(pruner)
     }
 
