@@ -8,7 +8,7 @@ use crate::{
 };
 use candle_core::Tensor;
 use std::sync::Arc;
-use taper_core::{LayerId, Sparsity};
+use taper_core::{LayerId, LayerInfo, Sparsity};
 use taper_kernels::{mask::Mask, threshold::Threshold};
 use taper_nn::ops::with_values;
 use taper_schedule::Cadence;
@@ -29,6 +29,32 @@ impl Pruner {
             return Err(AllocationError::Sum { n_kept, n_keep, overall: sparsity.get() }.into());
         }
         Ok(groups)
+    }
+
+    /// Refuses a target that cannot be met or keeps no weight.
+    pub(crate) fn check_target(&self) -> Result<(), PruneError> {
+        let (target, n_weights) = (self.target(), self.layers().map(LayerInfo::n_weights).sum());
+        // The rounded target decides as well: an interpolated cut prunes a lone weight at any sparsity above 0.
+        if self.n_kept_at(target)? > 0 || target.n_kept(n_weights) > 0 {
+            return Ok(());
+        }
+        // An interpolated cut of all layers leaves a weight wherever it is not asked for none.
+        let nearly_all = Sparsity::saturating(1f64.next_down());
+        let largest = match self.n_kept_at(nearly_all)? {
+            0 => Sparsity::largest(n_weights),
+            _ => nearly_all,
+        };
+        Err(PruneError::Target { target: target.get(), n_weights, largest: largest.get() })
+    }
+
+    /// How many weights are kept at this sparsity.
+    fn n_kept_at(&self, sparsity: Sparsity) -> Result<u64, PruneError> {
+        let size = |id: &LayerId| self.choices.layers[id.0].0.n_weights();
+        let n_kept = |group: &Group| {
+            let n = group.layers.iter().map(size).sum();
+            self.choices.quantile.n_kept(n, group.n_keep, group.sparsity)
+        };
+        Ok(self.groups(sparsity)?.iter().map(n_kept).sum())
     }
 
     /// Cuts and masks of every layer at this sparsity, from the current weights, in which dropped ones are 0.

@@ -1,5 +1,6 @@
 //! From the sparsity of a group to its cut and masks.
 
+use taper_core::Sparsity;
 use taper_kernels::{mask::Mask, select};
 
 /// Which magnitude separates kept from pruned weights.
@@ -21,6 +22,18 @@ pub(crate) struct Chosen {
 }
 
 impl Quantile {
+    /// How many of a group's `n` weights are kept, of different magnitudes.
+    pub(crate) fn n_kept(self, n: u64, n_keep: u64, sparsity: Sparsity) -> u64 {
+        match self {
+            Self::Exact => n_keep,
+            Self::Interpolated if sparsity.is_dense() => n,
+            Self::Interpolated => {
+                let last = n.saturating_sub(1);
+                last.saturating_sub((last as f64 * sparsity.get()).floor() as u64)
+            }
+        }
+    }
+
     /// Ranks the weights of `layers` together.
     pub(crate) fn choose(self, layers: &[&[f32]], n_keep: u64, sparsity: f64) -> Chosen {
         let (at, mut ties) = match self {
@@ -52,6 +65,14 @@ mod tests {
             |q: Quantile| q.choose(&layers, 3, 0.4).masks.iter().map(Mask::n_kept).sum::<u64>();
         assert_eq!(kept(Quantile::Exact), 3);
         assert_eq!(kept(Quantile::Interpolated), 3);
+        for sparsity in [0.3, 0.5, 0.75, 0.9, 0.99, 1.0] {
+            let chosen = Quantile::Interpolated.choose(&layers, 3, sparsity);
+            let n_kept: u64 = chosen.masks.iter().map(Mask::n_kept).sum();
+            let sparsity = Sparsity::saturating(sparsity);
+            assert_eq!(Quantile::Interpolated.n_kept(5, 3, sparsity), n_kept, "{sparsity}");
+        }
+        assert_eq!(Quantile::Interpolated.n_kept(5, 3, Sparsity::DENSE), 5);
+        assert_eq!(Quantile::Exact.n_kept(5, 3, Sparsity::DENSE), 3);
         let chosen = Quantile::Interpolated.choose(&layers, 3, 0.5);
         assert_eq!((chosen.at, chosen.masks[0].n_kept(), chosen.masks[1].n_kept()), (0.3, 0, 2));
     }

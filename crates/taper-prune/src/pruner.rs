@@ -81,8 +81,7 @@ impl Pruner {
     }
 
     pub(crate) fn from_builder(choices: PrunerBuilder) -> Result<Self, PruneError> {
-        let n_weights = choices.layers.iter().map(|(info, _)| info.n_weights()).sum();
-        if n_weights == 0 {
+        if choices.layers.iter().all(|(info, _)| info.n_weights() == 0) {
             return Err(PruneError::NoLayers);
         }
         weight::check(&choices.layers)?;
@@ -91,10 +90,6 @@ impl Pruner {
             drop.check()?;
         }
         let target = choices.schedule.target();
-        if target.n_kept(n_weights) == 0 {
-            let (target, largest) = (target.get(), Sparsity::largest(n_weights).get());
-            return Err(PruneError::Target { target, n_weights, largest });
-        }
         let total = choices.total_steps;
         let last = Step(total).previous();
         let reached = choices.schedule.sparsity(last);
@@ -131,7 +126,7 @@ impl Pruner {
             n_live: sizes.iter().map(|&n| n as u64).sum(),
             choices,
         };
-        pruner.groups(target)?;
+        pruner.check_target()?;
         Ok(pruner)
     }
 

@@ -422,6 +422,20 @@ fn what_cannot_be_pruned_is_refused_at_construction() -> Result {
         assert_eq!(pruner.report().n_kept(), 1);
         assert!(builder(&params, largest.next_up())?.build().is_err());
     }
+    // An interpolated cut of all layers leaves the largest weight, whatever the rounded count; of each layer by itself
+    // it has the layers' counts.
+    let interpolated = |target| {
+        Ok::<_, Box<dyn std::error::Error>>(
+            builder(&params, target)?.quantile(Quantile::Interpolated),
+        )
+    };
+    let mut pruner = interpolated(0.99999)?.build()?;
+    pruner.begin_step(Step(TOTAL))?;
+    assert_eq!(pruner.report().n_kept(), 1);
+    let error = interpolated(1.0)?.build().unwrap_err().to_string();
+    assert!(error.contains("[0, 0.9999999999999999]"), "{error}");
+    let error = interpolated(0.99999)?.allocation(allocation::Uniform).build().unwrap_err();
+    assert!(error.to_string().contains("in [0, 0.99904"), "{error}");
     let pin = allocation::Pin { pattern: "conv.weight".into(), at_most: Sparsity::DENSE };
     let pinned = allocation::Pinned { inner: Box::new(allocation::Global), pins: vec![pin] };
     let error = builder(&params, 0.9)?.allocation(pinned).build().unwrap_err().to_string();
