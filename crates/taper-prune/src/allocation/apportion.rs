@@ -14,7 +14,6 @@ pub(super) struct Claim {
 impl Claim {
     /// A claim without a lower bound. Sizes that have under- or overflowed, or are NaN, become the nearest possible
     /// one.
-    #[allow(clippy::manual_clamp, reason = "`clamp` would keep NaN")]
     pub(super) fn new(full: u64, size: f64) -> Self {
         let size = if size > 0.0 { size.min(f64::MAX) } else { f64::MIN_POSITIVE };
         Self { full, least: 0, size }
