@@ -51,9 +51,22 @@ impl Pruner {
 
     /// Puts the pruned weights of [`refresh`](Self::refresh) into the variables, for evaluation.
     ///
+    /// The pruner is borrowed until they are taken out again: a second evaluation within the first would take pruned
+    /// weights for dense ones, and the dense ones could be lost.
+    ///
+    /// ```compile_fail,E0499
+    /// # fn evaluate(mut pruner: taper_prune::Pruner) -> Result<(), taper_prune::PruneError> {
+    /// let first = pruner.impose_refreshed()?;
+    /// let second = pruner.impose_refreshed()?;
+    /// drop(first);
+    /// # drop(second);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// As [`impose`](Self::impose).
-    pub fn impose_refreshed(&self) -> Result<Imposed<'_>, PruneError> {
+    pub fn impose_refreshed(&mut self) -> Result<Imposed<'_>, PruneError> {
         self.impose_gates(&self.refresh()?)
     }
 
