@@ -76,6 +76,9 @@ impl Pruner {
 
     /// Takes back what [`state`](Self::state) gave.
     ///
+    /// The state has masks and no counts of non-zeros: until the next step is begun, [`report`](Self::report) counts what the
+    /// masks keep, which is more where a kept weight is 0, and [`n_live`](Self::n_live) stays as it was.
+    ///
     /// # Errors
     /// [`PruneError::State`] or [`PruneError::Schedule`] if it belongs to another model, schedule or drop policy; the
     /// pruner is then as it was.
