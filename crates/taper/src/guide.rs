@@ -40,9 +40,10 @@
 //! Candle multiplies by the zeros, so such a model is pruned and not faster. For speed and for export, write it over the
 //! layers of [`nn`](crate::nn): *Extending* in the book has one.
 //!
-//! The rest of a loop: clip gradients after `lift`; evaluate between
-//! [`Pruner::impose_refreshed`](crate::prune::Pruner::impose_refreshed) and the drop of what it returns, so that the
-//! measured weights are the ones that will be baked; save [`Pruner::state`](crate::prune::Pruner::state) with the
+//! The rest of a loop: clip gradients after `lift`, or before it with
+//! [`PrunedUpdate::EveryNth`](crate::prune::PrunedUpdate::EveryNth), whose multiples would starve kept weights; evaluate
+//! between [`Pruner::impose_refreshed`](crate::prune::Pruner::impose_refreshed) and the drop of what it returns, so that
+//! the measured weights are the ones that will be baked; save [`Pruner::state`](crate::prune::Pruner::state) with the
 //! variables and the optimizer to go on later:
 //!
 //! ```
