@@ -13,7 +13,7 @@ use wildmatch::WildMatch;
 pub struct Pin {
     /// Name of the weight, with `*` for any characters and `?` for one: `conv1.weight`, `layer1.*`.
     pub pattern: String,
-    /// The layer's sparsity never exceeds this; 0 keeps it dense.
+    /// The layer's sparsity never exceeds this, up to rounding; 0 keeps it dense.
     pub at_most: Sparsity,
 }
 
@@ -44,19 +44,22 @@ impl Allocation for Pinned {
         }
         // Each pinned layer has a claim of its own, with what it keeps at its pin as lower bound; the free layers share
         // the last one. Their number falls with the overall one as each claim does, and the inner allocation spreads it.
-        let (mut pinned, mut claims, mut free) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut pinned, mut bounds, mut free) = (Vec::new(), Vec::new(), Vec::new());
         for &layer in layers {
             match matchers.iter().position(|m| m.matches(&layer.info.name)) {
                 None => free.push(layer),
                 Some(pin) => {
                     let n = layer.info.n_weights();
-                    let least = self.pins[pin].at_most.n_kept(n);
-                    claims.push(Claim { least, ..Claim::new(n, n as f64) });
+                    let at_most = self.pins[pin].at_most;
+                    let claim = Claim { least: at_most.n_kept(n), ..Claim::new(n, n as f64) };
+                    bounds.push((claim, at_most.density() * n as f64));
                     pinned.push(layer);
                 }
             }
         }
         let n_keep = overall.n_kept(n_weights(layers));
+        round_down(&mut bounds, n_keep);
+        let mut claims: Vec<Claim> = bounds.into_iter().map(|(claim, _)| claim).collect();
         let n_pinned = claims.iter().map(|claim| claim.least).sum();
         if n_pinned > n_keep {
             return Err(AllocationError::Pinned { n_pinned, n_keep, overall: overall.get() });
@@ -71,6 +74,20 @@ impl Allocation for Pinned {
         }
         Ok(groups)
     }
+}
+
+/// Lower bounds that are rounded one by one can come to more than the rounded sum. Those that were rounded up furthest are
+/// then rounded down, the lower layer first of equals: the fewer weights are kept, the more of them, so none rises again.
+fn round_down(pinned: &mut [(Claim, f64)], n_keep: u64) {
+    let excess = pinned.iter().map(|(claim, _)| claim.least).sum::<u64>().saturating_sub(n_keep);
+    let mut rounded_up: Vec<_> = pinned
+        .iter_mut()
+        .map(|(claim, exact)| (claim.least as f64 - *exact, claim))
+        // What is no more than the rounding of a float was a whole number.
+        .filter(|(gained, _)| *gained > 1e-6)
+        .collect();
+    rounded_up.sort_by(|a, b| b.0.total_cmp(&a.0));
+    rounded_up.into_iter().take(excess as usize).for_each(|(_, claim)| claim.least -= 1);
 }
 
 #[cfg(test)]
@@ -120,6 +137,18 @@ mod tests {
             pinned("*", 0.9).allocate(&layers(&infos), Sparsity::new(0.56).unwrap()).unwrap();
         // Each keeps round(1.32) = 1, all together round(3.96) = 4.
         assert_eq!(groups.iter().map(|g| g.n_keep).collect::<Vec<_>>(), [2, 1, 1]);
+    }
+
+    #[test]
+    fn pins_at_the_overall_sparsity_are_met_however_each_is_rounded() {
+        // 3.7 and 2.6 weights are 4 and 3 when each is rounded, and 6 when their sum is.
+        let infos = infos(&[&[37, 1], &[26, 1]]);
+        let counts = |s: f64| -> Option<Vec<u64>> {
+            let groups = pinned("*", 0.9).allocate(&layers(&infos), Sparsity::new(s).unwrap());
+            Some(groups.ok()?.iter().map(|g| g.n_keep).collect())
+        };
+        assert_eq!([0.88, 0.89, 0.9].map(counts), [[5, 3], [4, 3], [4, 2]].map(|n| Some(n.into())));
+        assert_eq!(counts(0.93), None, "4 weights, where the pins keep 5 if both are rounded down");
     }
 
     proptest! {
