@@ -180,7 +180,10 @@ fn content_range(headers: &HeaderMap) -> Option<(u64, Option<u64>)> {
 /// Where a redirect from `at` leads to.
 fn resolve(at: &Uri, location: &str) -> Option<Uri> {
     let (scheme, authority) = (at.scheme_str()?, at.authority()?);
-    let target = if location.contains("://") {
+    // A query may hold an address of its own, as that of a page for logging in does.
+    let is_scheme =
+        |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
+    let target = if location.split_once("://").is_some_and(|(scheme, _)| is_scheme(scheme)) {
         location.to_owned()
     } else if location.starts_with("//") {
         format!("{scheme}:{location}")
@@ -242,6 +245,8 @@ mod tests {
             ("/x/y?z", Some("http://hub:8080/x/y?z")),
             ("x/y", Some("http://hub:8080/a/b/x/y")),
             ("?x", Some("http://hub:8080/a/b/c?x")),
+            ("/x?next=https://other/", Some("http://hub:8080/x?next=https://other/")),
+            ("x?next=https://other/", Some("http://hub:8080/a/b/x?next=https://other/")),
             ("file:///etc/passwd", None),
             ("ftp://other/x", None),
             ("http://", None),
