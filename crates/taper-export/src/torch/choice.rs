@@ -4,7 +4,7 @@ use super::{
     pickle::{Node, Pickle, Value, shown},
     rebuild::{Tensor, tensor},
 };
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 /// Names under which training scripts keep a state dict, the likeliest first.
 const NAMES: [&[u8]; 9] = [
@@ -45,10 +45,7 @@ pub(super) fn state_dict<'a>(pickle: &Pickle<'a>) -> Result<BTreeMap<String, Ten
     let visited = visit(pickle);
     let found: Vec<(&Visited, usize)> =
         visited.iter().map(|v| (v, n_tensors(v))).filter(|(_, n)| *n > 0).collect();
-    let rank = |dictionary: &Visited| {
-        let rank = NAMES.iter().position(|&name| Some(name) == dictionary.name)?;
-        Some((dictionary.depth, rank))
-    };
+    let rank = |dictionary: &Visited| Some((dictionary.depth, likelihood(dictionary.name)?));
     let likeliest = found.iter().filter(|(d, _)| rank(d).is_some()).min_by_key(|(d, _)| rank(d));
     let most = found.iter().map(|(_, n)| *n).max().ok_or_else(|| nothing(pickle))?;
     let largest: Vec<_> = found.iter().filter(|(_, n)| *n == most).collect();
@@ -71,17 +68,32 @@ pub(super) fn state_dict<'a>(pickle: &Pickle<'a>) -> Result<BTreeMap<String, Ten
     Ok(named.collect())
 }
 
-/// The dictionaries that are reached by names, from the top down, each once.
+/// Where a name stands among the [`NAMES`], the likeliest first.
+fn likelihood(name: Option<&[u8]>) -> Option<usize> {
+    NAMES.iter().position(|&known| Some(known) == name)
+}
+
+/// The dictionaries that are reached by names, from the top down, each once, under the likeliest of its names.
 fn visit<'a>(pickle: &Pickle<'a>) -> Vec<Visited<'a>> {
     let mut visited = vec![Visited { value: pickle.root, depth: 0, name: None }];
-    let mut seen = HashSet::new();
+    let mut places = HashMap::new();
     let mut at = 0;
     while let Some(&Visited { value, depth, .. }) = visited.get(at) {
         for &(name, inner) in pickle.items(value).unwrap_or_default() {
             let (Value::Text(name), Value::Node(node)) = (name, inner) else { continue };
             let is_dictionary = pickle.items(inner).is_some_and(|items| !items.is_empty());
-            if is_dictionary && depth < MOST_DEEP && seen.insert(node) {
-                visited.push(Visited { value: inner, depth: depth + 1, name: Some(name) });
+            if !is_dictionary || depth == MOST_DEEP {
+                continue;
+            }
+            let name = Some(name);
+            let next = visited.len();
+            let place = *places.entry(node).or_insert(next);
+            if place == next {
+                visited.push(Visited { value: inner, depth: depth + 1, name });
+            } else if likelihood(name)
+                .is_some_and(|new| likelihood(visited[place].name).is_none_or(|old| new < old))
+            {
+                visited[place].name = name;
             }
         }
         at += 1;
@@ -91,6 +103,9 @@ fn visit<'a>(pickle: &Pickle<'a>) -> Vec<Visited<'a>> {
 
 /// What is in a pickle without tensors.
 fn nothing(pickle: &Pickle) -> String {
+    if tensor(pickle, pickle.root).is_some() {
+        return format!("it holds a single tensor, not a state dict; {ADVICE}");
+    }
     let class_of = |value| match pickle.node(value) {
         Some(Node::Call { callable, .. }) => pickle.class(*callable),
         _ => None,
@@ -115,7 +130,7 @@ fn nothing(pickle: &Pickle) -> String {
 mod tests {
     use super::*;
 
-    /// A pickle of nested dictionaries in a small language: `{` and `}`, names, and `*` for a tensor.
+    /// A pickle of nested dictionaries in a small language: `{` and `}`, names, `*` for a tensor, and `put` and `get`.
     fn choose(text: &str) -> Result<Vec<String>, String> {
         let mut bytes = b"\x80\x02".to_vec();
         for word in text.split_whitespace() {
@@ -123,7 +138,11 @@ mod tests {
                 "{" => bytes.extend(b"}("),
                 "}" => bytes.push(b'u'),
                 "[]" => bytes.push(b']'),
+                // Puts away what came last, and takes it again.
+                "put" => bytes.extend(b"q\0"),
+                "get" => bytes.extend(b"h\0"),
                 "object" => bytes.extend(b"cnets\nNet\n)\x81"),
+                "old" => bytes.extend(b"(X\x06\0\0\0modulecnets\nNet\nNNtQ)\x81"),
                 "*" => {
                     bytes.extend(b"ctorch._utils\n_rebuild_tensor\n(");
                     bytes
@@ -156,6 +175,10 @@ mod tests {
             ("{ optimizer { state_dict { b * } } net { a * } }", "a"),
             ("{ state_dict [] model { a * } }", "a"),
             ("{ state_dict { } model { a * } }", "a"),
+            // One dictionary under two names, the likelier last or first.
+            ("{ best { a * } put ema { b * } state_dict get }", "a"),
+            ("{ net { a * } put ema { b * } best get }", "a"),
+            ("{ net { a * } put model { b * } state_dict get }", "a"),
         ] {
             assert_eq!(choose(text).map(|found| found.join(" ")), Ok(want.into()), "{text}");
         }
@@ -167,6 +190,8 @@ mod tests {
             ("{ student { a * } teacher { a * } }", "several state dicts, under student, teacher;"),
             ("{ epoch [] }", "no tensors in it"),
             ("object", "an object of class nets.Net, not a state dict"),
+            ("old", "an object of class nets.Net, not a state dict"),
+            ("*", "a single tensor, not a state dict"),
             ("{ epoch [] model object }", "an object of class nets.Net"),
             ("[]", "a list or tuple, not a state dict"),
             ("{ a { b { c { d { e * } } } } }", "no tensors in it"),

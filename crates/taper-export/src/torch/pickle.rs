@@ -77,9 +77,17 @@ impl<'a> Pickle<'a> {
         }
     }
 
-    /// Module and name of a class or function.
+    /// Module and name of a class or function; the legacy format describes the class of a network as
+    /// `('module', class, file, source)`.
     pub(crate) fn class(&self, value: Value) -> Option<(&'a [u8], &'a [u8])> {
-        match self.node(value)? {
+        let class = match self.node(value)? {
+            Node::Persistent(described) => match *self.values(*described)? {
+                [Value::Text(b"module"), class, ..] => self.node(class)?,
+                _ => return None,
+            },
+            node => node,
+        };
+        match class {
             Node::Class(module, name) => Some((module, name)),
             _ => None,
         }
