@@ -23,7 +23,11 @@ pub(crate) fn kind(bytes: &[u8], path: &Path) -> Result<Kind, String> {
     }
     match bytes {
         [b'P', b'K', 3, 4, ..] | [0x80, 2..=5, ..] => return Ok(Kind::Torch),
-        [0x1f, 0x8b, ..] => return Err("it is compressed by gzip; unpack it first".into()),
+        [0x1f, 0x8b, ..] => return Err(compressed("gzip")),
+        [b'B', b'Z', b'h', ..] => return Err(compressed("bzip2")),
+        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => return Err(compressed("xz")),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => return Err(compressed("zstd")),
+        [] => return Err("it is empty; copy it again".into()),
         // The version, which a model begins with.
         [0x08, ..] => return Ok(Kind::Onnx),
         _ => {}
@@ -31,7 +35,12 @@ pub(crate) fn kind(bytes: &[u8], path: &Path) -> Result<Kind, String> {
     if bytes.starts_with(b"version https://git-lfs") {
         return Err("it is a pointer of Git LFS; fetch the file itself with `git lfs pull`".into());
     }
-    if bytes.trim_ascii_start().starts_with(b"<") {
+    // ONNX as text begins with `<` too.
+    let start = bytes.trim_ascii_start();
+    let begins = |tag: &str| {
+        start.get(..tag.len()).is_some_and(|start| start.eq_ignore_ascii_case(tag.as_bytes()))
+    };
+    if ["<!doctype", "<html", "<head", "<?xml"].into_iter().any(begins) {
         return Err("it is a web page; download the file itself".into());
     }
     if bytes.get(257..262) == Some(b"ustar") {
@@ -41,17 +50,27 @@ pub(crate) fn kind(bytes: &[u8], path: &Path) -> Result<Kind, String> {
         );
     }
     let end = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_lowercase();
-    Ok(match &end[..] {
-        "onnx" => Kind::Onnx,
-        end if TORCH.contains(&end) => Kind::Torch,
-        _ => Kind::Safetensors,
-    })
+    match &end[..] {
+        "onnx" => Ok(Kind::Onnx),
+        end if TORCH.contains(&end) => Ok(Kind::Torch),
+        // One that was cut off has its header all the same.
+        "safetensors" => Ok(Kind::Safetensors),
+        _ if bytes.get(8) == Some(&b'{') => Ok(Kind::Safetensors),
+        _ => Err(
+            "it is of no format that is read; save safetensors, ONNX or a state dict of PyTorch"
+                .into(),
+        ),
+    }
 }
 
 /// Whether the file begins with the length of a header that fits, and the header.
 fn is_safetensors(bytes: &[u8]) -> bool {
     let Some((len, rest)) = bytes.split_first_chunk() else { return false };
     rest.first() == Some(&b'{') && u64::from_le_bytes(*len) <= rest.len() as u64
+}
+
+fn compressed(by: &str) -> String {
+    format!("it is compressed by {by}; unpack it first")
 }
 
 #[cfg(test)]
@@ -68,8 +87,13 @@ mod tests {
             assert_eq!(of(b"\x08\x08\x12\x05", name), Ok(Kind::Onnx));
             for (bytes, part) in [
                 (&b"\x1f\x8b\x08"[..], "gzip"),
+                (b"BZh91AY", "bzip2"),
+                (b"\xfd7zXZ\0\0", "xz"),
+                (b"\x28\xb5\x2f\xfd\x04", "zstd"),
+                (b"", "empty"),
                 (b"version https://git-lfs.github.com/spec/v1", "git lfs pull"),
                 (b"\n<!DOCTYPE html>", "web page"),
+                (b"<HTML>", "web page"),
                 (&[&[b'x'; 257][..], b"ustar"].concat(), "tar archive"),
             ] {
                 assert!(of(bytes, name).unwrap_err().contains(part), "{part}");
@@ -79,10 +103,14 @@ mod tests {
             ("a.ONNX", Kind::Onnx),
             ("a.pth.tar", Kind::Torch),
             ("a.CKPT", Kind::Torch),
-            ("a", Kind::Safetensors),
+            ("a.safetensors", Kind::Safetensors),
         ] {
             assert_eq!(of(&[7; 99], name), Ok(kind), "{name}");
-            assert_eq!(of(b"", name), Ok(kind), "{name}");
+        }
+        assert_eq!(of(b"\xff\0\0\0\0\0\0\0{\"a\"", "a"), Ok(Kind::Safetensors));
+        for name in ["a", "a.h5", "a.gguf"] {
+            assert!(of(&[7; 99], name).unwrap_err().contains("no format that is read"), "{name}");
+            assert!(of(b"<ir_version: 8>", name).unwrap_err().contains("no format"), "{name}");
         }
     }
 }
