@@ -138,6 +138,8 @@ fn advice(names: &[&str]) -> &'static str {
         "; call torch.nn.utils.remove_weight_norm before saving"
     } else if has("onnx::") {
         "; export with training=torch.onnx.TrainingMode.PRESERVE and do_constant_folding=False"
+    } else if has(".weight_bias") {
+        "; export with torch.onnx.export(..., optimize=False), which does not fold normalisations"
     } else {
         ""
     }
@@ -217,5 +219,7 @@ mod tests {
         assert!(advised.ends_with("remove_weight_norm before saving"), "{advised}");
         let advised = prefix(&["onnx::Conv_33"], &["a.weight"]).unwrap_err();
         assert!(advised.ends_with("do_constant_folding=False"), "{advised}");
+        let advised = prefix(&["a.weight", "a.weight_bias"], &["a.weight", "n.bias"]).unwrap_err();
+        assert!(advised.contains("optimize=False"), "{advised}");
     }
 }
