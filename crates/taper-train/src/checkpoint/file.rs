@@ -127,6 +127,10 @@ impl RawFile {
             [b'P', b'K', 3, 4, ..] | [0x80, 2..=5, ..] => {
                 "it is a file of PyTorch; import it first, which makes a checkpoint of it".into()
             }
+            // The version, which a model begins with; here begins no header of safetensors.
+            [0x08, ..] if bytes.get(8) != Some(&b'{') => {
+                "it is a file of ONNX; import it first, which makes a checkpoint of it".into()
+            }
             _ => format!("it is no whole safetensors file ({e}); copy it again or use another"),
         };
         let (_, header) = SafeTensors::read_metadata(bytes).map_err(unreadable)?;
@@ -250,7 +254,9 @@ fn tensor_of(dtype: Dtype, shape: &[usize], data: &[u8]) -> Result<Tensor, Strin
         Dtype::U32 => Tensor::from_vec(values(data, u32::from_le_bytes), shape, cpu),
         Dtype::U8 => Tensor::from_vec(data.to_vec(), shape, cpu),
         other => {
-            return Err(format!("type {other:?} is not one of F64, F32, F16, BF16, I64, U32, U8"));
+            return Err(format!(
+                "type {other:?} is not one of F64, F32, F16, BF16, I64, U32, U8; import the file first"
+            ));
         }
     };
     tensor.map_err(|e| e.to_string())
@@ -314,6 +320,22 @@ mod tests {
         let mut huge = bytes;
         huge[..8].copy_from_slice(&u64::MAX.to_le_bytes());
         assert!(read(&huge).is_err());
+    }
+
+    #[test]
+    fn what_has_to_be_imported_is_named() {
+        for (bytes, part) in [
+            (&b"PK\x03\x04\0\0\0\0\0\0"[..], "a file of PyTorch; import it first"),
+            (b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 ", "a file of PyTorch; import it first"),
+            (b"\x08\x08\x12\x05taper:", "a file of ONNX; import it first"),
+            // One of ours that was cut off.
+            (b"\x08\0\0\0\0\0\0\0{\"a\"", "no whole safetensors file"),
+        ] {
+            let error = read(bytes).unwrap_err();
+            assert!(error.contains(part), "{part}: {error}");
+        }
+        let other = tensor_of(Dtype::U16, &[1], &[0; 2]).unwrap_err();
+        assert!(other.contains("U16") && other.contains("import the file first"), "{other}");
     }
 
     #[test]
