@@ -110,6 +110,9 @@ fn shards(dir: &Path, files: &[String], part: &str) -> Result<Vec<PathBuf>> {
         None => {
             problem(format!("there are parquet files, but none of the {part} part; {EXPECTED}"))
         }
+        Some((_, _, file)) if files.contains(&whole) => {
+            problem(format!("{whole} and {file} are both here; keep one of the two"))
+        }
         Some(&(_, n, _)) => {
             if let Some((_, other, file)) = numbered.iter().find(|s| s.1 != n) {
                 return problem(format!(
@@ -215,6 +218,8 @@ mod tests {
             complaint(&[test, "train-00000-of-00001-a.parquet", "train-00000-of-00001-b.parquet"]);
         assert!(twice.contains("same shard"), "{twice}");
         assert!(complaint(&["train-00000-of-00001.parquet"]).contains("none of the test part"));
+        let both = complaint(&[test, "train.parquet", "train-00000-of-00001.parquet"]);
+        assert!(both.contains("train.parquet and train-00000-of-00001.parquet are both"), "{both}");
         // A file that claims a huge number of shards must not be believed into a long loop or allocation.
         assert!(
             complaint(&[test, "train-0-of-18446744073709551615.parquet"]).contains("is missing")
