@@ -5,7 +5,20 @@ use std::path::{Path, PathBuf};
 
 use taper_report::host::Machine;
 
+use crate::figure;
 use crate::results::{Manifest, Results};
+
+/// Files of results beside their figures.
+const FILES: [&str; 8] = [
+    "manifest.json",
+    "runs.csv",
+    "curves.csv",
+    "steps.csv",
+    "layers.csv",
+    "fates.csv",
+    "summary.md",
+    "report.html",
+];
 
 /// The first of `results/<date>-<host>`, `…-<suite>`, `…-<suite>-2` and so on that runs with these keys may go to.
 pub(crate) fn of_runs(root: &Path, manifest: &Manifest, keys: &BTreeSet<&str>) -> PathBuf {
@@ -35,9 +48,16 @@ pub(crate) fn of_bench(root: &Path, day: &str, part: Option<&str>) -> PathBuf {
     numbered(first.clone()).find(|dir| is_free(dir)).unwrap_or(first)
 }
 
-/// Whether a folder holds no results.
-pub(crate) fn is_free(dir: &Path) -> bool {
-    !dir.join("manifest.json").exists()
+/// Whether a folder holds nothing that results would replace.
+fn is_free(dir: &Path) -> bool {
+    in_the_way(dir).is_none()
+}
+
+/// The first file in a folder that results would replace or delete, whoever wrote it.
+pub(crate) fn in_the_way(dir: &Path) -> Option<PathBuf> {
+    let figures = figure::IDS.iter().map(|id| format!("{id}.svg"));
+    let mut paths = FILES.iter().map(|&name| name.to_owned()).chain(figures).map(|n| dir.join(n));
+    paths.find(|path| path.symlink_metadata().is_ok())
 }
 
 fn folder(root: &Path, day: &str) -> PathBuf {
@@ -96,6 +116,27 @@ mod tests {
         assert_eq!(place(&manifest, 3).0, "-quick-2", "a failed run is one, too");
         std::fs::write(dir.join("manifest.json"), "{").expect("writes");
         assert_eq!(place(&manifest, 4).0, "-quick-2", "what cannot be read stays");
+    }
+
+    #[test]
+    fn files_that_results_would_replace_take_a_folder() {
+        let made = tempfile::tempdir().expect("a temporary folder");
+        let results = testing::results();
+        results.save(made.path()).expect("saves");
+        crate::cmd::report::write_documents(&results, made.path()).expect("writes");
+        let names: Vec<_> = std::fs::read_dir(made.path())
+            .expect("lists")
+            .map(|entry| entry.expect("an entry").file_name())
+            .collect();
+        assert!(names.len() > FILES.len(), "{names:?}");
+        for name in names {
+            let dir = tempfile::tempdir().expect("a temporary folder");
+            let path = dir.path().join(&name);
+            assert!(may_hold(dir.path(), "quick", &BTreeSet::new()));
+            std::fs::write(&path, "mine").expect("writes");
+            assert!(!may_hold(dir.path(), "quick", &BTreeSet::new()), "{name:?}");
+            assert_eq!(in_the_way(dir.path()), Some(path));
+        }
     }
 
     #[test]

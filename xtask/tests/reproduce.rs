@@ -468,6 +468,20 @@ fn what_cannot_be_meant_is_refused() {
         assert_eq!(output.status.code(), Some(2), "{args:?}: {}", text(&output));
         assert!(text(&output).contains(reason), "{args:?}: {}", text(&output));
     }
+    // A file that results would replace, and one that they would delete.
+    for name in ["manifest.json", "summary.md", "significance.svg"] {
+        let out = repository.path(&format!("there-{name}"));
+        fs::create_dir(&out).expect("creates");
+        fs::write(out.join(name), "mine").expect("writes");
+        let out = out.display().to_string();
+        for args in [&["bench", "cut", "--out", &out][..], &["reproduce", "--out", &out]] {
+            let output = repository.command(args).output().expect("runs");
+            assert_eq!(output.status.code(), Some(2), "{args:?}: {}", text(&output));
+            assert!(text(&output).contains("pass another --out"), "{}", text(&output));
+        }
+        assert_eq!(fs::read(Path::new(&out).join(name)).expect("reads"), b"mine");
+    }
+    assert_eq!(repository.calls(), 0, "nothing was trained");
     for name in ["bands", "feather", "suite"] {
         fs::write(repository.path(&format!("experiments/quick/{name}.toml")), "[").expect("writes");
         let output = repository.command(&["reproduce"]).output().expect("runs");
@@ -478,12 +492,6 @@ fn what_cannot_be_meant_is_refused() {
                 .expect("writes");
         }
     }
-    let out = repository.path("there");
-    fs::create_dir(&out).expect("creates");
-    fs::write(out.join("manifest.json"), "{}").expect("writes");
-    let output = repository.command(&["bench", "cut", "--out", "there"]).output().expect("runs");
-    assert_eq!(output.status.code(), Some(2), "{}", text(&output));
-    assert!(text(&output).contains("holds results; pass another --out"), "{}", text(&output));
 }
 
 #[test]

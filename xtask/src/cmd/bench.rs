@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
 use crate::bench::suite::{Kernels, Networks, Row, load};
@@ -113,10 +113,9 @@ pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
             place::of_bench(root, &begun.date(), part.as_deref())
         }
     };
-    ensure!(
-        place::is_free(&folder),
-        Usage::new(format!("{} holds results; pass another --out", folder.display()))
-    );
+    if let Some(file) = place::in_the_way(&folder) {
+        bail!(Usage::new(format!("{} is there already; pass another --out", file.display())));
+    }
     std::fs::create_dir_all(&folder)
         .with_context(|| format!("cannot make {}", folder.display()))?;
     let (mut document, mut measured) = (String::new(), BTreeMap::new());

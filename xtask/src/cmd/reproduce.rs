@@ -110,7 +110,7 @@ pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
     let dir = match &args.out {
         Some(dir) if place::may_hold(dir, &manifest.suite, &keys) => dir.clone(),
         Some(dir) => bail!(Usage::new(format!(
-            "{} holds results with runs that these would not have; pass another --out",
+            "{} holds results with runs that these would not have, or files of no results with names of theirs; pass another --out",
             dir.display()
         ))),
         None => place::of_runs(root, &manifest, &keys),
