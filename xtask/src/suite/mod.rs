@@ -280,11 +280,15 @@ impl Suite {
 
     /// The jobs by what is written, without what `taper` fills in.
     fn written_jobs(&self, root: &Path, overrides: &Overrides) -> Result<Vec<Job>> {
+        let here = std::env::current_dir().context("cannot tell the working directory")?;
         let mut jobs = Vec::new();
         for (row, entry, mut set) in self.entries() {
             let experiment = self.experiment(root, entry);
             for text in &overrides.set {
-                merge(&mut set, recipe::setting(text)?);
+                let mut setting = recipe::setting(text)?;
+                // Meant from where the user stands, and `taper` runs in the repository.
+                recipe::place(&mut setting, &here);
+                merge(&mut set, setting);
             }
             let (mut recipe, _) = recipe::load(&root.join(&experiment))?;
             merge(&mut recipe, set.clone());

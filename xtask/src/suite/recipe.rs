@@ -40,15 +40,7 @@ pub(super) fn load(path: &Path) -> Result<(Table, Vec<PathBuf>)> {
 fn place_paths(table: &mut Table, file: &Path) {
     for (key, value) in table {
         match (key.as_str(), value) {
-            ("set", Value::Table(set)) => {
-                for key in ["data", "from"] {
-                    if let Some(Value::String(text)) = set.get_mut(key)
-                        && (key == "from" || is_folder(file, text))
-                    {
-                        *text = file.with_file_name(&*text).display().to_string();
-                    }
-                }
-            }
+            ("set", Value::Table(set)) => place(set, file.parent().unwrap_or(file)),
             ("row" | "variant", Value::Array(entries)) => {
                 let entries = entries.iter_mut().filter_map(Value::as_table_mut);
                 entries.for_each(|entry| place_paths(entry, file));
@@ -58,9 +50,21 @@ fn place_paths(table: &mut Table, file: &Path) {
     }
 }
 
-/// Whether a data set is a folder, not a name.
-fn is_folder(file: &Path, data: &str) -> bool {
-    data.contains(['/', '\\', '.']) || file.with_file_name(data).exists()
+/// Makes the paths among settings relative to a folder.
+pub(super) fn place(set: &mut Table, folder: &Path) {
+    for key in ["data", "from"] {
+        if let Some(Value::String(text)) = set.get_mut(key)
+            && (key == "from" || is_folder(folder, text))
+        {
+            *text = folder.join(&*text).display().to_string();
+        }
+    }
+}
+
+/// Whether a data set is a folder, not a name with a revision, if any, behind `@`.
+fn is_folder(beside: &Path, data: &str) -> bool {
+    let name = data.split_once('@').map_or(data, |(name, _)| name);
+    name.contains(['/', '\\', '.']) || beside.join(data).exists()
 }
 
 /// Lays `over` on top: tables are merged, anything else is replaced.

@@ -102,6 +102,26 @@ fn the_paths_that_a_suite_sets_are_relative_to_its_file() {
 }
 
 #[test]
+fn paths_of_the_command_line_are_relative_to_where_the_user_stands() {
+    let here = std::env::current_dir().expect("a folder");
+    let at = |path: &str| Some(here.join(path).display().to_string());
+    for (set, key, wanted) in [
+        ("from=nets/a.safetensors", "from", at("nets/a.safetensors")),
+        ("data=./photos", "data", at("./photos")),
+        ("data=src", "data", at("src")),
+        ("data=cifar10", "data", Some("cifar10".into())),
+        ("data=cifar10@v1.0", "data", Some("cifar10@v1.0".into())),
+    ] {
+        let overrides = Overrides { set: vec![set.into()], ..Overrides::default() };
+        for job in jobs(FEATHER, BASE, &overrides) {
+            let given: Table = job.set.join("\n").parse().expect("settings");
+            let given = given.get(key).and_then(Value::as_str).map(str::to_owned);
+            assert_eq!(given, wanted, "{set}");
+        }
+    }
+}
+
+#[test]
 fn a_key_changes_with_the_recipe_and_only_with_it() {
     let key = key_of(FEATHER, BASE);
     assert!(key.starts_with("feather-s0.95-seed1-"), "{key}");
