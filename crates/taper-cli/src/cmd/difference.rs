@@ -1,11 +1,15 @@
 //! Where two recipes differ.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Keys that change no number, so that a run may go on with other values.
 pub const FREE: [&str; 3] = ["train.checkpoint_every", "train.keep_best", "train.keep_last"];
 
-/// The first key in which two records differ, with both values; keys of [`FREE`] are left out.
+/// Keys that records of before them lack, with the value that is what was done then.
+const LATER: [(&str, f64); 1] = [("train.validation", 0.0)];
+
+/// The first key in which two records differ, with both values; keys of [`FREE`] are left out, and those of [`LATER`] where
+/// the older record has none.
 pub fn difference(old: &Value, new: &Value) -> Option<String> {
     below(old, new, "")
 }
@@ -23,6 +27,9 @@ fn below(old: &Value, new: &Value, path: &str) -> Option<String> {
             })
         }
         _ if old == new || FREE.contains(&path) => None,
+        (Value::Null, new) if LATER.iter().any(|(key, was)| *key == path && *new == json!(was)) => {
+            None
+        }
         _ => Some(format!("{path} was {old} and is now {new}")),
     }
 }
@@ -30,7 +37,6 @@ fn below(old: &Value, new: &Value, path: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn the_first_difference_is_named_with_both_values() {
@@ -40,6 +46,16 @@ mod tests {
         assert_eq!(difference(&old, &new).as_deref(), Some("train.lr was 0.1 and is now 0.2"));
         let new = json!({ "seed": 1, "train": { "lr": 0.1, "epochs": 3, "more": true } });
         assert_eq!(difference(&old, &new).as_deref(), Some("train.more was null and is now true"));
+    }
+
+    #[test]
+    fn a_record_of_before_there_was_a_key_is_that_of_its_value_then() {
+        let old = json!({ "train": { "lr": 0.1 } });
+        let new = |n: f64| json!({ "train": { "lr": 0.1, "validation": n } });
+        assert_eq!(difference(&old, &new(0.0)), None);
+        let held_out = difference(&old, &new(0.1));
+        assert_eq!(held_out.as_deref(), Some("train.validation was null and is now 0.1"));
+        assert!(difference(&new(0.1), &old).is_some());
     }
 
     #[test]
