@@ -8,7 +8,7 @@ use crate::{
     Result, Silent, Split, digits, fetch_file, read_binary,
 };
 use sha2::{Digest, Sha256};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 /// The names that [`Dataset::open`] knows.
@@ -139,7 +139,12 @@ impl Dataset {
             }
             return Err(unknown(name));
         }
-        let path = std::path::absolute(dir).map_err(|e| DataError::io(dir, e))?;
+        // Links stay, as they may lead elsewhere tomorrow; but a folder that `..` leaves may be gone by then.
+        let path = match dir.components().any(|part| part == Component::ParentDir) {
+            true => std::fs::canonicalize(dir),
+            false => std::path::absolute(dir),
+        };
+        let path = path.map_err(|e| DataError::io(dir, e))?;
         let origin = Origin { name: path.to_string_lossy().into_owned(), files: Vec::new() };
         match recognise(dir)? {
             Layout::Parquet { train, test } => {

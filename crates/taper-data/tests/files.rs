@@ -265,6 +265,10 @@ fn folders_open_and_give_the_same_data_in_every_form() {
     assert_eq!(one.normalisation, taper_data::Normalisation::FEATHER);
     assert_eq!(Path::new(&one.origin.name), dir.path().join("one"));
     assert!(one.origin.files.is_empty() && one.origin.commit().is_none());
+    // A way through a folder that may go.
+    let by_way_of_two = open(&dir.path().join("two/../one")).unwrap();
+    let place = dir.path().join("one").canonicalize().unwrap();
+    assert_eq!(Path::new(&by_way_of_two.origin.name), place);
 
     let limit = OpenOptions { limit: Some(20), ..Default::default() };
     for name in ["two", "three"] {
