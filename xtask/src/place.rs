@@ -20,21 +20,34 @@ const FILES: [&str; 8] = [
     "report.html",
 ];
 
+/// Keys of the runs that results have.
+#[derive(Default)]
+pub(crate) struct Keys<'a> {
+    pub(crate) finished: BTreeSet<&'a str>,
+    pub(crate) failed: BTreeSet<&'a str>,
+}
+
 /// The first of `results/<date>-<host>`, `…-<suite>`, `…-<suite>-2` and so on that runs with these keys may go to.
-pub(crate) fn of_runs(root: &Path, manifest: &Manifest, keys: &BTreeSet<&str>) -> PathBuf {
+pub(crate) fn of_runs(root: &Path, manifest: &Manifest, keys: &Keys) -> PathBuf {
     let day = manifest.made.date.get(..10).unwrap_or(&manifest.made.date);
     let first = folder(root, day);
     let mut places = std::iter::once(first.clone()).chain(numbered(with(&first, &manifest.suite)));
     places.find(|dir| may_hold(dir, &manifest.suite, keys)).unwrap_or(first)
 }
 
-/// Whether results of a suite with these runs may go to a folder: it has none, or fewer runs of the same suite.
-pub(crate) fn may_hold(dir: &Path, suite: &str, keys: &BTreeSet<&str>) -> bool {
+/// Whether results of a suite with these runs may go to a folder: it has none, or fewer runs of the same suite. A run that
+/// failed replaces none that was finished.
+pub(crate) fn may_hold(dir: &Path, suite: &str, keys: &Keys) -> bool {
     match Results::load(dir) {
         Ok(there) => {
-            let failed = there.manifest.failed.iter().map(|run| &run.key);
-            let mut runs = there.runs.iter().map(|run| &run.key).chain(failed);
-            there.manifest.suite == suite && runs.all(|key| keys.contains(key.as_str()))
+            let is_finished = |key: &str| keys.finished.contains(key);
+            there.manifest.suite == suite
+                && there.runs.iter().all(|run| is_finished(&run.key))
+                && there
+                    .manifest
+                    .failed
+                    .iter()
+                    .all(|run| is_finished(&run.key) || keys.failed.contains(run.key.as_str()))
         }
         // Results that cannot be read may be of another suite, or of a later version.
         Err(_) => is_free(dir),
@@ -94,7 +107,8 @@ mod tests {
         let all: Vec<String> = results.runs.iter().map(|run| run.key.clone()).collect();
         let manifest = results.manifest.clone();
         let place = |manifest: &Manifest, n: usize| {
-            let keys: BTreeSet<&str> = all[..n].iter().map(String::as_str).collect();
+            let finished = all[..n].iter().map(String::as_str).collect();
+            let keys = Keys { finished, ..Keys::default() };
             let place = of_runs(root.path(), manifest, &keys);
             (end(root.path(), "2025-03-04", &place), place)
         };
@@ -114,6 +128,14 @@ mod tests {
         results.manifest.failed.push(testing::failed_run());
         results.save(&dir).expect("saves");
         assert_eq!(place(&manifest, 3).0, "-quick-2", "a failed run is one, too");
+        let may_hold = |n: usize, failed: &[&str]| {
+            let finished = all[..n].iter().map(String::as_str).collect();
+            let keys = Keys { finished, failed: failed.iter().copied().collect() };
+            super::may_hold(&dir, "quick", &keys)
+        };
+        let failed = testing::failed_run().key;
+        assert!(may_hold(3, &[&failed]), "it failed again");
+        assert!(!may_hold(2, &[&failed, &all[2]]), "one that was finished has failed now");
         std::fs::write(dir.join("manifest.json"), "{").expect("writes");
         assert_eq!(place(&manifest, 4).0, "-quick-2", "what cannot be read stays");
     }
@@ -132,9 +154,9 @@ mod tests {
         for name in names {
             let dir = tempfile::tempdir().expect("a temporary folder");
             let path = dir.path().join(&name);
-            assert!(may_hold(dir.path(), "quick", &BTreeSet::new()));
+            assert!(may_hold(dir.path(), "quick", &Keys::default()));
             std::fs::write(&path, "mine").expect("writes");
-            assert!(!may_hold(dir.path(), "quick", &BTreeSet::new()), "{name:?}");
+            assert!(!may_hold(dir.path(), "quick", &Keys::default()), "{name:?}");
             assert_eq!(in_the_way(dir.path()), Some(path));
         }
     }

@@ -360,6 +360,38 @@ fn two_at_once_do_not_share_a_folder() {
 }
 
 #[test]
+fn suites_that_are_made_at_the_same_time_have_results_each() {
+    let repository = Repository::new();
+    let [quick, other] = ["quick", "other"].map(|name| format!("experiments/{name}"));
+    fs::create_dir(repository.path(&other)).expect("creates");
+    for file in ["suite.toml", "dense.toml", "feather.toml", "bands.toml"] {
+        let [from, to] = [&quick, &other].map(|folder| repository.path(folder).join(file));
+        fs::copy(from, to).expect("copies");
+    }
+    let wait = repository.path("wait");
+    fs::write(&wait, "").expect("writes");
+    let mut first = repository.command(&["reproduce", "--seeds", "1"]);
+    let mut first = first.env("FAKE_WAIT", &wait).spawn().expect("runs");
+    let start = Instant::now();
+    while repository.calls() == 0 {
+        assert!(start.elapsed() < Duration::from_secs(60), "the first never began");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let second = repository.command(&["reproduce", "other"]).output().expect("runs");
+    assert_eq!(second.status.code(), Some(0), "{}", text(&second));
+    fs::remove_file(&wait).expect("removes");
+    assert_eq!(first.wait().expect("ends").code(), Some(0));
+    let results = fs::read_dir(repository.path("results")).expect("lists").flatten();
+    let mut suites: Vec<String> = results
+        .map(|dir| fs::read_to_string(dir.path().join("manifest.json")).expect("reads"))
+        .map(|text| serde_json::from_str::<serde_json::Value>(&text).expect("parses"))
+        .map(|manifest| manifest["suite"].as_str().expect("a name").to_owned())
+        .collect();
+    suites.sort();
+    assert_eq!(suites, ["other", "quick"]);
+}
+
+#[test]
 fn signals_are_passed_on_to_the_runs_at_work_which_go_on_later() {
     ["-INT", "-TERM"].into_iter().for_each(stop_by);
 }

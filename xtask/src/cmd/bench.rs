@@ -103,21 +103,8 @@ pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
         Usage::new("--profile is for suites with training steps, step and zoo; leave it out")
     );
     expect_rows(&args.rows(root, suites)?, args)?;
-    let folder = match &args.out {
-        Some(folder) => folder.clone(),
-        None => {
-            let part = match &args.only {
-                Some(_) => Some("part".to_owned()),
-                None => (!args.suites.is_empty()).then(|| args.suites.join("-")),
-            };
-            place::of_bench(root, &begun.date(), part.as_deref())
-        }
-    };
-    if let Some(file) = place::in_the_way(&folder) {
-        bail!(Usage::new(format!("{} is there already; pass another --out", file.display())));
-    }
-    std::fs::create_dir_all(&folder)
-        .with_context(|| format!("cannot make {}", folder.display()))?;
+    // Refused before anything is measured.
+    folder(root, args, &begun)?;
     let (mut document, mut measured) = (String::new(), BTreeMap::new());
     let mut verdicts: Vec<Verdict> = Vec::new();
     for suite in suites {
@@ -149,6 +136,8 @@ pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
         "rounds": args.rounds,
         "suites": measured,
     });
+    // Others may have got results meanwhile.
+    let folder = folder(root, args, &begun)?;
     write::atomically(&folder.join("manifest.json"), &serde_json::to_vec_pretty(&manifest)?)?;
     write::atomically(&folder.join("summary.md"), document.as_bytes())?;
     for reason in verdicts.iter().flat_map(Verdict::reasons) {
@@ -161,6 +150,26 @@ pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
     let has_passed = exit == Exit::Done;
     println!("{}\n\nwrote {}", summary::sentence(&verdicts, has_passed), folder.display());
     Ok(exit.into())
+}
+
+/// Makes the folder that the results go to.
+fn folder(root: &Path, args: &Args, begun: &Utc) -> Result<PathBuf> {
+    let folder = match &args.out {
+        Some(folder) => folder.clone(),
+        None => {
+            let part = match &args.only {
+                Some(_) => Some("part".to_owned()),
+                None => (!args.suites.is_empty()).then(|| args.suites.join("-")),
+            };
+            place::of_bench(root, &begun.date(), part.as_deref())
+        }
+    };
+    if let Some(file) = place::in_the_way(&folder) {
+        bail!(Usage::new(format!("{} is there already; pass another --out", file.display())));
+    }
+    std::fs::create_dir_all(&folder)
+        .with_context(|| format!("cannot make {}", folder.display()))?;
+    Ok(folder)
 }
 
 /// A table of measurements.

@@ -14,12 +14,13 @@ use crate::cmd::{bench, report};
 use crate::date::Utc;
 use crate::estimate::Speeds;
 use crate::machine::Machine;
+use crate::place::{self, Keys};
 use crate::progress::Progress;
 use crate::results::{FailedRun, Made, Manifest, Results, SCHEMA, Versions};
 use crate::runner::{self, Outcome, Runner, State};
 use crate::suite::{self, Data, Job, Overrides, Suite};
 use crate::taken::Sources;
-use crate::{cells, collect, place, provenance, summary, taper};
+use crate::{cells, collect, provenance, summary, taper};
 use taper_report::format;
 use taper_report::host::{Exit, Usage};
 
@@ -102,19 +103,24 @@ pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
         return Ok(Exit::Done.into());
     }
 
-    let will_be_there =
-        |job: &&Job| state(job).is_done() || chosen.iter().any(|c| c.key == job.key);
-    let keys: BTreeSet<&str> =
-        jobs.iter().filter(will_be_there).map(|job| job.key.as_str()).collect();
     let manifest = manifest(root, &suite, bands);
-    let dir = match &args.out {
-        Some(dir) if place::may_hold(dir, &manifest.suite, &keys) => dir.clone(),
-        Some(dir) => bail!(Usage::new(format!(
-            "{} holds results with runs that these would not have, or files of no results with names of theirs; pass another --out",
-            dir.display()
-        ))),
-        None => place::of_runs(root, &manifest, &keys),
+    let place = |failed: &[FailedRun]| -> Result<PathBuf> {
+        let failed: BTreeSet<&str> = failed.iter().map(|run| run.key.as_str()).collect();
+        let is_there = |job: &&Job| state(job).is_done() || chosen.iter().any(|c| c.key == job.key);
+        let keys = jobs.iter().filter(is_there).map(|job| job.key.as_str());
+        let finished = keys.filter(|key| !failed.contains(key)).collect();
+        let keys = Keys { finished, failed };
+        match &args.out {
+            Some(dir) if place::may_hold(dir, &manifest.suite, &keys) => Ok(dir.clone()),
+            Some(dir) => bail!(Usage::new(format!(
+                "{} holds results with runs that these would not have, or files of no results with names of theirs; pass another --out",
+                dir.display()
+            ))),
+            None => Ok(place::of_runs(root, &manifest, &keys)),
+        }
     };
+    // Refused before anything is trained.
+    place(&[])?;
     let threads = args.threads.map(usize::from).or_else(|| share_of_cores(args.jobs.into()));
     let runner = Runner::new(root, &suite.name, taper, overrides, threads)?;
     // Asked only now, under the lock: whoever had it may have finished some.
@@ -130,6 +136,8 @@ pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
         return Ok(Exit::Interrupted.into());
     };
 
+    // Other suites may have got results meanwhile.
+    let dir = place(&failed)?;
     let results = gather(Manifest { failed, ..manifest }, &jobs, &sources, &folder, &dir);
     results.save(&dir)?;
     report::write_documents(&results, &dir)?;
