@@ -1,6 +1,6 @@
 //! Neighbouring columns of the output in the lanes of a vector: each output is one chain of multiply-adds.
 
-use super::Matrix;
+use super::matrix::Matrix;
 use crate::simd::{Kernel, Simd};
 
 /// The product, or a sum with it.

@@ -1,6 +1,6 @@
 //! Sixteen parts of a sum in the lanes of a vector, for sums whose terms lie side by side on both sides.
 
-use super::Matrix;
+use super::matrix::Matrix;
 use crate::{
     lanes::{LANES, Lanes},
     simd::{Kernel, Simd, add_sums},

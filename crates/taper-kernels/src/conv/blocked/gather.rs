@@ -182,6 +182,11 @@ impl Gather {
             + tap.col
     }
 
+    /// The same in floats.
+    pub(super) fn offset(&self, tap: &Tap, channel: usize) -> i32 {
+        offset(self.place(tap, channel) * signed(LANES))
+    }
+
     /// Destination columns of a phase.
     pub(super) fn phase_width(&self, px: usize) -> usize {
         self.dst.1.saturating_sub(px).div_ceil(self.dst_step)

@@ -3,7 +3,7 @@
 //! Each weight sums, over the pixels of a band, the gradient of its output pixel times the input pixel that it read: one
 //! chain of multiply-adds per lane in the order of rows and columns. Then the lanes are summed in halves.
 
-use super::{gather::Gather, source::Packed, weights::floats};
+use super::{gather::Gather, source::Packed};
 use crate::{
     lanes::{LANES, Lanes},
     mask::Mask,
@@ -59,7 +59,7 @@ impl Taps {
     pub(super) fn new(forward: &Gather) -> Self {
         let offsets = (0..forward.group_src)
             .flat_map(|channel| forward.taps(0).iter().map(move |tap| (channel, tap)))
-            .map(|(channel, tap)| floats(forward.place(tap, channel)))
+            .map(|(channel, tap)| forward.offset(tap, channel))
             .collect();
         Self { offsets, group_step: forward.group_src * forward.packed_width * LANES }
     }

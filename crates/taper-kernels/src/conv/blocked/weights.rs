@@ -4,11 +4,7 @@ use super::{
     gather::{Gather, Tap},
     winograd::output::WinogradWeights,
 };
-use crate::{
-    lanes::LANES,
-    mask::Mask,
-    sizes::{offset, signed},
-};
+use crate::{lanes::LANES, mask::Mask};
 
 /// Weights of one direction of a convolution, for every phase.
 #[derive(Clone, Debug)]
@@ -93,11 +89,6 @@ pub(super) const SPARSE_TILE: usize = 16;
 /// Sizes of tiles, largest first; the kernels are compiled for each.
 pub(super) const TILES: [usize; 4] = [6, 4, 2, 1];
 
-/// The distance of so many pixels, in floats.
-pub(super) fn floats(pixels: isize) -> i32 {
-    offset(pixels * signed(LANES))
-}
-
 /// The destination channels in tiles.
 pub(super) fn tiles(gather: &Gather) -> Vec<Tile> {
     let mut tiles = Vec::new();
@@ -120,7 +111,7 @@ impl DenseWeights {
                 let taps = gather.taps(phase);
                 let offsets: Vec<i32> = (0..gather.group_src)
                     .flat_map(|channel| taps.iter().map(move |tap| (channel, tap)))
-                    .map(|(channel, tap)| floats(gather.place(tap, channel)))
+                    .map(|(channel, tap)| gather.offset(tap, channel))
                     .collect();
                 let mut values = vec![0.0; gather.dst_channels() * offsets.len()];
                 for &Tile { first, len, group } in &tiles {
@@ -163,7 +154,7 @@ impl SparseWeights {
             let chunk = (src - dst / gather.group_dst * gather.group_src) / chunk_len;
             let slot = chunk * channels + dst;
             starts[phase][slot + 1] += 1;
-            let offset = floats(gather.place(tap, src));
+            let offset = gather.offset(tap, src);
             found.push((phase, slot, Entry { offset, weight: weight[index] }));
         }
         let mut phases: Vec<SparsePhase> = starts
