@@ -1,7 +1,7 @@
 //! What layers hand to each other.
 
 use super::{
-    blocked::{Node, Norm},
+    blocked::{MIN_BATCH, Node, Norm},
     conv, cpu, norm as plain_norm, pool, relu as plain_relu, sums,
     threshold::threshold_ste,
     types,
@@ -17,9 +17,6 @@ use taper_kernels::{
     lanes::Plane,
     pool::{MaxWindows, Windows},
 };
-
-/// Batches below this are computed image by image: a block of sixteen would be mostly empty.
-pub(super) const MIN_BATCH: usize = 8;
 
 /// An activation between layers.
 ///

@@ -115,11 +115,21 @@ pub(super) fn density(weight: &[f32]) -> f64 {
 
 /// Whether the gradient of a weight is computed at its live positions alone, where so large a share of them is live.
 pub(super) fn is_grad_sparse(density: f64) -> bool {
-    match Choice::current() {
-        Choice::Dense => false,
-        Choice::Sparse => true,
-        Choice::Measured | Choice::ByRule => density <= Direction::Weight.rule(),
-    }
+    decided(Direction::Weight, density) == Some(Packing::Sparse)
+}
+
+/// How to pack weights where nothing is measured; `None` where it is.
+fn decided(direction: Direction, density: f64) -> Option<Packing> {
+    let by_rule = if density <= direction.rule() { Packing::Sparse } else { Packing::Dense };
+    Some(match Choice::current() {
+        Choice::Dense => Packing::Dense,
+        Choice::Sparse => Packing::Sparse,
+        _ if direction == Direction::Weight => by_rule,
+        _ if density == 1.0 => Packing::Winograd,
+        Choice::ByRule => by_rule,
+        Choice::Measured if density == 0.0 => Packing::Sparse,
+        Choice::Measured => return None,
+    })
 }
 
 /// How to pack the weights of a layer.
@@ -128,40 +138,21 @@ pub(super) fn is_grad_sparse(density: f64) -> bool {
     reason = "decides what is measured together, which changes no bit"
 )]
 pub(super) fn packing(shape: &ConvShape, direction: Direction, density: f64) -> Packing {
-    match Choice::current() {
-        Choice::Dense => Packing::Dense,
-        Choice::Sparse => Packing::Sparse,
-        _ if direction == Direction::Weight => {
-            if is_grad_sparse(density) {
-                Packing::Sparse
-            } else {
-                Packing::Dense
-            }
-        }
-        _ if density == 1.0 => Packing::Winograd,
-        Choice::ByRule => {
-            if density <= direction.rule() {
-                Packing::Sparse
-            } else {
-                Packing::Dense
-            }
-        }
-        _ if density == 0.0 => Packing::Sparse,
-        _ => {
-            let shape = ConvShape { batch: LANES, ..*shape };
-            // Half an octave of density.
-            let range = (2.0 * density.log2()).round() as i32;
-            let key = (direction, range, sizes(&shape));
-            if let Some(known) = lock().get(&key) {
-                return known.packing();
-            }
-            let found = measure(&shape, direction, density);
-            tracing::debug!(?found, "measured dense against sparse");
-            let packing = found.packing();
-            lock().insert(key, found);
-            packing
-        }
+    if let Some(packing) = decided(direction, density) {
+        return packing;
     }
+    let shape = ConvShape { batch: LANES, ..*shape };
+    // Half an octave of density.
+    let range = (2.0 * density.log2()).round() as i32;
+    let key = (direction, range, sizes(&shape));
+    if let Some(known) = lock().get(&key) {
+        return known.packing();
+    }
+    let found = measure(&shape, direction, density);
+    tracing::debug!(?found, "measured dense against sparse");
+    let packing = found.packing();
+    lock().insert(key, found);
+    packing
 }
 
 fn sizes(shape: &ConvShape) -> [usize; 10] {

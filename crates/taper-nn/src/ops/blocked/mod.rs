@@ -12,6 +12,9 @@ mod tests;
 pub(crate) use node::{Node, Norm};
 pub use sampling::sampled_share;
 
+/// Batches below this are computed image by image: a block of sixteen would be mostly empty.
+pub(super) const MIN_BATCH: usize = 8;
+
 /// Gives the memory of buffers that nothing uses now back to the system.
 ///
 /// Activations and their gradients keep their memory for the next step; after training, or between phases of different

@@ -1,7 +1,7 @@
 //! Which blocks of a batch the gradient of pruned weights is estimated from.
 
-use super::{super::cpu, choice};
-use crate::{Gate, Sampling, ops::activation::MIN_BATCH};
+use super::{super::cpu, MIN_BATCH, choice};
+use crate::{Gate, Sampling};
 use candle_core::Tensor;
 use taper_core::rng::Rng;
 use taper_kernels::{lanes::LANES, mask::Mask};
