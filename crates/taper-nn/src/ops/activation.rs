@@ -348,15 +348,23 @@ pub fn batch_norm_eval(
         let op = GraphOp::Norm { weight, bias, mean, var, eps };
         return Ok(traced.then(op, &[], traced.dims.clone()));
     }
-    let Some(node) = x.blocked(is_tracked)?.filter(|_| cpu::has_kernels(weight)) else {
-        let [weight, bias] = params.tracked();
-        let x = x.read(is_tracked)?;
-        return Ok(plain_norm::batch_norm_eval(&x, [&weight, &bias], [mean, var], eps)?.into());
+    let has_kernels = cpu::has_kernels(weight);
+    let of_blocks = |node: &Arc<Node>| -> Result<Arc<Node>> {
+        let values = |t: &Tensor| t.to_dtype(DType::F32)?.to_vec1::<f32>();
+        let inverse_std = values(var)?.iter().map(|&v| 1.0 / (f64::from(v) + eps).sqrt()).collect();
+        let norm = Norm::new(weight, bias, values(mean)?, inverse_std, false)?;
+        Ok(Node::norm(node, norm, is_tracked))
     };
-    let values = |t: &Tensor| t.to_dtype(DType::F32)?.to_vec1::<f32>();
-    let inverse_std = values(var)?.iter().map(|&v| 1.0 / (f64::from(v) + eps).sqrt()).collect();
-    let norm = Norm::new(weight, bias, values(mean)?, inverse_std, false)?;
-    Ok(Activation(Repr::Blocked(Node::norm(&node, norm, is_tracked))))
+    if let Some(node) = x.blocked(is_tracked)?.filter(|_| has_kernels) {
+        return Ok(Activation(Repr::Blocked(of_blocks(&node)?)));
+    }
+    let x = x.read(is_tracked)?;
+    if is_tracked && has_kernels && cpu::has_kernels(&x) {
+        // The gradients of weight and bias are sums, which candle takes in an order that depends on the machine.
+        return Ok(of_blocks(&Node::input(&x, true)?)?.tensor()?.into());
+    }
+    let [weight, bias] = params.tracked();
+    Ok(plain_norm::batch_norm_eval(&x, [&weight, &bias], [mean, var], eps)?.into())
 }
 
 /// `x` where it is positive, else 0; the gradient at exactly 0 is 0, as in PyTorch (candle's own passes it there).

@@ -267,3 +267,28 @@ fn what_is_not_live_has_no_gradient_and_few_live_ones_have_it_exactly() -> Resul
     }
     Ok(())
 }
+
+/// What candle adds up has other bits on another machine, so a small batch must sum as a block does.
+#[test]
+fn gradients_of_a_frozen_normalisation_sum_alike_in_small_batches_and_in_blocks() -> Result<()> {
+    let all = var(&[8, 2, 5, 7], 0.7, DType::F32)?;
+    let upstream = wave(3 * 70, 0.3);
+    let grads = |n: usize| -> Result<Vec<u32>> {
+        let x = Var::from_tensor(&all.narrow(0, 0, n)?.copy()?)?;
+        let [weight, bias] = [var(&[2], 1.1, DType::F32)?, var(&[2], 1.3, DType::F32)?];
+        let [mean, variance] = [0.1f32, 0.8].map(|v| Tensor::full(v, 2, &Device::Cpu));
+        let params = NormParams { weight: &weight, bias: &bias, eps: 1e-5, is_tracked: true };
+        let y = ops::batch_norm_eval(&x.as_tensor().into(), &params, &mean?, &variance?)?;
+        // Images behind the third have no gradient.
+        let mut upstream = upstream.clone();
+        upstream.resize(n * 70, 0.0);
+        let upstream = Tensor::from_vec(upstream, y.dims(), &Device::Cpu)?;
+        let grads = (y.tensor()? * upstream)?.sum_all()?.backward()?;
+        let of = |var: &Var| grads.get(var).expect("a gradient").flatten_all()?.to_vec1::<f32>();
+        let mut found = of(&x)?[..3 * 70].to_vec();
+        found.extend(of(&weight)?.into_iter().chain(of(&bias)?));
+        Ok(found.iter().map(|v| v.to_bits()).collect())
+    };
+    assert_eq!(grads(3)?, grads(8)?);
+    Ok(())
+}
