@@ -455,7 +455,8 @@ pub fn concat(parts: &[&Activation]) -> Result<Activation> {
     let all: Vec<Vec<usize>> = parts.iter().map(|part| part.dims()).collect();
     let mut dims = all[0].clone();
     for part in &all[1..] {
-        if part.len() != dims.len() || part[0] != dims[0] || part[2..] != dims[2..] {
+        let fits = part.len() == dims.len() && part.len() >= 2;
+        if !fits || part[0] != dims[0] || part[2..] != dims[2..] {
             candle_core::bail!("concat: parts of {:?} and {part:?}", all[0])
         }
         dims[1] += part[1];

@@ -398,7 +398,7 @@ fn what_does_not_fit_is_refused_in_one_sentence() -> Result<()> {
     let weights = Weights { weight: &weight, bias: Some(&each), gate: None, is_tracked: true };
     let params = NormParams { weight: &each, bias: &each, eps: 1e-5, is_tracked: true };
     let windows = MaxWindows { size: 2, stride: 2, padding: 1 };
-    let refused: [(Result<Activation>, &str); 13] = [
+    let refused: [(Result<Activation>, &str); 14] = [
         (
             ops::conv2d(&double, &weights, &ConvConfig::same(3)),
             "conv2d: the weight is F32, but the input is F64",
@@ -420,6 +420,10 @@ fn what_does_not_fit_is_refused_in_one_sentence() -> Result<()> {
         (ops::max_pool(&empty, windows), "no pixels"),
         (ops::max_pool(&x, MaxWindows { size: 9, ..windows }), "max_pool: windows of 9x9"),
         (ops::concat(&[&x, &double]), "concat: the later part is F64, but the first part is F32"),
+        (
+            ops::concat(&[&Activation::from(each.clone()), &Activation::from(each.clone())]),
+            "concat: parts of [3] and [3]",
+        ),
         (&x + &empty, "add: activations of [2, 3, 4, 4] and [2, 3, 0, 4]"),
     ];
     for (result, message) in refused {
