@@ -1,12 +1,9 @@
 //! The network of the best epoch as a pruned checkpoint, for `train.keep_best`.
 
-use super::{Baked, Setup};
+use super::{Baked, Setup, folder::BEST};
 use serde_json::{Value, json};
 use std::path::Path;
 use taper::train::{Progress, best_epoch, checkpoint::Checkpoints};
-
-/// Name of the file in the folder of a run.
-pub const FILE: &str = "pruned-best.safetensors";
 
 /// Writes it from the training checkpoint of that epoch, and says which epoch and accuracy it has. `None` if the best epoch was
 /// trained without `train.keep_best`, which may change on resuming.
@@ -22,7 +19,7 @@ pub fn write(
     let kept = checkpoints.best()?.filter(|kept| kept.progress.step == best.step);
     let Some(kept) = kept else {
         tracing::warn!(
-            "epoch {} is the best, and was trained without train.keep_best, so there is no {FILE}",
+            "epoch {} is the best, and was trained without train.keep_best, so there is no {BEST}",
             best.epoch + 1
         );
         return Ok(None);
@@ -36,9 +33,9 @@ pub fn write(
         (best.test_accuracy, best.test_loss) = (test.accuracy, test.loss);
     }
     let Baked { checkpoint, .. } = Baked::of(run, setup)?;
-    checkpoint.of_epoch(&best).save(&folder.join(FILE))?;
+    checkpoint.of_epoch(&best).save(&folder.join(BEST))?;
     Ok(Some(json!({
-        "file": FILE,
+        "file": BEST,
         "epoch": best.epoch,
         "test_accuracy": best.test_accuracy,
         "validation_accuracy": best.validation_accuracy,

@@ -1,6 +1,5 @@
 //! The output folder of a run.
 
-use super::best;
 use crate::{cmd::difference::difference, error::usage};
 use anyhow::Context;
 use serde_json::Value;
@@ -16,12 +15,15 @@ use taper_report::host::Lock;
 /// Name of the file that a run locks for as long as it is at work.
 pub const LOCK: &str = ".lock";
 
+/// Name of the network of the best epoch.
+pub const BEST: &str = "pruned-best.safetensors";
+
 /// Files that a run writes. The first is there before any other, and says of which run they are.
 const RECORDS: [&str; 9] = [
     "run.json",
     "result.json",
     "pruned.safetensors",
-    best::FILE,
+    BEST,
     "metrics.csv",
     "steps.jsonl",
     "timing.csv",
