@@ -217,7 +217,7 @@ pub struct Compute {
     /// cpu, cuda:N or metal
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     pub device: String,
-    /// How layers on the CPU choose between dense and sparse kernels; results do not depend on it [default: measured]
+    /// How layers on the CPU choose between dense and sparse kernels [default: measured]
     #[arg(long, value_name = "HOW", value_enum)]
     pub kernels: Option<Kernels>,
 }
@@ -225,13 +225,13 @@ pub struct Compute {
 /// How layers choose between dense and sparse kernels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Kernels {
-    /// Time both where that cannot change a result
+    /// Time both where that cannot change a result; the same results as rule
     Measured,
     /// Sparse up to a fixed density
     Rule,
-    /// Dense
+    /// Dense; rounds otherwise than rule
     Dense,
-    /// Sparse
+    /// Sparse; rounds otherwise than rule
     Sparse,
 }
 
