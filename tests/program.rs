@@ -41,6 +41,7 @@ fn a_run_leaves_what_it_promises_and_eval_agrees_with_it() {
     assert_eq!(segment["machine"]["arch"], std::env::consts::ARCH);
     assert!(segment["threads"].as_u64() > Some(0) && segment["machine"]["cores"].is_u64());
     assert_eq!(segment["versions"]["candle"], locked("candle-core").as_str());
+    assert_eq!(segment["choice"], "measured");
     let git = std::process::Command::new("git")
         .args(["rev-parse", "HEAD"])
         .current_dir(repository())

@@ -5,6 +5,7 @@ use crate::{
     error::usage,
 };
 use candle_core::Device;
+use clap::ValueEnum;
 use serde_json::{Value, json};
 use taper::{
     kernels::Variant,
@@ -59,7 +60,8 @@ pub fn device(name: &str) -> anyhow::Result<Device> {
 }
 
 /// What computes from a step on: the program with its versions, the machine, and how it is used.
-pub fn segment(from_step: u64, name: &str, device: &Device) -> Value {
+pub fn segment(from_step: u64, compute: &Compute, device: &Device) -> Value {
+    let choice = compute.kernels.unwrap_or(Kernels::Measured).to_possible_value();
     let Machine { os, arch, cpu, cores, memory_bytes } = Machine::here();
     json!({
         "from_step": from_step,
@@ -75,8 +77,10 @@ pub fn segment(from_step: u64, name: &str, device: &Device) -> Value {
             "memory_bytes": memory_bytes,
             "gpu": accelerator(device),
         },
-        "device": name,
+        "device": compute.device,
         "threads": rayon::current_num_threads(),
         "kernels": Variant::current().name(),
+        // Results depend on it, but for `rule` and `measured`.
+        "choice": choice.map(|value| value.get_name().to_owned()),
     })
 }

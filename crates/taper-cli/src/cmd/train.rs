@@ -182,7 +182,7 @@ pub(super) fn train_to_end(args: &Train) -> anyhow::Result<Ended> {
         }
         None => Progress::default(),
     };
-    let segment = machine::segment(progress.step, &args.compute.device, &setup.device);
+    let segment = machine::segment(progress.step, &args.compute, &setup.device);
     let segments = segments::with(folder.read("run.json")?.as_ref(), segment)?;
     folder.write("run.json", &description(resolved, data, record, &run, segments))?;
 
