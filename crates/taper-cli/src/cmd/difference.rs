@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-/// Keys that change no number, so that a run may go on with other values.
+/// Keys that change no number: a run may resume with other values.
 pub const FREE: [&str; 3] = ["train.checkpoint_every", "train.keep_best", "train.keep_last"];
 
 /// Keys that records of before them lack, with the value that is what was done then.
