@@ -19,6 +19,8 @@ const EDGES: &[(&str, &[&str])] = &[
     ("taper-schedule", &["taper-core"]),
     ("taper-scale", &["taper-core"]),
     ("taper-data", &["taper-core"]),
+    ("taper-graph", &[]),
+    ("taper-infer", &["taper-graph", "taper-kernels"]),
     ("taper-nn", &["taper-core", "taper-kernels"]),
     ("taper-prune", &["taper-core", "taper-kernels", "taper-nn", "taper-scale", "taper-schedule"]),
     ("taper-zoo", &["taper-nn"]),
@@ -54,6 +56,8 @@ const WITHOUT_CANDLE: &[&str] = &[
     "taper-schedule",
     "taper-scale",
     "taper-data",
+    "taper-graph",
+    "taper-infer",
     "taper-report",
     "xtask",
 ];

@@ -1,0 +1,78 @@
+//! Nodes in order, and the tensors that they name.
+
+use crate::{GraphError, Op, Tensor, shape};
+use std::collections::BTreeMap;
+
+/// What a network computes for one image.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Graph {
+    /// Short texts that go with the network, such as `architecture`, `classes` and `normalise`.
+    pub metadata: BTreeMap<String, String>,
+    /// Constants by name.
+    pub tensors: BTreeMap<String, Tensor>,
+    /// Operations, each after those that it reads; the first is the input.
+    pub nodes: Vec<Node>,
+    /// The node whose value the network gives.
+    pub output: usize,
+}
+
+/// An operation, the nodes that it reads, and the shape of its value for one image.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Node {
+    /// What it computes.
+    pub op: Op,
+    /// The nodes that it reads, in order; all come before it.
+    pub inputs: Vec<usize>,
+    /// Shape of its value, without the batch.
+    pub dims: Vec<usize>,
+}
+
+impl Graph {
+    /// The node of the input.
+    pub const INPUT: usize = 0;
+
+    /// A graph that gives its input, of this shape, such as `[channels, rows, columns]`.
+    pub fn new(input: &[usize]) -> Self {
+        let input = Node { op: Op::Input, inputs: Vec::new(), dims: input.to_vec() };
+        Self {
+            metadata: BTreeMap::new(),
+            tensors: BTreeMap::new(),
+            nodes: vec![input],
+            output: Self::INPUT,
+        }
+    }
+
+    /// Adds a constant, or replaces the one of this name.
+    pub fn add_tensor(&mut self, name: impl Into<String>, tensor: Tensor) {
+        self.tensors.insert(name.into(), tensor);
+    }
+
+    /// The constant of this name.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn tensor(&self, name: &str) -> Result<&Tensor, GraphError> {
+        let missing = || GraphError::new(format!("the graph has no tensor `{name}`"));
+        self.tensors.get(name).ok_or_else(missing)
+    }
+
+    /// Adds an operation behind the others, and gives its place. Its tensors must be there.
+    ///
+    /// # Errors
+    /// If an input is not there, or the operation does not fit its inputs or tensors.
+    pub fn push(&mut self, op: Op, inputs: &[usize]) -> Result<usize, GraphError> {
+        let dims = shape::of(self, &op, inputs)?;
+        self.nodes.push(Node { op, inputs: inputs.to_vec(), dims });
+        Ok(self.nodes.len() - 1)
+    }
+
+    /// Shape of an image.
+    pub fn input_dims(&self) -> &[usize] {
+        &self.nodes[Self::INPUT].dims
+    }
+
+    /// Shape of the result for one image.
+    pub fn output_dims(&self) -> &[usize] {
+        &self.nodes[self.output].dims
+    }
+}

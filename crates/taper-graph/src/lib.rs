@@ -1,0 +1,27 @@
+//! The graph of a convolutional network: operations, shapes, weights as slices, and metadata.
+//!
+//! A [`Graph`] is a list of [`Node`]s, each after those that it reads. Its first node is the input. Weights are [`Tensor`]s
+//! that operations name. Shapes are those of one image: the batch is no dimension of the graph.
+//!
+//! | module | contents |
+//! | --- | --- |
+//! | [`op`] | operations and their parameters |
+//! | [`shape`] | the shape that an operation gives |
+//! | [`passes`] | folding of batch normalisation, fusion, elimination of dead channels |
+#![forbid(unsafe_code)]
+
+mod error;
+mod graph;
+pub mod op;
+pub mod shape;
+mod tensor;
+
+pub use error::GraphError;
+pub use graph::{Graph, Node};
+pub use op::{Activation, Conv, Fused, Norm, Op, Pad, Window};
+pub use tensor::Tensor;
+
+/// Compiles and runs the README's example.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,0 +1,233 @@
+//! Operations and their parameters.
+
+/// What a node computes from its inputs. Shapes are those of one image: `[channels, rows, columns]` for planes, `[features]`
+/// for vectors. Operations name the [`Tensor`](crate::Tensor)s that they take.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Op {
+    /// The image. Always the first node, and nowhere else.
+    Input,
+    /// A constant of any shape, without inputs.
+    Constant(String),
+    /// Convolution of planes.
+    Conv(Conv),
+    /// `weight·x + bias` with a weight `[out, in]`, of a vector.
+    Linear {
+        /// Name of the weight.
+        weight: String,
+        /// Name of the bias `[out]`.
+        bias: Option<String>,
+    },
+    /// Batch normalisation by constants for each channel.
+    Norm(Norm),
+    /// A function of each element.
+    Activation(Activation),
+    /// Sum of two inputs of equal rank; a size of 1 is broadcast.
+    Add,
+    /// Product of two inputs of equal rank; a size of 1 is broadcast.
+    Multiply,
+    /// The channels of all inputs, one after the other (dimension 0).
+    Concat,
+    /// A border of a constant around each plane.
+    Pad(Pad),
+    /// Largest pixel of each window; padding takes no part.
+    MaxPool(Window),
+    /// Mean of each window.
+    AveragePool {
+        /// The windows.
+        window: Window,
+        /// Whether padding counts as pixels of value 0.
+        counts_padding: bool,
+    },
+    /// Mean of each plane: `[channels, 1, 1]`.
+    GlobalAverage,
+    /// Largest pixel of each plane: `[channels, 1, 1]`.
+    GlobalMax,
+    /// The same elements in another shape, that of the node. A vector is a reshaped plane.
+    Reshape(Vec<usize>),
+    /// Softmax over a dimension of the image's value.
+    Softmax {
+        /// The dimension, without the batch.
+        axis: usize,
+    },
+    /// Each pixel repeated in rows and columns.
+    Upsample {
+        /// Copies of each row and of each column, at least 1.
+        factors: [usize; 2],
+    },
+    /// Convolutions with what follows them, in one operation. Made by passes.
+    Fused(Fused),
+}
+
+impl Op {
+    /// Name for people, as in messages and plans.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Input => "input",
+            Self::Constant(_) => "constant",
+            Self::Conv(_) => "convolution",
+            Self::Linear { .. } => "linear",
+            Self::Norm(_) => "batch norm",
+            Self::Activation(_) => "activation",
+            Self::Add => "add",
+            Self::Multiply => "multiply",
+            Self::Concat => "concat",
+            Self::Pad(_) => "pad",
+            Self::MaxPool(_) => "max pool",
+            Self::AveragePool { .. } => "average pool",
+            Self::GlobalAverage => "global average pool",
+            Self::GlobalMax => "global max pool",
+            Self::Reshape(_) => "reshape",
+            Self::Softmax { .. } => "softmax",
+            Self::Upsample { .. } => "upsample",
+            Self::Fused(_) => "fused convolution",
+        }
+    }
+
+    /// Names of the tensors that it takes.
+    pub fn tensors(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = Vec::new();
+        match self {
+            Self::Constant(name) => names.push(name),
+            Self::Conv(conv) => conv.names(&mut names),
+            Self::Linear { weight, bias } => {
+                names.push(weight);
+                names.extend(bias.as_deref());
+            }
+            Self::Norm(norm) => {
+                names.extend([&*norm.weight, &*norm.bias, &*norm.mean, &*norm.var]);
+            }
+            Self::Fused(fused) => {
+                fused.convs.iter().for_each(|conv| conv.names(&mut names));
+                names.extend(fused.bias.as_deref());
+            }
+            _ => {}
+        }
+        names
+    }
+}
+
+/// A convolution with a weight `[out, in / groups, kernel rows, kernel columns]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Conv {
+    /// Name of the weight.
+    pub weight: String,
+    /// Name of the bias `[out]`.
+    pub bias: Option<String>,
+    /// Sizes of its windows; the kernel is that of the weight.
+    pub window: Window,
+    /// Groups of channels that do not see each other, at least 1; a divisor of both counts of channels.
+    pub groups: usize,
+}
+
+impl Conv {
+    /// A convolution without bias or groups.
+    pub fn new(weight: impl Into<String>, window: Window) -> Self {
+        Self { weight: weight.into(), bias: None, window, groups: 1 }
+    }
+
+    fn names<'a>(&'a self, names: &mut Vec<&'a str>) {
+        names.push(&self.weight);
+        names.extend(self.bias.as_deref());
+    }
+}
+
+/// `(x − mean) / √(var + eps) · weight + bias`, by constants `[channels]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Norm {
+    /// Name of γ.
+    pub weight: String,
+    /// Name of β.
+    pub bias: String,
+    /// Name of the running mean.
+    pub mean: String,
+    /// Name of the running variance.
+    pub var: String,
+    /// Added to the variance.
+    pub eps: f64,
+}
+
+/// Where windows lie on a plane. Pairs are rows, columns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Window {
+    /// Taps, at least 1.
+    pub kernel: [usize; 2],
+    /// Pixels from one window to the next, at least 1.
+    pub stride: [usize; 2],
+    /// Pixels around the plane: top, left, bottom, right.
+    pub padding: [usize; 4],
+    /// Pixels from one tap to the next, at least 1.
+    pub dilation: [usize; 2],
+}
+
+impl Window {
+    /// Square windows: kernel, stride, padding on each side.
+    pub const fn square(kernel: usize, stride: usize, padding: usize) -> Self {
+        Self { kernel: [kernel; 2], stride: [stride; 2], padding: [padding; 4], dilation: [1; 2] }
+    }
+
+    /// An odd kernel that keeps the size of the plane.
+    pub const fn same(kernel: usize) -> Self {
+        Self::square(kernel, 1, kernel / 2)
+    }
+}
+
+/// A border around each plane.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Pad {
+    /// Pixels at the top, left, bottom and right.
+    pub sizes: [usize; 4],
+    /// Their value.
+    pub value: f32,
+}
+
+/// A function of each element. NaN stays NaN.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Activation {
+    /// `max(x, 0)`.
+    Relu,
+    /// `min(max(x, min), max)`; ReLU6 is that of 0 and 6.
+    Clip {
+        /// The least value.
+        min: f32,
+        /// The largest value.
+        max: f32,
+    },
+    /// `x` where it is at least 0, else `slope·x`.
+    LeakyRelu {
+        /// Factor below 0.
+        slope: f32,
+    },
+    /// `1 / (1 + e⁻ˣ)`.
+    Sigmoid,
+    /// `min(max(alpha·x + beta, 0), 1)`.
+    HardSigmoid {
+        /// Factor.
+        alpha: f32,
+        /// Summand.
+        beta: f32,
+    },
+    /// `x · sigmoid(x)`.
+    Silu,
+    /// `x · min(max(x + 3, 0), 6) / 6`.
+    HardSwish,
+}
+
+impl Activation {
+    /// ReLU6.
+    pub const RELU6: Self = Self::Clip { min: 0.0, max: 6.0 };
+}
+
+/// Convolutions whose results are added, with a bias, a residual input and an activation.
+///
+/// Its inputs are one for each convolution, then the residual one, if there is any. All convolutions give the same shape.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fused {
+    /// At least one; they have no bias of their own.
+    pub convs: Vec<Conv>,
+    /// Name of what is added to each channel, `[channels]`, or to each pixel, `[channels, rows, columns]`.
+    pub bias: Option<String>,
+    /// Whether the last input is added before the activation.
+    pub residual: bool,
+    /// What is applied at the end.
+    pub activation: Option<Activation>,
+}

@@ -1,0 +1,47 @@
+//! Constants of a graph.
+
+use crate::GraphError;
+use std::{fmt, sync::Arc};
+
+/// A constant: a shape, and f32 values in row-major order. Copies share the values.
+#[derive(Clone, PartialEq)]
+pub struct Tensor {
+    dims: Vec<usize>,
+    values: Arc<[f32]>,
+}
+
+impl Tensor {
+    /// A tensor of this shape.
+    ///
+    /// # Errors
+    /// If the number of values is not the product of the sizes.
+    pub fn new(dims: &[usize], values: impl Into<Arc<[f32]>>) -> Result<Self, GraphError> {
+        let values = values.into();
+        if n_elements(dims) != Some(values.len()) {
+            let n = values.len();
+            return Err(GraphError::new(format!("a tensor of shape {dims:?} has {n} values")));
+        }
+        Ok(Self { dims: dims.to_vec(), values })
+    }
+
+    /// Sizes.
+    pub fn dims(&self) -> &[usize] {
+        &self.dims
+    }
+
+    /// Values in row-major order.
+    pub fn values(&self) -> &[f32] {
+        &self.values
+    }
+}
+
+impl fmt::Debug for Tensor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Tensor {:?}", self.dims)
+    }
+}
+
+/// Number of elements of a tensor of this shape; `None` if it overflows.
+pub fn n_elements(dims: &[usize]) -> Option<usize> {
+    dims.iter().try_fold(1usize, |n, &size| n.checked_mul(size))
+}
