@@ -43,6 +43,7 @@ pub mod loss;
 pub mod mask;
 mod matmul;
 pub mod norm;
+pub mod planes;
 pub mod pool;
 pub mod relu;
 pub mod select;

@@ -73,6 +73,45 @@ unsafe impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    unsafe fn up(value: __m256, before: __m256) -> __m256 {
+        // SAFETY: as above.
+        unsafe {
+            // The upper half of `before` and the lower of `value`: what comes one half before each half.
+            let halves = _mm256_permute2f128_ps::<0x21>(before, value);
+            let (value, halves) = (_mm256_castps_si256(value), _mm256_castps_si256(halves));
+            _mm256_castsi256_ps(_mm256_alignr_epi8::<12>(value, halves))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn down(value: __m256, after: __m256) -> __m256 {
+        // SAFETY: as above.
+        unsafe {
+            let halves = _mm256_permute2f128_ps::<0x21>(value, after);
+            let (value, halves) = (_mm256_castps_si256(value), _mm256_castps_si256(halves));
+            _mm256_castsi256_ps(_mm256_alignr_epi8::<4>(halves, value))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn and(a: __m256, b: __m256) -> __m256 {
+        // SAFETY: as above.
+        unsafe { _mm256_and_ps(a, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn at_least(value: __m256, least: __m256) -> __m256 {
+        // SAFETY: as above. The second operand is given where one is NaN.
+        unsafe { _mm256_max_ps(least, value) }
+    }
+
+    #[inline(always)]
+    unsafe fn at_most(value: __m256, most: __m256) -> __m256 {
+        // SAFETY: as above. The second operand is given where one is NaN.
+        unsafe { _mm256_min_ps(most, value) }
+    }
+
+    #[inline(always)]
     unsafe fn above(value: __m256, at: f32) -> u32 {
         // SAFETY: as above.
         unsafe {

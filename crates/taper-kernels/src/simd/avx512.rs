@@ -83,6 +83,45 @@ unsafe impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    unsafe fn up(value: __m512, before: __m512) -> __m512 {
+        // SAFETY: as above.
+        unsafe {
+            let (value, before) = (_mm512_castps_si512(value), _mm512_castps_si512(before));
+            _mm512_castsi512_ps(_mm512_alignr_epi32::<15>(value, before))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn down(value: __m512, after: __m512) -> __m512 {
+        // SAFETY: as above.
+        unsafe {
+            let (value, after) = (_mm512_castps_si512(value), _mm512_castps_si512(after));
+            _mm512_castsi512_ps(_mm512_alignr_epi32::<1>(after, value))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn and(a: __m512, b: __m512) -> __m512 {
+        // SAFETY: as above.
+        unsafe {
+            let (a, b) = (_mm512_castps_si512(a), _mm512_castps_si512(b));
+            _mm512_castsi512_ps(_mm512_and_si512(a, b))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn at_least(value: __m512, least: __m512) -> __m512 {
+        // SAFETY: as above. The second operand is given where one is NaN.
+        unsafe { _mm512_max_ps(least, value) }
+    }
+
+    #[inline(always)]
+    unsafe fn at_most(value: __m512, most: __m512) -> __m512 {
+        // SAFETY: as above. The second operand is given where one is NaN.
+        unsafe { _mm512_min_ps(most, value) }
+    }
+
+    #[inline(always)]
     unsafe fn above(value: __m512, at: f32) -> u32 {
         // SAFETY: as above.
         unsafe {

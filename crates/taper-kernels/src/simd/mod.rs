@@ -8,6 +8,8 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod half;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod scalar;
@@ -43,6 +45,17 @@ pub(crate) unsafe trait Simd: Copy {
     unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     /// `value` where `gate` is not at or below 0 (so also where it is NaN), else +0.
     unsafe fn where_positive(gate: Self::V, value: Self::V) -> Self::V;
+
+    /// The lanes one place up: lane 0 is the last lane of `before`.
+    unsafe fn up(value: Self::V, before: Self::V) -> Self::V;
+    /// The lanes one place down: the last lane is lane 0 of `after`.
+    unsafe fn down(value: Self::V, after: Self::V) -> Self::V;
+    /// The bits that both have.
+    unsafe fn and(a: Self::V, b: Self::V) -> Self::V;
+    /// The larger of `least` and `value`; `value` where it is NaN.
+    unsafe fn at_least(value: Self::V, least: Self::V) -> Self::V;
+    /// The smaller of `most` and `value`; `value` where it is NaN.
+    unsafe fn at_most(value: Self::V, most: Self::V) -> Self::V;
 
     /// A bit for each lane: whether its magnitude is above `at` or it is NaN; `at` is not NaN.
     unsafe fn above(value: Self::V, at: f32) -> u32;
@@ -126,7 +139,7 @@ pub(crate) fn launch<K: Kernel>(variant: Variant, kernel: K) -> K::Out {
     assert!(variant.is_available(), "{variant} is not available on this machine");
     match variant {
         // SAFETY: the portable implementation needs no instruction set.
-        Variant::Scalar => unsafe { scalar::Portable::call(kernel) },
+        Variant::Scalar => unsafe { scalar::Portable::<16>::call(kernel) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: availability was asserted.
         Variant::Avx2 => unsafe { avx2::Avx2::call(kernel) },
@@ -138,5 +151,26 @@ pub(crate) fn launch<K: Kernel>(variant: Variant, kernel: K) -> K::Out {
         Variant::Neon => unsafe { neon::Neon::call(kernel) },
         #[allow(unreachable_patterns, reason = "which variants exist depends on the architecture")]
         _ => unreachable!("a variant of another architecture is never available"),
+    }
+}
+
+/// Runs a kernel with vectors of `lanes` floats, which the variant must have.
+pub(crate) fn launch_on<K: Kernel>(variant: Variant, lanes: usize, kernel: K) -> K::Out {
+    assert!(variant.is_available(), "{variant} is not available on this machine");
+    match (variant, lanes) {
+        // SAFETY: availability was asserted; AVX2 is part of AVX-512 here.
+        #[cfg(target_arch = "x86_64")]
+        (Variant::Avx512, 16) => unsafe { avx512::Avx512::call(kernel) },
+        #[cfg(target_arch = "x86_64")]
+        (Variant::Avx512 | Variant::Avx2, 8) => unsafe { avx2::Avx2::call(kernel) },
+        #[cfg(target_arch = "x86_64")]
+        (Variant::Avx512 | Variant::Avx2, 4) => unsafe { half::Half::call(kernel) },
+        #[cfg(target_arch = "aarch64")]
+        (Variant::Neon, 4) => unsafe { neon::Neon::call(kernel) },
+        (_, 16) => unsafe { scalar::Portable::<16>::call(kernel) },
+        (_, 8) => unsafe { scalar::Portable::<8>::call(kernel) },
+        (_, 4) => unsafe { scalar::Portable::<4>::call(kernel) },
+        (_, 1) => unsafe { scalar::Portable::<1>::call(kernel) },
+        _ => unreachable!("vectors of {lanes} floats"),
     }
 }

@@ -63,6 +63,39 @@ unsafe impl Simd for Neon {
     }
 
     #[inline(always)]
+    unsafe fn up(value: float32x4_t, before: float32x4_t) -> float32x4_t {
+        // SAFETY: as above.
+        unsafe { vextq_f32::<3>(before, value) }
+    }
+
+    #[inline(always)]
+    unsafe fn down(value: float32x4_t, after: float32x4_t) -> float32x4_t {
+        // SAFETY: as above.
+        unsafe { vextq_f32::<1>(value, after) }
+    }
+
+    #[inline(always)]
+    unsafe fn and(a: float32x4_t, b: float32x4_t) -> float32x4_t {
+        // SAFETY: as above.
+        unsafe {
+            let both = vandq_u32(vreinterpretq_u32_f32(a), vreinterpretq_u32_f32(b));
+            vreinterpretq_f32_u32(both)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn at_least(value: float32x4_t, least: float32x4_t) -> float32x4_t {
+        // SAFETY: as above. NaN is given where one is NaN.
+        unsafe { vmaxq_f32(value, least) }
+    }
+
+    #[inline(always)]
+    unsafe fn at_most(value: float32x4_t, most: float32x4_t) -> float32x4_t {
+        // SAFETY: as above. NaN is given where one is NaN.
+        unsafe { vminq_f32(value, most) }
+    }
+
+    #[inline(always)]
     unsafe fn above(value: float32x4_t, at: f32) -> u32 {
         // SAFETY: as above; the array has the four floats of a vector.
         unsafe {

@@ -1,17 +1,17 @@
-//! Sixteen floats without any particular instructions: the specification of the other variants.
+//! Floats without any particular instructions: the specification of the other variants.
 
 use super::{Kernel, Simd};
 use crate::mask::above::is_above;
 
-/// See the module.
+/// `N` floats, a divisor of sixteen.
 #[derive(Clone, Copy)]
-pub(crate) struct Portable;
+pub(crate) struct Portable<const N: usize = 16>;
 
 // SAFETY: no instruction set is needed.
-unsafe impl Simd for Portable {
-    const WIDTH: usize = 16;
+unsafe impl<const N: usize> Simd for Portable<N> {
+    const WIDTH: usize = N;
     const ACCUMULATORS: usize = 16;
-    type V = [f32; 16];
+    type V = [f32; N];
 
     unsafe fn call<K: Kernel>(part: K) -> K::Out {
         // SAFETY: no instruction set is needed.
@@ -19,49 +19,74 @@ unsafe impl Simd for Portable {
     }
 
     #[inline(always)]
-    unsafe fn splat(value: f32) -> [f32; 16] {
-        [value; 16]
+    unsafe fn splat(value: f32) -> [f32; N] {
+        [value; N]
     }
 
     #[inline(always)]
-    unsafe fn load(from: *const f32) -> [f32; 16] {
-        // SAFETY: the caller gives sixteen floats.
-        unsafe { from.cast::<[f32; 16]>().read_unaligned() }
+    unsafe fn load(from: *const f32) -> [f32; N] {
+        // SAFETY: the caller gives N floats.
+        unsafe { from.cast::<[f32; N]>().read_unaligned() }
     }
 
     #[inline(always)]
-    unsafe fn store(to: *mut f32, value: [f32; 16]) {
-        // SAFETY: the caller gives room for sixteen floats.
-        unsafe { to.cast::<[f32; 16]>().write_unaligned(value) }
+    unsafe fn store(to: *mut f32, value: [f32; N]) {
+        // SAFETY: the caller gives room for N floats.
+        unsafe { to.cast::<[f32; N]>().write_unaligned(value) }
     }
 
     #[inline(always)]
-    unsafe fn add(a: [f32; 16], b: [f32; 16]) -> [f32; 16] {
+    unsafe fn add(a: [f32; N], b: [f32; N]) -> [f32; N] {
         std::array::from_fn(|i| a[i] + b[i])
     }
 
     #[inline(always)]
-    unsafe fn sub(a: [f32; 16], b: [f32; 16]) -> [f32; 16] {
+    unsafe fn sub(a: [f32; N], b: [f32; N]) -> [f32; N] {
         std::array::from_fn(|i| a[i] - b[i])
     }
 
     #[inline(always)]
-    unsafe fn mul(a: [f32; 16], b: [f32; 16]) -> [f32; 16] {
+    unsafe fn mul(a: [f32; N], b: [f32; N]) -> [f32; N] {
         std::array::from_fn(|i| a[i] * b[i])
     }
 
     #[inline(always)]
-    unsafe fn fma(a: [f32; 16], b: [f32; 16], c: [f32; 16]) -> [f32; 16] {
+    unsafe fn fma(a: [f32; N], b: [f32; N], c: [f32; N]) -> [f32; N] {
         std::array::from_fn(|i| a[i].mul_add(b[i], c[i]))
     }
 
     #[inline(always)]
-    unsafe fn where_positive(gate: [f32; 16], value: [f32; 16]) -> [f32; 16] {
+    unsafe fn where_positive(gate: [f32; N], value: [f32; N]) -> [f32; N] {
         std::array::from_fn(|i| if gate[i] <= 0.0 { 0.0 } else { value[i] })
     }
 
     #[inline(always)]
-    unsafe fn above(value: [f32; 16], at: f32) -> u32 {
+    unsafe fn up(value: [f32; N], before: [f32; N]) -> [f32; N] {
+        std::array::from_fn(|i| if i == 0 { before[N - 1] } else { value[i - 1] })
+    }
+
+    #[inline(always)]
+    unsafe fn down(value: [f32; N], after: [f32; N]) -> [f32; N] {
+        std::array::from_fn(|i| if i == N - 1 { after[0] } else { value[i + 1] })
+    }
+
+    #[inline(always)]
+    unsafe fn and(a: [f32; N], b: [f32; N]) -> [f32; N] {
+        std::array::from_fn(|i| f32::from_bits(a[i].to_bits() & b[i].to_bits()))
+    }
+
+    #[inline(always)]
+    unsafe fn at_least(value: [f32; N], least: [f32; N]) -> [f32; N] {
+        std::array::from_fn(|i| if least[i] > value[i] { least[i] } else { value[i] })
+    }
+
+    #[inline(always)]
+    unsafe fn at_most(value: [f32; N], most: [f32; N]) -> [f32; N] {
+        std::array::from_fn(|i| if most[i] < value[i] { most[i] } else { value[i] })
+    }
+
+    #[inline(always)]
+    unsafe fn above(value: [f32; N], at: f32) -> u32 {
         value.iter().enumerate().fold(0, |bits, (i, &v)| bits | u32::from(is_above(v, at)) << i)
     }
 }

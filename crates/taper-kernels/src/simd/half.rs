@@ -1,0 +1,116 @@
+//! Four floats on machines with AVX2 and FMA, for planes that fill no wider vector.
+
+use super::{Kernel, Simd};
+use std::arch::x86_64::*;
+
+/// See the module.
+#[derive(Clone, Copy)]
+pub(crate) struct Half;
+
+// SAFETY: each function is one instruction or two, on as many floats as the trait says.
+unsafe impl Simd for Half {
+    const WIDTH: usize = 4;
+    const ACCUMULATORS: usize = 12;
+    type V = __m128;
+
+    #[inline(never)]
+    #[target_feature(enable = "avx2,fma")]
+    unsafe fn call<K: Kernel>(part: K) -> K::Out {
+        // SAFETY: the caller vouches for the instructions, here and below.
+        unsafe { part.run::<Self>() }
+    }
+
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> __m128 {
+        // SAFETY: as above.
+        unsafe { _mm_set1_ps(value) }
+    }
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> __m128 {
+        // SAFETY: the caller gives four floats.
+        unsafe { _mm_loadu_ps(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(to: *mut f32, value: __m128) {
+        // SAFETY: the caller gives room for four floats.
+        unsafe { _mm_storeu_ps(to, value) }
+    }
+
+    #[inline(always)]
+    unsafe fn add(a: __m128, b: __m128) -> __m128 {
+        // SAFETY: as above.
+        unsafe { _mm_add_ps(a, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn sub(a: __m128, b: __m128) -> __m128 {
+        // SAFETY: as above.
+        unsafe { _mm_sub_ps(a, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn mul(a: __m128, b: __m128) -> __m128 {
+        // SAFETY: as above.
+        unsafe { _mm_mul_ps(a, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn fma(a: __m128, b: __m128, c: __m128) -> __m128 {
+        // SAFETY: as above.
+        unsafe { _mm_fmadd_ps(a, b, c) }
+    }
+
+    #[inline(always)]
+    unsafe fn where_positive(gate: __m128, value: __m128) -> __m128 {
+        // SAFETY: as above.
+        unsafe { _mm_and_ps(_mm_cmpnle_ps(gate, _mm_setzero_ps()), value) }
+    }
+
+    #[inline(always)]
+    unsafe fn up(value: __m128, before: __m128) -> __m128 {
+        // SAFETY: as above.
+        unsafe {
+            let (value, before) = (_mm_castps_si128(value), _mm_castps_si128(before));
+            _mm_castsi128_ps(_mm_alignr_epi8::<12>(value, before))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn down(value: __m128, after: __m128) -> __m128 {
+        // SAFETY: as above.
+        unsafe {
+            let (value, after) = (_mm_castps_si128(value), _mm_castps_si128(after));
+            _mm_castsi128_ps(_mm_alignr_epi8::<4>(after, value))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn and(a: __m128, b: __m128) -> __m128 {
+        // SAFETY: as above.
+        unsafe { _mm_and_ps(a, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn at_least(value: __m128, least: __m128) -> __m128 {
+        // SAFETY: as above. The second operand is given where one is NaN.
+        unsafe { _mm_max_ps(least, value) }
+    }
+
+    #[inline(always)]
+    unsafe fn at_most(value: __m128, most: __m128) -> __m128 {
+        // SAFETY: as above. The second operand is given where one is NaN.
+        unsafe { _mm_min_ps(most, value) }
+    }
+
+    #[inline(always)]
+    unsafe fn above(value: __m128, at: f32) -> u32 {
+        // SAFETY: as above.
+        unsafe {
+            let magnitude = _mm_andnot_ps(_mm_set1_ps(-0.0), value);
+            let is_above = _mm_cmpnle_ps(magnitude, _mm_set1_ps(at));
+            _mm_movemask_ps(is_above).cast_unsigned()
+        }
+    }
+}
