@@ -2,7 +2,13 @@
 
 mod conv;
 mod layout;
+mod map;
+mod pool;
+mod remap;
 mod tile;
 
 pub use conv::{Conv, Finish, Output, Source};
 pub use layout::Layout;
+pub use map::{Function, Gather, Map, Pairs, Pairwise, Softmax};
+pub use pool::{Global, Pool, Reduce};
+pub use remap::{Origin, Remap};

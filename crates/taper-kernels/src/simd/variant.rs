@@ -60,6 +60,15 @@ impl Variant {
         }
     }
 
+    /// Floats of its vectors, widest first.
+    pub fn lanes(self) -> &'static [usize] {
+        match self {
+            Self::Avx512 | Self::Scalar => &[16, 8, 4, 1],
+            Self::Avx2 => &[8, 4, 1],
+            Self::Neon => &[4, 1],
+        }
+    }
+
     /// The variants of this machine, fastest first.
     pub fn available() -> impl Iterator<Item = Self> {
         Self::ALL.into_iter().filter(|variant| variant.is_available())

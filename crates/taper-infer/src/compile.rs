@@ -1,0 +1,223 @@
+//! From a graph to steps on an arena.
+
+use crate::{
+    InferError, Options,
+    draft::{Drafts, Work},
+    lower::{Lowered, lower, planes_of},
+    memory::{ALIGNMENT, places},
+    step::Step,
+    value::Plane,
+};
+use taper_graph::{Graph, GraphError};
+use taper_kernels::{
+    Variant,
+    planes::{Conv, Gather, Global, Layout, Map, Output, Pairs, Pool, Remap, Softmax, Source},
+};
+
+/// What people want to know of a step.
+#[derive(Debug)]
+pub(crate) struct Label {
+    pub(crate) name: String,
+    pub(crate) dims: Vec<usize>,
+    pub(crate) nonzeros: usize,
+    pub(crate) weights: usize,
+}
+
+/// A network as steps on an arena, for one image at a time.
+#[derive(Debug)]
+pub(crate) struct Compiled {
+    pub(crate) variant: Variant,
+    pub(crate) steps: Vec<Step>,
+    pub(crate) labels: Vec<Label>,
+    pub(crate) input_dims: Vec<usize>,
+    pub(crate) output_dims: Vec<usize>,
+    /// Floats of an arena.
+    pub(crate) arena: usize,
+    /// What lies in an arena from the begin: rows of pixels and where they go.
+    constants: Vec<(usize, Vec<f32>)>,
+    /// Where each row of an image goes, and its columns.
+    rows: Vec<usize>,
+    columns: usize,
+    /// Where each element of the result is.
+    output: Vec<u32>,
+}
+
+/// The memory of one image.
+#[derive(Debug)]
+pub(crate) struct Arena {
+    memory: Vec<f32>,
+    begin: usize,
+    len: usize,
+}
+
+impl Arena {
+    pub(crate) fn floats(&mut self) -> &mut [f32] {
+        &mut self.memory[self.begin..self.begin + self.len]
+    }
+}
+
+/// Compiles a graph.
+pub(crate) fn compile(graph: &Graph, options: &Options) -> Result<Compiled, InferError> {
+    let variant = match options.variant {
+        Some(variant) if variant.is_available() => variant,
+        Some(variant) => {
+            let message = format!("this machine has no {variant} instructions");
+            return Err(InferError::Options(message));
+        }
+        None => Variant::from_env().map_err(|e| InferError::Options(e.to_string()))?,
+    };
+    let input_dims = graph.input_dims().to_vec();
+    let [_, _, columns] = planes_of(&input_dims)?;
+    let Lowered { drafts, input, output } = lower(graph, variant.lanes())?;
+    let Drafts { steps: drafts, regions, .. } = drafts;
+    let of = |planes: &mut dyn Iterator<Item = Plane>| -> Vec<usize> {
+        let mut regions: Vec<usize> = planes.map(|p| p.region).collect();
+        regions.dedup();
+        regions
+    };
+    let output_regions = of(&mut output.iter().map(|(plane, _)| *plane));
+    let input_regions = of(&mut input.planes.iter().copied());
+    let (places, end) = places(&regions, &drafts, &input_regions, &output_regions);
+    // Zeros for channels that have fewer weights than those beside them.
+    let zeros = end;
+    let largest = regions.iter().map(|r| r.layout.stride()).max().unwrap_or(0);
+    let arena = zeros + largest.next_multiple_of(ALIGNMENT);
+    if arena > (u32::MAX / 4) as usize {
+        let message = "an image takes more than 4 GiB of memory; make it smaller";
+        return Err(GraphError::new(message).into());
+    }
+    let at = |plane: Plane| {
+        let layout = &regions[plane.region].layout;
+        (places[plane.region] + layout.halo + plane.index * layout.stride()) as u32
+    };
+    let (mut steps, mut labels) = (Vec::new(), Vec::new());
+    for draft in drafts {
+        steps.push(place(variant, draft.work, &at, arena, zeros as u32));
+        let (name, dims) = (draft.name, draft.dims);
+        labels.push(Label { name, dims, nonzeros: draft.nonzeros, weights: draft.weights });
+    }
+    let mut constants = Vec::new();
+    for (i, region) in regions.iter().enumerate() {
+        let Layout { rows, columns, pitch, .. } = region.layout;
+        let Some(values) = &region.constant else { continue };
+        for (row, values) in values.chunks(columns).enumerate() {
+            let first = at(Plane { region: i, index: row / rows }) as usize;
+            constants.push((first + row % rows * pitch, values.to_vec()));
+        }
+    }
+    let row = |&plane: &Plane| {
+        let (first, pitch) = (at(plane) as usize, input.layout.pitch);
+        (0..input.layout.rows).map(move |y| first + y * pitch)
+    };
+    Ok(Compiled {
+        variant,
+        steps,
+        labels,
+        input_dims,
+        output_dims: graph.output_dims().to_vec(),
+        arena,
+        constants,
+        rows: input.planes.iter().flat_map(row).collect(),
+        columns,
+        output: output.iter().map(|&(plane, pixel)| at(plane) + pixel).collect(),
+    })
+}
+
+/// A step with places for planes.
+fn place(
+    variant: Variant,
+    work: Work,
+    at: &dyn Fn(Plane) -> u32,
+    arena: usize,
+    zeros: u32,
+) -> Step {
+    let two = |planes: Vec<[Plane; 2]>| planes.into_iter().map(|p| p.map(at)).collect();
+    let pixel = |(plane, pixel): (Plane, u32)| at(plane) + pixel;
+    match work {
+        Work::Conv { layout, channels, finish, to } => {
+            let outputs: Vec<Output> = channels
+                .iter()
+                .zip(&to)
+                .map(|(channel, &to)| Output {
+                    at: at(to),
+                    bias: channel.bias,
+                    sources: channel
+                        .taps
+                        .iter()
+                        .map(|tap| Source {
+                            weight: tap.weight,
+                            at: at(tap.plane).wrapping_add_signed(tap.delta),
+                            shift: tap.shift,
+                        })
+                        .collect(),
+                })
+                .collect();
+            Step::Conv(Conv::new(variant, &layout, &outputs, finish, arena, zeros))
+        }
+        Work::Remap { layouts: [from, to], rows, columns, fill, planes } => {
+            Step::Remap(Remap { from, to, rows, columns, fill, planes: two(planes) })
+        }
+        Work::Pool { layouts: [from, to], rows, columns, steps, reduce, count, planes } => {
+            Step::Pool(Pool { from, to, rows, columns, steps, reduce, count, planes: two(planes) })
+        }
+        Work::Global { layout, reduce, planes } => {
+            Step::Global(Global { from: layout, reduce, planes: two(planes) })
+        }
+        Work::Map { layouts, function, planes } => {
+            Step::Map(Map { layouts, function, planes: two(planes) })
+        }
+        Work::Pairs { op, layouts, planes } => {
+            let planes = planes.into_iter().map(|p| p.map(at)).collect();
+            Step::Pairs(Pairs { op, layouts, planes })
+        }
+        Work::Gather { pixels } => {
+            Step::Gather(Gather { pixels: pixels.into_iter().map(|p| p.map(pixel)).collect() })
+        }
+        Work::Softmax { groups } => {
+            let group = |g: Vec<[(Plane, u32); 2]>| g.into_iter().map(|p| p.map(pixel)).collect();
+            Step::Softmax(Softmax { groups: groups.into_iter().map(group).collect() })
+        }
+    }
+}
+
+impl Compiled {
+    /// Elements of an image.
+    pub(crate) fn input_len(&self) -> usize {
+        self.rows.len() * self.columns
+    }
+
+    /// Elements of a result.
+    pub(crate) fn output_len(&self) -> usize {
+        self.output.len()
+    }
+
+    /// Memory for an image, with the constants in their places.
+    pub(crate) fn arena(&self) -> Arena {
+        let memory = vec![0.0; self.arena + ALIGNMENT];
+        let begin = memory.as_ptr().align_offset(4 * ALIGNMENT).min(ALIGNMENT);
+        let mut arena = Arena { memory, begin, len: self.arena };
+        for (at, values) in &self.constants {
+            arena.floats()[*at..at + values.len()].copy_from_slice(values);
+        }
+        arena
+    }
+
+    /// Puts an image into its place.
+    pub(crate) fn load(&self, arena: &mut Arena, image: &[f32]) {
+        let floats = arena.floats();
+        for (&at, row) in self.rows.iter().zip(image.chunks(self.columns)) {
+            floats[at..at + self.columns].copy_from_slice(row);
+        }
+    }
+
+    /// Computes the results of whole images.
+    pub(crate) fn run(&self, arena: &mut Arena, images: &[f32], results: &mut [f32]) {
+        for (i, image) in images.chunks(self.input_len()).enumerate() {
+            self.load(arena, image);
+            self.steps.iter().for_each(|step| step.run(self.variant, arena.floats()));
+            let floats = arena.floats();
+            let results = &mut results[i * self.output_len()..][..self.output_len()];
+            results.iter_mut().zip(&self.output).for_each(|(r, &at)| *r = floats[at as usize]);
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! Steps over planes of regions, before these have places in the arena.
+
+use crate::value::{Plane, Region, Value, layout, natural_pitch};
+use std::{collections::HashMap, ops::Range};
+use taper_kernels::planes::{Finish, Function, Layout, Origin, Pairwise, Reduce};
+
+/// A weight and the plane that it multiplies.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tap {
+    pub(crate) weight: f32,
+    pub(crate) plane: Plane,
+    /// Floats from the begin of the plane.
+    pub(crate) delta: i32,
+    /// Columns to the right.
+    pub(crate) shift: i32,
+}
+
+/// An output channel of a convolution.
+#[derive(Clone, Debug)]
+pub(crate) struct Channel {
+    pub(crate) bias: f32,
+    pub(crate) taps: Vec<Tap>,
+}
+
+/// What a step computes.
+#[derive(Debug)]
+pub(crate) enum Work {
+    Conv { layout: Layout, channels: Vec<Channel>, finish: Finish, to: Vec<Plane> },
+    Remap { layouts: [Layout; 2], rows: Vec<Origin>, columns: Vec<Origin>, fill: f32, planes: Vec<[Plane; 2]> },
+    Pool { layouts: [Layout; 2], rows: Vec<Range<u32>>, columns: Vec<Range<u32>>, steps: [usize; 2], reduce: Reduce, count: usize, planes: Vec<[Plane; 2]> },
+    Global { layout: Layout, reduce: Reduce, planes: Vec<[Plane; 2]> },
+    Map { layouts: [Layout; 2], function: Function, planes: Vec<[Plane; 2]> },
+    Pairs { op: Pairwise, layouts: [Layout; 3], planes: Vec<[Plane; 3]> },
+    Gather { pixels: Vec<[(Plane, u32); 2]> },
+    Softmax { groups: Vec<Vec<[(Plane, u32); 2]>> },
+}
+
+/// A step, with what people want to know of it.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    pub(crate) work: Work,
+    pub(crate) name: String,
+    pub(crate) dims: Vec<usize>,
+    pub(crate) nonzeros: usize,
+    pub(crate) weights: usize,
+    pub(crate) reads: Vec<usize>,
+    pub(crate) writes: usize,
+}
+
+/// Steps and regions so far.
+#[derive(Debug)]
+pub(crate) struct Drafts {
+    /// Floats of the machine's vectors, widest first.
+    pub(crate) lanes: &'static [usize],
+    pub(crate) steps: Vec<Draft>,
+    pub(crate) regions: Vec<Region>,
+    /// Values that have been copied for strided readers: by node, stride and pitch.
+    pub(crate) split: HashMap<(usize, [usize; 2], usize), Value>,
+}
+
+/// A convolution on a value, as drafts take it: the node that the value is of, for what is shared between its readers.
+pub(crate) struct Reader<'a> {
+    pub(crate) node: usize,
+    pub(crate) value: &'a Value,
+    pub(crate) weight: &'a [f32],
+    /// `[out, in / groups, rows, columns]`.
+    pub(crate) dims: [usize; 4],
+    pub(crate) groups: usize,
+    pub(crate) stride: [usize; 2],
+    /// Pixels above and to the left.
+    pub(crate) padding: [usize; 2],
+    pub(crate) dilation: [usize; 2],
+}
+
+impl Drafts {
+    pub(crate) fn new(lanes: &'static [usize]) -> Self {
+        Self { lanes, steps: Vec::new(), regions: Vec::new(), split: HashMap::new() }
+    }
+
+    /// A new region of this many planes.
+    pub(crate) fn region(&mut self, layout: Layout, planes: usize) -> Value {
+        self.regions.push(Region { layout, planes, constant: None });
+        let region = self.regions.len() - 1;
+        Value { layout, planes: (0..planes).map(|index| Plane { region, index }).collect() }
+    }
+
+    /// A new region for a value of this shape.
+    pub(crate) fn value(&mut self, dims: [usize; 3], pitch: usize) -> Value {
+        let layout = layout(self.lanes, dims[1], dims[2], pitch);
+        self.region(layout, dims[0])
+    }
+
+    pub(crate) fn push(&mut self, work: Work, name: &str, dims: &[usize], reads: &[&Value], to: &Value) {
+        let mut regions: Vec<usize> =
+            reads.iter().flat_map(|v| &v.planes).map(|p| p.region).collect();
+        regions.sort_unstable();
+        regions.dedup();
+        // A value without planes needs no step.
+        let Some(first) = to.planes.first() else { return };
+        self.steps.push(Draft {
+            work,
+            name: name.into(),
+            dims: dims.to_vec(),
+            nonzeros: 0,
+            weights: 0,
+            reads: regions,
+            writes: first.region,
+        });
+    }
+
+    /// A copy of pixels to planes of another layout or in other places.
+    pub(crate) fn remap(
+        &mut self,
+        from: &Value,
+        to: &Value,
+        rows: Vec<Origin>,
+        columns: Vec<Origin>,
+        fill: f32,
+        name: &str,
+    ) {
+        let layouts = [from.layout, to.layout];
+        let planes = from.planes.iter().zip(&to.planes).map(|(&a, &b)| [a, b]).collect();
+        let dims = [to.planes.len(), to.layout.rows, to.layout.columns];
+        self.push(Work::Remap { layouts, rows, columns, fill, planes }, name, &dims, &[from], to);
+    }
+
+    /// The value with rows of this pitch, copied if need be.
+    pub(crate) fn with_pitch(&mut self, value: &Value, pitch: usize) -> Value {
+        if value.layout.pitch == pitch {
+            return value.clone();
+        }
+        let Layout { rows, columns, .. } = value.layout;
+        let to = self.value([value.planes.len(), rows, columns], pitch);
+        let all = |n: usize| (0..n as u32).map(Some).collect();
+        self.remap(value, &to, all(rows), all(columns), 0.0, "layout");
+        to
+    }
+
+    /// Every `stride`-th pixel of a value, from each of the first ones: planes `[channel][row phase][column phase]`.
+    fn split(&mut self, node: usize, value: &Value, stride: [usize; 2], pitch: usize) -> Value {
+        if let Some(split) = self.split.get(&(node, stride, pitch)) {
+            return split.clone();
+        }
+        let Layout { rows, columns, .. } = value.layout;
+        let sizes = [rows.div_ceil(stride[0]), columns.div_ceil(stride[1])];
+        let n_phases = stride[0] * stride[1];
+        let n = value.planes.len();
+        let to = self.value([n * n_phases, sizes[0], sizes[1]], pitch);
+        let origins = |phase: usize, stride: usize, size: usize, limit: usize| -> Vec<Origin> {
+            (0..size)
+                .map(|i| Some(phase + i * stride).filter(|&at| at < limit).map(|at| at as u32))
+                .collect()
+        };
+        for phase in 0..n_phases {
+            let (py, px) = (phase / stride[1], phase % stride[1]);
+            let planes = (0..n).map(|c| to.planes[c * n_phases + phase]).collect();
+            let part = Value { layout: to.layout, planes };
+            let rows = origins(py, stride[0], sizes[0], rows);
+            let columns = origins(px, stride[1], sizes[1], columns);
+            self.remap(value, &part, rows, columns, 0.0, "stride");
+        }
+        self.split.insert((node, stride, pitch), to.clone());
+        to
+    }
+
+    /// Convolutions whose sums are added to each other, to `bias`, and to `addends`, which have the result's shape.
+    pub(crate) fn conv(
+        &mut self,
+        readers: &[Reader<'_>],
+        bias: &[f32],
+        addends: &[&Value],
+        finish: Finish,
+        dims: [usize; 3],
+        name: &str,
+    ) -> Value {
+        let [n_out, rows, columns] = dims;
+        let mut pitch = natural_pitch(self.lanes, columns);
+        for reader in readers {
+            let columns = reader.value.layout.columns.div_ceil(reader.stride[1]);
+            pitch = pitch.max(natural_pitch(self.lanes, columns));
+            if reader.stride == [1, 1] {
+                pitch = pitch.max(reader.value.layout.pitch);
+            }
+        }
+        for addend in addends {
+            pitch = pitch.max(addend.layout.pitch);
+        }
+        // How far the taps of a row reach beyond it.
+        let reach = readers
+            .iter()
+            .map(|r| {
+                let left = r.padding[1] as i64;
+                let right = ((r.dims[3] - 1) * r.dilation[1]) as i64 - left;
+                (left.max(right).max(0) as usize).div_ceil(r.stride[1])
+            })
+            .max()
+            .unwrap_or(0);
+        let row_vectors = pitch / layout(self.lanes, rows, columns, pitch).lanes;
+        // Rows of so many vectors fit no tile: pixels are read where they lie, with zeros between the rows.
+        let is_flat = reach > 0 && (row_vectors > 16 || matches!(row_vectors, 9 | 11 | 13));
+        if is_flat {
+            let widest = readers
+                .iter()
+                .map(|r| r.value.layout.columns.div_ceil(r.stride[1]))
+                .fold(columns, usize::max);
+            pitch = pitch.max((widest + reach).next_multiple_of(self.lanes[0]));
+        }
+        let inputs: Vec<Value> = readers
+            .iter()
+            .map(|reader| match reader.stride {
+                [1, 1] => self.with_pitch(reader.value, pitch),
+                stride => self.split(reader.node, reader.value, stride, pitch),
+            })
+            .collect();
+        let addends: Vec<Value> = addends.iter().map(|a| self.with_pitch(a, pitch)).collect();
+        let to = self.value(dims, pitch);
+        let mut channels: Vec<Channel> =
+            (0..n_out).map(|o| Channel { bias: bias[o], taps: Vec::new() }).collect();
+        let (mut nonzeros, mut weights) = (0, 0);
+        for (reader, input) in readers.iter().zip(&inputs) {
+            weights += reader.weight.len();
+            nonzeros += reader.weight.iter().filter(|w| **w != 0.0).count();
+            let [_, each_in, down, across] = reader.dims;
+            let per_group = n_out / reader.groups;
+            let [sy, sx] = reader.stride;
+            let n_phases = sy * sx;
+            let Layout { rows: in_rows, columns: in_columns, .. } = input.layout;
+            for (o, channel) in channels.iter_mut().enumerate() {
+                let group = o / per_group;
+                for i in 0..each_in {
+                    for ky in 0..down {
+                        let y = (ky * reader.dilation[0]) as i64 - reader.padding[0] as i64;
+                        let (py, dy) = (y.rem_euclid(sy as i64), y.div_euclid(sy as i64));
+                        // Taps that see padding alone.
+                        if dy >= in_rows as i64 || dy + rows as i64 <= 0 {
+                            continue;
+                        }
+                        for kx in 0..across {
+                            let at = ((o * each_in + i) * down + ky) * across + kx;
+                            let weight = reader.weight[at];
+                            let x = (kx * reader.dilation[1]) as i64 - reader.padding[1] as i64;
+                            let (px, dx) = (x.rem_euclid(sx as i64), x.div_euclid(sx as i64));
+                            if weight == 0.0 || dx >= in_columns as i64 || dx + columns as i64 <= 0 {
+                                continue;
+                            }
+                            let phase = (py * sx as i64 + px) as usize;
+                            let plane = input.planes[(group * each_in + i) * n_phases + phase];
+                            let mut delta = dy as i32 * pitch as i32;
+                            let mut shift = dx as i32;
+                            if is_flat {
+                                delta += std::mem::take(&mut shift);
+                            }
+                            channel.taps.push(Tap { weight, plane, delta, shift });
+                        }
+                    }
+                }
+            }
+        }
+        for addend in &addends {
+            for (channel, &plane) in channels.iter_mut().zip(&addend.planes) {
+                channel.taps.push(Tap { weight: 1.0, plane, delta: 0, shift: 0 });
+            }
+        }
+        self.widen_halos(&channels, &to.layout);
+        let reads: Vec<&Value> = inputs.iter().chain(&addends).collect();
+        let work = Work::Conv { layout: to.layout, channels, finish, to: to.planes.clone() };
+        let before = self.steps.len();
+        self.push(work, name, &dims, &reads, &to);
+        if let Some(step) = self.steps.get_mut(before) {
+            (step.nonzeros, step.weights) = (nonzeros, weights);
+        }
+        to
+    }
+
+    /// Makes the zeros around the planes that taps read enough for all that a tile reads.
+    fn widen_halos(&mut self, channels: &[Channel], to: &Layout) {
+        let end = (to.vectors() * to.lanes) as i64;
+        for tap in channels.iter().flat_map(|c| &c.taps) {
+            let layout = &mut self.regions[tap.plane.region].layout;
+            let delta = i64::from(tap.delta);
+            let below = end + delta - (layout.vectors() * layout.lanes) as i64;
+            let needed = below.max(-delta).max(0) as usize;
+            if needed > layout.halo {
+                layout.halo = needed.next_multiple_of(layout.lanes);
+            }
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! A compiled network, and what runs it.
+
+use crate::{
+    InferError, Options, Plan,
+    compile::{Compiled, compile},
+    plan::LayerPlan,
+    workspace::Workspace,
+};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
+use taper_graph::Graph;
+
+/// A compiled network. Any number of threads may run it at a time, each with a [`Workspace`] of its own.
+#[derive(Debug)]
+pub struct Engine {
+    compiled: Arc<Compiled>,
+    batch: usize,
+    threads: usize,
+    /// What [`run`](Self::run) uses when nobody else does.
+    free: Mutex<Vec<Workspace>>,
+}
+
+impl Engine {
+    /// Compiles a graph.
+    ///
+    /// # Errors
+    /// If the graph is not valid or has what the engine lacks, or an option is outside of its range.
+    pub fn compile(graph: &Graph, options: &Options) -> Result<Self, InferError> {
+        if options.batch == 0 || options.threads == 0 {
+            let Options { batch, threads, .. } = options;
+            let message = format!("batch is {batch} and threads {threads}; both are at least 1");
+            return Err(InferError::Options(message));
+        }
+        let compiled = Arc::new(compile(graph, options)?);
+        let (batch, threads) = (options.batch, options.threads.min(options.batch));
+        Ok(Self { compiled, batch, threads, free: Mutex::default() })
+    }
+
+    /// Images that a run takes at most.
+    pub fn batch(&self) -> usize {
+        self.batch
+    }
+
+    /// Shape of an image.
+    pub fn input_dims(&self) -> &[usize] {
+        &self.compiled.input_dims
+    }
+
+    /// Shape of the result for one image.
+    pub fn output_dims(&self) -> &[usize] {
+        &self.compiled.output_dims
+    }
+
+    /// Memory and threads for [`run_with`](Self::run_with).
+    pub fn workspace(&self) -> Workspace {
+        Workspace::new(&self.compiled, self.batch, self.threads)
+    }
+
+    /// The results for up to [`batch`](Self::batch) images, which lie one after the other.
+    ///
+    /// # Errors
+    /// If the images are not whole, or too many.
+    pub fn run(&self, images: &[f32]) -> Result<Vec<f32>, InferError> {
+        let n = self.check(images)?;
+        let free = || self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = free().pop();
+        let mut workspace = taken.unwrap_or_else(|| self.workspace());
+        let mut results = vec![0.0; n * self.compiled.output_len()];
+        workspace.run(&self.compiled, images, &mut results);
+        free().push(workspace);
+        Ok(results)
+    }
+
+    /// Like [`run`](Self::run), without allocating: the results go to `results`, which has room for just as many.
+    ///
+    /// # Errors
+    /// If the images or results are not whole, or too many.
+    ///
+    /// # Panics
+    /// If the workspace is that of another engine.
+    pub fn run_with(
+        &self,
+        workspace: &mut Workspace,
+        images: &[f32],
+        results: &mut [f32],
+    ) -> Result<(), InferError> {
+        let n = self.check(images)?;
+        let needed = n * self.compiled.output_len();
+        if results.len() != needed {
+            let len = results.len();
+            let message = format!("there is room for {len} results, where {n} images have {needed}");
+            return Err(InferError::Images(message));
+        }
+        workspace.run(&self.compiled, images, results);
+        Ok(())
+    }
+
+    /// Number of images.
+    fn check(&self, images: &[f32]) -> Result<usize, InferError> {
+        let each = self.compiled.input_len();
+        let (n, most) = (images.len(), self.batch);
+        if each == 0 || n == 0 || !n.is_multiple_of(each) || n / each > most {
+            let dims = &self.compiled.input_dims;
+            return Err(InferError::Images(format!(
+                "{n} values are not 1 to {most} images of {dims:?}, {each} values each"
+            )));
+        }
+        Ok(n / each)
+    }
+
+    /// What the engine does, step by step.
+    pub fn plan(&self) -> Plan {
+        let layers = self.compiled.steps.iter().zip(&self.compiled.labels).map(|(step, label)| {
+            LayerPlan {
+                name: label.name.clone(),
+                kernel: step.kernel(),
+                dims: label.dims.clone(),
+                nonzeros: label.nonzeros,
+                density: match label.weights {
+                    0 => 1.0,
+                    weights => label.nonzeros as f64 / weights as f64,
+                },
+                bytes: step.bytes(),
+                micros: None,
+            }
+        });
+        Plan {
+            layers: layers.collect(),
+            weight_bytes: self.compiled.steps.iter().map(|s| s.bytes()).sum(),
+            workspace_bytes: 4 * self.threads * self.compiled.arena,
+        }
+    }
+
+    /// The plan with the time of each step for these images on one thread: the median of `rounds`, at least 1.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn profile(&self, images: &[f32], rounds: usize) -> Result<Plan, InferError> {
+        let n = self.check(images)?;
+        let each = self.compiled.input_len();
+        let mut plan = self.plan();
+        let mut arena = self.compiled.arena();
+        let mut times = vec![Vec::new(); plan.layers.len()];
+        for _ in 0..rounds.max(1) {
+            let mut sums = vec![0.0; plan.layers.len()];
+            for image in images.chunks(each).take(n) {
+                self.compiled.load(&mut arena, image);
+                for (step, sum) in self.compiled.steps.iter().zip(&mut sums) {
+                    let begin = Instant::now();
+                    step.run(self.compiled.variant, arena.floats());
+                    *sum += begin.elapsed().as_secs_f64() * 1e6;
+                }
+            }
+            times.iter_mut().zip(sums).for_each(|(times, sum)| times.push(sum));
+        }
+        for (layer, mut times) in plan.layers.iter_mut().zip(times) {
+            times.sort_by(f64::total_cmp);
+            layer.micros = times.get(times.len() / 2).copied();
+        }
+        Ok(plan)
+    }
+}

@@ -1,0 +1,32 @@
+//! What can go wrong.
+
+use std::fmt;
+use taper_graph::GraphError;
+
+/// A network that cannot be compiled, or images that do not fit it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum InferError {
+    /// The graph is not valid, or has an operation or shape that the engine lacks.
+    Graph(GraphError),
+    /// Options outside of their range.
+    Options(String),
+    /// Images or results of another number or size than the network's.
+    Images(String),
+}
+
+impl From<GraphError> for InferError {
+    fn from(error: GraphError) -> Self {
+        Self::Graph(error)
+    }
+}
+
+impl fmt::Display for InferError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Graph(error) => error.fmt(f),
+            Self::Options(message) | Self::Images(message) => f.write_str(message),
+        }
+    }
+}
+
+impl std::error::Error for InferError {}

@@ -1,0 +1,385 @@
+//! From the nodes of a graph to drafts of steps.
+
+use crate::{
+    InferError,
+    draft::{Drafts, Reader, Work},
+    value::{Plane, Value},
+};
+use std::ops::Range;
+use taper_graph::{Activation, Conv, Fused, Graph, GraphError, Node, Norm, Op, Window};
+use taper_kernels::planes::{Finish, Function, Layout, Origin, Pairwise, Reduce};
+
+/// Drafts of a graph, with the values of its input and output.
+pub(crate) struct Lowered {
+    pub(crate) drafts: Drafts,
+    pub(crate) input: Value,
+    /// Place of each element of the result.
+    pub(crate) output: Vec<(Plane, u32)>,
+}
+
+/// Lowers a valid graph for vectors of these widths.
+pub(crate) fn lower(graph: &Graph, lanes: &'static [usize]) -> Result<Lowered, InferError> {
+    let mut lowering = Lowering { graph, drafts: Drafts::new(lanes), values: Vec::new() };
+    for node in &graph.nodes {
+        let value = lowering.node(node)?;
+        lowering.values.push(value);
+    }
+    let Lowering { drafts, mut values, .. } = lowering;
+    let output = pixels(&values[graph.output]);
+    Ok(Lowered { drafts, input: values.swap_remove(Graph::INPUT), output })
+}
+
+/// Channels, rows and columns of a shape: those of a vector are its elements.
+pub(crate) fn planes_of(dims: &[usize]) -> Result<[usize; 3], InferError> {
+    let planes = match *dims {
+        [features] => [features, 1, 1],
+        [channels, columns] => [channels, 1, columns],
+        [channels, rows, columns] => [channels, rows, columns],
+        _ => {
+            let message = format!("a value has shape {dims:?}, where one to three sizes are known");
+            return Err(GraphError::new(message).into());
+        }
+    };
+    if planes[1] == 0 || planes[2] == 0 {
+        return Err(GraphError::new(format!("a value of shape {dims:?} has no pixels")).into());
+    }
+    Ok(planes)
+}
+
+/// Each element of a value in order, as a pixel of a plane.
+fn pixels(value: &Value) -> Vec<(Plane, u32)> {
+    let Layout { rows, columns, pitch, .. } = value.layout;
+    let of = |&plane: &Plane| {
+        (0..rows).flat_map(move |y| (0..columns).map(move |x| (plane, (y * pitch + x) as u32)))
+    };
+    value.planes.iter().flat_map(of).collect()
+}
+
+struct Lowering<'a> {
+    graph: &'a Graph,
+    drafts: Drafts,
+    values: Vec<Value>,
+}
+
+impl Lowering<'_> {
+    fn node(&mut self, node: &Node) -> Result<Value, InferError> {
+        let dims = planes_of(&node.dims)?;
+        let inputs: Vec<Value> = node.inputs.iter().map(|&i| self.values[i].clone()).collect();
+        let name = name_of(&node.op);
+        Ok(match &node.op {
+            Op::Input => self.drafts.value(dims, 0),
+            Op::Constant(tensor) => {
+                let values = self.graph.tensor(tensor)?.values().to_vec();
+                self.constant(dims, &values)
+            }
+            Op::Conv(conv) => {
+                let fused = Fused {
+                    convs: vec![conv.clone()],
+                    bias: conv.bias.clone(),
+                    residual: false,
+                    activation: None,
+                };
+                self.fused(&fused, node, &inputs, dims, &name)?
+            }
+            Op::Fused(fused) => self.fused(fused, node, &inputs, dims, &name)?,
+            Op::Linear { weight, bias } => {
+                let tensor = self.graph.tensor(weight)?;
+                let bias = self.channels(bias.as_deref(), dims[0])?;
+                let reader = Reader {
+                    node: node.inputs[0],
+                    value: &inputs[0],
+                    weight: tensor.values(),
+                    dims: [dims[0], inputs[0].planes.len(), 1, 1],
+                    groups: 1,
+                    stride: [1; 2],
+                    padding: [0; 2],
+                    dilation: [1; 2],
+                };
+                self.drafts.conv(&[reader], &bias, &[], Finish::None, dims, &name)
+            }
+            Op::Norm(norm) => {
+                let (scale, bias) = self.norm(norm)?;
+                self.scaled(node, &inputs[0], &scale, &bias, Finish::None, dims, &name)
+            }
+            Op::Activation(activation) => match function(*activation) {
+                Ok(finish) => {
+                    let (scale, bias) = (vec![1.0; dims[0]], vec![0.0; dims[0]]);
+                    self.scaled(node, &inputs[0], &scale, &bias, finish, dims, &name)
+                }
+                Err(function) => self.map(&inputs[0], function, dims, &name),
+            },
+            Op::Add | Op::Multiply => self.pairs(&node.op, node, &inputs, dims, &name)?,
+            Op::Concat => {
+                let pitch = inputs.iter().map(|v| v.layout.pitch).max().unwrap_or(0);
+                let parts: Vec<Value> =
+                    inputs.iter().map(|v| self.drafts.with_pitch(v, pitch)).collect();
+                let planes = parts.iter().flat_map(|v| v.planes.iter().copied()).collect();
+                Value { layout: parts[0].layout, planes }
+            }
+            Op::Pad(pad) => {
+                let [top, left, ..] = pad.sizes;
+                let Layout { rows, columns, .. } = inputs[0].layout;
+                let to = self.drafts.value(dims, 0);
+                let (rows, columns) =
+                    (placed(rows, top, dims[1]), placed(columns, left, dims[2]));
+                self.drafts.remap(&inputs[0], &to, rows, columns, pad.value, &name);
+                to
+            }
+            Op::Upsample { factors } => {
+                let to = self.drafts.value(dims, 0);
+                let origins = |n: usize, factor: usize| -> Vec<Origin> {
+                    (0..n).map(|i| Some((i / factor) as u32)).collect()
+                };
+                let (rows, columns) = (origins(dims[1], factors[0]), origins(dims[2], factors[1]));
+                self.drafts.remap(&inputs[0], &to, rows, columns, 0.0, &name);
+                to
+            }
+            Op::MaxPool(window) => {
+                self.pool(window, Reduce::Max, 0, &inputs[0], dims, &name)
+            }
+            Op::AveragePool { window, counts_padding } => {
+                let area = window.kernel[0] * window.kernel[1];
+                let count = if *counts_padding { area } else { 0 };
+                self.pool(window, Reduce::Mean, count, &inputs[0], dims, &name)
+            }
+            Op::GlobalAverage => self.global(Reduce::Mean, &inputs[0], dims, &name),
+            Op::GlobalMax => self.global(Reduce::Max, &inputs[0], dims, &name),
+            Op::Reshape(_) => self.reshaped(&inputs[0], dims, &name),
+            Op::Softmax { axis } => self.softmax(*axis, node, &inputs[0], dims, &name),
+        })
+    }
+
+    fn constant(&mut self, dims: [usize; 3], values: &[f32]) -> Value {
+        let value = self.drafts.value(dims, 0);
+        if let Some(plane) = value.planes.first() {
+            self.drafts.regions[plane.region].constant = Some(values.to_vec());
+        }
+        value
+    }
+
+    /// The tensor of this name, or zeros.
+    fn channels(&self, name: Option<&str>, n: usize) -> Result<Vec<f32>, InferError> {
+        Ok(match name {
+            Some(name) => self.graph.tensor(name)?.values().to_vec(),
+            None => vec![0.0; n],
+        })
+    }
+
+    fn norm(&self, norm: &Norm) -> Result<(Vec<f32>, Vec<f32>), InferError> {
+        let values = |name: &str| self.graph.tensor(name).map(|t| t.values().to_vec());
+        let (gamma, beta) = (values(&norm.weight)?, values(&norm.bias)?);
+        let (mean, var) = (values(&norm.mean)?, values(&norm.var)?);
+        let (mut scale, mut bias) = (Vec::new(), Vec::new());
+        for c in 0..gamma.len() {
+            let factor = f64::from(gamma[c]) / (f64::from(var[c]) + norm.eps).sqrt();
+            scale.push(factor as f32);
+            bias.push((f64::from(beta[c]) - f64::from(mean[c]) * factor) as f32);
+        }
+        Ok((scale, bias))
+    }
+
+    /// Each channel times a factor, plus a summand.
+    fn scaled(
+        &mut self,
+        node: &Node,
+        value: &Value,
+        scale: &[f32],
+        bias: &[f32],
+        finish: Finish,
+        dims: [usize; 3],
+        name: &str,
+    ) -> Value {
+        let reader = Reader {
+            node: node.inputs[0],
+            value,
+            weight: scale,
+            dims: [dims[0], 1, 1, 1],
+            groups: dims[0],
+            stride: [1; 2],
+            padding: [0; 2],
+            dilation: [1; 2],
+        };
+        self.drafts.conv(&[reader], bias, &[], finish, dims, name)
+    }
+
+    fn fused(
+        &mut self,
+        fused: &Fused,
+        node: &Node,
+        inputs: &[Value],
+        dims: [usize; 3],
+        name: &str,
+    ) -> Result<Value, InferError> {
+        let mut readers = Vec::new();
+        for (i, conv) in fused.convs.iter().enumerate() {
+            readers.push(reader(self.graph, conv, node.inputs[i], &inputs[i])?);
+        }
+        // A bias for each pixel is a plane that is added.
+        let per_pixel = match &fused.bias {
+            Some(name) => Some(self.graph.tensor(name)?).filter(|t| t.dims().len() == 3),
+            None => None,
+        };
+        let bias = match per_pixel {
+            Some(_) => vec![0.0; dims[0]],
+            None => self.channels(fused.bias.as_deref(), dims[0])?,
+        };
+        let plane = per_pixel.map(|t| t.values().to_vec()).map(|v| self.constant(dims, &v));
+        let residual = fused.residual.then(|| &inputs[fused.convs.len()]);
+        let addends: Vec<&Value> = plane.iter().chain(residual).collect();
+        let finish = fused.activation.map_or(Ok(Finish::None), function);
+        let now = finish.unwrap_or(Finish::None);
+        let value = self.drafts.conv(&readers, &bias, &addends, now, dims, name);
+        Ok(match finish {
+            Ok(_) => value,
+            Err(function) => self.map(&value, function, dims, name),
+        })
+    }
+
+    fn map(&mut self, value: &Value, function: Function, dims: [usize; 3], name: &str) -> Value {
+        let to = self.drafts.value(dims, value.layout.pitch);
+        let layouts = [value.layout, to.layout];
+        let planes = pairs(value, &to);
+        self.drafts.push(Work::Map { layouts, function, planes }, name, &dims, &[value], &to);
+        to
+    }
+
+    fn pairs(
+        &mut self,
+        op: &Op,
+        node: &Node,
+        inputs: &[Value],
+        dims: [usize; 3],
+        name: &str,
+    ) -> Result<Value, InferError> {
+        let [a, b] = [planes_of(&self.graph.nodes[node.inputs[0]].dims)?, planes_of(&self.graph.nodes[node.inputs[1]].dims)?];
+        if *op == Op::Add && a == b {
+            let addends: Vec<&Value> = inputs.iter().collect();
+            return Ok(self.drafts.conv(&[], &vec![0.0; dims[0]], &addends, Finish::None, dims, name));
+        }
+        let to = self.drafts.value(dims, 0);
+        let op = if *op == Op::Add { Pairwise::Sum } else { Pairwise::Product };
+        let plane = |value: &Value, c: usize| value.planes[if value.planes.len() == 1 { 0 } else { c }];
+        let planes =
+            (0..dims[0]).map(|c| [plane(&inputs[0], c), plane(&inputs[1], c), to.planes[c]]).collect();
+        let layouts = [inputs[0].layout, inputs[1].layout, to.layout];
+        let reads = [&inputs[0], &inputs[1]];
+        self.drafts.push(Work::Pairs { op, layouts, planes }, name, &dims, &reads, &to);
+        Ok(to)
+    }
+
+    fn pool(
+        &mut self,
+        window: &Window,
+        reduce: Reduce,
+        count: usize,
+        value: &Value,
+        dims: [usize; 3],
+        name: &str,
+    ) -> Value {
+        let to = self.drafts.value(dims, 0);
+        let ranges = |axis: usize, n: usize, limit: usize| -> Vec<Range<u32>> {
+            (0..n).map(|i| taps(window, axis, i, limit)).collect()
+        };
+        let rows = ranges(0, dims[1], value.layout.rows);
+        let columns = ranges(1, dims[2], value.layout.columns);
+        let layouts = [value.layout, to.layout];
+        let (steps, planes) = (window.dilation, pairs(value, &to));
+        let work = Work::Pool { layouts, rows, columns, steps, reduce, count, planes };
+        self.drafts.push(work, name, &dims, &[value], &to);
+        to
+    }
+
+    fn global(&mut self, reduce: Reduce, value: &Value, dims: [usize; 3], name: &str) -> Value {
+        let to = self.drafts.value(dims, 0);
+        let (layout, planes) = (value.layout, pairs(value, &to));
+        self.drafts.push(Work::Global { layout, reduce, planes }, name, &dims, &[value], &to);
+        to
+    }
+
+    fn reshaped(&mut self, value: &Value, dims: [usize; 3], name: &str) -> Value {
+        let Layout { rows, columns, .. } = value.layout;
+        if [rows, columns] == dims[1..] {
+            return value.clone();
+        }
+        let to = self.drafts.value(dims, 0);
+        let pixels = pixels(value).into_iter().zip(pixels(&to)).map(|(a, b)| [a, b]).collect();
+        self.drafts.push(Work::Gather { pixels }, name, &dims, &[value], &to);
+        to
+    }
+
+    fn softmax(
+        &mut self,
+        axis: usize,
+        node: &Node,
+        value: &Value,
+        dims: [usize; 3],
+        name: &str,
+    ) -> Value {
+        let to = self.drafts.value(dims, 0);
+        let each: Vec<[(Plane, u32); 2]> =
+            pixels(value).into_iter().zip(pixels(&to)).map(|(a, b)| [a, b]).collect();
+        // Elements of a group are `inner` apart.
+        let n = node.dims[axis];
+        let inner: usize = node.dims[axis + 1..].iter().product();
+        let outer: usize = node.dims[..axis].iter().product();
+        let group = |o: usize, i: usize| (0..n).map(|k| each[(o * n + k) * inner + i]).collect();
+        let groups =
+            (0..outer).flat_map(|o| (0..inner).map(move |i| (o, i))).map(|(o, i)| group(o, i)).collect();
+        self.drafts.push(Work::Softmax { groups }, name, &dims, &[value], &to);
+        to
+    }
+}
+
+fn reader<'a>(
+    graph: &'a Graph,
+    conv: &Conv,
+    node: usize,
+    value: &'a Value,
+) -> Result<Reader<'a>, InferError> {
+    let weight = graph.tensor(&conv.weight)?;
+    let dims = weight.dims().try_into();
+    let dims = dims.map_err(|_| GraphError::new("a convolution's weight has four sizes"))?;
+    let Window { stride, padding: [top, left, ..], dilation, .. } = conv.window;
+    let (weight, groups) = (weight.values(), conv.groups);
+    Ok(Reader { node, value, weight, dims, groups, stride, padding: [top, left], dilation })
+}
+
+/// The taps of a window that lie on the plane, as a range.
+fn taps(window: &Window, axis: usize, i: usize, limit: usize) -> Range<u32> {
+    let dilation = window.dilation[axis];
+    let begin = (i * window.stride[axis]) as i64 - window.padding[axis] as i64;
+    let end = begin + ((window.kernel[axis] - 1) * dilation) as i64 + 1;
+    let skipped = (-begin).max(0) as u64;
+    let first = begin + (skipped.div_ceil(dilation as u64) * dilation as u64) as i64;
+    let end = end.min(limit as i64).max(first);
+    first as u32..end as u32
+}
+
+/// Rows or columns of a plane of `n` that has `n_from` of them from `first` on.
+fn placed(n_from: usize, first: usize, n: usize) -> Vec<Origin> {
+    (0..n).map(|i| i.checked_sub(first).filter(|&at| at < n_from).map(|at| at as u32)).collect()
+}
+
+fn pairs(from: &Value, to: &Value) -> Vec<[Plane; 2]> {
+    from.planes.iter().zip(&to.planes).map(|(&a, &b)| [a, b]).collect()
+}
+
+/// What a convolution can do at its end; or else the function of single pixels.
+fn function(activation: Activation) -> Result<Finish, Function> {
+    match activation {
+        Activation::Relu => Ok(Finish::RELU),
+        Activation::Clip { min, max } => Ok(Finish::Clip { min, max }),
+        Activation::LeakyRelu { slope } => Ok(Finish::Leaky { slope }),
+        Activation::Sigmoid => Err(Function::Sigmoid),
+        Activation::HardSigmoid { alpha, beta } => Err(Function::HardSigmoid { alpha, beta }),
+        Activation::Silu => Err(Function::Silu),
+        Activation::HardSwish => Err(Function::HardSwish),
+    }
+}
+
+/// What people call the node.
+fn name_of(op: &Op) -> String {
+    let tensor = op.tensors().first().copied().map(str::to_owned);
+    let short = tensor.map(|name| name.strip_suffix(".weight").unwrap_or(&name).to_owned());
+    short.unwrap_or_else(|| op.name().into())
+}

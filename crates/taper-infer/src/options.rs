@@ -1,0 +1,23 @@
+//! How a network is compiled.
+
+use taper_kernels::Variant;
+
+/// How a network is compiled.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Images that a run takes at most, at least 1.
+    pub batch: usize,
+    /// Threads of a run, at least 1.
+    pub threads: usize,
+    /// Chooses kernels by rule instead of by timing them, so that the plan is the same on each call.
+    pub deterministic: bool,
+    /// The instruction set, which this machine must have; its best one if there is none.
+    pub variant: Option<Variant>,
+}
+
+impl Default for Options {
+    /// One image on one thread.
+    fn default() -> Self {
+        Self { batch: 1, threads: 1, deterministic: false, variant: None }
+    }
+}

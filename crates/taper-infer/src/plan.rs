@@ -1,0 +1,31 @@
+//! What a compiled network does, for people.
+
+/// What a compiled network does.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Steps in order.
+    pub layers: Vec<LayerPlan>,
+    /// Bytes of packed weights.
+    pub weight_bytes: usize,
+    /// Bytes of one workspace.
+    pub workspace_bytes: usize,
+}
+
+/// A step of a plan.
+#[derive(Clone, Debug)]
+pub struct LayerPlan {
+    /// Name of its weight without `.weight`, or of its operation.
+    pub name: String,
+    /// The kernel that computes it, such as `sparse 16x1` or `pool`.
+    pub kernel: String,
+    /// Shape of its value for one image.
+    pub dims: Vec<usize>,
+    /// Weights that are not 0.
+    pub nonzeros: usize,
+    /// Share of the weights that are not 0; 1 where there are none.
+    pub density: f64,
+    /// Bytes of its packed weights.
+    pub bytes: usize,
+    /// Microseconds for a batch, if it was measured.
+    pub micros: Option<f64>,
+}

@@ -1,0 +1,63 @@
+//! A step of a compiled network.
+
+use taper_kernels::{
+    Variant,
+    planes::{Conv, Gather, Global, Map, Pairs, Pool, Remap, Softmax},
+};
+
+/// What a step computes, on places in the arena.
+#[derive(Debug)]
+pub(crate) enum Step {
+    Conv(Conv),
+    Remap(Remap),
+    Pool(Pool),
+    Global(Global),
+    Map(Map),
+    Pairs(Pairs),
+    Gather(Gather),
+    Softmax(Softmax),
+}
+
+impl Step {
+    /// Computes it for one image.
+    pub(crate) fn run(&self, variant: Variant, arena: &mut [f32]) {
+        match self {
+            Self::Conv(conv) => conv.run(arena, 0..conv.n_blocks()),
+            Self::Remap(remap) => remap.run(arena),
+            Self::Pool(pool) => pool.run(arena),
+            Self::Global(global) => global.run(arena),
+            Self::Map(map) => map.run(variant, arena),
+            Self::Pairs(pairs) => pairs.run(variant, arena),
+            Self::Gather(gather) => gather.run(arena),
+            Self::Softmax(softmax) => softmax.run(arena),
+        }
+    }
+
+    /// The kernel, for people.
+    pub(crate) fn kernel(&self) -> String {
+        match self {
+            Self::Conv(conv) => conv.name(),
+            Self::Remap(_) => "copy of planes".into(),
+            Self::Pool(_) => "pool".into(),
+            Self::Global(_) => "global pool".into(),
+            Self::Map(_) => "function of pixels".into(),
+            Self::Pairs(_) => "pairs of pixels".into(),
+            Self::Gather(_) => "copy of pixels".into(),
+            Self::Softmax(_) => "softmax".into(),
+        }
+    }
+
+    /// Bytes of its weights and tables.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Conv(conv) => conv.bytes(),
+            Self::Remap(remap) => 8 * remap.planes.len(),
+            Self::Pool(pool) => 8 * pool.planes.len(),
+            Self::Global(global) => 8 * global.planes.len(),
+            Self::Map(map) => 8 * map.planes.len(),
+            Self::Pairs(pairs) => 12 * pairs.planes.len(),
+            Self::Gather(gather) => 8 * gather.pixels.len(),
+            Self::Softmax(softmax) => 8 * softmax.groups.iter().map(Vec::len).sum::<usize>(),
+        }
+    }
+}
