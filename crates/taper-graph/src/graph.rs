@@ -1,6 +1,6 @@
 //! Nodes in order, and the tensors that they name.
 
-use crate::{GraphError, Op, Tensor, shape};
+use crate::{GraphError, Op, Tensor, shape, tensor::n_elements};
 use std::collections::BTreeMap;
 
 /// What a network computes for one image.
@@ -64,6 +64,40 @@ impl Graph {
         let dims = shape::of(self, &op, inputs)?;
         self.nodes.push(Node { op, inputs: inputs.to_vec(), dims });
         Ok(self.nodes.len() - 1)
+    }
+
+    /// Checks what the fields allow and [`push`](Self::push) does not: the first node is the input and no other, each node
+    /// fits those before it and has the shape that its operation gives, and the output is there.
+    ///
+    /// # Errors
+    /// If one of these does not hold; the message names the node.
+    pub fn check(&self) -> Result<(), GraphError> {
+        let Some((input, nodes)) = self.nodes.split_first() else {
+            return Err(GraphError::new("the graph has no input"));
+        };
+        if input.op != Op::Input || !input.inputs.is_empty() {
+            return Err(GraphError::new("the first node is not the input"));
+        }
+        if n_elements(&input.dims).is_none() {
+            return Err(GraphError::new(format!("the shape {:?} is too large", input.dims)));
+        }
+        let mut before = Self::new(&input.dims);
+        before.tensors.clone_from(&self.tensors);
+        for node in nodes {
+            let at = before.push(node.op.clone(), &node.inputs)?;
+            let (found, expected) = (&node.dims, &before.nodes[at].dims);
+            if found != expected {
+                let name = node.op.name();
+                return Err(GraphError::new(format!(
+                    "node {at} ({name}) has shape {found:?} instead of {expected:?}"
+                )));
+            }
+        }
+        if self.output >= self.nodes.len() {
+            let (output, n) = (self.output, self.nodes.len());
+            return Err(GraphError::new(format!("the output is node {output} of {n} nodes")));
+        }
+        Ok(())
     }
 
     /// Shape of an image.

@@ -5,19 +5,21 @@
 //!
 //! | module | contents |
 //! | --- | --- |
+//! | [`interpret`](mod@interpret) | a scalar interpreter, the specification |
 //! | [`op`] | operations and their parameters |
 //! | [`shape`] | the shape that an operation gives |
-//! | [`passes`] | folding of batch normalisation, fusion, elimination of dead channels |
 #![forbid(unsafe_code)]
 
 mod error;
 mod graph;
+pub mod interpret;
 pub mod op;
 pub mod shape;
 mod tensor;
 
 pub use error::GraphError;
 pub use graph::{Graph, Node};
+pub use interpret::interpret;
 pub use op::{Activation, Conv, Fused, Norm, Op, Pad, Window};
 pub use tensor::Tensor;
 

@@ -1,6 +1,6 @@
 //! Operations and their parameters.
 
-/// What a node computes from its inputs. Shapes are those of one image: `[channels, rows, columns]` for planes, `[features]`
+/// What a node computes from its inputs; [`interpret`](crate::interpret()) is the specification. Shapes are those of one image: `[channels, rows, columns]` for planes, `[features]`
 /// for vectors. Operations name the [`Tensor`](crate::Tensor)s that they take.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Op {
@@ -10,7 +10,7 @@ pub enum Op {
     Constant(String),
     /// Convolution of planes.
     Conv(Conv),
-    /// `weight·x + bias` with a weight `[out, in]`, of a vector.
+    /// `weight·x + bias` with a weight `[out, in]`, of a vector. Weights of 0 take no part.
     Linear {
         /// Name of the weight.
         weight: String,
@@ -29,9 +29,9 @@ pub enum Op {
     Concat,
     /// A border of a constant around each plane.
     Pad(Pad),
-    /// Largest pixel of each window; padding takes no part.
+    /// Largest pixel of each window; padding takes no part. NaN if one of them is, −∞ if there is none.
     MaxPool(Window),
-    /// Mean of each window.
+    /// Mean of each window; NaN if no pixel counts.
     AveragePool {
         /// The windows.
         window: Window,
@@ -106,7 +106,7 @@ impl Op {
     }
 }
 
-/// A convolution with a weight `[out, in / groups, kernel rows, kernel columns]`.
+/// A convolution with a weight `[out, in / groups, kernel rows, kernel columns]`. Weights of 0 take no part.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Conv {
     /// Name of the weight.
@@ -131,7 +131,7 @@ impl Conv {
     }
 }
 
-/// `(x − mean) / √(var + eps) · weight + bias`, by constants `[channels]`.
+/// `(x − mean) · weight / √(var + eps) + bias`, by constants `[channels]`; the bias alone where the factor of `x` is 0.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Norm {
     /// Name of γ.
@@ -163,6 +163,12 @@ impl Window {
     /// Square windows: kernel, stride, padding on each side.
     pub const fn square(kernel: usize, stride: usize, padding: usize) -> Self {
         Self { kernel: [kernel; 2], stride: [stride; 2], padding: [padding; 4], dilation: [1; 2] }
+    }
+
+    /// The row (axis 0) or column (axis 1) of a plane of `size` pixels under a tap of window `at`; none if it is padding.
+    pub fn pixel(&self, axis: usize, at: usize, tap: usize, size: usize) -> Option<usize> {
+        let padded = at * self.stride[axis] + tap * self.dilation[axis];
+        padded.checked_sub(self.padding[axis]).filter(|&pixel| pixel < size)
     }
 
     /// An odd kernel that keeps the size of the plane.

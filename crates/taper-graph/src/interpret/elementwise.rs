@@ -1,0 +1,110 @@
+//! Activations, batch norm, broadcast sums and products, softmax.
+
+use super::Value;
+use crate::{Activation, Graph, GraphError, Norm};
+
+/// An activation of one element.
+pub(crate) fn activate(activation: Activation, x: f64) -> f64 {
+    let sigmoid = |x: f64| 1.0 / (1.0 + libm::exp(-x));
+    match activation {
+        Activation::Relu => at_least(x, 0.0),
+        Activation::Clip { min, max } => at_most(at_least(x, min.into()), max.into()),
+        Activation::LeakyRelu { slope } => {
+            if x < 0.0 {
+                f64::from(slope) * x
+            } else {
+                x
+            }
+        }
+        Activation::Sigmoid => sigmoid(x),
+        Activation::HardSigmoid { alpha, beta } => {
+            at_most(at_least(f64::from(alpha) * x + f64::from(beta), 0.0), 1.0)
+        }
+        Activation::Silu => x * sigmoid(x),
+        Activation::HardSwish => x * at_most(at_least(x + 3.0, 0.0), 6.0) / 6.0,
+    }
+}
+
+// Unlike `f64::max` and `f64::min`, these keep NaN.
+fn at_least(x: f64, min: f64) -> f64 {
+    if x < min { min } else { x }
+}
+
+fn at_most(x: f64, max: f64) -> f64 {
+    if x > max { max } else { x }
+}
+
+/// `x · scale + shift`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Affine {
+    pub(crate) scale: f64,
+    pub(crate) shift: f64,
+}
+
+impl Affine {
+    pub(crate) fn apply(self, x: f64) -> f64 {
+        match self.scale {
+            0.0 => self.shift,
+            scale => x * scale + self.shift,
+        }
+    }
+}
+
+/// What a batch norm does with each channel.
+pub(crate) fn affine(graph: &Graph, norm: &Norm) -> Result<Vec<Affine>, GraphError> {
+    let [weight, bias, mean, var] = [&norm.weight, &norm.bias, &norm.mean, &norm.var]
+        .map(|name| graph.tensor(name).map(|tensor| tensor.values()));
+    let (weight, bias, mean, var) = (weight?, bias?, mean?, var?);
+    let channel = |c: usize| {
+        let scale = f64::from(weight[c]) / (f64::from(var[c]) + norm.eps).sqrt();
+        let shift = match scale {
+            0.0 => f64::from(bias[c]),
+            scale => f64::from(bias[c]) - f64::from(mean[c]) * scale,
+        };
+        Affine { scale, shift }
+    };
+    Ok((0..weight.len()).map(channel).collect())
+}
+
+/// A function of two values of equal rank, where a size of 1 is broadcast.
+pub(crate) fn broadcast(
+    a: Value,
+    b: Value,
+    dims: &[usize],
+    f: impl Fn(f64, f64) -> f64,
+) -> Vec<f64> {
+    let n: usize = dims.iter().product();
+    let at = |i: usize| {
+        f(a.values[source(i, a.dims, dims)].into(), b.values[source(i, b.dims, dims)].into())
+    };
+    (0..n).map(at).collect()
+}
+
+/// The element of a value of shape `from` that stands for element `i` of the shape `dims`.
+pub(crate) fn source(mut i: usize, from: &[usize], dims: &[usize]) -> usize {
+    let (mut at, mut step) = (0, 1);
+    for (&size, &own) in dims.iter().zip(from).rev() {
+        if own != 1 {
+            at += i % size * step;
+        }
+        i /= size;
+        step *= own;
+    }
+    at
+}
+
+/// Softmax over a dimension.
+pub(crate) fn softmax(input: Value, axis: usize) -> Vec<f64> {
+    let size = input.dims[axis];
+    let step: usize = input.dims[axis + 1..].iter().product();
+    let mut values = input.each(|x| x);
+    // First elements of the lines along the axis.
+    for first in (0..values.len()).filter(|i| (i / step).is_multiple_of(size)) {
+        let line = || (0..size).map(|k| first + k * step);
+        let most = super::pool::maximum(&line().map(|i| values[i]).collect::<Vec<f64>>());
+        line().for_each(|i| values[i] = libm::exp(values[i] - most));
+        let sum: f64 = line().map(|i| values[i]).sum();
+        line().for_each(|i| values[i] /= sum);
+    }
+    values
+}

@@ -1,0 +1,161 @@
+//! A scalar interpreter: the specification of what a graph computes.
+//!
+//! Sums are taken in f64, and values are rounded to f32 between nodes. Two rules hold for every implementation:
+//!
+//! - A weight of 0 takes no part, even where its input is infinite or NaN. The same holds for a batch norm whose factor is 0.
+//! - NaN and infinity pass as in IEEE arithmetic otherwise. The largest of several values is NaN if one of them is.
+
+pub(crate) mod conv;
+pub(crate) mod elementwise;
+pub(crate) mod pool;
+pub(crate) mod rearrange;
+
+use crate::{Graph, GraphError, Node, Op, Tensor, tensor::n_elements};
+
+/// The results for images that lie one after the other.
+///
+/// # Errors
+/// If the graph is not valid, or the images are not whole.
+pub fn interpret(graph: &Graph, images: &[f32]) -> Result<Vec<f32>, GraphError> {
+    graph.check()?;
+    let dims = graph.input_dims();
+    let size = n_elements(dims).unwrap_or(0);
+    if size == 0 || !images.len().is_multiple_of(size) {
+        let n = images.len();
+        return Err(GraphError::new(format!("{n} values are not whole images of shape {dims:?}")));
+    }
+    let mut results = Vec::new();
+    for image in images.chunks_exact(size) {
+        let mut values: Vec<Vec<f32>> = Vec::with_capacity(graph.nodes.len());
+        for node in &graph.nodes {
+            let input = |&i: &usize| Value { dims: &graph.nodes[i].dims, values: &values[i] };
+            let inputs: Vec<Value> = node.inputs.iter().map(input).collect();
+            let value = match &node.op {
+                Op::Input => image.to_vec(),
+                _ => value_of(graph, node, &inputs)?,
+            };
+            values.push(value);
+        }
+        results.append(&mut values[graph.output]);
+    }
+    Ok(results)
+}
+
+/// What a node reads: a shape, and values in row-major order.
+#[derive(Clone, Copy)]
+pub(crate) struct Value<'a> {
+    pub(crate) dims: &'a [usize],
+    pub(crate) values: &'a [f32],
+}
+
+impl<'a> From<&'a Tensor> for Value<'a> {
+    fn from(tensor: &'a Tensor) -> Self {
+        Self { dims: tensor.dims(), values: tensor.values() }
+    }
+}
+
+impl Value<'_> {
+    /// A function of each plane of pixels.
+    fn each_plane(&self, f: impl Fn(&[f32]) -> Vec<f64>) -> Vec<f64> {
+        let pixels = pixels(self.dims);
+        (0..channels(self.dims)).flat_map(|c| f(&self.values[c * pixels..][..pixels])).collect()
+    }
+
+    /// A function of each element.
+    fn each(&self, f: impl Fn(f64) -> f64) -> Vec<f64> {
+        self.values.iter().map(|&x| f(f64::from(x))).collect()
+    }
+}
+
+/// Number of channels: the first size, or 1 for a single number.
+pub(crate) fn channels(dims: &[usize]) -> usize {
+    dims.first().copied().unwrap_or(1)
+}
+
+/// Elements of a channel.
+pub(crate) fn pixels(dims: &[usize]) -> usize {
+    dims.iter().skip(1).product()
+}
+
+/// Rows and columns of a channel; what is no plane is one row.
+pub(crate) fn sizes(dims: &[usize]) -> [usize; 2] {
+    match dims {
+        &[_, rows, columns] => [rows, columns],
+        _ => [1, pixels(dims)],
+    }
+}
+
+/// The value of a node of a valid graph.
+pub(crate) fn value_of(
+    graph: &Graph,
+    node: &Node,
+    inputs: &[Value],
+) -> Result<Vec<f32>, GraphError> {
+    let no_input = || GraphError::new(format!("{} has no input", node.op.name()));
+    let Some(&first) = inputs.first() else {
+        return match &node.op {
+            Op::Constant(name) => Ok(graph.tensor(name)?.values().to_vec()),
+            _ => Err(no_input()),
+        };
+    };
+    let second = inputs.get(1).copied().ok_or_else(no_input);
+    let (from, to) = (sizes(first.dims), sizes(&node.dims));
+    let values = match &node.op {
+        Op::Input | Op::Constant(_) => return Err(no_input()),
+        Op::Conv(conv) => {
+            let mut sums = conv::biased(graph, conv.bias.as_deref(), &node.dims)?;
+            conv::add(graph, conv, first, &mut sums, to)?;
+            sums
+        }
+        Op::Linear { weight, bias } => {
+            let mut sums = conv::biased(graph, bias.as_deref(), &node.dims)?;
+            conv::add_linear(graph.tensor(weight)?, first, &mut sums);
+            sums
+        }
+        Op::Fused(fused) => {
+            let mut sums = conv::biased(graph, fused.bias.as_deref(), &node.dims)?;
+            for (conv, &input) in fused.convs.iter().zip(inputs) {
+                conv::add(graph, conv, input, &mut sums, to)?;
+            }
+            if let Some(residual) = inputs.get(fused.convs.len()) {
+                let pixels = sums.iter_mut().zip(residual.values);
+                pixels.for_each(|(sum, &x)| *sum += f64::from(x));
+            }
+            if let Some(activation) = fused.activation {
+                sums.iter_mut().for_each(|x| *x = elementwise::activate(activation, *x));
+            }
+            sums
+        }
+        Op::Norm(norm) => {
+            let affine = elementwise::affine(graph, norm)?;
+            let channels = affine.into_iter().enumerate();
+            let pixels = pixels(first.dims);
+            channels
+                .flat_map(|(c, affine)| {
+                    let plane = &first.values[c * pixels..][..pixels];
+                    plane.iter().map(move |&x| affine.apply(f64::from(x)))
+                })
+                .collect()
+        }
+        Op::Activation(activation) => first.each(|x| elementwise::activate(*activation, x)),
+        Op::Add => elementwise::broadcast(first, second?, &node.dims, |a, b| a + b),
+        Op::Multiply => elementwise::broadcast(first, second?, &node.dims, |a, b| a * b),
+        Op::Concat => inputs.iter().flat_map(|input| input.each(|x| x)).collect(),
+        Op::Pad(pad) => first.each_plane(|plane| rearrange::padded(plane, from, pad)),
+        Op::MaxPool(window) => first.each_plane(|plane| pool::largest(plane, from, window, to)),
+        Op::AveragePool { window, counts_padding } => {
+            first.each_plane(|plane| pool::means(plane, from, window, to, *counts_padding))
+        }
+        Op::GlobalAverage => first.each_plane(|plane| vec![pool::mean(plane)]),
+        Op::GlobalMax => first.each_plane(|plane| vec![pool::maximum(plane)]),
+        Op::Reshape(_) => first.each(|x| x),
+        Op::Softmax { axis } => elementwise::softmax(first, *axis),
+        Op::Upsample { factors } => {
+            first.each_plane(|plane| rearrange::upsampled(plane, from, *factors))
+        }
+    };
+    Ok(values.into_iter().map(|x| x as f32).collect())
+}
+
+#[cfg(test)]
+mod tests;

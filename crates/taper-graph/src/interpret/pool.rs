@@ -1,0 +1,62 @@
+//! Largest and mean pixels.
+
+use crate::Window;
+
+/// The largest pixel of each window: −∞ if all of it is padding.
+pub(crate) fn largest<T: Copy + Into<f64>>(
+    plane: &[T],
+    from: [usize; 2],
+    window: &Window,
+    to: [usize; 2],
+) -> Vec<f64> {
+    each(plane, from, window, to, |pixels| pixels.fold(f64::NEG_INFINITY, larger))
+}
+
+/// The mean of each window: NaN if all of it is padding that does not count.
+pub(crate) fn means<T: Copy + Into<f64>>(
+    plane: &[T],
+    from: [usize; 2],
+    window: &Window,
+    to: [usize; 2],
+    counts_padding: bool,
+) -> Vec<f64> {
+    let taps = window.kernel[0] * window.kernel[1];
+    each(plane, from, window, to, |pixels| {
+        let (sum, n) = pixels.fold((0.0, 0), |(sum, n), x| (sum + x, n + 1));
+        sum / if counts_padding { taps } else { n } as f64
+    })
+}
+
+/// The mean of a plane.
+pub(crate) fn mean<T: Copy + Into<f64>>(plane: &[T]) -> f64 {
+    plane.iter().fold(0.0, |sum, &x| sum + x.into()) / plane.len() as f64
+}
+
+/// The largest pixel of a plane.
+pub(crate) fn maximum<T: Copy + Into<f64>>(plane: &[T]) -> f64 {
+    plane.iter().fold(f64::NEG_INFINITY, |most, &x| larger(most, x.into()))
+}
+
+fn larger(a: f64, b: f64) -> f64 {
+    if a.is_nan() || a > b { a } else { b }
+}
+
+/// A function of the pixels of each window, without padding.
+fn each<T: Copy + Into<f64>>(
+    plane: &[T],
+    from: [usize; 2],
+    window: &Window,
+    to: [usize; 2],
+    f: impl Fn(&mut dyn Iterator<Item = f64>) -> f64,
+) -> Vec<f64> {
+    let places = (0..to[0]).flat_map(|row| (0..to[1]).map(move |column| (row, column)));
+    let values = places.map(|(row, column)| {
+        let rows = (0..window.kernel[0]).filter_map(|tap| window.pixel(0, row, tap, from[0]));
+        let mut pixels = rows.flat_map(|y| {
+            let columns = (0..window.kernel[1]).filter_map(|t| window.pixel(1, column, t, from[1]));
+            columns.map(move |x| plane[y * from[1] + x].into())
+        });
+        f(&mut pixels)
+    });
+    values.collect()
+}
