@@ -11,7 +11,7 @@ use crate::{
 use taper_graph::{Graph, GraphError};
 use taper_kernels::{
     Variant,
-    planes::{Conv, Gather, Global, Layout, Map, Output, Pairs, Pool, Remap, Softmax, Source},
+    planes::{Conv, Gather, Global, Layout, Map, Output, Pairs, Pool, Remap, Softmax, Source, Split},
 };
 
 /// What people want to know of a step.
@@ -134,7 +134,7 @@ fn place(
     let two = |planes: Vec<[Plane; 2]>| planes.into_iter().map(|p| p.map(at)).collect();
     let pixel = |(plane, pixel): (Plane, u32)| at(plane) + pixel;
     match work {
-        Work::Conv { layout, channels, finish, to } => {
+        Work::Conv { layout, columns, channels, finish, packing, to } => {
             let outputs: Vec<Output> = channels
                 .iter()
                 .zip(&to)
@@ -150,12 +150,17 @@ fn place(
                             shift: tap.shift,
                         })
                         .collect(),
+                    addends: channel.addends.iter().map(|&plane| at(plane)).collect(),
                 })
                 .collect();
-            Step::Conv(Conv::new(variant, &layout, &outputs, finish, arena, zeros))
+            Step::Conv(Conv::new(variant, &layout, columns, &outputs, finish, packing, arena, zeros))
         }
         Work::Remap { layouts: [from, to], rows, columns, fill, planes } => {
             Step::Remap(Remap { from, to, rows, columns, fill, planes: two(planes) })
+        }
+        Work::Split { layouts: [from, to], planes } => {
+            let planes = planes.into_iter().map(|p| p.map(at)).collect();
+            Step::Split(Split::new(variant, from, to, planes, arena))
         }
         Work::Pool { layouts: [from, to], rows, columns, steps, reduce, count, planes } => {
             Step::Pool(Pool { from, to, rows, columns, steps, reduce, count, planes: two(planes) })

@@ -2,7 +2,7 @@
 
 use crate::value::{Plane, Region, Value, layout, natural_pitch};
 use std::{collections::HashMap, ops::Range};
-use taper_kernels::planes::{Finish, Function, Layout, Origin, Pairwise, Reduce};
+use taper_kernels::planes::{Finish, Function, Layout, Origin, Packing, Pairwise, Reduce, Split};
 
 /// A weight and the plane that it multiplies.
 #[derive(Clone, Copy, Debug)]
@@ -20,13 +20,16 @@ pub(crate) struct Tap {
 pub(crate) struct Channel {
     pub(crate) bias: f32,
     pub(crate) taps: Vec<Tap>,
+    /// Planes that are added.
+    pub(crate) addends: Vec<Plane>,
 }
 
 /// What a step computes.
 #[derive(Debug)]
 pub(crate) enum Work {
-    Conv { layout: Layout, channels: Vec<Channel>, finish: Finish, to: Vec<Plane> },
+    Conv { layout: Layout, columns: usize, channels: Vec<Channel>, finish: Finish, packing: Packing, to: Vec<Plane> },
     Remap { layouts: [Layout; 2], rows: Vec<Origin>, columns: Vec<Origin>, fill: f32, planes: Vec<[Plane; 2]> },
+    Split { layouts: [Layout; 2], planes: Vec<[Plane; 5]> },
     Pool { layouts: [Layout; 2], rows: Vec<Range<u32>>, columns: Vec<Range<u32>>, steps: [usize; 2], reduce: Reduce, count: usize, planes: Vec<[Plane; 2]> },
     Global { layout: Layout, reduce: Reduce, planes: Vec<[Plane; 2]> },
     Map { layouts: [Layout; 2], function: Function, planes: Vec<[Plane; 2]> },
@@ -71,6 +74,9 @@ pub(crate) struct Reader<'a> {
     pub(crate) padding: [usize; 2],
     pub(crate) dilation: [usize; 2],
 }
+
+/// Share of weights that are not 0 above which zeros are multiplied, too.
+const DENSE: f64 = 0.6;
 
 impl Drafts {
     pub(crate) fn new(lanes: &'static [usize]) -> Self {
@@ -146,6 +152,19 @@ impl Drafts {
         let n_phases = stride[0] * stride[1];
         let n = value.planes.len();
         let to = self.value([n * n_phases, sizes[0], sizes[1]], pitch);
+        if stride == [2, 2] && Split::fits(&value.layout, &to.layout) {
+            let planes = (0..n).map(|c| {
+                let [a, b, c, d] = [0, 1, 2, 3].map(|phase| to.planes[c * n_phases + phase]);
+                (a, b, c, d)
+            });
+            let planes = value.planes.iter().zip(planes).map(|(&from, (a, b, c, d))| [from, a, b, c, d]);
+            let planes = planes.collect();
+            let layouts = [value.layout, to.layout];
+            let dims = [n * n_phases, sizes[0], sizes[1]];
+            self.push(Work::Split { layouts, planes }, "stride", &dims, &[value], &to);
+            self.split.insert((node, stride, pitch), to.clone());
+            return to;
+        }
         let origins = |phase: usize, stride: usize, size: usize, limit: usize| -> Vec<Origin> {
             (0..size)
                 .map(|i| Some(phase + i * stride).filter(|&at| at < limit).map(|at| at as u32))
@@ -215,11 +234,16 @@ impl Drafts {
         let addends: Vec<Value> = addends.iter().map(|a| self.with_pitch(a, pitch)).collect();
         let to = self.value(dims, pitch);
         let mut channels: Vec<Channel> =
-            (0..n_out).map(|o| Channel { bias: bias[o], taps: Vec::new() }).collect();
-        let (mut nonzeros, mut weights) = (0, 0);
+            (0..n_out).map(|o| Channel { bias: bias[o], taps: Vec::new(), addends: Vec::new() }).collect();
+        let weights: usize = readers.iter().map(|r| r.weight.len()).sum();
+        let nonzeros: usize =
+            readers.iter().flat_map(|r| r.weight).filter(|w| **w != 0.0).count();
+        let is_dense = nonzeros as f64 > DENSE * weights as f64;
+        let packing = match is_dense && n_out > 1 && readers.iter().all(|r| r.groups == 1) {
+            true => Packing::Shared,
+            false => Packing::Own,
+        };
         for (reader, input) in readers.iter().zip(&inputs) {
-            weights += reader.weight.len();
-            nonzeros += reader.weight.iter().filter(|w| **w != 0.0).count();
             let [_, each_in, down, across] = reader.dims;
             let per_group = n_out / reader.groups;
             let [sy, sx] = reader.stride;
@@ -240,7 +264,8 @@ impl Drafts {
                             let weight = reader.weight[at];
                             let x = (kx * reader.dilation[1]) as i64 - reader.padding[1] as i64;
                             let (px, dx) = (x.rem_euclid(sx as i64), x.div_euclid(sx as i64));
-                            if weight == 0.0 || dx >= in_columns as i64 || dx + columns as i64 <= 0 {
+                            let is_skipped = weight == 0.0 && packing == Packing::Own;
+                            if is_skipped || dx >= in_columns as i64 || dx + columns as i64 <= 0 {
                                 continue;
                             }
                             let phase = (py * sx as i64 + px) as usize;
@@ -258,12 +283,13 @@ impl Drafts {
         }
         for addend in &addends {
             for (channel, &plane) in channels.iter_mut().zip(&addend.planes) {
-                channel.taps.push(Tap { weight: 1.0, plane, delta: 0, shift: 0 });
+                channel.addends.push(plane);
             }
         }
         self.widen_halos(&channels, &to.layout);
         let reads: Vec<&Value> = inputs.iter().chain(&addends).collect();
-        let work = Work::Conv { layout: to.layout, channels, finish, to: to.planes.clone() };
+        let columns = inputs.iter().map(|v| v.layout.columns).max().unwrap_or(0);
+        let work = Work::Conv { layout: to.layout, columns, channels, finish, packing, to: to.planes.clone() };
         let before = self.steps.len();
         self.push(work, name, &dims, &reads, &to);
         if let Some(step) = self.steps.get_mut(before) {
@@ -275,9 +301,11 @@ impl Drafts {
     /// Makes the zeros around the planes that taps read enough for all that a tile reads.
     fn widen_halos(&mut self, channels: &[Channel], to: &Layout) {
         let end = (to.vectors() * to.lanes) as i64;
-        for tap in channels.iter().flat_map(|c| &c.taps) {
-            let layout = &mut self.regions[tap.plane.region].layout;
-            let delta = i64::from(tap.delta);
+        let taps = channels.iter().flat_map(|c| &c.taps).map(|tap| (tap.plane, tap.delta));
+        let addends = channels.iter().flat_map(|c| &c.addends).map(|&plane| (plane, 0));
+        for (plane, delta) in taps.chain(addends) {
+            let layout = &mut self.regions[plane.region].layout;
+            let delta = i64::from(delta);
             let below = end + delta - (layout.vectors() * layout.lanes) as i64;
             let needed = below.max(-delta).max(0) as usize;
             if needed > layout.halo {

@@ -2,7 +2,7 @@
 
 use taper_kernels::{
     Variant,
-    planes::{Conv, Gather, Global, Map, Pairs, Pool, Remap, Softmax},
+    planes::{Conv, Gather, Global, Map, Pairs, Pool, Remap, Softmax, Split},
 };
 
 /// What a step computes, on places in the arena.
@@ -10,6 +10,7 @@ use taper_kernels::{
 pub(crate) enum Step {
     Conv(Conv),
     Remap(Remap),
+    Split(Split),
     Pool(Pool),
     Global(Global),
     Map(Map),
@@ -24,6 +25,7 @@ impl Step {
         match self {
             Self::Conv(conv) => conv.run(arena, 0..conv.n_blocks()),
             Self::Remap(remap) => remap.run(arena),
+            Self::Split(split) => split.run(arena),
             Self::Pool(pool) => pool.run(arena),
             Self::Global(global) => global.run(arena),
             Self::Map(map) => map.run(variant, arena),
@@ -38,6 +40,7 @@ impl Step {
         match self {
             Self::Conv(conv) => conv.name(),
             Self::Remap(_) => "copy of planes".into(),
+            Self::Split(_) => "split".into(),
             Self::Pool(_) => "pool".into(),
             Self::Global(_) => "global pool".into(),
             Self::Map(_) => "function of pixels".into(),
@@ -52,6 +55,7 @@ impl Step {
         match self {
             Self::Conv(conv) => conv.bytes(),
             Self::Remap(remap) => 8 * remap.planes.len(),
+            Self::Split(split) => 20 * split.n_planes(),
             Self::Pool(pool) => 8 * pool.planes.len(),
             Self::Global(global) => 8 * global.planes.len(),
             Self::Map(map) => 8 * map.planes.len(),

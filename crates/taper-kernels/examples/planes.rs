@@ -12,7 +12,9 @@ fn main() {
     let start = |t: usize, ch: usize| (halo + (t * c + ch) * plane) as u32;
     let zero = start(2, 0);
     let arena_len = zero as usize + plane * 2 + 64;
-    let mut arena = vec![0f32; arena_len];
+    let mut memory = vec![0f32; arena_len + 16];
+    let skip = memory.as_ptr().align_offset(64);
+    let arena = &mut memory[skip..skip + arena_len];
     for ch in 0..c {
         for y in 0..h {
             for x in 0..w {
@@ -42,18 +44,18 @@ fn main() {
                     }
                 }
             }
-            Output { at: start(1, o), bias: 0.1, sources }
+            Output { at: start(1, o), bias: 0.1, sources, addends: vec![] }
         })
         .collect();
     for variant in Variant::available() {
         if (variant.name() == "avx2" && lanes > 8) || variant.name() == "scalar" {
             continue;
         }
-        let conv = Conv::new(variant, &layout, &outs, Finish::RELU, arena_len, zero);
+        let conv = Conv::new(variant, &layout, w, &outs, Finish::RELU, if pct == 1000 { Packing::Shared } else { Packing::Own }, arena_len, zero);
         let mut best = f64::MAX;
         for _ in 0..2000 {
             let t = Instant::now();
-            conv.run(&mut arena, 0..conv.n_blocks());
+            conv.run(arena, 0..conv.n_blocks());
             best = best.min(t.elapsed().as_secs_f64());
         }
         println!("{variant} {} nnz {nnz}: {:.2} us {:.1} GFLOP/s", conv.name(), best * 1e6, 2.0 * (nnz * h * w) as f64 / best * 1e-9);

@@ -2,7 +2,7 @@
 
 use super::{
     layout::Layout,
-    tile::{MASKED, Own, PADDED, Tap},
+    tile::{MASKED, Own, PADDED, Shared, Tap, Tiles},
 };
 use crate::{
     simd::{Kernel, launch_on},
@@ -55,6 +55,17 @@ pub struct Output {
     pub bias: f32,
     /// Its weights, in the order of their sum within a shift.
     pub sources: Vec<Source>,
+    /// Begins of planes that are added at the end.
+    pub addends: Vec<u32>,
+}
+
+/// How weights are packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Packing {
+    /// Each output channel has a list of the pixels that it reads.
+    Own,
+    /// All output channels have a weight for each pixel that one of them reads, in the same order.
+    Shared,
 }
 
 /// A convolution of planes that lie in one arena, for one image.
@@ -67,6 +78,7 @@ pub struct Conv {
     lanes: usize,
     vectors: usize,
     each: usize,
+    packing: Packing,
     row: usize,
     arena: usize,
     pub(super) finish: Finish,
@@ -79,6 +91,11 @@ pub struct Conv {
     pub(super) bias: Vec<f32>,
     pub(super) bounds: Vec<u32>,
     taps: Vec<Tap>,
+    /// Instead of taps, where channels share them: places, and a weight of each channel of a block for each.
+    places: Vec<u32>,
+    weights: Vec<f32>,
+    /// Where the taps of each block are that are not shared: planes that are added.
+    addend_bounds: Vec<u32>,
     /// Bits that columns other than the first, or the last, of a row keep in a shift.
     pub(super) not_first: Vec<f32>,
     pub(super) not_last: Vec<f32>,
@@ -86,11 +103,42 @@ pub struct Conv {
     pub(super) masks: Vec<f32>,
 }
 
-/// Vectors of a tile for which there is a kernel.
-const VECTORS: [usize; 13] = [16, 15, 14, 12, 10, 8, 7, 6, 5, 4, 3, 2, 1];
+/// Vectors of a tile and output channels at a time: those that leave registers for a weight and pixels, where there are
+/// thirty-two of them or a few.
+const OWN: [(usize, usize); 14] = [
+    (16, 1),
+    (15, 1),
+    (14, 1),
+    (12, 1),
+    (10, 1),
+    (8, 1),
+    (7, 1),
+    (6, 1),
+    (5, 1),
+    (4, 4),
+    (4, 2),
+    (3, 1),
+    (2, 4),
+    (1, 8),
+];
+const OWN_IN_FEW: [(usize, usize); 10] = [
+    (12, 1),
+    (10, 1),
+    (8, 1),
+    (7, 1),
+    (6, 1),
+    (5, 1),
+    (4, 2),
+    (3, 1),
+    (2, 4),
+    (1, 8),
+];
+const SHARED: [(usize, usize); 5] = [(6, 4), (4, 6), (3, 8), (2, 12), (1, 24)];
+const SHARED_IN_FEW: [(usize, usize); 4] = [(4, 3), (3, 4), (2, 6), (1, 12)];
 
 impl Conv {
-    /// Packs the output channels for planes of this layout. `arena` is the number of floats in the arena, of which the one at
+    /// Packs the output channels for planes of this layout. `columns` is the most that any plane has which is read; its rows
+    /// have zeros behind them up to the pitch, which is that of the layout. `arena` is the number of floats in the arena, of which the one at
     /// `zero` begins a plane of zeros.
     ///
     /// # Panics
@@ -98,8 +146,10 @@ impl Conv {
     pub fn new(
         variant: Variant,
         layout: &Layout,
+        columns: usize,
         outputs: &[Output],
         finish: Finish,
+        kernel: Packing,
         arena: usize,
         zero: u32,
     ) -> Self {
@@ -114,65 +164,83 @@ impl Conv {
             true => (per_row, layout.vectors() / per_row),
             false => (1, layout.vectors()),
         };
-        // Accumulators beside a weight and what it multiplies.
-        let most = if lanes == 16 || cfg!(target_arch = "aarch64") { 16 } else { 12 };
-        let cost = |vectors: usize| {
-            let units = vectors / unit;
-            // What a tile costs beside its vectors.
-            (n_units.div_ceil(units) * (vectors + 3), usize::MAX - vectors)
+        let has_many = lanes == 16 || cfg!(target_arch = "aarch64");
+        let (own, shared) = match has_many {
+            true => (&OWN[..], &SHARED[..]),
+            false => (&OWN_IN_FEW[..], &SHARED_IN_FEW[..]),
         };
-        let vectors = VECTORS
-            .into_iter()
-            .filter(|&v| v <= most && v % unit == 0 && v / unit <= n_units)
-            .min_by_key(|&v| cost(v));
-        let vectors = vectors.expect("a row has a number of vectors that tiles have");
+        let fits = |(vectors, each): (usize, usize)| {
+            let has_room = !is_shifted || (vectors, each) != (4, 4);
+            vectors.is_multiple_of(unit) && vectors / unit <= n_units && has_room
+        };
+        // Rows of odd numbers of vectors have few tiles.
+        let is_shared = kernel == Packing::Shared && shared.iter().any(|&choice| fits(choice));
+        let choices = if is_shared { shared } else { own };
+        // What a tile costs: its vectors for all channels, and something for itself.
+        let cost = |(vectors, each): (usize, usize)| {
+            let (units, own) = (vectors / unit, if is_shared { 1 } else { 3 });
+            let channels = if is_shared { outputs.len().next_multiple_of(each) } else { 1 };
+            n_units.div_ceil(units) * (vectors * channels + own)
+        };
+        let chosen = choices.iter().copied().filter(|&c| fits(c)).min_by_key(|&c| cost(c));
+        let (vectors, each) = chosen.expect("a row has a number of vectors that tiles have");
         let units = vectors / unit;
         let bytes = |vectors: usize| (vectors * lanes * 4) as u32;
         let tiles: Vec<u32> = (0..n_units.div_ceil(units))
             .map(|tile| bytes((tile * units).min(n_units - units) * unit))
             .collect();
-        let each = match vectors {
-            1 => 8,
-            2 => 4,
-            4 if !is_shifted => 4,
-            4 => 2,
-            _ => 1,
-        };
         let n_blocks = outputs.len().div_ceil(each);
         let mut order: Vec<usize> = (0..outputs.len()).collect();
-        if each > 1 {
+        if each > 1 && !is_shared {
             order.sort_by_key(|&o| std::cmp::Reverse(outputs[o].sources.len()));
         }
         let end = *tiles.last().expect("a layout has vectors") as usize / 4 + vectors * lanes;
         let check = |at: u32| assert!(at as usize + end <= arena, "{at} is outside of the arena");
         check(zero);
+        let tap = |weight: f32, at: u32| {
+            check(at);
+            Tap { weight, at: at * 4 }
+        };
         let mut bounds = Vec::with_capacity(n_blocks * (down + up + 1) + 1);
-        let mut taps = Vec::new();
-        let (mut outs, mut bias) = (Vec::new(), Vec::new());
+        let (mut taps, mut places, mut weights) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut outs, mut bias, mut addend_bounds) = (Vec::new(), Vec::new(), Vec::new());
         for block in order.chunks(each) {
             // From the farthest on each side: a sum is shifted once more for each column.
             let groups = (1..=down as i32).rev().chain((1..=up as i32).rev().map(|s| -s)).chain([0]);
             for shift in groups {
-                bounds.push(taps.len() as u32);
+                bounds.push(if is_shared { places.len() } else { taps.len() } as u32);
                 let lists: Vec<Vec<Tap>> = block
                     .iter()
                     .map(|&o| {
                         let sources = outputs[o].sources.iter().filter(|s| s.shift == shift);
-                        sources
-                            .map(|s| {
-                                check(s.at);
-                                Tap { weight: s.weight, at: s.at * 4 }
-                            })
-                            .collect()
+                        let taps = sources.map(|s| tap(s.weight, s.at));
+                        let is_last = shift == 0 && !is_shared;
+                        let addends = outputs[o].addends.iter().filter(|_| is_last);
+                        taps.chain(addends.map(|&at| tap(1.0, at))).collect()
                     })
                     .collect();
-                let longest = lists.iter().map(Vec::len).max().unwrap_or(0);
-                for i in 0..longest {
-                    for o in 0..each {
-                        let none = Tap { weight: 0.0, at: zero * 4 };
-                        taps.push(lists.get(o).and_then(|l| l.get(i)).copied().unwrap_or(none));
+                if is_shared {
+                    let first = &lists[0];
+                    for (i, tap) in first.iter().enumerate() {
+                        places.push(tap.at);
+                        for o in 0..each {
+                            let Some(list) = lists.get(o) else {
+                                weights.push(0.0);
+                                continue;
+                            };
+                            assert!(list.len() == first.len() && list[i].at == tap.at, "other taps");
+                            weights.push(list[i].weight);
+                        }
                     }
+                    continue;
                 }
+                push_steps(&mut taps, &lists, each, tap(0.0, zero));
+            }
+            if is_shared {
+                let addends = |&o: &usize| outputs[o].addends.iter().map(|&at| tap(1.0, at)).collect();
+                let lists: Vec<Vec<Tap>> = block.iter().map(addends).collect();
+                addend_bounds.push(taps.len() as u32);
+                push_steps(&mut taps, &lists, each, tap(0.0, zero));
             }
             for i in 0..each {
                 match block.get(i) {
@@ -188,11 +256,12 @@ impl Conv {
                 }
             }
         }
-        bounds.push(taps.len() as u32);
-        let row = match layout.pitch > layout.columns {
+        bounds.push(if is_shared { places.len() } else { taps.len() } as u32);
+        addend_bounds.push(taps.len() as u32);
+        let row = match layout.pitch > layout.columns.max(columns) {
             _ if !is_shifted => PADDED,
             true if down.max(up) == 1 => PADDED,
-            false if matches!(layout.pitch / lanes, 1 | 2 | 4) && matches!(vectors, 8 | 16) => {
+            false if matches!(layout.pitch / lanes, 1 | 2 | 4) && matches!(vectors, 4 | 8 | 16) && each != 2 => {
                 layout.pitch / lanes
             }
             _ => MASKED,
@@ -203,7 +272,7 @@ impl Conv {
         };
         let (not_first, not_last) = match row == MASKED {
             true => {
-                (tile_mask(&|c| c != 0), tile_mask(&|c| c != layout.columns - 1 && c != layout.pitch - 1))
+                (tile_mask(&|c| c != 0), tile_mask(&|c| c != layout.pitch - 1))
             }
             false => (Vec::new(), Vec::new()),
         };
@@ -224,6 +293,7 @@ impl Conv {
             lanes,
             vectors,
             each,
+            packing: if is_shared { Packing::Shared } else { Packing::Own },
             row,
             arena,
             finish,
@@ -234,6 +304,9 @@ impl Conv {
             bias,
             bounds,
             taps,
+            places,
+            weights,
+            addend_bounds,
             not_first,
             not_last,
             masks,
@@ -247,18 +320,60 @@ impl Conv {
 
     /// Bytes of its weights and tables.
     pub fn bytes(&self) -> usize {
-        8 * self.taps.len() + 4 * (self.bounds.len() + 2 * self.outputs.len() + self.masks.len())
+        8 * self.taps.len() + 4 * (self.places.len() + self.weights.len()) + 4 * (self.bounds.len() + 2 * self.outputs.len() + self.masks.len())
     }
 
     /// The kernel in short: vectors of a tile × output channels at a time.
     pub fn name(&self) -> String {
-        format!("sparse {}x{} of {} lanes", self.vectors, self.each, self.lanes)
+        let kind = match self.packing {
+            Packing::Own => "sparse",
+            Packing::Shared => "dense",
+        };
+        format!("{kind} {}x{} of {} lanes", self.vectors, self.each, self.lanes)
     }
 
-    pub(super) fn taps(&self, range: Range<u32>) -> &[Tap] {
-        debug_assert!(range.end as usize <= self.taps.len());
+    /// Groups of taps of a block: those of each shift.
+    fn groups(&self) -> usize {
+        self.down + self.up + 1
+    }
+
+    /// Whether a block has taps in some of its groups.
+    #[inline(always)]
+    pub(super) fn has_taps(&self, block: usize, groups: Range<usize>) -> bool {
+        let first = block * self.groups();
+        self.bounds[first + groups.start] != self.bounds[first + groups.end]
+    }
+
+    /// The taps of a group of a block, whose channels have taps of their own.
+    #[inline(always)]
+    pub(super) fn taps(&self, block: usize, group: usize) -> &[Tap] {
+        let first = block * self.groups() + group;
+        let range = self.bounds[first] as usize..self.bounds[first + 1] as usize;
+        debug_assert!(range.end <= self.taps.len());
         // SAFETY: bounds are those that `new` has pushed.
-        unsafe { self.taps.get_unchecked(range.start as usize..range.end as usize) }
+        unsafe { self.taps.get_unchecked(range) }
+    }
+
+    /// The places of a group of a block, whose channels share them, and the `each` weights of each.
+    #[inline(always)]
+    pub(super) fn shared(&self, block: usize, group: usize, each: usize) -> (&[u32], *const f32) {
+        let first = block * self.groups() + group;
+        let range = self.bounds[first] as usize..self.bounds[first + 1] as usize;
+        debug_assert!(range.end <= self.places.len());
+        // SAFETY: bounds are those that `new` has pushed, with `each` weights for each place.
+        unsafe {
+            let weights = self.weights.as_ptr().add(range.start * each);
+            (self.places.get_unchecked(range), weights)
+        }
+    }
+
+    /// The taps of a block that its channels do not share.
+    #[inline(always)]
+    pub(super) fn addends(&self, block: usize) -> &[Tap] {
+        let range = self.addend_bounds[block] as usize..self.addend_bounds[block + 1] as usize;
+        debug_assert!(range.end <= self.taps.len());
+        // SAFETY: bounds are those that `new` has pushed.
+        unsafe { self.taps.get_unchecked(range) }
     }
 
     /// Computes blocks of output channels.
@@ -269,26 +384,46 @@ impl Conv {
         assert!(arena.len() >= self.arena && blocks.end <= self.n_blocks(), "another arena");
         let arena = arena.as_mut_ptr();
         macro_rules! choose {
-            ($(($nv:literal, $no:literal, $row:tt)),* $(,)?) => {
+            ($kernel:ident: $(($nv:literal, $no:literal, $row:tt)),* $(,)?) => {
                 match (self.vectors, self.each, self.row) {
-                    $(($nv, $no, $row) => self.launch(Own::<$nv, $no, { $row }> { conv: self, arena, blocks }),)*
+                    $(($nv, $no, $row) => self.launch(Tiles::<$kernel, $nv, $no, { $row }>::new(self, arena, blocks)),)*
                     (nv, no, row) => unreachable!("no kernel of {nv} × {no} vectors, rows {row}"),
                 }
             };
         }
-        choose!(
-            (16, 1, 1), (16, 1, 2), (16, 1, 4), (16, 1, PADDED), (16, 1, MASKED),
-            (15, 1, PADDED), (15, 1, MASKED), (14, 1, PADDED), (14, 1, MASKED),
-            (12, 1, PADDED), (12, 1, MASKED), (10, 1, PADDED), (10, 1, MASKED),
-            (8, 1, 1), (8, 1, 2), (8, 1, 4), (8, 1, PADDED), (8, 1, MASKED),
-            (7, 1, PADDED), (7, 1, MASKED), (6, 1, PADDED), (6, 1, MASKED),
-            (5, 1, PADDED), (5, 1, MASKED), (4, 2, PADDED), (4, 2, MASKED), (4, 4, PADDED),
-            (3, 1, PADDED), (3, 1, MASKED), (2, 4, PADDED), (2, 4, MASKED),
-            (1, 8, PADDED), (1, 8, MASKED),
-        );
+        match self.packing {
+            Packing::Own => choose!(
+                Own: (16, 1, 1), (16, 1, 2), (16, 1, 4), (16, 1, PADDED), (16, 1, MASKED),
+                (15, 1, PADDED), (15, 1, MASKED), (14, 1, PADDED), (14, 1, MASKED),
+                (12, 1, PADDED), (12, 1, MASKED), (10, 1, PADDED), (10, 1, MASKED),
+                (8, 1, 1), (8, 1, 2), (8, 1, 4), (8, 1, PADDED), (8, 1, MASKED),
+                (7, 1, PADDED), (7, 1, MASKED), (6, 1, PADDED), (6, 1, MASKED),
+                (5, 1, PADDED), (5, 1, MASKED), (4, 2, PADDED), (4, 2, MASKED), (4, 4, PADDED),
+                (3, 1, PADDED), (3, 1, MASKED), (2, 4, PADDED), (2, 4, MASKED),
+                (1, 8, PADDED), (1, 8, MASKED),
+            ),
+            Packing::Shared => choose!(
+                Shared: (6, 4, PADDED), (6, 4, MASKED), (4, 6, PADDED), (4, 6, MASKED),
+                (4, 6, 1), (4, 6, 2), (4, 6, 4), (3, 8, PADDED), (3, 8, MASKED),
+                (2, 12, PADDED), (2, 12, MASKED), (1, 24, PADDED), (1, 24, MASKED),
+                (4, 3, PADDED), (4, 3, MASKED), (4, 3, 1), (4, 3, 2), (4, 3, 4),
+                (3, 4, PADDED), (3, 4, MASKED), (2, 6, PADDED), (2, 6, MASKED),
+                (1, 12, PADDED), (1, 12, MASKED),
+            ),
+        }
     }
 
     fn launch(&self, kernel: impl Kernel<Out = ()>) {
         launch_on(self.variant, self.lanes, kernel);
+    }
+}
+
+/// Adds lists of taps side by side: the first of each, then the second of each. What a list lacks, `none` stands for.
+fn push_steps(taps: &mut Vec<Tap>, lists: &[Vec<Tap>], each: usize, none: Tap) {
+    let longest = lists.iter().map(Vec::len).max().unwrap_or(0);
+    for i in 0..longest {
+        for o in 0..each {
+            taps.push(lists.get(o).and_then(|list| list.get(i)).copied().unwrap_or(none));
+        }
     }
 }

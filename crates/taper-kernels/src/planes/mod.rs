@@ -5,10 +5,12 @@ mod layout;
 mod map;
 mod pool;
 mod remap;
+mod split;
 mod tile;
 
-pub use conv::{Conv, Finish, Output, Source};
+pub use conv::{Conv, Finish, Output, Packing, Source};
 pub use layout::Layout;
 pub use map::{Function, Gather, Map, Pairs, Pairwise, Softmax};
 pub use pool::{Global, Pool, Reduce};
 pub use remap::{Origin, Remap};
+pub use split::Split;

@@ -2,7 +2,7 @@
 
 use super::conv::{Conv, Finish};
 use crate::simd::{Kernel, Simd};
-use std::{arch::asm, ops::Range};
+use std::{arch::asm, marker::PhantomData, ops::Range};
 
 /// A weight, and the distance in bytes from the begin of a tile to the pixels that it multiplies.
 #[derive(Clone, Copy, Debug)]
@@ -12,20 +12,30 @@ pub(super) struct Tap {
     pub(super) at: u32,
 }
 
-/// Value of [`Own::ROW`] for planes whose rows have zeros behind them: a shift takes these from one row to the next.
+/// Value of `ROW` for planes whose rows have zeros behind them: a shift takes these from one row to the next.
 pub(super) const PADDED: usize = 255;
-/// Value of [`Own::ROW`] for planes whose rows lie one behind the other: masks set what a shift takes in from another row to 0.
+/// Value of `ROW` for planes whose rows lie one behind the other: masks set what a shift takes in from another row to 0.
 pub(super) const MASKED: usize = 0;
 
-/// Blocks of a convolution whose output channels have taps of their own: `NV` vectors of each of `NO` channels. `ROW` is the
-/// number of vectors in a row where rows are whole vectors, or [`PADDED`] or [`MASKED`].
-pub(super) struct Own<'a, const NV: usize, const NO: usize, const ROW: usize> {
-    pub(super) conv: &'a Conv,
-    pub(super) arena: *mut f32,
-    pub(super) blocks: Range<usize>,
+/// Blocks of a convolution, tile by tile: `NV` vectors of each of `NO` output channels. `ROW` is the number of vectors in a
+/// row where rows are whole vectors, or [`PADDED`] or [`MASKED`].
+pub(super) struct Tiles<'a, G, const NV: usize, const NO: usize, const ROW: usize> {
+    conv: &'a Conv,
+    arena: *mut f32,
+    blocks: Range<usize>,
+    groups: PhantomData<G>,
 }
 
-impl<const NV: usize, const NO: usize, const ROW: usize> Kernel for Own<'_, NV, NO, ROW> {
+impl<'a, G, const NV: usize, const NO: usize, const ROW: usize> Tiles<'a, G, NV, NO, ROW> {
+    /// These blocks. The arena is one in which `Conv::new` has checked every place that a tile reads or writes.
+    pub(super) fn new(conv: &'a Conv, arena: *mut f32, blocks: Range<usize>) -> Self {
+        Self { conv, arena, blocks, groups: PhantomData }
+    }
+}
+
+impl<G: Groups, const NV: usize, const NO: usize, const ROW: usize> Kernel
+    for Tiles<'_, G, NV, NO, ROW>
+{
     type Out = ();
 
     #[inline(always)]
@@ -33,9 +43,8 @@ impl<const NV: usize, const NO: usize, const ROW: usize> Kernel for Own<'_, NV, 
         let conv = self.conv;
         for (tile, &start) in conv.tiles.iter().enumerate() {
             for block in self.blocks.clone() {
-                // SAFETY: the caller vouches for the instructions, and for an arena in which `Conv::new` has checked every
-                // place that a tile reads or writes.
-                unsafe { own::<S, NV, NO, ROW>(conv, self.arena, tile, start, block) };
+                // SAFETY: the caller vouches for the instructions, and the places are checked, see `new`.
+                unsafe { block_of_tile::<S, G, NV, NO, ROW>(conv, self.arena, tile, start, block) };
             }
         }
     }
@@ -43,7 +52,7 @@ impl<const NV: usize, const NO: usize, const ROW: usize> Kernel for Own<'_, NV, 
 
 /// One block of one tile.
 #[inline(always)]
-unsafe fn own<S: Simd, const NV: usize, const NO: usize, const ROW: usize>(
+unsafe fn block_of_tile<S: Simd, G: Groups, const NV: usize, const NO: usize, const ROW: usize>(
     conv: &Conv,
     arena: *mut f32,
     tile: usize,
@@ -51,7 +60,6 @@ unsafe fn own<S: Simd, const NV: usize, const NO: usize, const ROW: usize>(
     block: usize,
 ) {
     let (down, up) = (conv.down, conv.up);
-    let bounds = &conv.bounds[block * (down + up + 1)..][..down + up + 2];
     // SAFETY: see `run`.
     unsafe {
         let base = arena.cast_const().byte_add(start as usize);
@@ -59,10 +67,10 @@ unsafe fn own<S: Simd, const NV: usize, const NO: usize, const ROW: usize>(
         let mut sums = [[zero; NV]; NO];
         // What pixels to the right contribute, then those to the left: sums are shifted, not pixels.
         let mut side = [[zero; NV]; NO];
-        let has_side = bounds[0] != bounds[down];
+        let has_side = conv.has_taps(block, 0..down);
         if has_side {
-            for s in 0..down {
-                add::<S, NV, NO>(&mut sums, base, conv.taps(bounds[s]..bounds[s + 1]));
+            for group in 0..down {
+                G::add::<S, NV, NO>(&mut sums, base, conv, block, group);
                 for sums in &mut sums {
                     shift_down::<S, NV, ROW>(sums, conv);
                 }
@@ -70,28 +78,29 @@ unsafe fn own<S: Simd, const NV: usize, const NO: usize, const ROW: usize>(
             side = sums;
             sums = [[zero; NV]; NO];
         }
-        if bounds[down] != bounds[down + up] {
-            for s in down..down + up {
-                add::<S, NV, NO>(&mut sums, base, conv.taps(bounds[s]..bounds[s + 1]));
+        if conv.has_taps(block, down..down + up) {
+            for group in down..down + up {
+                G::add::<S, NV, NO>(&mut sums, base, conv, block, group);
                 for sums in &mut sums {
                     shift_up::<S, NV, ROW>(sums, conv);
                 }
             }
         }
-        for o in 0..NO {
+        for (o, sums) in sums.iter_mut().enumerate() {
             let bias = S::splat(*conv.bias.get_unchecked(block * NO + o));
-            for v in 0..NV {
-                sums[o][v] = S::add(sums[o][v], bias);
+            for sum in sums {
+                *sum = S::add(*sum, bias);
             }
         }
         if has_side {
-            for o in 0..NO {
-                for v in 0..NV {
-                    sums[o][v] = S::add(sums[o][v], side[o][v]);
+            for (sums, side) in sums.iter_mut().zip(&side) {
+                for (sum, &side) in sums.iter_mut().zip(side) {
+                    *sum = S::add(*sum, side);
                 }
             }
         }
-        add::<S, NV, NO>(&mut sums, base, conv.taps(bounds[down + up]..bounds[down + up + 1]));
+        G::add::<S, NV, NO>(&mut sums, base, conv, block, down + up);
+        G::add_planes::<S, NV, NO>(&mut sums, base, conv, block);
         for (o, sums) in sums.iter_mut().enumerate() {
             let out = *conv.outputs.get_unchecked(block * NO + o);
             if out == u32::MAX {
@@ -102,30 +111,154 @@ unsafe fn own<S: Simd, const NV: usize, const NO: usize, const ROW: usize>(
     }
 }
 
-/// Adds weights times pixels: `NO` taps for each step, one for each output channel.
-#[inline(always)]
-unsafe fn add<S: Simd, const NV: usize, const NO: usize>(
-    sums: &mut [[S::V; NV]; NO],
-    base: *const f32,
-    taps: &[Tap],
-) {
-    let mut at = taps.as_ptr();
-    // SAFETY: see `run`; taps come in whole steps of `NO`.
-    unsafe {
-        let end = at.add(taps.len());
-        let two = at.add(taps.len() & !(2 * NO - 1));
-        while at != two {
-            step::<S, NV, NO>(sums, base, at);
-            step::<S, NV, NO>(sums, base, at.add(NO));
-            at = at.add(2 * NO);
-        }
-        while at != end {
-            step::<S, NV, NO>(sums, base, at);
-            at = at.add(NO);
+/// How the weights of a block are packed.
+pub(super) trait Groups {
+    /// Adds weights times pixels: the taps of a group.
+    unsafe fn add<S: Simd, const NV: usize, const NO: usize>(
+        sums: &mut [[S::V; NV]; NO],
+        base: *const f32,
+        conv: &Conv,
+        block: usize,
+        group: usize,
+    );
+
+    /// Adds planes that are in no group.
+    #[inline(always)]
+    unsafe fn add_planes<S: Simd, const NV: usize, const NO: usize>(
+        _sums: &mut [[S::V; NV]; NO],
+        _base: *const f32,
+        _conv: &Conv,
+        _block: usize,
+    ) {
+    }
+}
+
+/// Each output channel has taps of its own: `NO` taps for each step, one for each.
+pub(super) struct Own;
+
+impl Groups for Own {
+    #[inline(always)]
+    unsafe fn add<S: Simd, const NV: usize, const NO: usize>(
+        sums: &mut [[S::V; NV]; NO],
+        base: *const f32,
+        conv: &Conv,
+        block: usize,
+        group: usize,
+    ) {
+        let taps = conv.taps(block, group);
+        let mut at = taps.as_ptr();
+        // SAFETY: see `run`; taps come in whole steps of `NO`.
+        unsafe {
+            let end = at.add(taps.len());
+            let two = at.add(taps.len() / (2 * NO) * (2 * NO));
+            while at != two {
+                step::<S, NV, NO>(sums, base, at);
+                step::<S, NV, NO>(sums, base, at.add(NO));
+                at = at.add(2 * NO);
+            }
+            while at != end {
+                step::<S, NV, NO>(sums, base, at);
+                at = at.add(NO);
+            }
         }
     }
 }
 
+/// All output channels have a weight for each tap.
+pub(super) struct Shared;
+
+impl Groups for Shared {
+    #[inline(always)]
+    unsafe fn add<S: Simd, const NV: usize, const NO: usize>(
+        sums: &mut [[S::V; NV]; NO],
+        base: *const f32,
+        conv: &Conv,
+        block: usize,
+        group: usize,
+    ) {
+        let (places, weights) = conv.shared(block, group, NO);
+        let sums = sums.as_mut_ptr().cast();
+        // SAFETY: see `run`; there are `NO` weights for each place.
+        unsafe { S::call(Products::<NV, NO> { sums, base, places, weights }) };
+    }
+
+    #[inline(always)]
+    unsafe fn add_planes<S: Simd, const NV: usize, const NO: usize>(
+        sums: &mut [[S::V; NV]; NO],
+        base: *const f32,
+        conv: &Conv,
+        block: usize,
+    ) {
+        for taps in conv.addends(block).chunks_exact(NO) {
+            // SAFETY: see `run`.
+            unsafe { step::<S, NV, NO>(sums, base, taps.as_ptr()) };
+        }
+    }
+}
+
+/// Adds pixels times the weights of all channels, as a function of its own, which has all registers for the sums.
+struct Products<'a, const NV: usize, const NO: usize> {
+    /// `NV` vectors of each channel.
+    sums: *mut f32,
+    base: *const f32,
+    places: &'a [u32],
+    /// `NO` for each place.
+    weights: *const f32,
+}
+
+impl<const NV: usize, const NO: usize> Kernel for Products<'_, NV, NO> {
+    type Out = ();
+
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let mut weights = self.weights;
+        let at = |o: usize, v: usize| (o * NV + v) * S::WIDTH;
+        // SAFETY: see `Shared::add`.
+        unsafe {
+            let mut sums = [[S::splat(0.0); NV]; NO];
+            for o in 0..NO {
+                for v in 0..NV {
+                    sums[o][v] = S::load(self.sums.add(at(o, v)));
+                }
+            }
+            for &place in self.places {
+                let pixels = one_register(self.base.byte_add(place as usize));
+                // What there is less of stays in registers.
+                if NO < NV {
+                    let mut loaded = [S::splat(0.0); NO];
+                    for o in 0..NO {
+                        loaded[o] = S::splat(*weights.add(o));
+                    }
+                    for v in 0..NV {
+                        let pixels = S::load(pixels.add(v * S::WIDTH));
+                        for o in 0..NO {
+                            sums[o][v] = S::fma(loaded[o], pixels, sums[o][v]);
+                        }
+                    }
+                } else {
+                    let mut loaded = [S::splat(0.0); NV];
+                    for v in 0..NV {
+                        loaded[v] = S::load(pixels.add(v * S::WIDTH));
+                    }
+                    for o in 0..NO {
+                        let weight = S::splat(*weights.add(o));
+                        for v in 0..NV {
+                            sums[o][v] = S::fma(weight, loaded[v], sums[o][v]);
+                        }
+                    }
+                }
+                weights = weights.add(NO);
+            }
+            for o in 0..NO {
+                for v in 0..NV {
+                    S::store(self.sums.add(at(o, v)), sums[o][v]);
+                }
+            }
+        }
+    }
+}
+
+/// Adds a tap of each output channel.
 #[inline(always)]
 unsafe fn step<S: Simd, const NV: usize, const NO: usize>(
     sums: &mut [[S::V; NV]; NO],

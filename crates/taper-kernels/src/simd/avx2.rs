@@ -94,6 +94,32 @@ unsafe impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    unsafe fn split(a: __m256, b: __m256) -> [__m256; 2] {
+        // SAFETY: as above.
+        unsafe {
+            // Halves: the lower ones of both, the upper ones of both.
+            let low = _mm256_permute2f128_ps::<0x20>(a, b);
+            let high = _mm256_permute2f128_ps::<0x31>(a, b);
+            [
+                _mm256_shuffle_ps::<0b10_00_10_00>(low, high),
+                _mm256_shuffle_ps::<0b11_01_11_01>(low, high),
+            ]
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn permute(value: __m256, places: *const u32) -> __m256 {
+        // SAFETY: as above; the caller gives eight places.
+        unsafe { _mm256_permutevar8x32_ps(value, _mm256_loadu_si256(places.cast())) }
+    }
+
+    #[inline(always)]
+    unsafe fn or(a: __m256, b: __m256) -> __m256 {
+        // SAFETY: as above.
+        unsafe { _mm256_or_ps(a, b) }
+    }
+
+    #[inline(always)]
     unsafe fn and(a: __m256, b: __m256) -> __m256 {
         // SAFETY: as above.
         unsafe { _mm256_and_ps(a, b) }

@@ -101,6 +101,31 @@ unsafe impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    unsafe fn split(a: __m512, b: __m512) -> [__m512; 2] {
+        // SAFETY: as above.
+        unsafe {
+            let even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+            let odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
+            [_mm512_permutex2var_ps(a, even, b), _mm512_permutex2var_ps(a, odd, b)]
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn permute(value: __m512, places: *const u32) -> __m512 {
+        // SAFETY: as above; the caller gives sixteen places.
+        unsafe { _mm512_permutexvar_ps(_mm512_loadu_si512(places.cast()), value) }
+    }
+
+    #[inline(always)]
+    unsafe fn or(a: __m512, b: __m512) -> __m512 {
+        // SAFETY: as above.
+        unsafe {
+            let (a, b) = (_mm512_castps_si512(a), _mm512_castps_si512(b));
+            _mm512_castsi512_ps(_mm512_or_si512(a, b))
+        }
+    }
+
+    #[inline(always)]
     unsafe fn and(a: __m512, b: __m512) -> __m512 {
         // SAFETY: as above.
         unsafe {

@@ -1,6 +1,6 @@
 //! Four floats on machines with AVX2 and FMA, for planes that fill no wider vector.
 
-use super::{Kernel, Simd};
+use super::{Kernel, Simd, scalar::Portable};
 use std::arch::x86_64::*;
 
 /// See the module.
@@ -87,6 +87,26 @@ unsafe impl Simd for Half {
     }
 
     #[inline(always)]
+    unsafe fn split(a: __m128, b: __m128) -> [__m128; 2] {
+        // SAFETY: as above.
+        unsafe {
+            [_mm_shuffle_ps::<0b10_00_10_00>(a, b), _mm_shuffle_ps::<0b11_01_11_01>(a, b)]
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn permute(value: __m128, places: *const u32) -> __m128 {
+        // SAFETY: as above; the caller gives four places.
+        unsafe { _mm_permutevar_ps(value, _mm_loadu_si128(places.cast())) }
+    }
+
+    #[inline(always)]
+    unsafe fn or(a: __m128, b: __m128) -> __m128 {
+        // SAFETY: as above.
+        unsafe { _mm_or_ps(a, b) }
+    }
+
+    #[inline(always)]
     unsafe fn and(a: __m128, b: __m128) -> __m128 {
         // SAFETY: as above.
         unsafe { _mm_and_ps(a, b) }
@@ -113,4 +133,15 @@ unsafe impl Simd for Half {
             _mm_movemask_ps(is_above).cast_unsigned()
         }
     }
+}
+
+/// Runs a kernel on single floats, with their fused multiply-add as an instruction.
+///
+/// # Safety
+/// The machine must have AVX2 and FMA.
+#[inline(never)]
+#[target_feature(enable = "avx2,fma")]
+pub(super) unsafe fn one<K: Kernel>(part: K) -> K::Out {
+    // SAFETY: no further instruction set is needed.
+    unsafe { part.run::<Portable<1>>() }
 }

@@ -50,6 +50,12 @@ pub(crate) unsafe trait Simd: Copy {
     unsafe fn up(value: Self::V, before: Self::V) -> Self::V;
     /// The lanes one place down: the last lane is lane 0 of `after`.
     unsafe fn down(value: Self::V, after: Self::V) -> Self::V;
+    /// The even and the odd lanes of two vectors, those of `a` first.
+    unsafe fn split(a: Self::V, b: Self::V) -> [Self::V; 2];
+    /// The lanes that `places` name, each below [`WIDTH`](Self::WIDTH).
+    unsafe fn permute(value: Self::V, places: *const u32) -> Self::V;
+    /// The bits that either has.
+    unsafe fn or(a: Self::V, b: Self::V) -> Self::V;
     /// The bits that both have.
     unsafe fn and(a: Self::V, b: Self::V) -> Self::V;
     /// The larger of `least` and `value`; `value` where it is NaN.
@@ -167,6 +173,8 @@ pub(crate) fn launch_on<K: Kernel>(variant: Variant, lanes: usize, kernel: K) ->
         (Variant::Avx512 | Variant::Avx2, 4) => unsafe { half::Half::call(kernel) },
         #[cfg(target_arch = "aarch64")]
         (Variant::Neon, 4) => unsafe { neon::Neon::call(kernel) },
+        #[cfg(target_arch = "x86_64")]
+        (Variant::Avx512 | Variant::Avx2, 1) => unsafe { half::one(kernel) },
         (_, 16) => unsafe { scalar::Portable::<16>::call(kernel) },
         (_, 8) => unsafe { scalar::Portable::<8>::call(kernel) },
         (_, 4) => unsafe { scalar::Portable::<4>::call(kernel) },

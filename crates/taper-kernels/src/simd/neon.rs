@@ -75,6 +75,32 @@ unsafe impl Simd for Neon {
     }
 
     #[inline(always)]
+    unsafe fn split(a: float32x4_t, b: float32x4_t) -> [float32x4_t; 2] {
+        // SAFETY: as above.
+        unsafe { [vuzp1q_f32(a, b), vuzp2q_f32(a, b)] }
+    }
+
+    #[inline(always)]
+    unsafe fn permute(value: float32x4_t, places: *const u32) -> float32x4_t {
+        // SAFETY: as above; the caller gives four places. A place is that of four bytes.
+        unsafe {
+            let first = vmulq_n_u32(vld1q_u32(places), 0x0404_0404);
+            let bytes = vaddq_u32(first, vdupq_n_u32(0x0302_0100));
+            let value = vreinterpretq_u8_f32(value);
+            vreinterpretq_f32_u8(vqtbl1q_u8(value, vreinterpretq_u8_u32(bytes)))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn or(a: float32x4_t, b: float32x4_t) -> float32x4_t {
+        // SAFETY: as above.
+        unsafe {
+            let either = vorrq_u32(vreinterpretq_u32_f32(a), vreinterpretq_u32_f32(b));
+            vreinterpretq_f32_u32(either)
+        }
+    }
+
+    #[inline(always)]
     unsafe fn and(a: float32x4_t, b: float32x4_t) -> float32x4_t {
         // SAFETY: as above.
         unsafe {

@@ -71,6 +71,23 @@ unsafe impl<const N: usize> Simd for Portable<N> {
     }
 
     #[inline(always)]
+    unsafe fn split(a: [f32; N], b: [f32; N]) -> [[f32; N]; 2] {
+        let lane = |i: usize| if i < N { a[i] } else { b[i - N] };
+        [std::array::from_fn(|i| lane(2 * i)), std::array::from_fn(|i| lane(2 * i + 1))]
+    }
+
+    #[inline(always)]
+    unsafe fn permute(value: [f32; N], places: *const u32) -> [f32; N] {
+        // SAFETY: the caller gives N places below N.
+        std::array::from_fn(|i| value[unsafe { *places.add(i) } as usize])
+    }
+
+    #[inline(always)]
+    unsafe fn or(a: [f32; N], b: [f32; N]) -> [f32; N] {
+        std::array::from_fn(|i| f32::from_bits(a[i].to_bits() | b[i].to_bits()))
+    }
+
+    #[inline(always)]
     unsafe fn and(a: [f32; N], b: [f32; N]) -> [f32; N] {
         std::array::from_fn(|i| f32::from_bits(a[i].to_bits() & b[i].to_bits()))
     }

@@ -1,0 +1,193 @@
+//! Every other pixel of planes, from each of the first four: what convolutions of stride 2 read.
+
+use super::layout::Layout;
+use crate::{
+    Variant,
+    simd::{Kernel, Simd, launch_on},
+};
+
+/// Planes of even sizes, each split in four: even or odd rows by even or odd columns.
+#[derive(Debug)]
+pub struct Split {
+    variant: Variant,
+    from: Layout,
+    to: Layout,
+    arena: usize,
+    /// Begin of the source and of the four results for each plane.
+    planes: Vec<[u32; 5]>,
+    /// For planes whose rows are shorter than a vector: for each vector of the result, the four phases one after the other,
+    /// and each vector of the source, which lanes it gives and where.
+    places: Vec<u32>,
+    masks: Vec<f32>,
+}
+
+/// Most vectors of a plane whose rows are shorter than a vector.
+const SMALL: usize = 8;
+
+impl Split {
+    /// Whether there is a kernel for planes of these layouts.
+    pub fn fits(from: &Layout, to: &Layout) -> bool {
+        let halves = from.rows.is_multiple_of(2) && from.pitch == 2 * to.pitch;
+        let is_small = from.pitch < from.lanes
+            && from.vectors() <= SMALL
+            && from.is_full()
+            && to.is_full()
+            && to.rows * to.pitch >= 4
+            && (to.rows * to.pitch).is_power_of_two();
+        let is_paired = from.pitch == from.lanes && from.rows.is_multiple_of(4);
+        halves && (from.pitch.is_multiple_of(2 * from.lanes) || is_paired || is_small)
+    }
+
+    /// Prepares it. `planes` are the begins of each source and of its results: even rows and even columns, even rows and odd
+    /// columns, odd rows and even columns, odd rows and odd columns.
+    ///
+    /// # Panics
+    /// If the layouts do not fit, or a plane lies outside of the arena of so many floats.
+    pub fn new(
+        variant: Variant,
+        from: Layout,
+        to: Layout,
+        planes: Vec<[u32; 5]>,
+        arena: usize,
+    ) -> Self {
+        assert!(Self::fits(&from, &to), "planes of these layouts are not split");
+        for &[source, ref results @ ..] in &planes {
+            assert!(source as usize + from.vectors() * from.lanes <= arena, "outside of the arena");
+            for &at in results {
+                assert!(at as usize + to.vectors() * to.lanes <= arena, "outside of the arena");
+            }
+        }
+        let mut split = Self {
+            variant,
+            from,
+            to,
+            arena,
+            planes,
+            places: Vec::new(),
+            masks: Vec::new(),
+        };
+        if from.pitch < from.lanes {
+            let (n, lanes, each) = (from.vectors(), from.lanes, to.rows * to.pitch);
+            for out in 0..n {
+                for source in 0..n {
+                    for lane in 0..lanes {
+                        let at = out * lanes + lane;
+                        let (phase, pixel) = (at / each, at % each);
+                        let y = 2 * (pixel / to.pitch) + phase / 2;
+                        let x = 2 * (pixel % to.pitch) + phase % 2;
+                        let place = y * from.pitch + x;
+                        let is_there = phase < 4 && place / lanes == source;
+                        split.places.push(if is_there { (place % lanes) as u32 } else { 0 });
+                        let bits = if is_there { u32::MAX } else { 0 };
+                        split.masks.push(f32::from_bits(bits));
+                    }
+                }
+            }
+        }
+        split
+    }
+
+    /// Number of planes that are split.
+    pub fn n_planes(&self) -> usize {
+        self.planes.len()
+    }
+
+    /// Splits.
+    ///
+    /// # Panics
+    /// If the arena is another one.
+    pub fn run(&self, arena: &mut [f32]) {
+        assert!(arena.len() >= self.arena, "another arena");
+        let arena = arena.as_mut_ptr();
+        launch_on(self.variant, self.from.lanes, SplitRun { split: self, arena });
+    }
+}
+
+struct SplitRun<'a> {
+    split: &'a Split,
+    arena: *mut f32,
+}
+
+impl Kernel for SplitRun<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let Self { split, arena } = self;
+        for &[source, ref results @ ..] in &split.planes {
+            // SAFETY: `new` has checked that all planes lie in the arena, and `run` its size; layouts have the lanes of `S`.
+            unsafe {
+                let from = arena.cast_const().add(source as usize);
+                let to = results.map(|at| arena.add(at as usize));
+                if split.from.pitch < S::WIDTH {
+                    small::<S>(split, from, to);
+                } else if split.from.pitch == S::WIDTH {
+                    paired::<S>(split, from, to);
+                } else {
+                    wide::<S>(split, from, to);
+                }
+            }
+        }
+    }
+}
+
+/// Rows of an even number of vectors.
+#[inline(always)]
+unsafe fn wide<S: Simd>(split: &Split, from: *const f32, to: [*mut f32; 4]) {
+    let (pitch, half) = (split.from.pitch, split.to.pitch);
+    for y in 0..split.from.rows {
+        for x in (0..half).step_by(S::WIDTH) {
+            // SAFETY: see `run`.
+            unsafe {
+                let pixels = from.add(y * pitch + 2 * x);
+                let [even, odd] = S::split(S::load(pixels), S::load(pixels.add(S::WIDTH)));
+                let at = y / 2 * half + x;
+                S::store(to[y % 2 * 2].add(at), even);
+                S::store(to[y % 2 * 2 + 1].add(at), odd);
+            }
+        }
+    }
+}
+
+/// Rows of one vector: two of them fill a vector of the result.
+#[inline(always)]
+unsafe fn paired<S: Simd>(split: &Split, from: *const f32, to: [*mut f32; 4]) {
+    for y in (0..split.from.rows).step_by(4) {
+        for odd_row in 0..2 {
+            // SAFETY: see `run`.
+            unsafe {
+                let pixels = from.add((y + odd_row) * S::WIDTH);
+                let [even, odd] = S::split(S::load(pixels), S::load(pixels.add(2 * S::WIDTH)));
+                let at = y / 2 * split.to.pitch;
+                S::store(to[2 * odd_row].add(at), even);
+                S::store(to[2 * odd_row + 1].add(at), odd);
+            }
+        }
+    }
+}
+
+/// Planes of a few vectors: each vector of the result is gathered from all of the source.
+#[inline(always)]
+unsafe fn small<S: Simd>(split: &Split, from: *const f32, to: [*mut f32; 4]) {
+    let n = split.from.vectors();
+    let each = split.to.rows * split.to.pitch;
+    let mut out = [0.0f32; SMALL * 16];
+    // SAFETY: see `run`; a plane has at most `SMALL` vectors, and each entry of the tables as many floats as a vector.
+    unsafe {
+        for v in 0..n {
+            let mut value = S::splat(0.0);
+            for s in 0..n {
+                let at = (v * n + s) * S::WIDTH;
+                let given = S::permute(S::load(from.add(s * S::WIDTH)), split.places.as_ptr().add(at));
+                value = S::or(value, S::and(given, S::load(split.masks.as_ptr().add(at))));
+            }
+            S::store(out.as_mut_ptr().add(v * S::WIDTH), value);
+        }
+        for (phase, to) in to.into_iter().enumerate() {
+            for part in (0..each).step_by(4) {
+                let four = out.as_ptr().add(phase * each + part).cast::<[f32; 4]>().read_unaligned();
+                to.add(part).cast::<[f32; 4]>().write_unaligned(four);
+            }
+        }
+    }
+}
