@@ -7,6 +7,7 @@
 //! | --- | --- |
 //! | [`interpret`](mod@interpret) | a scalar interpreter, the specification |
 //! | [`op`] | operations and their parameters |
+//! | [`passes`] | folding of batch norm and constants, fusion, elimination of dead channels |
 //! | [`shape`] | the shape that an operation gives |
 #![forbid(unsafe_code)]
 
@@ -14,6 +15,10 @@ mod error;
 mod graph;
 pub mod interpret;
 pub mod op;
+pub mod passes;
+#[cfg(any(test, feature = "random"))]
+#[doc(hidden)]
+pub mod random;
 pub mod shape;
 mod tensor;
 

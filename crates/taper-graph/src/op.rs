@@ -104,6 +104,28 @@ impl Op {
         }
         names
     }
+
+    /// The names of [`tensors`](Self::tensors), to change them.
+    pub fn tensors_mut(&mut self) -> Vec<&mut String> {
+        let mut names: Vec<&mut String> = Vec::new();
+        match self {
+            Self::Constant(name) => names.push(name),
+            Self::Conv(conv) => conv.names_mut(&mut names),
+            Self::Linear { weight, bias } => {
+                names.push(weight);
+                names.extend(bias);
+            }
+            Self::Norm(norm) => {
+                names.extend([&mut norm.weight, &mut norm.bias, &mut norm.mean, &mut norm.var]);
+            }
+            Self::Fused(fused) => {
+                fused.convs.iter_mut().for_each(|conv| conv.names_mut(&mut names));
+                names.extend(&mut fused.bias);
+            }
+            _ => {}
+        }
+        names
+    }
 }
 
 /// A convolution with a weight `[out, in / groups, kernel rows, kernel columns]`. Weights of 0 take no part.
@@ -128,6 +150,11 @@ impl Conv {
     fn names<'a>(&'a self, names: &mut Vec<&'a str>) {
         names.push(&self.weight);
         names.extend(self.bias.as_deref());
+    }
+
+    fn names_mut<'a>(&'a mut self, names: &mut Vec<&'a mut String>) {
+        names.push(&mut self.weight);
+        names.extend(&mut self.bias);
     }
 }
 
@@ -236,4 +263,12 @@ pub struct Fused {
     pub residual: bool,
     /// What is applied at the end.
     pub activation: Option<Activation>,
+}
+
+impl From<Conv> for Fused {
+    /// The convolution alone.
+    fn from(mut conv: Conv) -> Self {
+        let bias = conv.bias.take();
+        Self { convs: vec![conv], bias, residual: false, activation: None }
+    }
 }

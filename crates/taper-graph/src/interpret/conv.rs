@@ -45,14 +45,21 @@ pub(crate) fn kernels(
     weight: &Tensor,
     groups: usize,
 ) -> impl Iterator<Item = (usize, usize, &[f32])> {
-    let dims = weight.dims();
-    let (out, each) = (dims[0], dims[1]);
-    let taps = dims[2..].iter().product::<usize>();
-    let kernels = weight.values().chunks_exact(taps).enumerate();
-    kernels.map(move |(k, taps)| {
-        let (o, j) = (k / each, k % each);
-        (o, o / (out / groups) * each + j, taps)
-    })
+    let outputs = 0..channels(weight.dims());
+    outputs.flat_map(move |o| row(weight, groups, o).map(move |(i, taps)| (o, i, taps)))
+}
+
+/// The kernels of one output channel, with their input channels.
+pub(crate) fn row(
+    weight: &Tensor,
+    groups: usize,
+    o: usize,
+) -> impl Iterator<Item = (usize, &[f32])> {
+    let (dims, n) = (weight.dims(), pixels(weight.dims()));
+    let (each, taps) = (dims[1], n / dims[1].max(1));
+    let first = o / (dims[0] / groups) * each;
+    let kernels = weight.values()[o * n..][..n].chunks_exact(taps.max(1));
+    kernels.enumerate().map(move |(i, taps)| (first + i, taps))
 }
 
 /// Adds what one plane gives to one output channel.

@@ -67,17 +67,14 @@ pub(crate) fn affine(graph: &Graph, norm: &Norm) -> Result<Vec<Affine>, GraphErr
 }
 
 /// A function of two values of equal rank, where a size of 1 is broadcast.
-pub(crate) fn broadcast(
-    a: Value,
-    b: Value,
+pub(crate) fn broadcast<T: Copy + Into<f64>>(
+    a: Value<T>,
+    b: Value<T>,
     dims: &[usize],
     f: impl Fn(f64, f64) -> f64,
 ) -> Vec<f64> {
-    let n: usize = dims.iter().product();
-    let at = |i: usize| {
-        f(a.values[source(i, a.dims, dims)].into(), b.values[source(i, b.dims, dims)].into())
-    };
-    (0..n).map(at).collect()
+    let element = |of: Value<T>, i| of.values[source(i, of.dims, dims)].into();
+    (0..dims.iter().product()).map(|i| f(element(a, i), element(b, i))).collect()
 }
 
 /// The element of a value of shape `from` that stands for element `i` of the shape `dims`.

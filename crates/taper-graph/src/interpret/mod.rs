@@ -43,9 +43,9 @@ pub fn interpret(graph: &Graph, images: &[f32]) -> Result<Vec<f32>, GraphError> 
 
 /// What a node reads: a shape, and values in row-major order.
 #[derive(Clone, Copy)]
-pub(crate) struct Value<'a> {
+pub(crate) struct Value<'a, T = f32> {
     pub(crate) dims: &'a [usize],
-    pub(crate) values: &'a [f32],
+    pub(crate) values: &'a [T],
 }
 
 impl<'a> From<&'a Tensor> for Value<'a> {
@@ -137,24 +137,45 @@ pub(crate) fn value_of(
                 })
                 .collect()
         }
-        Op::Activation(activation) => first.each(|x| elementwise::activate(*activation, x)),
         Op::Add => elementwise::broadcast(first, second?, &node.dims, |a, b| a + b),
         Op::Multiply => elementwise::broadcast(first, second?, &node.dims, |a, b| a * b),
         Op::Concat => inputs.iter().flat_map(|input| input.each(|x| x)).collect(),
-        Op::Pad(pad) => first.each_plane(|plane| rearrange::padded(plane, from, pad)),
-        Op::MaxPool(window) => first.each_plane(|plane| pool::largest(plane, from, window, to)),
-        Op::AveragePool { window, counts_padding } => {
-            first.each_plane(|plane| pool::means(plane, from, window, to, *counts_padding))
-        }
-        Op::GlobalAverage => first.each_plane(|plane| vec![pool::mean(plane)]),
-        Op::GlobalMax => first.each_plane(|plane| vec![pool::maximum(plane)]),
-        Op::Reshape(_) => first.each(|x| x),
         Op::Softmax { axis } => elementwise::softmax(first, *axis),
-        Op::Upsample { factors } => {
-            first.each_plane(|plane| rearrange::upsampled(plane, from, *factors))
-        }
+        Op::Activation(_)
+        | Op::Pad(_)
+        | Op::MaxPool(_)
+        | Op::AveragePool { .. }
+        | Op::GlobalAverage
+        | Op::GlobalMax
+        | Op::Reshape(_)
+        | Op::Upsample { .. } => first.each_plane(|plane| of_plane(&node.op, plane, from, to)),
     };
     Ok(values.into_iter().map(|x| x as f32).collect())
+}
+
+/// What an operation that treats each channel alone makes of one, from planes of `from` to planes of `to` pixels. Others
+/// leave it as it is.
+pub(crate) fn of_plane<T: Copy + Into<f64>>(
+    op: &Op,
+    plane: &[T],
+    from: [usize; 2],
+    to: [usize; 2],
+) -> Vec<f64> {
+    let pixels = plane.iter().map(|&x| x.into());
+    match op {
+        Op::Activation(activation) => {
+            pixels.map(|x| elementwise::activate(*activation, x)).collect()
+        }
+        Op::Pad(pad) => rearrange::padded(plane, from, pad),
+        Op::MaxPool(window) => pool::largest(plane, from, window, to),
+        Op::AveragePool { window, counts_padding } => {
+            pool::means(plane, from, window, to, *counts_padding)
+        }
+        Op::GlobalAverage => vec![pool::mean(plane)],
+        Op::GlobalMax => vec![pool::maximum(plane)],
+        Op::Upsample { factors } => rearrange::upsampled(plane, from, *factors),
+        _ => pixels.collect(),
+    }
 }
 
 #[cfg(test)]

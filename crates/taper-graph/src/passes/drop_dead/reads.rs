@@ -1,0 +1,176 @@
+//! Channels that the output is made of.
+
+use super::{
+    constants::Channel,
+    sum::{Sum, reads},
+};
+use crate::{
+    Graph, GraphError, Op,
+    interpret::{
+        channels,
+        conv::{kernels, row},
+        pixels,
+    },
+};
+
+/// The channels of each node that are kept, in order.
+pub(super) fn kept(
+    graph: &Graph,
+    constants: &[Vec<Channel>],
+) -> Result<Vec<Vec<usize>>, GraphError> {
+    let mut first = vec![0];
+    for node in &graph.nodes {
+        first.push(first[first.len() - 1] + channels(&node.dims));
+    }
+    let n = first[graph.nodes.len()];
+    let mut analysis = Analysis {
+        graph,
+        constants,
+        first,
+        classes: Classes((0..n).collect()),
+        needed: Vec::new(),
+        sums: Vec::new(),
+    };
+    analysis.all_of(Graph::INPUT);
+    analysis.all_of(graph.output);
+    for (i, channels) in constants.iter().enumerate() {
+        // A constant node reads nothing.
+        let is_constant = channels.iter().all(Option::is_some);
+        let sum = if is_constant { None } else { Sum::of(graph, i)? };
+        match &sum {
+            Some(sum) => analysis.sum(i, sum),
+            None if is_constant => {}
+            None => analysis.node(i),
+        }
+        analysis.sums.push(sum);
+    }
+    Ok(analysis.kept())
+}
+
+/// Channels of all nodes, numbered one after the other.
+struct Analysis<'a> {
+    graph: &'a Graph,
+    constants: &'a [Vec<Channel>],
+    /// Number of the first channel of each node, and of all.
+    first: Vec<usize>,
+    classes: Classes,
+    /// Channels that are needed whatever reads them.
+    needed: Vec<usize>,
+    /// What each node reads by weights.
+    sums: Vec<Option<Sum<'a>>>,
+}
+
+impl Analysis<'_> {
+    /// Needs all channels of a node.
+    fn all_of(&mut self, node: usize) {
+        self.needed.extend(self.first[node]..self.first[node + 1]);
+    }
+
+    /// Ties channels of two nodes together.
+    fn tie(&mut self, (a, c): (usize, usize), (b, d): (usize, usize)) {
+        self.classes.join(self.first[a] + c, self.first[b] + d);
+    }
+
+    /// What a node reads, and which channels it ties together.
+    fn node(&mut self, i: usize) {
+        let node = &self.graph.nodes[i];
+        let n_channels = channels(&node.dims);
+        match &node.op {
+            Op::Input | Op::Constant(_) => {}
+            Op::Softmax { .. } => {
+                self.all_of(i);
+                node.inputs.iter().for_each(|&input| self.all_of(input));
+            }
+            Op::Concat => {
+                let mut to = 0;
+                for &input in &node.inputs {
+                    let n = channels(&self.graph.nodes[input].dims);
+                    (0..n).for_each(|c| self.tie((input, c), (i, to + c)));
+                    to += n;
+                }
+            }
+            Op::Reshape(_) => {
+                let input = node.inputs[0];
+                let (from, to) = (pixels(&self.graph.nodes[input].dims), pixels(&node.dims));
+                // Channels overlap where one begins, or the other.
+                let firsts = (0..n_channels * to).step_by(from);
+                firsts.chain((0..n_channels * to).step_by(to)).for_each(|element| {
+                    self.tie((input, element / from), (i, element / to));
+                });
+            }
+            _ => {
+                for &input in &node.inputs {
+                    match channels(&self.graph.nodes[input].dims) {
+                        n if n == n_channels => (0..n).for_each(|c| self.tie((input, c), (i, c))),
+                        // One channel for all.
+                        _ => self.all_of(input),
+                    }
+                }
+            }
+        }
+    }
+
+    /// The channels that a sum ties together.
+    fn sum(&mut self, i: usize, sum: &Sum) {
+        if let Some(residual) = sum.residual
+            && self.constants[residual].iter().any(Option::is_none)
+        {
+            (0..self.constants[residual].len()).for_each(|c| self.tie((residual, c), (i, c)));
+        }
+        for term in sum.terms.iter().filter(|term| term.conv.groups > 1) {
+            // A group is kept as a whole.
+            for (o, c, _) in kernels(term.weight, term.conv.groups) {
+                self.tie((term.input, c), (i, o));
+            }
+        }
+    }
+
+    /// Needs what a channel of a sum reads by weights other than 0, but for constants. Groups are tied together anyway.
+    fn read(&mut self, i: usize, o: usize) {
+        let terms = self.sums[i].iter().flat_map(|sum| &sum.terms);
+        for term in terms.filter(|term| term.conv.groups == 1) {
+            let constants = &self.constants[term.input];
+            let row = row(term.weight, 1, o);
+            let read = row.filter(|(c, taps)| constants[*c].is_none() && reads(taps));
+            self.needed.extend(read.map(|(c, _)| self.first[term.input] + c));
+        }
+    }
+
+    /// Follows the reads of what is needed, class by class.
+    fn kept(mut self) -> Vec<Vec<usize>> {
+        let n = self.classes.0.len();
+        let class: Vec<usize> = (0..n).map(|channel| self.classes.of(channel)).collect();
+        let nodes = self.first.windows(2).enumerate();
+        let channels = nodes.flat_map(|(i, at)| (0..at[1] - at[0]).map(move |c| (i, c)));
+        let mut members = vec![Vec::new(); n];
+        channels.zip(&class).for_each(|(channel, &class)| members[class].push(channel));
+        let mut kept = vec![Vec::new(); self.graph.nodes.len()];
+        while let Some(channel) = self.needed.pop() {
+            for (i, c) in std::mem::take(&mut members[class[channel]]) {
+                kept[i].push(c);
+                self.read(i, c);
+            }
+        }
+        kept.iter_mut().for_each(|channels| channels.sort_unstable());
+        kept
+    }
+}
+
+/// Disjoint sets of channels: each points to another one of its set, or to itself.
+struct Classes(Vec<usize>);
+
+impl Classes {
+    /// The channel that stands for the set of this one.
+    fn of(&mut self, mut channel: usize) -> usize {
+        while self.0[channel] != channel {
+            self.0[channel] = self.0[self.0[channel]];
+            channel = self.0[channel];
+        }
+        channel
+    }
+
+    fn join(&mut self, a: usize, b: usize) {
+        let (a, b) = (self.of(a), self.of(b));
+        self.0[a] = b;
+    }
+}

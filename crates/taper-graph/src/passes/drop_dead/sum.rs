@@ -1,0 +1,155 @@
+//! Convolutions and linear layers alike, as sums over weights.
+
+use super::constants::Channel;
+use crate::{
+    Activation, Conv, Fused, Graph, GraphError, Op, Tensor, Window,
+    interpret::{
+        channels,
+        conv::{add_plane, biased, kernels},
+        pixels, sizes,
+    },
+    passes::tensors::bias_of,
+};
+
+/// Sums of products with weights, a bias and a residual input, and an activation behind.
+pub(super) struct Sum<'a> {
+    pub(super) terms: Vec<Term<'a>>,
+    pub(super) residual: Option<usize>,
+    pub(super) activation: Option<Activation>,
+    /// Whether it is a linear layer, with one term and nothing else.
+    pub(super) is_linear: bool,
+    bias: Option<String>,
+    dims: &'a [usize],
+}
+
+/// A convolution of one input. A linear layer is one of a single pixel.
+pub(super) struct Term<'a> {
+    pub(super) conv: Conv,
+    pub(super) weight: &'a Tensor,
+    pub(super) input: usize,
+    /// Rows and columns of the input.
+    from: [usize; 2],
+}
+
+impl<'a> Sum<'a> {
+    /// The sum that a node computes, if it is one.
+    pub(super) fn of(graph: &'a Graph, i: usize) -> Result<Option<Self>, GraphError> {
+        let node = &graph.nodes[i];
+        let (mut fused, is_linear) = match &node.op {
+            Op::Linear { weight, bias } => {
+                let mut conv = Conv::new(weight.clone(), Window::square(1, 1, 0));
+                conv.bias.clone_from(bias);
+                (Fused::from(conv), true)
+            }
+            Op::Conv(conv) => (Fused::from(conv.clone()), false),
+            Op::Fused(fused) => (fused.clone(), false),
+            _ => return Ok(None),
+        };
+        let mut terms = Vec::new();
+        for (conv, &input) in fused.convs.drain(..).zip(&node.inputs) {
+            let weight = graph.tensor(&conv.weight)?;
+            let from = if is_linear { [1, 1] } else { sizes(&graph.nodes[input].dims) };
+            terms.push(Term { conv, weight, input, from });
+        }
+        Ok(Some(Self {
+            terms,
+            residual: node.inputs.last().copied().filter(|_| fused.residual),
+            activation: fused.activation,
+            is_linear,
+            bias: fused.bias,
+            dims: &node.dims,
+        }))
+    }
+
+    /// Name of its bias, also of one that it does not have yet.
+    pub(super) fn bias_name(&self) -> String {
+        let of_weight = || self.terms.first().map_or_else(String::new, |t| bias_of(&t.conv.weight));
+        self.bias.clone().unwrap_or_else(of_weight)
+    }
+
+    /// What the bias and constant channels add to each element, before the activation.
+    pub(super) fn constant_part(
+        &self,
+        graph: &Graph,
+        values: &[Vec<Channel>],
+        with_residual: bool,
+    ) -> Result<Vec<f64>, GraphError> {
+        let mut sums = biased(graph, self.bias.as_deref(), self.dims)?;
+        let (to, n) = (sizes(self.dims), pixels(self.dims));
+        for term in &self.terms {
+            for (o, i, taps) in kernels(term.weight, term.conv.groups) {
+                if let Some(plane) = &values[term.input][i] {
+                    let sums = &mut sums[o * n..][..n];
+                    add_plane(taps, plane, term.from, &term.conv.window, sums, to);
+                }
+            }
+        }
+        if let Some(residual) = self.residual.filter(|_| with_residual) {
+            for (sums, plane) in sums.chunks_exact_mut(n).zip(&values[residual]) {
+                let plane = plane.iter().flatten();
+                sums.iter_mut().zip(plane).for_each(|(sum, x)| *sum += x);
+            }
+        }
+        Ok(sums)
+    }
+
+    /// Whether each output channel is constant.
+    pub(super) fn are_constant(&self, values: &[Vec<Channel>]) -> Vec<bool> {
+        let mut are = match self.residual {
+            Some(residual) => values[residual].iter().map(Option::is_some).collect(),
+            None => vec![true; channels(self.dims)],
+        };
+        for term in &self.terms {
+            for (o, i, taps) in kernels(term.weight, term.conv.groups) {
+                if are[o] && values[term.input][i].is_none() && reads(taps) {
+                    are[o] = false;
+                }
+            }
+        }
+        are
+    }
+}
+
+impl Term<'_> {
+    /// The weight of the output and input channels that are kept, 0 for constant ones, and its groups. Groups are kept or
+    /// left out as a whole.
+    pub(super) fn narrowed(
+        &self,
+        outputs: &[usize],
+        inputs: &[usize],
+        constants: &[Channel],
+    ) -> Result<(Tensor, usize), GraphError> {
+        let dims = self.weight.dims();
+        let is_whole = outputs.len() == dims[0] && inputs.len() == dims[1] * self.conv.groups;
+        if is_whole && constants.iter().all(Option::is_none) {
+            return Ok((self.weight.clone(), self.conv.groups));
+        }
+        let is_kept = |kept: &[usize], n: usize| {
+            let mut is_kept = vec![false; n];
+            kept.iter().for_each(|&c| is_kept[c] = true);
+            is_kept
+        };
+        let (out_kept, in_kept) =
+            (is_kept(outputs, dims[0]), is_kept(inputs, dims[1] * self.conv.groups));
+        let mut values = Vec::new();
+        for (o, i, taps) in kernels(self.weight, self.conv.groups) {
+            match out_kept[o] && in_kept[i] {
+                true if constants[i].is_some() => values.extend(taps.iter().map(|_| 0.0)),
+                true => values.extend_from_slice(taps),
+                false => {}
+            }
+        }
+        let groups = match self.conv.groups {
+            1 => 1,
+            groups => outputs.len() / (dims[0] / groups),
+        };
+        let each = inputs.len() / groups;
+        let weight = Tensor::new(&[&[outputs.len(), each], &dims[2..]].concat(), values)?;
+        Ok((weight, groups))
+    }
+}
+
+/// Whether a kernel reads its input.
+pub(super) fn reads(taps: &[f32]) -> bool {
+    taps.iter().any(|&weight| weight != 0.0)
+}

@@ -1,0 +1,116 @@
+//! A graph that is made of another one, node by node.
+
+use crate::{Graph, GraphError, Op, Tensor};
+use std::collections::BTreeMap;
+
+/// The graph under construction. It holds the tensors that its nodes take, and no others.
+pub(super) struct Rebuild<'a> {
+    old: &'a Graph,
+    new: Graph,
+    /// The new node that stands for each old one.
+    places: Vec<Option<usize>>,
+    /// How many old nodes take each tensor.
+    readers: BTreeMap<&'a str, usize>,
+}
+
+impl<'a> Rebuild<'a> {
+    /// A graph with the input and metadata of a valid one.
+    pub(super) fn new(old: &'a Graph) -> Result<Self, GraphError> {
+        old.check()?;
+        let mut new = Graph::new(old.input_dims());
+        new.metadata.clone_from(&old.metadata);
+        let mut places = vec![None; old.nodes.len()];
+        places[Graph::INPUT] = Some(Graph::INPUT);
+        let mut readers = BTreeMap::new();
+        for name in old.nodes.iter().flat_map(|node| node.op.tensors()) {
+            *readers.entry(name).or_insert(0) += 1;
+        }
+        Ok(Self { old, new, places, readers })
+    }
+
+    /// The new node that stands for an old one.
+    pub(super) fn place(&self, node: usize) -> Result<usize, GraphError> {
+        let missing = || GraphError::new(format!("node {node} is read but not computed"));
+        self.places.get(node).copied().flatten().ok_or_else(missing)
+    }
+
+    /// Lets a new node stand for an old one.
+    pub(super) fn stand(&mut self, node: usize, place: usize) {
+        self.places[node] = Some(place);
+    }
+
+    /// Adds a tensor, and gives the name that it has: this one, unless it is that of another tensor.
+    pub(super) fn put(&mut self, name: &str, tensor: Tensor) -> String {
+        let mut free = name.to_string();
+        for n in 1.. {
+            let is_shared = self.readers.get(&*free).is_some_and(|&readers| readers > 1)
+                && self.old.tensors.get(&free) != Some(&tensor);
+            match self.new.tensors.get(&free) {
+                Some(other) if *other == tensor => break,
+                None if !is_shared => {
+                    self.new.add_tensor(&free, tensor);
+                    break;
+                }
+                _ => free = format!("{name}.{n}"),
+            }
+        }
+        free
+    }
+
+    /// Adds a tensor of the old graph, and gives its name.
+    pub(super) fn keep(&mut self, name: &str) -> Result<String, GraphError> {
+        let tensor = self.old.tensor(name)?.clone();
+        Ok(self.put(name, tensor))
+    }
+
+    /// Adds an operation over new tensors and nodes.
+    pub(super) fn push(&mut self, op: Op, inputs: &[usize]) -> Result<usize, GraphError> {
+        self.new.push(op, inputs)
+    }
+
+    /// Puts an operation over new tensors and old nodes in the place of an old node.
+    pub(super) fn replace(
+        &mut self,
+        node: usize,
+        op: Op,
+        inputs: &[usize],
+    ) -> Result<(), GraphError> {
+        let inputs = inputs.iter().map(|&i| self.place(i)).collect::<Result<Vec<_>, _>>()?;
+        let place = self.new.push(op, &inputs)?;
+        self.stand(node, place);
+        Ok(())
+    }
+
+    /// Copies a node with its tensors. The input is there from the beginning.
+    pub(super) fn copy(&mut self, node: usize) -> Result<(), GraphError> {
+        let old = &self.old.nodes[node];
+        if node == Graph::INPUT {
+            return Ok(());
+        }
+        let mut op = old.op.clone();
+        for name in op.tensors_mut() {
+            *name = self.keep(name)?;
+        }
+        self.replace(node, op, &old.inputs)
+    }
+
+    /// The new graph.
+    pub(super) fn finish(mut self) -> Result<Graph, GraphError> {
+        self.new.output = self.place(self.old.output)?;
+        Ok(self.new)
+    }
+}
+
+/// The only reader of each node, if it has one reader that reads it once; none for the output.
+pub(super) fn sole_readers(graph: &Graph) -> Vec<Option<usize>> {
+    let mut readers = vec![Vec::new(); graph.nodes.len()];
+    for (i, node) in graph.nodes.iter().enumerate() {
+        node.inputs.iter().for_each(|&input| readers[input].push(i));
+    }
+    readers[graph.output].clear();
+    let sole = |readers: Vec<usize>| match readers[..] {
+        [reader] => Some(reader),
+        _ => None,
+    };
+    readers.into_iter().map(sole).collect()
+}

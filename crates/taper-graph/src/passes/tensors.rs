@@ -1,0 +1,29 @@
+//! Names and values of tensors that passes make.
+
+use crate::{GraphError, Tensor, interpret::channels};
+
+/// Name of the bias that belongs to a weight.
+pub(super) fn bias_of(weight: &str) -> String {
+    format!("{}.bias", weight.strip_suffix(".weight").unwrap_or(weight))
+}
+
+/// A bias of values for each channel or each pixel, which are rounded. It is `[channels]` where no channel needs more.
+pub(super) fn bias(dims: &[usize], values: &[f64]) -> Result<Tensor, GraphError> {
+    let values: Vec<f32> = values.iter().map(|&x| x as f32).collect();
+    let channels = channels(dims);
+    let pixels = (values.len() / channels.max(1)).max(1);
+    if values.chunks_exact(pixels).any(|plane| plane.iter().any(|x| *x != plane[0])) {
+        return Tensor::new(dims, values);
+    }
+    let values: Vec<f32> = values.into_iter().step_by(pixels).collect();
+    Tensor::new(&[channels], values)
+}
+
+/// Channels of a tensor (dimension 0), by their numbers.
+pub(super) fn channels_of(tensor: &Tensor, channels: &[usize]) -> Result<Tensor, GraphError> {
+    let Some((_, rest)) = tensor.dims().split_first() else { return Ok(tensor.clone()) };
+    let pixels: usize = rest.iter().product();
+    let planes = channels.iter().flat_map(|&c| &tensor.values()[c * pixels..][..pixels]);
+    let values: Vec<f32> = planes.copied().collect();
+    Tensor::new(&[&[channels.len()], rest].concat(), values)
+}
