@@ -5,6 +5,7 @@ mod args;
 mod cmd;
 mod error;
 mod machine;
+mod network;
 mod source;
 mod spec;
 mod term;

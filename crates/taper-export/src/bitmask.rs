@@ -30,21 +30,21 @@ pub(crate) fn file(
     element: Element,
     compact: bool,
 ) -> Result<RawFile, ExportError> {
-    let mut file = RawFile { metadata: network.metadata.clone(), ..RawFile::default() };
+    let mut file = RawFile { metadata: network.metadata().clone(), ..RawFile::default() };
     file.metadata.insert("kind".into(), KIND.into());
-    for (name, tensor) in &network.tensors {
-        let rounded = element.round(name, tensor)?;
-        let module = name.strip_suffix(".weight").filter(|_| network.layers.contains_key(name));
+    let layers = network.layers();
+    for stored in network.raw(element) {
+        let (name, raw) = stored?;
+        let module = name.strip_suffix(".weight").filter(|_| layers.contains_key(&name[..]));
         let Some(module) = module else {
             if let Some((_, part)) = name.rsplit_once('.').filter(|(_, p)| is_part(p)) {
                 return Err(ExportError::Impossible(format!(
                     "the bitmask format reads {name} as a part of its own; rename it, as no tensor may end in .{part}"
                 )));
             }
-            file.tensors.insert(name.clone(), RawTensor::of(&rounded)?);
+            file.tensors.insert(name.clone(), raw);
             continue;
         };
-        let raw = RawTensor::of(&rounded)?;
         let mut shape = raw.shape.clone();
         if compact && shape.len() > 2 {
             let (rows, columns) = crate::sparse::rows_and_columns(&shape);

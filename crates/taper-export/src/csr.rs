@@ -26,11 +26,11 @@ pub(crate) fn is_part(part: &str) -> bool {
 
 /// Weights of layers as rows; everything else as it is.
 pub(crate) fn file(network: &Network, element: Element) -> Result<RawFile, ExportError> {
-    let mut file = RawFile { metadata: network.metadata.clone(), ..RawFile::default() };
-    for (name, tensor) in &network.tensors {
-        let rounded = element.round(name, tensor)?;
-        let raw = RawTensor::of(&rounded)?;
-        if !network.layers.contains_key(name) {
+    let mut file = RawFile { metadata: network.metadata().clone(), ..RawFile::default() };
+    let layers = network.layers();
+    for stored in network.raw(element) {
+        let (name, raw) = stored?;
+        if !layers.contains_key(&name[..]) {
             file.tensors.insert(name.clone(), raw);
             continue;
         }

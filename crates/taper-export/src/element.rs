@@ -1,9 +1,11 @@
 //! Types of the numbers in a file.
 
 use crate::ExportError;
-use candle_core::{DType, Tensor};
+use half::{bf16, f16};
 use safetensors::Dtype;
 use std::{fmt, str::FromStr};
+use taper_graph::Tensor;
+use taper_train::checkpoint::RawTensor;
 
 /// Type of the numbers in a file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,32 +43,34 @@ impl FromStr for Element {
 }
 
 impl Element {
-    fn dtype(self) -> DType {
-        match self {
-            Self::F32 => DType::F32,
-            Self::F16 => DType::F16,
-            Self::Bf16 => DType::BF16,
-        }
-    }
-
-    /// A tensor with its numbers rounded to this type; counters stay as they are.
+    /// The bytes of a tensor with its numbers rounded to this type.
     ///
     /// # Errors
     /// If a finite number becomes infinite.
-    pub(crate) fn round(self, name: &str, tensor: &Tensor) -> Result<Tensor, ExportError> {
-        if self == Self::F32 || tensor.dtype() != DType::F32 {
-            return Ok(tensor.clone());
-        }
-        let rounded = tensor.to_dtype(self.dtype())?;
-        let before = tensor.flatten_all()?.to_vec1::<f32>()?;
-        let after = rounded.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
-        match before.iter().zip(&after).find(|(b, a)| b.is_finite() && !a.is_finite()) {
-            Some((value, _)) => Err(ExportError::Impossible(format!(
+    pub(crate) fn raw(self, name: &str, tensor: &Tensor) -> Result<RawTensor, ExportError> {
+        let values = tensor.values();
+        let is_held = |v: f32| match self {
+            Self::F32 => true,
+            Self::F16 => f16::from_f32(v).is_finite(),
+            Self::Bf16 => bf16::from_f32(v).is_finite(),
+        };
+        if let Some(value) = values.iter().find(|v| v.is_finite() && !is_held(**v)) {
+            return Err(ExportError::Impossible(format!(
                 "{name} holds {value}, which {self} cannot; choose bf16 or f32"
-            ))),
-            None => Ok(rounded),
+            )));
         }
+        let (dtype, data) = match self {
+            Self::F32 => (Dtype::F32, write(values, f32::to_le_bytes)),
+            Self::F16 => (Dtype::F16, write(values, |v| f16::from_f32(v).to_le_bytes())),
+            Self::Bf16 => (Dtype::BF16, write(values, |v| bf16::from_f32(v).to_le_bytes())),
+        };
+        Ok(RawTensor { dtype, shape: tensor.dims().to_vec(), data })
     }
+}
+
+/// The bytes of numbers, `N` each.
+fn write<const N: usize>(values: &[f32], to: impl Fn(f32) -> [u8; N]) -> Vec<u8> {
+    values.iter().flat_map(|&value| to(value)).collect()
 }
 
 /// Bytes of an element of a raw tensor, if it has whole bytes.

@@ -34,6 +34,9 @@ pub enum ExportError {
     /// A safetensors file could not be read or written.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// The graph of a network cannot be computed.
+    #[error(transparent)]
+    Graph(#[from] taper_graph::GraphError),
     /// A tensor could not be copied.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),

@@ -1,7 +1,7 @@
 //! Reading files of any of the formats.
 
 use crate::{
-    ExportError,
+    ExportError, Network, csr,
     kind::{Kind, kind},
     names::{At, Names, is_counter},
     npz,
@@ -12,11 +12,12 @@ use crate::{
     torch::StateDict,
 };
 use candle_core::{Device, Tensor};
+use safetensors::Dtype;
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
-use taper_train::checkpoint::RawFile;
+use taper_train::checkpoint::{RawFile, RawTensor};
 
 /// A file whose tensors have not been unpacked yet.
 #[derive(Debug)]
@@ -24,6 +25,17 @@ pub struct Opened {
     path: PathBuf,
     source: Box<dyn Source>,
     names: Names,
+}
+
+/// Keys that say something of a file, or of the accuracy of its very numbers, and nothing of the network.
+const OF_FILES: [&str; 7] =
+    ["format", "kind", "epoch", "test_accuracy", "validation_accuracy", csr::SHAPES, npz::SHAPES];
+
+/// The values of a tensor.
+enum Values {
+    Floats(Vec<f32>),
+    /// Batches that were counted.
+    Counts(Vec<i64>),
 }
 
 /// Opens a file of any format, or a folder of `.npz`. Its content says which format it is, whatever its name.
@@ -72,6 +84,39 @@ impl Opened {
         self.names.prefix(&wanted).map(drop).map_err(ExportError::malformed(&self.path))
     }
 
+    /// The network of the file, where it is like another: the tensors of the file in the graph of that one, or in its
+    /// [folded](Network::folded) one if the file has those, and the metadata of the file.
+    ///
+    /// # Errors
+    /// As [`tensors`](Self::tensors).
+    pub fn network(&self, like: &Network) -> Result<Network, ExportError> {
+        let mut network = like.clone();
+        if let Err(error) = self.check_names(like.shapes().keys().map(String::as_str)) {
+            network = like.folded()?;
+            let is_folded = self.check_names(network.shapes().keys().map(String::as_str));
+            is_folded.map_err(|_| error)?;
+        }
+        let shapes = network.shapes();
+        let unpacked = self.unpack(&shapes).map_err(ExportError::malformed(&self.path))?;
+        for (name, values) in unpacked {
+            let shape = &shapes[&name];
+            match values {
+                Values::Floats(values) => {
+                    network.graph.add_tensor(name, taper_graph::Tensor::new(shape, values)?);
+                }
+                Values::Counts(counts) => {
+                    let data = counts.iter().flat_map(|count| count.to_le_bytes()).collect();
+                    let raw = RawTensor { dtype: Dtype::I64, shape: shape.clone(), data };
+                    network.counters.insert(name, raw);
+                }
+            }
+        }
+        let metadata = self.source.metadata().into_iter().flatten();
+        let metadata = metadata.filter(|(key, _)| !OF_FILES.contains(&key.as_str()));
+        network.graph.metadata = metadata.map(|(k, v)| (k.clone(), v.clone())).collect();
+        Ok(network)
+    }
+
     /// Number of elements of a tensor that is stored as it is, such as a bias.
     ///
     /// # Errors
@@ -96,26 +141,33 @@ impl Opened {
         &self,
         shapes: &BTreeMap<String, Vec<usize>>,
     ) -> Result<BTreeMap<String, Tensor>, ExportError> {
-        self.unpack(shapes).map_err(ExportError::malformed(&self.path))
+        let unpacked = self.unpack(shapes).map_err(ExportError::malformed(&self.path))?;
+        let tensor = |(name, values): (String, Values)| {
+            let shape = &shapes[&name][..];
+            let tensor = match values {
+                Values::Floats(values) => Tensor::from_vec(values, shape, &Device::Cpu)?,
+                Values::Counts(counts) => Tensor::from_vec(counts, shape, &Device::Cpu)?,
+            };
+            Ok((name, tensor))
+        };
+        unpacked.into_iter().map(tensor).collect()
     }
 
+    /// The values of tensors of these names and shapes, as many as the shapes have.
     fn unpack(
         &self,
         shapes: &BTreeMap<String, Vec<usize>>,
-    ) -> Result<BTreeMap<String, Tensor>, String> {
+    ) -> Result<BTreeMap<String, Values>, String> {
         let wanted: BTreeSet<&str> = shapes.keys().map(String::as_str).collect();
         let prefix = self.names.prefix(&wanted)?;
         let mut tensors = BTreeMap::new();
         for (name, shape) in shapes {
             let at = self.names.behind(prefix, name);
-            let tensor = match is_counter(name) {
-                true => Tensor::from_vec(self.counts(at, shape)?, &shape[..], &Device::Cpu),
-                false => {
-                    let values = self.floats(at.ok_or_else(|| missing(name))?, shape)?;
-                    Tensor::from_vec(values, &shape[..], &Device::Cpu)
-                }
+            let values = match is_counter(name) {
+                true => Values::Counts(self.counts(at, shape)?),
+                false => Values::Floats(self.floats(at.ok_or_else(|| missing(name))?, shape)?),
             };
-            tensors.insert(name.clone(), tensor.map_err(|e| format!("tensor {name}: {e}"))?);
+            tensors.insert(name.clone(), values);
         }
         Ok(tensors)
     }

@@ -35,6 +35,7 @@ mod bitmask;
 mod csr;
 mod element;
 mod error;
+mod fold;
 mod import;
 mod kind;
 mod names;
@@ -57,7 +58,7 @@ pub use import::{check_npz, check_onnx, check_safetensors, check_torch};
 pub use network::Network;
 
 use std::{fmt, path::Path, str::FromStr};
-use taper_train::checkpoint::{RawFile, RawTensor};
+use taper_train::checkpoint::RawFile;
 
 /// What a network is written as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -182,12 +183,13 @@ pub fn export(
 const DENSE: &str = "taper-dense-1";
 
 fn dense(network: &Network, element: Element) -> Result<RawFile, ExportError> {
-    let mut file = RawFile { metadata: network.metadata.clone(), ..RawFile::default() };
+    let mut file = RawFile { metadata: network.metadata().clone(), ..RawFile::default() };
     file.metadata.insert("format".into(), "pt".into());
     file.metadata.insert("kind".into(), DENSE.into());
-    for (name, tensor) in &network.tensors {
-        file.tensors.insert(name.clone(), RawTensor::of(&element.round(name, tensor)?)?);
-    }
+    file.tensors = network
+        .raw(element)
+        .map(|stored| stored.map(|(name, raw)| (name.clone(), raw)))
+        .collect::<Result<_, _>>()?;
     Ok(file)
 }
 

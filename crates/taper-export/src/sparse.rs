@@ -26,9 +26,10 @@ pub(crate) fn rows_and_columns(shape: &[usize]) -> (usize, usize) {
 /// Sizes and kinds of the weights of a network as JSON, `{"W": {"shape": [..], "kind": "conv"}}`: rows alone do not tell a
 /// kernel from another of as many outputs.
 pub(crate) fn shapes(network: &Network) -> String {
-    let shape = |name: &String| network.tensors[name].dims();
-    let layers = network.layers.iter();
-    let layers = layers.map(|(n, kind)| (n.clone(), json!({ "shape": shape(n), "kind": kind })));
+    let layers = network.layers().into_iter().filter_map(|(name, kind)| {
+        let shape = network.tensors().get(name)?.dims();
+        Some((name.to_string(), json!({ "shape": shape, "kind": kind })))
+    });
     Value::Object(layers.collect::<Map<_, _>>()).to_string()
 }
 

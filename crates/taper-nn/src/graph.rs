@@ -1,7 +1,7 @@
 //! The graph of a network: what its forward pass does, without doing it.
 //!
 //! [`trace`] runs the pass of any [`Model`] that is made of this crate's layers and operations, with activations that know
-//! their shape alone. Exporters read the graph.
+//! their shape alone. Export and inference read the graph.
 //!
 //! ```
 //! use candle_core::{Device, Result, Tensor};
@@ -22,143 +22,106 @@
 //! let conv = Conv2d::new(&scope.pp("conv"), 3, 8, ConvConfig::same(3), Init::FanOut)?;
 //! let graph = graph::trace(&Net(conv, scope.finish()), [3, 8, 8])?;
 //! assert_eq!(graph.nodes.len(), 3); // the images, the convolution, the rectifier
-//! assert_eq!(graph.nodes[graph.output].dims, [1, 8, 8, 8]);
+//! assert_eq!(graph.output_dims(), [8, 8, 8]); // of one image
+//! assert_eq!(graph.tensor("conv.weight").unwrap().dims(), [8, 3, 3, 3]);
 //! # Ok::<(), candle_core::Error>(())
 //! ```
 
-use crate::{Activation, ConvConfig, MaxWindows, Model, Pass};
-use candle_core::{DType, Device, Result, Tensor, TensorId};
+use crate::{
+    Activation, Model, Params, Pass,
+    ops::{Weights, with_values},
+};
+use candle_core::{DType, Device, Error, Result, Tensor, TensorId};
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
+use taper_graph::{Graph, Op};
 
-/// What a network computes, each node after those that it reads.
-#[derive(Clone, Debug)]
-pub struct Graph {
-    /// Operations; the first is the input.
-    pub nodes: Vec<GraphNode>,
-    /// The node whose value the network gives.
-    pub output: usize,
-}
-
-/// An operation with what it reads.
-#[derive(Clone, Debug)]
-pub struct GraphNode {
-    /// What it does.
-    pub op: GraphOp,
-    /// The nodes that it reads, in order.
-    pub inputs: Vec<usize>,
-    /// Shape of its value for one image.
-    pub dims: Vec<usize>,
-}
-
-/// What a node does. Tensors are those of the network's parameters, not copies.
-#[derive(Clone, Debug)]
-pub enum GraphOp {
-    /// The images.
-    Input,
-    /// Convolution with a weight `[out, in / groups, kernel, kernel]`.
-    Conv {
-        /// The weight.
-        weight: Tensor,
-        /// A value for each output channel.
-        bias: Option<Tensor>,
-        /// Its sizes.
-        config: ConvConfig,
-    },
-    /// `x·weightᵀ + bias` with a weight `[out, in]`.
-    Linear {
-        /// The weight.
-        weight: Tensor,
-        /// A value for each output.
-        bias: Option<Tensor>,
-    },
-    /// `(x − mean) / √(var + eps) · weight + bias`, by constants for each channel.
-    Norm {
-        /// γ.
-        weight: Tensor,
-        /// β.
-        bias: Tensor,
-        /// The running mean.
-        mean: Tensor,
-        /// The running variance.
-        var: Tensor,
-        /// Added to the variance.
-        eps: f64,
-    },
-    /// `max(x, 0)`.
-    Relu,
-    /// The sum of two.
-    Add,
-    /// Mean over the plane, to `[batch, channels]`.
-    GlobalAverage,
-    /// Means of windows of `size × size`, `size` apart.
-    Average {
-        /// Rows and columns of a window.
-        size: usize,
-    },
-    /// Largest pixels of windows.
-    Maximum(MaxWindows),
-    /// The channels of all, one after the other.
-    Concat,
-}
-
-/// The graph of a network for images of this shape, channels first.
+/// The graph of a network for images of this shape, channels first. It holds copies of the tensors that the network
+/// computes with, as f32 under the names of its [`Params`]; one that is no parameter is called `constant.N`.
 ///
 /// # Errors
 /// If the images do not fit the network, or it computes by candle's own operations, which the graph cannot hold.
-pub fn trace(model: &dyn Model, [channels, height, width]: [usize; 3]) -> Result<Graph> {
-    let tracer = Arc::new(Tracer::default());
-    let dims = vec![1, channels, height, width];
-    let images = tracer.push(GraphOp::Input, &[], dims).tensor()?;
+pub fn trace(model: &dyn Model, image: [usize; 3]) -> Result<Graph> {
+    let tracer = Arc::new(Tracer::new(model.params(), image));
+    let images = tracer.value(Graph::INPUT).tensor()?;
     let output = model.forward(&images, &Pass::eval().traced_by(&tracer))?;
-    let Some(output) = tracer.find(&output) else {
+    let mut trace = tracer.lock();
+    let Some(&output) = trace.values.get(&output.id()) else {
         candle_core::bail!("the network's output is computed by an operation of candle's own")
     };
-    let nodes = std::mem::take(&mut *tracer.nodes());
-    Ok(Graph { nodes, output })
+    trace.graph.output = output;
+    Ok(std::mem::replace(&mut trace.graph, Graph::new(&[])))
 }
 
 /// Notes the operations of a pass.
-#[derive(Debug, Default)]
-pub(crate) struct Tracer {
-    nodes: Mutex<Vec<GraphNode>>,
+#[derive(Debug)]
+pub(crate) struct Tracer(Mutex<Trace>);
+
+#[derive(Debug)]
+struct Trace {
+    graph: Graph,
+    /// Names of parameters, and of the other constants that were read.
+    names: HashMap<TensorId, String>,
+    taken: BTreeSet<String>,
     /// Tensors that stand for a node.
-    tensors: Mutex<HashMap<TensorId, usize>>,
+    values: HashMap<TensorId, usize>,
 }
 
 impl Tracer {
-    fn nodes(&self) -> MutexGuard<'_, Vec<GraphNode>> {
-        self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
+    fn new(params: &Params, image: [usize; 3]) -> Self {
+        let named = params.entries().iter().map(|e| (e.var.as_tensor().id(), e.name.clone()));
+        let names: HashMap<_, _> = named.collect();
+        let taken = names.values().cloned().collect();
+        Self(Mutex::new(Trace { graph: Graph::new(&image), names, taken, values: HashMap::new() }))
     }
 
-    fn tensors(&self) -> MutexGuard<'_, HashMap<TensorId, usize>> {
-        self.tensors.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Trace> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn find(&self, tensor: &Tensor) -> Option<usize> {
-        self.tensors().get(&tensor.id()).copied()
-    }
-
-    fn push(self: &Arc<Self>, op: GraphOp, inputs: &[usize], dims: Vec<usize>) -> Traced {
-        let mut nodes = self.nodes();
-        nodes.push(GraphNode { op, inputs: inputs.to_vec(), dims: dims.clone() });
-        Traced { tracer: self.clone(), node: nodes.len() - 1, dims }
+    /// The value of a node, for a batch of one image.
+    fn value(self: &Arc<Self>, node: usize) -> Traced {
+        let dims = std::iter::once(1).chain(self.lock().graph.nodes[node].dims.clone()).collect();
+        Traced { tracer: self.clone(), node, dims }
     }
 
     /// The activation that a layer reads, as one of the graph.
     pub(crate) fn enter(self: &Arc<Self>, layer: &str, x: Activation) -> Result<Activation> {
         let Some(tensor) = x.as_tensor() else { return Ok(x) };
-        match self.find(tensor) {
-            Some(node) => {
-                let dims = tensor.dims().to_vec();
-                Ok(Traced { tracer: self.clone(), node, dims }.into())
-            }
+        let found = self.lock().values.get(&tensor.id()).copied();
+        match found {
+            Some(node) => Ok(self.value(node).into()),
             None => candle_core::bail!(
                 "{layer} reads what an operation of candle's own has computed, which a graph cannot hold"
             ),
         }
+    }
+}
+
+impl Trace {
+    /// Name of a tensor that the network computes with; the graph has it afterwards.
+    fn name(&mut self, tensor: &Tensor) -> Result<String> {
+        let name = match self.names.get(&tensor.id()) {
+            Some(name) => name.clone(),
+            None => {
+                let mut n = self.names.len();
+                while self.taken.contains(&format!("constant.{n}")) {
+                    n += 1;
+                }
+                let name = format!("constant.{n}");
+                self.taken.insert(name.clone());
+                self.names.insert(tensor.id(), name.clone());
+                name
+            }
+        };
+        if !self.graph.tensors.contains_key(&name) {
+            let values = with_values(&[tensor], |values| values[0].to_vec())?;
+            let copy = taper_graph::Tensor::new(tensor.dims(), values).map_err(Error::wrap)?;
+            self.graph.add_tensor(name.clone(), copy);
+        }
+        Ok(name)
     }
 }
 
@@ -171,17 +134,200 @@ pub(crate) struct Traced {
 }
 
 impl Traced {
+    /// Name in the graph of a tensor that an operation takes.
+    pub(crate) fn name(&self, tensor: &Tensor) -> Result<String> {
+        self.tracer.lock().name(tensor)
+    }
+
+    /// Names of weight and bias.
+    pub(crate) fn names(&self, weights: &Weights) -> Result<(String, Option<String>)> {
+        let bias = weights.bias.map(|bias| self.name(bias)).transpose()?;
+        Ok((self.name(weights.weight)?, bias))
+    }
+
     /// What an operation over this activation and others gives.
-    pub(crate) fn then(&self, op: GraphOp, others: &[&Self], dims: Vec<usize>) -> Activation {
+    pub(crate) fn then(&self, op: Op, others: &[&Self]) -> Result<Self> {
         let inputs: Vec<usize> =
             std::iter::once(self).chain(others.iter().copied()).map(|t| t.node).collect();
-        self.tracer.push(op, &inputs, dims).into()
+        let node = self.tracer.lock().graph.push(op, &inputs).map_err(Error::wrap)?;
+        Ok(self.tracer.value(node))
     }
 
     /// A tensor of zeros that stands for it.
     pub(crate) fn tensor(&self) -> Result<Tensor> {
         let tensor = Tensor::zeros(&self.dims[..], DType::F32, &Device::Cpu)?;
-        self.tracer.tensors().insert(tensor.id(), self.node);
+        self.tracer.lock().values.insert(tensor.id(), self.node);
         Ok(tensor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{BatchNorm, Conv2d, ConvConfig, Init, Linear, MaxWindows, Scope};
+    use crate::{average, concat, global_average, max_pool, ops, relu};
+    use taper_graph::{Conv, Norm, Window};
+
+    /// Every operation that a layer has, and a constant beside the parameters.
+    struct Net {
+        conv: Conv2d,
+        strided: Conv2d,
+        norm: BatchNorm,
+        linear: Linear,
+        constant: Tensor,
+        params: Params,
+    }
+
+    impl Net {
+        fn new() -> Result<Self> {
+            let scope = Scope::new(0, &Device::Cpu);
+            let config = ConvConfig { dilation: 2, padding: 2, ..ConvConfig::same(3).groups(2) };
+            let conv =
+                |name: &str, config| Conv2d::new(&scope.pp(name), 2, 4, config, Init::FanOut);
+            Ok(Self {
+                conv: conv("conv", config.biased())?,
+                strided: conv("strided", ConvConfig::same(3).stride(2))?,
+                norm: BatchNorm::new(&scope.pp("norm"), 4)?,
+                linear: Linear::new(&scope.pp("linear"), 8, 3, Init::Uniform)?,
+                constant: Tensor::new(&[[2.0f64; 3]; 2], &Device::Cpu)?.to_dtype(DType::F32)?,
+                params: scope.finish(),
+            })
+        }
+    }
+
+    impl Model for Net {
+        fn forward(&self, images: &Tensor, pass: &Pass) -> Result<Tensor> {
+            let x = relu(self.norm.forward(self.conv.forward(images, pass)?, pass)?)?;
+            let x = (&x + &x)?;
+            let windows = MaxWindows { size: 3, stride: 2, padding: 1 };
+            let small = max_pool(&x, windows)?;
+            let small = concat(&[&small, &self.strided.forward(images, pass)?])?;
+            let x = self.linear.forward(global_average(average(&small, 2)?)?, pass)?;
+            let weight = &self.constant;
+            let weights = Weights { weight, bias: None, gate: None, is_tracked: false };
+            ops::linear(&x, &weights)?.tensor()
+        }
+
+        fn params(&self) -> &Params {
+            &self.params
+        }
+    }
+
+    #[test]
+    fn operations_names_shapes_and_values_are_those_of_the_network() -> Result<()> {
+        let model = Net::new()?;
+        let graph = trace(&model, [2, 6, 8])?;
+        let n = model.params().entries().len();
+        let constant = format!("constant.{n}");
+        let dilated = Window { dilation: [2; 2], ..Window::square(3, 1, 2) };
+        let expected = [
+            (Op::Input, vec![], vec![2, 6, 8]),
+            (
+                Op::Conv(Conv {
+                    weight: "conv.weight".into(),
+                    bias: Some("conv.bias".into()),
+                    window: dilated,
+                    groups: 2,
+                }),
+                vec![0],
+                vec![4, 6, 8],
+            ),
+            (
+                Op::Norm(Norm {
+                    weight: "norm.weight".into(),
+                    bias: "norm.bias".into(),
+                    mean: "norm.running_mean".into(),
+                    var: "norm.running_var".into(),
+                    eps: 1e-5,
+                }),
+                vec![1],
+                vec![4, 6, 8],
+            ),
+            (Op::Activation(taper_graph::Activation::Relu), vec![2], vec![4, 6, 8]),
+            (Op::Add, vec![3, 3], vec![4, 6, 8]),
+            (Op::MaxPool(Window::square(3, 2, 1)), vec![4], vec![4, 3, 4]),
+            (
+                Op::Conv(Conv {
+                    weight: "strided.weight".into(),
+                    bias: None,
+                    window: Window::square(3, 2, 1),
+                    groups: 1,
+                }),
+                vec![0],
+                vec![4, 3, 4],
+            ),
+            (Op::Concat, vec![5, 6], vec![8, 3, 4]),
+            (
+                Op::AveragePool { window: Window::square(2, 2, 0), counts_padding: false },
+                vec![7],
+                vec![8, 1, 2],
+            ),
+            (Op::GlobalAverage, vec![8], vec![8, 1, 1]),
+            (Op::Reshape(vec![8]), vec![9], vec![8]),
+            (
+                Op::Linear { weight: "linear.weight".into(), bias: Some("linear.bias".into()) },
+                vec![10],
+                vec![3],
+            ),
+            (Op::Linear { weight: constant.clone(), bias: None }, vec![11], vec![2]),
+        ];
+        let found = graph.nodes.into_iter().map(|node| (node.op, node.inputs, node.dims));
+        assert_eq!(found.collect::<Vec<_>>(), expected);
+        assert_eq!(graph.output, expected.len() - 1);
+        // Every parameter and the constant, but not the counter of batches.
+        let names = model.params().entries().iter().map(|e| e.name.as_str());
+        let names = names.filter(|name| *name != "norm.num_batches_tracked").chain([&*constant]);
+        let found: BTreeSet<&str> = graph.tensors.keys().map(String::as_str).collect();
+        assert_eq!(found, names.collect());
+        for entry in model.params().entries() {
+            if let Some(tensor) = graph.tensors.get(&entry.name) {
+                assert_eq!(tensor.dims(), entry.var.dims());
+                assert_eq!(tensor.values(), entry.var.flatten_all()?.to_vec1::<f32>()?);
+            }
+        }
+        assert_eq!(graph.tensors[&constant].values(), [2.0; 6]);
+        Ok(())
+    }
+
+    /// Squares the images in candle before or behind its layer.
+    struct Squared(Conv2d, Params, bool);
+
+    impl Model for Squared {
+        fn forward(&self, images: &Tensor, pass: &Pass) -> Result<Tensor> {
+            match self.2 {
+                true => self.0.forward(images.sqr()?, pass)?.tensor(),
+                false => self.0.forward(images, pass)?.tensor()?.sqr(),
+            }
+        }
+
+        fn params(&self) -> &Params {
+            &self.1
+        }
+    }
+
+    #[test]
+    fn operations_of_candle_and_images_that_do_not_fit_are_refused() -> Result<()> {
+        for (is_before, part) in [(true, "conv reads"), (false, "output is computed")] {
+            let scope = Scope::new(0, &Device::Cpu);
+            let conv = Conv2d::new(&scope.pp("conv"), 1, 1, ConvConfig::same(3), Init::FanOut)?;
+            let error = trace(&Squared(conv, scope.finish(), is_before), [1, 4, 4]).unwrap_err();
+            assert!(error.to_string().contains(part), "{error}");
+        }
+        assert!(trace(&Net::new()?, [3, 6, 8]).is_err());
+        Ok(())
+    }
+
+    /// A parameter that has the name of the first constant.
+    #[test]
+    fn a_constant_takes_no_name_of_a_parameter() -> Result<()> {
+        let scope = Scope::new(0, &Device::Cpu);
+        scope.param("constant.1", 1, crate::ParamKind::Bias, Init::Constant(0.0))?;
+        let tracer = Tracer::new(&scope.finish(), [1, 1, 1]);
+        let constant = Tensor::new(&[7.0f32], &Device::Cpu)?;
+        let mut trace = tracer.lock();
+        assert_eq!(trace.name(&constant)?, "constant.2");
+        assert_eq!(trace.name(&constant)?, "constant.2");
+        assert_eq!(trace.graph.tensors["constant.2"].values(), [7.0]);
+        Ok(())
     }
 }

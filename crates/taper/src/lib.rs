@@ -9,6 +9,7 @@
 //! | [`schedule`] | `taper-schedule` | how sparse at which step |
 //! | [`scale`] | `taper-scale` | how much gradient a pruned weight receives |
 //! | [`kernels`] | `taper-kernels` | CPU kernels over slices |
+//! | [`graph`] | `taper-graph` | the graph of a network, free of tensors of candle |
 //! | [`nn`] | `taper-nn` | candle layers that take gates |
 //! | [`prune`] | `taper-prune` | allocation, cuts, the pruner |
 //! | [`zoo`] | `taper-zoo` | architectures |
@@ -24,6 +25,7 @@ pub mod guide;
 pub use taper_core as core;
 pub use taper_data as data;
 pub use taper_export as export;
+pub use taper_graph as graph;
 pub use taper_kernels as kernels;
 pub use taper_nn as nn;
 pub use taper_prune as prune;

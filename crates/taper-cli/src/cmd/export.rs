@@ -1,12 +1,11 @@
 //! `taper export`.
 
-use super::Pruned;
-use crate::{args::Export, error::usage, term};
+use crate::{args::Export, error::usage, network, term};
 use serde_json::json;
 use std::path::{Path, PathBuf};
-use taper::export::{ExportError, Format, Network, Options};
+use taper::export::{ExportError, Format, Options};
 
-/// Writes a pruned checkpoint for other tools.
+/// Writes a network for other tools.
 pub fn run(args: &Export) -> anyhow::Result<()> {
     if args.compact && args.format != Format::Bitmask {
         return Err(usage("--compact is for --format bitmask alone; leave it out"));
@@ -14,9 +13,7 @@ pub fn run(args: &Export) -> anyhow::Result<()> {
     if args.sparse_initializer && args.format != Format::Onnx {
         return Err(usage("--sparse-initializer is for --format onnx alone; leave it out"));
     }
-    let pruned = Pruned::load(&args.checkpoint, &candle_core::Device::Cpu)?;
-    let metadata = pruned.checkpoint.metadata();
-    let network = Network::of(&*pruned.model, pruned.architecture.image, metadata)?;
+    let network = network::load(&args.checkpoint)?;
     let exported = if args.fold_bn { network.folded()? } else { network.clone() };
     let out = args.out.clone().unwrap_or_else(|| beside(&args.checkpoint, args.format));
     if out.canonicalize().is_ok_and(|out| args.checkpoint.canonicalize().is_ok_and(|it| it == out))

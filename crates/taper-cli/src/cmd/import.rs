@@ -1,10 +1,15 @@
 //! `taper import`.
 
 use super::refuse_existing;
-use crate::{args::Import, error::usage, term};
+use crate::{
+    args::Import,
+    error::usage,
+    network::{self, MOST_CLASSES},
+    term,
+};
 use anyhow::{Context, bail};
 use candle_core::Device;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::path::Path;
 use taper::{
     core::Sparsity,
@@ -41,11 +46,7 @@ pub fn run(args: &Import) -> anyhow::Result<()> {
     }
     let (n_kept, n) = n_kept(model.params())?;
     let sparsity = Sparsity::of(n_kept, n).get();
-    let recipe = match opened.metadata("recipe") {
-        Some(text) => serde_json::from_str(text)
-            .with_context(|| format!("{file} cannot be imported: its recipe is no JSON"))?,
-        None => Value::Object(serde_json::Map::new()),
-    };
+    let recipe = network::recipe(opened.metadata("recipe"), &args.file)?;
     let checkpoint = PrunedCheckpoint::of(&*model, name, classes, sparsity, recipe);
     checkpoint.save(&args.out)?;
     if args.json {
@@ -65,9 +66,6 @@ pub fn run(args: &Import) -> anyhow::Result<()> {
         100.0 * sparsity
     ))
 }
-
-/// More than any data set has; a network is built for as many before the file's other tensors are looked at.
-const MOST_CLASSES: usize = 1 << 16;
 
 /// Outputs of the network in a file: as many as its last layer has biases.
 fn classes(opened: &Opened, file: &Path, probe: &dyn Model) -> anyhow::Result<usize> {

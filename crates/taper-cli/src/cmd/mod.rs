@@ -15,7 +15,7 @@ mod watch;
 
 use crate::{
     args::{Args, Command, Schedule, Study},
-    source,
+    network, source,
 };
 use anyhow::Context;
 use clap::CommandFactory;
@@ -98,10 +98,8 @@ impl Pruned {
             )));
         }
         // What was imported may not say it; then it is the data set's own.
-        let normalisation = match recipe["train"]["normalise"].as_str() {
-            Some(name) => Normalisation::by_name(name)?,
-            None => data.normalisation.clone(),
-        };
+        let said = network::normalisation(recipe)?;
+        let normalisation = said.unwrap_or_else(|| data.normalisation.clone());
         Ok((data, normalisation))
     }
 }

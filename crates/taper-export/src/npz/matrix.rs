@@ -8,14 +8,14 @@ use crate::{
     numbers::Numbers,
     sparse::{Csr, rows_and_columns},
 };
-use candle_core::Tensor;
 use safetensors::Dtype;
 use std::io::{Cursor, Read, Write};
+use taper_graph::Tensor;
 use zip::{CompressionMethod, DateTime, ZipArchive, ZipWriter, write::SimpleFileOptions};
 
 /// The bytes of a file with this weight.
 pub(super) fn npz(tensor: &Tensor) -> Result<Vec<u8>, ExportError> {
-    let csr = Csr::of(tensor.dims(), &tensor.flatten_all()?.to_vec1::<f32>()?);
+    let csr = Csr::of(tensor.dims(), tensor.values());
     let (rows, columns) = rows_and_columns(tensor.dims());
     // SciPy's own indices are of 32 bits with a sign, unless a matrix needs more.
     let small = |values: &[u64]| -> Result<Vec<u8>, ExportError> {
@@ -167,12 +167,10 @@ impl Npy {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::Device;
-
     fn sample() -> (Vec<f32>, Vec<u8>) {
         let values: Vec<f32> =
             (0..24).map(|i| if i % 5 == 0 { i as f32 - 7.0 } else { 0.0 }).collect();
-        let tensor = Tensor::from_vec(values.clone(), (3, 2, 2, 2), &Device::Cpu).unwrap();
+        let tensor = Tensor::new(&[3, 2, 2, 2], values.clone()).unwrap();
         (values, npz(&tensor).unwrap())
     }
 

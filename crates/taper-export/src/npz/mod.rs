@@ -5,7 +5,7 @@ mod matrix;
 pub(crate) use matrix::weight;
 
 use crate::{
-    ExportError, Network,
+    Element, ExportError, Network,
     numbers::Numbers,
     source::Source,
     sparse::{StatedShapes, shapes},
@@ -15,7 +15,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
-use taper_train::checkpoint::{RawFile, RawTensor};
+use taper_train::checkpoint::RawFile;
 
 /// Kind of the folder in the metadata of its `rest.safetensors`.
 const KIND: &str = "taper-npz-1";
@@ -24,7 +24,7 @@ const KIND: &str = "taper-npz-1";
 const REST: &str = "rest.safetensors";
 
 /// Key of the shapes in that metadata.
-const SHAPES: &str = "npz";
+pub(crate) const SHAPES: &str = "npz";
 
 /// Whether this crate has written the file beside the matrices.
 fn is_ours(rest: &RawFile) -> bool {
@@ -48,12 +48,14 @@ pub(crate) fn is_ours_alone(folder: &Path) -> bool {
 
 /// Writes the files into a folder that is there.
 pub(crate) fn write(network: &Network, folder: &Path) -> Result<(), ExportError> {
-    let mut rest = RawFile { metadata: network.metadata.clone(), ..RawFile::default() };
+    let mut rest = RawFile { metadata: network.metadata().clone(), ..RawFile::default() };
     rest.metadata.insert("kind".into(), KIND.into());
     rest.metadata.insert(SHAPES.into(), shapes(network));
-    for (name, tensor) in &network.tensors {
-        if !network.layers.contains_key(name) {
-            rest.tensors.insert(name.clone(), RawTensor::of(tensor)?);
+    rest.tensors = network.counters.clone();
+    let layers = network.layers();
+    for (name, tensor) in network.tensors() {
+        if !layers.contains_key(&name[..]) {
+            rest.tensors.insert(name.clone(), Element::F32.raw(name, tensor)?);
             continue;
         }
         let path = folder.join(format!("{name}.npz"));
@@ -134,8 +136,8 @@ impl Source for Folder {
 #[cfg(all(test, unix))]
 mod tests {
     use super::*;
-    use candle_core::{Device, Tensor};
     use std::os::unix::fs::symlink;
+    use taper_graph::Tensor;
 
     #[test]
     fn links_to_files_are_followed_and_links_to_nothing_are_named() {
@@ -146,7 +148,7 @@ mod tests {
         let metadata = metadata.map(|(key, value)| (key.to_string(), value.to_string()));
         let rest = RawFile { metadata: metadata.into(), ..RawFile::default() };
         rest.save(&network.join(REST)).unwrap();
-        let tensor = Tensor::new(&[[0f32, 1.0, 0.0], [2.0, 0.0, 0.0]], &Device::Cpu).unwrap();
+        let tensor = Tensor::new(&[2, 3], [0.0, 1.0, 0.0, 2.0, 0.0, 0.0]).unwrap();
         let elsewhere = folder.path().join("elsewhere");
         std::fs::write(&elsewhere, matrix::npz(&tensor).unwrap()).unwrap();
         symlink(&elsewhere, network.join("a.weight.npz")).unwrap();

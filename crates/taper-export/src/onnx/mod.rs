@@ -1,6 +1,7 @@
 //! ONNX: the graph with its weights, for runtimes of other makers.
 
 mod external;
+mod operator;
 mod proto;
 mod read;
 mod write;

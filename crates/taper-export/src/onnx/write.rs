@@ -1,12 +1,16 @@
 //! A network as an ONNX graph.
 
-use super::proto::{
-    Attribute, Dimension, Entry, Graph, Model, Node, OperatorSet, Shape, SparseTensor, TensorProto,
-    TensorType, Type, ValueInfo,
+use super::{
+    operator::{Operator, operator},
+    proto::{
+        Attribute, Dimension, Entry, Graph, Model, Node, OperatorSet, Shape, SparseTensor,
+        TensorProto, TensorType, Type, ValueInfo,
+    },
 };
-use crate::{ExportError, Network, Options, element::Element, network::Op, numbers::Numbers};
-use candle_core::{DType, Tensor};
+use crate::{ExportError, Network, Options, element::Element};
 use prost::Message;
+use std::collections::{BTreeMap, BTreeSet};
+use taper_graph::{Op, Tensor};
 use taper_train::checkpoint::RawTensor;
 
 /// Kind of the file in its metadata.
@@ -29,23 +33,24 @@ pub(crate) fn bytes(network: &Network, options: &Options) -> Result<Vec<u8>, Exp
             "sparse initializers are of f32 alone; leave out the other type or the sparseness";
         return Err(ExportError::Impossible(message.into()));
     }
-    let mut writer = Writer { network, options, graph: Graph::default() };
-    writer.graph.name = network.metadata.get("architecture").cloned().unwrap_or_default();
+    let mut writer = Writer::new(network, options);
+    writer.graph.name = network.metadata().get("architecture").cloned().unwrap_or_default();
     writer.nodes()?;
-    let value = |name: &str, dims: &[usize]| {
-        let fixed = dims[1..]
-            .iter()
-            .map(|&size| Dimension { dim_value: Some(size as i64), dim_param: None });
+    let value = |name: String, dims: &[usize]| {
+        let fixed =
+            dims.iter().map(|&size| Dimension { dim_value: Some(size as i64), dim_param: None });
         let batch = Dimension { dim_value: None, dim_param: Some("batch".into()) };
         let shape = Shape { dim: std::iter::once(batch).chain(fixed).collect() };
         let tensor_type = Some(TensorType { elem_type: FLOAT, shape: Some(shape) });
-        ValueInfo { name: name.into(), r#type: Some(Type { tensor_type }) }
+        ValueInfo { name, r#type: Some(Type { tensor_type }) }
     };
+    let images = value(writer.free("images".into()), network.image());
+    let logits = value(writer.free("logits".into()), network.graph.output_dims());
     let mut graph = writer.graph;
-    graph.input.push(value("images", &network.nodes[0].dims));
-    graph.output.push(value("logits", &network.nodes[network.output].dims));
+    graph.input.push(images);
+    graph.output.push(logits);
     let entry = |(key, value): (&str, &str)| Entry { key: key.into(), value: value.into() };
-    let metadata = network.metadata.iter().map(|(k, v)| (k.as_str(), v.as_str()));
+    let metadata = network.metadata().iter().map(|(k, v)| (k.as_str(), v.as_str()));
     let model = Model {
         ir_version: IR_VERSION,
         producer_name: "taper".into(),
@@ -60,76 +65,139 @@ pub(crate) fn bytes(network: &Network, options: &Options) -> Result<Vec<u8>, Exp
 struct Writer<'a> {
     network: &'a Network,
     options: &'a Options,
+    layers: BTreeMap<&'a str, &'static str>,
     graph: Graph,
+    /// Name of the value of each node.
+    values: Vec<String>,
+    /// Nodes whose value is the same for each image: it has no dimension of the batch.
+    constants: BTreeSet<usize>,
+    /// Names of those with that dimension.
+    repeated: BTreeMap<usize, String>,
+    /// Initializers that have been written.
+    written: BTreeSet<String>,
 }
 
-impl Writer<'_> {
+impl<'a> Writer<'a> {
+    fn new(network: &'a Network, options: &'a Options) -> Self {
+        let mut constants = BTreeSet::new();
+        for (i, node) in network.graph.nodes.iter().enumerate() {
+            let is_constant = match node.op {
+                Op::Constant(_) => true,
+                // ONNX broadcasts their inputs; all other operations want a batch.
+                Op::Add | Op::Multiply => node.inputs.iter().all(|x| constants.contains(x)),
+                _ => false,
+            };
+            if is_constant {
+                constants.insert(i);
+            }
+        }
+        let mut writer = Self {
+            network,
+            options,
+            layers: network.layers(),
+            graph: Graph::default(),
+            values: Vec::new(),
+            constants,
+            repeated: BTreeMap::new(),
+            written: BTreeSet::new(),
+        };
+        writer.values = writer.names();
+        writer
+    }
+
+    /// Names of the values of nodes. The mean of planes and the vector that it becomes share a number.
+    fn names(&self) -> Vec<String> {
+        let graph = &self.network.graph;
+        let mut number = 0;
+        let mut names = Vec::with_capacity(graph.nodes.len());
+        for (i, node) in graph.nodes.iter().enumerate() {
+            let becomes_vector = matches!(node.op, Op::GlobalAverage)
+                && graph.nodes.get(i + 1).is_some_and(|next| {
+                    matches!(&next.op, Op::Reshape(dims) if dims.len() == 1) && next.inputs == [i]
+                });
+            let name = match node.op {
+                Op::Input => "images".into(),
+                _ if i == graph.output && !self.constants.contains(&i) => "logits".into(),
+                _ if becomes_vector => format!("mean{number}"),
+                _ => format!("value{number}"),
+            };
+            names.push(self.free(name));
+            number += usize::from(!becomes_vector);
+        }
+        names
+    }
+
+    /// The name, or a longer one that no tensor has.
+    fn free(&self, mut name: String) -> String {
+        while self.network.graph.tensors.contains_key(&name) {
+            name.push('_');
+        }
+        name
+    }
+
     fn nodes(&mut self) -> Result<(), ExportError> {
         let network = self.network;
-        for (i, node) in network.nodes.iter().enumerate() {
-            let mut inputs: Vec<String> = node.inputs.iter().map(|&x| self.value(x)).collect();
-            let mut more = Vec::new();
-            let (op_type, attributes) = match &node.op {
+        let graph = &network.graph;
+        for (i, node) in graph.nodes.iter().enumerate() {
+            match &node.op {
                 Op::Input => continue,
-                Op::Conv { weight, bias, config } => {
-                    more.push(weight);
-                    more.extend(bias);
-                    let two = |n: usize| vec![n as i64; 2];
-                    let attributes = vec![
-                        ints("dilations", two(config.dilation)),
-                        int("group", config.groups as i64),
-                        ints("kernel_shape", two(config.kernel)),
-                        ints("pads", vec![config.padding as i64; 4]),
-                        ints("strides", two(config.stride)),
-                    ];
-                    ("Conv", attributes)
+                Op::Constant(name) => {
+                    self.values[i] = self.tensor(name)?;
+                    continue;
                 }
-                Op::Linear { weight, bias } => {
-                    more.push(weight);
-                    more.extend(bias);
-                    ("Gemm", vec![int("transB", 1)])
-                }
-                Op::Norm { weight, bias, mean, var, eps } => {
-                    more.extend([weight, bias, mean, var]);
-                    ("BatchNormalization", vec![float("epsilon", *eps as f32)])
-                }
-                Op::Relu => ("Relu", Vec::new()),
-                Op::Add => ("Add", Vec::new()),
-                Op::GlobalAverage => {
-                    let mean = format!("mean{i}");
-                    self.push("GlobalAveragePool", inputs, mean.clone(), Vec::new());
-                    inputs = vec![mean];
-                    ("Flatten", vec![int("axis", 1)])
-                }
-                Op::Average { size } => {
-                    let size = vec![*size as i64; 2];
-                    ("AveragePool", vec![ints("kernel_shape", size.clone()), ints("strides", size)])
-                }
-                Op::Maximum(windows) => {
-                    let attributes = vec![
-                        ints("kernel_shape", vec![windows.size as i64; 2]),
-                        ints("pads", vec![windows.padding as i64; 4]),
-                        ints("strides", vec![windows.stride as i64; 2]),
-                    ];
-                    ("MaxPool", attributes)
-                }
-                Op::Concat => ("Concat", vec![int("axis", 1)]),
+                _ => {}
+            }
+            let is_broadcast = matches!(node.op, Op::Add | Op::Multiply);
+            let inputs = node.inputs.iter();
+            let mut inputs: Vec<String> = match is_broadcast {
+                true => inputs.map(|&x| self.values[x].clone()).collect(),
+                false => inputs.map(|&x| self.with_batch(x)).collect(),
             };
-            for name in more {
+            let output = self.values[i].clone();
+            if let Op::Activation(taper_graph::Activation::Silu) = node.op {
+                let sigmoid = self.free(format!("{output}.sigmoid"));
+                self.push("Sigmoid", inputs.clone(), sigmoid.clone(), Vec::new());
+                inputs.push(sigmoid);
+            }
+            let Operator { op_type, attributes, constants } = operator(&node.op)?;
+            for name in node.op.tensors() {
                 inputs.push(self.tensor(name)?);
             }
-            self.push(op_type, inputs, self.value(i), attributes);
+            for (part, constant) in constants {
+                inputs.push(match constant {
+                    Some(tensor) => self.constant(&output, part, tensor),
+                    None => String::new(),
+                });
+            }
+            self.push(op_type, inputs, output, attributes);
+        }
+        let output = self.with_batch(graph.output);
+        let logits = self.free("logits".into());
+        if output != logits {
+            self.push("Identity", vec![output], logits, Vec::new());
         }
         Ok(())
     }
 
-    /// Name of the value of a node.
-    fn value(&self, node: usize) -> String {
-        match node {
-            0 => "images".into(),
-            _ if node == self.network.output => "logits".into(),
-            _ => format!("value{node}"),
+    /// Name of the value of a node with a dimension of the batch.
+    fn with_batch(&mut self, node: usize) -> String {
+        let value = self.values[node].clone();
+        if !self.constants.contains(&node) {
+            return value;
         }
+        if let Some(name) = self.repeated.get(&node) {
+            return name.clone();
+        }
+        let [batch, shape, repeated] =
+            ["batch", "shape", "repeated"].map(|part| self.free(format!("constant{node}.{part}")));
+        let dims = integers(&self.network.graph.nodes[node].dims);
+        let dims = self.constant(&format!("constant{node}"), "dims", dims);
+        let images = self.values[taper_graph::Graph::INPUT].clone();
+        self.push("Shape", vec![images], batch.clone(), vec![int("end", 1), int("start", 0)]);
+        self.push("Concat", vec![batch, dims], shape.clone(), vec![int("axis", 0)]);
+        self.push("Expand", vec![value, shape], repeated.clone(), Vec::new());
+        self.repeated.insert(node, repeated.clone());
+        repeated
     }
 
     fn push(
@@ -144,71 +212,339 @@ impl Writer<'_> {
         self.graph.node.push(Node { input, output: vec![output], name, op_type, attribute });
     }
 
-    /// Adds an initializer; gives the name that nodes read it by.
+    /// Adds an initializer that belongs to a value; gives its name.
+    fn constant(&mut self, value: &str, part: &str, tensor: TensorProto) -> String {
+        let name = self.free(format!("{value}.{part}"));
+        self.graph.initializer.push(TensorProto { name: name.clone(), ..tensor });
+        name
+    }
+
+    /// Adds a tensor of the network as an initializer; gives the name that nodes read it by.
     fn tensor(&mut self, name: &str) -> Result<String, ExportError> {
-        let tensor = &self.network.tensors[name];
-        let is_there = self.graph.initializer.iter().any(|t| t.name == name)
-            || self.graph.sparse_initializer.iter().flat_map(|s| &s.values).any(|t| t.name == name);
-        if !is_there {
-            if self.options.sparse_initializers && self.network.layers.contains_key(name) {
-                self.graph.sparse_initializer.push(sparse(name, tensor)?);
+        let network = self.network;
+        let tensor = network.graph.tensor(name)?;
+        let is_new = self.written.insert(name.into());
+        if is_new {
+            if self.options.sparse_initializers && self.layers.contains_key(name) {
+                self.graph.sparse_initializer.push(sparse(name, tensor));
             } else {
-                let rounded = self.options.element.round(name, tensor)?;
-                self.graph.initializer.push(dense(name, &rounded)?);
+                self.graph.initializer.push(dense(name, self.options.element, tensor)?);
             }
         }
         if self.options.element == Element::F32 {
             return Ok(name.into());
         }
         // It is stored in few bits and computed with in f32.
-        let cast = format!("{name}.f32");
-        if !is_there {
+        let cast = self.free(format!("{name}.f32"));
+        if is_new {
             self.push("Cast", vec![name.into()], cast.clone(), vec![int("to", FLOAT.into())]);
         }
         Ok(cast)
     }
 }
 
-fn dense(name: &str, tensor: &Tensor) -> Result<TensorProto, ExportError> {
-    let data_type = match tensor.dtype() {
-        DType::F16 => FLOAT16,
-        DType::BF16 => BFLOAT16,
-        _ => FLOAT,
+fn dense(name: &str, element: Element, tensor: &Tensor) -> Result<TensorProto, ExportError> {
+    let data_type = match element {
+        Element::F32 => FLOAT,
+        Element::F16 => FLOAT16,
+        Element::Bf16 => BFLOAT16,
     };
-    let raw = RawTensor::of(tensor)?;
-    let dims = raw.shape.iter().map(|&size| size as i64).collect();
-    Ok(TensorProto {
-        dims,
-        data_type,
-        name: name.into(),
-        raw_data: raw.data,
-        ..TensorProto::default()
-    })
+    let RawTensor { shape, data, .. } = element.raw(name, tensor)?;
+    Ok(TensorProto { name: name.into(), ..raw(data_type, &shape, data) })
 }
 
-fn sparse(name: &str, tensor: &Tensor) -> Result<SparseTensor, ExportError> {
-    let values = Numbers::of(&RawTensor::of(tensor)?).and_then(Numbers::floats);
-    let values = values.map_err(ExportError::Impossible)?;
+fn sparse(name: &str, tensor: &Tensor) -> SparseTensor {
+    let values = tensor.values().iter().copied();
     let kept: Vec<(i64, f32)> = (0..).zip(values).filter(|(_, v)| *v != 0.0).collect();
-    let of = |name: &str, data_type: i32, raw_data: Vec<u8>| {
-        let (dims, name) = (vec![kept.len() as i64], name.into());
-        Some(TensorProto { dims, data_type, name, raw_data, ..TensorProto::default() })
+    let of = |name: &str, data_type: i32, data: Vec<u8>| {
+        Some(TensorProto { name: name.into(), ..raw(data_type, &[kept.len()], data) })
     };
-    Ok(SparseTensor {
+    SparseTensor {
         values: of(name, FLOAT, kept.iter().flat_map(|(_, v)| v.to_le_bytes()).collect()),
         indices: of("", INT64, kept.iter().flat_map(|(at, _)| at.to_le_bytes()).collect()),
-        dims: tensor.dims().iter().map(|&size| size as i64).collect(),
-    })
+        dims: sizes(tensor.dims()),
+    }
 }
 
-fn int(name: &str, i: i64) -> Attribute {
+fn raw(data_type: i32, dims: &[usize], raw_data: Vec<u8>) -> TensorProto {
+    TensorProto { dims: sizes(dims), data_type, raw_data, ..TensorProto::default() }
+}
+
+/// One number.
+pub(super) fn scalar(value: f32) -> TensorProto {
+    raw(FLOAT, &[], value.to_le_bytes().into())
+}
+
+/// A list of floats.
+pub(super) fn floats(values: &[f32]) -> TensorProto {
+    raw(FLOAT, &[values.len()], values.iter().flat_map(|v| v.to_le_bytes()).collect())
+}
+
+/// A list of sizes.
+pub(super) fn integers(values: &[usize]) -> TensorProto {
+    let data = values.iter().flat_map(|&v| (v as i64).to_le_bytes()).collect();
+    raw(INT64, &[values.len()], data)
+}
+
+fn sizes(dims: &[usize]) -> Vec<i64> {
+    dims.iter().map(|&size| size as i64).collect()
+}
+
+pub(super) fn int(name: &str, i: i64) -> Attribute {
     Attribute { name: name.into(), i: Some(i), kind: 2, ..Attribute::default() }
 }
 
-fn float(name: &str, f: f32) -> Attribute {
-    Attribute { name: name.into(), f: Some(f), kind: 1, ..Attribute::default() }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use taper_graph::{Activation, Conv, Fused, Norm, Pad, Window};
 
-fn ints(name: &str, ints: Vec<i64>) -> Attribute {
-    Attribute { name: name.into(), ints, kind: 7, ..Attribute::default() }
+    type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+    fn written(graph: taper_graph::Graph, element: Element) -> Result<Model> {
+        let options = Options { element, ..Options::default() };
+        Ok(Model::decode(&bytes(&graph.into(), &options)?[..])?)
+    }
+
+    /// `output = Type(inputs)`, in order.
+    fn lines(model: &Model) -> Vec<String> {
+        let nodes = model.graph.iter().flat_map(|graph| &graph.node);
+        let line = |n: &Node| format!("{} = {}({})", n.output[0], n.op_type, n.input.join(", "));
+        nodes.map(line).collect()
+    }
+
+    /// Attributes of a node, as `name=value`.
+    fn attributes(model: &Model, output: &str) -> Vec<String> {
+        let mut nodes = model.graph.iter().flat_map(|graph| &graph.node);
+        let node = nodes.find(|node| node.output[0] == output).expect("a node");
+        let shown = |a: &Attribute| match a.kind {
+            1 => format!("{}={:?}", a.name, a.f.unwrap_or_default()),
+            2 => format!("{}={:?}", a.name, a.i.unwrap_or_default()),
+            _ => format!("{}={:?}", a.name, a.ints),
+        };
+        node.attribute.iter().map(shown).collect()
+    }
+
+    /// An initializer: shape and 32 or 64-bit numbers.
+    fn constant(model: &Model, name: &str) -> (Vec<i64>, Vec<f64>) {
+        let mut all = model.graph.iter().flat_map(|graph| &graph.initializer);
+        let found = all.find(|tensor| tensor.name == name).expect("an initializer");
+        let numbers = match found.data_type {
+            FLOAT => {
+                found.raw_data.as_chunks().0.iter().map(|&b| f32::from_le_bytes(b).into()).collect()
+            }
+            _ => {
+                found.raw_data.as_chunks().0.iter().map(|&b| i64::from_le_bytes(b) as f64).collect()
+            }
+        };
+        (found.dims.clone(), numbers)
+    }
+
+    fn tensor(dims: &[usize]) -> Tensor {
+        let n: usize = dims.iter().product();
+        Tensor::new(dims, (0..n).map(|i| i as f32 - 2.0).collect::<Vec<_>>()).expect("a tensor")
+    }
+
+    #[test]
+    fn windows_are_written_with_each_of_their_sides() -> Result<()> {
+        let mut graph = taper_graph::Graph::new(&[2, 9, 8]);
+        graph.add_tensor("w", tensor(&[4, 1, 2, 3]));
+        graph.add_tensor("b", tensor(&[4]));
+        let window =
+            Window { kernel: [2, 3], stride: [1, 2], padding: [1, 2, 0, 1], dilation: [3, 1] };
+        let conv = Conv { weight: "w".into(), bias: Some("b".into()), window, groups: 2 };
+        let x = graph.push(Op::Conv(conv), &[0])?;
+        let x = graph.push(Op::MaxPool(Window { dilation: [2, 1], ..Window::same(3) }), &[x])?;
+        let mean = |window, counts_padding| Op::AveragePool { window, counts_padding };
+        let square = Window::square(2, 1, 0);
+        let padded = Window { padding: [0, 0, 1, 0], ..square };
+        let x = graph.push(mean(padded, true), &[x])?;
+        let x = graph.push(mean(padded, false), &[x])?;
+        graph.output = graph.push(mean(square, true), &[x])?;
+        let model = written(graph.clone(), Element::F32)?;
+        let expected = [
+            "value1 = Conv(images, w, b)",
+            "value2 = MaxPool(value1)",
+            "value3 = AveragePool(value2)",
+            "value4 = AveragePool(value3)",
+            "logits = AveragePool(value4)",
+        ];
+        assert_eq!(lines(&model), expected);
+        let conv = [
+            "dilations=[3, 1]",
+            "group=2",
+            "kernel_shape=[2, 3]",
+            "pads=[1, 2, 0, 1]",
+            "strides=[1, 2]",
+        ];
+        assert_eq!(attributes(&model, "value1"), conv);
+        let pool =
+            ["dilations=[2, 1]", "kernel_shape=[3, 3]", "pads=[1, 1, 1, 1]", "strides=[1, 1]"];
+        assert_eq!(attributes(&model, "value2"), pool);
+        let rest = ["kernel_shape=[2, 2]", "pads=[0, 0, 1, 0]", "strides=[1, 1]"];
+        assert_eq!(attributes(&model, "value3"), [&["count_include_pad=1"], &rest[..]].concat());
+        assert_eq!(attributes(&model, "value4"), [&["count_include_pad=0"], &rest[..]].concat());
+        assert_eq!(attributes(&model, "logits"), ["kernel_shape=[2, 2]", "strides=[1, 1]"]);
+        let dilated = Window { dilation: [2; 2], ..square };
+        graph.output = graph.push(mean(dilated, true), &[0])?;
+        let error = written(graph, Element::F32).unwrap_err().to_string();
+        assert!(error.contains("average pools with dilation"), "{error}");
+        Ok(())
+    }
+
+    #[test]
+    fn operations_take_their_numbers_as_attributes_or_inputs() -> Result<()> {
+        let mut graph = taper_graph::Graph::new(&[2, 4, 6]);
+        for name in ["g", "b", "m", "v"] {
+            graph.add_tensor(name, tensor(&[2]));
+        }
+        graph.add_tensor("w", tensor(&[3, 2]));
+        let [weight, bias, mean, var] = ["g", "b", "m", "v"].map(String::from);
+        let mut x = 0;
+        for op in [
+            Op::Norm(Norm { weight, bias, mean, var, eps: 0.5 }),
+            Op::Activation(Activation::Relu),
+            Op::Activation(Activation::RELU6),
+            Op::Activation(Activation::LeakyRelu { slope: 0.25 }),
+            Op::Activation(Activation::Sigmoid),
+            Op::Activation(Activation::HardSigmoid { alpha: 0.125, beta: 0.5 }),
+            Op::Activation(Activation::Silu),
+            Op::Activation(Activation::HardSwish),
+            Op::Pad(Pad { sizes: [1, 2, 3, 4], value: -1.5 }),
+            Op::Upsample { factors: [2, 3] },
+            Op::Reshape(vec![4, 16, 18]),
+            Op::Softmax { axis: 0 },
+            Op::GlobalMax,
+            Op::Reshape(vec![2, 2]),
+            Op::Reshape(vec![4]),
+            Op::Reshape(vec![2, 2, 1]),
+            Op::GlobalAverage,
+            Op::Reshape(vec![2]),
+            Op::Linear { weight: "w".into(), bias: None },
+        ] {
+            x = graph.push(op, &[x])?;
+        }
+        graph.output = graph.push(Op::Multiply, &[x, x])?;
+        let model = written(graph, Element::F32)?;
+        let expected = [
+            "value1 = BatchNormalization(images, g, b, m, v)",
+            "value2 = Relu(value1)",
+            "value3 = Clip(value2, value3.min, value3.max)",
+            "value4 = LeakyRelu(value3)",
+            "value5 = Sigmoid(value4)",
+            "value6 = HardSigmoid(value5)",
+            "value7.sigmoid = Sigmoid(value6)",
+            "value7 = Mul(value6, value7.sigmoid)",
+            "value8 = HardSwish(value7)",
+            "value9 = Pad(value8, value9.pads, value9.value)",
+            "value10 = Resize(value9, , value10.scales)",
+            "value11 = Reshape(value10, value11.shape)",
+            "value12 = Softmax(value11)",
+            "value13 = GlobalMaxPool(value12)",
+            "value14 = Reshape(value13, value14.shape)",
+            "value15 = Flatten(value14)",
+            "value16 = Reshape(value15, value16.shape)",
+            "mean17 = GlobalAveragePool(value16)",
+            "value17 = Flatten(mean17)",
+            "value18 = Gemm(value17, w)",
+            "logits = Mul(value18, value18)",
+        ];
+        assert_eq!(lines(&model), expected);
+        for (output, expected) in [
+            ("value1", &["epsilon=0.5"][..]),
+            ("value4", &["alpha=0.25"]),
+            ("value6", &["alpha=0.125", "beta=0.5"]),
+            ("value10", &[]),
+            ("value12", &["axis=1"]),
+            ("value15", &["axis=1"]),
+            ("value18", &["transB=1"]),
+        ] {
+            assert_eq!(attributes(&model, output), expected, "{output}");
+        }
+        for (name, dims, expected) in [
+            ("value3.min", &[][..], &[0.0][..]),
+            ("value3.max", &[], &[6.0]),
+            ("value9.pads", &[8], &[0.0, 0.0, 1.0, 2.0, 0.0, 0.0, 3.0, 4.0]),
+            ("value9.value", &[], &[-1.5]),
+            ("value10.scales", &[4], &[1.0, 1.0, 2.0, 3.0]),
+            ("value11.shape", &[4], &[0.0, 4.0, 16.0, 18.0]),
+        ] {
+            assert_eq!(constant(&model, name), (dims.to_vec(), expected.to_vec()), "{name}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn constants_are_broadcast_by_sums_and_repeated_for_the_batch_elsewhere() -> Result<()> {
+        let mut graph = taper_graph::Graph::new(&[2, 1, 1]);
+        graph.add_tensor("c", tensor(&[2, 1, 1]));
+        let c = graph.push(Op::Constant("c".into()), &[])?;
+        let twice = graph.push(Op::Add, &[c, c])?;
+        let x = graph.push(Op::Multiply, &[0, twice])?;
+        graph.output = graph.push(Op::Concat, &[x, twice, twice])?;
+        let model = written(graph.clone(), Element::F32)?;
+        let expected = [
+            "value2 = Add(c, c)",
+            "value3 = Mul(images, value2)",
+            "constant2.batch = Shape(images)",
+            "constant2.shape = Concat(constant2.batch, constant2.dims)",
+            "constant2.repeated = Expand(value2, constant2.shape)",
+            "logits = Concat(value3, constant2.repeated, constant2.repeated)",
+        ];
+        assert_eq!(lines(&model), expected);
+        assert_eq!(attributes(&model, "constant2.batch"), ["end=1", "start=0"]);
+        assert_eq!(constant(&model, "constant2.dims"), (vec![3], vec![2.0, 1.0, 1.0]));
+        // The output itself.
+        graph.output = twice;
+        let last = lines(&written(graph.clone(), Element::F32)?).pop();
+        assert_eq!(last.as_deref(), Some("logits = Identity(constant2.repeated)"));
+        graph.output = taper_graph::Graph::INPUT;
+        let last = lines(&written(graph, Element::F32)?).pop();
+        assert_eq!(last.as_deref(), Some("logits = Identity(images)"));
+        Ok(())
+    }
+
+    #[test]
+    fn names_of_tensors_are_no_names_of_values() -> Result<()> {
+        let mut graph = taper_graph::Graph::new(&[2]);
+        for name in ["images", "value1", "logits", "value1.f32"] {
+            graph.add_tensor(name, tensor(&[2, 2]));
+        }
+        let linear = |weight: &str| Op::Linear { weight: weight.into(), bias: None };
+        let x = graph.push(linear("images"), &[0])?;
+        let x = graph.push(linear("value1"), &[x])?;
+        graph.output = graph.push(linear("logits"), &[x])?;
+        let model = written(graph.clone(), Element::F32)?;
+        let expected = [
+            "value1_ = Gemm(images_, images)",
+            "value2 = Gemm(value1_, value1)",
+            "logits_ = Gemm(value2, logits)",
+        ];
+        assert_eq!(lines(&model), expected);
+        let of = |values: &[ValueInfo]| values[0].name.clone();
+        let written_graph = model.graph.expect("a graph");
+        assert_eq!(
+            (of(&written_graph.input), of(&written_graph.output)),
+            ("images_".into(), "logits_".into())
+        );
+        let half = lines(&written(graph, Element::F16)?);
+        assert_eq!(half[2], "value1.f32_ = Cast(value1)");
+        Ok(())
+    }
+
+    #[test]
+    fn what_opset_17_cannot_say_is_refused() -> Result<()> {
+        let mut graph = taper_graph::Graph::new(&[0, 2, 2]);
+        graph.output = graph.push(Op::Reshape(vec![2, 0]), &[0])?;
+        let error = written(graph, Element::F32).unwrap_err().to_string();
+        assert!(error.contains("reshape to [2, 0]"), "{error}");
+        let mut graph = taper_graph::Graph::new(&[1, 2, 2]);
+        graph.add_tensor("w", tensor(&[1, 1, 1, 1]));
+        let conv = Conv { weight: "w".into(), bias: None, window: Window::same(1), groups: 1 };
+        let fused = Fused { convs: vec![conv], bias: None, residual: false, activation: None };
+        graph.output = graph.push(Op::Fused(fused), &[0])?;
+        let error = written(graph, Element::F32).unwrap_err().to_string();
+        assert!(error.contains("fused"), "{error}");
+        Ok(())
+    }
 }

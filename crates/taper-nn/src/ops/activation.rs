@@ -6,12 +6,10 @@ use super::{
     threshold::threshold_ste,
     types,
 };
-use crate::{
-    ConvConfig, Gate,
-    graph::{GraphOp, Traced},
-};
+use crate::{ConvConfig, Gate, graph::Traced};
 use candle_core::{DType, Result, Tensor};
 use std::{ops::Add, sync::Arc};
+use taper_graph::{Conv, Op, Window, op};
 use taper_kernels::{
     conv::ConvShape,
     lanes::Plane,
@@ -247,10 +245,10 @@ pub fn conv2d(x: &Activation, weights: &Weights, config: &ConvConfig) -> Result<
     let [batch, channels, height, width] = x.dims4()?;
     let shape = conv::shape((batch, channels, height, width), weights.weight, config)?;
     if let Some(traced) = x.traced() {
-        let (weight, bias) = (weights.weight.clone(), weights.bias.cloned());
-        let (rows, columns) = shape.out_size().unwrap_or_default();
-        let dims = vec![batch, shape.channels_out, rows, columns];
-        return Ok(traced.then(GraphOp::Conv { weight, bias, config: *config }, &[], dims));
+        let (weight, bias) = traced.names(weights)?;
+        let ConvConfig { kernel, stride, padding, dilation, groups, .. } = *config;
+        let window = Window { dilation: [dilation; 2], ..Window::square(kernel, stride, padding) };
+        return Ok(traced.then(Op::Conv(Conv { weight, bias, window, groups }), &[])?.into());
     }
     match x.blocked(weights.is_tracked)?.filter(|_| cpu::has_kernels(weights.weight)) {
         Some(node) => blocked_conv(&node, shape, weights),
@@ -278,9 +276,8 @@ pub fn linear(x: &Activation, weights: &Weights) -> Result<Activation> {
         )
     }
     if let Some(traced) = x.traced() {
-        let (weight, bias) = (weights.weight.clone(), weights.bias.cloned());
-        let dims = vec![batch, features_out];
-        return Ok(traced.then(GraphOp::Linear { weight, bias }, &[], dims));
+        let (weight, bias) = traced.names(weights)?;
+        return Ok(traced.then(Op::Linear { weight, bias }, &[])?.into());
     }
     match x.blocked(weights.is_tracked)?.filter(|_| cpu::has_kernels(weights.weight)) {
         Some(node) => {
@@ -344,9 +341,11 @@ pub fn batch_norm_eval(
     }
     let NormParams { weight, bias, eps, is_tracked } = *params;
     if let Some(traced) = x.traced() {
-        let [weight, bias, mean, var] = [weight, bias, mean, var].map(Tensor::clone);
-        let op = GraphOp::Norm { weight, bias, mean, var, eps };
-        return Ok(traced.then(op, &[], traced.dims.clone()));
+        let name = |tensor| traced.name(tensor);
+        let (weight, bias) = (name(weight)?, name(bias)?);
+        let (mean, var) = (name(mean)?, name(var)?);
+        let norm = op::Norm { weight, bias, mean, var, eps };
+        return Ok(traced.then(Op::Norm(norm), &[])?.into());
     }
     let has_kernels = cpu::has_kernels(weight);
     let of_blocks = |node: &Arc<Node>| -> Result<Arc<Node>> {
@@ -377,7 +376,7 @@ pub fn relu(x: impl Into<Activation>) -> Result<Activation> {
     Ok(match x.0 {
         Repr::Plain(tensor) => plain_relu::relu(&tensor)?.into(),
         Repr::Blocked(node) => Activation(Repr::Blocked(node.relu())),
-        Repr::Traced(traced) => traced.then(GraphOp::Relu, &[], traced.dims.clone()),
+        Repr::Traced(traced) => traced.then(Op::Activation(op::Activation::Relu), &[])?.into(),
     })
 }
 
@@ -387,11 +386,13 @@ pub fn relu(x: impl Into<Activation>) -> Result<Activation> {
 /// If `x` does not have four dimensions, or no pixels.
 pub fn global_average(x: impl Into<Activation>) -> Result<Activation> {
     let x = x.into();
-    let [batch, channels, ..] = x.planes("global_average")?;
+    let [_, channels, ..] = x.planes("global_average")?;
     Ok(match x.0 {
         Repr::Plain(tensor) => sums::plane_mean(&tensor)?.into(),
         Repr::Blocked(node) => Activation(Repr::Blocked(Node::global_average(&node))),
-        Repr::Traced(traced) => traced.then(GraphOp::GlobalAverage, &[], vec![batch, channels]),
+        Repr::Traced(traced) => {
+            traced.then(Op::GlobalAverage, &[])?.then(Op::Reshape(vec![channels]), &[])?.into()
+        }
     })
 }
 
@@ -401,7 +402,7 @@ pub fn global_average(x: impl Into<Activation>) -> Result<Activation> {
 /// If `x` does not have four dimensions, or `size` is 0 or larger than the plane.
 pub fn average(x: impl Into<Activation>, size: usize) -> Result<Activation> {
     let x = x.into();
-    let [batch, channels, height, width] = x.planes("average")?;
+    let [.., height, width] = x.planes("average")?;
     if size == 0 || size > height.min(width) {
         candle_core::bail!(
             "average: windows of {size}x{size} over a plane of {height}x{width}; choose a size from 1 to {}",
@@ -413,8 +414,8 @@ pub fn average(x: impl Into<Activation>, size: usize) -> Result<Activation> {
         Repr::Plain(tensor) => pool::average(&tensor, size)?.into(),
         Repr::Blocked(node) => Activation(Repr::Blocked(Node::average(&node, windows, false))),
         Repr::Traced(traced) => {
-            let dims = vec![batch, channels, height / size, width / size];
-            traced.then(GraphOp::Average { size }, &[], dims)
+            let window = Window::square(size, size, 0);
+            traced.then(Op::AveragePool { window, counts_padding: false }, &[])?.into()
         }
     })
 }
@@ -438,8 +439,8 @@ pub fn max_pool(x: impl Into<Activation>, windows: MaxWindows) -> Result<Activat
         Repr::Plain(tensor) => pool::maximum(&tensor, windows, sizes)?.into(),
         Repr::Blocked(node) => Activation(Repr::Blocked(Node::maximum(&node, windows)?)),
         Repr::Traced(traced) => {
-            let dims = vec![batch, channels, output.height, output.width];
-            traced.then(GraphOp::Maximum(windows), &[], dims)
+            let MaxWindows { size, stride, padding } = windows;
+            traced.then(Op::MaxPool(Window::square(size, stride, padding)), &[])?.into()
         }
     })
 }
@@ -470,7 +471,7 @@ pub fn concat(parts: &[&Activation]) -> Result<Activation> {
         .collect();
     let traced: Option<Vec<&Traced>> = parts.iter().map(|part| part.traced()).collect();
     if let Some([first, others @ ..]) = traced.as_deref() {
-        return Ok(first.then(GraphOp::Concat, others, dims));
+        return Ok(first.then(Op::Concat, others)?.into());
     }
     Ok(match blocked {
         Some(nodes) => Activation(Repr::Blocked(Node::concat(&nodes)?)),
@@ -493,7 +494,7 @@ impl Add<&Activation> for &Activation {
             return Ok(Activation(Repr::Blocked(Node::add(a, b)?)));
         }
         if let (Some(a), Some(b)) = (self.traced(), other.traced()) {
-            return Ok(a.then(GraphOp::Add, &[b], a.dims.clone()));
+            return Ok(a.then(Op::Add, &[b])?.into());
         }
         Ok((self.tensor()? + other.tensor()?)?.into())
     }

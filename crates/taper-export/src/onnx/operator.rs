@@ -1,0 +1,125 @@
+//! The ONNX operator of each operation of a graph.
+
+use super::{
+    proto::{Attribute, TensorProto},
+    write::{floats, int, integers, scalar},
+};
+use crate::ExportError;
+use taper_graph::{Activation, Op, Pad, Window};
+
+/// What a node of ONNX says besides the values and tensors that it reads.
+pub(super) struct Operator {
+    pub(super) op_type: &'static str,
+    pub(super) attributes: Vec<Attribute>,
+    /// Inputs behind those: a name for each, and its value; `None` for one that is left out.
+    pub(super) constants: Vec<(&'static str, Option<TensorProto>)>,
+}
+
+/// The operator of an operation.
+///
+/// # Errors
+/// If opset 17 has none.
+pub(super) fn operator(op: &Op) -> Result<Operator, ExportError> {
+    let mut constants = Vec::new();
+    let (op_type, attributes) = match op {
+        // The writer has no node for them.
+        Op::Input | Op::Constant(_) => ("Identity", Vec::new()),
+        Op::Conv(conv) => {
+            let [kernel, pads, strides] = windows(&conv.window);
+            let dilations = ints("dilations", &conv.window.dilation);
+            let group = int("group", conv.groups as i64);
+            ("Conv", vec![dilations, group, kernel, pads, strides])
+        }
+        Op::Linear { .. } => ("Gemm", vec![int("transB", 1)]),
+        Op::Norm(norm) => ("BatchNormalization", vec![float("epsilon", norm.eps as f32)]),
+        Op::Activation(function) => match *function {
+            Activation::Relu => ("Relu", Vec::new()),
+            Activation::Clip { min, max } => {
+                constants.extend([("min", Some(scalar(min))), ("max", Some(scalar(max)))]);
+                ("Clip", Vec::new())
+            }
+            Activation::LeakyRelu { slope } => ("LeakyRelu", vec![float("alpha", slope)]),
+            Activation::Sigmoid => ("Sigmoid", Vec::new()),
+            Activation::HardSigmoid { alpha, beta } => {
+                ("HardSigmoid", vec![float("alpha", alpha), float("beta", beta)])
+            }
+            // Of the value and its sigmoid.
+            Activation::Silu => ("Mul", Vec::new()),
+            Activation::HardSwish => ("HardSwish", Vec::new()),
+        },
+        Op::Add => ("Add", Vec::new()),
+        Op::Multiply => ("Mul", Vec::new()),
+        Op::Concat => ("Concat", vec![int("axis", 1)]),
+        Op::Pad(Pad { sizes: [top, left, bottom, right], value }) => {
+            let sizes = integers(&[0, 0, *top, *left, 0, 0, *bottom, *right]);
+            constants.extend([("pads", Some(sizes)), ("value", Some(scalar(*value)))]);
+            ("Pad", Vec::new())
+        }
+        Op::MaxPool(window) => {
+            let mut attributes = windows(window).to_vec();
+            if window.dilation != [1; 2] {
+                attributes.insert(0, ints("dilations", &window.dilation));
+            }
+            ("MaxPool", attributes)
+        }
+        Op::AveragePool { window, counts_padding } => {
+            if window.dilation != [1; 2] {
+                let message = "ONNX opset 17 has no average pools with dilation; leave it out";
+                return Err(ExportError::Impossible(message.into()));
+            }
+            let [kernel, pads, strides] = windows(window);
+            let attributes = match window.padding {
+                [0, 0, 0, 0] => vec![kernel, strides],
+                _ => {
+                    let counts = int("count_include_pad", (*counts_padding).into());
+                    vec![counts, kernel, pads, strides]
+                }
+            };
+            ("AveragePool", attributes)
+        }
+        Op::GlobalAverage => ("GlobalAveragePool", Vec::new()),
+        Op::GlobalMax => ("GlobalMaxPool", Vec::new()),
+        Op::Reshape(dims) if dims.len() == 1 => ("Flatten", vec![int("axis", 1)]),
+        Op::Reshape(dims) => {
+            if dims.contains(&0) {
+                let message =
+                    format!("ONNX cannot reshape to {dims:?}: a size of 0 means that of the input");
+                return Err(ExportError::Impossible(message));
+            }
+            // The batch is that of the input.
+            let sizes: Vec<usize> = std::iter::once(0).chain(dims.iter().copied()).collect();
+            constants.push(("shape", Some(integers(&sizes))));
+            ("Reshape", Vec::new())
+        }
+        Op::Softmax { axis } => ("Softmax", vec![int("axis", *axis as i64 + 1)]),
+        Op::Upsample { factors: [down, across] } => {
+            // The defaults, half pixels and the nearest one, repeat each pixel where factors are whole.
+            let scales = floats(&[1.0, 1.0, *down as f32, *across as f32]);
+            constants.extend([("roi", None), ("scales", Some(scales))]);
+            ("Resize", Vec::new())
+        }
+        Op::Fused(_) => {
+            let message = "ONNX has no fused convolutions; export the network as it was before";
+            return Err(ExportError::Impossible(message.into()));
+        }
+    };
+    Ok(Operator { op_type, attributes, constants })
+}
+
+/// `kernel_shape`, `pads` and `strides`.
+fn windows(window: &Window) -> [Attribute; 3] {
+    [
+        ints("kernel_shape", &window.kernel),
+        ints("pads", &window.padding),
+        ints("strides", &window.stride),
+    ]
+}
+
+fn float(name: &str, f: f32) -> Attribute {
+    Attribute { name: name.into(), f: Some(f), kind: 1, ..Attribute::default() }
+}
+
+fn ints(name: &str, sizes: &[usize]) -> Attribute {
+    let ints = sizes.iter().map(|&size| size as i64).collect();
+    Attribute { name: name.into(), ints, kind: 7, ..Attribute::default() }
+}
