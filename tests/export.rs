@@ -191,6 +191,72 @@ fn what_is_exported_is_imported_to_the_bit_and_as_small_as_promised() {
     }
 }
 
+#[test]
+fn what_is_exported_is_exported_again_folded_or_not() {
+    let folder = Folder::new();
+    let checkpoint = train(&folder, "digits-cnn", "0.9");
+    for fold in [&[][..], &["--fold-bn"]] {
+        let export = |from: &str, format: &str, name: &str, fold: &[&str]| {
+            let out = folder.text(&format!("{}{name}", fold.len()));
+            let args = ["export", from, "--force", "--format", format, "--out", &out];
+            succeed(&[&args[..], fold].concat());
+            out
+        };
+        let of_checkpoint = |format: &str| export(&checkpoint, format, "expected", fold);
+        for format in ["dense", "bitmask", "csr", "npz", "onnx"] {
+            let exported = export(&checkpoint, format, format, fold);
+            // ONNX has no counters of batches, and no other format needs them.
+            for again in ["dense", "onnx"].into_iter().skip(usize::from(format == "onnx")) {
+                let found = export(&exported, again, "again", &[]);
+                let expected = of_checkpoint(again);
+                assert!(bytes(found.as_ref()) == bytes(expected.as_ref()), "{format} as {again}");
+            }
+        }
+    }
+    let foreign = repository().join("testdata/import/torch/plain.pt").display().to_string();
+    let out = folder.text("out");
+    let args = ["export", &foreign, "--format", "csr", "--out", &out];
+    refuse(&args, 2, &["plain.pt", "does not say its architecture", "taper import --model"]);
+}
+
+#[test]
+fn a_training_checkpoint_is_exported_as_if_training_ended_there() {
+    let folder = Folder::new();
+    let start = folder.text("feather/pruned.safetensors");
+    let runs: [(&str, &[&str]); 5] = [
+        ("feather", &["--sparsity", "0.9"]),
+        ("gmp", &["--method", "gmp", "--sparsity", "0.95"]),
+        ("dense", &["--method", "dense"]),
+        ("finetune", &["--method", "finetune", "--from", &start]),
+        (
+            "adaptive",
+            &[
+                "--sparsity=0.9",
+                "--set=prune.adapt=reciprocal",
+                "--set=prune.drop=longest:0.5",
+                "--set=prune.probes=2",
+                "--set=prune.allocation=erk",
+            ],
+        ),
+    ];
+    for (name, more) in runs {
+        let out = folder.text(name);
+        let args = ["train", "--quiet", "--epochs", "2", "--out", &out];
+        succeed(&[&args[..], more].concat());
+        let export = |from: &str| {
+            let out = folder.text("exported");
+            succeed(&["export", from, "--force", "--format", "dense", "--out", &out]);
+            bytes(out.as_ref())
+        };
+        let checkpoints = std::fs::read_dir(folder.path(name).join("checkpoints"));
+        let checkpoints =
+            checkpoints.expect("a folder").map(|entry| entry.expect("an entry").path());
+        let last = checkpoints.max().expect("a checkpoint").display().to_string();
+        let expected = export(&folder.text(&format!("{name}/pruned.safetensors")));
+        assert!(export(&last) == expected, "{name}");
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn links_to_the_files_of_a_folder_are_followed() {

@@ -321,7 +321,7 @@ Examples:
 /// Write a checkpoint for other tools.
 #[derive(Debug, ClapArgs)]
 pub struct Export {
-    /// The pruned.safetensors of a run, or a file or folder that was exported
+    /// The pruned.safetensors of a run, one of its checkpoints, or a file or folder that was exported
     pub checkpoint: PathBuf,
     /// dense, bitmask, csr, npz or onnx
     #[arg(long)]

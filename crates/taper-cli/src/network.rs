@@ -1,26 +1,35 @@
 //! The network in a file of any kind.
 
-use crate::error::usage;
+use crate::{error::usage, spec::Resolved};
 use anyhow::{Context, bail};
 use candle_core::Device;
 use serde_json::{Map, Value};
 use std::{collections::BTreeMap, path::Path};
 use taper::{
+    core::Sparsity,
     data::Normalisation,
     export::{Network, open},
+    nn::Model,
+    train::{
+        checkpoint::{PrunedCheckpoint, TrainingCheckpoint},
+        n_kept,
+    },
     zoo::Architecture,
 };
 
 /// More than any data set has; a network is built for as many before the file's tensors are looked at.
 pub const MOST_CLASSES: usize = 1 << 16;
 
-/// Reads the network of a pruned checkpoint or of any exported format, with folded normalisations or not. Its metadata are
-/// those of the file, `architecture`, `classes` and `recipe` among them.
+/// Reads the network of a checkpoint, pruned or of training, or of any exported format, with folded normalisations or not.
+/// Its metadata are those of a pruned checkpoint, `architecture`, `classes` and `recipe` among them.
 ///
 /// # Errors
 /// If the file cannot be read, does not say which network of the zoo it holds, or does not hold it whole.
 pub fn load(path: &Path) -> anyhow::Result<Network> {
     let opened = open(path)?;
+    if opened.metadata("kind").is_some_and(TrainingCheckpoint::is_kind) {
+        return in_training(path);
+    }
     let place = path.display();
     let said = |key: &str| {
         opened.metadata(key).ok_or_else(|| {
@@ -38,6 +47,40 @@ pub fn load(path: &Path) -> anyhow::Result<Network> {
     let model = architecture.build(classes, 0, &Device::Cpu)?;
     let like = Network::of(&*model, architecture.image, BTreeMap::new())?;
     Ok(opened.network(&like)?)
+}
+
+/// Steps of a run whose end is not known: enough for every moment of a schedule to have one of its own.
+const MANY_STEPS: u64 = 1 << 30;
+
+/// The network of a training checkpoint, pruned as it would be if training ended there.
+fn in_training(path: &Path) -> anyhow::Result<Network> {
+    let checkpoint = TrainingCheckpoint::load(path)?;
+    let place = || format!("checkpoint {}", path.display());
+    let resolved = Resolved::recorded(&checkpoint.recipe).with_context(place)?;
+    let architecture = Architecture::find(resolved.model()).with_context(place)?;
+    let bias = last_bias(&*architecture.build(1, 0, &Device::Cpu)?)?;
+    let Some(&[classes @ 1..=MOST_CLASSES]) = checkpoint.shape(&bias) else {
+        bail!("{} has no tensor {bias} of 1 to {MOST_CLASSES} classes", place())
+    };
+    let model = architecture.build(classes, 0, &Device::Cpu)?;
+    // Cuts and masks follow from weights and state; no schedule is asked any more.
+    let pruner = resolved.pruner(model.params(), MANY_STEPS).with_context(place)?;
+    checkpoint.bake_into(model.params(), pruner)?;
+    let (n_kept, n) = n_kept(model.params())?;
+    let sparsity = Sparsity::of(n_kept, n).get();
+    let recipe = checkpoint.recipe;
+    let pruned = PrunedCheckpoint::of(&*model, architecture.name, classes, sparsity, recipe);
+    Ok(Network::of(&*model, architecture.image, pruned.metadata())?)
+}
+
+/// Name of the bias of the last layer, which has one for each class.
+///
+/// # Errors
+/// If there is no layer.
+pub fn last_bias(model: &dyn Model) -> anyhow::Result<String> {
+    let layers = model.params().layers();
+    let last = layers.last().and_then(|layer| layer.name.strip_suffix(".weight"));
+    Ok(format!("{}.bias", last.context("the network has no layers")?))
 }
 
 /// The recipe in a file's metadata; without a key if there is none.

@@ -9,6 +9,7 @@ use taper_graph::{Graph, GraphError, Norm, Op, Tensor};
 /// # Errors
 /// If a tensor is missing or does not fit its operation.
 pub(crate) fn fold_norms(graph: &Graph) -> Result<Graph, GraphError> {
+    graph.check()?;
     let mut folded = graph.clone();
     let mut readers = vec![0; graph.nodes.len()];
     graph.nodes.iter().flat_map(|node| &node.inputs).for_each(|&input| readers[input] += 1);

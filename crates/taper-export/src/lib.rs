@@ -147,8 +147,8 @@ pub struct Written {
 /// Writes a network to `path`, a file or (for [`Format::Npz`]) a folder.
 ///
 /// # Errors
-/// If something is there already, the format cannot hold the network, or it cannot be written. What was there is then as
-/// it was.
+/// If something is there already, the graph is not valid, the format cannot hold the network, or it cannot be written.
+/// What was there is then as it was.
 pub fn export(
     network: &Network,
     format: Format,
@@ -158,6 +158,7 @@ pub fn export(
     if !options.overwrite && path.symlink_metadata().is_ok() {
         return Err(ExportError::Exists(path.into()));
     }
+    network.graph.check()?;
     match format {
         Format::Dense => dense(network, options.element)?.save(path)?,
         Format::Bitmask => bitmask::file(network, options.element, options.compact)?.save(path)?,

@@ -7,7 +7,7 @@ use crate::{
     network::{self, MOST_CLASSES},
     term,
 };
-use anyhow::{Context, bail};
+use anyhow::bail;
 use candle_core::Device;
 use serde_json::json;
 use std::path::Path;
@@ -70,10 +70,7 @@ pub fn run(args: &Import) -> anyhow::Result<()> {
 /// Outputs of the network in a file: as many as its last layer has biases.
 fn classes(opened: &Opened, file: &Path, probe: &dyn Model) -> anyhow::Result<usize> {
     let file = file.display();
-    let layers = probe.params().layers();
-    let last = layers.last().and_then(|layer| layer.name.strip_suffix(".weight"));
-    let bias = format!("{}.bias", last.context("it has no layers")?);
-    match opened.len_of(&bias)? {
+    match opened.len_of(&network::last_bias(probe)?)? {
         n if n > MOST_CLASSES => {
             bail!("{file} would have {n} classes, and more than {MOST_CLASSES} are not supported")
         }

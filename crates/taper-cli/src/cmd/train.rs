@@ -129,7 +129,8 @@ impl Setup {
     pub(super) fn run(&self) -> anyhow::Result<Run<'_>> {
         let recipe = self.resolved.recipe();
         recipe.check(&self.train).map_err(|error| usage(format!("train.{error}")))?;
-        let pruner = self.resolved.pruner(self.model.params(), &self.train)?;
+        let total = recipe.total_steps(&self.train);
+        let pruner = self.resolved.pruner(self.model.params(), total)?;
         let mut run = Run::new(&*self.model, pruner, &self.train, &self.test, recipe, &self.device);
         run.validation = self.validation.as_ref();
         Ok(run)

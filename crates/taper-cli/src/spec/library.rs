@@ -5,7 +5,7 @@ use crate::error::usage;
 use std::str::FromStr;
 use taper::{
     core::{Sparsity, Step},
-    data::{Augment, Dataset, Loader, Normalisation},
+    data::{Augment, Dataset, Normalisation},
     nn::Params,
     prune::{
         DropPolicy, Pruner,
@@ -95,12 +95,11 @@ impl Resolved {
         positive(self.train().early_stop)
     }
 
-    /// The pruner; `None` for a dense run.
-    pub fn pruner(&self, params: &Params, train: &Loader) -> anyhow::Result<Option<Pruner>> {
+    /// The pruner of a run of so many steps; `None` for a dense run.
+    pub fn pruner(&self, params: &Params, total: u64) -> anyhow::Result<Option<Pruner>> {
         if self.is_dense() {
             return Ok(None);
         }
-        let total = self.recipe().total_steps(train);
         let (p, parts, at) = (self.prune(), self.parts()?, |share| share_of(total, share));
         let schedule = self.schedule(total)?;
         let builder = Pruner::builder(params.prunable(), schedule, total)

@@ -184,6 +184,23 @@ impl Resolved {
         Ok(resolved)
     }
 
+    /// The experiment of a [`record`](Self::record), without the checkpoint that it may have started from.
+    ///
+    /// # Errors
+    /// If a value of it is not known, as may be in the record of another version.
+    pub fn recorded(record: &Value) -> anyhow::Result<Self> {
+        let mut record = record.clone();
+        if let Some(keys) = record.as_object_mut() {
+            keys.retain(|key, _| !["data_fingerprint", "from"].contains(&key.as_str()));
+        }
+        let mut spec: Spec = serde_json::from_value(record)?;
+        // All that the method filled in is in the record, and this one asks for no checkpoint.
+        if spec.prune.method.as_deref() == Some(FINETUNE) {
+            spec.prune.method = Some("gmp".into());
+        }
+        Self::new(spec)
+    }
+
     pub(super) fn train(&self) -> &TrainSpec {
         &self.spec.train
     }

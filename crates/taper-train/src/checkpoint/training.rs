@@ -116,6 +116,11 @@ pub struct TrainingCheckpoint {
 }
 
 impl TrainingCheckpoint {
+    /// Whether a file of this kind is one, of this version or another.
+    pub fn is_kind(kind: &str) -> bool {
+        kind.starts_with("taper-training-")
+    }
+
     /// Reads a checkpoint.
     ///
     /// # Errors
@@ -144,13 +149,11 @@ impl TrainingCheckpoint {
     /// [`TrainError`] if it does not fit the run's model or pruner.
     pub fn restore(&self, run: &mut Run) -> Result<Progress, TrainError> {
         let malformed = |reason: String| CheckpointError::malformed(&self.path, reason);
-        let find =
-            |prefix: &str, name: &str| self.file.tensors.get(&format!("{prefix}{name}")).cloned();
         let params = run.model.params();
-        params.load(|name| find(MODEL, name)).map_err(|e| malformed(e.to_string()))?;
+        self.load_into(params)?;
         let mut velocity = Vec::new();
         for (entry, _) in params.trained() {
-            let saved = find(VELOCITY, &entry.name);
+            let saved = self.file.tensors.get(&format!("{VELOCITY}{}", entry.name)).cloned();
             if let Some(saved) = saved.as_ref().filter(|v| v.dims() != entry.var.dims()) {
                 let (found, wanted) = (saved.dims(), entry.var.dims());
                 return Err(malformed(format!(
@@ -170,6 +173,31 @@ impl TrainingCheckpoint {
         }
         run.pruned_squares = self.pruned_squares()?;
         Ok(self.progress.clone())
+    }
+
+    /// Shape of a tensor of the model; `None` if it has none of this name.
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.file.tensors.get(&format!("{MODEL}{name}")).map(Tensor::dims)
+    }
+
+    /// Puts the network into a model of the same structure, with the zeros that `pruner` writes into it; a dense run has
+    /// none. What the optimizer remembers is not read.
+    ///
+    /// # Errors
+    /// [`TrainError`] if the state does not fit the model or the pruner.
+    pub fn bake_into(&self, params: &Params, pruner: Option<Pruner>) -> Result<(), TrainError> {
+        self.load_into(params)?;
+        if let Some(mut pruner) = pruner {
+            pruner.restore(self.pruner_state(&pruner)?)?;
+            pruner.bake()?;
+        }
+        Ok(())
+    }
+
+    /// Puts the weights into a model of the same structure.
+    fn load_into(&self, params: &Params) -> Result<(), CheckpointError> {
+        let find = |name: &str| self.file.tensors.get(&format!("{MODEL}{name}")).cloned();
+        params.load(find).map_err(|e| CheckpointError::malformed(&self.path, e))
     }
 
     /// What clipping remembers; nothing in a checkpoint of a dense run, or of a version that did not.
