@@ -35,7 +35,6 @@ mod bitmask;
 mod csr;
 mod element;
 mod error;
-mod fold;
 mod import;
 mod kind;
 mod names;

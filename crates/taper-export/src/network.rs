@@ -1,9 +1,9 @@
 //! A network apart from its model: what is written to files.
 
-use crate::{Element, ExportError, fold::fold_norms};
+use crate::{Element, ExportError};
 use candle_core::DType;
 use std::collections::BTreeMap;
-use taper_graph::{Graph, Op, Tensor};
+use taper_graph::{Graph, Op, Tensor, passes};
 use taper_nn::{Model, graph, ops::with_values};
 use taper_train::checkpoint::RawTensor;
 
@@ -100,13 +100,14 @@ impl Network {
         self.graph.nodes.iter().filter_map(|node| layer(&node.op)).collect()
     }
 
-    /// The same function with each normalisation that follows a convolution folded into it: the convolution's weight is
-    /// scaled, and it has a bias instead. Zeros stay zeros. Normalisations that follow something else stay, too.
+    /// The same function with each normalisation that follows a convolution or linear layer folded into it
+    /// ([`fold_norms`](passes::fold_norms)): the layer's weight is scaled, and it has a bias instead. Zeros stay zeros.
+    /// Normalisations that follow something else stay, too. Tensors that nothing reads are left out.
     ///
     /// # Errors
-    /// If a tensor does not fit its operation.
+    /// If the graph is not valid.
     pub fn folded(&self) -> Result<Self, ExportError> {
-        let graph = fold_norms(&self.graph)?;
+        let graph = passes::fold_norms(&self.graph)?;
         // A counter goes with its normalisation.
         let is_there = |counter: &str| match counter.strip_suffix(".num_batches_tracked") {
             Some(norm) => {

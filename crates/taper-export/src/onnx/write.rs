@@ -34,7 +34,9 @@ pub(crate) fn bytes(network: &Network, options: &Options) -> Result<Vec<u8>, Exp
         return Err(ExportError::Impossible(message.into()));
     }
     let mut writer = Writer::new(network, options);
-    writer.graph.name = network.metadata().get("architecture").cloned().unwrap_or_default();
+    // A name must be there.
+    let architecture = network.metadata().get("architecture").filter(|name| !name.is_empty());
+    writer.graph.name = architecture.map_or("network", String::as_str).into();
     writer.nodes()?;
     let value = |name: String, dims: &[usize]| {
         let fixed =
