@@ -15,6 +15,8 @@ use std::{path::Path, process::Command};
 use support::{Folder, bytes, cifar_of_noise, python, refuse, repository, run, succeed};
 use taper::{
     core::rng::Rng,
+    export::{Format, Network, Options, export},
+    graph,
     nn::{Model, Pass},
     train::checkpoint::{PrunedCheckpoint, TensorFile},
     zoo::Architecture,
@@ -104,6 +106,51 @@ fn other_tools_read_what_is_exported() {
                 assert!(error <= tolerance, "{model}: {name} in {runtime}: {seen}");
             }
         }
+    }
+}
+
+#[test]
+fn every_operation_means_the_same_in_onnxruntime() {
+    let Some(python) = python("numpy, onnx, onnxruntime, safetensors") else { return };
+    let folder = Folder::new();
+    let mut kinds = std::collections::BTreeSet::new();
+    for seed in 0..80u64 {
+        let graph = graph::random::graph(seed);
+        let images = graph::random::images(&graph, 2, seed);
+        let output = graph::interpret(&graph, &images).expect("a valid graph");
+        let has_limit = output.iter().any(|value| !value.is_finite());
+        let network = Network::from(graph);
+        let path = folder.path(&format!("{seed}.onnx"));
+        match export(&network, Format::Onnx, &path, &Options::default()) {
+            Ok(_) if !has_limit => {}
+            Ok(_) => std::fs::remove_file(&path).expect("a file"),
+            Err(error) => assert!(error.to_string().contains("with dilation"), "{seed}: {error}"),
+        }
+        if !path.exists() {
+            continue;
+        }
+        let graph = network.graph();
+        kinds.extend(graph.nodes.iter().map(|node| node.op.name()));
+        let batch = |values: Vec<f32>, dims: &[usize]| {
+            let dims = [&[2], dims].concat();
+            Tensor::from_vec(values, dims, &Device::Cpu).expect("a tensor")
+        };
+        let tensors = [
+            ("input".to_string(), batch(images, graph.input_dims())),
+            ("output".to_string(), batch(output, graph.output_dims())),
+        ];
+        let file = TensorFile { tensors: tensors.into(), ..TensorFile::default() };
+        file.save(&path.with_extension("safetensors")).expect("a file");
+    }
+    assert!(kinds.len() >= 17, "{kinds:?}");
+    let script = repository().join("tests/operations.py");
+    let said = run(Command::new(&python).arg(script).arg(folder.path("")));
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    let seen: Value = serde_json::from_str(&said.out).expect("JSON");
+    let seen = seen.as_object().expect("an object");
+    assert!(seen.len() > 60, "{} of 80 graphs", seen.len());
+    for (seed, difference) in seen {
+        assert!(difference.as_f64().is_some_and(|d| d <= 1e-5), "{seed}: {difference}");
     }
 }
 
