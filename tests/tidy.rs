@@ -21,6 +21,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("taper-data", &["taper-core"]),
     ("taper-graph", &[]),
     ("taper-infer", &["taper-graph", "taper-kernels"]),
+    ("taper-onnx", &["taper-graph"]),
     ("taper-nn", &["taper-core", "taper-graph", "taper-kernels"]),
     ("taper-prune", &["taper-core", "taper-kernels", "taper-nn", "taper-scale", "taper-schedule"]),
     ("taper-zoo", &["taper-nn"]),
@@ -28,7 +29,7 @@ const EDGES: &[(&str, &[&str])] = &[
         "taper-train",
         &["taper-core", "taper-data", "taper-kernels", "taper-nn", "taper-prune", "taper-schedule"],
     ),
-    ("taper-export", &["taper-graph", "taper-nn", "taper-train"]),
+    ("taper-export", &["taper-graph", "taper-nn", "taper-onnx", "taper-train"]),
     ("taper-report", &[]),
     (
         "taper",
@@ -59,6 +60,7 @@ const WITHOUT_CANDLE: &[&str] = &[
     "taper-data",
     "taper-graph",
     "taper-infer",
+    "taper-onnx",
     "taper-report",
     "xtask",
 ];

@@ -8,7 +8,7 @@
 use crate::{
     ExportError, Network,
     element::{self, Element},
-    numbers::Numbers,
+    numbers::{self, Numbers},
 };
 use safetensors::Dtype;
 use std::collections::BTreeMap;
@@ -51,7 +51,7 @@ pub(crate) fn file(
             shape = vec![rows, columns];
         }
         let values =
-            Numbers::of(&raw).and_then(Numbers::floats).map_err(ExportError::Impossible)?;
+            numbers::of(&raw).and_then(Numbers::floats).map_err(ExportError::Impossible)?;
         let width = element::width(raw.dtype).unwrap_or(1);
         let (mut bits, mut kept) = (Vec::new(), Vec::new());
         let columns = shape.last().copied().unwrap_or(1).max(1);
@@ -97,7 +97,7 @@ pub(crate) fn weight(
         tensors.get(&name).ok_or_else(|| format!("tensor {name} is missing"))
     };
     let named = |part: &str, e: String| format!("tensor {module}.{part}: {e}");
-    let shape = Numbers::of(part("shape")?).and_then(Numbers::indices);
+    let shape = numbers::of(part("shape")?).and_then(Numbers::indices);
     let shape = shape.map_err(|e| named("shape", e))?;
     let (rows, columns) = crate::sparse::rows_and_columns(expected);
     let is = |dims: &[usize]| shape.iter().copied().eq(dims.iter().map(|&d| d as u64));
@@ -106,7 +106,7 @@ pub(crate) fn weight(
     }
     let n_elements = rows * columns;
     let bitmask = part("bitmask")?;
-    let values = Numbers::of(part("compressed")?).and_then(Numbers::floats);
+    let values = numbers::of(part("compressed")?).and_then(Numbers::floats);
     let values = values.map_err(|e| named("compressed", e))?;
     let columns = shape.last().copied().unwrap_or(1) as usize;
     let row_bytes = columns.div_ceil(8);

@@ -7,7 +7,7 @@
 use crate::{
     ExportError, Network,
     element::{self, Element},
-    numbers::Numbers,
+    numbers::{self, Numbers},
     sparse::{Csr, rows_and_columns, shapes},
 };
 use safetensors::Dtype;
@@ -37,7 +37,7 @@ pub(crate) fn file(network: &Network, element: Element) -> Result<RawFile, Expor
         let width = element::width(raw.dtype).unwrap_or(1);
         let csr = Csr::of(
             &raw.shape,
-            &Numbers::of(&raw).and_then(Numbers::floats).map_err(ExportError::Impossible)?,
+            &numbers::of(&raw).and_then(Numbers::floats).map_err(ExportError::Impossible)?,
         );
         let (_, columns) = rows_and_columns(&raw.shape);
         let (columns_dtype, columns_bytes): (_, Vec<u8>) = match u16::try_from(columns) {
@@ -85,10 +85,10 @@ pub(crate) fn weight(file: &RawFile, name: &str, shape: &[usize]) -> Result<Vec<
     };
     let indices = |name: &str| {
         let (part, raw) = part(name)?;
-        Numbers::of(raw).and_then(Numbers::indices).map_err(|e| format!("tensor {part}: {e}"))
+        numbers::of(raw).and_then(Numbers::indices).map_err(|e| format!("tensor {part}: {e}"))
     };
     let (name_of_values, values) = part("values")?;
-    let values = Numbers::of(values).and_then(Numbers::floats);
+    let values = numbers::of(values).and_then(Numbers::floats);
     let csr = Csr {
         shape: shape.to_vec(),
         starts: indices("indptr")?,

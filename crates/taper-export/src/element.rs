@@ -77,8 +77,3 @@ fn write<const N: usize>(values: &[f32], to: impl Fn(f32) -> [u8; N]) -> Vec<u8>
 pub(crate) fn width(dtype: Dtype) -> Option<usize> {
     dtype.bitsize().is_multiple_of(8).then(|| dtype.bitsize() / 8)
 }
-
-/// Numbers of `N` bytes each; what is left over at the end is no number.
-pub(crate) fn read<const N: usize, T>(data: &[u8], of: impl Fn([u8; N]) -> T) -> Vec<T> {
-    data.as_chunks::<N>().0.iter().map(|&bytes| of(bytes)).collect()
-}

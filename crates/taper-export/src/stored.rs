@@ -2,7 +2,7 @@
 
 use crate::{
     bitmask, csr,
-    numbers::Numbers,
+    numbers::{self, Numbers},
     source::{Source, missing},
     sparse::StatedShapes,
 };
@@ -69,5 +69,5 @@ pub(crate) fn shape(file: &RawFile, name: &str) -> Option<Vec<usize>> {
 /// Numbers of a tensor that is stored as it is.
 pub(crate) fn numbers(file: &RawFile, name: &str) -> Result<Numbers, String> {
     let raw = file.tensors.get(name).ok_or_else(|| missing(name))?;
-    Numbers::of(raw).map_err(|e| format!("tensor {name}: {e}"))
+    numbers::of(raw).map_err(|e| format!("tensor {name}: {e}"))
 }

@@ -5,7 +5,7 @@
 
 use crate::{
     ExportError,
-    numbers::Numbers,
+    numbers::{self, Numbers},
     sparse::{Csr, rows_and_columns},
 };
 use safetensors::Dtype;
@@ -160,7 +160,7 @@ impl Npy {
             "u8" => Dtype::U64,
             other => return Err(format!("it is of type {other}; save it as <f4 or <i4")),
         };
-        Numbers::decode(dtype, self.data())
+        numbers::decode(dtype, self.data())
     }
 }
 

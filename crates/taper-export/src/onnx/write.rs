@@ -1,16 +1,14 @@
 //! A network as an ONNX graph.
 
-use super::{
-    operator::{Operator, operator},
-    proto::{
-        Attribute, Dimension, Entry, Graph, Model, Node, OperatorSet, Shape, SparseTensor,
-        TensorProto, TensorType, Type, ValueInfo,
-    },
-};
+use super::operator::{Operator, operator};
 use crate::{ExportError, Network, Options, element::Element};
 use prost::Message;
 use std::collections::{BTreeMap, BTreeSet};
 use taper_graph::{Op, Tensor};
+use taper_onnx::proto::{
+    Attribute, BFLOAT16, Dimension, Entry, FLOAT, FLOAT16, Graph, INT64, Model, Node, OperatorSet,
+    Shape, SparseTensor, TensorProto, TensorType, Type, ValueInfo,
+};
 use taper_train::checkpoint::RawTensor;
 
 /// Kind of the file in its metadata.
@@ -19,12 +17,6 @@ const KIND: &str = "taper-onnx-1";
 /// Version of the operators, and of the format that goes with it.
 const OPSET: i64 = 17;
 const IR_VERSION: i64 = 8;
-
-/// Numbers of the types in `TensorProto.DataType`.
-pub(super) const FLOAT: i32 = 1;
-pub(super) const INT64: i32 = 7;
-pub(super) const FLOAT16: i32 = 10;
-pub(super) const BFLOAT16: i32 = 16;
 
 /// The bytes of the file. The input is `images`, the output `logits`; the batch is open.
 pub(crate) fn bytes(network: &Network, options: &Options) -> Result<Vec<u8>, ExportError> {
@@ -211,7 +203,14 @@ impl<'a> Writer<'a> {
     ) {
         let name = format!("{op_type}{}", self.graph.node.len());
         let op_type = op_type.into();
-        self.graph.node.push(Node { input, output: vec![output], name, op_type, attribute });
+        self.graph.node.push(Node {
+            input,
+            output: vec![output],
+            name,
+            op_type,
+            attribute,
+            ..Node::default()
+        });
     }
 
     /// Adds an initializer that belongs to a value; gives its name.

@@ -11,7 +11,7 @@ mod rebuild;
 mod view;
 
 use crate::{
-    numbers::Numbers,
+    numbers::{self, Numbers},
     source::{Source, missing},
 };
 use std::{
@@ -71,7 +71,7 @@ impl Source for StateDict {
         let entry = self.entries.get(name).ok_or_else(|| missing(name))?;
         let gathered = entry.as_ref().map_err(Clone::clone).and_then(|view| {
             let storage = self.bytes.get(view.storage.clone()).unwrap_or_default();
-            Numbers::decode(view.dtype, &view.gather(storage)?)
+            numbers::decode(view.dtype, &view.gather(storage)?)
         });
         gathered.map_err(|e| format!("tensor {name}: {e}"))
     }

@@ -3,7 +3,7 @@
 //! The path to that file comes from a file that may be hostile, so it must stay in the folder: neither `..` nor a link
 //! leads out of it, and what is read is a regular file.
 
-use super::proto::Entry;
+use crate::proto::Entry;
 use std::{
     fs::File,
     io::{Read, Seek, SeekFrom},
@@ -30,11 +30,20 @@ impl Beside {
         Self { folder, allowed }
     }
 
+    /// Bytes of a file.
+    ///
+    /// # Errors
+    /// If it is not there or not in the folder.
+    pub(crate) fn size(&self, location: &str) -> Result<u64, String> {
+        let file = self.open(location)?;
+        file.metadata().map(|m| m.len()).map_err(|e| format!("{location}: {e}"))
+    }
+
     /// The data of a tensor that takes `n` bytes.
     ///
     /// # Errors
     /// If the file is not there or not in the folder, or has less.
-    pub(super) fn read(&self, entries: &[Entry], n: usize) -> Result<Vec<u8>, String> {
+    pub(crate) fn read(&self, entries: &[Entry], n: usize) -> Result<Vec<u8>, String> {
         let entry = |key: &str| entries.iter().find(|e| e.key == key).map(|e| e.value.as_str());
         let number = |key: &str| match entry(key) {
             Some(text) => text

@@ -1,0 +1,141 @@
+//! Sums, products, differences and quotients: of values of the image, constants and shapes.
+
+use crate::{
+    array::Array,
+    budget::Budget,
+    call::Call,
+    importer::Importer,
+    value::{Size, Value},
+};
+use std::rc::Rc;
+use taper_graph::Op;
+
+pub(super) fn add(importer: &mut Importer, call: &Call) -> Result<Value, String> {
+    binary(importer, call, Op::Add, |a, b| a + b, i64::checked_add, 0)
+}
+
+pub(super) fn mul(importer: &mut Importer, call: &Call) -> Result<Value, String> {
+    binary(importer, call, Op::Multiply, |a, b| a * b, i64::checked_mul, 1)
+}
+
+/// A sum with the negative.
+pub(super) fn sub(importer: &mut Importer, call: &Call) -> Result<Value, String> {
+    if let Some(value) = constants(importer, call, |a, b| a - b, i64::checked_sub, 0)? {
+        return Ok(value);
+    }
+    let negative = match call.input(1)? {
+        Value::Floats(name, array) => {
+            let array = array.map(&mut importer.budget, |v| Ok(-v))?;
+            Value::Floats(Rc::clone(name), array)
+        }
+        other => {
+            let minus = Value::Floats("minus_one".into(), Array::scalar(-1.0));
+            of_image(importer, Op::Multiply, other, &minus)?
+        }
+    };
+    of_image(importer, Op::Add, call.input(0)?, &negative)
+}
+
+/// A product with the reciprocal.
+pub(super) fn div(importer: &mut Importer, call: &Call) -> Result<Value, String> {
+    // Integers are rounded towards 0.
+    if let Some(value) = constants(importer, call, |a, b| a / b, i64::checked_div, 1)? {
+        return Ok(value);
+    }
+    let (name, array) = call.floats(1)?;
+    let reciprocal = |v: f32| match 1.0 / v {
+        by if by.is_finite() => Ok(by),
+        _ => Err(format!("it divides by {v}, whose reciprocal f32 cannot hold")),
+    };
+    let reciprocals = array.map(&mut importer.budget, reciprocal)?;
+    let reciprocals = Value::Floats(Rc::clone(name), reciprocals);
+    of_image(importer, Op::Multiply, call.input(0)?, &reciprocals)
+}
+
+pub(super) fn floor(importer: &mut Importer, call: &Call) -> Result<Value, String> {
+    let (name, array) = call.floats(0)?;
+    let array = array.map(&mut importer.budget, |v| Ok(v.floor()))?;
+    Ok(Value::Floats(Rc::clone(name), array))
+}
+
+/// An operation of constants, or of a value of the image.
+fn binary(
+    importer: &mut Importer,
+    call: &Call,
+    op: Op,
+    floats: fn(f32, f32) -> f32,
+    sizes: fn(i64, i64) -> Option<i64>,
+    neutral: i64,
+) -> Result<Value, String> {
+    match constants(importer, call, floats, sizes, neutral)? {
+        Some(value) => Ok(value),
+        None => of_image(importer, op, call.input(0)?, call.input(1)?),
+    }
+}
+
+/// An operation of constants, if both inputs are.
+fn constants(
+    importer: &mut Importer,
+    call: &Call,
+    floats: fn(f32, f32) -> f32,
+    sizes: fn(i64, i64) -> Option<i64>,
+    neutral: i64,
+) -> Result<Option<Value>, String> {
+    let budget: &mut Budget = &mut importer.budget;
+    Ok(match (call.input(0)?, call.input(1)?) {
+        (Value::Floats(name, a), Value::Floats(_, b)) => {
+            let array = a.zip(b, budget, |a, b| Ok(floats(a, b)))?;
+            Some(Value::Floats(Rc::clone(name), array))
+        }
+        (Value::Sizes(a), Value::Sizes(b)) => {
+            let compute = |a: Size, b: Size| match (a, b) {
+                (Size::Batch, Size::Known(n)) if n == neutral => Ok(Size::Batch),
+                (a, b) => {
+                    let (a, b) = (a.known()?, b.known()?);
+                    let failed = || format!("{a} and {b} have no result of 64 bits");
+                    sizes(a, b).ok_or_else(failed).map(Size::Known)
+                }
+            };
+            Some(Value::Sizes(a.zip(b, budget, compute)?))
+        }
+        _ => None,
+    })
+}
+
+/// An operation of values of which one at least depends on the image.
+fn of_image(importer: &mut Importer, op: Op, a: &Value, b: &Value) -> Result<Value, String> {
+    let rank = match (a, b) {
+        (Value::Node(a), Value::Node(b)) => {
+            let (x, y) = (importer.dims(*a), importer.dims(*b));
+            if x.len() != y.len() {
+                return Err(format!("its inputs have shapes {x:?} and {y:?} for each image"));
+            }
+            x.len()
+        }
+        (Value::Node(node), _) | (_, Value::Node(node)) => importer.dims(*node).len(),
+        _ => return Err("it takes floats and integers".into()),
+    };
+    let mut operand = |value: &Value| match value {
+        Value::Node(node) => Ok(*node),
+        Value::Floats(name, array) => {
+            let dims = aligned(array.dims(), rank)?;
+            importer.constant(name, &array.reshaped(&dims)?)
+        }
+        Value::Sizes(_) => Err("it takes a value of the image and integers".into()),
+    };
+    let (a, b) = (operand(a)?, operand(b)?);
+    importer.push(op, &[a, b])
+}
+
+/// The shape of a constant for each image of `rank` dimensions: without a batch of 1, with sizes of 1 in front.
+fn aligned(dims: &[usize], rank: usize) -> Result<Vec<usize>, String> {
+    let image = match dims {
+        [1, image @ ..] if dims.len() > rank => image,
+        dims => dims,
+    };
+    let missing = rank.checked_sub(image.len());
+    let missing = missing.ok_or_else(|| {
+        format!("its constant has shape {dims:?}, and a value of an image {rank} dimensions")
+    })?;
+    Ok([&vec![1; missing][..], image].concat())
+}

@@ -1,0 +1,53 @@
+//! Operators that make one number of a plane.
+
+use super::form::reshaped;
+use crate::{
+    call::{Call, axis},
+    importer::Importer,
+    stored::n_elements,
+    value::Value,
+};
+use std::collections::BTreeSet;
+use taper_graph::Op;
+
+pub(super) fn global_average(importer: &mut Importer, call: &Call) -> Result<Value, String> {
+    importer.push(Op::GlobalAverage, &[call.image(0)?])
+}
+
+pub(super) fn global_max(importer: &mut Importer, call: &Call) -> Result<Value, String> {
+    importer.push(Op::GlobalMax, &[call.image(0)?])
+}
+
+pub(super) fn reduce_mean(importer: &mut Importer, call: &Call) -> Result<Value, String> {
+    reduced(importer, call, Op::GlobalAverage)
+}
+
+pub(super) fn reduce_max(importer: &mut Importer, call: &Call) -> Result<Value, String> {
+    reduced(importer, call, Op::GlobalMax)
+}
+
+/// All dimensions behind the channels become one number.
+fn reduced(importer: &mut Importer, call: &Call, op: Op) -> Result<Value, String> {
+    let node = call.image(0)?;
+    let mut dims = importer.dims(node).to_vec();
+    let rank = dims.len() + 1;
+    call.attributes.ignore(&["noop_with_empty_axes"]);
+    let axes = call.axes(18)?.unwrap_or_default();
+    let found =
+        axes.iter().map(|&at| axis(at, rank)).collect::<Result<BTreeSet<usize>, String>>()?;
+    if rank < 3 || found != (2..rank).collect() {
+        return Err(format!(
+            "it reduces axes {axes:?} of a value of {rank} dimensions, where all behind the channels are supported"
+        ));
+    }
+    let keeps = call.attributes.flag("keepdims", true)?;
+    let pixels = n_elements(&dims[1..]).ok_or("its input is too large")?;
+    let plane = match dims.len() {
+        3 => node,
+        _ => importer.add(Op::Reshape(vec![dims[0], pixels, 1]), &[node])?,
+    };
+    let mean = importer.add(op, &[plane])?;
+    dims.truncate(if keeps { dims.len() } else { 1 });
+    dims.iter_mut().skip(1).for_each(|size| *size = 1);
+    reshaped(importer, mean, dims)
+}

@@ -1,0 +1,158 @@
+//! What a file says of itself before its operators are read: version, names, input and output.
+
+use crate::{
+    proto::{FLOAT, Graph, Model, Node, ValueInfo},
+    stored::n_elements,
+};
+use std::collections::BTreeSet;
+
+/// Versions of the operators that are read.
+const OPSETS: std::ops::RangeInclusive<i64> = 11..=22;
+
+/// The image that a network takes.
+pub(crate) struct Input {
+    /// Name of the value.
+    pub(crate) name: String,
+    /// Number of images, if it is fixed.
+    pub(crate) batch: Option<usize>,
+    /// Channels, rows and columns.
+    pub(crate) dims: [usize; 3],
+}
+
+/// Version of ONNX's own operators.
+pub(crate) fn opset(model: &Model) -> Result<i64, String> {
+    let own = model.opset_import.iter().find(|set| is_own(&set.domain));
+    let version = own.ok_or("it names no version of ONNX's operators; export it again")?.version;
+    match OPSETS.contains(&version) {
+        true => Ok(version),
+        false => Err(format!(
+            "its operators are of opset {version}, and {} to {} are supported; export it again with opset 17, or convert it with onnx.version_converter",
+            OPSETS.start(),
+            OPSETS.end()
+        )),
+    }
+}
+
+/// Whether a domain is that of ONNX itself.
+pub(crate) fn is_own(domain: &str) -> bool {
+    matches!(domain, "" | "ai.onnx")
+}
+
+/// Checks that each name is given once. An input may also be an initializer, which is its value then.
+pub(crate) fn check_names(graph: &Graph) -> Result<(), String> {
+    let initializers: Vec<&str> = initializers(graph).collect();
+    let is_default: BTreeSet<&str> = initializers.iter().copied().collect();
+    let inputs = graph.input.iter().map(|input| &*input.name);
+    let outputs = graph.node.iter().flat_map(|node| &node.output).map(String::as_str);
+    let given = inputs.filter(|name| !is_default.contains(name));
+    let mut seen = BTreeSet::new();
+    for name in initializers.iter().copied().chain(given).chain(outputs) {
+        if !name.is_empty() && !seen.insert(name) {
+            return Err(format!("two of its values have the name `{name}`; export it again"));
+        }
+    }
+    Ok(())
+}
+
+fn initializers(graph: &Graph) -> impl Iterator<Item = &str> {
+    let sparse = graph.sparse_initializer.iter().filter_map(|tensor| tensor.values.as_ref());
+    graph.initializer.iter().chain(sparse).map(|tensor| &*tensor.name)
+}
+
+/// The only input, which is an image. A shape that is given fills in what the file leaves open.
+pub(crate) fn input(graph: &Graph, given: Option<[usize; 3]>) -> Result<Input, String> {
+    let is_default: BTreeSet<&str> = initializers(graph).collect();
+    let inputs = graph.input.iter().filter(|input| !is_default.contains(&*input.name));
+    let inputs: Vec<&ValueInfo> = inputs.collect();
+    let [input] = inputs[..] else {
+        let names: Vec<&str> = inputs.iter().map(|input| &*input.name).collect();
+        let (n, names) = (names.len(), names.join(", "));
+        return Err(format!("it has {n} inputs ({names}), where one image is supported"));
+    };
+    let name = input.name.clone();
+    let tensor = input.r#type.as_ref().and_then(|t| t.tensor_type.as_ref());
+    let tensor = tensor.ok_or_else(|| format!("its input `{name}` is no tensor"))?;
+    if tensor.elem_type != FLOAT {
+        let number = tensor.elem_type;
+        return Err(format!(
+            "its input `{name}` is of type number {number} of ONNX; export it with images of FLOAT"
+        ));
+    }
+    // A size that is not positive stands for an open one in some files.
+    let sizes: Option<Vec<Option<usize>>> = tensor.shape.as_ref().map(|shape| {
+        let size = |value: i64| usize::try_from(value).ok().filter(|&size| size > 0);
+        shape.dim.iter().map(|dim| dim.dim_value.and_then(size)).collect()
+    });
+    let sizes = sizes.unwrap_or(vec![None; 4]);
+    let shown = || {
+        let size = |size: &Option<usize>| size.map_or("?".into(), |n| n.to_string());
+        sizes.iter().map(size).collect::<Vec<String>>().join(", ")
+    };
+    let &[batch, ref image @ ..] = &sizes[..] else {
+        return Err(format!("its input `{name}` has no dimension"));
+    };
+    let Ok(image) = <[Option<usize>; 3]>::try_from(image) else {
+        let shown = shown();
+        return Err(format!(
+            "its input `{name}` has shape [{shown}] instead of [batch, channels, rows, columns]"
+        ));
+    };
+    let mut dims = [0; 3];
+    for (i, dim) in dims.iter_mut().enumerate() {
+        *dim = match (image[i], given.map(|given| given[i])) {
+            (Some(size), Some(other)) if size != other => {
+                let (shown, given) = (shown(), given.unwrap_or_default());
+                return Err(format!(
+                    "its input `{name}` has shape [{shown}], which images of {given:?} do not fit"
+                ));
+            }
+            (Some(size), _) | (None, Some(size)) => size,
+            (None, None) => {
+                let shown = shown();
+                return Err(format!(
+                    "its input `{name}` has shape [{shown}]: channels, rows and columns must be fixed; export it with a fixed size, or give the shape of an image"
+                ));
+            }
+        };
+    }
+    match n_elements(&dims).filter(|&n| n > 0) {
+        Some(_) => Ok(Input { name, batch, dims }),
+        None => Err(format!("an image of shape {dims:?} is empty or too large")),
+    }
+}
+
+/// Name of the output: the only one, or the one that is asked for.
+pub(crate) fn output(graph: &Graph, wanted: Option<&str>) -> Result<String, String> {
+    let names: Vec<&str> = graph.output.iter().map(|output| &*output.name).collect();
+    let listed = names.join(", ");
+    match (wanted, &names[..]) {
+        (Some(wanted), names) if names.contains(&wanted) => Ok(wanted.into()),
+        (Some(wanted), _) => Err(format!("it has no output `{wanted}`; its outputs are {listed}")),
+        (None, [name]) => Ok((*name).into()),
+        (None, []) => Err("it has no output".into()),
+        (None, _) => Err(format!("it has {} outputs ({listed}); choose one", names.len())),
+    }
+}
+
+/// The nodes that an output depends on, in order.
+pub(crate) fn needed<'a>(nodes: &'a [Node], output: &'a str) -> Vec<&'a Node> {
+    let mut wanted = BTreeSet::from([output]);
+    let mut found = Vec::new();
+    for node in nodes.iter().rev() {
+        if node.output.iter().any(|name| wanted.contains(&**name)) {
+            wanted.extend(node.input.iter().map(String::as_str).filter(|name| !name.is_empty()));
+            found.push(node);
+        }
+    }
+    found.reverse();
+    found
+}
+
+/// A node in messages.
+pub(crate) fn name(node: &Node) -> String {
+    let operator = &node.op_type;
+    match (&*node.name, node.output.first()) {
+        ("", Some(output)) => format!("node of `{output}` ({operator})"),
+        (name, _) => format!("node `{name}` ({operator})"),
+    }
+}
