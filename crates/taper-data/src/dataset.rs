@@ -86,6 +86,16 @@ impl Dataset {
         }
     }
 
+    /// Names of the classes of a data set known by name, without opening it; `None` for a folder.
+    pub fn classes_of(name: &str) -> Option<Vec<String>> {
+        match Named::parse(name).ok()?? {
+            Named::Digits => Some(digits::class_names()),
+            Named::Cifar(cifar, _) => {
+                Some(cifar.class_names().iter().map(ToString::to_string).collect())
+            }
+        }
+    }
+
     /// Makes sure that a data set is on this machine and returns its files: none for `digits`, which is embedded.
     ///
     /// # Errors
@@ -299,6 +309,14 @@ mod tests {
         assert_eq!((data.train.len(), data.test.len()), (1442, 355));
         assert_eq!(data.fingerprint, "eed3666bccdaf4cb");
         assert!(Dataset::fetch("digits", &OpenOptions::default()).unwrap().is_empty());
+    }
+
+    #[test]
+    fn names_know_their_classes() {
+        assert_eq!(Dataset::classes_of("digits").unwrap().len(), 10);
+        assert_eq!(Dataset::classes_of("cifar10@main").unwrap()[3], "cat");
+        assert_eq!(Dataset::classes_of("cifar100").unwrap().len(), 100);
+        assert_eq!(Dataset::classes_of("./folder"), None);
     }
 
     #[test]

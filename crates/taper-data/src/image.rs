@@ -1,12 +1,12 @@
 //! Decoding one PNG, without trusting it.
 
 use crate::{DataError, ImageShape, Result};
-use png::{BitDepth, ColorType, Decoder, Limits, Transformations};
+use png::{BitDepth, ColorType, Decoder, Limits, Reader, Transformations};
 use std::io::Cursor;
 
 /// Deflate cannot expand further than this, so a header that claims more pixels than this many times the file's
 /// bytes is a lie, and nothing is allocated for it.
-const LARGEST_RATIO: usize = 1032;
+const LARGEST_RATIO: u128 = 1032;
 
 /// An RGB image of 8 bits a channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,13 +41,7 @@ pub(crate) fn decode_into(
 }
 
 fn decode(bytes: &[u8], expected: Option<ImageShape>) -> Result<(ImageShape, Vec<u8>), String> {
-    // The limit covers the decoder's own buffers, a few lines of the image and chunks of text that are skipped anyway.
-    let mut decoder = Decoder::new_with_limits(Cursor::new(bytes), Limits { bytes: 1 << 20 });
-    decoder.set_transformations(Transformations::IDENTITY);
-    decoder.set_ignore_text_chunk(true);
-    decoder.set_ignore_iccp_chunk(true);
-    let mut reader = decoder.read_info().map_err(|e| format!("the PNG cannot be decoded: {e}"))?;
-
+    let reader = png_reader(bytes, Transformations::IDENTITY)?;
     let info = reader.info();
     let shape =
         ImageShape { channels: 3, height: info.height as usize, width: info.width as usize };
@@ -63,20 +57,44 @@ fn decode(bytes: &[u8], expected: Option<ImageShape>) -> Result<(ImageShape, Vec
             info.color_type, info.bit_depth as u8
         ));
     }
+    Ok((shape, png_frame(reader, bytes)?))
+}
+
+/// A reader of a PNG that has read its header.
+pub(crate) fn png_reader(
+    bytes: &[u8],
+    transformations: Transformations,
+) -> Result<Reader<Cursor<&[u8]>>, String> {
+    // The limit covers the decoder's own buffers, a few lines of the image and chunks of text that are skipped anyway.
+    let mut decoder = Decoder::new_with_limits(Cursor::new(bytes), Limits { bytes: 1 << 20 });
+    decoder.set_transformations(transformations);
+    decoder.set_ignore_text_chunk(true);
+    decoder.set_ignore_iccp_chunk(true);
+    decoder.read_info().map_err(undecodable)
+}
+
+/// The pixels of a PNG, interleaved, row-major.
+pub(crate) fn png_frame(
+    mut reader: Reader<Cursor<&[u8]>>,
+    bytes: &[u8],
+) -> Result<Vec<u8>, String> {
+    let info = reader.info();
+    let (width, height) = (info.width, info.height);
+    // As they are in the file, before any transformation.
+    let n_bits = u128::from(width) * u128::from(height) * info.bits_per_pixel() as u128;
     let needed = reader
         .output_buffer_size()
-        .filter(|&n| n / LARGEST_RATIO <= bytes.len())
+        .filter(|_| n_bits / 8 / LARGEST_RATIO <= bytes.len() as u128)
         .ok_or_else(|| {
-            format!(
-                "{} x {} pixels cannot come from {} bytes",
-                shape.width,
-                shape.height,
-                bytes.len()
-            )
+            format!("{width} x {height} pixels cannot come from {} bytes", bytes.len())
         })?;
     let mut interleaved = vec![0; needed];
-    reader.next_frame(&mut interleaved).map_err(|e| format!("the PNG cannot be decoded: {e}"))?;
-    Ok((shape, interleaved))
+    reader.next_frame(&mut interleaved).map_err(undecodable)?;
+    Ok(interleaved)
+}
+
+fn undecodable(error: png::DecodingError) -> String {
+    format!("the PNG cannot be decoded: {error}")
 }
 
 /// From `[height, width, 3]` to `[3, height, width]`.

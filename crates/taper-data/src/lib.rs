@@ -50,7 +50,9 @@ mod normalise;
 mod order;
 mod origin;
 mod parquet;
+mod picture;
 mod progress;
+mod resize;
 mod split;
 
 pub use augment::{Augment, View};
@@ -64,6 +66,7 @@ pub use loader::{Batch, Epoch, Loader, LoaderConfig};
 pub use normalise::Normalisation;
 pub use origin::Origin;
 pub use parquet::read_parquet;
+pub use picture::Picture;
 pub use progress::{FetchProgress, Silent};
 pub use split::{ImageShape, Split};
 

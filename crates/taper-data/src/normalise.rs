@@ -85,6 +85,12 @@ impl Normalisation {
         }
     }
 
+    /// The same constants for pixels that reach 255, as those of a [`Picture`](crate::Picture) do.
+    #[must_use]
+    pub fn of_bytes(self) -> Self {
+        Self { scale: 255.0, ..self }
+    }
+
     /// Mean of each channel.
     pub fn mean(&self) -> &[f32] {
         &self.mean
@@ -131,6 +137,12 @@ mod tests {
                 < 1e-6
         );
         assert_eq!(Normalisation::new(vec![0.5], vec![0.25], 16.0).unwrap().apply(0, 16), 2.0);
+    }
+
+    #[test]
+    fn white_is_the_same_whatever_pixels_reach() {
+        let white = Normalisation::DIGITS.apply(0, 16);
+        assert_eq!(Normalisation::DIGITS.of_bytes().apply(0, 255), white);
     }
 
     #[test]

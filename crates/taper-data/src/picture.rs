@@ -1,0 +1,261 @@
+//! Pictures of any size, PNG or JPEG, as images of a network's size.
+
+use crate::image::{png_frame, png_reader};
+use crate::resize::resize;
+use crate::{DataError, ImageShape, Result};
+use png::{ColorType, Transformations};
+use zune_jpeg::JpegDecoder;
+use zune_jpeg::zune_core::bytestream::ZCursor;
+use zune_jpeg::zune_core::{colorspace::ColorSpace, options::DecoderOptions};
+
+/// A JPEG spends at least one bit on a block of 64 pixels, so a header that claims more pixels than this many times the
+/// file's bytes is a lie, and nothing is allocated for it.
+const LARGEST_RATIO: usize = 8 * 64;
+
+/// Pixels along a side of a JPEG at most, by its format.
+const LARGEST_SIDE: usize = (1 << 16) - 1;
+
+const START_OF_SCAN: u8 = 0xda;
+const END_OF_IMAGE: u8 = 0xd9;
+
+/// A picture of 8 bits a channel, grey or red, green and blue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Picture {
+    height: usize,
+    width: usize,
+    /// 1 or 3.
+    channels: usize,
+    /// `[height, width, channels]`, row-major.
+    pixels: Vec<u8>,
+}
+
+impl Picture {
+    /// Decodes a PNG of any colour type and depth, or a JPEG. Transparency is left out, 16 bits become 8, and the
+    /// orientation that a camera notes is not applied.
+    ///
+    /// # Errors
+    /// [`DataError::Image`] for other formats, broken or truncated files, or a header that claims more pixels than the
+    /// bytes can hold.
+    pub fn decode(bytes: &[u8]) -> Result<Self> {
+        let picture = match bytes {
+            [0x89, b'P', b'N', b'G', ..] => Self::of_png(bytes),
+            [0xff, 0xd8, 0xff, ..] => Self::of_jpeg(bytes),
+            [] => Err("the file is empty".into()),
+            _ => Err("it is neither PNG nor JPEG; convert it first".into()),
+        };
+        picture.map_err(DataError::Image)
+    }
+
+    fn of_png(bytes: &[u8]) -> std::result::Result<Self, String> {
+        let reader = png_reader(bytes, Transformations::normalize_to_color8())?;
+        let info = reader.info();
+        let (height, width) = (info.height as usize, info.width as usize);
+        let (stored, channels) = match reader.output_color_type().0 {
+            ColorType::Grayscale => (1, 1),
+            ColorType::GrayscaleAlpha => (2, 1),
+            ColorType::Rgba => (4, 3),
+            // Palettes are expanded.
+            ColorType::Rgb | ColorType::Indexed => (3, 3),
+        };
+        let mut pixels = png_frame(reader, bytes)?;
+        if stored > channels {
+            pixels = pixels.chunks_exact(stored).flat_map(|p| &p[..channels]).copied().collect();
+        }
+        Ok(Self { height, width, channels, pixels })
+    }
+
+    fn of_jpeg(bytes: &[u8]) -> std::result::Result<Self, String> {
+        // The decoder fills what is missing of the last scan.
+        let last = |marker: u8| bytes.windows(2).rposition(|pair| pair == [0xff, marker]);
+        if last(END_OF_IMAGE) < last(START_OF_SCAN) {
+            return Err("the JPEG cannot be decoded: its end is missing; copy it again".into());
+        }
+        let undecodable = |e| format!("the JPEG cannot be decoded: {e}");
+        let options = DecoderOptions::default()
+            .set_strict_mode(true)
+            .set_max_width(LARGEST_SIDE)
+            .set_max_height(LARGEST_SIDE);
+        let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
+        decoder.decode_headers().map_err(undecodable)?;
+        let info = decoder.info().ok_or("the JPEG has no header")?;
+        let (height, width) = (usize::from(info.height), usize::from(info.width));
+        if height * width / LARGEST_RATIO > bytes.len() {
+            let n = bytes.len();
+            return Err(format!("{width} x {height} pixels cannot come from {n} bytes"));
+        }
+        let (colours, channels) = match decoder.input_colorspace() {
+            Some(ColorSpace::Luma) => (ColorSpace::Luma, 1),
+            _ => (ColorSpace::RGB, 3),
+        };
+        decoder.set_options(options.jpeg_set_out_colorspace(colours));
+        let pixels = decoder.decode().map_err(undecodable)?;
+        match pixels.len() == height * width * channels {
+            true => Ok(Self { height, width, channels, pixels }),
+            false => Err(format!("the JPEG has {} values", pixels.len())),
+        }
+    }
+
+    /// Rows of pixels.
+    pub fn height(&self) -> usize {
+        self.height
+    }
+
+    /// Columns of pixels.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// The picture as an image of this shape, `[channels, height, width]`: its largest part of these proportions around
+    /// the middle, scaled bilinearly with antialiasing. Grey is repeated for each colour; colours become grey by
+    /// ITU-R 601.
+    ///
+    /// # Errors
+    /// [`DataError::Invalid`] unless the shape has 1 or 3 channels and at least one pixel.
+    pub fn fit(&self, shape: ImageShape) -> Result<Vec<u8>> {
+        if shape.is_empty() || ![1, 3].contains(&shape.channels) {
+            return Err(DataError::Invalid(format!(
+                "a picture has 1 or 3 channels and at least one pixel, and the network takes images of {} x {} x {}",
+                shape.channels, shape.height, shape.width
+            )));
+        }
+        let (height, width) = (self.height as f64, self.width as f64);
+        let scale = (height / shape.height as f64).min(width / shape.width as f64);
+        let part = |size: f64, n: usize| {
+            let shown = n as f64 * scale;
+            let from = ((size - shown) / 2.0).max(0.0);
+            from..from + shown
+        };
+        let dims = [self.height, self.width, self.channels];
+        let part = [part(height, shape.height), part(width, shape.width)];
+        let scaled = resize(&self.pixels, dims, part, [shape.height, shape.width]);
+        let plane = |channel: usize| scaled.iter().skip(channel).step_by(self.channels).copied();
+        Ok(match (self.channels, shape.channels) {
+            (1, n) => scaled.repeat(n),
+            (_, 1) => scaled.chunks_exact(3).map(grey).collect(),
+            _ => plane(0).chain(plane(1)).chain(plane(2)).collect(),
+        })
+    }
+}
+
+/// Brightness of red, green and blue by ITU-R 601, rounded.
+fn grey(colour: &[u8]) -> u8 {
+    let parts = colour.iter().zip([299, 587, 114]);
+    ((parts.map(|(&value, share)| u32::from(value) * share).sum::<u32>() + 500) / 1000) as u8
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use png::BitDepth;
+
+    fn png(color: ColorType, depth: BitDepth, width: u32, height: u32, data: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        let mut encoder = png::Encoder::new(&mut out, width, height);
+        encoder.set_color(color);
+        encoder.set_depth(depth);
+        if color == ColorType::Indexed {
+            encoder.set_palette(vec![0, 0, 0, 10, 20, 30]);
+        }
+        encoder.write_header().unwrap().write_image_data(data).unwrap();
+        out
+    }
+
+    const fn shape(channels: usize, height: usize, width: usize) -> ImageShape {
+        ImageShape { channels, height, width }
+    }
+
+    #[test]
+    fn every_colour_type_of_png_is_read() {
+        use BitDepth::{Eight, One, Sixteen};
+        for (color, depth, data, wanted) in [
+            (ColorType::Grayscale, Eight, &[1, 2][..], &[1, 2][..]),
+            (ColorType::Grayscale, One, &[0b0100_0000], &[0, 255]),
+            (ColorType::Grayscale, Sixteen, &[7, 0, 9, 0], &[7, 9]),
+            (ColorType::GrayscaleAlpha, Eight, &[1, 0, 2, 255], &[1, 2]),
+            (ColorType::Rgb, Eight, &[1, 2, 3, 4, 5, 6], &[1, 2, 3, 4, 5, 6]),
+            (ColorType::Rgba, Eight, &[1, 2, 3, 0, 4, 5, 6, 9], &[1, 2, 3, 4, 5, 6]),
+            (ColorType::Indexed, One, &[0b0100_0000], &[0, 0, 0, 10, 20, 30]),
+        ] {
+            let picture = Picture::decode(&png(color, depth, 2, 1, data)).unwrap();
+            assert_eq!((picture.height(), picture.width()), (1, 2));
+            assert_eq!(picture.pixels, wanted, "{color:?} {depth:?}");
+        }
+    }
+
+    const COLOURS: &[u8] = include_bytes!("../../../testdata/pictures/colours.jpg");
+    const PROGRESSIVE: &[u8] = include_bytes!("../../../testdata/pictures/progressive.jpg");
+    const GREY: &[u8] = include_bytes!("../../../testdata/pictures/grey.jpg");
+
+    #[test]
+    fn jpegs_are_read() {
+        for (bytes, channels) in [(COLOURS, 3), (PROGRESSIVE, 3), (GREY, 1)] {
+            let picture = Picture::decode(bytes).unwrap();
+            assert_eq!((picture.height, picture.width, picture.channels), (8, 8, channels));
+            for (at, pixel) in picture.pixels.chunks_exact(channels).enumerate() {
+                let value = (20 * (at / 8) + 12 * (at % 8)) as u8;
+                for (found, wanted) in pixel.iter().zip([value, 255 - value, 77]) {
+                    // Pillow loses as much: 21.
+                    assert!(found.abs_diff(wanted) <= 22, "pixel {at}: {pixel:?} of {value}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_jpeg_that_is_cut_or_damaged_is_survived() {
+        for whole in [COLOURS, PROGRESSIVE, GREY] {
+            for n in 0..whole.len() {
+                // The last two bytes are the end marker.
+                let cut = Picture::decode(&whole[..n]);
+                assert!(cut.is_err() || n + 2 >= whole.len(), "{n} of {}", whole.len());
+                for flip in [0x01, 0x55, 0xff] {
+                    let mut bad = whole.to_vec();
+                    bad[n] ^= flip;
+                    let _ = Picture::decode(&bad);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_header_that_claims_a_huge_picture_is_refused() {
+        let at = GREY.windows(2).position(|marker| marker == [0xff, 0xc0]).unwrap();
+        let mut huge = GREY.to_vec();
+        huge[at + 5..at + 9].copy_from_slice(&[0xea, 0x60, 0xea, 0x60]);
+        let message = Picture::decode(&huge).unwrap_err().to_string();
+        assert!(message.contains("60000 x 60000 pixels cannot come from 171 bytes"), "{message}");
+    }
+
+    #[test]
+    fn grey_and_colours_become_what_the_network_takes() {
+        let grey = Picture { height: 1, width: 2, channels: 1, pixels: vec![5, 9] };
+        assert_eq!(grey.fit(shape(1, 1, 2)).unwrap(), [5, 9]);
+        assert_eq!(grey.fit(shape(3, 1, 2)).unwrap(), [5, 9, 5, 9, 5, 9]);
+        let colours = vec![255, 0, 0, 10, 20, 30];
+        let colours = Picture { height: 1, width: 2, channels: 3, pixels: colours };
+        assert_eq!(colours.fit(shape(3, 1, 2)).unwrap(), [255, 10, 0, 20, 0, 30]);
+        // 0.299·255 = 76.2; 2.99 + 11.74 + 3.42 = 18.15.
+        assert_eq!(colours.fit(shape(1, 1, 2)).unwrap(), [76, 18]);
+        for impossible in [shape(4, 1, 2), shape(3, 0, 2)] {
+            assert!(colours.fit(impossible).is_err());
+        }
+    }
+
+    #[test]
+    fn the_middle_of_the_networks_proportions_is_shown() {
+        let pixels = vec![0, 1, 2, 3, 4, 5, 6, 7];
+        let wide = Picture { height: 2, width: 4, channels: 1, pixels };
+        assert_eq!(wide.fit(shape(1, 2, 2)).unwrap(), [1, 2, 5, 6]);
+        let tall = Picture { height: 4, width: 2, ..wide };
+        assert_eq!(tall.fit(shape(1, 2, 2)).unwrap(), [2, 3, 4, 5]);
+    }
+
+    #[test]
+    fn what_is_no_picture_is_named() {
+        let message = |bytes: &[u8]| Picture::decode(bytes).unwrap_err().to_string();
+        assert!(message(b"").contains("is empty"));
+        assert!(message(b"GIF89a...").contains("neither PNG nor JPEG"));
+        assert!(message(b"\x89PNG\r\n\x1a\n").contains("the PNG cannot be decoded"));
+        assert!(message(b"\xff\xd8\xff\xe0").contains("the JPEG cannot be decoded"));
+    }
+}
