@@ -1,4 +1,4 @@
-//! Mean, sample deviation and median of a handful of runs.
+//! Mean, sample deviation and quantiles of measurements.
 
 /// Mean and deviation of `n` values.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -38,6 +38,16 @@ pub fn median(mut values: Vec<f64>) -> f64 {
     }
 }
 
+/// The least of some values that at least the share `q` of them does not exceed (nearest rank); NaN of none.
+///
+/// `q` is in `[0, 1]`; 0 gives the smallest value, 1 the largest.
+pub fn quantile(mut values: Vec<f64>, q: f64) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let rank = (q * values.len() as f64).ceil() as usize;
+    let last = values.len().saturating_sub(1);
+    values.get(rank.saturating_sub(1).min(last)).copied().unwrap_or(f64::NAN)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -60,6 +70,16 @@ mod tests {
         assert_eq!(median(vec![3.0, 1.0, 2.0]), 2.0);
         assert_eq!(median(vec![4.0, 1.0, 3.0, 2.0]), 2.5);
         assert!(median(Vec::new()).is_nan());
+    }
+
+    #[test]
+    fn a_quantile_is_one_of_the_values() {
+        let hundred = || (1..=100).rev().map(f64::from).collect::<Vec<_>>();
+        for (q, value) in [(0.0, 1.0), (0.5, 50.0), (0.95, 95.0), (0.99, 99.0), (1.0, 100.0)] {
+            assert_eq!(quantile(hundred(), q), value, "{q}");
+        }
+        assert_eq!(quantile(vec![3.0, 1.0, 2.0], 0.99), 3.0);
+        assert!(quantile(Vec::new(), 0.5).is_nan());
     }
 
     #[test]

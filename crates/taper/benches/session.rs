@@ -28,6 +28,7 @@ use taper::{
     schedule::{Curve, Ramp},
     train::{GradNorm, Sgd, clip_factor, cross_entropy},
 };
+use taper_report::host::peak_memory;
 
 /// What can be asked.
 #[derive(Deserialize)]
@@ -273,21 +274,6 @@ impl Session {
             .collect();
         Ok(json!({ "seconds": total, "works": works, "choices": choices }))
     }
-}
-
-/// The most memory that this process has had, in bytes, where the system says.
-#[cfg(unix)]
-fn peak_memory() -> Option<u64> {
-    use nix::sys::resource::{UsageWho, getrusage};
-    let peak = u64::try_from(getrusage(UsageWho::RUSAGE_SELF).ok()?.max_rss()).ok()?;
-    // Apple's systems count bytes, others kibibytes.
-    Some(if cfg!(target_vendor = "apple") { peak } else { peak * 1024 })
-}
-
-/// The most memory that this process has had, in bytes, where the system says.
-#[cfg(not(unix))]
-fn peak_memory() -> Option<u64> {
-    None
 }
 
 impl Kernel {
