@@ -7,6 +7,8 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
+use super::Peer;
+
 /// One side of a comparison; ends when it is dropped.
 pub(crate) struct Process {
     name: &'static str,
@@ -16,12 +18,12 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Builds and starts Taper's side.
+    /// Builds and starts Taper's side of training.
     ///
     /// # Errors
     /// When it cannot be built or started.
     pub(crate) fn taper(root: &Path) -> Result<Self> {
-        Self::start("taper", Command::new(build(root)?))
+        Self::start("taper", Command::new(build(root, "session")?))
     }
 
     /// Starts the peer in PyTorch.
@@ -31,7 +33,25 @@ impl Process {
     pub(crate) fn torch(root: &Path, python: &Path) -> Result<Self> {
         let mut command = Command::new(python);
         command.arg(root.join("benches/peers/step.py"));
-        Self::start("torch", command)
+        Self::start(Peer::Torch.name(), command)
+    }
+
+    /// Starts Taper's side of compiled networks, which [`build`] has made.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub(crate) fn infer(program: &Path) -> Result<Self> {
+        Self::start("taper", Command::new(program))
+    }
+
+    /// Starts a peer of compiled networks.
+    ///
+    /// # Errors
+    /// When Python cannot be started.
+    pub(crate) fn infer_peer(root: &Path, python: &Path, peer: Peer) -> Result<Self> {
+        let mut command = Command::new(python);
+        command.arg(root.join("benches/peers/infer.py")).arg(peer.name());
+        Self::start(peer.name(), command)
     }
 
     fn start(name: &'static str, mut command: Command) -> Result<Self> {
@@ -67,8 +87,26 @@ impl Process {
     /// # Errors
     /// As [`ask`](Self::ask), or when the answer has no time.
     pub(crate) fn seconds(&mut self, request: &Value) -> Result<f64> {
+        self.number(request, "seconds")
+    }
+
+    /// Asks, and gives a number of the answer.
+    ///
+    /// # Errors
+    /// As [`ask`](Self::ask), or when the answer has none of that name.
+    pub(crate) fn number(&mut self, request: &Value, key: &str) -> Result<f64> {
         let answer = self.ask(request)?;
-        answer["seconds"].as_f64().with_context(|| format!("{} gave no time: {answer}", self.name))
+        answer[key].as_f64().with_context(|| format!("{} gave no {key}: {answer}", self.name))
+    }
+
+    /// Asks, and gives a list of numbers of the answer.
+    ///
+    /// # Errors
+    /// As [`number`](Self::number).
+    pub(crate) fn numbers(&mut self, request: &Value, key: &str) -> Result<Vec<f64>> {
+        let answer = self.ask(request)?;
+        let numbers = answer[key].as_array().map(|list| list.iter().map(Value::as_f64).collect());
+        numbers.flatten().with_context(|| format!("{} gave no {key}: {answer}", self.name))
     }
 }
 
@@ -80,23 +118,26 @@ impl Drop for Process {
     }
 }
 
-/// Builds the session, and gives its path as cargo reports it.
-fn build(root: &Path) -> Result<PathBuf> {
+/// Builds a bench target, and gives its path as cargo reports it.
+///
+/// # Errors
+/// When it cannot be built.
+pub(crate) fn build(root: &Path, target: &str) -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
         .current_dir(root)
-        .args(["build", "--release", "--workspace", "--bench", "session"])
+        .args(["build", "--release", "--workspace", "--bench", target])
         .arg("--message-format=json-render-diagnostics")
         .stderr(Stdio::inherit())
         .output()
         .context("cannot run cargo")?;
     if !output.status.success() {
-        bail!("building the session failed ({})", output.status);
+        bail!("building the bench {target} failed ({})", output.status);
     }
     String::from_utf8_lossy(&output.stdout)
         .lines()
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-        .filter(|message| message["target"]["name"] == "session")
+        .filter(|message| message["target"]["name"] == target)
         .find_map(|message| message["executable"].as_str().map(PathBuf::from))
         .context("cargo named no executable")
 }

@@ -5,8 +5,12 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use taper_report::format;
 
 use crate::suite::parse;
+
+/// The suite of compiled networks.
+pub(crate) const INFER: &str = "infer";
 
 /// Networks at some sparsities.
 #[derive(Debug, Deserialize)]
@@ -33,6 +37,54 @@ pub(crate) struct Row {
     /// The least ratio to the peer that is accepted.
     #[serde(default)]
     pub(crate) floor: Option<f64>,
+}
+
+/// Compiled networks.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Compiled {
+    /// So large a part of each floor is accepted where there is no AVX-512.
+    pub(crate) share_without_avx512: f64,
+    #[serde(rename = "row")]
+    pub(crate) rows: Vec<CompiledRow>,
+}
+
+/// One line of their table.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CompiledRow {
+    pub(crate) label: String,
+    pub(crate) model: String,
+    pub(crate) sparsity: f64,
+    pub(crate) batch: usize,
+    pub(crate) threads: usize,
+    /// The least ratio of onnxruntime's time to ours that is accepted.
+    #[serde(default)]
+    pub(crate) floor: Option<f64>,
+    /// The largest ratio of our memory to onnxruntime's that is accepted.
+    #[serde(default)]
+    pub(crate) memory: Option<f64>,
+    /// The most seconds of compiling that are accepted.
+    #[serde(default)]
+    pub(crate) compile: Option<f64>,
+}
+
+impl Row {
+    /// What is measured, for people.
+    pub(crate) fn name(&self) -> String {
+        name(&self.label, self.sparsity)
+    }
+}
+
+impl CompiledRow {
+    /// What is measured, for people.
+    pub(crate) fn name(&self) -> String {
+        name(&self.label, self.sparsity)
+    }
+}
+
+fn name(label: &str, sparsity: f64) -> String {
+    format!("{label} at {}", format::percent_short(sparsity))
 }
 
 /// Convolutions.
@@ -83,6 +135,8 @@ mod tests {
             let suite: Networks = load(&root, name).expect("a valid suite");
             assert!(suite.rows.iter().all(|row| (0.0..1.0).contains(&row.sparsity)), "{name}");
         }
+        let compiled: Compiled = load(&root, INFER).expect("a valid suite");
+        assert!(compiled.rows.iter().all(|row| (0.0..1.0).contains(&row.sparsity)));
         let kernels: Kernels = load(&root, "kernels").expect("a valid suite");
         assert!(!kernels.shapes.is_empty() && !kernels.densities.is_empty());
     }

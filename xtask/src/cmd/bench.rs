@@ -3,22 +3,23 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
-use crate::bench::suite::{Kernels, Networks, Row, load};
-use crate::bench::{Process, torch_version};
+use crate::bench::suite::{Compiled, INFER, Kernels, Networks, load};
+use crate::bench::{Peer, Process, REST, Table, infer, judge};
 use crate::date::Utc;
 use crate::{cells::Verdict, machine::Machine, place, provenance, suite::matches, summary, write};
 use taper_report::host::{Exit, Usage};
 use taper_report::{format, stats::median};
 
-/// Suites, in their order.
-const SUITES: [&str; 5] = ["cut", "kernels", "step", "eval", "zoo"];
-/// Those of them whose work is that of training, which can be profiled.
-const TRAINING: [&str; 2] = ["step", "zoo"];
+/// Suites, in their order; all but the last are those of training.
+const SUITES: [&str; 6] = ["cut", "kernels", "step", "eval", "zoo", INFER];
+/// How many of them run where none is named.
+const N_DEFAULT: usize = 5;
+/// Those of them that can be profiled.
+const PROFILED: [&str; 3] = ["step", "zoo", INFER];
 /// The one that compares with no peer.
 const KERNELS: &str = "kernels";
 
@@ -27,26 +28,22 @@ pub(crate) const THREADS: u64 = 2;
 /// Timed repetitions, if not said otherwise.
 pub(crate) const ROUNDS: u64 = 9;
 
-/// Between turns. OpenMP's threads spin for some milliseconds after their last work, on a core that the other side's step
-/// needs: measured, a step of ours took up to a seventh longer right behind one of PyTorch's.
-const REST: Duration = Duration::from_millis(50);
-
 /// Arguments of `bench`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Which of them [default: all]
+    /// Which of them [default: all but infer]
     #[arg(value_parser = SUITES)]
     pub(crate) suites: Vec<String>,
-    /// Measure PyTorch beside it, in turn
-    #[arg(long, value_parser = ["torch"])]
-    pub(crate) peer: Option<String>,
-    /// The Python that has PyTorch and safetensors
-    #[arg(long, value_name = "PATH", default_value = "python3", requires = "peer")]
+    /// Measure it beside Taper, in turn: onnxruntime and openvino with infer, torch with the others
+    #[arg(long = "peer", value_enum, value_name = "PEER")]
+    pub(crate) peers: Vec<Peer>,
+    /// The Python that has the peers; with torch also safetensors, with the others numpy
+    #[arg(long, value_name = "PATH", default_value = "python3", requires = "peers")]
     pub(crate) python: PathBuf,
-    /// Print the time of training steps by kind of work, too
+    /// Print the time of training steps by kind of work, and that of compiled networks by layer, too
     #[arg(long)]
     pub(crate) profile: bool,
-    /// CPU threads of both sides
+    /// CPU threads of both sides; rows of infer have their own
     #[arg(long, value_name = "N", default_value_t = THREADS, value_parser = clap::value_parser!(u64).range(1..=1024))]
     pub(crate) threads: u64,
     /// Timed repetitions; the median counts
@@ -75,10 +72,14 @@ impl Args {
                 let suite: Kernels = load(root, name)?;
                 let chosen = suite.shapes.iter().filter(|shape| self.chooses(name, &shape.label));
                 rows.extend(chosen.map(|shape| (format!("{name}: {}", shape.label), None)));
+            } else if name == INFER {
+                let suite: Compiled = load(root, name)?;
+                let chosen = suite.rows.iter().filter(|row| self.chooses(name, &row.name()));
+                rows.extend(chosen.map(|row| (format!("{name}: {}", row.name()), row.floor)));
             } else {
                 let suite: Networks = load(root, name)?;
-                let chosen = suite.rows.iter().filter(|row| self.chooses(name, &side_of(row)));
-                rows.extend(chosen.map(|row| (format!("{name}: {}", side_of(row)), row.floor)));
+                let chosen = suite.rows.iter().filter(|row| self.chooses(name, &row.name()));
+                rows.extend(chosen.map(|row| (format!("{name}: {}", row.name()), row.floor)));
             }
         }
         Ok(rows)
@@ -97,35 +98,33 @@ fn expect_rows(rows: &[(String, Option<f64>)], args: &Args) -> Result<()> {
 pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
     let begun = Utc::now();
     let all = SUITES.map(String::from);
-    let suites = if args.suites.is_empty() { &all[..] } else { &args.suites };
+    let suites = if args.suites.is_empty() { &all[..N_DEFAULT] } else { &args.suites };
     ensure!(
-        !args.profile || suites.iter().any(|suite| TRAINING.contains(&suite.as_str())),
-        Usage::new("--profile is for suites with training steps, step and zoo; leave it out")
+        !args.profile || suites.iter().any(|suite| PROFILED.contains(&suite.as_str())),
+        Usage::new("--profile is for the suites step, zoo and infer; leave it out")
     );
+    if let Some(peer) = args.peers.iter().find(|peer| !suites.iter().any(|s| peer.fits(s))) {
+        let (peer, suites) = (peer.name(), suites.join(", "));
+        bail!(Usage::new(format!("{peer} is no peer of {suites}; leave it out")));
+    }
     expect_rows(&args.rows(root, suites)?, args)?;
     // Refused before anything is measured.
     folder(root, args, &begun)?;
     let (mut document, mut measured) = (String::new(), BTreeMap::new());
     let mut verdicts: Vec<Verdict> = Vec::new();
     for suite in suites {
-        let mut table = Table::default();
-        match suite.as_str() {
-            KERNELS => kernels(root, args, &mut table)?,
-            name => networks(root, args, name, &mut table)?,
+        for (title, table) in tables(root, args, suite)? {
+            let text = table.markdown(title);
+            println!("{text}");
+            document += &text;
+            verdicts.extend(table.verdicts);
+            let cells = json!({ "columns": table.columns, "rows": table.rows });
+            measured.insert(title.to_owned(), cells);
         }
-        let text = table.markdown(suite);
-        println!("{text}");
-        document += &text;
-        verdicts.extend(table.verdicts);
-        measured.insert(suite.clone(), json!({ "columns": table.columns, "rows": table.rows }));
     }
-    let peer = match args.peer {
-        Some(_) => json!({ "python": args.python, "torch": torch_version(&args.python) }),
-        None => Value::Null,
-    };
     let manifest = json!({
         "kind": "bench",
-        "peer": peer,
+        "peer": peers(args),
         "begun": begun.timestamp(),
         "command": std::env::args().skip(1).fold("cargo xtask".to_owned(), |all, arg| all + " " + &arg),
         "commit": provenance::commit(root),
@@ -152,6 +151,42 @@ pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
     Ok(exit.into())
 }
 
+/// The tables of a suite, with their titles.
+fn tables<'a>(root: &Path, args: &Args, suite: &'a str) -> Result<Vec<(&'a str, Table)>> {
+    let mut table = Table::default();
+    match suite {
+        INFER => return compiled(root, args).map(Vec::from),
+        KERNELS => kernels(root, args, &mut table)?,
+        name => networks(root, args, name, &mut table)?,
+    }
+    Ok(vec![(suite, table)])
+}
+
+/// What the manifest says of the peers: their Python and versions.
+fn peers(args: &Args) -> Value {
+    if args.peers.is_empty() {
+        return Value::Null;
+    }
+    let mut said = json!({ "python": args.python });
+    for peer in &args.peers {
+        said[peer.name()] = json!(peer.version(&args.python));
+    }
+    said
+}
+
+/// Compiled networks.
+fn compiled(root: &Path, args: &Args) -> Result<[(&'static str, Table); 2]> {
+    let suite: Compiled = load(root, INFER)?;
+    let settings = infer::Settings {
+        root,
+        python: &args.python,
+        peers: args.peers.iter().copied().filter(|peer| peer.fits(INFER)).collect(),
+        rounds: args.rounds,
+        profile: args.profile,
+    };
+    infer::tables(&settings, &suite, |row| args.chooses(INFER, &row.name()))
+}
+
 /// Makes the folder that the results go to.
 fn folder(root: &Path, args: &Args, begun: &Utc) -> Result<PathBuf> {
     let folder = match &args.out {
@@ -172,31 +207,9 @@ fn folder(root: &Path, args: &Args, begun: &Utc) -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// A table of measurements.
-#[derive(Default)]
-struct Table {
-    columns: Vec<String>,
-    rows: Vec<Vec<String>>,
-    notes: Vec<String>,
-    /// Of the rows that are compared with a peer.
-    verdicts: Vec<Verdict>,
-}
-
-impl Table {
-    fn markdown(&self, title: &str) -> String {
-        let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
-        let mut text = format!("## {title}\n\n{}", line(&self.columns));
-        text += &line(&vec!["---".to_owned(); self.columns.len()]);
-        text.extend(self.rows.iter().map(|row| line(row)));
-        for note in &self.notes {
-            text += &format!("\n{note}\n");
-        }
-        text + "\n"
-    }
-}
-
-fn peer(root: &Path, args: &Args) -> Result<Option<Process>> {
-    args.peer.as_ref().map(|_| Process::torch(root, &args.python)).transpose()
+fn torch(root: &Path, args: &Args) -> Result<Option<Process>> {
+    let is_wanted = args.peers.contains(&Peer::Torch);
+    is_wanted.then(|| Process::torch(root, &args.python)).transpose()
 }
 
 /// One of the suites of whole networks.
@@ -205,7 +218,7 @@ fn networks(root: &Path, args: &Args, name: &str, table: &mut Table) -> Result<(
     let what = if name == "zoo" { "step" } else { name };
     let folder = tempfile::tempdir()?;
     let weights = folder.path().join("weights.safetensors");
-    let (mut taper, mut torch) = (Process::taper(root)?, peer(root, args)?);
+    let (mut taper, mut torch) = (Process::taper(root)?, torch(root, args)?);
     let unit = if name == "cut" { "ms" } else { "images/s" };
     table.columns = ["what", "sparsity"].map(String::from).to_vec();
     table.columns.push(format!("taper, {unit}"));
@@ -217,7 +230,7 @@ fn networks(root: &Path, args: &Args, name: &str, table: &mut Table) -> Result<(
         "cut" => format!("{:.2}", seconds * 1e3),
         _ => format!("{:.0}", suite.batch as f64 / seconds),
     };
-    for row in suite.rows.iter().filter(|row| args.chooses(name, &side_of(row))) {
+    for row in suite.rows.iter().filter(|row| args.chooses(name, &row.name())) {
         let model = row.model.as_ref().unwrap_or(&suite.model);
         let of = (model, row.sparsity);
         taper.ask(&json!({ "do": "weights", "model": of.0, "sparsity": of.1, "path": weights }))?;
@@ -236,7 +249,7 @@ fn networks(root: &Path, args: &Args, name: &str, table: &mut Table) -> Result<(
         for round in 0..args.rounds + 2 {
             for (side, times) in std::iter::once(&mut taper).chain(torch.as_mut()).zip(&mut times) {
                 std::thread::sleep(REST);
-                let seconds = side.seconds(&request).with_context(|| side_of(row))?;
+                let seconds = side.seconds(&request).with_context(|| row.name())?;
                 if round >= 2 {
                     times.push(seconds);
                 }
@@ -247,14 +260,14 @@ fn networks(root: &Path, args: &Args, name: &str, table: &mut Table) -> Result<(
         if torch.is_some() {
             let ratio = theirs / ours;
             let floor = row.floor.map_or(String::new(), |floor| format!("{floor}"));
-            let verdict = judge(&format!("{name}: {}", side_of(row)), ratio, row.floor);
+            let verdict = judge(&format!("{name}: {}", row.name()), ratio, row.floor);
             cells.extend([show(theirs), format!("{ratio:.2}"), floor, verdict.word().into()]);
             table.verdicts.push(verdict);
         }
         table.rows.push(cells);
         if args.profile && what == "step" {
             let found = taper.ask(&json!({ "do": "profile", "steps": 5 }))?;
-            table.notes.push(profile(&side_of(row), &found)?);
+            table.notes.push(profile(&row.name(), &found)?);
         }
     }
     for side in std::iter::once(&mut taper).chain(torch.as_mut()) {
@@ -266,30 +279,20 @@ fn networks(root: &Path, args: &Args, name: &str, table: &mut Table) -> Result<(
     Ok(())
 }
 
-/// Whether a ratio is at least its floor; one that is not a number never is.
-fn judge(what: &str, ratio: f64, floor: Option<f64>) -> Verdict {
-    match floor {
-        None => Verdict::NoBand,
-        Some(floor) if ratio >= floor => Verdict::Pass,
-        Some(floor) => Verdict::Fail(vec![format!("{what}: {ratio:.2} is below {floor}")]),
-    }
-}
-
 /// What would be compared, a line for each cell.
 ///
 /// # Errors
 /// When a suite is not valid, or nothing is chosen.
 pub(crate) fn cells(root: &Path, args: &Args) -> Result<Vec<String>> {
-    let compared: Vec<String> =
-        SUITES.into_iter().filter(|name| *name != KERNELS).map(String::from).collect();
+    let compared: Vec<String> = SUITES[..N_DEFAULT]
+        .iter()
+        .filter(|name| **name != KERNELS)
+        .map(ToString::to_string)
+        .collect();
     let rows = args.rows(root, &compared)?;
     expect_rows(&rows, args)?;
     let floor = |floor: Option<f64>| floor.map_or("no band".into(), |f| format!("at least {f}"));
     Ok(rows.into_iter().map(|(name, least)| format!("{name}: {}", floor(least))).collect())
-}
-
-fn side_of(row: &Row) -> String {
-    format!("{} at {}", row.label, format::percent_short(row.sparsity))
 }
 
 /// Milliseconds a step by kind of work.
@@ -312,7 +315,7 @@ fn profile(of: &str, found: &Value) -> Result<String> {
 /// Single convolutions, dense and sparse, each checked once against the specification.
 fn kernels(root: &Path, args: &Args, table: &mut Table) -> Result<()> {
     let suite: Kernels = load(root, KERNELS)?;
-    let (mut taper, mut torch) = (Process::taper(root)?, peer(root, args)?);
+    let (mut taper, mut torch) = (Process::taper(root)?, torch(root, args)?);
     let sgemm = match &mut torch {
         Some(torch) => {
             torch.ask(&json!({ "do": "sgemm", "threads": args.threads }))?["flops"].as_f64()
@@ -370,19 +373,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_ratio_is_judged_by_its_floor() {
-        assert_eq!(judge("step: a", 4.0, Some(4.0)), Verdict::Pass);
-        assert_eq!(judge("step: a", 1.0, None), Verdict::NoBand);
-        let missed = judge("step: a", 3.25, Some(4.0));
-        assert_eq!(missed.reasons(), ["step: a: 3.25 is below 4"]);
-        assert!(matches!(judge("step: a", f64::NAN, Some(4.0)), Verdict::Fail(_)));
-    }
-
-    #[test]
     fn every_comparison_is_listed() {
         let args = |only: Option<&str>| Args {
             suites: Vec::new(),
-            peer: None,
+            peers: Vec::new(),
             python: PathBuf::new(),
             profile: false,
             threads: THREADS,

@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use anyhow::{Result, bail, ensure};
 
 use crate::bands::{self, Band};
-use crate::bench::torch_python;
+use crate::bench::{Peer, torch_python};
 use crate::cmd::{bench, report};
 use crate::date::Utc;
 use crate::estimate::Speeds;
@@ -163,7 +163,7 @@ fn speed(root: &Path, args: &Args) -> Result<ExitCode> {
     }
     let mut bench = bench::Args {
         suites: Vec::new(),
-        peer: None,
+        peers: Vec::new(),
         python: PathBuf::new(),
         profile: false,
         threads: args.threads.map_or(bench::THREADS, u64::from),
@@ -179,7 +179,7 @@ fn speed(root: &Path, args: &Args) -> Result<ExitCode> {
     match torch_python()? {
         Some(python) => {
             eprintln!("PyTorch is that of {}", python.display());
-            (bench.peer, bench.python) = (Some("torch".to_owned()), python);
+            (bench.peers, bench.python) = (vec![Peer::Torch], python);
         }
         None => eprintln!(
             "there is no Python with torch and safetensors, so there are no ratios; TAPER_PYTHON names one"

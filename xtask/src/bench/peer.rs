@@ -1,0 +1,46 @@
+//! What Taper is compared with.
+
+use std::path::Path;
+use std::process::Command;
+
+use clap::ValueEnum;
+
+use super::suite::INFER;
+
+/// Another tool that does the same work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub(crate) enum Peer {
+    /// PyTorch, of training steps, evaluation and kernels.
+    Torch,
+    /// onnxruntime, of compiled networks.
+    Onnxruntime,
+    /// OpenVINO, of compiled networks.
+    Openvino,
+}
+
+impl Peer {
+    /// Its name on the command line, which is that of its Python module.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Torch => "torch",
+            Self::Onnxruntime => "onnxruntime",
+            Self::Openvino => "openvino",
+        }
+    }
+
+    /// Whether it does the work of a suite.
+    pub(crate) fn fits(self, suite: &str) -> bool {
+        (self == Self::Torch) != (suite == INFER)
+    }
+
+    /// Its version; none if that Python lacks it, or what it is compared by.
+    pub(crate) fn version(self, python: &Path) -> Option<String> {
+        let (name, with) = match self {
+            Self::Torch => ("torch", "safetensors"),
+            other => (other.name(), "numpy"),
+        };
+        let code = format!("import {with}, {name}; print({name}.__version__)");
+        let output = Command::new(python).args(["-c", &code]).output().ok()?;
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    }
+}
