@@ -29,6 +29,12 @@ pub enum Command {
     Watch(Watch),
     /// Measure a pruned checkpoint on the test images
     Eval(Eval),
+    /// Compile a network and measure latency, throughput and memory on random images
+    #[command(after_help = BENCH_HELP)]
+    Bench(Bench),
+    /// Name the most probable classes of pictures
+    #[command(after_help = PREDICT_HELP)]
+    Predict(Predict),
     /// Estimate the statistics of a pruned checkpoint's normalisations again, from training images
     Calibrate(Calibrate),
     /// List what is kept in each layer of a pruned checkpoint, and what that is worth
@@ -259,12 +265,104 @@ pub struct Eval {
     /// Images in a batch
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u64).range(1..=65536))]
     pub batch_size: u64,
+    /// What runs the network: compiled inference, or candle with the kernels of training [default: compiled, and candle
+    /// with --kernels or on another device than cpu]
+    #[arg(long, value_name = "ENGINE", value_enum)]
+    pub engine: Option<EvalEngine>,
     /// Print the result as JSON
     #[arg(long)]
     pub json: bool,
     /// Where and on how many threads to compute
     #[command(flatten)]
     pub compute: Compute,
+}
+
+const BENCH_HELP: &str = "\
+Examples:
+  taper bench runs/digits/pruned.safetensors
+  taper bench network.onnx --batch 64 --threads 2 --layers
+
+FILE is a pruned checkpoint, a file that `taper export` writes, or an ONNX file.";
+
+/// Measure a compiled network.
+#[derive(Debug, ClapArgs)]
+pub struct Bench {
+    /// Pruned checkpoint, exported file or ONNX file
+    pub file: PathBuf,
+    /// Images in a run
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=65536))]
+    pub batch: u64,
+    /// CPU threads
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1024))]
+    pub threads: u64,
+    /// Timed runs [default: two seconds of them, at least 21]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub rounds: Option<u64>,
+    /// Choose kernels by rule instead of by timing them
+    #[arg(long)]
+    pub deterministic: bool,
+    /// Measure each layer, too
+    #[arg(long)]
+    pub layers: bool,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+const PREDICT_HELP: &str = "\
+Examples:
+  taper predict runs/cifar/pruned.safetensors cat.png ship.jpg
+  taper predict resnet50.onnx cat.jpg --classes imagenet.txt --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225
+
+The largest part of a picture that has the proportions of the network's images, around the middle, is scaled to their size.";
+
+/// Name classes.
+#[derive(Debug, ClapArgs)]
+pub struct Predict {
+    /// Pruned checkpoint, exported file or ONNX file
+    pub file: PathBuf,
+    /// Pictures, PNG or JPEG
+    #[arg(required = true, value_name = "IMAGE")]
+    pub images: Vec<PathBuf>,
+    /// Classes that are shown for each picture
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=65536))]
+    pub top: u64,
+    /// Names of the classes, a line each [default: those of the data set that the network was trained on]
+    #[arg(long, value_name = "FILE")]
+    pub classes: Option<PathBuf>,
+    /// Mean of each channel, of pixels in [0, 1] [default: as in training]
+    #[arg(
+        long,
+        value_name = "MEANS",
+        value_delimiter = ',',
+        allow_negative_numbers = true,
+        requires = "std"
+    )]
+    pub mean: Vec<f32>,
+    /// Standard deviation of each channel [default: as in training]
+    #[arg(
+        long,
+        value_name = "DEVIATIONS",
+        value_delimiter = ',',
+        allow_negative_numbers = true,
+        requires = "mean"
+    )]
+    pub std: Vec<f32>,
+    /// CPU threads
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1024))]
+    pub threads: u64,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What runs a network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum EvalEngine {
+    /// Candle's tensors and the kernels of training
+    Candle,
+    /// Compiled inference on the CPU
+    Compiled,
 }
 
 /// Estimate statistics again.

@@ -18,7 +18,7 @@ pub fn prepare(compute: &Compute) -> anyhow::Result<()> {
     if let Some(n) = compute.threads {
         rayon::ThreadPoolBuilder::new().num_threads(n as usize).build_global()?;
     }
-    Variant::from_env().map_err(usage)?;
+    variant()?;
     if compute.kernels.is_some() && compute.device != "cpu" {
         return Err(usage(format!(
             "--kernels chooses among the kernels of the CPU; leave it out for --device {}",
@@ -33,6 +33,11 @@ pub fn prepare(compute: &Compute) -> anyhow::Result<()> {
     };
     choice.set();
     Ok(())
+}
+
+/// The instruction set of the CPU's kernels.
+pub fn variant() -> anyhow::Result<Variant> {
+    Variant::from_env().map_err(usage)
 }
 
 /// The device of a name: `cpu`, `cuda`, `cuda:N` or `metal`.

@@ -6,6 +6,7 @@ mod cmd;
 mod error;
 mod machine;
 mod network;
+mod scores;
 mod source;
 mod spec;
 mod term;

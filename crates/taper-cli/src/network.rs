@@ -8,8 +8,10 @@ use std::{collections::BTreeMap, path::Path};
 use taper::{
     core::Sparsity,
     data::Normalisation,
-    export::{Network, open},
+    export::{Network, is_onnx, open},
+    graph::Graph,
     nn::Model,
+    onnx,
     train::{
         checkpoint::{PrunedCheckpoint, TrainingCheckpoint},
         n_kept,
@@ -19,6 +21,17 @@ use taper::{
 
 /// More than any data set has; a network is built for as many before the file's tensors are looked at.
 pub const MOST_CLASSES: usize = 1 << 16;
+
+/// The graph of a network in a file of any kind: that of an ONNX file, whoever wrote it, or of what [`load`] reads.
+///
+/// # Errors
+/// As [`load`], or if the ONNX file is damaged or has an operation that is not known.
+pub fn graph(path: &Path) -> anyhow::Result<Graph> {
+    match is_onnx(path)? {
+        true => Ok(onnx::open(path)?),
+        false => Ok(load(path)?.into_graph()),
+    }
+}
 
 /// Reads the network of a checkpoint, pruned or of training, or of any exported format, with folded normalisations or not.
 /// Its metadata are those of a pruned checkpoint, `architecture`, `classes` and `recipe` among them.

@@ -1,5 +1,6 @@
 //! What a file is. Its content says so; its name decides only where the content is of no kind that is known.
 
+use crate::ExportError;
 use std::path::Path;
 
 /// Kinds of files.
@@ -12,6 +13,20 @@ pub(crate) enum Kind {
 
 /// Endings that PyTorch's files have.
 const TORCH: [&str; 7] = ["pt", "pth", "th", "bin", "ckpt", "pkl", "tar"];
+
+/// Whether the content of a file is that of ONNX.
+///
+/// # Errors
+/// If it cannot be read, or is of no format that is known.
+pub fn is_onnx(path: &Path) -> Result<bool, ExportError> {
+    let metadata = std::fs::metadata(path).map_err(ExportError::io("read", path))?;
+    // A folder may be one of `.npz`.
+    if !metadata.is_file() {
+        return Ok(false);
+    }
+    let bytes = std::fs::read(path).map_err(ExportError::io("read", path))?;
+    Ok(kind(&bytes, path).map_err(ExportError::malformed(path))? == Kind::Onnx)
+}
 
 /// The kind of a file, by its first bytes.
 ///

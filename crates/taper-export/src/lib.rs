@@ -54,6 +54,7 @@ pub use error::ExportError;
 pub use import::{Opened, open};
 #[doc(hidden)]
 pub use import::{check_npz, check_onnx, check_safetensors, check_torch};
+pub use kind::is_onnx;
 pub use network::Network;
 
 use std::{fmt, path::Path, str::FromStr};

@@ -16,6 +16,8 @@
 //! | [`data`] | `taper-data` | data sets, augmentation, the loader |
 //! | [`train`] | `taper-train` | the loop, SGD, callbacks, checkpoints |
 //! | [`export`] | `taper-export` | files that other tools load |
+//! | [`onnx`] | `taper-onnx` | graphs of ONNX files |
+//! | [`infer`] | `taper-infer` | compiled inference |
 //!
 //! The [`guide`] shows how to use them: in two lines of your own loop, or as a whole.
 #![forbid(unsafe_code)]
@@ -26,8 +28,10 @@ pub use taper_core as core;
 pub use taper_data as data;
 pub use taper_export as export;
 pub use taper_graph as graph;
+pub use taper_infer as infer;
 pub use taper_kernels as kernels;
 pub use taper_nn as nn;
+pub use taper_onnx as onnx;
 pub use taper_prune as prune;
 pub use taper_scale as scale;
 pub use taper_schedule as schedule;

@@ -1,29 +1,42 @@
 //! `taper eval`.
 
 use super::Pruned;
-use crate::{args::Eval, machine, term};
+use crate::{
+    args::{Eval, EvalEngine},
+    error::usage,
+    machine, scores, term,
+};
+use clap::ValueEnum;
 use serde_json::json;
+use std::collections::BTreeMap;
 use taper::{
     data::{Loader, LoaderConfig},
+    export::Network,
+    infer::{Engine, Options},
     nn::Gates,
-    train::evaluate,
+    train::{Evaluation, evaluate},
 };
 
 /// Measures a pruned checkpoint on the test images.
 pub fn run(args: &Eval) -> anyhow::Result<()> {
+    let engine = engine(args)?;
     machine::prepare(&args.compute)?;
     let device = machine::device(&args.compute.device)?;
     let pruned = Pruned::load(&args.checkpoint, &device)?;
     let (data, normalisation) = pruned.data(args.data.as_deref(), &args.checkpoint)?;
     let config = LoaderConfig::evaluation(args.batch_size as usize, normalisation);
-    let found =
-        evaluate(&*pruned.model, &Gates::NONE, &Loader::new(data.test.clone(), config)?, &device)?;
+    let images = Loader::new(data.test.clone(), config)?;
+    let found = match engine {
+        EvalEngine::Candle => evaluate(&*pruned.model, &Gates::NONE, &images, &device)?,
+        EvalEngine::Compiled => compiled(&pruned, &images, args.batch_size as usize)?,
+    };
     if args.json {
         term::print(format_args!(
             "{}",
             json!({
                 "checkpoint": args.checkpoint.display().to_string(),
                 "data": data.name,
+                "engine": engine.to_possible_value().map(|value| value.get_name().to_owned()),
                 "n_images": found.n_images,
                 "test_accuracy": found.accuracy,
                 "test_loss": found.loss,
@@ -42,4 +55,43 @@ pub fn run(args: &Eval) -> anyhow::Result<()> {
         ))?;
     }
     Ok(())
+}
+
+/// What runs the network.
+fn engine(args: &Eval) -> anyhow::Result<EvalEngine> {
+    let needs_candle = match (&args.compute.device[..], args.compute.kernels) {
+        ("cpu", None) => None,
+        ("cpu", Some(_)) => Some("--kernels chooses among the kernels of training"),
+        _ => Some("compiled networks run on the CPU"),
+    };
+    match (args.engine, needs_candle) {
+        (Some(EvalEngine::Compiled), Some(reason)) => {
+            Err(usage(format!("{reason}; leave it out, or pass --engine candle")))
+        }
+        (Some(engine), _) => Ok(engine),
+        (None, None) => Ok(EvalEngine::Compiled),
+        (None, Some(_)) => Ok(EvalEngine::Candle),
+    }
+}
+
+/// Loss and accuracy of the compiled network. Kernels are chosen by rule, so that a checkpoint has one result.
+fn compiled(pruned: &Pruned, images: &Loader, batch: usize) -> anyhow::Result<Evaluation> {
+    let threads = rayon::current_num_threads();
+    let network = Network::of(&*pruned.model, pruned.architecture.image, BTreeMap::new())?;
+    let options = Options { batch, threads, deterministic: true };
+    let engine = Engine::compile(network.graph(), &options)?;
+    let (mut workspace, mut results) = (engine.workspace(), Vec::new());
+    let n_classes = pruned.checkpoint.classes;
+    let (mut loss, mut n_correct, mut n_images) = (0.0, 0u64, 0u64);
+    for batch in images.epoch(0) {
+        results.resize(batch.len() * n_classes, 0.0);
+        engine.run_with(&mut workspace, &batch.images, &mut results)?;
+        for (logits, &label) in results.chunks_exact(n_classes).zip(&batch.labels) {
+            loss += scores::cross_entropy(logits, label as usize);
+            n_correct += u64::from(scores::is_correct(logits, label as usize));
+        }
+        n_images += batch.len() as u64;
+    }
+    let count = n_images.max(1) as f64;
+    Ok(Evaluation { loss: loss / count, accuracy: n_correct as f64 / count, n_images })
 }

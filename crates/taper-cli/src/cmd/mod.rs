@@ -1,5 +1,6 @@
 //! One file for each command.
 
+mod bench;
 mod calibrate;
 mod difference;
 mod eval;
@@ -8,6 +9,7 @@ mod fetch;
 mod import;
 mod inspect;
 mod models;
+mod predict;
 mod schedule;
 mod study;
 mod train;
@@ -35,6 +37,8 @@ pub fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Study(Study::Significance(args)) => return study::significance(&args),
         Command::Watch(args) => watch::run(&args)?,
         Command::Eval(args) => eval::run(&args)?,
+        Command::Bench(args) => bench::run(&args)?,
+        Command::Predict(args) => predict::run(&args)?,
         Command::Calibrate(args) => calibrate::run(&args)?,
         Command::Export(args) => export::run(&args)?,
         Command::Import(args) => import::run(&args)?,

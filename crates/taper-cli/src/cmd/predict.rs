@@ -1,0 +1,143 @@
+//! `taper predict`.
+
+use crate::{args::Predict, error::usage, machine, network, scores, term};
+use anyhow::{Context, bail};
+use serde_json::{Value, json};
+use std::path::Path;
+use taper::{
+    data::{Dataset, ImageShape, Normalisation, Picture},
+    graph::{Graph, Op},
+    infer::{Engine, Options},
+};
+use taper_report::format;
+
+/// Names the most probable classes of pictures.
+pub fn run(args: &Predict) -> anyhow::Result<()> {
+    machine::variant()?;
+    let graph = network::graph(&args.file)?;
+    let shape = shape(&graph, &args.file)?;
+    let n_classes = n_classes(&graph, &args.file)?;
+    let recipe = network::recipe(graph.metadata.get("recipe").map(String::as_str), &args.file)?;
+    let names = names(args, &recipe, n_classes)?;
+    let normalisation = normalisation(args, &recipe, shape)?;
+    // All of them before the first result: one that cannot be read leaves nothing half-done.
+    let images = args.images.iter().map(|path| image(path, shape, &normalisation));
+    let images = images.collect::<anyhow::Result<Vec<_>>>()?;
+    let options = Options { threads: args.threads as usize, deterministic: true, batch: 1 };
+    let engine = Engine::compile(&graph, &options)?;
+    let (mut workspace, mut results) = (engine.workspace(), vec![0.0; n_classes]);
+    let mut records = Vec::new();
+    for (path, image) in args.images.iter().zip(&images) {
+        engine.run_with(&mut workspace, image, &mut results)?;
+        let probabilities = match graph.nodes[graph.output].op {
+            Op::Softmax { .. } => results.iter().map(|&p| f64::from(p)).collect(),
+            _ => scores::probabilities(&results),
+        };
+        let best = scores::top(&probabilities, args.top as usize);
+        let class = |&class: &usize| {
+            json!({
+                "class": class,
+                "name": names.as_ref().map(|names| &names[class]),
+                "probability": probabilities[class],
+            })
+        };
+        let classes: Vec<Value> = best.iter().map(class).collect();
+        if args.json {
+            records.push(json!({ "image": path.display().to_string(), "classes": classes }));
+            continue;
+        }
+        term::print(path.display())?;
+        for class in best {
+            let name =
+                names.as_ref().map_or_else(|| format!("class {class}"), |n| n[class].clone());
+            let share = format::percent(probabilities[class], 2);
+            term::print(format_args!("{share:>10}  {name}"))?;
+        }
+    }
+    match args.json {
+        true => term::print(serde_json::to_string_pretty(&records)?),
+        false => Ok(()),
+    }
+}
+
+/// The images that the network takes.
+fn shape(graph: &Graph, file: &Path) -> anyhow::Result<ImageShape> {
+    match *graph.input_dims() {
+        [channels, height, width] => Ok(ImageShape { channels, height, width }),
+        ref dims => bail!("{} takes inputs of shape {dims:?}, and not images", file.display()),
+    }
+}
+
+/// Classes that the network tells apart.
+fn n_classes(graph: &Graph, file: &Path) -> anyhow::Result<usize> {
+    match *graph.output_dims() {
+        [n] | [n, 1, 1] if n > 0 => Ok(n),
+        ref dims => bail!("{} gives {dims:?}, and not a score for each class", file.display()),
+    }
+}
+
+/// Names of the classes: those of the given file, or of the data set that the network was trained on; `None` if neither is
+/// known.
+fn names(args: &Predict, recipe: &Value, n: usize) -> anyhow::Result<Option<Vec<String>>> {
+    let Some(path) = &args.classes else {
+        let names = recipe["data"].as_str().and_then(Dataset::classes_of);
+        return Ok(names.filter(|names| names.len() == n));
+    };
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("cannot read classes {}", path.display()))?;
+    let names: Vec<String> = text.lines().map(|line| line.trim().to_string()).collect();
+    match names.len() == n {
+        true => Ok(Some(names)),
+        false => Err(usage(format!(
+            "{} has {} lines, and {} has {n} classes; a line is the name of a class",
+            path.display(),
+            names.len(),
+            args.file.display()
+        ))),
+    }
+}
+
+/// From pixels to what the network takes: as given, or as in its training.
+fn normalisation(
+    args: &Predict,
+    recipe: &Value,
+    shape: ImageShape,
+) -> anyhow::Result<Normalisation> {
+    let file = args.file.display();
+    let found = if args.mean.is_empty() {
+        let said = network::normalisation(recipe).with_context(|| file.to_string())?;
+        let Some(normalisation) = said else {
+            return Err(usage(format!(
+                "{file} does not say how images are normalised; pass --mean and --std, such as --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 for networks trained on ImageNet"
+            )));
+        };
+        normalisation.of_bytes()
+    } else {
+        Normalisation::new(args.mean.clone(), args.std.clone(), 255.0).map_err(usage)?
+    };
+    match found.channels() == shape.channels {
+        true => Ok(found),
+        false => Err(usage(format!(
+            "the normalisation is for {} channels, and {file} takes images of {}; pass a mean and a deviation for each with --mean and --std",
+            found.channels(),
+            shape.channels
+        ))),
+    }
+}
+
+/// A picture as the network takes it, `[channels, height, width]`.
+fn image(
+    path: &Path,
+    shape: ImageShape,
+    normalisation: &Normalisation,
+) -> anyhow::Result<Vec<f32>> {
+    let file = path.display();
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read image {file}"))?;
+    let picture = Picture::decode(&bytes).with_context(|| format!("image {file}"))?;
+    let pixels = picture.fit(shape)?;
+    let plane = shape.height * shape.width;
+    let planes = pixels.chunks_exact(plane).enumerate();
+    Ok(planes
+        .flat_map(|(c, plane)| plane.iter().map(move |&p| normalisation.apply(c, p)))
+        .collect())
+}

@@ -1,0 +1,178 @@
+//! Compiled inference as a user runs it: `taper bench`, `taper predict` and `taper eval`.
+
+mod support;
+
+use serde_json::{Value, json};
+use std::path::Path;
+use support::{Folder, refuse, run, succeed, taper};
+use taper::data::{Dataset, OpenOptions};
+
+/// A small network, trained on the digits to know most of them; its checkpoint.
+fn digits(folder: &Folder) -> String {
+    let out = folder.text("run");
+    succeed(&["train", "--quiet", "--epochs", "6", "--sparsity", "0.8", "--out", &out]);
+    folder.text("run/pruned.safetensors")
+}
+
+fn parse(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|e| panic!("{text}: {e}"))
+}
+
+#[test]
+fn bench_measures_a_checkpoint_and_what_is_exported_of_it() {
+    let folder = Folder::new();
+    let checkpoint = digits(&folder);
+    let exported = ["dense", "bitmask", "csr", "npz", "onnx"].map(|format| {
+        let out = folder.text(&format!("exported.{format}"));
+        succeed(&["export", &checkpoint, "--format", format, "--out", &out]);
+        out
+    });
+    let mut seen = None;
+    for file in exported.iter().chain([&checkpoint]) {
+        let args = ["bench", file, "--batch", "2", "--rounds", "3", "--layers", "--json"];
+        let found = parse(&succeed(&args).out);
+        for key in ["p50_ms", "p95_ms", "p99_ms", "images_per_second", "compile_ms"] {
+            assert!(found[key].as_f64() > Some(0.0), "{key}: {found}");
+        }
+        assert!(found["p50_ms"].as_f64() <= found["p99_ms"].as_f64());
+        let counts = [&found["batch"], &found["threads"], &found["rounds"]];
+        assert_eq!(counts, [&json!(2), &json!(1), &json!(3)]);
+        assert!(found["weight_bytes"].as_u64() > Some(0) && found["kernels"].is_string());
+        if cfg!(unix) {
+            assert!(found["peak_bytes"].as_u64() > Some(1 << 20));
+        }
+        let layers = found["layers"].as_array().expect("layers");
+        let shares = layers.iter().filter_map(|layer| layer["share"].as_f64());
+        assert!((shares.sum::<f64>() - 1.0).abs() < 1e-9, "{layers:?}");
+        // Whatever it is read from, it is the same network.
+        let nonzeros: u64 = layers.iter().filter_map(|layer| layer["nonzeros"].as_u64()).sum();
+        assert_eq!(*seen.get_or_insert(nonzeros), nonzeros, "{file}");
+    }
+    let text = succeed(&["bench", &checkpoint, "--rounds", "2", "--layers", "--deterministic"]).out;
+    for part in
+        ["batch 1, 1 thread", "p50", "p95", "p99", "images/s", "workspace", "non-zeros", "µs"]
+    {
+        assert!(text.contains(part), "{part} is not in\n{text}");
+    }
+    assert!(!succeed(&["bench", &checkpoint, "--rounds", "2"]).out.contains("non-zeros"));
+}
+
+/// Writes an image of 8 bits a channel as PNG.
+fn png(folder: &Folder, name: &str, dims: [u32; 3], pixels: &[u8]) -> String {
+    let [channels, height, width] = dims;
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, width, height);
+    encoder.set_color(if channels == 1 { png::ColorType::Grayscale } else { png::ColorType::Rgb });
+    encoder.set_depth(png::BitDepth::Eight);
+    let mut writer = encoder.write_header().expect("a header");
+    writer.write_image_data(pixels).expect("pixels");
+    writer.finish().expect("an end");
+    folder.write(name, bytes)
+}
+
+#[test]
+fn predict_names_the_digit_at_any_size_and_in_colour() {
+    let folder = Folder::new();
+    let checkpoint = digits(&folder);
+    let data = Dataset::open("digits", &OpenOptions::default()).expect("embedded");
+    let (mut images, mut labels) = (Vec::new(), Vec::new());
+    for i in 0..40 {
+        // The digits' pixels reach 16.
+        let image = data.test.image(i).expect("an image");
+        let grey = |&p: &u8| (f32::from(p) * 255.0 / 16.0).round() as u8;
+        let pixels: Vec<u8> = image.iter().map(grey).collect();
+        images.push(png(&folder, &format!("grey{i}.png"), [1, 8, 8], &pixels));
+        // The same in the middle of a wider picture, in colours that are all grey.
+        let mut wide = vec![99; 8 * 12 * 3];
+        for (row, pixels) in wide.chunks_exact_mut(36).zip(pixels.chunks_exact(8)) {
+            for (colours, &value) in row[6..30].chunks_exact_mut(3).zip(pixels) {
+                colours.fill(value);
+            }
+        }
+        images.push(png(&folder, &format!("wide{i}.png"), [3, 8, 12], &wide));
+        labels.push(data.test.labels()[i].to_string());
+    }
+    let mut args = vec!["predict", &checkpoint, "--json"];
+    args.extend(images.iter().map(String::as_str));
+    let found = parse(&succeed(&args).out);
+    let found = found.as_array().expect("a list");
+    assert_eq!(found.len(), images.len());
+    let mut n_right = 0;
+    for (at, (found, image)) in found.iter().zip(&images).enumerate() {
+        assert_eq!(found["image"], image.as_str());
+        let classes = found["classes"].as_array().expect("classes");
+        assert_eq!(classes.len(), 5);
+        let shares: Vec<f64> = classes.iter().filter_map(|c| c["probability"].as_f64()).collect();
+        assert!(shares.is_sorted_by(|a, b| a >= b) && shares.iter().sum::<f64>() <= 1.0 + 1e-9);
+        n_right += u64::from(classes[0]["name"] == labels[at / 2].as_str());
+    }
+    for pair in found.chunks_exact(2) {
+        assert_eq!(pair[0]["classes"], pair[1]["classes"], "{pair:?}");
+    }
+    assert!(n_right >= 64, "{n_right} of 80");
+
+    let onnx = folder.text("digits.onnx");
+    succeed(&["export", &checkpoint, "--format", "onnx", "--out", &onnx]);
+    let names =
+        folder.write("names.txt", ('a'..='j').map(|c| format!("letter {c}\n")).collect::<String>());
+    let said = succeed(&["predict", &onnx, &images[0], "--top", "2", "--classes", &names]).out;
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!((lines.len(), lines[0]), (3, images[0].as_str()), "{said}");
+    assert!(lines[1].contains(" %  letter "), "{said}");
+}
+
+#[test]
+fn predict_says_what_is_wrong_with_a_picture_or_a_flag() {
+    let folder = Folder::new();
+    let checkpoint = digits(&folder);
+    let whole = png(&folder, "whole.png", [1, 8, 8], &[7; 64]);
+    let bytes = support::bytes(Path::new(&whole));
+    let cut = folder.write("cut.png", &bytes[..bytes.len() / 2]);
+    let gif = folder.write("a.gif", "GIF89a");
+    let empty = folder.write("empty.png", "");
+    let few = folder.write("few.txt", "one\ntwo\n");
+    for (more, code, parts) in [
+        (&[&*cut][..], 1, &["cut.png", "the PNG cannot be decoded"][..]),
+        (&[&*gif], 1, &["a.gif", "neither PNG nor JPEG"]),
+        (&[&*empty], 1, &["empty.png", "is empty"]),
+        (&["nowhere.png"], 1, &["cannot read image nowhere.png"]),
+        (&[&*whole, "--classes", &few], 2, &["few.txt has 2 lines", "10 classes"]),
+        (&[&*whole, "--classes", "nowhere.txt"], 1, &["cannot read classes nowhere.txt"]),
+        (&[&*whole, "--mean", "0.1,0.2", "--std", "1,1"], 2, &["2 channels", "images of 1"]),
+        (&[&*whole, "--mean", "0.1", "--std", "0"], 2, &["must be above 0"]),
+    ] {
+        refuse(&[&["predict", &checkpoint], more].concat(), code, parts);
+    }
+    // One bad picture leaves nothing half-done.
+    let said = run(&mut taper(&["predict", &checkpoint, &whole, &cut]));
+    assert_eq!((said.code, &*said.out), (Some(1), ""));
+    // A file of another tool does not say how its images are normalised.
+    let raw = folder.text("raw.safetensors");
+    let mut file = taper::train::checkpoint::RawFile::load(Path::new(&checkpoint)).expect("a file");
+    file.metadata.insert("recipe".into(), "{}".into());
+    file.save(Path::new(&raw)).expect("a file");
+    refuse(&["predict", &raw, &whole], 2, &["raw.safetensors", "pass --mean and --std"]);
+    let said = succeed(&["predict", &raw, &whole, "--mean", "0.3", "--std", "0.4"]);
+    assert!(said.out.contains(" %  class "), "{}", said.out);
+}
+
+#[test]
+fn eval_finds_the_same_with_either_engine() {
+    let folder = Folder::new();
+    let checkpoint = digits(&folder);
+    let eval =
+        |more: &[&str]| parse(&succeed(&[&["eval", &checkpoint, "--json"], more].concat()).out);
+    let candle = eval(&["--engine", "candle"]);
+    // A last batch that is not full, a batch of one, and more than there are.
+    for batch in ["100", "1", "1000"] {
+        let compiled = eval(&["--batch-size", batch]);
+        assert_eq!(compiled["engine"], "compiled");
+        assert_eq!(compiled["test_accuracy"], candle["test_accuracy"]);
+        assert_eq!(compiled["n_images"], candle["n_images"]);
+        let [ours, theirs] = [&compiled, &candle].map(|v| v["test_loss"].as_f64().expect("a loss"));
+        assert!((ours - theirs).abs() <= 1e-5 * theirs, "{ours} {theirs}");
+    }
+    assert_eq!(eval(&["--kernels", "rule"])["engine"], "candle");
+    let both = ["--engine", "compiled", "--kernels", "rule"];
+    refuse(&[&["eval", &checkpoint], &both[..]].concat(), 2, &["--kernels", "--engine candle"]);
+}
