@@ -44,3 +44,15 @@ impl Peer {
         output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_suite_has_peers_of_its_own() {
+        let of = |suite| [Peer::Torch, Peer::Onnxruntime, Peer::Openvino].map(|p| p.fits(suite));
+        assert_eq!(of("step"), [true, false, false]);
+        assert_eq!(of(INFER), [false, true, true]);
+    }
+}
