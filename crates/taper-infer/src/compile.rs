@@ -8,7 +8,7 @@ use crate::{
     step::Step,
     value::Plane,
 };
-use taper_graph::{Graph, GraphError};
+use taper_graph::{Graph, GraphError, passes};
 use taper_kernels::{
     Variant,
     planes::{Conv, Gather, Global, Layout, Map, Output, Pairs, Pool, Remap, Softmax, Source, Split},
@@ -66,6 +66,7 @@ pub(crate) fn compile(graph: &Graph, options: &Options) -> Result<Compiled, Infe
         }
         None => Variant::from_env().map_err(|e| InferError::Options(e.to_string()))?,
     };
+    let graph = &passes::optimized(graph)?;
     let input_dims = graph.input_dims().to_vec();
     let [_, _, columns] = planes_of(&input_dims)?;
     let Lowered { drafts, input, output } = lower(graph, variant.lanes())?;
