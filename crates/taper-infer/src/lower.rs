@@ -19,7 +19,9 @@ pub(crate) struct Lowered {
 
 /// Lowers a valid graph for vectors of these widths.
 pub(crate) fn lower(graph: &Graph, lanes: &'static [usize]) -> Result<Lowered, InferError> {
-    let mut lowering = Lowering { graph, drafts: Drafts::new(lanes), values: Vec::new() };
+    let mut readers = vec![0; graph.nodes.len()];
+    graph.nodes.iter().flat_map(|node| &node.inputs).for_each(|&input| readers[input] += 1);
+    let mut lowering = Lowering { graph, drafts: Drafts::new(lanes), values: Vec::new(), readers };
     for node in &graph.nodes {
         let value = lowering.node(node)?;
         lowering.values.push(value);
@@ -59,6 +61,8 @@ struct Lowering<'a> {
     graph: &'a Graph,
     drafts: Drafts,
     values: Vec<Value>,
+    /// How many nodes read each.
+    readers: Vec<usize>,
 }
 
 impl Lowering<'_> {
@@ -97,13 +101,18 @@ impl Lowering<'_> {
                 };
                 self.drafts.conv(&[reader], &bias, &[], Finish::None, dims, &name)
             }
+            // A norm with one reader is computed by that, if it can.
+            Op::Norm(_) if self.is_deferred(self.values.len()) => inputs[0].clone(),
             Op::Norm(norm) => {
                 let (scale, bias) = self.norm(norm)?;
                 self.scaled(node, &inputs[0], &scale, &bias, Finish::None, dims, &name)
             }
             Op::Activation(activation) => match function(*activation) {
                 Ok(finish) => {
-                    let (scale, bias) = (vec![1.0; dims[0]], vec![0.0; dims[0]]);
+                    let (scale, bias) = match &self.graph.nodes[node.inputs[0]].op {
+                        Op::Norm(norm) if self.is_deferred(node.inputs[0]) => self.norm(norm)?,
+                        _ => (vec![1.0; dims[0]], vec![0.0; dims[0]]),
+                    };
                     self.scaled(node, &inputs[0], &scale, &bias, finish, dims, &name)
                 }
                 Err(function) => self.map(&inputs[0], function, dims, &name),
@@ -139,6 +148,9 @@ impl Lowering<'_> {
             }
             Op::AveragePool { window, counts_padding } => {
                 let area = window.kernel[0] * window.kernel[1];
+                if *counts_padding || window.padding == [0; 4] {
+                    return Ok(self.mean(node, window, &inputs[0], dims, &name));
+                }
                 let count = if *counts_padding { area } else { 0 };
                 self.pool(window, Reduce::Mean, count, &inputs[0], dims, &name)
             }
@@ -147,6 +159,16 @@ impl Lowering<'_> {
             Op::Reshape(_) => self.reshaped(&inputs[0], dims, &name),
             Op::Softmax { axis } => self.softmax(*axis, node, &inputs[0], dims, &name),
         })
+    }
+
+    /// Whether a norm is left to the activation that alone reads it.
+    fn is_deferred(&self, at: usize) -> bool {
+        let is_reader = |node: &Node| match node.op {
+            Op::Activation(activation) => node.inputs[0] == at && function(activation).is_ok(),
+            _ => false,
+        };
+        let is_only = self.readers[at] == 1 && at != self.graph.output;
+        is_only && self.graph.nodes[at..].iter().any(is_reader)
     }
 
     fn constant(&mut self, dims: [usize; 3], values: &[f32]) -> Value {
@@ -265,6 +287,31 @@ impl Lowering<'_> {
         let reads = [&inputs[0], &inputs[1]];
         self.drafts.push(Work::Pairs { op, layouts, planes }, name, &dims, &reads, &to);
         Ok(to)
+    }
+
+    /// Means of windows of equal size, as a convolution of each channel.
+    fn mean(
+        &mut self,
+        node: &Node,
+        window: &Window,
+        value: &Value,
+        dims: [usize; 3],
+        name: &str,
+    ) -> Value {
+        let [down, across] = window.kernel;
+        let weight = vec![1.0 / (down * across) as f32; dims[0] * down * across];
+        let Window { stride, padding: [top, left, ..], dilation, .. } = *window;
+        let reader = Reader {
+            node: node.inputs[0],
+            value,
+            weight: &weight,
+            dims: [dims[0], 1, down, across],
+            groups: dims[0],
+            stride,
+            padding: [top, left],
+            dilation,
+        };
+        self.drafts.conv(&[reader], &vec![0.0; dims[0]], &[], Finish::None, dims, name)
     }
 
     fn pool(

@@ -117,6 +117,9 @@ impl Global {
 
 /// A sum in sixteen chains, which are then added.
 fn sum(values: &[f32]) -> f32 {
+    if values.len() <= 16 {
+        return values.iter().sum();
+    }
     let (chunks, rest) = values.as_chunks::<16>();
     let mut sums = [0.0f32; 16];
     for chunk in chunks {
