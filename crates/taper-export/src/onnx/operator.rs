@@ -1,11 +1,9 @@
 //! The ONNX operator of each operation of a graph.
 
-use super::{
-    proto::{Attribute, TensorProto},
-    write::{floats, int, integers, scalar},
-};
+use super::write::{floats, int, integers, scalar};
 use crate::ExportError;
 use taper_graph::{Activation, Op, Pad, Window};
+use taper_onnx::proto::{Attribute, TensorProto};
 
 /// What a node of ONNX says besides the values and tensors that it reads.
 pub(super) struct Operator {
