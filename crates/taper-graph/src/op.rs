@@ -198,6 +198,22 @@ impl Window {
         padded.checked_sub(self.padding[axis]).filter(|&pixel| pixel < size)
     }
 
+    /// The rows (axis 0) or columns (axis 1) of a plane of `size` pixels that window `at` covers, in order.
+    pub fn pixels(
+        &self,
+        axis: usize,
+        at: usize,
+        size: usize,
+    ) -> impl Iterator<Item = usize> + use<> {
+        let (padding, dilation) = (self.padding[axis], self.dilation[axis].max(1));
+        // Both in pixels from the begin of the padding. Kernels can be far larger than the plane.
+        let first = at * self.stride[axis];
+        let last = first + self.kernel[axis].saturating_sub(1) * dilation;
+        let taps_outside = padding.saturating_sub(first).div_ceil(dilation);
+        let first = first.saturating_add(taps_outside.saturating_mul(dilation)) - padding;
+        (first..size.min((last + 1).saturating_sub(padding))).step_by(dilation)
+    }
+
     /// An odd kernel that keeps the size of the plane.
     pub const fn same(kernel: usize) -> Self {
         Self::square(kernel, 1, kernel / 2)

@@ -20,10 +20,10 @@ pub(crate) fn means<T: Copy + Into<f64>>(
     to: [usize; 2],
     counts_padding: bool,
 ) -> Vec<f64> {
-    let taps = window.kernel[0] * window.kernel[1];
+    let taps = window.kernel[0] as f64 * window.kernel[1] as f64;
     each(plane, from, window, to, |pixels| {
-        let (sum, n) = pixels.fold((0.0, 0), |(sum, n), x| (sum + x, n + 1));
-        sum / if counts_padding { taps } else { n } as f64
+        let (sum, n) = pixels.fold((0.0, 0.0), |(sum, n), x| (sum + x, n + 1.0));
+        sum / if counts_padding { taps } else { n }
     })
 }
 
@@ -51,10 +51,8 @@ fn each<T: Copy + Into<f64>>(
 ) -> Vec<f64> {
     let places = (0..to[0]).flat_map(|row| (0..to[1]).map(move |column| (row, column)));
     let values = places.map(|(row, column)| {
-        let rows = (0..window.kernel[0]).filter_map(|tap| window.pixel(0, row, tap, from[0]));
-        let mut pixels = rows.flat_map(|y| {
-            let columns = (0..window.kernel[1]).filter_map(|t| window.pixel(1, column, t, from[1]));
-            columns.map(move |x| plane[y * from[1] + x].into())
+        let mut pixels = window.pixels(0, row, from[0]).flat_map(|y| {
+            window.pixels(1, column, from[1]).map(move |x| plane[y * from[1] + x].into())
         });
         f(&mut pixels)
     });

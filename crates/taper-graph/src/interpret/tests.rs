@@ -176,6 +176,21 @@ fn windows_wholly_in_padding_have_no_largest_pixel_and_no_mean() {
 }
 
 #[test]
+fn windows_far_larger_than_the_plane_are_no_work() {
+    let size = 1 << 40;
+    let window = Window {
+        kernel: [size, size],
+        stride: [1, 1],
+        padding: [size - 1, 0, 0, size - 1],
+        dilation: [1, 1],
+    };
+    assert_eq!(value(Op::MaxPool(window), &[1, 1, 1], &[], &[5.0]), [5.0]);
+    let window =
+        Window { kernel: [1, 2], stride: [1, 1], padding: [0, 1, 0, 1], dilation: [usize::MAX, 3] };
+    assert_eq!(value(Op::MaxPool(window), &[1, 1, 3], &[], &[1.0, 2.0, 3.0]), [3.0, 1.0]);
+}
+
+#[test]
 fn global_pools() {
     let image = [1.0, 3.0, -5.0, -7.0];
     assert_eq!(value(Op::GlobalAverage, &[2, 1, 2], &[], &image), [2.0, -6.0]);

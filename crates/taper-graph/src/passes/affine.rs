@@ -4,10 +4,10 @@ use super::{
     drop_unread,
     fold_norms::of_norm,
     rebuild::{Rebuild, sole_readers},
-    tensors::{self, bias_of},
+    tensors::{self, bias_of, spread, wide},
 };
 use crate::{
-    Fused, Graph, GraphError, Op, Tensor,
+    Conv, Fused, Graph, GraphError, Op, Tensor,
     interpret::{
         channels,
         elementwise::{Affine, source},
@@ -15,9 +15,13 @@ use crate::{
     },
 };
 
+/// Elements of a bias that may be made of fewer: enough for any that a network needs, too few to fill the memory.
+const ELEMENTS: usize = 1 << 20;
+
 /// The graph with each batch norm, and each sum or product with a constant, in the weights and biases of the layer before
 /// it. A layer is a convolution or linear layer that nothing else reads. The constants of a product have one value, or one
-/// for each channel; those of a sum may have one for each pixel.
+/// for each channel; those of a sum may have one for each pixel, if there are
+/// at most 2²⁰ elements.
 ///
 /// # Errors
 /// If the graph is not valid.
@@ -80,7 +84,7 @@ impl Layer {
         };
         let channels = channels(&node.dims);
         let bias = match bias {
-            Some(name) => graph.tensor(name)?.values().iter().map(|&x| x.into()).collect(),
+            Some(name) => wide(graph.tensor(name)?),
             None => vec![0.0; channels],
         };
         Ok(Some(Self { scales: vec![1.0; channels], bias }))
@@ -88,55 +92,37 @@ impl Layer {
 
     /// Applies functions of each channel, or of each element.
     fn change(&mut self, functions: &[Affine]) {
-        // Index `i` of `n` in a list that has an entry for several of them.
-        let at = |i: usize, n: usize, of: usize| i / (n / of.max(1)).max(1);
-        let (channels, n) = (self.scales.len(), self.bias.len().max(functions.len()));
-        let pixels = functions.len() / channels.max(1);
+        let pixels = functions.len() / self.scales.len().max(1);
         let firsts = functions.iter().step_by(pixels.max(1));
         self.scales.iter_mut().zip(firsts).for_each(|(scale, f)| *scale *= f.scale);
-        let bias =
-            |i| functions[at(i, n, functions.len())].apply(self.bias[at(i, n, self.bias.len())]);
-        self.bias = (0..n).map(bias).collect();
+        let n = self.bias.len().max(functions.len());
+        let pairs = spread(&self.bias, n).zip(spread(functions, n));
+        self.bias = pairs.map(|(bias, f)| f.apply(bias)).collect();
     }
 
     /// The operation with its new tensors.
     fn op(&self, graph: &Graph, rebuild: &mut Rebuild, node: usize) -> Result<Op, GraphError> {
         let node = &graph.nodes[node];
         let bias = tensors::bias(&node.dims, &self.bias)?;
-        let mut put_bias = |weight: &str, old: &Option<String>| {
-            let name = old.clone().unwrap_or_else(|| bias_of(weight));
-            Some(rebuild.put(&name, bias.clone()))
-        };
         let mut op = match &node.op {
-            Op::Conv(conv) => {
-                let mut fused = Fused::from(conv.clone());
-                fused.bias = put_bias(&conv.weight, &conv.bias);
-                Op::Fused(fused)
-            }
-            Op::Fused(fused) => {
-                let mut fused = fused.clone();
-                fused.bias = put_bias(&fused.convs[0].weight, &fused.bias);
-                Op::Fused(fused)
-            }
-            Op::Linear { weight, bias } => {
-                Op::Linear { weight: weight.clone(), bias: put_bias(weight, bias) }
-            }
-            other => other.clone(),
+            // A plain convolution has no room for a bias of each pixel.
+            Op::Conv(conv) if bias.dims().len() > 1 => Op::Fused(conv.clone().into()),
+            op => op.clone(),
         };
-        match &mut op {
-            Op::Linear { weight, .. } => *weight = self.scaled(graph, rebuild, weight)?,
-            Op::Fused(fused) => {
-                for conv in &mut fused.convs {
-                    conv.weight = self.scaled(graph, rebuild, &conv.weight)?;
-                }
-                // A plain convolution stays one where its form has room for the bias.
-                if matches!(node.op, Op::Conv(_)) && bias.dims().len() == 1 {
-                    let mut conv = fused.convs.remove(0);
-                    conv.bias = fused.bias.take();
-                    op = Op::Conv(conv);
-                }
+        let (weights, name): (Vec<&mut String>, _) = match &mut op {
+            Op::Conv(Conv { weight, bias, .. }) | Op::Linear { weight, bias } => {
+                (vec![weight], bias)
             }
-            _ => {}
+            Op::Fused(Fused { convs, bias, .. }) => {
+                (convs.iter_mut().map(|conv| &mut conv.weight).collect(), bias)
+            }
+            _ => return Ok(op),
+        };
+        let of_weight = || weights.first().map_or_else(String::new, |weight| bias_of(weight));
+        let own = name.get_or_insert_with(of_weight);
+        *own = rebuild.put(own, bias);
+        for weight in weights {
+            *weight = self.scaled(graph, rebuild, weight)?;
         }
         Ok(op)
     }
@@ -173,6 +159,9 @@ fn of_constant(
     let is_per_channel = pixels(constant.dims()) == 1;
     let (channels, pixels) = (channels(&node.dims), pixels(&node.dims));
     let (n, step) = if is_per_channel { (channels, pixels) } else { (channels * pixels, 1) };
+    if n > ELEMENTS.max(constant.values().len()) {
+        return Ok(None);
+    }
     let value = |i: usize| constant.values()[source(i * step, constant.dims(), &node.dims)].into();
     let function: &dyn Fn(usize) -> Affine = match &node.op {
         _ if node.dims != graph.nodes[input].dims => return Ok(None),
@@ -181,4 +170,74 @@ fn of_constant(
         _ => return Ok(None),
     };
     Ok(Some((0..n).map(function).collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::passes::tests::{constant, conv, norm, ops, passed, push, put, values};
+
+    #[test]
+    fn constants_of_channels_go_into_weight_and_bias() {
+        let mut graph = Graph::new(&[1, 1, 2]);
+        let x = conv(&mut graph, "a", 0, [2, 1, 1, 1], &[1.0, 2.0], &[0.5, 0.0]);
+        let factor = constant(&mut graph, "factor", &[2, 1, 1], &[3.0, 0.0]);
+        let x = push(&mut graph, Op::Multiply, &[factor, x]);
+        let summand = constant(&mut graph, "summand", &[1, 1, 1], &[10.0]);
+        let x = push(&mut graph, Op::Add, &[x, summand]);
+        graph.output = norm(&mut graph, x, &[2.0, 1.0], &[1.0, 0.0]);
+        let passed = passed(fold_affine, &graph);
+        assert_eq!(ops(&passed), ["convolution"]);
+        assert_eq!(values(&passed, "a.weight"), [6.0, 0.0]);
+        assert_eq!(values(&passed, "a.bias"), [22.0, 9.0]);
+    }
+
+    #[test]
+    fn a_summand_of_each_pixel_makes_a_bias_of_each_pixel() {
+        let mut graph = Graph::new(&[1, 1, 2]);
+        let x = conv(&mut graph, "a", 0, [2, 1, 1, 1], &[1.0, 2.0], &[0.5, 0.0]);
+        let summand = constant(&mut graph, "summand", &[1, 1, 2], &[10.0, 20.0]);
+        let x = push(&mut graph, Op::Add, &[summand, x]);
+        graph.output = norm(&mut graph, x, &[2.0, 1.0], &[2.0, 1.0]);
+        let passed = passed(fold_affine, &graph);
+        assert_eq!(ops(&passed), ["fused convolution"]);
+        assert_eq!(values(&passed, "a.bias"), [21.0, 41.0, 10.0, 20.0]);
+    }
+
+    #[test]
+    fn constants_of_features_go_into_linear_layers() {
+        let mut graph = Graph::new(&[1]);
+        put(&mut graph, "a.weight", &[2, 1], &[1.0, 2.0]);
+        let linear = Op::Linear { weight: "a.weight".into(), bias: None };
+        let x = push(&mut graph, linear, &[0]);
+        let factor = constant(&mut graph, "factor", &[2], &[3.0, 4.0]);
+        let x = push(&mut graph, Op::Multiply, &[x, factor]);
+        graph.output = push(&mut graph, Op::Add, &[x, factor]);
+        let passed = passed(fold_affine, &graph);
+        assert_eq!(ops(&passed), ["linear"]);
+        assert_eq!(values(&passed, "a.weight"), [3.0, 8.0]);
+        assert_eq!(values(&passed, "a.bias"), [3.0, 4.0]);
+    }
+
+    #[test]
+    fn a_summand_that_would_make_an_immense_bias_stays() {
+        let mut graph = Graph::new(&[1, 1, 1]);
+        put(&mut graph, "a", &[1, 1, 1, 1], &[1.0]);
+        let window = crate::Window::square(1, 1, 1 << 10);
+        let conv = push(&mut graph, Op::Conv(Conv::new("a", window)), &[0]);
+        let summand = constant(&mut graph, "summand", &[1, 1, 2049], &[1.0; 2049]);
+        graph.output = push(&mut graph, Op::Add, &[conv, summand]);
+        assert_eq!(ops(&fold_affine(&graph).unwrap()), ops(&graph));
+    }
+
+    #[test]
+    fn factors_of_pixels_and_constants_that_enlarge_a_value_stay() {
+        let mut graph = Graph::new(&[1, 1, 1]);
+        let x = conv(&mut graph, "a", 0, [1, 1, 1, 1], &[1.0], &[]);
+        let summand = constant(&mut graph, "summand", &[1, 1, 2], &[10.0, 20.0]);
+        let x = push(&mut graph, Op::Add, &[x, summand]);
+        let x = conv(&mut graph, "b", x, [1, 1, 1, 1], &[1.0], &[]);
+        graph.output = push(&mut graph, Op::Multiply, &[x, summand]);
+        assert_eq!(ops(&passed(fold_affine, &graph)), ops(&graph));
+    }
 }

@@ -21,3 +21,23 @@ pub fn drop_unread(graph: &Graph) -> Result<Graph, GraphError> {
     }
     rebuild.finish()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::passes::tests::{constant, conv, ops, passed, put, relu};
+
+    #[test]
+    fn nodes_and_tensors_that_the_output_does_not_need_go() {
+        let mut graph = Graph::new(&[1, 1, 2]);
+        put(&mut graph, "unread", &[1], &[1.0]);
+        constant(&mut graph, "constant", &[1], &[1.0]);
+        let a = conv(&mut graph, "a", 0, [1, 1, 1, 1], &[2.0], &[3.0]);
+        conv(&mut graph, "b", a, [1, 1, 1, 1], &[2.0], &[3.0]);
+        graph.output = relu(&mut graph, a);
+        let passed = passed(drop_unread, &graph);
+        assert_eq!(ops(&passed), ["convolution", "activation"]);
+        assert_eq!(passed.tensors.keys().collect::<Vec<_>>(), ["a.bias", "a.weight"]);
+        assert_eq!((passed.output, &passed.nodes[2].inputs[..]), (2, &[1][..]));
+    }
+}

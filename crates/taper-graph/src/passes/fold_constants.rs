@@ -9,11 +9,11 @@ use crate::{
 use std::collections::BTreeMap;
 
 /// Elements of a constant that may be made of fewer: enough for any that a network needs, too few to fill the memory.
-const ELEMENTS: usize = 1 << 20;
+const ELEMENTS: usize = 1 << 16;
 
 /// The graph with a constant in the place of each node that reads constants alone.
 ///
-/// A result of more than 2²⁰ elements stays uncomputed if it is larger than its inputs.
+/// A result of more than 2¹⁶ elements stays uncomputed if it is larger than each of its inputs.
 ///
 /// # Errors
 /// If the graph is not valid.
@@ -27,8 +27,9 @@ pub fn fold_constants(graph: &Graph) -> Result<Graph, GraphError> {
         let inputs: Option<Vec<Value>> =
             node.inputs.iter().map(|input| constants.get(input).map(Value::from)).collect();
         let of_constants = inputs.filter(|inputs| {
-            let read = inputs.iter().map(|input| input.values.len()).sum();
-            !inputs.is_empty() && n_elements(&node.dims).is_some_and(|n| n <= ELEMENTS.max(read))
+            let largest = inputs.iter().map(|input| input.values.len()).max();
+            let n = n_elements(&node.dims);
+            largest.zip(n).is_some_and(|(largest, n)| n <= ELEMENTS.max(largest))
         });
         let Some(inputs) = of_constants else {
             rebuild.copy(i)?;
@@ -40,4 +41,36 @@ pub fn fold_constants(graph: &Graph) -> Result<Graph, GraphError> {
         constants.insert(i, tensor);
     }
     drop_unread(&rebuild.finish()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::passes::tests::{constant, ops, passed, push, values};
+
+    #[test]
+    fn what_reads_constants_alone_becomes_one() {
+        let mut graph = Graph::new(&[2, 1, 1]);
+        let a = constant(&mut graph, "a", &[2, 1, 1], &[1.0, 2.0]);
+        let b = constant(&mut graph, "b", &[1, 1, 1], &[10.0]);
+        let product = push(&mut graph, Op::Multiply, &[a, b]);
+        let sum = push(&mut graph, Op::Add, &[product, b]);
+        graph.output = push(&mut graph, Op::Add, &[0, sum]);
+        let passed = passed(fold_constants, &graph);
+        assert_eq!(ops(&passed), ["constant", "add"]);
+        assert_eq!(values(&passed, "constant.4"), [20.0, 30.0]);
+        assert_eq!(passed.tensors.len(), 1);
+    }
+
+    #[test]
+    fn a_large_result_of_small_constants_stays_uncomputed() {
+        let mut graph = Graph::new(&[1, 1, 1]);
+        let a = constant(&mut graph, "a", &[1, 1, 1], &[1.0]);
+        let large = push(&mut graph, Op::Upsample { factors: [1 << 20, 1 << 20] }, &[a]);
+        graph.output = push(&mut graph, Op::GlobalAverage, &[large]);
+        assert_eq!(
+            ops(&fold_constants(&graph).unwrap()),
+            ["constant", "upsample", "global average pool"]
+        );
+    }
 }

@@ -37,3 +37,32 @@ fn without_pad(graph: &Graph, window: &Window, input: usize) -> Option<(Window, 
     }
     Some((window, before))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::passes::tests::{conv, ops, passed, push};
+
+    #[test]
+    fn borders_of_0_become_padding() {
+        let mut graph = Graph::new(&[1, 3, 4]);
+        let border = |sizes, value| Op::Pad(Pad { sizes, value });
+        let other = push(&mut graph, border([1, 1, 1, 1], 0.5), &[0]);
+        let first = push(&mut graph, border([1, 0, 2, 0], 0.0), &[other]);
+        let second = push(&mut graph, border([0, 3, 0, 4], 0.0), &[first]);
+        graph.output = conv(&mut graph, "a", second, [1, 1, 3, 3], &[1.0; 9], &[]);
+        let passed = passed(fold_pads, &graph);
+        assert_eq!(ops(&passed), ["pad", "convolution"]);
+        let Op::Conv(conv) = &passed.nodes[2].op else { panic!("{passed:?}") };
+        assert_eq!(conv.window.padding, [2, 4, 3, 5]);
+    }
+
+    #[test]
+    fn a_border_with_another_reader_stays() {
+        let mut graph = Graph::new(&[1, 3, 4]);
+        let border = push(&mut graph, Op::Pad(Pad { sizes: [1; 4], value: 0.0 }), &[0]);
+        let sum = conv(&mut graph, "a", border, [1, 1, 3, 3], &[1.0; 9], &[]);
+        graph.output = push(&mut graph, Op::Add, &[border, sum]);
+        assert_eq!(ops(&passed(fold_pads, &graph)), ["pad", "convolution", "add"]);
+    }
+}

@@ -3,9 +3,9 @@
 use super::{
     drop_unread,
     rebuild::{Rebuild, sole_readers},
-    tensors,
+    tensors::{self, spread},
 };
-use crate::{Activation, Conv, Fused, Graph, GraphError, Op, interpret::conv::biased};
+use crate::{Activation, Conv, Fused, Graph, GraphError, Op};
 
 /// The graph with each convolution as [`Op::Fused`], together with what follows it: the sum with another value or with
 /// another convolution (a shortcut), and an activation. Values between them have no other reader.
@@ -120,11 +120,12 @@ impl Chain {
         let bias = match &self.biases[..] {
             [] => None,
             [name] => Some(rebuild.keep(name)?),
-            [first, ..] => {
-                let mut sum = biased(graph, None, dims)?;
-                for name in &self.biases {
-                    let bias = biased(graph, Some(name), dims)?;
-                    sum.iter_mut().zip(bias).for_each(|(sum, bias)| *sum += bias);
+            [first, rest @ ..] => {
+                let mut sum = tensors::wide(graph.tensor(first)?);
+                for name in rest {
+                    let bias = tensors::wide(graph.tensor(name)?);
+                    let n = sum.len().max(bias.len());
+                    sum = spread(&sum, n).zip(spread(&bias, n)).map(|(a, b)| a + b).collect();
                 }
                 Some(rebuild.put(first, tensors::bias(dims, &sum)?))
             }
@@ -136,5 +137,73 @@ impl Chain {
         inputs.extend(self.residual);
         let residual = self.residual.is_some();
         Ok((Op::Fused(Fused { convs, bias, residual, activation: self.activation }), inputs))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::passes::tests::{conv, ops, passed, push, relu, values};
+
+    fn fused(graph: &Graph, node: usize) -> &Fused {
+        match &graph.nodes[node].op {
+            Op::Fused(fused) => fused,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_residual_block_is_two_operations() {
+        let mut graph = Graph::new(&[1, 2, 2]);
+        let x = conv(&mut graph, "a", 0, [1, 1, 3, 3], &[1.0; 9], &[0.5]);
+        let x = relu(&mut graph, x);
+        let inner = conv(&mut graph, "b", x, [1, 1, 3, 3], &[-1.0; 9], &[]);
+        let sum = push(&mut graph, Op::Add, &[x, inner]);
+        graph.output = relu(&mut graph, sum);
+        let passed = passed(fuse, &graph);
+        assert_eq!(ops(&passed), ["fused convolution"; 2]);
+        assert_eq!(fused(&passed, 1).bias.as_deref(), Some("a.bias"));
+        assert!(!fused(&passed, 1).residual && fused(&passed, 2).residual);
+        assert_eq!(fused(&passed, 2).bias, None);
+        assert_eq!(fused(&passed, 2).activation, Some(Activation::Relu));
+        assert_eq!(passed.nodes[2].inputs, [1, 1]);
+    }
+
+    #[test]
+    fn a_shortcut_is_a_second_convolution_and_biases_are_added() {
+        let mut graph = Graph::new(&[1, 1, 2]);
+        let a = conv(&mut graph, "a", 0, [2, 1, 3, 3], &[1.0; 18], &[1.0, 2.0]);
+        let b = conv(&mut graph, "b", 0, [2, 1, 1, 1], &[1.0; 2], &[10.0, 20.0]);
+        graph.output = push(&mut graph, Op::Add, &[b, a]);
+        let passed = passed(fuse, &graph);
+        assert_eq!(ops(&passed), ["fused convolution"]);
+        let weights = fused(&passed, 1).convs.iter().map(|conv| &*conv.weight);
+        assert_eq!(weights.collect::<Vec<_>>(), ["a.weight", "b.weight"]);
+        assert_eq!(values(&passed, "a.bias"), [11.0, 22.0]);
+        assert_eq!(passed.tensors.len(), 3);
+    }
+
+    #[test]
+    fn values_with_another_reader_stay() {
+        let mut graph = Graph::new(&[1, 1, 2]);
+        let a = conv(&mut graph, "a", 0, [1, 1, 1, 1], &[2.0], &[]);
+        let active = relu(&mut graph, a);
+        let doubled = push(&mut graph, Op::Add, &[active, active]);
+        graph.output = push(&mut graph, Op::Add, &[a, doubled]);
+        assert_eq!(ops(&passed(fuse, &graph)), ["fused convolution", "activation", "add", "add"]);
+    }
+
+    #[test]
+    fn a_second_residual_input_stays() {
+        let mut graph = Graph::new(&[1, 1, 2]);
+        let a = conv(&mut graph, "a", 0, [1, 1, 1, 1], &[2.0], &[]);
+        let once = push(&mut graph, Op::Add, &[a, 0]);
+        let twice = push(&mut graph, Op::Add, &[0, once]);
+        let b = conv(&mut graph, "b", 0, [1, 1, 1, 1], &[3.0], &[]);
+        graph.output = push(&mut graph, Op::Add, &[twice, b]);
+        // The second convolution adds what the first could not.
+        let passed = passed(fuse, &graph);
+        assert_eq!(ops(&passed), ["fused convolution", "add", "fused convolution"]);
+        assert!(fused(&passed, 1).residual && fused(&passed, 3).residual);
     }
 }

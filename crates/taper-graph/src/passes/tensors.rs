@@ -19,6 +19,17 @@ pub(super) fn bias(dims: &[usize], values: &[f64]) -> Result<Tensor, GraphError>
     Tensor::new(&[channels], values)
 }
 
+/// Values in f64.
+pub(super) fn wide(tensor: &Tensor) -> Vec<f64> {
+    tensor.values().iter().map(|&x| x.into()).collect()
+}
+
+/// Values for channels or elements, repeated for `n` elements.
+pub(super) fn spread<T: Copy>(values: &[T], n: usize) -> impl Iterator<Item = T> {
+    let each = n / values.len().max(1);
+    values.iter().flat_map(move |&x| std::iter::repeat_n(x, each))
+}
+
 /// Channels of a tensor (dimension 0), by their numbers.
 pub(super) fn channels_of(tensor: &Tensor, channels: &[usize]) -> Result<Tensor, GraphError> {
     let Some((_, rest)) = tensor.dims().split_first() else { return Ok(tensor.clone()) };

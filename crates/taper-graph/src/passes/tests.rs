@@ -1,8 +1,82 @@
 //! What passes make of small graphs, and that they change no result.
 
 use super::*;
-use crate::{interpret, random};
+use crate::{Activation, Conv, Norm, Op, Tensor, Window, interpret, random};
 use proptest::prelude::*;
+
+/// Adds a tensor.
+pub(super) fn put(graph: &mut Graph, name: &str, dims: &[usize], values: &[f32]) {
+    graph.add_tensor(name, Tensor::new(dims, values.to_vec()).unwrap());
+}
+
+/// Adds a node.
+pub(super) fn push(graph: &mut Graph, op: Op, inputs: &[usize]) -> usize {
+    graph.push(op, inputs).unwrap()
+}
+
+/// Adds a constant.
+pub(super) fn constant(graph: &mut Graph, name: &str, dims: &[usize], values: &[f32]) -> usize {
+    put(graph, name, dims, values);
+    push(graph, Op::Constant(name.into()), &[])
+}
+
+/// A convolution `name` of odd, square kernels that keeps the plane, with a bias if there is one.
+pub(super) fn conv(
+    graph: &mut Graph,
+    name: &str,
+    input: usize,
+    dims: [usize; 4],
+    weight: &[f32],
+    bias: &[f32],
+) -> usize {
+    let mut conv = Conv::new(format!("{name}.weight"), Window::same(dims[2]));
+    conv.groups = graph.nodes[input].dims[0] / dims[1];
+    put(graph, &conv.weight, &dims, weight);
+    if !bias.is_empty() {
+        put(graph, &format!("{name}.bias"), &[dims[0]], bias);
+        conv.bias = Some(format!("{name}.bias"));
+    }
+    push(graph, Op::Conv(conv), &[input])
+}
+
+/// A batch norm with mean 1 and a variance that makes its factors those of `weight`.
+pub(super) fn norm(graph: &mut Graph, input: usize, weight: &[f32], bias: &[f32]) -> usize {
+    let n = weight.len();
+    let tensors =
+        [("weight", weight), ("bias", bias), ("mean", &vec![1.0; n]), ("var", &vec![3.0; n])];
+    let [weight, bias, mean, var] = tensors.map(|(name, values)| {
+        let name = format!("norm.{name}");
+        let doubled: Vec<f32> = values.iter().map(|x| x * 2.0).collect();
+        put(graph, &name, &[n], if name == "norm.weight" { &doubled } else { values });
+        name
+    });
+    push(graph, Op::Norm(Norm { weight, bias, mean, var, eps: 1.0 }), &[input])
+}
+
+pub(super) fn relu(graph: &mut Graph, input: usize) -> usize {
+    push(graph, Op::Activation(Activation::Relu), &[input])
+}
+
+/// The values of a tensor.
+pub(super) fn values<'a>(graph: &'a Graph, name: &str) -> &'a [f32] {
+    graph.tensor(name).unwrap().values()
+}
+
+/// The names of operations in order, without the input.
+pub(super) fn ops(graph: &Graph) -> Vec<&'static str> {
+    graph.nodes.iter().skip(1).map(|node| node.op.name()).collect()
+}
+
+/// The graph after a pass that does not change what it computes.
+pub(super) fn passed(pass: Pass, graph: &Graph) -> Graph {
+    let passed = pass(graph).unwrap();
+    passed.check().unwrap();
+    let images = random::images(graph, 2, 7);
+    let difference =
+        difference(&interpret(graph, &images).unwrap(), &interpret(&passed, &images).unwrap());
+    assert!(difference < 1e-6, "{difference} between {graph:#?} and {passed:#?}");
+    passed
+}
 
 /// Largest difference of two results, as a share of the largest magnitude.
 fn difference(a: &[f32], b: &[f32]) -> f32 {
@@ -11,7 +85,8 @@ fn difference(a: &[f32], b: &[f32]) -> f32 {
     a.iter().zip(b).map(|(a, b)| (a - b).abs() / most).fold(0.0, f32::max)
 }
 
-type Pass = fn(&Graph) -> Result<Graph, GraphError>;
+/// A pass.
+pub(super) type Pass = fn(&Graph) -> Result<Graph, GraphError>;
 
 const PASSES: [(&str, Pass); 8] = [
     ("drop_unread", drop_unread),
@@ -40,5 +115,24 @@ proptest! {
             let difference = difference(&expected, &found);
             prop_assert!(difference < 1e-5, "{name} changes results by {difference}: {graph:#?}");
         }
+    }
+}
+
+#[test]
+fn passes_refuse_what_is_not_valid() {
+    let mut graph = Graph::new(&[1, 2, 2]);
+    graph.output = relu(&mut graph, 0);
+    graph.nodes[1].inputs = vec![1];
+    for (name, pass) in PASSES {
+        assert!(pass(&graph).is_err(), "{name}");
+    }
+}
+
+#[test]
+fn passes_keep_metadata_and_a_graph_without_nodes() {
+    let mut graph = Graph::new(&[1, 2, 2]);
+    graph.metadata.insert("classes".into(), "3".into());
+    for (name, pass) in PASSES {
+        assert_eq!(pass(&graph).unwrap(), graph, "{name}");
     }
 }

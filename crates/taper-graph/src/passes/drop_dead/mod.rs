@@ -22,31 +22,34 @@ use crate::{
 use constants::Channel;
 use sum::Sum;
 
+/// Elements of all values of a graph, at most: the analysis keeps constant ones, in f64.
+const ELEMENTS: usize = 1 << 27;
+
 /// The graph without channels that have no effect on the output, or a constant one. Convolutions become [`Op::Fused`]: the
-/// effect of constant channels is part of their bias, for each pixel where padding makes borders differ.
+/// effect of constant channels is part of their bias, for each pixel where padding makes borders differ. A graph with an empty value, or with more than 2²⁷ elements in all, stays.
 ///
 /// # Errors
 /// If the graph is not valid.
 pub fn drop_dead(graph: &Graph) -> Result<Graph, GraphError> {
     let mut graph = drop_unread(graph)?;
-    if graph.nodes.iter().any(|node| n_elements(&node.dims) == Some(0)) {
+    let sizes = || graph.nodes.iter().map(|node| n_elements(&node.dims).unwrap_or(usize::MAX));
+    if sizes().fold(0, usize::saturating_add) > ELEMENTS || sizes().any(|n| n == 0) {
         return Ok(graph);
     }
     loop {
-        let smaller = drop_unread(&without_dead(&graph)?)?;
-        let is_done = n_values(&smaller) >= n_values(&graph);
-        graph = smaller;
+        let narrow = drop_unread(&without_dead(&graph)?)?;
+        let is_done = work(&narrow) >= work(&graph);
+        graph = narrow;
         if is_done {
             return Ok(graph);
         }
     }
 }
 
-/// Numbers that a graph computes and holds, and reads of nodes.
-fn n_values(graph: &Graph) -> usize {
-    let computed: usize = graph.nodes.iter().map(|node| node.dims.iter().product::<usize>()).sum();
-    let reads: usize = graph.nodes.iter().map(|node| node.inputs.len()).sum();
-    computed + reads + graph.tensors.values().map(|tensor| tensor.values().len()).sum::<usize>()
+/// Values that a graph computes and reads.
+fn work(graph: &Graph) -> usize {
+    let computed = graph.nodes.iter().filter(|node| !node.inputs.is_empty());
+    computed.map(|node| node.dims.iter().product::<usize>() + node.inputs.len()).sum()
 }
 
 fn without_dead(graph: &Graph) -> Result<Graph, GraphError> {
@@ -182,3 +185,6 @@ impl Narrow<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;
