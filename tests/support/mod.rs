@@ -2,8 +2,12 @@
 
 #![allow(dead_code, reason = "each test uses a part of it")]
 
+mod python;
+
+#[allow(unused_imports, reason = "each test uses a part of it")]
+pub use python::{python, skip};
+
 use std::{
-    io::Write,
     path::{Path, PathBuf},
     process::{Command, Output},
 };
@@ -119,32 +123,4 @@ pub fn cifar_of_noise(folder: &Folder) -> String {
         folder.write(&format!("data/{name}.bin"), bytes);
     }
     folder.text("data")
-}
-
-/// A Python that can import these modules: `TAPER_PYTHON`, else the environment that `.ci/setup-python` makes, else `python3`.
-/// Where there is none, that is said.
-pub fn python(modules: &str) -> Option<PathBuf> {
-    let cache = std::env::var_os("XDG_CACHE_HOME")
-        .map(PathBuf::from)
-        .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache")));
-    let candidates = [
-        std::env::var_os("TAPER_PYTHON").map(PathBuf::from),
-        cache.map(|cache| cache.join("taper/venv/bin/python")),
-        Some(PathBuf::from("python3")),
-    ];
-    let can_import = |python: &PathBuf| {
-        let mut command = Command::new(python);
-        command.args(["-c", &format!("import {modules}")]);
-        command.output().is_ok_and(|output| output.status.success())
-    };
-    let found = candidates.into_iter().flatten().find(can_import);
-    if found.is_none() {
-        skip(&format!("no Python with {modules}; .ci/setup-python makes one"));
-    }
-    found
-}
-
-/// Says why a test does nothing, past the capture of the test runner.
-pub fn skip(why: &str) {
-    let _ = writeln!(std::io::stderr(), "skipped: {why}");
 }

@@ -104,6 +104,23 @@ fn every_format_gives_back_every_network_to_the_bit() {
 }
 
 #[test]
+fn an_onnx_file_is_read_back_as_a_graph_of_the_same_function() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("network.onnx");
+    let (_, network) = sparse("resnet20");
+    let n = network.graph.input_dims().iter().product::<usize>();
+    let image: Vec<f32> = (0..n).map(|i| (i % 11) as f32 / 5.0 - 1.0).collect();
+    let want = taper_graph::interpret(&network.graph, &image).unwrap();
+    for sparse_initializers in [false, true] {
+        let options = Options { sparse_initializers, overwrite: true, ..Options::default() };
+        export(&network, Format::Onnx, &path, &options).unwrap();
+        let graph = taper_onnx::open(&path).unwrap();
+        assert_eq!(graph.metadata["architecture"], "resnet20");
+        assert_eq!(taper_graph::interpret(&graph, &image).unwrap(), want);
+    }
+}
+
+#[test]
 fn a_file_is_read_into_the_network_that_it_is_of_folded_or_not() {
     let folder = tempfile::tempdir().unwrap();
     for architecture in ["digits-cnn", "densenet40-24"] {

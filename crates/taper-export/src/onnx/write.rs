@@ -534,6 +534,52 @@ mod tests {
     }
 
     #[test]
+    fn what_is_written_is_read_back_as_the_same_function() -> Result<()> {
+        let mut graph = taper_graph::Graph::new(&[2, 5, 6]);
+        let positive = Tensor::new(&[2], [0.5, 2.0])?;
+        for name in ["g", "b", "m", "v"] {
+            graph.add_tensor(name, positive.clone());
+        }
+        for (name, dims) in [("k", &[4, 1, 3, 3][..]), ("w", &[3, 8]), ("c", &[4, 1, 1])] {
+            graph.add_tensor(name, tensor(dims));
+        }
+        let [weight, bias, mean, var] = ["g", "b", "m", "v"].map(String::from);
+        let window = Window { stride: [1, 2], padding: [1, 0, 2, 1], ..Window::same(3) };
+        let conv = Conv { weight: "k".into(), bias: None, window, groups: 2 };
+        let mean_of = |counts_padding| Op::AveragePool { window: Window::same(3), counts_padding };
+        let mut x = 0;
+        for op in [
+            Op::Norm(Norm { weight, bias, mean, var, eps: 0.5 }),
+            Op::Activation(Activation::LeakyRelu { slope: 0.25 }),
+            Op::Activation(Activation::HardSigmoid { alpha: 0.125, beta: 0.5 }),
+            Op::Activation(Activation::Silu),
+            Op::Pad(Pad { sizes: [1, 2, 3, 4], value: -1.5 }),
+            Op::Conv(conv),
+            mean_of(true),
+            mean_of(false),
+            Op::MaxPool(Window::square(2, 1, 1)),
+            Op::Upsample { factors: [2, 3] },
+            Op::Activation(Activation::HardSwish),
+            Op::Activation(Activation::RELU6),
+            Op::GlobalAverage,
+        ] {
+            x = graph.push(op, &[x])?;
+        }
+        let c = graph.push(Op::Constant("c".into()), &[])?;
+        let sum = graph.push(Op::Add, &[x, c])?;
+        let both = graph.push(Op::Concat, &[sum, c])?;
+        let vector = graph.push(Op::Reshape(vec![8]), &[both])?;
+        let linear = Op::Linear { weight: "w".into(), bias: None };
+        let scores = graph.push(linear, &[vector])?;
+        graph.output = graph.push(Op::Softmax { axis: 0 }, &[scores])?;
+        let model = written(graph.clone(), Element::F32)?;
+        let back = taper_onnx::read(&model.encode_to_vec(), None)?;
+        let image: Vec<f32> = (0..60).map(|i| (i % 7) as f32 - 3.0).collect();
+        assert_eq!(taper_graph::interpret(&back, &image)?, taper_graph::interpret(&graph, &image)?);
+        Ok(())
+    }
+
+    #[test]
     fn what_opset_17_cannot_say_is_refused() -> Result<()> {
         let mut graph = taper_graph::Graph::new(&[0, 2, 2]);
         graph.output = graph.push(Op::Reshape(vec![2, 0]), &[0])?;

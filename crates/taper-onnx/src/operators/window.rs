@@ -178,7 +178,7 @@ fn overhang(call: &Call, window: &Window, plane: [usize; 2]) -> Result<[usize; 2
         let padded = begin.checked_add(window.padding[i + 2]).ok_or("its padding is too large")?;
         let Some(free) = padded.checked_sub(reach) else { continue };
         let last = free.div_ceil(stride).checked_mul(stride).ok_or("its strides are too large")?;
-        let last = if last >= begin { last - stride } else { last };
+        let last = if last >= begin { last.saturating_sub(stride) } else { last };
         *over = last.saturating_sub(free);
     }
     Ok(over)

@@ -1,0 +1,37 @@
+//! Networks that PyTorch exports, against onnxruntime. Skipped with a message where there is no Python with torchvision.
+
+#[path = "../../../tests/support/python.rs"]
+mod python;
+
+use std::{fs, path::Path, process::Command};
+use taper_graph::interpret;
+
+fn numbers(path: &Path) -> Vec<f32> {
+    let bytes = fs::read(path).expect("a file");
+    bytes.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect()
+}
+
+#[test]
+fn networks_that_pytorch_exports_compute_what_onnxruntime_does() {
+    let Some(python) = python::python("onnxruntime, onnxscript, torchvision") else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/export.py");
+    let said = Command::new(python).arg(script).arg(folder.path()).output().expect("Python");
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+    let names = String::from_utf8(said.stdout).expect("text");
+    assert_eq!(names.lines().count(), 15);
+    for name in names.lines() {
+        let file = |end: &str| folder.path().join(format!("{name}.{end}"));
+        let graph = taper_onnx::open(file("onnx")).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let found = interpret(&graph, &numbers(&file("images"))).expect("a valid graph");
+        let want = numbers(&file("results"));
+        assert_eq!(found.len(), want.len(), "{name}");
+        let largest = want.iter().fold(0f32, |most, v| most.max(v.abs()));
+        // The images matter.
+        let (first, second) = want.split_at(want.len() / 2);
+        assert!(first.iter().zip(second).any(|(a, b)| (a - b).abs() > 3e-3 * largest), "{name}");
+        let difference = found.iter().zip(&want).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
+        assert!(difference <= 1e-5 * largest, "{name}: {difference} of {largest}");
+        println!("{name}: {difference:e} of {largest}, {} nodes", graph.nodes.len());
+    }
+}
