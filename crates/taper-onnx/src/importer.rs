@@ -113,10 +113,11 @@ impl<'a> Importer<'a> {
     pub(crate) fn add(&mut self, op: Op, inputs: &[usize]) -> Result<usize, String> {
         // The message has a name for the node already.
         let place = format!("node {} ({}): ", self.graph.nodes.len(), op.name());
-        self.graph.push(op, inputs).map_err(|e| {
+        let node = self.graph.push(op, inputs).map_err(|e| {
             let message = e.to_string();
             message.strip_prefix(&place).unwrap_or(&message).to_string()
-        })
+        })?;
+        source::check_value(self.dims(node)).map(|()| node)
     }
 
     /// Adds an operation; gives its value.

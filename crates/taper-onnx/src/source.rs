@@ -9,6 +9,9 @@ use std::collections::BTreeSet;
 /// Versions of the operators that are read.
 const OPSETS: std::ops::RangeInclusive<i64> = 11..=22;
 
+/// Numbers of a value for each image: 4 GiB.
+const MAX_VALUE: usize = 1 << 30;
+
 /// The image that a network takes.
 pub(crate) struct Input {
     /// Name of the value.
@@ -115,9 +118,20 @@ pub(crate) fn input(graph: &Graph, given: Option<[usize; 3]>) -> Result<Input, S
             }
         };
     }
-    match n_elements(&dims).filter(|&n| n > 0) {
-        Some(_) => Ok(Input { name, batch, dims }),
-        None => Err(format!("an image of shape {dims:?} is empty or too large")),
+    if dims.contains(&0) {
+        return Err(format!("an image of shape {dims:?} has no pixels"));
+    }
+    check_value(&dims)?;
+    Ok(Input { name, batch, dims })
+}
+
+/// Checks that a value of this shape for each image can be held: a few bytes of padding or upsampling ask for any size.
+pub(crate) fn check_value(dims: &[usize]) -> Result<(), String> {
+    match n_elements(dims) {
+        Some(n) if n <= MAX_VALUE => Ok(()),
+        _ => Err(format!(
+            "a value of shape {dims:?} for each image is too large; at most {MAX_VALUE} numbers are supported"
+        )),
     }
 }
 

@@ -26,10 +26,10 @@ impl Stored<'_> {
         let (Self::Dense(TensorProto { dims, .. }) | Self::Sparse(SparseTensor { dims, .. })) =
             self;
         let sizes =
-            sizes(dims).ok_or_else(|| format!("has a negative size in its shape {dims:?}"))?;
+            sizes(dims).ok_or_else(|| format!("it has a negative size in its shape {dims:?}"))?;
         match n_elements(&sizes) {
             Some(_) => Ok(sizes),
-            None => Err(format!("has a shape {dims:?} that is too large")),
+            None => Err(format!("its shape {dims:?} is too large")),
         }
     }
 

@@ -63,7 +63,7 @@ impl Tensors {
     /// If a size is negative, or the number of elements overflows.
     pub fn shape(&self, name: &str) -> Result<Option<Vec<usize>>, OnnxError> {
         let dims = self.find(name).map(Stored::dims).transpose();
-        dims.map_err(|e| OnnxError::new(format!("tensor {name} {e}")))
+        dims.map_err(|e| OnnxError::new(format!("tensor {name}: {e}")))
     }
 
     /// The numbers of a tensor, with its zeros. `shape` is what [`shape`](Self::shape) gives, if the caller can hold as much:

@@ -845,7 +845,7 @@ fn an_open_size_is_given_by_the_options() {
     assert_eq!(open.import_with(&options([3, 5, 7])).unwrap().input_dims(), [3, 5, 7]);
     let error = open.import_with(&options([1, 5, 7])).unwrap_err();
     assert!(error.contains("images of [1, 5, 7] do not fit"), "{error}");
-    assert!(open.import_with(&options([3, 0, 7])).unwrap_err().contains("empty"));
+    assert!(open.import_with(&options([3, 0, 7])).unwrap_err().contains("no pixels"));
     let mut unknown = relu(&[]);
     unknown.refuse(&["has no dimension"]);
     if let Some(t) = &mut unknown.graph().input[0].r#type {
@@ -905,6 +905,8 @@ fn hostile_graphs_are_refused() {
         .node("Div", "n m", "d", vec![])
         .node("Reshape", "x d", "y", vec![]);
     overflow.refuse(&["have no result of 64 bits"]);
+    let wide = file().ints("p", &[0, 0, 0, 0, 0, 0, 1 << 20, 1 << 20]);
+    wide.node("Pad", "x p", "y", vec![]).refuse(&["(Pad)", "[2, 1048580, 1048580]", "too large"]);
     let step = file().ints("n", &[0]).node("Slice", "n n n n n", "y", vec![]);
     step.refuse(&["its step is 0"]);
 }
