@@ -427,7 +427,7 @@ pub struct Export {
     /// File to write, or folder for npz [default: beside the checkpoint]
     #[arg(long, value_name = "PATH")]
     pub out: Option<PathBuf>,
-    /// Draw normalisations into the convolutions before them, which then have a bias
+    /// Fold each batch norm into the convolution before it, which then has a bias
     #[arg(long)]
     pub fold_bn: bool,
     /// Type of the numbers: f32, f16 or bf16

@@ -116,3 +116,52 @@ pub fn normalisation(recipe: &Value) -> anyhow::Result<Option<Normalisation>> {
     let name = recipe["train"]["normalise"].as_str();
     Ok(name.map(Normalisation::by_name).transpose()?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    use taper::train::checkpoint::RawFile;
+
+    /// What is said of a file with this metadata and no tensors.
+    fn refused(metadata: &[(&str, &str)]) -> anyhow::Error {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("network.safetensors");
+        let metadata = metadata.iter().map(|(k, v)| ((*k).to_string(), (*v).to_string()));
+        let file = RawFile { metadata: metadata.collect(), ..RawFile::default() };
+        file.save(&path).unwrap();
+        load(&path).unwrap_err()
+    }
+
+    #[test]
+    fn what_a_file_does_not_say_or_says_wrong_is_named() {
+        let said = |metadata: &[(&str, &str)], part: &str| {
+            let error = crate::error::sentence(&refused(metadata));
+            assert!(error.contains(part) && error.contains("network.safetensors"), "{error}");
+        };
+        let digits = ("architecture", "digits-cnn");
+        said(&[("classes", "10")], "does not say its architecture");
+        said(&[digits], "does not say its classes");
+        said(&[("architecture", "digits"), ("classes", "10")], "unknown model `digits`");
+        for classes in ["0", "65537", "-1", "ten"] {
+            said(&[digits, ("classes", classes)], "classes, outside 1 to 65536");
+        }
+        said(&[digits, ("classes", "65536")], "bn1.bias");
+        let training = ("kind", "taper-training-2");
+        said(&[training, ("recipe", "{}"), ("progress", "{}")], "`progress` lacks a field");
+        said(&[("kind", "taper-training-1")], "of kind `taper-training-1`");
+    }
+
+    #[test]
+    fn a_recipe_says_the_normalisation_or_nothing() {
+        let of = |recipe: Value| normalisation(&recipe);
+        let named = |name: &str| of(json!({ "train": { "normalise": name } }));
+        assert_eq!(named("digits").unwrap(), Some(Normalisation::DIGITS));
+        assert_eq!(of(json!({})).unwrap(), None);
+        assert!(named("imagenet").unwrap_err().to_string().contains("`imagenet`"));
+        let path = Path::new("file");
+        assert_eq!(recipe(None, path).unwrap(), json!({}));
+        assert_eq!(recipe(Some("[1]"), path).unwrap(), json!([1]));
+        assert!(recipe(Some("{"), path).unwrap_err().to_string().contains("file: its recipe"));
+    }
+}

@@ -1,9 +1,9 @@
 //! Sparse networks in the files of other tools.
 //!
-//! A [`Network`] is a copy of a model's tensors with the graph of what it computes; [`export()`] writes it in a [`Format`],
-//! [`open`] reads one back. Writers replace a file whole or not at all, and nothing that is there unless told to. Readers take
-//! every file for hostile: an error names the tensor and what is wrong with it, and nothing is allocated that neither the
-//! file nor the network justifies.
+//! A [`Network`] is the graph of what a model computes, with copies of its tensors; [`export()`] writes it in a [`Format`],
+//! [`open`] reads one back, as tensors for a model or as another [`Network`](Opened::network). Writers replace a file whole
+//! or not at all, and nothing that is there unless told to. Readers take every file for hostile: an error names the tensor
+//! and what is wrong with it, and nothing is allocated that neither the file nor the network justifies.
 //!
 //! | format | what | read by |
 //! | --- | --- | --- |

@@ -171,7 +171,8 @@
 //!
 //! # Files for other tools
 //!
-//! What a model of taper's layers computes is found by running its forward pass once, so any of them can be exported:
+//! What a model of taper's layers computes is found by tracing its forward pass, so any of them can be exported. The graph
+//! ([`graph::Graph`](crate::graph::Graph)) holds no tensors of candle.
 //!
 //! ```
 //! use taper::export::{Format, Network, Options, export};
