@@ -57,6 +57,22 @@ fn bench_measures_a_checkpoint_and_what_is_exported_of_it() {
     assert!(!succeed(&["bench", &checkpoint, "--rounds", "2"]).out.contains("non-zeros"));
 }
 
+#[test]
+fn bench_runs_what_other_tools_export_and_names_what_it_cannot() {
+    let folder = Folder::new();
+    let file = support::repository().join("testdata/infer/network.onnx").display().to_string();
+    let args = ["bench", &file, "--batch", "3", "--threads", "2", "--rounds", "2", "--json"];
+    let found = parse(&succeed(&args).out);
+    assert_eq!((&found["batch"], &found["threads"]), (&json!(3), &json!(2)));
+    // No name is needed, as the content says what it is.
+    let bytes = support::bytes(Path::new(&file));
+    succeed(&["bench", &folder.write("renamed", &bytes), "--rounds", "1"]);
+    refuse(&["bench", &folder.write("cut.onnx", &bytes[..300])], 1, &["cut.onnx"]);
+    refuse(&["bench", "nowhere.onnx"], 1, &["nowhere.onnx"]);
+    refuse(&["bench", &folder.write("notes.txt", "hello")], 1, &["notes.txt", "no format"]);
+    refuse(&["bench", &file, "--batch", "0"], 2, &["0"]);
+}
+
 /// Writes an image of 8 bits a channel as PNG.
 fn png(folder: &Folder, name: &str, dims: [u32; 3], pixels: &[u8]) -> String {
     let [channels, height, width] = dims;

@@ -21,6 +21,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("taper-data", &["taper-core"]),
     ("taper-graph", &[]),
     ("taper-infer", &["taper-graph", "taper-kernels"]),
+    ("taper-capi", &["taper-infer", "taper-onnx"]),
     ("taper-onnx", &["taper-graph"]),
     ("taper-nn", &["taper-core", "taper-graph", "taper-kernels"]),
     ("taper-prune", &["taper-core", "taper-kernels", "taper-nn", "taper-scale", "taper-schedule"]),
@@ -66,6 +67,9 @@ const WITHOUT_CANDLE: &[&str] = &[
     "taper-report",
     "xtask",
 ];
+
+/// Crates with unsafe code: that of the kernels, and of C's pointers.
+const UNSAFE: &[&str] = &["taper-kernels", "taper-capi"];
 
 /// Crates that talk to people: configuration, arguments and printing belong there.
 const OUTERMOST: &[&str] = &["taper-cli", "xtask"];
@@ -236,7 +240,7 @@ fn sources_keep_the_rules_of_their_crate() {
             .map(|f| package.folder.join("src").join(f))
             .find(|p| p.exists());
         let root = read(&root.expect("a crate root"));
-        if name == "taper-kernels" {
+        if UNSAFE.contains(&name.as_str()) {
             assert!(!root.contains("forbid(unsafe_code)"));
         } else {
             assert!(root.contains("#![forbid(unsafe_code)]"), "{name} may write unsafe code");
@@ -244,7 +248,8 @@ fn sources_keep_the_rules_of_their_crate() {
         if name != "xtask" {
             let readme = read(&package.folder.join("README.md"));
             assert!(readme.len() > 300, "the README of {name} says nothing");
-            let examples = files(&package.folder.join("examples"), ".rs");
+            let language = if name == "taper-capi" { ".c" } else { ".rs" };
+            let examples = files(&package.folder.join("examples"), language);
             assert!(name == "taper-cli" || !examples.is_empty(), "{name} has no runnable example");
         }
     }

@@ -1,0 +1,254 @@
+//! Networks: opened, asked for their sizes, run and closed.
+
+use crate::error::guard;
+use std::{
+    ffi::{CStr, c_char, c_int},
+    ptr,
+    sync::{Mutex, PoisonError},
+};
+use taper_infer::{Engine, Options, Workspace};
+
+/// `taper_network` of the header.
+pub struct Network {
+    engine: Engine,
+    /// Calls of several threads take turns.
+    workspace: Mutex<Workspace>,
+}
+
+/// See `include/taper_infer.h`.
+///
+/// # Safety
+/// `path` is null or a text that ends in a zero byte.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn taper_open(
+    path: *const c_char,
+    batch: usize,
+    threads: usize,
+) -> *mut Network {
+    guard(ptr::null_mut(), || {
+        if path.is_null() {
+            return Err("the path is NULL".into());
+        }
+        // SAFETY: it is not null, and the caller says that it ends in a zero byte.
+        let path = unsafe { CStr::from_ptr(path) };
+        let path = path.to_str().map_err(|_| "the path is not UTF-8".to_string())?;
+        for (what, n) in [("batch", batch), ("threads", threads)] {
+            if n == 0 {
+                return Err(format!("{what} is 0; it must be at least 1"));
+            }
+        }
+        let graph = taper_onnx::open(path).map_err(|e| e.to_string())?;
+        let options = Options { batch, threads, deterministic: false };
+        let engine = Engine::compile(&graph, &options).map_err(|e| format!("{path}: {e}"))?;
+        let workspace = Mutex::new(engine.workspace());
+        Ok(Box::into_raw(Box::new(Network { engine, workspace })))
+    })
+}
+
+/// See `include/taper_infer.h`.
+///
+/// # Safety
+/// `network` is null or from `taper_open`, and not closed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn taper_input_len(network: *const Network) -> usize {
+    // SAFETY: the caller's promise is that of `opened`.
+    guard(0, || unsafe { opened(network) }.map(|n| n.engine.input_dims().iter().product()))
+}
+
+/// See `include/taper_infer.h`.
+///
+/// # Safety
+/// `network` is null or from `taper_open`, and not closed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn taper_output_len(network: *const Network) -> usize {
+    // SAFETY: the caller's promise is that of `opened`.
+    guard(0, || unsafe { opened(network) }.map(|n| n.engine.output_dims().iter().product()))
+}
+
+/// See `include/taper_infer.h`.
+///
+/// # Safety
+/// `network` is null or from `taper_open`, and not closed; `dims` is null or has room for `capacity` numbers.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn taper_input_dims(
+    network: *const Network,
+    dims: *mut usize,
+    capacity: usize,
+) -> usize {
+    // SAFETY: the caller's promises are those of `opened` and `give`.
+    guard(0, || unsafe { give(opened(network)?.engine.input_dims(), dims, capacity) })
+}
+
+/// See `include/taper_infer.h`.
+///
+/// # Safety
+/// As of [`taper_input_dims`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn taper_output_dims(
+    network: *const Network,
+    dims: *mut usize,
+    capacity: usize,
+) -> usize {
+    // SAFETY: the caller's promises are those of `opened` and `give`.
+    guard(0, || unsafe { give(opened(network)?.engine.output_dims(), dims, capacity) })
+}
+
+/// See `include/taper_infer.h`.
+///
+/// # Safety
+/// `network` is null or from `taper_open`, and not closed; `images` is null or points to `n_images` images, `results` is
+/// null or has room for as many results, and nothing else reads or writes these during the call.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn taper_run(
+    network: *const Network,
+    images: *const f32,
+    n_images: usize,
+    results: *mut f32,
+) -> c_int {
+    guard(-1, || {
+        // SAFETY: the caller's promise is that of `opened`.
+        let Network { engine, workspace } = unsafe { opened(network) }?;
+        if !(1..=engine.batch()).contains(&n_images) {
+            return Err(format!(
+                "{n_images} images are not from 1 to {}, for which the network was opened",
+                engine.batch()
+            ));
+        }
+        for (what, is_null, is_aligned) in [
+            ("images", images.is_null(), images.is_aligned()),
+            ("results", results.is_null(), results.is_aligned()),
+        ] {
+            if is_null || !is_aligned {
+                let wrong = if is_null { "NULL" } else { "not aligned for float" };
+                return Err(format!("{what} is {wrong}"));
+            }
+        }
+        let len = |dims: &[usize]| {
+            let len = dims.iter().try_fold(n_images, |n, &size| n.checked_mul(size));
+            len.ok_or_else(|| format!("{n_images} images are too many"))
+        };
+        let (n_in, n_out) = (len(engine.input_dims())?, len(engine.output_dims())?);
+        // SAFETY: it is neither null nor misaligned, and the caller says that it points to so many floats, which nothing
+        // writes.
+        let images = unsafe { std::slice::from_raw_parts(images, n_in) };
+        // SAFETY: it is neither null nor misaligned, and the caller says that there is room for so many floats, which
+        // nothing else reads or writes.
+        let results = unsafe { std::slice::from_raw_parts_mut(results, n_out) };
+        let mut workspace = workspace.lock().unwrap_or_else(PoisonError::into_inner);
+        engine.run_with(&mut workspace, images, results).map_err(|e| e.to_string())?;
+        Ok(0)
+    })
+}
+
+/// See `include/taper_infer.h`.
+///
+/// # Safety
+/// `network` is null or from `taper_open`, not closed, and no other call uses it.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn taper_close(network: *mut Network) {
+    guard((), || {
+        if !network.is_null() {
+            // SAFETY: `taper_open` made it of a box, and the caller says that nothing uses it any more.
+            drop(unsafe { Box::from_raw(network) });
+        }
+        Ok(())
+    });
+}
+
+/// The network behind a pointer.
+///
+/// # Safety
+/// It is null or from `taper_open`, and not closed while the reference is used.
+unsafe fn opened<'a>(network: *const Network) -> Result<&'a Network, String> {
+    // SAFETY: where it is not null, `taper_open` made it of a box, which has not been closed.
+    unsafe { network.as_ref() }.ok_or_else(|| "the network is NULL".into())
+}
+
+/// Writes sizes, as many as there is room for, and gives their number.
+///
+/// # Safety
+/// `to` is null or has room for `capacity` numbers.
+unsafe fn give(dims: &[usize], to: *mut usize, capacity: usize) -> Result<usize, String> {
+    if capacity > 0 && (to.is_null() || !to.is_aligned()) {
+        return Err("dims is NULL or not aligned for size_t".into());
+    }
+    for (at, &size) in dims.iter().take(capacity).enumerate() {
+        // SAFETY: it is neither null nor misaligned, and the caller says that there is room up to `capacity`.
+        unsafe { to.add(at).write(size) };
+    }
+    Ok(dims.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::last;
+
+    #[test]
+    fn null_is_refused_everywhere() {
+        let none: *const Network = ptr::null();
+        let refused = |said: &str| assert!(last().contains(said), "{}", last());
+        // SAFETY: null is allowed.
+        unsafe {
+            assert!(taper_open(ptr::null(), 1, 1).is_null());
+            refused("path is NULL");
+            assert_eq!((taper_input_len(none), taper_output_len(none)), (0, 0));
+            refused("network is NULL");
+            assert_eq!(taper_input_dims(none, ptr::null_mut(), 0), 0);
+            assert_eq!(taper_output_dims(none, ptr::null_mut(), 0), 0);
+            assert_eq!(taper_run(none, ptr::null(), 1, ptr::null_mut()), -1);
+            taper_close(ptr::null_mut());
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_opened_is_named() {
+        let open = |path: &CStr, batch, threads| {
+            // SAFETY: it is a text.
+            assert!(unsafe { taper_open(path.as_ptr(), batch, threads) }.is_null());
+            last()
+        };
+        assert!(open(c"nowhere.onnx", 1, 1).contains("nowhere.onnx"));
+        assert!(open(c"\xff", 1, 1).contains("not UTF-8"));
+        assert!(open(c"nowhere.onnx", 0, 1).contains("batch is 0"));
+        assert!(open(c"nowhere.onnx", 1, 0).contains("threads is 0"));
+    }
+
+    #[test]
+    fn a_network_runs_and_refuses_what_does_not_fit() {
+        let path = c"../../testdata/infer/network.onnx";
+        // SAFETY: it is a text.
+        let network = unsafe { taper_open(path.as_ptr(), 2, 1) };
+        assert!(!network.is_null(), "{}", last());
+        // SAFETY: the network is open, and there is room for all that is asked for.
+        unsafe {
+            let (n_in, n_out) = (taper_input_len(network), taper_output_len(network));
+            let mut dims = [9; 4];
+            let rank = taper_input_dims(network, dims.as_mut_ptr(), 4);
+            assert_eq!(dims[..rank].iter().product::<usize>(), n_in);
+            let mut first = [9; 2];
+            assert_eq!(taper_input_dims(network, first.as_mut_ptr(), 1), rank);
+            assert_eq!(first, [dims[0], 9]);
+            assert_eq!(taper_input_dims(network, ptr::null_mut(), 1), 0);
+            assert_eq!(taper_input_dims(network, ptr::null_mut(), 0), rank);
+
+            let images = vec![0.5; 2 * n_in];
+            let mut results = vec![f32::NAN; 2 * n_out];
+            let run = |images, n, results| taper_run(network, images, n, results);
+            assert_eq!(run(images.as_ptr(), 2, results.as_mut_ptr()), 0, "{}", last());
+            assert!(results.iter().all(|value| value.is_finite()));
+            assert_eq!(results[..n_out], results[n_out..]);
+            for n in [0, 3, usize::MAX] {
+                assert_eq!(run(images.as_ptr(), n, results.as_mut_ptr()), -1);
+                assert!(last().contains("from 1 to 2"), "{}", last());
+            }
+            assert_eq!(run(ptr::null(), 1, results.as_mut_ptr()), -1);
+            assert_eq!(last(), "images is NULL");
+            assert_eq!(run(images.as_ptr(), 1, ptr::null_mut()), -1);
+            assert_eq!(last(), "results is NULL");
+            assert_eq!(run(images.as_ptr().byte_add(1), 1, results.as_mut_ptr()), -1);
+            assert_eq!(last(), "images is not aligned for float");
+            taper_close(network);
+        }
+    }
+}
