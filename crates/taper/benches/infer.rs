@@ -7,13 +7,13 @@ use candle_core::{Device, Tensor};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     io::BufRead,
     path::{Path, PathBuf},
     time::Instant,
 };
 use taper::{
-    core::rng::Rng,
+    core::{LayerInfo, rng::Rng},
     export::{self, Format, Network},
     infer::{Engine, Options, Workspace},
     kernels::Variant,
@@ -117,22 +117,17 @@ impl Session {
     }
 }
 
-/// Writes a network of a hundred classes with folded normalisations, and gives the shape of its images. Its weights are
-/// initial ones, of which the smallest of all layers together are pruned.
+/// Writes a network of a hundred classes with folded normalisations, and gives the shape of its images. Of the initial
+/// weights of each layer the largest are kept, as many as training keeps.
 fn write_network(model: &str, sparsity: f64, path: &Path) -> anyhow::Result<[usize; 3]> {
     let architecture = Architecture::find(model)?;
+    let shares = shares(model, sparsity)?;
     let model = architecture.build(100, 0, &Device::Cpu)?;
-    let mut magnitudes = Vec::new();
-    for (_, weight) in model.params().prunable() {
-        magnitudes.extend(weight.flatten_all()?.to_vec1::<f32>()?.into_iter().map(f32::abs));
-    }
-    let n_pruned = (sparsity * magnitudes.len() as f64).round() as usize;
-    let cut = match n_pruned {
-        0 => 0.0,
-        n => *magnitudes.select_nth_unstable_by(n - 1, f32::total_cmp).1,
-    };
+    let layers: Vec<LayerInfo> = model.params().layers();
+    let shares = spread(&layers, &shares, 1.0 - sparsity);
+    let shares = layers.iter().map(|layer| layer.name.as_str()).zip(shares).collect();
     for entry in model.params().entries() {
-        if let Some(values) = drawn(entry, cut)? {
+        if let Some(values) = drawn(entry, &shares)? {
             entry.var.set(&Tensor::from_vec(values, entry.var.dims(), &Device::Cpu)?)?;
         }
     }
@@ -142,8 +137,44 @@ fn write_network(model: &str, sparsity: f64, path: &Path) -> anyhow::Result<[usi
     Ok(architecture.image)
 }
 
-/// Values of a parameter as in a trained network: pruned weights, biases and normalisations that are not neutral.
-fn drawn(entry: &Entry, cut: f32) -> anyhow::Result<Option<Vec<f32>>> {
+/// Shares of the weights of layers that training keeps, from `kept.json`: those of the nearest sparsity that it has of
+/// the network, none if it has not.
+fn shares(model: &str, sparsity: f64) -> anyhow::Result<BTreeMap<String, f64>> {
+    type Kept = BTreeMap<String, BTreeMap<String, BTreeMap<String, f64>>>;
+    let mut kept: Kept = serde_json::from_str(include_str!("../../../benches/suites/kept.json"))?;
+    let of_model = kept.remove(model).unwrap_or_default().into_iter();
+    let distance = |text: &str| text.parse().map_or(f64::INFINITY, |s: f64| (s - sparsity).abs());
+    let nearest = of_model.min_by(|(a, _), (b, _)| distance(a).total_cmp(&distance(b)));
+    Ok(nearest.map(|(_, shares)| shares).unwrap_or_default())
+}
+
+/// Shares of the layers with which `density` of all weights are kept: in the proportions of `shares`, at most 1. A layer
+/// without one is kept in proportion to the sum of its sizes over their product, as in ERK.
+fn spread(layers: &[LayerInfo], shares: &BTreeMap<String, f64>, density: f64) -> Vec<f64> {
+    let erk = |layer: &LayerInfo| {
+        layer.shape.iter().sum::<usize>() as f64 / layer.shape.iter().product::<usize>() as f64
+    };
+    // Where none is known, only the proportions count.
+    let bases = layers.iter().map(|layer| match shares.get(&layer.name) {
+        Some(&share) if share > 0.0 => share,
+        _ => erk(layer),
+    });
+    let bases: Vec<f64> = bases.collect();
+    let of = |factor: f64| bases.iter().map(move |base| (factor * base).min(1.0));
+    let n_weights = |layer: &LayerInfo| layer.n_weights() as f64;
+    let n_wanted = density * layers.iter().map(n_weights).sum::<f64>();
+    let (mut low, mut high) = (0.0, 1e9);
+    for _ in 0..200 {
+        let middle: f64 = (low + high) / 2.0;
+        let n: f64 = of(middle).zip(layers).map(|(share, layer)| share * n_weights(layer)).sum();
+        if n < n_wanted { low = middle } else { high = middle }
+    }
+    of(high).collect()
+}
+
+/// Values of a parameter as in a trained network: weights of which a share is kept, biases and normalisations that are not
+/// neutral.
+fn drawn(entry: &Entry, shares: &HashMap<&str, f64>) -> anyhow::Result<Option<Vec<f32>>> {
     let mut rng = Rng::for_name(1, &entry.name);
     let n = entry.var.elem_count();
     let mut draw =
@@ -151,7 +182,11 @@ fn drawn(entry: &Entry, cut: f32) -> anyhow::Result<Option<Vec<f32>>> {
     Ok(match entry.kind {
         Some(ParamKind::ConvWeight | ParamKind::LinearWeight) => {
             let mut values = entry.var.flatten_all()?.to_vec1::<f32>()?;
-            values.iter_mut().filter(|w| w.abs() <= cut).for_each(|w| *w = 0.0);
+            let share = shares.get(entry.name.as_str()).context("a layer without a share")?;
+            let n_pruned = ((1.0 - share) * n as f64).round() as usize;
+            let mut order: Vec<usize> = (0..n).collect();
+            order.sort_by(|&a, &b| values[a].abs().total_cmp(&values[b].abs()));
+            order.iter().take(n_pruned).for_each(|&at| values[at] = 0.0);
             Some(values)
         }
         Some(ParamKind::NormWeight) => draw(|rng| 0.5 + rng.uniform()),
