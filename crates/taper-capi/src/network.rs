@@ -38,7 +38,7 @@ pub unsafe extern "C" fn taper_open(
             }
         }
         let graph = taper_onnx::open(path).map_err(|e| e.to_string())?;
-        let options = Options { batch, threads, deterministic: false };
+        let options = Options { batch, threads, ..Options::default() };
         let engine = Engine::compile(&graph, &options).map_err(|e| format!("{path}: {e}"))?;
         let workspace = Mutex::new(engine.workspace());
         Ok(Box::into_raw(Box::new(Network { engine, workspace })))

@@ -43,7 +43,7 @@ fn a_c_program_gives_the_results_of_the_engine_with_both_libraries() {
     let network = here.join("../../testdata/infer/network.onnx");
     let graph = taper_onnx::open(&network).expect("a network");
     let batch = 3;
-    let options = Options { batch, threads: 2, deterministic: false };
+    let options = Options { batch, threads: 2, ..Options::default() };
     let engine = Engine::compile(&graph, &options).expect("a network");
     let n_in = engine.input_dims().iter().product::<usize>();
     let images: Vec<f32> = (0..batch * n_in).map(|i| (i % 17) as f32 / 16.0).collect();

@@ -348,9 +348,6 @@ pub struct Predict {
         requires = "mean"
     )]
     pub std: Vec<f32>,
-    /// CPU threads
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1024))]
-    pub threads: u64,
     /// Print the result as JSON
     #[arg(long)]
     pub json: bool,

@@ -20,7 +20,18 @@ impl B {
         }
         s - 6.0
     }
-    fn conv(&mut self, x: &[usize], cin: usize, cout: usize, k: usize, s: usize, groups: usize, std: f64, res: Option<usize>, relu: bool) -> usize {
+    fn conv(
+        &mut self,
+        x: &[usize],
+        cin: usize,
+        cout: usize,
+        k: usize,
+        s: usize,
+        groups: usize,
+        std: f64,
+        res: Option<usize>,
+        relu: bool,
+    ) -> usize {
         self.n += 1;
         let name = format!("conv{}", self.n);
         let each = cin / groups;
@@ -33,10 +44,16 @@ impl B {
         self.g.add_tensor(&name, Tensor::new(&[cout, each, k, k], w).unwrap());
         let b: Vec<f32> = (0..cout).map(|_| (self.normal() * 0.1) as f32).collect();
         self.g.add_tensor(format!("{name}.b"), Tensor::new(&[cout], b).unwrap());
-        let conv = Conv { weight: name.clone(), bias: None, window: Window::square(k, s, k / 2), groups };
+        let conv =
+            Conv { weight: name.clone(), bias: None, window: Window::square(k, s, k / 2), groups };
         let mut inputs = x.to_vec();
         inputs.extend(res);
-        let f = Fused { convs: vec![conv], bias: Some(format!("{name}.b")), residual: res.is_some(), activation: relu.then_some(Activation::Relu) };
+        let f = Fused {
+            convs: vec![conv],
+            bias: Some(format!("{name}.b")),
+            residual: res.is_some(),
+            activation: relu.then_some(Activation::Relu),
+        };
         self.g.push(Op::Fused(f), &inputs).unwrap()
     }
     fn block(&mut self, x: usize, cin: usize, cout: usize) -> usize {
@@ -48,7 +65,10 @@ impl B {
         }
         let z = self.conv(&[y], cout, cout, 3, 1, 1, std(cout), None, true);
         let d = self.conv(&[x], cin, cout, 1, 2, 1, (2.0 / cout as f64).sqrt(), None, false);
-        let (Op::Fused(a), Op::Fused(b)) = (self.g.nodes[z].op.clone(), self.g.nodes[d].op.clone()) else { panic!() };
+        let (Op::Fused(a), Op::Fused(b)) = (self.g.nodes[z].op.clone(), self.g.nodes[d].op.clone())
+        else {
+            panic!()
+        };
         let f = Fused { convs: vec![a.convs[0].clone(), b.convs[0].clone()], ..a };
         let i = [self.g.nodes[z].inputs[0], x];
         self.g.nodes.truncate(z);
@@ -59,11 +79,25 @@ impl B {
         self.n += 1;
         let n = self.n;
         for t in ["w", "b", "m", "v"] {
-            let v: Vec<f32> = (0..c).map(|_| if t == "v" || t == "w" { 1.0 } else { (self.normal() * 0.1) as f32 }).collect();
+            let v: Vec<f32> = (0..c)
+                .map(|_| if t == "v" || t == "w" { 1.0 } else { (self.normal() * 0.1) as f32 })
+                .collect();
             self.g.add_tensor(format!("bn{n}.{t}"), Tensor::new(&[c], v).unwrap());
         }
         let f = |t: &str| format!("bn{n}.{t}");
-        let y = self.g.push(Op::Norm(Norm { weight: f("w"), bias: f("b"), mean: f("m"), var: f("v"), eps: 1e-5 }), &[x]).unwrap();
+        let y = self
+            .g
+            .push(
+                Op::Norm(Norm {
+                    weight: f("w"),
+                    bias: f("b"),
+                    mean: f("m"),
+                    var: f("v"),
+                    eps: 1e-5,
+                }),
+                &[x],
+            )
+            .unwrap();
         self.g.push(Op::Activation(Activation::Relu), &[y]).unwrap()
     }
     fn end(&mut self, x: usize) {
@@ -91,7 +125,21 @@ fn net(name: &str, cut: f64) -> Graph {
             let std = |fan: usize| (1.0 / (3.0 * fan as f64)).sqrt();
             let mut x = b.conv(&[0], 3, 32, 3, 1, 1, std(27), None, true);
             let mut c = 32;
-            for (w, s) in [(64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), (512, 1), (512, 1), (512, 1), (512, 1), (512, 1), (1024, 2), (1024, 1)] {
+            for (w, s) in [
+                (64, 1),
+                (128, 2),
+                (128, 1),
+                (256, 2),
+                (256, 1),
+                (512, 2),
+                (512, 1),
+                (512, 1),
+                (512, 1),
+                (512, 1),
+                (512, 1),
+                (1024, 2),
+                (1024, 1),
+            ] {
                 x = b.conv(&[x], c, c, 3, s, c, std(9), None, true);
                 x = b.conv(&[x], c, w, 1, 1, 1, std(c), None, true);
                 c = w;
@@ -105,14 +153,23 @@ fn net(name: &str, cut: f64) -> Graph {
                 for _ in 0..6 {
                     let y = b.norm_relu(x);
                     let y = b.conv(&[y], c, 96, 1, 1, 1, (2.0f64 / 96.0).sqrt(), None, true);
-                    let y = b.conv(&[y], 96, 24, 3, 1, 1, (2.0f64 / 9.0 / 24.0).sqrt(), None, false);
+                    let y =
+                        b.conv(&[y], 96, 24, 3, 1, 1, (2.0f64 / 9.0 / 24.0).sqrt(), None, false);
                     x = b.g.push(Op::Concat, &[x, y]).unwrap();
                     c += 24;
                 }
                 if k < 2 {
                     let y = b.norm_relu(x);
                     let y = b.conv(&[y], c, c / 2, 1, 1, 1, (4.0 / c as f64).sqrt(), None, false);
-                    x = b.g.push(Op::AveragePool { window: Window::square(2, 2, 0), counts_padding: false }, &[y]).unwrap();
+                    x =
+                        b.g.push(
+                            Op::AveragePool {
+                                window: Window::square(2, 2, 0),
+                                counts_padding: false,
+                            },
+                            &[y],
+                        )
+                        .unwrap();
                     c /= 2;
                 }
             }
@@ -165,10 +222,24 @@ fn main() {
         let n = 2.0 * (l.nonzeros * l.dims[1] * l.dims[2]) as f64;
         let n = if l.name.starts_with("bn") || l.nonzeros == 0 { 0.0 } else { n };
         px += n;
-        println!("  {:24} {:28} {:?} nnz {:6} {:7.2} us {:6.1} GF/s", l.name, l.kernel, l.dims, l.nonzeros, l.micros.unwrap(), n / l.micros.unwrap() * 1e-3);
+        println!(
+            "  {:24} {:28} {:?} nnz {:6} {:7.2} us {:6.1} GF/s",
+            l.name,
+            l.kernel,
+            l.dims,
+            l.nonzeros,
+            l.micros.unwrap(),
+            n / l.micros.unwrap() * 1e-3
+        );
     }
     let sum: f64 = p.layers.iter().map(|l| l.micros.unwrap()).sum();
-    println!("sum {sum:.1} us, {:.1} MFLOP, {:.1} GF/s; weights {} workspace {}", px * 1e-6, px / sum * 1e-3, p.weight_bytes, p.workspace_bytes);
+    println!(
+        "sum {sum:.1} us, {:.1} MFLOP, {:.1} GF/s; weights {} workspace {}",
+        px * 1e-6,
+        px / sum * 1e-3,
+        p.weight_bytes,
+        p.workspace_bytes
+    );
     let e = Engine::compile(&g, &Options { batch: 64, threads: 2, ..Options::default() }).unwrap();
     let mut ws = e.workspace();
     let mut out = vec![0.0; 6400];

@@ -11,7 +11,9 @@ use crate::{
 use taper_graph::{Graph, GraphError, passes};
 use taper_kernels::{
     Variant,
-    planes::{Conv, Gather, Global, Layout, Map, Output, Pairs, Pool, Remap, Softmax, Source, Split},
+    planes::{
+        Conv, Gather, Global, Layout, Map, Output, Pairs, Pool, Remap, Softmax, Source, Split,
+    },
 };
 
 /// What people want to know of a step.
@@ -154,7 +156,9 @@ fn place(
                     addends: channel.addends.iter().map(|&plane| at(plane)).collect(),
                 })
                 .collect();
-            Step::Conv(Conv::new(variant, &layout, columns, &outputs, finish, packing, arena, zeros))
+            Step::Conv(Conv::new(
+                variant, &layout, columns, &outputs, finish, packing, arena, zeros,
+            ))
         }
         Work::Remap { layouts: [from, to], rows, columns, fill, planes } => {
             Step::Remap(Remap { from, to, rows, columns, fill, planes: two(planes) })

@@ -27,15 +27,55 @@ pub(crate) struct Channel {
 /// What a step computes.
 #[derive(Debug)]
 pub(crate) enum Work {
-    Conv { layout: Layout, columns: usize, channels: Vec<Channel>, finish: Finish, packing: Packing, to: Vec<Plane> },
-    Remap { layouts: [Layout; 2], rows: Vec<Origin>, columns: Vec<Origin>, fill: f32, planes: Vec<[Plane; 2]> },
-    Split { layouts: [Layout; 2], planes: Vec<[Plane; 5]> },
-    Pool { layouts: [Layout; 2], rows: Vec<Range<u32>>, columns: Vec<Range<u32>>, steps: [usize; 2], reduce: Reduce, count: usize, planes: Vec<[Plane; 2]> },
-    Global { layout: Layout, reduce: Reduce, planes: Vec<[Plane; 2]> },
-    Map { layouts: [Layout; 2], function: Function, planes: Vec<[Plane; 2]> },
-    Pairs { op: Pairwise, layouts: [Layout; 3], planes: Vec<[Plane; 3]> },
-    Gather { pixels: Vec<[(Plane, u32); 2]> },
-    Softmax { groups: Vec<Vec<[(Plane, u32); 2]>> },
+    Conv {
+        layout: Layout,
+        columns: usize,
+        channels: Vec<Channel>,
+        finish: Finish,
+        packing: Packing,
+        to: Vec<Plane>,
+    },
+    Remap {
+        layouts: [Layout; 2],
+        rows: Vec<Origin>,
+        columns: Vec<Origin>,
+        fill: f32,
+        planes: Vec<[Plane; 2]>,
+    },
+    Split {
+        layouts: [Layout; 2],
+        planes: Vec<[Plane; 5]>,
+    },
+    Pool {
+        layouts: [Layout; 2],
+        rows: Vec<Range<u32>>,
+        columns: Vec<Range<u32>>,
+        steps: [usize; 2],
+        reduce: Reduce,
+        count: usize,
+        planes: Vec<[Plane; 2]>,
+    },
+    Global {
+        layout: Layout,
+        reduce: Reduce,
+        planes: Vec<[Plane; 2]>,
+    },
+    Map {
+        layouts: [Layout; 2],
+        function: Function,
+        planes: Vec<[Plane; 2]>,
+    },
+    Pairs {
+        op: Pairwise,
+        layouts: [Layout; 3],
+        planes: Vec<[Plane; 3]>,
+    },
+    Gather {
+        pixels: Vec<[(Plane, u32); 2]>,
+    },
+    Softmax {
+        groups: Vec<Vec<[(Plane, u32); 2]>>,
+    },
 }
 
 /// A step, with what people want to know of it.
@@ -96,7 +136,14 @@ impl Drafts {
         self.region(layout, dims[0])
     }
 
-    pub(crate) fn push(&mut self, work: Work, name: &str, dims: &[usize], reads: &[&Value], to: &Value) {
+    pub(crate) fn push(
+        &mut self,
+        work: Work,
+        name: &str,
+        dims: &[usize],
+        reads: &[&Value],
+        to: &Value,
+    ) {
         let mut regions: Vec<usize> =
             reads.iter().flat_map(|v| &v.planes).map(|p| p.region).collect();
         regions.sort_unstable();
@@ -157,7 +204,8 @@ impl Drafts {
                 let [a, b, c, d] = [0, 1, 2, 3].map(|phase| to.planes[c * n_phases + phase]);
                 (a, b, c, d)
             });
-            let planes = value.planes.iter().zip(planes).map(|(&from, (a, b, c, d))| [from, a, b, c, d]);
+            let planes =
+                value.planes.iter().zip(planes).map(|(&from, (a, b, c, d))| [from, a, b, c, d]);
             let planes = planes.collect();
             let layouts = [value.layout, to.layout];
             let dims = [n * n_phases, sizes[0], sizes[1]];
@@ -233,11 +281,11 @@ impl Drafts {
             .collect();
         let addends: Vec<Value> = addends.iter().map(|a| self.with_pitch(a, pitch)).collect();
         let to = self.value(dims, pitch);
-        let mut channels: Vec<Channel> =
-            (0..n_out).map(|o| Channel { bias: bias[o], taps: Vec::new(), addends: Vec::new() }).collect();
+        let mut channels: Vec<Channel> = (0..n_out)
+            .map(|o| Channel { bias: bias[o], taps: Vec::new(), addends: Vec::new() })
+            .collect();
         let weights: usize = readers.iter().map(|r| r.weight.len()).sum();
-        let nonzeros: usize =
-            readers.iter().flat_map(|r| r.weight).filter(|w| **w != 0.0).count();
+        let nonzeros: usize = readers.iter().flat_map(|r| r.weight).filter(|w| **w != 0.0).count();
         let is_dense = nonzeros as f64 > DENSE * weights as f64;
         let packing = match is_dense && n_out > 1 && readers.iter().all(|r| r.groups == 1) {
             true => Packing::Shared,
@@ -289,7 +337,14 @@ impl Drafts {
         self.widen_halos(&channels, &to.layout);
         let reads: Vec<&Value> = inputs.iter().chain(&addends).collect();
         let columns = inputs.iter().map(|v| v.layout.columns).max().unwrap_or(0);
-        let work = Work::Conv { layout: to.layout, columns, channels, finish, packing, to: to.planes.clone() };
+        let work = Work::Conv {
+            layout: to.layout,
+            columns,
+            channels,
+            finish,
+            packing,
+            to: to.planes.clone(),
+        };
         let before = self.steps.len();
         self.push(work, name, &dims, &reads, &to);
         if let Some(step) = self.steps.get_mut(before) {

@@ -90,7 +90,8 @@ impl Engine {
         let needed = n * self.compiled.output_len();
         if results.len() != needed {
             let len = results.len();
-            let message = format!("there is room for {len} results, where {n} images have {needed}");
+            let message =
+                format!("there is room for {len} results, where {n} images have {needed}");
             return Err(InferError::Images(message));
         }
         workspace.run(&self.compiled, images, results);
@@ -112,8 +113,8 @@ impl Engine {
 
     /// What the engine does, step by step.
     pub fn plan(&self) -> Plan {
-        let layers = self.compiled.steps.iter().zip(&self.compiled.labels).map(|(step, label)| {
-            LayerPlan {
+        let layers =
+            self.compiled.steps.iter().zip(&self.compiled.labels).map(|(step, label)| LayerPlan {
                 name: label.name.clone(),
                 kernel: step.kernel(),
                 dims: label.dims.clone(),
@@ -124,8 +125,7 @@ impl Engine {
                 },
                 bytes: step.bytes(),
                 micros: None,
-            }
-        });
+            });
         Plan {
             layers: layers.collect(),
             weight_bytes: self.compiled.steps.iter().map(|s| s.bytes()).sum(),

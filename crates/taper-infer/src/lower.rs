@@ -129,8 +129,7 @@ impl Lowering<'_> {
                 let [top, left, ..] = pad.sizes;
                 let Layout { rows, columns, .. } = inputs[0].layout;
                 let to = self.drafts.value(dims, 0);
-                let (rows, columns) =
-                    (placed(rows, top, dims[1]), placed(columns, left, dims[2]));
+                let (rows, columns) = (placed(rows, top, dims[1]), placed(columns, left, dims[2]));
                 self.drafts.remap(&inputs[0], &to, rows, columns, pad.value, &name);
                 to
             }
@@ -143,9 +142,7 @@ impl Lowering<'_> {
                 self.drafts.remap(&inputs[0], &to, rows, columns, 0.0, &name);
                 to
             }
-            Op::MaxPool(window) => {
-                self.pool(window, Reduce::Max, 0, &inputs[0], dims, &name)
-            }
+            Op::MaxPool(window) => self.pool(window, Reduce::Max, 0, &inputs[0], dims, &name),
             Op::AveragePool { window, counts_padding } => {
                 let area = window.kernel[0] * window.kernel[1];
                 if *counts_padding || window.padding == [0; 4] {
@@ -273,16 +270,28 @@ impl Lowering<'_> {
         dims: [usize; 3],
         name: &str,
     ) -> Result<Value, InferError> {
-        let [a, b] = [planes_of(&self.graph.nodes[node.inputs[0]].dims)?, planes_of(&self.graph.nodes[node.inputs[1]].dims)?];
+        let [a, b] = [
+            planes_of(&self.graph.nodes[node.inputs[0]].dims)?,
+            planes_of(&self.graph.nodes[node.inputs[1]].dims)?,
+        ];
         if *op == Op::Add && a == b {
             let addends: Vec<&Value> = inputs.iter().collect();
-            return Ok(self.drafts.conv(&[], &vec![0.0; dims[0]], &addends, Finish::None, dims, name));
+            return Ok(self.drafts.conv(
+                &[],
+                &vec![0.0; dims[0]],
+                &addends,
+                Finish::None,
+                dims,
+                name,
+            ));
         }
         let to = self.drafts.value(dims, 0);
         let op = if *op == Op::Add { Pairwise::Sum } else { Pairwise::Product };
-        let plane = |value: &Value, c: usize| value.planes[if value.planes.len() == 1 { 0 } else { c }];
-        let planes =
-            (0..dims[0]).map(|c| [plane(&inputs[0], c), plane(&inputs[1], c), to.planes[c]]).collect();
+        let plane =
+            |value: &Value, c: usize| value.planes[if value.planes.len() == 1 { 0 } else { c }];
+        let planes = (0..dims[0])
+            .map(|c| [plane(&inputs[0], c), plane(&inputs[1], c), to.planes[c]])
+            .collect();
         let layouts = [inputs[0].layout, inputs[1].layout, to.layout];
         let reads = [&inputs[0], &inputs[1]];
         self.drafts.push(Work::Pairs { op, layouts, planes }, name, &dims, &reads, &to);
@@ -370,8 +379,10 @@ impl Lowering<'_> {
         let inner: usize = node.dims[axis + 1..].iter().product();
         let outer: usize = node.dims[..axis].iter().product();
         let group = |o: usize, i: usize| (0..n).map(|k| each[(o * n + k) * inner + i]).collect();
-        let groups =
-            (0..outer).flat_map(|o| (0..inner).map(move |i| (o, i))).map(|(o, i)| group(o, i)).collect();
+        let groups = (0..outer)
+            .flat_map(|o| (0..inner).map(move |i| (o, i)))
+            .map(|(o, i)| group(o, i))
+            .collect();
         self.drafts.push(Work::Softmax { groups }, name, &dims, &[value], &to);
         to
     }

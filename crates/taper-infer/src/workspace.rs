@@ -129,7 +129,8 @@ impl Shared {
     fn work(&self, compiled: &Compiled) {
         let mut arena = compiled.arena();
         loop {
-            let mut job = self.wait_while(|s| matches!(s, State::Idle | State::Done | State::Failed));
+            let mut job =
+                self.wait_while(|s| matches!(s, State::Idle | State::Done | State::Failed));
             if job.state == State::Over {
                 return;
             }

@@ -18,7 +18,8 @@ fn main() {
     for ch in 0..c {
         for y in 0..h {
             for x in 0..w {
-                arena[start(0, ch) as usize + y * pitch + x] = ((ch * 7 + y * 3 + x) % 11) as f32 - 5.0;
+                arena[start(0, ch) as usize + y * pitch + x] =
+                    ((ch * 7 + y * 3 + x) % 11) as f32 - 5.0;
             }
         }
     }
@@ -30,7 +31,9 @@ fn main() {
             for i in 0..c {
                 for dy in 0..k {
                     for dx in 0..k {
-                        seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                        seed = seed
+                            .wrapping_mul(6364136223846793005)
+                            .wrapping_add(1442695040888963407);
                         if (seed >> 33) % 1000 >= pct as u64 {
                             continue;
                         }
@@ -51,13 +54,27 @@ fn main() {
         if (variant.name() == "avx2" && lanes > 8) || variant.name() == "scalar" {
             continue;
         }
-        let conv = Conv::new(variant, &layout, w, &outs, Finish::RELU, if pct == 1000 { Packing::Shared } else { Packing::Own }, arena_len, zero);
+        let conv = Conv::new(
+            variant,
+            &layout,
+            w,
+            &outs,
+            Finish::RELU,
+            if pct == 1000 { Packing::Shared } else { Packing::Own },
+            arena_len,
+            zero,
+        );
         let mut best = f64::MAX;
         for _ in 0..2000 {
             let t = Instant::now();
             conv.run(arena, 0..conv.n_blocks());
             best = best.min(t.elapsed().as_secs_f64());
         }
-        println!("{variant} {} nnz {nnz}: {:.2} us {:.1} GFLOP/s", conv.name(), best * 1e6, 2.0 * (nnz * h * w) as f64 / best * 1e-9);
+        println!(
+            "{variant} {} nnz {nnz}: {:.2} us {:.1} GFLOP/s",
+            conv.name(),
+            best * 1e6,
+            2.0 * (nnz * h * w) as f64 / best * 1e-9
+        );
     }
 }

@@ -62,7 +62,8 @@ fn answer(session: &mut Option<Session>, request: Request) -> anyhow::Result<Val
             let images = read_images(&images, batch * image.iter().product::<usize>())?;
             let begun = Instant::now();
             let graph = onnx::open(&path)?;
-            let options = Options { batch, threads, deterministic: false };
+            let options =
+                Options { batch, threads, variant: Some(Variant::current()), ..Options::default() };
             let engine = Engine::compile(&graph, &options)?;
             let opening = begun.elapsed().as_secs_f64();
             ensure!(engine.input_dims() == image, "the network takes {:?}", engine.input_dims());

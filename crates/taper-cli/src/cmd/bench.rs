@@ -25,6 +25,7 @@ pub fn run(args: &Bench) -> anyhow::Result<()> {
         batch: args.batch as usize,
         threads: args.threads as usize,
         deterministic: args.deterministic,
+        variant: Some(kernels),
     };
     let begun = Instant::now();
     let engine = Engine::compile(&graph, &options)?;

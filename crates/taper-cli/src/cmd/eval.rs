@@ -78,7 +78,8 @@ fn engine(args: &Eval) -> anyhow::Result<EvalEngine> {
 fn compiled(pruned: &Pruned, images: &Loader, batch: usize) -> anyhow::Result<Evaluation> {
     let threads = rayon::current_num_threads();
     let network = Network::of(&*pruned.model, pruned.architecture.image, BTreeMap::new())?;
-    let options = Options { batch, threads, deterministic: true };
+    let variant = Some(machine::variant()?);
+    let options = Options { batch, threads, deterministic: true, variant };
     let engine = Engine::compile(network.graph(), &options)?;
     let (mut workspace, mut results) = (engine.workspace(), Vec::new());
     let n_classes = pruned.checkpoint.classes;

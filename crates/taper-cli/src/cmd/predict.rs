@@ -13,7 +13,7 @@ use taper_report::format;
 
 /// Names the most probable classes of pictures.
 pub fn run(args: &Predict) -> anyhow::Result<()> {
-    machine::variant()?;
+    let variant = Some(machine::variant()?);
     let graph = network::graph(&args.file)?;
     let shape = shape(&graph, &args.file)?;
     let n_classes = n_classes(&graph, &args.file)?;
@@ -23,7 +23,7 @@ pub fn run(args: &Predict) -> anyhow::Result<()> {
     // All of them before the first result: one that cannot be read leaves nothing half-done.
     let images = args.images.iter().map(|path| image(path, shape, &normalisation));
     let images = images.collect::<anyhow::Result<Vec<_>>>()?;
-    let options = Options { threads: args.threads as usize, deterministic: true, batch: 1 };
+    let options = Options { batch: 1, threads: 1, deterministic: true, variant };
     let engine = Engine::compile(&graph, &options)?;
     let (mut workspace, mut results) = (engine.workspace(), vec![0.0; n_classes]);
     let mut records = Vec::new();

@@ -5,8 +5,8 @@ use super::{
     tile::{MASKED, Own, PADDED, Shared, Tap, Tiles},
 };
 use crate::{
-    simd::{Kernel, launch_on},
     Variant,
+    simd::{Kernel, launch_on},
 };
 use std::ops::Range;
 
@@ -121,18 +121,8 @@ const OWN: [(usize, usize); 14] = [
     (2, 4),
     (1, 8),
 ];
-const OWN_IN_FEW: [(usize, usize); 10] = [
-    (12, 1),
-    (10, 1),
-    (8, 1),
-    (7, 1),
-    (6, 1),
-    (5, 1),
-    (4, 2),
-    (3, 1),
-    (2, 4),
-    (1, 8),
-];
+const OWN_IN_FEW: [(usize, usize); 10] =
+    [(12, 1), (10, 1), (8, 1), (7, 1), (6, 1), (5, 1), (4, 2), (3, 1), (2, 4), (1, 8)];
 const SHARED: [(usize, usize); 5] = [(6, 4), (4, 6), (3, 8), (2, 12), (1, 24)];
 const SHARED_IN_FEW: [(usize, usize); 4] = [(4, 3), (3, 4), (2, 6), (1, 12)];
 
@@ -206,7 +196,8 @@ impl Conv {
         let (mut outs, mut bias, mut addend_bounds) = (Vec::new(), Vec::new(), Vec::new());
         for block in order.chunks(each) {
             // From the farthest on each side: a sum is shifted once more for each column.
-            let groups = (1..=down as i32).rev().chain((1..=up as i32).rev().map(|s| -s)).chain([0]);
+            let groups =
+                (1..=down as i32).rev().chain((1..=up as i32).rev().map(|s| -s)).chain([0]);
             for shift in groups {
                 bounds.push(if is_shared { places.len() } else { taps.len() } as u32);
                 let lists: Vec<Vec<Tap>> = block
@@ -228,7 +219,10 @@ impl Conv {
                                 weights.push(0.0);
                                 continue;
                             };
-                            assert!(list.len() == first.len() && list[i].at == tap.at, "other taps");
+                            assert!(
+                                list.len() == first.len() && list[i].at == tap.at,
+                                "other taps"
+                            );
                             weights.push(list[i].weight);
                         }
                     }
@@ -237,7 +231,8 @@ impl Conv {
                 push_steps(&mut taps, &lists, each, tap(0.0, zero));
             }
             if is_shared {
-                let addends = |&o: &usize| outputs[o].addends.iter().map(|&at| tap(1.0, at)).collect();
+                let addends =
+                    |&o: &usize| outputs[o].addends.iter().map(|&at| tap(1.0, at)).collect();
                 let lists: Vec<Vec<Tap>> = block.iter().map(addends).collect();
                 addend_bounds.push(taps.len() as u32);
                 push_steps(&mut taps, &lists, each, tap(0.0, zero));
@@ -261,7 +256,11 @@ impl Conv {
         let row = match layout.pitch > layout.columns.max(columns) {
             _ if !is_shifted => PADDED,
             true if down.max(up) == 1 => PADDED,
-            false if matches!(layout.pitch / lanes, 1 | 2 | 4) && matches!(vectors, 4 | 8 | 16) && each != 2 => {
+            false
+                if matches!(layout.pitch / lanes, 1 | 2 | 4)
+                    && matches!(vectors, 4 | 8 | 16)
+                    && each != 2 =>
+            {
                 layout.pitch / lanes
             }
             _ => MASKED,
@@ -271,9 +270,7 @@ impl Conv {
             (0..vectors * lanes).map(|i| bits(keep(i % layout.pitch))).collect()
         };
         let (not_first, not_last) = match row == MASKED {
-            true => {
-                (tile_mask(&|c| c != 0), tile_mask(&|c| c != layout.pitch - 1))
-            }
+            true => (tile_mask(&|c| c != 0), tile_mask(&|c| c != layout.pitch - 1)),
             false => (Vec::new(), Vec::new()),
         };
         let masks = match layout.is_full() {
@@ -320,7 +317,9 @@ impl Conv {
 
     /// Bytes of its weights and tables.
     pub fn bytes(&self) -> usize {
-        8 * self.taps.len() + 4 * (self.places.len() + self.weights.len()) + 4 * (self.bounds.len() + 2 * self.outputs.len() + self.masks.len())
+        8 * self.taps.len()
+            + 4 * (self.places.len() + self.weights.len())
+            + 4 * (self.bounds.len() + 2 * self.outputs.len() + self.masks.len())
     }
 
     /// The kernel in short: vectors of a tile × output channels at a time.

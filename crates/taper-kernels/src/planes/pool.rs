@@ -66,7 +66,8 @@ impl Pool {
                     *out = match self.reduce {
                         Reduce::Max => values.copied().reduce(larger).unwrap_or(0.0),
                         Reduce::Mean => {
-                            let n = if self.count == 0 { n_rows * values.len() } else { self.count };
+                            let n =
+                                if self.count == 0 { n_rows * values.len() } else { self.count };
                             values.sum::<f32>() / n as f32
                         }
                     };

@@ -39,8 +39,7 @@ impl Remap {
         let n = last + 1 - first;
         let step = if n > 1 { (end - begin) / (n - 1) } else { 1 };
         let is_even = step > 0
-            && (first..=last)
-                .all(|c| self.columns[c] == Some((begin + (c - first) * step) as u32));
+            && (first..=last).all(|c| self.columns[c] == Some((begin + (c - first) * step) as u32));
         let mut row = vec![0.0; end + 1 - begin];
         for &[from, to] in &self.planes {
             for (y, &origin) in self.rows.iter().enumerate() {

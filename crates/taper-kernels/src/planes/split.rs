@@ -57,15 +57,8 @@ impl Split {
                 assert!(at as usize + to.vectors() * to.lanes <= arena, "outside of the arena");
             }
         }
-        let mut split = Self {
-            variant,
-            from,
-            to,
-            arena,
-            planes,
-            places: Vec::new(),
-            masks: Vec::new(),
-        };
+        let mut split =
+            Self { variant, from, to, arena, planes, places: Vec::new(), masks: Vec::new() };
         if from.pitch < from.lanes {
             let (n, lanes, each) = (from.vectors(), from.lanes, to.rows * to.pitch);
             for out in 0..n {
@@ -178,14 +171,16 @@ unsafe fn small<S: Simd>(split: &Split, from: *const f32, to: [*mut f32; 4]) {
             let mut value = S::splat(0.0);
             for s in 0..n {
                 let at = (v * n + s) * S::WIDTH;
-                let given = S::permute(S::load(from.add(s * S::WIDTH)), split.places.as_ptr().add(at));
+                let given =
+                    S::permute(S::load(from.add(s * S::WIDTH)), split.places.as_ptr().add(at));
                 value = S::or(value, S::and(given, S::load(split.masks.as_ptr().add(at))));
             }
             S::store(out.as_mut_ptr().add(v * S::WIDTH), value);
         }
         for (phase, to) in to.into_iter().enumerate() {
             for part in (0..each).step_by(4) {
-                let four = out.as_ptr().add(phase * each + part).cast::<[f32; 4]>().read_unaligned();
+                let four =
+                    out.as_ptr().add(phase * each + part).cast::<[f32; 4]>().read_unaligned();
                 to.add(part).cast::<[f32; 4]>().write_unaligned(four);
             }
         }

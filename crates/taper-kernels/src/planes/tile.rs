@@ -292,10 +292,7 @@ fn one_register(mut place: *const f32) -> *const f32 {
 
 /// Moves sums by a column to the right; a row begins with 0.
 #[inline(always)]
-unsafe fn shift_up<S: Simd, const NV: usize, const ROW: usize>(
-    sums: &mut [S::V; NV],
-    conv: &Conv,
-) {
+unsafe fn shift_up<S: Simd, const NV: usize, const ROW: usize>(sums: &mut [S::V; NV], conv: &Conv) {
     // SAFETY: see `run`.
     unsafe {
         let before = *sums;

@@ -89,9 +89,7 @@ unsafe impl Simd for Half {
     #[inline(always)]
     unsafe fn split(a: __m128, b: __m128) -> [__m128; 2] {
         // SAFETY: as above.
-        unsafe {
-            [_mm_shuffle_ps::<0b10_00_10_00>(a, b), _mm_shuffle_ps::<0b11_01_11_01>(a, b)]
-        }
+        unsafe { [_mm_shuffle_ps::<0b10_00_10_00>(a, b), _mm_shuffle_ps::<0b11_01_11_01>(a, b)] }
     }
 
     #[inline(always)]
