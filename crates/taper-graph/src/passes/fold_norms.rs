@@ -65,8 +65,13 @@ mod tests {
         let active = relu(&mut graph, both);
         graph.output = active;
         assert_eq!(ops(&passed(fold_norms, &graph)), ops(&graph));
-        // The output is read from outside.
-        graph.output = sum;
+    }
+
+    #[test]
+    fn the_output_is_read_from_outside() {
+        let mut graph = Graph::new(&[1, 2, 2]);
+        graph.output = conv(&mut graph, "a", 0, [1, 1, 1, 1], &[1.0], &[]);
+        norm(&mut graph, 1, &[2.0], &[1.0]);
         assert_eq!(values(&passed(fold_norms, &graph), "a.weight"), [1.0]);
     }
 

@@ -78,6 +78,24 @@ fn a_dead_channel_is_a_stretch_of_features_of_a_vector() {
 }
 
 #[test]
+fn channels_that_a_reshape_joins_go_together() {
+    let reshaped = |dims: [usize; 2], into: [usize; 2]| {
+        let mut graph = Graph::new(&[1, dims[1], 1]);
+        let weight: Vec<f32> = (1..=dims[0]).map(|i| i as f32).collect();
+        let x = conv(&mut graph, "a", 0, [dims[0], 1, 1, 1], &weight, &[]);
+        let x = push(&mut graph, Op::Reshape(vec![into[0], into[1], 1]), &[x]);
+        let mut reads = vec![0.0; into[0]];
+        reads[0] = 1.0;
+        graph.output = conv(&mut graph, "b", x, [1, into[0], 1, 1], &reads, &[]);
+        values(&passed(drop_dead, &graph), "a.weight").to_vec()
+    };
+    assert_eq!(reshaped([4, 1], [2, 2]), [1.0, 2.0]);
+    assert_eq!(reshaped([2, 4], [4, 2]), [1.0]);
+    // Element 2 ties the first two channels of three to the first of two, element 3 the last two to the second.
+    assert_eq!(reshaped([2, 3], [3, 2]), [1.0, 2.0]);
+}
+
+#[test]
 fn a_dead_input_of_a_depthwise_convolution_gives_a_constant() {
     let (mut graph, x) = half_constant();
     let x = conv(&mut graph, "b", x, [2, 1, 3, 3], &[1.0; 18], &[0.0, -10.0]);
