@@ -919,6 +919,26 @@ fn metadata_are_kept() {
 }
 
 #[test]
+fn weights_in_a_file_beside_it_are_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let entry = |key: &str, value: &str| Entry { key: key.into(), value: value.into() };
+    let mut file = file().floats("w", &[1, 2, 1, 1], &[]).node("Conv", "x w", "y", vec![]);
+    let weight = &mut file.graph().initializer[0];
+    weight.data_location = 1;
+    weight.external_data = vec![entry("location", "w.data"), entry("offset", "4")];
+    let path = folder.path().join("net.onnx");
+    std::fs::write(&path, file.0.encode_to_vec()).unwrap();
+    let data: Vec<u8> = [9f32, 1.0, 2.0].iter().flat_map(|v| v.to_le_bytes()).collect();
+    std::fs::write(folder.path().join("w.data"), data).unwrap();
+    assert_eq!(crate::open(&path).unwrap().tensors["w"].values(), [1.0, 2.0]);
+    // Bytes alone have no folder.
+    file.refuse(&["tensor w: its data are in another file, which is not there"]);
+    std::fs::remove_file(folder.path().join("w.data")).unwrap();
+    let error = crate::open(&path).unwrap_err().to_string();
+    assert!(error.contains("net.onnx: its data are in `w.data`"), "{error}");
+}
+
+#[test]
 fn a_path_is_named_in_messages() {
     let error = crate::open("nowhere/net.onnx").unwrap_err().to_string();
     assert!(error.starts_with("cannot read nowhere/net.onnx: "), "{error}");
