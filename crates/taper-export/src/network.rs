@@ -128,3 +128,47 @@ impl From<Graph> for Network {
         Self { graph, counters: BTreeMap::new() }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::{Device, Result};
+    use taper_nn::{Conv2d, ConvConfig, Init, Params, Pass, Scope};
+
+    /// A convolution, and one that its forward pass does not read.
+    struct Net([Conv2d; 2], Params);
+
+    impl Model for Net {
+        fn forward(
+            &self,
+            images: &candle_core::Tensor,
+            pass: &Pass,
+        ) -> Result<candle_core::Tensor> {
+            self.0[0].forward(images, pass)?.tensor()
+        }
+
+        fn params(&self) -> &Params {
+            &self.1
+        }
+    }
+
+    #[test]
+    fn parameters_that_are_not_read_stay_until_folding() -> Result<()> {
+        let scope = Scope::new(0, &Device::Cpu);
+        let config = ConvConfig::same(1).biased();
+        let conv = |name: &str| Conv2d::new(&scope.pp(name), 2, 3, config, Init::Uniform);
+        let model = Net([conv("out")?, conv("aside")?], scope.finish());
+        let found = Network::of(&model, [2, 1, 1], BTreeMap::new()).expect("a network");
+        for entry in model.params().entries() {
+            let tensor = &found.tensors()[&entry.name];
+            assert_eq!(tensor.dims(), entry.var.dims(), "{}", entry.name);
+            assert_eq!(tensor.values(), entry.var.flatten_all()?.to_vec1::<f32>()?);
+        }
+        // Sparse formats compress what is computed with.
+        assert_eq!(found.layers(), [("out.weight", "conv")].into());
+        assert_eq!((found.bytes(), found.image()), (2 * 9 * 4, &[2, 1, 1][..]));
+        let folded = found.folded().expect("a network");
+        assert!(folded.tensors().keys().eq(["out.bias", "out.weight"]));
+        Ok(())
+    }
+}

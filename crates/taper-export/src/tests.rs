@@ -204,6 +204,7 @@ fn folding_leaves_zeros_and_the_function() {
     // One convolution by hand: the first of the digits' network.
     let (model, network) = sparse("digits-cnn");
     let folded = network.folded().unwrap();
+    assert_eq!(network.layers()["linear.weight"], "linear");
     let values = |n: &Network, name: &str| -> Vec<f64> {
         n.tensors()[name].values().iter().copied().map(f64::from).collect()
     };
