@@ -6,7 +6,7 @@ use crate::{
     lower::{Lowered, lower, planes_of},
     memory::{ALIGNMENT, places},
     step::Step,
-    value::Plane,
+    value::{Plane, Value},
 };
 use taper_graph::{Graph, GraphError, passes};
 use taper_kernels::{
@@ -35,6 +35,8 @@ pub(crate) struct Compiled {
     pub(crate) output_dims: Vec<usize>,
     /// Floats of an arena.
     pub(crate) arena: usize,
+    /// Floats that a step needs beside it.
+    scratch: usize,
     /// What lies in an arena from the begin: rows of pixels and where they go.
     constants: Vec<(usize, Vec<f32>)>,
     /// Where each row of an image goes, and its columns.
@@ -50,11 +52,18 @@ pub(crate) struct Arena {
     memory: Vec<f32>,
     begin: usize,
     len: usize,
+    scratch: Vec<f32>,
 }
 
 impl Arena {
     pub(crate) fn floats(&mut self) -> &mut [f32] {
         &mut self.memory[self.begin..self.begin + self.len]
+    }
+
+    /// Runs a step.
+    pub(crate) fn step(&mut self, step: &Step, variant: Variant) {
+        let floats = &mut self.memory[self.begin..self.begin + self.len];
+        step.run(variant, floats, &mut self.scratch);
     }
 }
 
@@ -78,7 +87,7 @@ pub(crate) fn compile(graph: &Graph, options: &Options) -> Result<Compiled, Infe
         regions.dedup();
         regions
     };
-    let output_regions = of(&mut output.iter().map(|(plane, _)| *plane));
+    let output_regions = of(&mut output.planes.iter().copied());
     let input_regions = of(&mut input.planes.iter().copied());
     let (places, end) = places(&regions, &drafts, &input_regions, &output_regions);
     // Zeros for channels that have fewer weights than those beside them.
@@ -114,6 +123,7 @@ pub(crate) fn compile(graph: &Graph, options: &Options) -> Result<Compiled, Infe
     };
     Ok(Compiled {
         variant,
+        scratch: steps.iter().map(Step::scratch).max().unwrap_or(0),
         steps,
         labels,
         input_dims,
@@ -122,7 +132,7 @@ pub(crate) fn compile(graph: &Graph, options: &Options) -> Result<Compiled, Infe
         constants,
         rows: input.planes.iter().flat_map(row).collect(),
         columns,
-        output: output.iter().map(|&(plane, pixel)| at(plane) + pixel).collect(),
+        output: pixels(&output, &at).collect(),
     })
 }
 
@@ -135,7 +145,6 @@ fn place(
     zeros: u32,
 ) -> Step {
     let two = |planes: Vec<[Plane; 2]>| planes.into_iter().map(|p| p.map(at)).collect();
-    let pixel = |(plane, pixel): (Plane, u32)| at(plane) + pixel;
     match work {
         Work::Conv { layout, columns, channels, finish, packing, to } => {
             let outputs: Vec<Output> = channels
@@ -180,14 +189,27 @@ fn place(
             let planes = planes.into_iter().map(|p| p.map(at)).collect();
             Step::Pairs(Pairs { op, layouts, planes })
         }
-        Work::Gather { pixels } => {
-            Step::Gather(Gather { pixels: pixels.into_iter().map(|p| p.map(pixel)).collect() })
-        }
-        Work::Softmax { groups } => {
-            let group = |g: Vec<[(Plane, u32); 2]>| g.into_iter().map(|p| p.map(pixel)).collect();
-            Step::Softmax(Softmax { groups: groups.into_iter().map(group).collect() })
+        Work::Gather { values } => Step::Gather(Gather { pixels: pixel_pairs(&values, at) }),
+        Work::Softmax { values, n, inner } => {
+            let each = pixel_pairs(&values, at);
+            let group = |first: usize| each[first..].iter().step_by(inner).take(n).copied();
+            let firsts = (0..each.len()).filter(|i| i / inner % n == 0);
+            let groups = firsts.map(|first| group(first).collect()).collect();
+            Step::Softmax(Softmax { groups })
         }
     }
+}
+
+/// Each element of a value in order: where it lies in the arena.
+fn pixels(value: &Value, at: &dyn Fn(Plane) -> u32) -> impl Iterator<Item = u32> {
+    let Layout { rows, columns, pitch, .. } = value.layout;
+    value.planes.iter().map(|&plane| at(plane)).flat_map(move |first| {
+        (0..rows).flat_map(move |y| (0..columns).map(move |x| first + (y * pitch + x) as u32))
+    })
+}
+
+fn pixel_pairs([from, to]: &[Value; 2], at: &dyn Fn(Plane) -> u32) -> Vec<[u32; 2]> {
+    pixels(from, at).zip(pixels(to, at)).map(|(from, to)| [from, to]).collect()
 }
 
 impl Compiled {
@@ -205,11 +227,16 @@ impl Compiled {
     pub(crate) fn arena(&self) -> Arena {
         let memory = vec![0.0; self.arena + ALIGNMENT];
         let begin = memory.as_ptr().align_offset(4 * ALIGNMENT).min(ALIGNMENT);
-        let mut arena = Arena { memory, begin, len: self.arena };
+        let mut arena = Arena { memory, begin, len: self.arena, scratch: vec![0.0; self.scratch] };
         for (at, values) in &self.constants {
             arena.floats()[*at..at + values.len()].copy_from_slice(values);
         }
         arena
+    }
+
+    /// Bytes of an arena.
+    pub(crate) fn arena_bytes(&self) -> usize {
+        4 * (self.arena + ALIGNMENT + self.scratch)
     }
 
     /// Puts an image into its place.
@@ -224,7 +251,7 @@ impl Compiled {
     pub(crate) fn run(&self, arena: &mut Arena, images: &[f32], results: &mut [f32]) {
         for (i, image) in images.chunks(self.input_len()).enumerate() {
             self.load(arena, image);
-            self.steps.iter().for_each(|step| step.run(self.variant, arena.floats()));
+            self.steps.iter().for_each(|step| arena.step(step, self.variant));
             let floats = arena.floats();
             let results = &mut results[i * self.output_len()..][..self.output_len()];
             results.iter_mut().zip(&self.output).for_each(|(r, &at)| *r = floats[at as usize]);

@@ -71,10 +71,14 @@ pub(crate) enum Work {
         planes: Vec<[Plane; 3]>,
     },
     Gather {
-        pixels: Vec<[(Plane, u32); 2]>,
+        values: [Value; 2],
     },
     Softmax {
-        groups: Vec<Vec<[(Plane, u32); 2]>>,
+        values: [Value; 2],
+        /// Elements of a group.
+        n: usize,
+        /// Elements from one of a group to the next.
+        inner: usize,
     },
 }
 
@@ -258,7 +262,9 @@ impl Drafts {
             .map(|r| {
                 let left = r.padding[1] as i64;
                 let right = ((r.dims[3] - 1) * r.dilation[1]) as i64 - left;
-                (left.max(right).max(0) as usize).div_ceil(r.stride[1])
+                let reach = (left.max(right).max(0) as usize).div_ceil(r.stride[1]);
+                // Taps farther away see padding alone.
+                reach.min(columns.max(r.value.layout.columns.div_ceil(r.stride[1])))
             })
             .max()
             .unwrap_or(0);

@@ -68,7 +68,7 @@ impl Engine {
         let taken = free().pop();
         let mut workspace = taken.unwrap_or_else(|| self.workspace());
         let mut results = vec![0.0; n * self.compiled.output_len()];
-        workspace.run(&self.compiled, images, &mut results);
+        workspace.run(images, &mut results);
         free().push(workspace);
         Ok(results)
     }
@@ -76,10 +76,7 @@ impl Engine {
     /// Like [`run`](Self::run), without allocating: the results go to `results`, which has room for just as many.
     ///
     /// # Errors
-    /// If the images or results are not whole, or too many.
-    ///
-    /// # Panics
-    /// If the workspace is that of another engine.
+    /// If the images or results are not whole, or too many, or the workspace is that of another engine.
     pub fn run_with(
         &self,
         workspace: &mut Workspace,
@@ -94,7 +91,10 @@ impl Engine {
                 format!("there is room for {len} results, where {n} images have {needed}");
             return Err(InferError::Images(message));
         }
-        workspace.run(&self.compiled, images, results);
+        if !workspace.is_of(&self.compiled) {
+            return Err(InferError::Workspace);
+        }
+        workspace.run(images, results);
         Ok(())
     }
 
@@ -129,7 +129,7 @@ impl Engine {
         Plan {
             layers: layers.collect(),
             weight_bytes: self.compiled.steps.iter().map(|s| s.bytes()).sum(),
-            workspace_bytes: 4 * self.threads * self.compiled.arena,
+            workspace_bytes: Workspace::bytes(&self.compiled, self.batch, self.threads),
         }
     }
 
@@ -149,7 +149,7 @@ impl Engine {
                 self.compiled.load(&mut arena, image);
                 for (step, sum) in self.compiled.steps.iter().zip(&mut sums) {
                     let begin = Instant::now();
-                    step.run(self.compiled.variant, arena.floats());
+                    arena.step(step, self.compiled.variant);
                     *sum += begin.elapsed().as_secs_f64() * 1e6;
                 }
             }

@@ -12,6 +12,8 @@ pub enum InferError {
     Options(String),
     /// Images or results of another number or size than the network's.
     Images(String),
+    /// A workspace of another engine.
+    Workspace,
 }
 
 impl From<GraphError> for InferError {
@@ -25,6 +27,9 @@ impl fmt::Display for InferError {
         match self {
             Self::Graph(error) => error.fmt(f),
             Self::Options(message) | Self::Images(message) => f.write_str(message),
+            Self::Workspace => {
+                f.write_str("the workspace is that of another engine; take one from this engine")
+            }
         }
     }
 }

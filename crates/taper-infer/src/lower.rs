@@ -13,8 +13,7 @@ use taper_kernels::planes::{Finish, Function, Layout, Origin, Pairwise, Reduce};
 pub(crate) struct Lowered {
     pub(crate) drafts: Drafts,
     pub(crate) input: Value,
-    /// Place of each element of the result.
-    pub(crate) output: Vec<(Plane, u32)>,
+    pub(crate) output: Value,
 }
 
 /// Lowers a valid graph for vectors of these widths.
@@ -27,7 +26,7 @@ pub(crate) fn lower(graph: &Graph, lanes: &'static [usize]) -> Result<Lowered, I
         lowering.values.push(value);
     }
     let Lowering { drafts, mut values, .. } = lowering;
-    let output = pixels(&values[graph.output]);
+    let output = values[graph.output].clone();
     Ok(Lowered { drafts, input: values.swap_remove(Graph::INPUT), output })
 }
 
@@ -45,16 +44,50 @@ pub(crate) fn planes_of(dims: &[usize]) -> Result<[usize; 3], InferError> {
     if planes[1] == 0 || planes[2] == 0 {
         return Err(GraphError::new(format!("a value of shape {dims:?} has no pixels")).into());
     }
+    // What has no channels has tables of rows and columns, too.
+    let sizes = [planes[0].max(1), planes[1], planes[2]];
+    let n = sizes.iter().try_fold(1, |n: usize, &size| n.checked_mul(size));
+    if planes[0] > PLANES || n.is_none_or(|n| n > ELEMENTS) {
+        let limits = format!("{PLANES} channels and {ELEMENTS} elements");
+        let message = format!("a value has shape {dims:?}; the engine takes up to {limits}");
+        return Err(GraphError::new(message).into());
+    }
     Ok(planes)
 }
 
-/// Each element of a value in order, as a pixel of a plane.
-fn pixels(value: &Value) -> Vec<(Plane, u32)> {
-    let Layout { rows, columns, pitch, .. } = value.layout;
-    let of = |&plane: &Plane| {
-        (0..rows).flat_map(move |y| (0..columns).map(move |x| (plane, (y * pitch + x) as u32)))
+/// Channels of a value at most: a few bytes of a file can claim any size.
+const PLANES: usize = 1 << 24;
+/// Elements of a value at most.
+const ELEMENTS: usize = 1 << 27;
+/// Pixels of a window whose mean is computed as a convolution.
+const MEANS: usize = 1 << 10;
+
+/// Checks that the sizes of a node's windows leave room for sums of them.
+fn check_windows(op: &Op) -> Result<(), InferError> {
+    let windows: Vec<&Window> = match op {
+        Op::Conv(conv) => vec![&conv.window],
+        Op::Fused(fused) => fused.convs.iter().map(|conv| &conv.window).collect(),
+        Op::MaxPool(window) | Op::AveragePool { window, .. } => vec![window],
+        _ => Vec::new(),
     };
-    value.planes.iter().flat_map(of).collect()
+    let limit = i32::MAX as usize;
+    for Window { kernel, stride, padding, dilation } in windows {
+        let sizes = || kernel.iter().chain(stride).chain(padding).chain(dilation);
+        if let Some(size) = sizes().find(|&&size| size > limit) {
+            let message = format!("a window has a size of {size}; the engine takes up to {limit}");
+            return Err(GraphError::new(message).into());
+        }
+    }
+    Ok(())
+}
+
+/// Pixels from one window to the next: no more than the plane has, where there is one window.
+fn strides(window: &Window, from: &Layout, [_, rows, columns]: [usize; 3]) -> [usize; 2] {
+    let stride = |axis: usize, n: usize, size: usize| match n {
+        1 => window.stride[axis].min(size),
+        _ => window.stride[axis],
+    };
+    [stride(0, rows, from.rows), stride(1, columns, from.columns)]
 }
 
 struct Lowering<'a> {
@@ -68,6 +101,7 @@ struct Lowering<'a> {
 impl Lowering<'_> {
     fn node(&mut self, node: &Node) -> Result<Value, InferError> {
         let dims = planes_of(&node.dims)?;
+        check_windows(&node.op)?;
         let inputs: Vec<Value> = node.inputs.iter().map(|&i| self.values[i].clone()).collect();
         let name = name_of(&node.op);
         Ok(match &node.op {
@@ -145,7 +179,8 @@ impl Lowering<'_> {
             Op::MaxPool(window) => self.pool(window, Reduce::Max, 0, &inputs[0], dims, &name),
             Op::AveragePool { window, counts_padding } => {
                 let area = window.kernel[0] * window.kernel[1];
-                if *counts_padding || window.padding == [0; 4] {
+                let is_small = area <= MEANS;
+                if is_small && (*counts_padding || window.padding == [0; 4]) {
                     return Ok(self.mean(node, window, &inputs[0], dims, &name));
                 }
                 let count = if *counts_padding { area } else { 0 };
@@ -231,7 +266,7 @@ impl Lowering<'_> {
     ) -> Result<Value, InferError> {
         let mut readers = Vec::new();
         for (i, conv) in fused.convs.iter().enumerate() {
-            readers.push(reader(self.graph, conv, node.inputs[i], &inputs[i])?);
+            readers.push(reader(self.graph, conv, node.inputs[i], &inputs[i], dims)?);
         }
         // A bias for each pixel is a plane that is added.
         let per_pixel = match &fused.bias {
@@ -309,7 +344,8 @@ impl Lowering<'_> {
     ) -> Value {
         let [down, across] = window.kernel;
         let weight = vec![1.0 / (down * across) as f32; dims[0] * down * across];
-        let Window { stride, padding: [top, left, ..], dilation, .. } = *window;
+        let Window { padding: [top, left, ..], dilation, .. } = *window;
+        let stride = strides(window, &value.layout, dims);
         let reader = Reader {
             node: node.inputs[0],
             value,
@@ -358,8 +394,8 @@ impl Lowering<'_> {
             return value.clone();
         }
         let to = self.drafts.value(dims, 0);
-        let pixels = pixels(value).into_iter().zip(pixels(&to)).map(|(a, b)| [a, b]).collect();
-        self.drafts.push(Work::Gather { pixels }, name, &dims, &[value], &to);
+        let values = [value.clone(), to.clone()];
+        self.drafts.push(Work::Gather { values }, name, &dims, &[value], &to);
         to
     }
 
@@ -372,18 +408,9 @@ impl Lowering<'_> {
         name: &str,
     ) -> Value {
         let to = self.drafts.value(dims, 0);
-        let each: Vec<[(Plane, u32); 2]> =
-            pixels(value).into_iter().zip(pixels(&to)).map(|(a, b)| [a, b]).collect();
-        // Elements of a group are `inner` apart.
-        let n = node.dims[axis];
-        let inner: usize = node.dims[axis + 1..].iter().product();
-        let outer: usize = node.dims[..axis].iter().product();
-        let group = |o: usize, i: usize| (0..n).map(|k| each[(o * n + k) * inner + i]).collect();
-        let groups = (0..outer)
-            .flat_map(|o| (0..inner).map(move |i| (o, i)))
-            .map(|(o, i)| group(o, i))
-            .collect();
-        self.drafts.push(Work::Softmax { groups }, name, &dims, &[value], &to);
+        let values = [value.clone(), to.clone()];
+        let (n, inner) = (node.dims[axis], node.dims[axis + 1..].iter().product());
+        self.drafts.push(Work::Softmax { values, n, inner }, name, &dims, &[value], &to);
         to
     }
 }
@@ -393,11 +420,21 @@ fn reader<'a>(
     conv: &Conv,
     node: usize,
     value: &'a Value,
+    to: [usize; 3],
 ) -> Result<Reader<'a>, InferError> {
     let weight = graph.tensor(&conv.weight)?;
     let dims = weight.dims().try_into();
     let dims = dims.map_err(|_| GraphError::new("a convolution's weight has four sizes"))?;
-    let Window { stride, padding: [top, left, ..], dilation, .. } = conv.window;
+    let Window { padding: [top, left, ..], dilation, .. } = conv.window;
+    let stride = strides(&conv.window, &value.layout, to);
+    // Each row and column within a stride is a plane of its own.
+    if value.planes.len().saturating_mul(stride[0] * stride[1]) > PLANES {
+        let n = value.planes.len();
+        let message = format!(
+            "a convolution has stride {stride:?} on {n} channels; the engine takes products up to {PLANES}"
+        );
+        return Err(GraphError::new(message).into());
+    }
     let (weight, groups) = (weight.values(), conv.groups);
     Ok(Reader { node, value, weight, dims, groups, stride, padding: [top, left], dilation })
 }

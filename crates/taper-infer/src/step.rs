@@ -20,13 +20,22 @@ pub(crate) enum Step {
 }
 
 impl Step {
+    /// Floats of scratch memory that a run takes.
+    pub(crate) fn scratch(&self) -> usize {
+        match self {
+            Self::Remap(remap) => remap.scratch(),
+            Self::Pool(pool) => pool.scratch(),
+            _ => 0,
+        }
+    }
+
     /// Computes it for one image.
-    pub(crate) fn run(&self, variant: Variant, arena: &mut [f32]) {
+    pub(crate) fn run(&self, variant: Variant, arena: &mut [f32], scratch: &mut [f32]) {
         match self {
             Self::Conv(conv) => conv.run(arena, 0..conv.n_blocks()),
-            Self::Remap(remap) => remap.run(arena),
+            Self::Remap(remap) => remap.run(arena, scratch),
             Self::Split(split) => split.run(arena),
-            Self::Pool(pool) => pool.run(arena),
+            Self::Pool(pool) => pool.run(arena, scratch),
             Self::Global(global) => global.run(arena),
             Self::Map(map) => map.run(variant, arena),
             Self::Pairs(pairs) => pairs.run(variant, arena),

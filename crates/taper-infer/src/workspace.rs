@@ -21,9 +21,20 @@ impl Workspace {
         Self { compiled: compiled.clone(), arena: compiled.arena(), workers }
     }
 
+    /// Bytes of a workspace: an arena for each thread, and images and results of each but the caller.
+    pub(crate) fn bytes(compiled: &Compiled, batch: usize, threads: usize) -> usize {
+        let each = batch.div_ceil(threads) * (compiled.input_len() + compiled.output_len());
+        threads * compiled.arena_bytes() + (threads - 1) * 4 * each
+    }
+
+    /// Whether it is one for this network.
+    pub(crate) fn is_of(&self, compiled: &Arc<Compiled>) -> bool {
+        Arc::ptr_eq(compiled, &self.compiled)
+    }
+
     /// Runs whole images; the results have their size.
-    pub(crate) fn run(&mut self, compiled: &Arc<Compiled>, images: &[f32], results: &mut [f32]) {
-        assert!(Arc::ptr_eq(compiled, &self.compiled), "the workspace is that of another engine");
+    pub(crate) fn run(&mut self, images: &[f32], results: &mut [f32]) {
+        let compiled = &self.compiled;
         let (each, out) = (compiled.input_len(), compiled.output_len());
         let n = images.len() / each;
         let share = n.div_ceil(self.workers.len() + 1);

@@ -6,9 +6,9 @@ use std::ops::Range;
 /// What becomes of the pixels of a window.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Reduce {
-    /// The largest; NaN if one is.
+    /// The largest; NaN if one is, −∞ if there is none.
     Max,
-    /// Their mean.
+    /// Their mean; NaN if there is none.
     Mean,
 }
 
@@ -34,16 +34,26 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// Pools.
+    /// Floats of scratch memory that a run takes.
+    pub fn scratch(&self) -> usize {
+        self.from.columns
+    }
+
+    /// Pools, with scratch memory of any content.
     ///
     /// # Panics
-    /// If a plane lies outside of the arena.
-    pub fn run(&self, arena: &mut [f32]) {
-        let mut column = vec![0.0f32; self.from.columns];
+    /// If a plane lies outside of the arena, or there is too little scratch memory.
+    pub fn run(&self, arena: &mut [f32], scratch: &mut [f32]) {
+        let column = &mut scratch[..self.scratch()];
+        // What there is of no pixels.
+        let none = if self.reduce == Reduce::Max { f32::NEG_INFINITY } else { 0.0 };
         for &[from, to] in &self.planes {
             for (y, rows) in self.rows.iter().enumerate() {
                 // The rows of all windows of this row, reduced.
                 let mut n_rows = 0;
+                if rows.is_empty() {
+                    column.fill(none);
+                }
                 for row in rows.clone().step_by(self.steps[0]) {
                     let at = from as usize + row as usize * self.from.pitch;
                     let pixels = &arena[at..at + self.from.columns];
@@ -64,7 +74,7 @@ impl Pool {
                     let columns = columns.start as usize..columns.end as usize;
                     let values = column[columns].iter().step_by(self.steps[1]);
                     *out = match self.reduce {
-                        Reduce::Max => values.copied().reduce(larger).unwrap_or(0.0),
+                        Reduce::Max => values.copied().reduce(larger).unwrap_or(none),
                         Reduce::Mean => {
                             let n =
                                 if self.count == 0 { n_rows * values.len() } else { self.count };

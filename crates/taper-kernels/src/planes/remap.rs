@@ -23,11 +23,16 @@ pub struct Remap {
 }
 
 impl Remap {
-    /// Copies.
+    /// Floats of scratch memory that a run takes.
+    pub fn scratch(&self) -> usize {
+        self.from.columns
+    }
+
+    /// Copies, with scratch memory of any content.
     ///
     /// # Panics
-    /// If a plane lies outside of the arena.
-    pub fn run(&self, arena: &mut [f32]) {
+    /// If a plane lies outside of the arena, or there is too little scratch memory.
+    pub fn run(&self, arena: &mut [f32], scratch: &mut [f32]) {
         let first = self.columns.iter().position(Option::is_some);
         let last = self.columns.iter().rposition(Option::is_some);
         let (Some(first), Some(last)) = (first, last) else {
@@ -40,7 +45,7 @@ impl Remap {
         let step = if n > 1 { (end - begin) / (n - 1) } else { 1 };
         let is_even = step > 0
             && (first..=last).all(|c| self.columns[c] == Some((begin + (c - first) * step) as u32));
-        let mut row = vec![0.0; end + 1 - begin];
+        let row = &mut scratch[..end + 1 - begin];
         for &[from, to] in &self.planes {
             for (y, &origin) in self.rows.iter().enumerate() {
                 let to = to as usize + y * self.to.pitch;

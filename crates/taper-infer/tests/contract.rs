@@ -1,0 +1,98 @@
+//! What an engine promises to its callers: threads, and errors that say what is wrong.
+
+use taper_graph::random;
+use taper_infer::{Engine, InferError, Options, Plan, Variant, Workspace};
+
+fn engine(batch: usize, threads: usize) -> (Engine, Vec<f32>) {
+    let graph = random::graph(7);
+    let options = Options { batch, threads, deterministic: true, ..Options::default() };
+    let images = random::images(&graph, batch, 7);
+    (Engine::compile(&graph, &options).unwrap(), images)
+}
+
+#[test]
+fn engines_and_workspaces_go_to_other_threads() {
+    fn is_shared<T: Send + Sync>() {}
+    is_shared::<Engine>();
+    is_shared::<Workspace>();
+    is_shared::<Plan>();
+    is_shared::<InferError>();
+}
+
+#[test]
+fn several_threads_run_one_engine_at_a_time() {
+    for threads in [1, 2] {
+        let (engine, images) = engine(3, threads);
+        let want = engine.run(&images).unwrap();
+        std::thread::scope(|scope| {
+            for caller in 0..6 {
+                let (engine, images, want) = (&engine, &images, &want);
+                scope.spawn(move || {
+                    let mut workspace = engine.workspace();
+                    let mut results = vec![0.0; want.len()];
+                    for _ in 0..50 {
+                        match caller % 2 {
+                            0 => results = engine.run(images).unwrap(),
+                            _ => engine.run_with(&mut workspace, images, &mut results).unwrap(),
+                        }
+                        assert_eq!(&results, want);
+                        results.fill(f32::NAN);
+                    }
+                });
+            }
+        });
+    }
+}
+
+#[test]
+fn options_outside_of_their_range_are_named() {
+    let graph = random::graph(7);
+    for (batch, threads) in [(0, 1), (1, 0), (0, 0)] {
+        let options = Options { batch, threads, ..Options::default() };
+        let error = Engine::compile(&graph, &options).unwrap_err();
+        let text = format!("batch is {batch} and threads {threads}; both are at least 1");
+        assert_eq!(error.to_string(), text);
+    }
+    let all = [Variant::Avx512, Variant::Avx2, Variant::Neon, Variant::Scalar];
+    for variant in all.into_iter().filter(|variant| !variant.is_available()) {
+        let options = Options { variant: Some(variant), ..Options::default() };
+        let error = Engine::compile(&graph, &options).unwrap_err().to_string();
+        assert!(error.contains(&variant.to_string()) && error.contains("this machine"), "{error}");
+    }
+}
+
+#[test]
+fn images_and_results_of_other_sizes_are_refused() {
+    for threads in [1, 2] {
+        let (engine, images) = engine(3, threads);
+        let each = images.len() / 3;
+        let dims = format!("{:?}", engine.input_dims());
+        let four = [&images[..], &images[..each]].concat();
+        for wrong in [&images[..0], &images[..each - 1], &images[..each + 1], &four] {
+            for error in [engine.run(wrong).unwrap_err(), engine.profile(wrong, 1).unwrap_err()] {
+                let text = error.to_string();
+                let parts = [&wrong.len().to_string(), "1 to 3 images", &dims, &each.to_string()];
+                assert!(parts.iter().all(|part| text.contains(*part)), "{text}");
+            }
+        }
+        let n = engine.run(&images[..each]).unwrap().len();
+        let mut workspace = engine.workspace();
+        for room in [0, n - 1, n + 1, 2 * n] {
+            let mut results = vec![7.0; room];
+            let error = engine.run_with(&mut workspace, &images[..each], &mut results).unwrap_err();
+            assert!(error.to_string().contains(&format!("room for {room} results")), "{error}");
+            assert!(results.iter().all(|&v| v == 7.0));
+        }
+    }
+}
+
+#[test]
+fn a_workspace_of_another_engine_is_refused() {
+    let ((engine, images), (other, _)) = (self::engine(1, 1), self::engine(1, 1));
+    let mut results = engine.run(&images).unwrap();
+    let error = engine.run_with(&mut other.workspace(), &images, &mut results).unwrap_err();
+    assert_eq!(error, InferError::Workspace);
+    assert!(error.to_string().contains("another engine"));
+    // It is of use to its own.
+    assert_eq!(other.run_with(&mut other.workspace(), &images, &mut results), Ok(()));
+}
