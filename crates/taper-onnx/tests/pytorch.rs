@@ -1,10 +1,11 @@
-//! Networks that PyTorch exports, against onnxruntime. Skipped with a message where there is no Python with torchvision.
+//! Networks that PyTorch exports, interpreted and compiled, against onnxruntime. Skipped with a message where there is no Python with torchvision.
 
 #[path = "../../../tests/support/python.rs"]
 mod python;
 
 use std::{fs, path::Path, process::Command};
 use taper_graph::interpret;
+use taper_infer::{Engine, Options};
 
 fn numbers(path: &Path) -> Vec<f32> {
     let bytes = fs::read(path).expect("a file");
@@ -23,15 +24,23 @@ fn networks_that_pytorch_exports_compute_what_onnxruntime_does() {
     for name in names.lines() {
         let file = |end: &str| folder.path().join(format!("{name}.{end}"));
         let graph = taper_onnx::open(file("onnx")).unwrap_or_else(|e| panic!("{name}: {e}"));
-        let found = interpret(&graph, &numbers(&file("images"))).expect("a valid graph");
+        let images = numbers(&file("images"));
+        let interpreted = interpret(&graph, &images).expect("a valid graph");
+        let options = Options { batch: 2, deterministic: true, ..Options::default() };
+        let engine = Engine::compile(&graph, &options).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let compiled = engine.run(&images).expect("two images");
         let want = numbers(&file("results"));
-        assert_eq!(found.len(), want.len(), "{name}");
+        assert_eq!([interpreted.len(), compiled.len()], [want.len(); 2], "{name}");
         let largest = want.iter().fold(0f32, |most, v| most.max(v.abs()));
         // The images matter.
         let (first, second) = want.split_at(want.len() / 2);
         assert!(first.iter().zip(second).any(|(a, b)| (a - b).abs() > 3e-3 * largest), "{name}");
-        let difference = found.iter().zip(&want).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
-        assert!(difference <= 1e-5 * largest, "{name}: {difference} of {largest}");
-        println!("{name}: {difference:e} of {largest}, {} nodes", graph.nodes.len());
+        for (found, by) in [(interpreted, "interpreter"), (compiled, "engine")] {
+            let differences = found.iter().zip(&want).map(|(a, b)| (a - b).abs());
+            // NaN is larger than any number here.
+            let most = differences.fold(0f32, |most, d| if d <= most { most } else { d });
+            assert!(most <= 1e-5 * largest, "{name}, {by}: {most:e} of {largest}");
+            println!("{name}, {by}: {most:e} of {largest}, {} nodes", graph.nodes.len());
+        }
     }
 }
