@@ -1,6 +1,7 @@
 //! Inference of one image: planes of pixels with columns in the lanes of vectors, in one arena.
 
 mod conv;
+mod dots;
 mod layout;
 mod map;
 mod pool;
@@ -9,6 +10,7 @@ mod split;
 mod tile;
 
 pub use conv::{Conv, Finish, Output, Packing, Source};
+pub use dots::Dots;
 pub use layout::Layout;
 pub use map::{Function, Gather, Map, Pairs, Pairwise, Softmax};
 pub use pool::{Global, Pool, Reduce};

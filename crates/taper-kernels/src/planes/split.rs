@@ -32,8 +32,10 @@ impl Split {
             && from.vectors() <= SMALL
             && from.is_full()
             && to.is_full()
-            && to.rows * to.pitch >= 4
-            && (to.rows * to.pitch).is_power_of_two();
+            && matches!(
+                (from.vectors(), to.rows * to.pitch),
+                (1 | 2 | 4, 4) | (2 | 4, 8) | (4 | 8, 16)
+            );
         let is_paired = from.pitch == from.lanes && from.rows.is_multiple_of(4);
         halves && (from.pitch.is_multiple_of(2 * from.lanes) || is_paired || is_small)
     }
@@ -113,7 +115,16 @@ impl Kernel for SplitRun<'_> {
                 let from = arena.cast_const().add(source as usize);
                 let to = results.map(|at| arena.add(at as usize));
                 if split.from.pitch < S::WIDTH {
-                    small::<S>(split, from, to);
+                    match (split.from.vectors(), split.to.rows * split.to.pitch) {
+                        (1, 4) => small::<S, 1, 4>(split, from, to),
+                        (2, 4) => small::<S, 2, 4>(split, from, to),
+                        (4, 4) => small::<S, 4, 4>(split, from, to),
+                        (2, 8) => small::<S, 2, 8>(split, from, to),
+                        (4, 8) => small::<S, 4, 8>(split, from, to),
+                        (4, 16) => small::<S, 4, 16>(split, from, to),
+                        (_, 16) => small::<S, 8, 16>(split, from, to),
+                        (_, each) => unreachable!("planes of {each} floats"),
+                    }
                 } else if split.from.pitch == S::WIDTH {
                     paired::<S>(split, from, to);
                 } else {
@@ -159,30 +170,36 @@ unsafe fn paired<S: Simd>(split: &Split, from: *const f32, to: [*mut f32; 4]) {
     }
 }
 
-/// Planes of a few vectors: each vector of the result is gathered from all of the source.
+/// Planes of `N` vectors, split into planes of `EACH` floats: each vector of the result is gathered from all of the source.
 #[inline(always)]
-unsafe fn small<S: Simd>(split: &Split, from: *const f32, to: [*mut f32; 4]) {
-    let n = split.from.vectors();
-    let each = split.to.rows * split.to.pitch;
+unsafe fn small<S: Simd, const N: usize, const EACH: usize>(
+    split: &Split,
+    from: *const f32,
+    to: [*mut f32; 4],
+) {
     let mut out = [0.0f32; SMALL * 16];
     // SAFETY: see `run`; a plane has at most `SMALL` vectors, and each entry of the tables as many floats as a vector.
     unsafe {
-        for v in 0..n {
+        let mut pixels = [S::splat(0.0); N];
+        for s in 0..N {
+            pixels[s] = S::load(from.add(s * S::WIDTH));
+        }
+        for v in 0..N {
             let mut value = S::splat(0.0);
-            for s in 0..n {
-                let at = (v * n + s) * S::WIDTH;
-                let given =
-                    S::permute(S::load(from.add(s * S::WIDTH)), split.places.as_ptr().add(at));
-                value = S::or(value, S::and(given, S::load(split.masks.as_ptr().add(at))));
+            for s in 0..N {
+                let at = (v * N + s) * S::WIDTH;
+                let given = S::permute(pixels[s], split.places.as_ptr().add(at));
+                // A plane of one vector gives all of it.
+                value = match N {
+                    1 => given,
+                    _ => S::or(value, S::and(given, S::load(split.masks.as_ptr().add(at)))),
+                };
             }
             S::store(out.as_mut_ptr().add(v * S::WIDTH), value);
         }
         for (phase, to) in to.into_iter().enumerate() {
-            for part in (0..each).step_by(4) {
-                let four =
-                    out.as_ptr().add(phase * each + part).cast::<[f32; 4]>().read_unaligned();
-                to.add(part).cast::<[f32; 4]>().write_unaligned(four);
-            }
+            let part = out.as_ptr().add(phase * EACH).cast::<[f32; EACH]>().read_unaligned();
+            to.cast::<[f32; EACH]>().write_unaligned(part);
         }
     }
 }
