@@ -2,6 +2,7 @@
 
 The first argument says which. Speaks lines of JSON: reads requests from standard input, answers each on standard output.
 """
+import importlib
 import json
 import sys
 import time
@@ -15,14 +16,11 @@ except ImportError:  # Windows
 
 
 class Onnxruntime:
-    def __init__(self, path, threads, _shape):
-        import onnxruntime
-
-        self.version = onnxruntime.__version__
-        options = onnxruntime.SessionOptions()
+    def __init__(self, module, path, threads, _shape):
+        options = module.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-        self.session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        options.graph_optimization_level = module.GraphOptimizationLevel.ORT_ENABLE_ALL
+        self.session = module.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         self.input = self.session.get_inputs()[0].name
 
     def run(self, images):
@@ -30,11 +28,8 @@ class Onnxruntime:
 
 
 class Openvino:
-    def __init__(self, path, threads, shape):
-        import openvino
-
-        self.version = openvino.__version__
-        core = openvino.Core()
+    def __init__(self, module, path, threads, shape):
+        core = module.Core()
         model = core.read_model(path)
         model.reshape(shape)
         # Without the hint it computes in bfloat16 where the processor has that.
@@ -49,12 +44,12 @@ PEERS = {"onnxruntime": Onnxruntime, "openvino": Openvino}
 
 
 class Session:
-    def __init__(self, request):
+    def __init__(self, module, request):
         shape = [request["batch"], *request["image"]]
         images = np.fromfile(request["images"], np.float32, int(np.prod(shape)))
         self.images = images.reshape(shape)
         begun = time.perf_counter()
-        self.peer = PEERS[sys.argv[1]](request["path"], request["threads"], shape)
+        self.peer = PEERS[sys.argv[1]](module, request["path"], request["threads"], shape)
         self.opening = time.perf_counter() - begun
 
     def times(self, n):
@@ -75,13 +70,15 @@ def peak_memory():
 
 
 def main():
+    # Neither the time nor the memory of this is that of a network.
+    module = importlib.import_module(sys.argv[1])
     session = None
     for line in sys.stdin:
         request = json.loads(line)
         what = request["do"]
         if what == "open":
-            session = Session(request)
-            answer = {"seconds": session.opening, "version": session.peer.version}
+            session = Session(module, request)
+            answer = {"seconds": session.opening, "version": module.__version__}
         elif what == "run":
             answer = {"seconds": session.times(request["times"])}
         elif what == "results":

@@ -2,9 +2,9 @@
 
 use crate::{
     InferError, Options,
-    draft::{Drafts, Work},
-    lower::{Lowered, lower, planes_of},
-    memory::{ALIGNMENT, places},
+    draft::{Channel, Drafts, Work},
+    lower::{Lowered, check_size, lower, planes_of},
+    memory::{ALIGNMENT, places, unify_halos},
     step::Step,
     value::{Plane, Value},
 };
@@ -12,7 +12,8 @@ use taper_graph::{Graph, GraphError, passes};
 use taper_kernels::{
     Variant,
     planes::{
-        Conv, Gather, Global, Layout, Map, Output, Pairs, Pool, Remap, Softmax, Source, Split,
+        Conv, Dots, Gather, Global, Layout, Map, Output, Packing, Pairs, Pool, Remap, Softmax,
+        Source, Split,
     },
 };
 
@@ -77,11 +78,13 @@ pub(crate) fn compile(graph: &Graph, options: &Options) -> Result<Compiled, Infe
         }
         None => Variant::from_env().map_err(|e| InferError::Options(e.to_string()))?,
     };
+    graph.nodes.iter().try_for_each(|node| check_size(&node.dims))?;
     let graph = &passes::optimized(graph)?;
     let input_dims = graph.input_dims().to_vec();
     let [_, _, columns] = planes_of(&input_dims)?;
     let Lowered { drafts, input, output } = lower(graph, variant.lanes())?;
-    let Drafts { steps: drafts, regions, .. } = drafts;
+    let Drafts { steps: drafts, mut regions, .. } = drafts;
+    unify_halos(&mut regions);
     let of = |planes: &mut dyn Iterator<Item = Plane>| -> Vec<usize> {
         let mut regions: Vec<usize> = planes.map(|p| p.region).collect();
         regions.dedup();
@@ -136,6 +139,13 @@ pub(crate) fn compile(graph: &Graph, options: &Options) -> Result<Compiled, Infe
     })
 }
 
+/// Whether planes have so few pixels that output channels are better in the lanes, and what reads them allows that.
+fn is_few(layout: &Layout, channels: &[Channel]) -> bool {
+    let is_plain = |c: &Channel| c.addends.is_empty() && c.taps.iter().all(|tap| tap.shift == 0);
+    let pixels = layout.rows * layout.pitch;
+    layout.is_full() && pixels <= Dots::MOST_PIXELS && channels.iter().all(is_plain)
+}
+
 /// A step with places for planes.
 fn place(
     variant: Variant,
@@ -146,6 +156,17 @@ fn place(
 ) -> Step {
     let two = |planes: Vec<[Plane; 2]>| planes.into_iter().map(|p| p.map(at)).collect();
     match work {
+        Work::Conv { layout, channels, finish, packing: Packing::Shared, to, .. }
+            if is_few(&layout, &channels) =>
+        {
+            let places = channels[0].taps.iter();
+            let places = places.map(|tap| at(tap.plane).wrapping_add_signed(tap.delta)).collect();
+            let outputs: Vec<(u32, f32)> =
+                channels.iter().zip(&to).map(|(c, &to)| (at(to), c.bias)).collect();
+            let pixels = layout.rows * layout.pitch;
+            let weight = |o: usize, tap: usize| channels[o].taps[tap].weight;
+            Step::Dots(Dots::new(variant, pixels, places, &outputs, weight, finish, arena))
+        }
         Work::Conv { layout, columns, channels, finish, packing, to } => {
             let outputs: Vec<Output> = channels
                 .iter()

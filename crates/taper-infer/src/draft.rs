@@ -121,6 +121,8 @@ pub(crate) struct Reader<'a> {
 
 /// Share of weights that are not 0 above which zeros are multiplied, too.
 const DENSE: f64 = 0.6;
+/// Taps of a column of the kernels from which that pays.
+const DENSE_TAPS: usize = 16;
 
 impl Drafts {
     pub(crate) fn new(lanes: &'static [usize]) -> Self {
@@ -292,7 +294,9 @@ impl Drafts {
             .collect();
         let weights: usize = readers.iter().map(|r| r.weight.len()).sum();
         let nonzeros: usize = readers.iter().flat_map(|r| r.weight).filter(|w| **w != 0.0).count();
-        let is_dense = nonzeros as f64 > DENSE * weights as f64;
+        // With few taps for each shift, there is more to do around the products than in them.
+        let n_taps: usize = readers.iter().map(|r| r.dims[1] * r.dims[2]).sum();
+        let is_dense = nonzeros as f64 > DENSE * weights as f64 && n_taps >= DENSE_TAPS;
         let packing = match is_dense && n_out > 1 && readers.iter().all(|r| r.groups == 1) {
             true => Packing::Shared,
             false => Packing::Own,

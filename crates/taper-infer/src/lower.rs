@@ -44,14 +44,7 @@ pub(crate) fn planes_of(dims: &[usize]) -> Result<[usize; 3], InferError> {
     if planes[1] == 0 || planes[2] == 0 {
         return Err(GraphError::new(format!("a value of shape {dims:?} has no pixels")).into());
     }
-    // What has no channels has tables of rows and columns, too.
-    let sizes = [planes[0].max(1), planes[1], planes[2]];
-    let n = sizes.iter().try_fold(1, |n: usize, &size| n.checked_mul(size));
-    if planes[0] > PLANES || n.is_none_or(|n| n > ELEMENTS) {
-        let limits = format!("{PLANES} channels and {ELEMENTS} elements");
-        let message = format!("a value has shape {dims:?}; the engine takes up to {limits}");
-        return Err(GraphError::new(message).into());
-    }
+    check_size(dims)?;
     Ok(planes)
 }
 
@@ -61,6 +54,19 @@ const PLANES: usize = 1 << 24;
 const ELEMENTS: usize = 1 << 27;
 /// Pixels of a window whose mean is computed as a convolution.
 const MEANS: usize = 1 << 10;
+
+/// Checks that a value is no larger than the engine takes.
+pub(crate) fn check_size(dims: &[usize]) -> Result<(), InferError> {
+    // What has no channels has tables of rows and columns, too.
+    let n = dims.iter().try_fold(1, |n: usize, &size| n.checked_mul(size.max(1)));
+    let planes = dims.first().copied().unwrap_or(1);
+    if planes <= PLANES && n.is_some_and(|n| n <= ELEMENTS) {
+        return Ok(());
+    }
+    let limits = format!("{PLANES} channels and {ELEMENTS} elements");
+    let message = format!("a value has shape {dims:?}; the engine takes up to {limits}");
+    Err(GraphError::new(message).into())
+}
 
 /// Checks that the sizes of a node's windows leave room for sums of them.
 fn check_windows(op: &Op) -> Result<(), InferError> {

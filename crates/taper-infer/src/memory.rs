@@ -1,7 +1,7 @@
 //! Places of regions in the arena.
 
 use crate::{draft::Draft, value::Region};
-use std::collections::HashMap;
+use std::{collections::HashMap, ops::RangeInclusive};
 use taper_kernels::planes::Layout;
 
 /// The first float of each region, and the floats of all.
@@ -34,30 +34,44 @@ pub(crate) fn places(
             first[i] = 0;
         }
     }
+    // The largest first: the others fit into their memory.
     let mut order: Vec<usize> = (0..regions.len()).collect();
-    order.sort_by_key(|&i| first[i]);
-    // Memory by layout: place, planes, and the step from which it is free.
-    let mut slots: HashMap<Layout, Vec<(usize, usize, usize)>> = HashMap::new();
+    order.sort_by_key(|&i| (std::cmp::Reverse(regions[i].planes), first[i]));
+    // Memory by layout: its place, and when it is used.
+    let mut slots: HashMap<Layout, Vec<(usize, Vec<RangeInclusive<usize>>)>> = HashMap::new();
     let mut places = vec![0; regions.len()];
     let mut end = 0;
     for i in order {
         let region = &regions[i];
+        let needed = first[i]..=last[i];
         let slots = slots.entry(region.layout).or_default();
-        let fitting = slots
-            .iter_mut()
-            .filter(|slot| slot.1 >= region.planes && slot.2 < first[i])
-            .min_by_key(|slot| slot.1);
-        if let Some(slot) = fitting {
-            slot.2 = last[i];
-            places[i] = slot.0;
+        let is_free = |used: &[RangeInclusive<usize>]| {
+            used.iter().all(|used| used.end() < needed.start() || needed.end() < used.start())
+        };
+        if let Some((place, used)) = slots.iter_mut().find(|(_, used)| is_free(used)) {
+            places[i] = *place;
+            used.push(needed);
             continue;
         }
         places[i] = end;
-        slots.push((end, region.planes, last[i]));
+        slots.push((end, vec![needed]));
         let floats = region.planes * region.layout.stride() + region.layout.halo;
         end += floats.next_multiple_of(ALIGNMENT);
     }
     (places, end)
+}
+
+/// Gives regions whose planes are alike but for the zeros around them as many zeros, so that they can share memory.
+pub(crate) fn unify_halos(regions: &mut [Region]) {
+    let plain = |layout: Layout| Layout { halo: 0, ..layout };
+    let mut most: HashMap<Layout, usize> = HashMap::new();
+    for region in &*regions {
+        let halo = most.entry(plain(region.layout)).or_default();
+        *halo = region.layout.halo.max(*halo);
+    }
+    for region in regions {
+        region.layout.halo = most[&plain(region.layout)];
+    }
 }
 
 /// Floats of a cache line.

@@ -2,13 +2,14 @@
 
 use taper_kernels::{
     Variant,
-    planes::{Conv, Gather, Global, Map, Pairs, Pool, Remap, Softmax, Split},
+    planes::{Conv, Dots, Gather, Global, Map, Pairs, Pool, Remap, Softmax, Split},
 };
 
 /// What a step computes, on places in the arena.
 #[derive(Debug)]
 pub(crate) enum Step {
     Conv(Conv),
+    Dots(Dots),
     Remap(Remap),
     Split(Split),
     Pool(Pool),
@@ -33,6 +34,7 @@ impl Step {
     pub(crate) fn run(&self, variant: Variant, arena: &mut [f32], scratch: &mut [f32]) {
         match self {
             Self::Conv(conv) => conv.run(arena, 0..conv.n_blocks()),
+            Self::Dots(dots) => dots.run(arena),
             Self::Remap(remap) => remap.run(arena, scratch),
             Self::Split(split) => split.run(arena),
             Self::Pool(pool) => pool.run(arena, scratch),
@@ -48,6 +50,7 @@ impl Step {
     pub(crate) fn kernel(&self) -> String {
         match self {
             Self::Conv(conv) => conv.name(),
+            Self::Dots(_) => "dense, channels in the lanes".into(),
             Self::Remap(_) => "copy of planes".into(),
             Self::Split(_) => "split".into(),
             Self::Pool(_) => "pool".into(),
@@ -63,6 +66,7 @@ impl Step {
     pub(crate) fn bytes(&self) -> usize {
         match self {
             Self::Conv(conv) => conv.bytes(),
+            Self::Dots(dots) => dots.bytes(),
             Self::Remap(remap) => 8 * remap.planes.len(),
             Self::Split(split) => 20 * split.n_planes(),
             Self::Pool(pool) => 8 * pool.planes.len(),

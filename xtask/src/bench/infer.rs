@@ -64,7 +64,7 @@ pub(crate) fn tables(
     needs.columns.extend(sides().map(|side| format!("memory of {side}")));
     needs.columns.extend(sides().map(|side| format!("{side} compiles in, ms")));
     needs.notes.push(
-        "Memory is the peak of a process that opens and runs the network alone, and behind + what it takes above its start."
+        "Memory is the peak of a process that opens and runs the network alone, and behind + what of it comes after the engine is loaded; a peer's process has Python in it."
             .into(),
     );
     let mut kernels = String::new();

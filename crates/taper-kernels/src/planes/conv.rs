@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     Variant,
-    simd::{Kernel, launch_on},
+    simd::{Kernel, Simd, launch_on},
 };
 use std::ops::Range;
 
@@ -32,6 +32,28 @@ pub enum Finish {
 impl Finish {
     /// `max(x, 0)`.
     pub const RELU: Self = Self::Clip { min: 0.0, max: f32::INFINITY };
+
+    /// Applies it to a vector.
+    ///
+    /// # Safety
+    /// The instructions of `S` must be available.
+    #[inline(always)]
+    pub(super) unsafe fn apply<S: Simd>(self, value: S::V) -> S::V {
+        // SAFETY: the caller vouches for the instructions.
+        unsafe {
+            match self {
+                Self::None => value,
+                Self::Clip { min, max } => {
+                    S::at_most(S::at_least(value, S::splat(min)), S::splat(max))
+                }
+                Self::Leaky { slope } => {
+                    let zero = S::splat(0.0);
+                    let below = S::mul(S::at_most(value, zero), S::splat(slope));
+                    S::add(S::at_least(value, zero), below)
+                }
+            }
+        }
+    }
 }
 
 /// A weight and the pixels that it multiplies.
@@ -426,3 +448,6 @@ fn push_steps(taps: &mut Vec<Tap>, lists: &[Vec<Tap>], each: usize, none: Tap) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -246,6 +246,7 @@ impl Softmax {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::planes::testing::Numbers;
 
     #[test]
     fn the_exponential_is_that_of_the_library() {
@@ -262,5 +263,140 @@ mod tests {
         assert!(exp(f32::NAN).is_nan());
         assert_eq!([exp(f32::INFINITY), exp(f32::NEG_INFINITY)], [f32::INFINITY, 0.0]);
         assert_eq!(exp(0.0), 1.0);
+    }
+
+    fn layout(rows: usize, columns: usize, pitch: usize) -> Layout {
+        Layout { rows, columns, pitch, halo: 0, lanes: 1 }
+    }
+
+    #[track_caller]
+    fn same(got: f32, want: f64) {
+        let is_same = f64::from(got) == want || got.is_nan() && want.is_nan();
+        assert!(
+            is_same || (f64::from(got) - want).abs() <= 1e-6 * want.abs().max(1.0),
+            "{got} {want}"
+        );
+    }
+
+    #[test]
+    fn functions_of_pixels_are_their_definition() {
+        let sigmoid = |x: f64| 1.0 / (1.0 + libm::exp(-x));
+        let clip = |x: f64, most: f64| if x.is_nan() { x } else { x.clamp(0.0, most) };
+        let functions: [(Function, &dyn Fn(f64) -> f64); 4] = [
+            (Function::Sigmoid, &sigmoid),
+            (Function::Silu, &|x| x * sigmoid(x)),
+            (Function::HardSigmoid { alpha: 0.25, beta: 0.5 }, &|x| clip(0.25 * x + 0.5, 1.0)),
+            (Function::HardSwish, &|x| x * clip(x + 3.0, 6.0) / 6.0),
+        ];
+        let mut numbers = Numbers(1);
+        for variant in Variant::available() {
+            for (function, definition) in functions {
+                for (rows, columns) in [(1, 1), (3, 5), (2, 16), (2, 256), (1, 257), (2, 700)] {
+                    let layouts =
+                        [layout(rows, columns, columns + 1), layout(rows, columns, columns + 4)];
+                    let n = rows * layouts[0].pitch;
+                    let mut arena: Vec<f32> =
+                        numbers.many(n + rows * layouts[1].pitch).iter().map(|v| 9.0 * v).collect();
+                    let special = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 0.0, -0.0];
+                    arena[..columns.min(5)].copy_from_slice(&special[..columns.min(5)]);
+                    let before = arena.clone();
+                    Map { layouts, function, planes: vec![[0, n as u32]] }.run(variant, &mut arena);
+                    for y in 0..rows {
+                        for x in 0..columns {
+                            let pixel = f64::from(before[y * layouts[0].pitch + x]);
+                            same(arena[n + y * layouts[1].pitch + x], definition(pixel));
+                        }
+                        let behind = n + y * layouts[1].pitch + columns;
+                        assert_eq!(arena[behind..behind + 4], before[behind..behind + 4]);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn pairs_are_broadcast() {
+        let mut numbers = Numbers(2);
+        for variant in Variant::available() {
+            for (rows, columns) in [(1, 1), (3, 5), (2, 300)] {
+                let sizes = [(rows, columns), (1, columns), (rows, 1), (1, 1)];
+                for (a, b) in sizes.iter().flat_map(|&a| sizes.map(|b| (a, b))) {
+                    if a.0.max(b.0) != rows || a.1.max(b.1) != columns {
+                        continue;
+                    }
+                    let layouts = [a, b, (rows, columns)]
+                        .map(|(rows, columns)| layout(rows, columns, columns + 2));
+                    let size = |i: usize| layouts[i].rows * layouts[i].pitch;
+                    let begins = [0, size(0), size(0) + size(1)];
+                    for op in [Pairwise::Sum, Pairwise::Product] {
+                        let mut arena = numbers.many(begins[2] + size(2));
+                        let planes = vec![begins.map(|at| at as u32)];
+                        Pairs { op, layouts, planes }.run(variant, &mut arena);
+                        for y in 0..rows {
+                            for x in 0..columns {
+                                let of = |i: usize| {
+                                    let Layout { rows, columns, pitch, .. } = layouts[i];
+                                    arena[begins[i] + y.min(rows - 1) * pitch + x.min(columns - 1)]
+                                };
+                                let want = match op {
+                                    Pairwise::Sum => of(0) + of(1),
+                                    Pairwise::Product => of(0) * of(1),
+                                };
+                                assert_eq!(of(2), want);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn pixels_are_gathered() {
+        let mut arena = [1.0, 2.0, 3.0, 0.0, 0.0];
+        Gather { pixels: vec![[2, 3], [0, 4], [1, 0]] }.run(&mut arena);
+        assert_eq!(arena, [2.0, 2.0, 3.0, 3.0, 1.0]);
+    }
+
+    #[test]
+    fn softmax_is_that_of_each_group() {
+        let mut numbers = Numbers(3);
+        for n in [1, 2, 7, 100] {
+            let mut arena: Vec<f32> = numbers.many(4 * n).iter().map(|v| 200.0 * v).collect();
+            // Two groups, one between the other.
+            let group = |first: usize| {
+                (0..n)
+                    .map(move |i| [(2 * i + first) as u32, (2 * (n + i) + first) as u32])
+                    .collect()
+            };
+            let before = arena.clone();
+            Softmax { groups: vec![group(0), group(1)] }.run(&mut arena);
+            for first in 0..2 {
+                let values: Vec<f64> = (0..n).map(|i| f64::from(before[2 * i + first])).collect();
+                let largest = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                let sum: f64 = values.iter().map(|v| libm::exp(v - largest)).sum();
+                for (i, value) in values.iter().enumerate() {
+                    same(arena[2 * (n + i) + first], libm::exp(value - largest) / sum);
+                }
+            }
+        }
+        let mut arena = [f32::NAN, 1.0, 0.0, 0.0];
+        Softmax { groups: vec![vec![[0, 2], [1, 3]]] }.run(&mut arena);
+        assert!(arena[2].is_nan() && arena[3].is_nan());
+    }
+
+    #[test]
+    fn planes_outside_of_the_arena_are_refused() {
+        let same = layout(1, 4, 4);
+        let map = Map { layouts: [same; 2], function: Function::Silu, planes: vec![[0, 5]] };
+        let pairs = Pairs { op: Pairwise::Sum, layouts: [same; 3], planes: vec![[0, 5, 0]] };
+        let refused = |run: &dyn Fn(&mut [f32])| {
+            let run = std::panic::AssertUnwindSafe(|| run(&mut [0.0; 8]));
+            assert!(std::panic::catch_unwind(run).is_err());
+        };
+        refused(&|arena| map.run(Variant::Scalar, arena));
+        refused(&|arena| pairs.run(Variant::Scalar, arena));
+        refused(&|arena| Gather { pixels: vec![[8, 0]] }.run(arena));
+        refused(&|arena| Softmax { groups: vec![vec![[0, 8]]] }.run(arena));
     }
 }

@@ -1,14 +1,18 @@
 //! Inference of one image: planes of pixels with columns in the lanes of vectors, in one arena.
 
 mod conv;
+mod dots;
 mod layout;
 mod map;
 mod pool;
 mod remap;
 mod split;
+#[cfg(test)]
+mod testing;
 mod tile;
 
 pub use conv::{Conv, Finish, Output, Packing, Source};
+pub use dots::Dots;
 pub use layout::Layout;
 pub use map::{Function, Gather, Map, Pairs, Pairwise, Softmax};
 pub use pool::{Global, Pool, Reduce};

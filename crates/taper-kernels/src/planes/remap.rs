@@ -90,3 +90,77 @@ impl Remap {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+
+    use super::*;
+    use crate::planes::testing::Numbers;
+
+    fn layout(rows: usize, columns: usize, pitch: usize) -> Layout {
+        Layout { rows, columns, pitch, halo: 0, lanes: 1 }
+    }
+
+    fn check(from: Layout, rows: &[Origin], columns: &[Origin], numbers: &mut Numbers) {
+        let to = layout(rows.len(), columns.len(), columns.len() + 2);
+        let n_from = from.rows * from.pitch;
+        let begin = |plane: usize| n_from * 2 + plane * to.rows * to.pitch;
+        let mut arena = numbers.many(begin(2));
+        let mut want = arena.clone();
+        for plane in 0..2 {
+            for (y, row) in rows.iter().enumerate() {
+                for (x, column) in columns.iter().enumerate() {
+                    let pixel = row.zip(*column).map(|(row, column)| {
+                        arena[plane * n_from + row as usize * from.pitch + column as usize]
+                    });
+                    want[begin(plane) + y * to.pitch + x] = pixel.unwrap_or(0.5);
+                }
+            }
+        }
+        let planes = (0..2).map(|plane| [(plane * n_from) as u32, begin(plane) as u32]).collect();
+        let (rows, columns) = (rows.to_vec(), columns.to_vec());
+        let remap = Remap { from, to, rows, columns, fill: 0.5, planes };
+        remap.run(&mut arena, &mut vec![f32::NAN; remap.scratch()]);
+        assert_eq!(arena, want, "{remap:?}");
+    }
+
+    #[test]
+    fn copies_are_those_of_their_tables() {
+        let mut numbers = Numbers(1);
+        for columns in 1..=9u32 {
+            let from = layout(3, columns as usize, columns as usize + 1);
+            let rows = [None, Some(2), Some(0), None, Some(0)];
+            let each = |step: usize, first: u32| (first..columns).step_by(step).map(Some);
+            let border = |n: usize| std::iter::repeat_n(None, n);
+            for (left, right) in [(0, 0), (1, 0), (0, 2), (3, 1)] {
+                for step in 1..=4 {
+                    for first in 0..columns.min(step as u32) {
+                        let inner = each(step, first);
+                        let columns: Vec<Origin> =
+                            border(left).chain(inner).chain(border(right)).collect();
+                        check(from, &rows, &columns, &mut numbers);
+                    }
+                }
+                // Repeated pixels.
+                let twice = (0..2 * columns).map(|column| Some(column / 2));
+                let columns: Vec<Origin> = border(left).chain(twice).chain(border(right)).collect();
+                check(from, &rows, &columns, &mut numbers);
+            }
+            // A gap, and nothing at all.
+            let gap = [Some(0), None, Some(columns - 1)];
+            check(from, &rows, &gap, &mut numbers);
+            check(from, &rows, &[None, None], &mut numbers);
+            check(from, &[None], &gap, &mut numbers);
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "range")]
+    fn planes_outside_of_the_arena_are_refused() {
+        let same = layout(1, 4, 4);
+        let columns = (0..4).map(Some).collect();
+        let planes = vec![[5, 0]];
+        let remap = Remap { from: same, to: same, rows: vec![Some(0)], columns, fill: 0.0, planes };
+        remap.run(&mut [0.0; 8], &mut [0.0; 4]);
+    }
+}

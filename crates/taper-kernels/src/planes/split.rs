@@ -32,8 +32,10 @@ impl Split {
             && from.vectors() <= SMALL
             && from.is_full()
             && to.is_full()
-            && to.rows * to.pitch >= 4
-            && (to.rows * to.pitch).is_power_of_two();
+            && matches!(
+                (from.vectors(), to.rows * to.pitch),
+                (1 | 2 | 4, 4) | (2 | 4, 8) | (4 | 8, 16)
+            );
         let is_paired = from.pitch == from.lanes && from.rows.is_multiple_of(4);
         halves && (from.pitch.is_multiple_of(2 * from.lanes) || is_paired || is_small)
     }
@@ -113,7 +115,16 @@ impl Kernel for SplitRun<'_> {
                 let from = arena.cast_const().add(source as usize);
                 let to = results.map(|at| arena.add(at as usize));
                 if split.from.pitch < S::WIDTH {
-                    small::<S>(split, from, to);
+                    match (split.from.vectors(), split.to.rows * split.to.pitch) {
+                        (1, 4) => small::<S, 1, 4>(split, from, to),
+                        (2, 4) => small::<S, 2, 4>(split, from, to),
+                        (4, 4) => small::<S, 4, 4>(split, from, to),
+                        (2, 8) => small::<S, 2, 8>(split, from, to),
+                        (4, 8) => small::<S, 4, 8>(split, from, to),
+                        (4, 16) => small::<S, 4, 16>(split, from, to),
+                        (_, 16) => small::<S, 8, 16>(split, from, to),
+                        (_, each) => unreachable!("planes of {each} floats"),
+                    }
                 } else if split.from.pitch == S::WIDTH {
                     paired::<S>(split, from, to);
                 } else {
@@ -159,30 +170,125 @@ unsafe fn paired<S: Simd>(split: &Split, from: *const f32, to: [*mut f32; 4]) {
     }
 }
 
-/// Planes of a few vectors: each vector of the result is gathered from all of the source.
+/// Planes of `N` vectors, split into planes of `EACH` floats: each vector of the result is gathered from all of the source.
 #[inline(always)]
-unsafe fn small<S: Simd>(split: &Split, from: *const f32, to: [*mut f32; 4]) {
-    let n = split.from.vectors();
-    let each = split.to.rows * split.to.pitch;
+unsafe fn small<S: Simd, const N: usize, const EACH: usize>(
+    split: &Split,
+    from: *const f32,
+    to: [*mut f32; 4],
+) {
     let mut out = [0.0f32; SMALL * 16];
     // SAFETY: see `run`; a plane has at most `SMALL` vectors, and each entry of the tables as many floats as a vector.
     unsafe {
-        for v in 0..n {
+        let mut pixels = [S::splat(0.0); N];
+        for s in 0..N {
+            pixels[s] = S::load(from.add(s * S::WIDTH));
+        }
+        for v in 0..N {
             let mut value = S::splat(0.0);
-            for s in 0..n {
-                let at = (v * n + s) * S::WIDTH;
-                let given =
-                    S::permute(S::load(from.add(s * S::WIDTH)), split.places.as_ptr().add(at));
-                value = S::or(value, S::and(given, S::load(split.masks.as_ptr().add(at))));
+            for s in 0..N {
+                let at = (v * N + s) * S::WIDTH;
+                let given = S::permute(pixels[s], split.places.as_ptr().add(at));
+                // A plane of one vector gives all of it.
+                value = match N {
+                    1 => given,
+                    _ => S::or(value, S::and(given, S::load(split.masks.as_ptr().add(at)))),
+                };
             }
             S::store(out.as_mut_ptr().add(v * S::WIDTH), value);
         }
         for (phase, to) in to.into_iter().enumerate() {
-            for part in (0..each).step_by(4) {
-                let four =
-                    out.as_ptr().add(phase * each + part).cast::<[f32; 4]>().read_unaligned();
-                to.add(part).cast::<[f32; 4]>().write_unaligned(four);
+            let part = out.as_ptr().add(phase * EACH).cast::<[f32; EACH]>().read_unaligned();
+            to.cast::<[f32; EACH]>().write_unaligned(part);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+
+    use super::*;
+    use crate::planes::testing::Numbers;
+    use std::collections::BTreeSet;
+
+    fn layout(rows: usize, columns: usize, pitch: usize, lanes: usize) -> Layout {
+        Layout { rows, columns, pitch, halo: 0, lanes }
+    }
+
+    /// Splits a plane between others, and compares the whole arena.
+    fn check(variant: Variant, from: Layout, to: Layout, numbers: &mut Numbers) {
+        let (size, part) = (from.vectors() * from.lanes, to.vectors() * to.lanes);
+        let gap = 3;
+        let len = 2 * (size + 4 * (part + gap)) + gap;
+        let mut arena = numbers.many(len);
+        let planes: Vec<[u32; 5]> = (0..2)
+            .map(|plane| {
+                let first = gap + plane * (size + 4 * (part + gap));
+                let results = [0, 1, 2, 3].map(|i| (first + size + i * (part + gap)) as u32);
+                [first as u32, results[0], results[1], results[2], results[3]]
+            })
+            .collect();
+        let mut want = arena.clone();
+        for &[source, ref results @ ..] in &planes {
+            for (phase, &at) in results.iter().enumerate() {
+                for y in 0..to.rows {
+                    for x in 0..to.pitch {
+                        let place = (2 * y + phase / 2) * from.pitch + 2 * x + phase % 2;
+                        want[at as usize + y * to.pitch + x] = arena[source as usize + place];
+                    }
+                }
             }
         }
+        Split::new(variant, from, to, planes, len).run(&mut arena);
+        assert!(arena == want, "{variant}: {from:?} {to:?}");
+    }
+
+    #[test]
+    fn each_form_computes_its_definition() {
+        let mut numbers = Numbers(1);
+        for variant in Variant::available() {
+            let mut forms = BTreeSet::new();
+            for &lanes in variant.lanes() {
+                for to_lanes in variant.lanes() {
+                    for rows in [2, 4, 6, 8, 12, 16] {
+                        for pitch in [1, 2, 4, 8, 16, 32, 48, 64, 96].map(|n| 2 * n) {
+                            let from = layout(rows, pitch, pitch, lanes);
+                            let to = layout(rows / 2, pitch / 2, pitch / 2, *to_lanes);
+                            // Vectors of the result that hold more than its rows are not written to their ends.
+                            let is_whole = (to.rows * to.pitch).is_multiple_of(to.lanes);
+                            if is_whole && Split::fits(&from, &to) {
+                                check(variant, from, to, &mut numbers);
+                                forms.insert((pitch.cmp(&lanes), from.vectors().min(9)));
+                            }
+                        }
+                    }
+                }
+            }
+            let n_forms = forms.iter().map(|(form, _)| form).collect::<BTreeSet<_>>().len();
+            assert_eq!(n_forms, 3, "{variant}: {forms:?}");
+        }
+    }
+
+    #[test]
+    fn planes_outside_of_the_arena_are_refused() {
+        let (from, to) = (layout(4, 32, 32, 16), layout(2, 16, 16, 16));
+        let is_refused = |planes: [u32; 5]| {
+            std::panic::catch_unwind(|| Split::new(Variant::Scalar, from, to, vec![planes], 256))
+                .is_err()
+        };
+        assert!(!is_refused([128, 224, 224, 224, 224]));
+        assert!(is_refused([129, 0, 0, 0, 0]) && is_refused([u32::MAX, 0, 0, 0, 0]));
+        for i in 1..5 {
+            let mut planes = [0; 5];
+            planes[i] = 225;
+            assert!(is_refused(planes));
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "not split")]
+    fn other_layouts_are_refused() {
+        let _ =
+            Split::new(Variant::Scalar, layout(3, 32, 32, 16), layout(2, 16, 16, 16), vec![], 0);
     }
 }

@@ -337,19 +337,12 @@ unsafe fn finish<S: Simd, const NV: usize>(
 ) {
     // SAFETY: see `run`.
     unsafe {
+        // One way for all vectors, as a branch for each would cost more than what it chooses.
         match conv.finish {
             Finish::None => {}
-            Finish::Clip { min, max } => {
-                let (min, max) = (S::splat(min), S::splat(max));
+            Finish::Clip { .. } | Finish::Leaky { .. } => {
                 for sum in sums.iter_mut() {
-                    *sum = S::at_most(S::at_least(*sum, min), max);
-                }
-            }
-            Finish::Leaky { slope } => {
-                let slope = S::splat(slope);
-                for sum in sums.iter_mut() {
-                    let below = S::mul(S::at_most(*sum, S::splat(0.0)), slope);
-                    *sum = S::add(S::at_least(*sum, S::splat(0.0)), below);
+                    *sum = conv.finish.apply::<S>(*sum);
                 }
             }
         }

@@ -1,0 +1,239 @@
+//! Convolutions against their definition: each kernel of the tables, with each kind of row that it meets.
+
+use super::*;
+use crate::planes::testing::Numbers;
+use std::collections::BTreeSet;
+
+/// A kernel: whether weights are shared, vectors, channels at a time, and the kind of rows.
+type Instance = (bool, usize, usize, usize);
+
+/// What `run` has a kernel for.
+fn all() -> BTreeSet<Instance> {
+    let mut all = BTreeSet::new();
+    for (is_shared, table) in
+        [(false, &OWN[..]), (false, &OWN_IN_FEW), (true, &SHARED), (true, &SHARED_IN_FEW)]
+    {
+        for &(vectors, each) in table {
+            let rows: &[usize] = match (vectors, each) {
+                (4, 4) => &[PADDED],
+                (16 | 8, 1) | (4, 6 | 3) => &[PADDED, MASKED, 1, 2, 4],
+                _ => &[PADDED, MASKED],
+            };
+            all.extend(rows.iter().map(|&row| (is_shared, vectors, each, row)));
+        }
+    }
+    all
+}
+
+/// A weight on an input plane, rows down, columns to the right.
+struct Weight {
+    value: f32,
+    plane: usize,
+    down: isize,
+    right: i32,
+}
+
+/// Computes outputs of random weights by a kernel and by definition, and compares the whole arena.
+fn check(
+    variant: Variant,
+    layout: Layout,
+    input_columns: usize,
+    shifts: &[i32],
+    packing: Packing,
+    numbers: &mut Numbers,
+) -> Instance {
+    let Layout { rows, columns, pitch, lanes, .. } = layout;
+    let (n_in, n_out) = (2, [1, 3, 5, 25][numbers.below(4)]);
+    let halo = (2 * pitch).next_multiple_of(lanes);
+    let layout = Layout { halo, ..layout };
+    let begin = |plane: usize| halo + plane * layout.stride();
+    let zero = begin(n_in + n_out + 1);
+    let arena_len = zero + layout.stride();
+    let mut arena = vec![0.0; arena_len];
+    for plane in 0..=n_in {
+        // The last is added to some outputs.
+        let filled = if plane == n_in { columns } else { input_columns };
+        for y in 0..rows {
+            for x in 0..filled {
+                arena[begin(plane) + y * pitch + x] = numbers.next();
+            }
+        }
+    }
+    let taps: Vec<(usize, isize, i32)> = (0..n_in)
+        .flat_map(|plane| (-1..=1).map(move |down| (plane, down)))
+        .flat_map(|(plane, down)| shifts.iter().map(move |&right| (plane, down, right)))
+        .collect();
+    let mut channels: Vec<(f32, Vec<Weight>, bool)> = Vec::new();
+    for o in 0..n_out {
+        let mut weights = Vec::new();
+        for &(plane, down, right) in &taps {
+            // Lists of different lengths, one of them empty.
+            if packing == Packing::Shared || (numbers.below(3) > 0 && o != 1) {
+                weights.push(Weight { value: numbers.next(), plane, down, right });
+            }
+        }
+        channels.push((numbers.next(), weights, numbers.below(2) == 0));
+    }
+    let finish = [Finish::None, Finish::RELU, Finish::Leaky { slope: 0.25 }][numbers.below(3)];
+    let outputs: Vec<Output> = channels
+        .iter()
+        .enumerate()
+        .map(|(o, (bias, weights, is_added))| Output {
+            at: begin(n_in + 1 + o) as u32,
+            bias: *bias,
+            sources: weights
+                .iter()
+                .map(|w| Source {
+                    weight: w.value,
+                    at: begin(w.plane).wrapping_add_signed(w.down * pitch as isize) as u32,
+                    shift: w.right,
+                })
+                .collect(),
+            addends: if *is_added { vec![begin(n_in) as u32] } else { Vec::new() },
+        })
+        .collect();
+    let mut want = arena.clone();
+    for (o, (bias, weights, is_added)) in channels.iter().enumerate() {
+        for y in 0..rows {
+            for x in 0..columns {
+                let mut sum = f64::from(*bias);
+                for w in weights {
+                    let row = y.checked_add_signed(w.down).filter(|&row| row < rows);
+                    let column = x.checked_add_signed(w.right as isize);
+                    if let (Some(row), Some(column)) = (row, column.filter(|&c| c < input_columns))
+                    {
+                        let pixel = arena[begin(w.plane) + row * pitch + column];
+                        sum += f64::from(w.value) * f64::from(pixel);
+                    }
+                }
+                if *is_added {
+                    sum += f64::from(arena[begin(n_in) + y * pitch + x]);
+                }
+                let sum = match finish {
+                    Finish::None => sum,
+                    Finish::Clip { min, max } => sum.max(f64::from(min)).min(f64::from(max)),
+                    Finish::Leaky { slope } => sum.max(0.0) + sum.min(0.0) * f64::from(slope),
+                };
+                want[begin(n_in + 1 + o) + y * pitch + x] = sum as f32;
+            }
+        }
+    }
+    let conv = Conv::new(
+        variant,
+        &layout,
+        input_columns,
+        &outputs,
+        finish,
+        packing,
+        arena_len,
+        zero as u32,
+    );
+    // Blocks in parts, as threads take them.
+    let middle = conv.n_blocks() / 2;
+    // What was there before is written over.
+    for o in 0..n_out {
+        for y in 0..rows {
+            arena[begin(n_in + 1 + o) + y * pitch..][..columns].fill(7.0);
+        }
+    }
+    conv.run(&mut arena, middle..conv.n_blocks());
+    conv.run(&mut arena, 0..middle);
+    let instance = (conv.packing == Packing::Shared, conv.vectors, conv.each, conv.row);
+    for (i, (got, want)) in arena.iter().zip(&want).enumerate() {
+        assert!(
+            (got - want).abs() <= 1e-5 * want.abs().max(1.0),
+            "{variant}, {instance:?}, {layout:?}, {input_columns} columns, shifts {shifts:?}: {i}: {got} {want}"
+        );
+    }
+    instance
+}
+
+/// Whether there are tiles for rows of so many vectors.
+fn has_tiles(lanes: usize, vectors: usize) -> bool {
+    let has_many = lanes == 16 || cfg!(target_arch = "aarch64");
+    let table = if has_many { &OWN[..] } else { &OWN_IN_FEW[..] };
+    table.iter().any(|&choice| choice != (4, 4) && choice.0.is_multiple_of(vectors))
+}
+
+#[test]
+fn each_kernel_computes_its_definition() {
+    let mut numbers = Numbers(1);
+    let every: &[&[i32]] = &[&[0], &[-1, 0, 1], &[-2, -1, 0], &[1, 2], &[-3, 3]];
+    for variant in Variant::available() {
+        let mut seen = BTreeSet::new();
+        for &lanes in variant.lanes() {
+            // Rows of whole vectors, and of parts of one.
+            let parts = [lanes / 8, lanes / 4, lanes / 2].into_iter().filter(|&pitch| pitch > 0);
+            let pitches = parts.chain((1..=16).map(|vectors| vectors * lanes));
+            for pitch in pitches.collect::<BTreeSet<usize>>() {
+                let per_row = (pitch / lanes).max(1);
+                for rows in [1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 15, 16, 17, 24, 32] {
+                    if rows * pitch < lanes || rows * pitch > 48 * lanes {
+                        continue;
+                    }
+                    for columns in [pitch, pitch.saturating_sub(1).max(1), (pitch / 2).max(1)] {
+                        for &shifts in every {
+                            if shifts != [0] && !has_tiles(lanes, per_row) {
+                                continue;
+                            }
+                            for packing in [Packing::Own, Packing::Shared] {
+                                let layout = Layout { rows, columns, pitch, halo: 0, lanes };
+                                // Planes that are read have more columns at times.
+                                let input = columns + numbers.below(pitch - columns + 1);
+                                seen.insert(check(
+                                    variant,
+                                    layout,
+                                    input,
+                                    shifts,
+                                    packing,
+                                    &mut numbers,
+                                ));
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        if variant.lanes().contains(&16) || cfg!(target_arch = "aarch64") {
+            let dead: Vec<_> = all().difference(&seen).copied().collect();
+            assert!(dead.is_empty(), "{variant} does not meet {dead:?}");
+        }
+        let unknown: Vec<_> = seen.difference(&all()).copied().collect();
+        assert!(unknown.is_empty(), "{unknown:?}");
+    }
+}
+
+fn refused(source: u32, output: u32, addend: u32, zero: u32) -> bool {
+    let layout = Layout { rows: 2, columns: 16, pitch: 16, halo: 0, lanes: 16 };
+    let outputs = [Output {
+        at: output,
+        bias: 0.0,
+        sources: vec![Source { weight: 1.0, at: source, shift: 0 }],
+        addends: vec![addend],
+    }];
+    let new = || {
+        let (own, none) = (Packing::Own, Finish::None);
+        Conv::new(Variant::Scalar, &layout, 16, &outputs, none, own, 64, zero)
+    };
+    std::panic::catch_unwind(new).is_err()
+}
+
+#[test]
+fn planes_outside_of_the_arena_are_refused() {
+    // Planes have 32 floats.
+    assert!(!refused(32, 32, 32, 32));
+    for at in [33, 64, u32::MAX / 4, u32::MAX] {
+        assert!(refused(at, 0, 0, 0) && refused(0, at, 0, 0));
+        assert!(refused(0, 0, at, 0) && refused(0, 0, 0, at));
+    }
+}
+
+#[test]
+#[should_panic(expected = "another arena")]
+fn a_smaller_arena_is_refused() {
+    let layout = Layout { rows: 1, columns: 16, pitch: 16, halo: 0, lanes: 16 };
+    let none = Finish::None;
+    let outputs = [Output { at: 0, bias: 0.0, sources: Vec::new(), addends: Vec::new() }];
+    let conv = Conv::new(Variant::Scalar, &layout, 16, &outputs, none, Packing::Own, 64, 0);
+    conv.run(&mut [0.0; 63], 0..1);
+}
