@@ -1,14 +1,40 @@
-//! What runs and workspaces allocate. One test alone, as the counters are those of the process.
+//! What runs, workspaces and refusals allocate. One test alone, as the counters are those of the process.
 
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use std::alloc::System;
-use taper_graph::random;
+use taper_graph::{Graph, Op, random};
 use taper_infer::{Engine, Options};
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 #[test]
+fn allocations_are_what_they_have_to_be() {
+    runs_allocate_nothing_and_the_plan_counts_what_workspaces_take();
+    sizes_that_are_refused_are_not_allocated();
+}
+
+fn sizes_that_are_refused_are_not_allocated() {
+    let upsample = |factor: usize| {
+        let mut graph = Graph::new(&[1, 4, 4]);
+        let op = Op::Upsample { factors: [factor; 2] };
+        graph.output = graph.push(op, &[Graph::INPUT]).unwrap();
+        graph
+    };
+    for graph in [
+        Graph::new(&[1, 31_623, 31_623]),
+        Graph::new(&[1 << 25]),
+        Graph::new(&[0, 1 << 40]),
+        upsample(1 << 13),
+        upsample(1 << 20),
+    ] {
+        let region = Region::new(ALLOCATOR);
+        assert!(Engine::compile(&graph, &Options::default()).is_err());
+        let bytes = region.change().bytes_allocated;
+        assert!(bytes < 1 << 20, "{bytes} bytes for {:?}", graph.output_dims());
+    }
+}
+
 fn runs_allocate_nothing_and_the_plan_counts_what_workspaces_take() {
     for seed in 0..300 {
         let graph = random::graph(seed);
