@@ -17,5 +17,8 @@ pub use engine::Engine;
 pub use error::InferError;
 pub use options::Options;
 pub use plan::{LayerPlan, Plan};
+pub use taper_graph as graph;
 pub use taper_kernels::Variant;
+#[cfg(feature = "onnx")]
+pub use taper_onnx as onnx;
 pub use workspace::Workspace;
