@@ -20,8 +20,8 @@ const EDGES: &[(&str, &[&str])] = &[
     ("taper-scale", &["taper-core"]),
     ("taper-data", &["taper-core"]),
     ("taper-graph", &[]),
-    ("taper-infer", &["taper-graph", "taper-kernels"]),
-    ("taper-capi", &["taper-infer", "taper-onnx"]),
+    ("taper-infer", &["taper-graph", "taper-kernels", "taper-onnx"]),
+    ("taper-capi", &["taper-infer"]),
     ("taper-onnx", &["taper-graph"]),
     ("taper-nn", &["taper-core", "taper-graph", "taper-kernels"]),
     ("taper-prune", &["taper-core", "taper-kernels", "taper-nn", "taper-scale", "taper-schedule"]),
@@ -168,6 +168,23 @@ fn what_a_crate_must_not_know_is_not_among_its_dependencies() {
             }
         }
     }
+}
+
+#[test]
+fn compiled_inference_needs_few_crates() {
+    let tree = ["tree", "--package", "taper-infer", "--edges", "normal,build"];
+    let output = Command::new(env!("CARGO"))
+        .args(tree)
+        .args(["--no-dedupe", "--prefix", "none", "--target", "all", "--offline"])
+        .current_dir(repository())
+        .output()
+        .expect("cargo tree");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let crates = String::from_utf8(output.stdout).expect("text");
+    let crates: BTreeSet<&str> = crates.lines().filter_map(|l| l.split(' ').next()).collect();
+    assert!(crates.contains("taper-onnx") && crates.len() <= 15, "{crates:?}");
+    let is_banned = |name: &&&str| name.starts_with("candle") || name.starts_with("rayon");
+    assert_eq!(crates.iter().find(is_banned), None, "crates of taper-infer");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::{
     ptr,
     sync::{Mutex, PoisonError},
 };
-use taper_infer::{Engine, Options, Workspace};
+use taper_infer::{Engine, Options, Workspace, onnx};
 
 /// `taper_network` of the header.
 pub struct Network {
@@ -37,7 +37,7 @@ pub unsafe extern "C" fn taper_open(
                 return Err(format!("{what} is 0; it must be at least 1"));
             }
         }
-        let graph = taper_onnx::open(path).map_err(|e| e.to_string())?;
+        let graph = onnx::open(path).map_err(|e| e.to_string())?;
         let options = Options { batch, threads, ..Options::default() };
         let engine = Engine::compile(&graph, &options).map_err(|e| format!("{path}: {e}"))?;
         let workspace = Mutex::new(engine.workspace());

@@ -41,7 +41,7 @@ fn a_c_program_gives_the_results_of_the_engine_with_both_libraries() {
     }
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let network = here.join("../../testdata/infer/network.onnx");
-    let graph = taper_onnx::open(&network).expect("a network");
+    let graph = taper_infer::onnx::open(&network).expect("a network");
     let batch = 3;
     let options = Options { batch, threads: 2, ..Options::default() };
     let engine = Engine::compile(&graph, &options).expect("a network");

@@ -1,8 +1,10 @@
 //! A convolution with one weight that is not 0, built by hand, compiled and run. Also what `.ci/wasm` runs.
 
 use std::error::Error;
-use taper_graph::{Activation, Conv, Graph, Op, Tensor, Window};
-use taper_infer::{Engine, Options};
+use taper_infer::{
+    Engine, Options,
+    graph::{Activation, Conv, Graph, Op, Tensor, Window},
+};
 
 fn main() -> Result<(), Box<dyn Error>> {
     // Each pixel becomes three times its right neighbour, less 1, and 0 where that is negative.

@@ -2,7 +2,9 @@
 
 use crate::value::{Plane, Region, Value, layout, natural_pitch};
 use std::{collections::HashMap, ops::Range};
-use taper_kernels::planes::{Finish, Function, Layout, Origin, Packing, Pairwise, Reduce, Split};
+use taper_kernels::planes::{
+    Conv, Finish, Function, Layout, Origin, Packing, Pairwise, Reduce, Split,
+};
 
 /// A weight and the plane that it multiplies.
 #[derive(Clone, Copy, Debug)]
@@ -270,9 +272,9 @@ impl Drafts {
             })
             .max()
             .unwrap_or(0);
-        let row_vectors = pitch / layout(self.lanes, rows, columns, pitch).lanes;
-        // Rows of so many vectors fit no tile: pixels are read where they lie, with zeros between the rows.
-        let is_flat = reach > 0 && (row_vectors > 16 || matches!(row_vectors, 9 | 11 | 13));
+        let lanes = layout(self.lanes, rows, columns, pitch).lanes;
+        // Rows that fit no tile: pixels are read where they lie, with zeros between the rows.
+        let is_flat = reach > 0 && pitch >= lanes && !Conv::shifts_rows(lanes, pitch / lanes);
         if is_flat {
             let widest = readers
                 .iter()

@@ -1,12 +1,51 @@
-//! Compiled inference of sparse convolutional networks.
+//! Compiled inference of sparse convolutional networks on CPUs.
 //!
-//! Results are those of [`taper_graph::interpret`](taper_graph::interpret()) up to rounding, for the same image to the bit
-//! in any batch and on any number of threads. NaN and infinity pass as in IEEE arithmetic. A weight of 0 takes no part where
-//! a layer is computed sparse; where one is computed dense, 0 times infinity or NaN is NaN. Denormal numbers are computed
-//! with.
+//! [`Engine::compile`] makes of a [`graph::Graph`] a list of steps on one stretch of memory, and [`Engine::run`] computes the
+//! results of images with it. Weights that are 0 are neither stored nor multiplied.
 //!
+//! | item | what |
+//! | --- | --- |
+//! | [`graph`] | the network: operations, weights, shapes; `taper-graph` |
+//! | `onnx` | opens ONNX files as graphs; `taper-onnx`, with the feature `onnx`, which is on by default |
+//! | [`Options`] | batch, threads, instruction set |
+//! | [`Engine`] | a compiled network, which threads may share |
+//! | [`Workspace`] | memory and threads of one run at a time |
+//! | [`Plan`] | the steps with kernel, non-zeros, bytes and, if measured, time |
+//!
+//! # How a network is computed
+//!
+//! Compiling folds batch norm into convolutions, fuses bias, activation and residual addition with them, and eliminates
+//! channels that reach no output or are constant. A run computes image by image: planes of pixels lie in one arena with the
+//! columns of a row in the lanes of vectors, and each non-zero weight multiplies a tile of its plane. Values that are not
+//! needed at the same time share memory. The images of a batch are split over threads, so a single image is computed by one.
+//!
+//! Results are those of [`graph::interpret`](taper_graph::interpret()) up to rounding. Denormal numbers are computed with.
 //! A value of a network has at most 2²⁴ channels and 2²⁷ elements for one image, and all values that are needed at a time
 //! take at most 4 GiB.
+//!
+//! Convolutions of which more than 60 % of the weights are not 0 may multiply all of them. A weight of 0 that is left out
+//! contributes nothing where a pixel is infinite or NaN; in ONNX the product is NaN.
+//!
+//! # Errors
+//!
+//! Each function that can fail gives an [`InferError`], whose text is one sentence: the graph is not valid or has a shape
+//! that the engine lacks, an option is outside of its range, or images do not have the network's size.
+//!
+//! # Determinism
+//!
+//! The result for an image has the same bits in any batch and for any number of threads. With
+//! [`Options::deterministic`], kernels are chosen by rule, and an engine that is compiled again gives the same bits as well.
+//!
+//! ```
+//! use taper_infer::{Engine, Options, graph::{Activation, Graph, Op}};
+//!
+//! let mut graph = Graph::new(&[1, 2, 2]);
+//! graph.output = graph.push(Op::Activation(Activation::Relu), &[Graph::INPUT])?;
+//! let engine = Engine::compile(&graph, &Options { batch: 2, ..Options::default() })?;
+//! assert_eq!(engine.run(&[1.0, -1.0, 0.5, -0.5])?, [1.0, 0.0, 0.5, 0.0]);
+//! assert!(engine.run(&[1.0]).is_err(), "an image has four pixels");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 #![forbid(unsafe_code)]
 
 mod compile;
@@ -25,5 +64,18 @@ pub use engine::Engine;
 pub use error::InferError;
 pub use options::Options;
 pub use plan::{LayerPlan, Plan};
+pub use taper_graph as graph;
 pub use taper_kernels::Variant;
+#[cfg(feature = "onnx")]
+pub use taper_onnx as onnx;
 pub use workspace::Workspace;
+
+/// Compiles and runs the README's example.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
+/// Compiles the code of the book.
+#[cfg(all(doctest, feature = "onnx"))]
+#[doc = include_str!("../../../docs/src/deploy.md")]
+struct Book;

@@ -74,3 +74,16 @@ fn convolutions() {
         check(&graph, &mut random, &what);
     }
 }
+
+#[test]
+fn rows_of_every_width() {
+    let mut random = Random(3);
+    for width in (1..=140).chain([208, 224, 272, 300]) {
+        let mut graph = Graph::new(&[1, 2, width]);
+        let weight: Vec<f32> = (0..18).map(|_| random.float()).collect();
+        graph.add_tensor("w", Tensor::new(&[2, 1, 3, 3], weight).unwrap());
+        let conv = Conv::new("w", Window::same(3));
+        graph.output = graph.push(Op::Conv(conv), &[Graph::INPUT]).unwrap();
+        check(&graph, &mut random, &format!("{width} columns"));
+    }
+}

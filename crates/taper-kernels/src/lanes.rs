@@ -4,21 +4,10 @@
 //! that lane. One weight then works on whole vectors, whatever the size of kernel and plane, and a band of rows is
 //! one contiguous stretch of memory. Where the batch is no multiple of sixteen, the lanes past its end are zero.
 
+pub use crate::simd::lanes::{LANES, Lanes};
+
 use crate::sizes::product;
 use rayon::prelude::*;
-
-/// Images in a block.
-pub const LANES: usize = 16;
-
-/// The same pixel of sixteen images.
-#[derive(Clone, Copy, Debug, PartialEq)]
-#[repr(C, align(64))]
-pub struct Lanes(pub [f32; LANES]);
-
-impl Lanes {
-    /// All zero.
-    pub const ZERO: Self = Self([0.0; LANES]);
-}
 
 /// Sizes of an activation.
 ///

@@ -17,8 +17,12 @@
 //! | [`mod@concat`] | channels of several activations in one |
 //! | [`sgd`] | the optimizer, in one pass |
 //! | [`relu`] | rectified linear unit and its gradient |
+//! | [`planes`] | inference of one image: sparse and dense convolution, pooling, activations |
 //!
-//! Work is split over rayon's current pool. The split never changes a result: each output is computed by one
+//! The feature `training`, which is on by default, has all modules but [`planes`]. Without it the crate has no
+//! dependencies.
+//!
+//! Work of training is split over rayon's current pool. The split never changes a result: each output is computed by one
 //! task, and sums over a batch are taken in an order that depends on the batch alone.
 //!
 //! ```
@@ -31,30 +35,52 @@
 //! Threshold::Hard.forward(&weights, &mask, cut.at, &mut out);
 //! assert_eq!(out, [0.5, 0.0, 0.0, -0.9]);
 //! ```
+#![cfg_attr(
+    not(feature = "training"),
+    allow(rustdoc::broken_intra_doc_links, reason = "the table above has all modules")
+)]
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "makes inputs, and wants no bits"))]
 
-#[cfg(test)]
+#[cfg(all(test, feature = "training"))]
 mod bits;
+#[cfg(feature = "training")]
 pub mod buffer;
+#[cfg(feature = "training")]
 pub mod concat;
+#[cfg(feature = "training")]
 pub mod conv;
+#[cfg(feature = "training")]
 pub mod lanes;
+#[cfg(feature = "training")]
 pub mod loss;
+#[cfg(feature = "training")]
 pub mod mask;
+#[cfg(feature = "training")]
 mod matmul;
+#[cfg(feature = "training")]
 pub mod norm;
 pub mod planes;
+#[cfg(feature = "training")]
 pub mod pool;
+#[cfg(feature = "training")]
 pub mod relu;
+#[cfg(feature = "training")]
 pub mod select;
+#[cfg(feature = "training")]
 pub mod sgd;
+#[cfg_attr(
+    not(feature = "training"),
+    allow(dead_code, reason = "only training uses every operation on vectors")
+)]
 mod simd;
+#[cfg(feature = "training")]
 mod sizes;
+#[cfg(feature = "training")]
 pub mod threshold;
 
 pub use simd::{UnknownVariant, Variant};
 
 /// Compiles and runs the README's example.
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "training"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -64,10 +64,35 @@ const UNIT_TESTS: Step = Step {
     env: None,
 };
 
+/// Compiled inference, which other crates of the workspace give features that it does without.
+const INFERENCE: Step = Step {
+    name: "inference alone",
+    args: &["build", "--release", "-p", "taper-infer", "--examples"],
+    env: None,
+};
+
+/// What inference computes with, without what training and files need.
+const LEAN: Step = Step {
+    name: "inference lean",
+    args: &[
+        "clippy",
+        "--release",
+        "-p",
+        "taper-kernels",
+        "-p",
+        "taper-infer",
+        "--no-default-features",
+        "--",
+        "-D",
+        "warnings",
+    ],
+    env: None,
+};
+
 fn steps(fast: bool) -> Vec<Step> {
     match fast {
         true => vec![FORMAT, LINTS, UNIT_TESTS],
-        false => vec![FORMAT, LINTS, DOCUMENTATION, TESTS, PORTABLE],
+        false => vec![FORMAT, LINTS, LEAN, DOCUMENTATION, INFERENCE, TESTS, PORTABLE],
     }
 }
 
@@ -120,7 +145,9 @@ mod tests {
             [
                 "cargo fmt --all --check",
                 "cargo clippy --release --workspace --all-targets -- -D warnings",
+                "cargo clippy --release -p taper-kernels -p taper-infer --no-default-features -- -D warnings",
                 "RUSTDOCFLAGS=\"-D warnings\" cargo doc --release --workspace --no-deps --document-private-items",
+                "cargo build --release -p taper-infer --examples",
                 "cargo test --release --workspace --no-fail-fast",
                 "TAPER_KERNELS=\"scalar\" cargo test --release --workspace --no-fail-fast --lib",
             ]

@@ -1,6 +1,6 @@
 //! Which magnitudes are above a value, sixty-four to a word.
 
-use crate::simd::{Kernel, Simd};
+use crate::simd::{Kernel, Simd, is_above};
 
 /// Bit `i % 64` of word `i / 64` says whether `|weights[i]|` is above `at` or NaN.
 pub(crate) struct Words<'a> {
@@ -31,9 +31,4 @@ impl Kernel for Words<'_> {
         }
         words
     }
-}
-
-/// Whether `|w|` is above `at` or NaN.
-pub(crate) fn is_above(w: f32, at: f32) -> bool {
-    w.abs() > at || w.is_nan()
 }

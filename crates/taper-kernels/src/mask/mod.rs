@@ -4,7 +4,7 @@
 
 pub(crate) mod above;
 
-use crate::simd::{Variant, launch};
+use crate::simd::{Variant, is_above, launch};
 
 /// A packed set of kept weights.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,7 +54,7 @@ impl Mask {
             .map(|chunk| {
                 let mut word = 0u64;
                 for (bit, &w) in chunk.iter().enumerate() {
-                    let mut kept = above::is_above(w, at);
+                    let mut kept = is_above(w, at);
                     if w.abs() == at && *ties_left > 0 {
                         *ties_left -= 1;
                         kept = true;

@@ -148,7 +148,20 @@ const OWN_IN_FEW: [(usize, usize); 10] =
 const SHARED: [(usize, usize); 5] = [(6, 4), (4, 6), (3, 8), (2, 12), (1, 24)];
 const SHARED_IN_FEW: [(usize, usize); 4] = [(4, 3), (3, 4), (2, 6), (1, 12)];
 
+/// The tiles for vectors of so many floats: those of own taps, and of shared ones.
+fn choices(lanes: usize) -> (&'static [(usize, usize)], &'static [(usize, usize)]) {
+    match lanes == 16 || cfg!(target_arch = "aarch64") {
+        true => (&OWN, &SHARED),
+        false => (&OWN_IN_FEW, &SHARED_IN_FEW),
+    }
+}
+
 impl Conv {
+    /// Whether sums can be shifted along rows of so many vectors.
+    pub fn shifts_rows(lanes: usize, vectors: usize) -> bool {
+        choices(lanes).0.iter().any(|(tile, _)| tile.is_multiple_of(vectors))
+    }
+
     /// Packs the output channels for planes of this layout. `columns` is the most that any plane has which is read; its rows
     /// have zeros behind them up to the pitch, which is that of the layout. `arena` is the number of floats in the arena, of which the one at
     /// `zero` begins a plane of zeros.
@@ -176,11 +189,7 @@ impl Conv {
             true => (per_row, layout.vectors() / per_row),
             false => (1, layout.vectors()),
         };
-        let has_many = lanes == 16 || cfg!(target_arch = "aarch64");
-        let (own, shared) = match has_many {
-            true => (&OWN[..], &SHARED[..]),
-            false => (&OWN_IN_FEW[..], &SHARED_IN_FEW[..]),
-        };
+        let (own, shared) = choices(lanes);
         let fits = |(vectors, each): (usize, usize)| {
             let has_room = !is_shifted || (vectors, each) != (4, 4);
             vectors.is_multiple_of(unit) && vectors / unit <= n_units && has_room

@@ -2,7 +2,7 @@
 
 use super::conv::{Conv, Finish};
 use crate::simd::{Kernel, Simd};
-use std::{arch::asm, marker::PhantomData, ops::Range};
+use std::{marker::PhantomData, ops::Range};
 
 /// A weight, and the distance in bytes from the begin of a tile to the pixels that it multiplies.
 #[derive(Clone, Copy, Debug)]
@@ -281,12 +281,16 @@ unsafe fn step<S: Simd, const NV: usize, const NO: usize>(
 /// The same place, in a register of its own: loads that add a base, an index and a distance cost more than those that add
 /// two of them.
 #[inline(always)]
-fn one_register(mut place: *const f32) -> *const f32 {
+fn one_register(place: *const f32) -> *const f32 {
     #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-    // SAFETY: no instruction is in it.
-    unsafe {
-        asm!("/* {0} */", inout(reg) place, options(pure, nomem, nostack, preserves_flags));
-    }
+    let place = {
+        let mut place = place;
+        // SAFETY: no instruction is in it.
+        unsafe {
+            std::arch::asm!("/* {0} */", inout(reg) place, options(pure, nomem, nostack, preserves_flags));
+        }
+        place
+    };
     place
 }
 

@@ -1,7 +1,6 @@
 //! AVX2 with FMA: eight floats in a vector.
 
-use super::{Kernel, Simd};
-use crate::lanes::Lanes;
+use super::{Kernel, Lanes, Simd};
 use std::arch::{asm, x86_64::*};
 
 /// See the module.

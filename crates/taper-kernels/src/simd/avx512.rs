@@ -1,7 +1,6 @@
 //! AVX-512: sixteen floats in a vector.
 
-use super::{Kernel, Simd, avx2};
-use crate::lanes::Lanes;
+use super::{Kernel, Lanes, Simd, avx2};
 use std::arch::x86_64::*;
 
 /// See the module.

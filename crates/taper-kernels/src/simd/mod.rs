@@ -10,14 +10,14 @@ mod avx2;
 mod avx512;
 #[cfg(target_arch = "x86_64")]
 mod half;
+pub(crate) mod lanes;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod scalar;
 mod variant;
 
+pub use lanes::Lanes;
 pub use variant::{UnknownVariant, Variant};
-
-use crate::lanes::Lanes;
 
 /// Vectors of f32 and what kernels do with them.
 ///
@@ -79,6 +79,11 @@ pub(crate) unsafe trait Simd: Copy {
     unsafe fn sums(pixels: &[Lanes; 8]) -> [f32; 8] {
         std::array::from_fn(|i| halves(&pixels[i]))
     }
+}
+
+/// Whether `|w|` is above `at` or NaN.
+pub(crate) fn is_above(w: f32, at: f32) -> bool {
+    w.abs() > at || w.is_nan()
 }
 
 /// The sum of the lanes: the upper half is added to the lower until one is left.
@@ -164,20 +169,24 @@ pub(crate) fn launch<K: Kernel>(variant: Variant, kernel: K) -> K::Out {
 pub(crate) fn launch_on<K: Kernel>(variant: Variant, lanes: usize, kernel: K) -> K::Out {
     assert!(variant.is_available(), "{variant} is not available on this machine");
     match (variant, lanes) {
-        // SAFETY: availability was asserted; AVX2 is part of AVX-512 here.
         #[cfg(target_arch = "x86_64")]
+        // SAFETY: availability was asserted.
         (Variant::Avx512, 16) => unsafe { avx512::Avx512::call(kernel) },
         #[cfg(target_arch = "x86_64")]
+        // SAFETY: availability was asserted; AVX2 is part of AVX-512 here.
         (Variant::Avx512 | Variant::Avx2, 8) => unsafe { avx2::Avx2::call(kernel) },
         #[cfg(target_arch = "x86_64")]
+        // SAFETY: availability was asserted; AVX2 is part of AVX-512 here.
         (Variant::Avx512 | Variant::Avx2, 4) => unsafe { half::Half::call(kernel) },
         #[cfg(target_arch = "aarch64")]
+        // SAFETY: availability was asserted.
         (Variant::Neon, 4) => unsafe { neon::Neon::call(kernel) },
         #[cfg(target_arch = "x86_64")]
+        // SAFETY: availability was asserted; AVX2 is part of AVX-512 here.
         (Variant::Avx512 | Variant::Avx2, 1) => unsafe { half::one(kernel) },
-        (_, 16) => unsafe { scalar::Portable::<16>::call(kernel) },
-        (_, 8) => unsafe { scalar::Portable::<8>::call(kernel) },
+        // SAFETY: the portable implementation needs no instruction set.
         (_, 4) => unsafe { scalar::Portable::<4>::call(kernel) },
+        // SAFETY: the portable implementation needs no instruction set.
         (_, 1) => unsafe { scalar::Portable::<1>::call(kernel) },
         _ => unreachable!("vectors of {lanes} floats"),
     }

@@ -1,7 +1,6 @@
 //! Floats without any particular instructions: the specification of the other variants.
 
-use super::{Kernel, Simd};
-use crate::mask::above::is_above;
+use super::{Kernel, Simd, is_above};
 
 /// `N` floats, a divisor of sixteen.
 #[derive(Clone, Copy)]

@@ -60,12 +60,13 @@ impl Variant {
         }
     }
 
-    /// Floats of its vectors, widest first.
+    /// Floats of the vectors that [`planes`](crate::planes) takes, widest first. Those of no instruction set are as wide as
+    /// most machines have them; wider ones are a lot of code and no faster.
     pub fn lanes(self) -> &'static [usize] {
         match self {
-            Self::Avx512 | Self::Scalar => &[16, 8, 4, 1],
+            Self::Avx512 => &[16, 8, 4, 1],
             Self::Avx2 => &[8, 4, 1],
-            Self::Neon => &[4, 1],
+            Self::Neon | Self::Scalar => &[4, 1],
         }
     }
 
