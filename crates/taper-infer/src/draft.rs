@@ -3,7 +3,7 @@
 use crate::value::{Plane, Region, Value, layout, natural_pitch};
 use std::{collections::HashMap, ops::Range};
 use taper_kernels::planes::{
-    Conv, Finish, Function, Layout, Origin, Packing, Pairwise, Reduce, Split,
+    Columns, Conv, Finish, Function, Layout, Origin, Packing, Pairwise, Reduce, Split,
 };
 
 /// A weight and the plane that it multiplies.
@@ -31,7 +31,7 @@ pub(crate) struct Channel {
 pub(crate) enum Work {
     Conv {
         layout: Layout,
-        columns: usize,
+        columns: Columns,
         channels: Vec<Channel>,
         finish: Finish,
         packing: Packing,
@@ -331,9 +331,9 @@ impl Drafts {
                             let phase = (py * sx as i64 + px) as usize;
                             let plane = input.planes[(group * each_in + i) * n_phases + phase];
                             let mut delta = dy as i32 * pitch as i32;
-                            let mut shift = dx as i32;
+                            let shift = dx as i32;
                             if is_flat {
-                                delta += std::mem::take(&mut shift);
+                                delta += shift;
                             }
                             channel.taps.push(Tap { weight, plane, delta, shift });
                         }
@@ -348,7 +348,10 @@ impl Drafts {
         }
         self.widen_halos(&channels, &to.layout);
         let reads: Vec<&Value> = inputs.iter().chain(&addends).collect();
-        let columns = inputs.iter().map(|v| v.layout.columns).max().unwrap_or(0);
+        let columns = match is_flat {
+            true => Columns::InPlace,
+            false => Columns::Shifted(inputs.iter().map(|v| v.layout.columns).max().unwrap_or(0)),
+        };
         let work = Work::Conv {
             layout: to.layout,
             columns,

@@ -81,6 +81,24 @@ pub struct Output {
     pub addends: Vec<u32>,
 }
 
+/// How pixels in other columns are reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Columns {
+    /// Sums are shifted along rows. Planes that are read have at most so many columns, with zeros behind them up to the pitch.
+    Shifted(usize),
+    /// Sources lie where their shift says, and rows have as many zeros between them as that reaches.
+    InPlace,
+}
+
+impl Columns {
+    fn most(self) -> usize {
+        match self {
+            Self::Shifted(columns) => columns,
+            Self::InPlace => 0,
+        }
+    }
+}
+
 /// How weights are packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Packing {
@@ -107,6 +125,8 @@ pub struct Conv {
     /// Shifts to the left and to the right: groups of taps are those of the right, the left, and the centre.
     pub(super) down: usize,
     pub(super) up: usize,
+    /// Whether groups are for the order of the sum alone, and not shifted.
+    pub(super) in_place: bool,
     /// Bytes from the first tile to each.
     pub(super) tiles: Vec<u32>,
     pub(super) outputs: Vec<u32>,
@@ -171,7 +191,7 @@ impl Conv {
     pub fn new(
         variant: Variant,
         layout: &Layout,
-        columns: usize,
+        columns: Columns,
         outputs: &[Output],
         finish: Finish,
         kernel: Packing,
@@ -182,7 +202,8 @@ impl Conv {
         let shifts = || outputs.iter().flat_map(|o| &o.sources).map(|s| s.shift);
         let down = shifts().max().unwrap_or(0).max(0) as usize;
         let up = shifts().min().unwrap_or(0).min(0).unsigned_abs() as usize;
-        let is_shifted = down + up > 0;
+        let in_place = columns == Columns::InPlace;
+        let is_shifted = down + up > 0 && !in_place;
         // Tiles begin where rows do, if sums are shifted along them.
         let per_row = (layout.pitch / lanes).max(1);
         let (unit, n_units) = match is_shifted {
@@ -284,7 +305,7 @@ impl Conv {
         }
         bounds.push(if is_shared { places.len() } else { taps.len() } as u32);
         addend_bounds.push(taps.len() as u32);
-        let row = match layout.pitch > layout.columns.max(columns) {
+        let row = match layout.pitch > layout.columns.max(columns.most()) {
             _ if !is_shifted => PADDED,
             true if down.max(up) == 1 => PADDED,
             false
@@ -327,6 +348,7 @@ impl Conv {
             finish,
             down,
             up,
+            in_place,
             tiles,
             outputs: outs,
             bias,

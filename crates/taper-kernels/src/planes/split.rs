@@ -36,7 +36,9 @@ impl Split {
                 (from.vectors(), to.rows * to.pitch),
                 (1 | 2 | 4, 4) | (2 | 4, 8) | (4 | 8, 16)
             );
-        let is_paired = from.pitch == from.lanes && from.rows.is_multiple_of(4);
+        // Rows of results are written two at a time.
+        let written = (from.rows / 2).next_multiple_of(2) * to.pitch;
+        let is_paired = from.pitch == from.lanes && written <= to.vectors() * to.lanes;
         halves && (from.pitch.is_multiple_of(2 * from.lanes) || is_paired || is_small)
     }
 
@@ -153,7 +155,8 @@ unsafe fn wide<S: Simd>(split: &Split, from: *const f32, to: [*mut f32; 4]) {
     }
 }
 
-/// Rows of one vector: two of them fill a vector of the result.
+/// Rows of one vector: two of them fill a vector of the result. Behind the last row are zeros, where a plane has an odd number
+/// of pairs.
 #[inline(always)]
 unsafe fn paired<S: Simd>(split: &Split, from: *const f32, to: [*mut f32; 4]) {
     for y in (0..split.from.rows).step_by(4) {
@@ -161,7 +164,11 @@ unsafe fn paired<S: Simd>(split: &Split, from: *const f32, to: [*mut f32; 4]) {
             // SAFETY: see `run`.
             unsafe {
                 let pixels = from.add((y + odd_row) * S::WIDTH);
-                let [even, odd] = S::split(S::load(pixels), S::load(pixels.add(2 * S::WIDTH)));
+                let next = match y + 2 < split.from.rows {
+                    true => S::load(pixels.add(2 * S::WIDTH)),
+                    false => S::splat(0.0),
+                };
+                let [even, odd] = S::split(S::load(pixels), next);
                 let at = y / 2 * split.to.pitch;
                 S::store(to[2 * odd_row].add(at), even);
                 S::store(to[2 * odd_row + 1].add(at), odd);

@@ -71,7 +71,7 @@ unsafe fn block_of_tile<S: Simd, G: Groups, const NV: usize, const NO: usize, co
         if has_side {
             for group in 0..down {
                 G::add::<S, NV, NO>(&mut sums, base, conv, block, group);
-                for sums in &mut sums {
+                for sums in sums.iter_mut().filter(|_| !conv.in_place) {
                     shift_down::<S, NV, ROW>(sums, conv);
                 }
             }
@@ -81,7 +81,7 @@ unsafe fn block_of_tile<S: Simd, G: Groups, const NV: usize, const NO: usize, co
         if conv.has_taps(block, down..down + up) {
             for group in down..down + up {
                 G::add::<S, NV, NO>(&mut sums, base, conv, block, group);
-                for sums in &mut sums {
+                for sums in sums.iter_mut().filter(|_| !conv.in_place) {
                     shift_up::<S, NV, ROW>(sums, conv);
                 }
             }

@@ -121,7 +121,7 @@ fn check(
     let conv = Conv::new(
         variant,
         &layout,
-        input_columns,
+        Columns::Shifted(input_columns),
         &outputs,
         finish,
         packing,
@@ -213,7 +213,7 @@ fn refused(source: u32, output: u32, addend: u32, zero: u32) -> bool {
     }];
     let new = || {
         let (own, none) = (Packing::Own, Finish::None);
-        Conv::new(Variant::Scalar, &layout, 16, &outputs, none, own, 64, zero)
+        Conv::new(Variant::Scalar, &layout, Columns::Shifted(16), &outputs, none, own, 64, zero)
     };
     std::panic::catch_unwind(new).is_err()
 }
@@ -234,6 +234,15 @@ fn a_smaller_arena_is_refused() {
     let layout = Layout { rows: 1, columns: 16, pitch: 16, halo: 0, lanes: 16 };
     let none = Finish::None;
     let outputs = [Output { at: 0, bias: 0.0, sources: Vec::new(), addends: Vec::new() }];
-    let conv = Conv::new(Variant::Scalar, &layout, 16, &outputs, none, Packing::Own, 64, 0);
+    let conv = Conv::new(
+        Variant::Scalar,
+        &layout,
+        Columns::Shifted(16),
+        &outputs,
+        none,
+        Packing::Own,
+        64,
+        0,
+    );
     conv.run(&mut [0.0; 63], 0..1);
 }
