@@ -13,7 +13,7 @@ use taper_kernels::{
     Variant,
     planes::{
         Conv, Dots, Gather, Global, Layout, Map, Output, Packing, Pairs, Pool, Remap, Softmax,
-        Source, Split,
+        Source, Spec, Split,
     },
 };
 
@@ -186,9 +186,16 @@ fn place(
                     addends: channel.addends.iter().map(|&plane| at(plane)).collect(),
                 })
                 .collect();
-            Step::Conv(Conv::new(
-                variant, &layout, columns, &outputs, finish, packing, arena, zeros,
-            ))
+            let spec = Spec {
+                layout: &layout,
+                columns,
+                outputs: &outputs,
+                finish,
+                packing,
+                arena,
+                zero: zeros,
+            };
+            Step::Conv(Conv::new(variant, &spec))
         }
         Work::Remap { layouts: [from, to], rows, columns, fill, planes } => {
             Step::Remap(Remap { from, to, rows, columns, fill, planes: two(planes) })

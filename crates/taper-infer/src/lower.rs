@@ -145,7 +145,7 @@ impl Lowering<'_> {
             Op::Norm(_) if self.is_deferred(self.values.len()) => inputs[0].clone(),
             Op::Norm(norm) => {
                 let (scale, bias) = self.norm(norm)?;
-                self.scaled(node, &inputs[0], &scale, &bias, Finish::None, dims, &name)
+                self.scaled(node, &inputs[0], (&scale, &bias), Finish::None, dims, &name)
             }
             Op::Activation(activation) => match function(*activation) {
                 Ok(finish) => {
@@ -153,7 +153,7 @@ impl Lowering<'_> {
                         Op::Norm(norm) if self.is_deferred(node.inputs[0]) => self.norm(norm)?,
                         _ => (vec![1.0; dims[0]], vec![0.0; dims[0]]),
                     };
-                    self.scaled(node, &inputs[0], &scale, &bias, finish, dims, &name)
+                    self.scaled(node, &inputs[0], (&scale, &bias), finish, dims, &name)
                 }
                 Err(function) => self.map(&inputs[0], function, dims, &name),
             },
@@ -243,8 +243,7 @@ impl Lowering<'_> {
         &mut self,
         node: &Node,
         value: &Value,
-        scale: &[f32],
-        bias: &[f32],
+        (scale, bias): (&[f32], &[f32]),
         finish: Finish,
         dims: [usize; 3],
         name: &str,

@@ -37,8 +37,7 @@ pub(crate) fn places(
     // The largest first: the others fit into their memory.
     let mut order: Vec<usize> = (0..regions.len()).collect();
     order.sort_by_key(|&i| (std::cmp::Reverse(regions[i].planes), first[i]));
-    // Memory by layout: its place, and when it is used.
-    let mut slots: HashMap<Layout, Vec<(usize, Vec<RangeInclusive<usize>>)>> = HashMap::new();
+    let mut slots: HashMap<Layout, Vec<Slot>> = HashMap::new();
     let mut places = vec![0; regions.len()];
     let mut end = 0;
     for i in order {
@@ -48,17 +47,24 @@ pub(crate) fn places(
         let is_free = |used: &[RangeInclusive<usize>]| {
             used.iter().all(|used| used.end() < needed.start() || needed.end() < used.start())
         };
-        if let Some((place, used)) = slots.iter_mut().find(|(_, used)| is_free(used)) {
-            places[i] = *place;
-            used.push(needed);
+        if let Some(slot) = slots.iter_mut().find(|slot| is_free(&slot.used)) {
+            places[i] = slot.place;
+            slot.used.push(needed);
             continue;
         }
         places[i] = end;
-        slots.push((end, vec![needed]));
+        slots.push(Slot { place: end, used: vec![needed] });
         let floats = region.planes * region.layout.stride() + region.layout.halo;
         end += floats.next_multiple_of(ALIGNMENT);
     }
     (places, end)
+}
+
+/// Memory of regions of one layout.
+struct Slot {
+    place: usize,
+    /// The steps from the first to the last that need it, for each region.
+    used: Vec<RangeInclusive<usize>>,
 }
 
 /// Gives regions whose planes are alike but for the zeros around them as many zeros, so that they can share memory.

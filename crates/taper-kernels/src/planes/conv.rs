@@ -108,6 +108,25 @@ pub enum Packing {
     Shared,
 }
 
+/// What a convolution computes, and where.
+#[derive(Clone, Copy, Debug)]
+pub struct Spec<'a> {
+    /// Layout of the results. The pitch is that of the planes that are read.
+    pub layout: &'a Layout,
+    /// How pixels in other columns are reached.
+    pub columns: Columns,
+    /// The output channels.
+    pub outputs: &'a [Output],
+    /// What follows the sums.
+    pub finish: Finish,
+    /// How weights are packed.
+    pub packing: Packing,
+    /// Floats of the arena.
+    pub arena: usize,
+    /// Where in the arena a plane of zeros begins.
+    pub zero: u32,
+}
+
 /// A convolution of planes that lie in one arena, for one image.
 ///
 /// An output pixel is `((Σ left, shifted) + bias + (Σ right, shifted)) + Σ centre`, each sum a chain of fused multiply-adds in
@@ -169,35 +188,25 @@ const SHARED: [(usize, usize); 5] = [(6, 4), (4, 6), (3, 8), (2, 12), (1, 24)];
 const SHARED_IN_FEW: [(usize, usize); 4] = [(4, 3), (3, 4), (2, 6), (1, 12)];
 
 /// The tiles for vectors of so many floats: those of own taps, and of shared ones.
-fn choices(lanes: usize) -> (&'static [(usize, usize)], &'static [(usize, usize)]) {
+fn choices(lanes: usize) -> [&'static [(usize, usize)]; 2] {
     match lanes == 16 || cfg!(target_arch = "aarch64") {
-        true => (&OWN, &SHARED),
-        false => (&OWN_IN_FEW, &SHARED_IN_FEW),
+        true => [&OWN, &SHARED],
+        false => [&OWN_IN_FEW, &SHARED_IN_FEW],
     }
 }
 
 impl Conv {
     /// Whether sums can be shifted along rows of so many vectors.
     pub fn shifts_rows(lanes: usize, vectors: usize) -> bool {
-        choices(lanes).0.iter().any(|(tile, _)| tile.is_multiple_of(vectors))
+        choices(lanes)[0].iter().any(|(tile, _)| tile.is_multiple_of(vectors))
     }
 
-    /// Packs the output channels for planes of this layout. `columns` is the most that any plane has which is read; its rows
-    /// have zeros behind them up to the pitch, which is that of the layout. `arena` is the number of floats in the arena, of which the one at
-    /// `zero` begins a plane of zeros.
+    /// Packs it.
     ///
     /// # Panics
     /// If a source or output lies outside of the arena.
-    pub fn new(
-        variant: Variant,
-        layout: &Layout,
-        columns: Columns,
-        outputs: &[Output],
-        finish: Finish,
-        kernel: Packing,
-        arena: usize,
-        zero: u32,
-    ) -> Self {
+    pub fn new(variant: Variant, spec: &Spec<'_>) -> Self {
+        let &Spec { layout, columns, outputs, finish, packing: kernel, arena, zero } = spec;
         let lanes = layout.lanes;
         let shifts = || outputs.iter().flat_map(|o| &o.sources).map(|s| s.shift);
         let down = shifts().max().unwrap_or(0).max(0) as usize;
@@ -210,7 +219,7 @@ impl Conv {
             true => (per_row, layout.vectors() / per_row),
             false => (1, layout.vectors()),
         };
-        let (own, shared) = choices(lanes);
+        let [own, shared] = choices(lanes);
         let fits = |(vectors, each): (usize, usize)| {
             let has_room = !is_shifted || (vectors, each) != (4, 4);
             vectors.is_multiple_of(unit) && vectors / unit <= n_units && has_room

@@ -1,4 +1,5 @@
 //! Dense products for planes of a few pixels: output channels in the lanes.
+#![allow(clippy::needless_range_loop, reason = "loops over constants by index become registers")]
 
 use super::conv::Finish;
 use crate::{

@@ -1,4 +1,5 @@
 //! Every other pixel of planes, from each of the first four: what convolutions of stride 2 read.
+#![allow(clippy::needless_range_loop, reason = "loops over constants by index become registers")]
 
 use super::layout::Layout;
 use crate::{

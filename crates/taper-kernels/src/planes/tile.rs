@@ -1,4 +1,5 @@
 //! The inner loops of a convolution on planes: a tile of one or several output channels.
+#![allow(clippy::needless_range_loop, reason = "loops over constants by index become registers")]
 
 use super::conv::{Conv, Finish};
 use crate::simd::{Kernel, Simd};
@@ -287,7 +288,7 @@ fn one_register(place: *const f32) -> *const f32 {
         let mut place = place;
         // SAFETY: no instruction is in it.
         unsafe {
-            std::arch::asm!("/* {0} */", inout(reg) place, options(pure, nomem, nostack, preserves_flags));
+            std::arch::asm!("/* {0} */", inout(reg) place, options(pure, readonly, nostack, preserves_flags));
         }
         place
     };

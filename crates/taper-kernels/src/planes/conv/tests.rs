@@ -120,13 +120,15 @@ fn check(
     }
     let conv = Conv::new(
         variant,
-        &layout,
-        Columns::Shifted(input_columns),
-        &outputs,
-        finish,
-        packing,
-        arena_len,
-        zero as u32,
+        &Spec {
+            layout: &layout,
+            columns: Columns::Shifted(input_columns),
+            outputs: &outputs,
+            finish,
+            packing,
+            arena: arena_len,
+            zero: zero as u32,
+        },
     );
     // Blocks in parts, as threads take them.
     let middle = conv.n_blocks() / 2;
@@ -203,6 +205,13 @@ fn each_kernel_computes_its_definition() {
     }
 }
 
+/// A convolution in an arena of 64 floats.
+fn small<'a>(layout: &'a Layout, outputs: &'a [Output], zero: u32) -> Spec<'a> {
+    let columns = Columns::Shifted(16);
+    let (packing, finish) = (Packing::Own, Finish::None);
+    Spec { layout, columns, outputs, finish, packing, arena: 64, zero }
+}
+
 fn refused(source: u32, output: u32, addend: u32, zero: u32) -> bool {
     let layout = Layout { rows: 2, columns: 16, pitch: 16, halo: 0, lanes: 16 };
     let outputs = [Output {
@@ -211,10 +220,7 @@ fn refused(source: u32, output: u32, addend: u32, zero: u32) -> bool {
         sources: vec![Source { weight: 1.0, at: source, shift: 0 }],
         addends: vec![addend],
     }];
-    let new = || {
-        let (own, none) = (Packing::Own, Finish::None);
-        Conv::new(Variant::Scalar, &layout, Columns::Shifted(16), &outputs, none, own, 64, zero)
-    };
+    let new = || Conv::new(Variant::Scalar, &small(&layout, &outputs, zero));
     std::panic::catch_unwind(new).is_err()
 }
 
@@ -232,17 +238,7 @@ fn planes_outside_of_the_arena_are_refused() {
 #[should_panic(expected = "another arena")]
 fn a_smaller_arena_is_refused() {
     let layout = Layout { rows: 1, columns: 16, pitch: 16, halo: 0, lanes: 16 };
-    let none = Finish::None;
     let outputs = [Output { at: 0, bias: 0.0, sources: Vec::new(), addends: Vec::new() }];
-    let conv = Conv::new(
-        Variant::Scalar,
-        &layout,
-        Columns::Shifted(16),
-        &outputs,
-        none,
-        Packing::Own,
-        64,
-        0,
-    );
+    let conv = Conv::new(Variant::Scalar, &small(&layout, &outputs, 0));
     conv.run(&mut [0.0; 63], 0..1);
 }
