@@ -33,8 +33,8 @@
 //!
 //! # Determinism
 //!
-//! The result for an image has the same bits in any batch and for any number of threads. With
-//! [`Options::deterministic`], kernels are chosen by rule, and an engine that is compiled again gives the same bits as well.
+//! The result for an image has the same bits in any batch, for any number of threads, and with each instruction set but for
+//! means over whole planes. Kernels are chosen by rule, so an engine that is compiled again gives the same bits as well.
 //!
 //! ```
 //! use taper_infer::{Engine, Options, graph::{Activation, Graph, Op}};

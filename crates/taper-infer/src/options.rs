@@ -9,7 +9,8 @@ pub struct Options {
     pub batch: usize,
     /// Threads of a run, at least 1.
     pub threads: usize,
-    /// Chooses kernels by rule instead of by timing them, so that the plan is the same on each call.
+    /// Chooses kernels by rule alone, so that the plan is the same on each call. The engine has no choice by timing yet, so
+    /// this changes nothing.
     pub deterministic: bool,
     /// The instruction set, which this machine must have; its best one if there is none.
     pub variant: Option<Variant>,
