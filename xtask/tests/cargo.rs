@@ -30,7 +30,7 @@ fn test_runs_all_steps_and_sums_up() {
     let (output, calls) = xtask(folder.path(), "echo \"flags: $RUSTDOCFLAGS\"", &["test"]);
     assert_eq!(output.status.code(), Some(0));
     let verbs: Vec<&str> = calls.lines().filter_map(|line| line.split(' ').next()).collect();
-    assert_eq!(verbs, ["fmt", "clippy", "doc", "test", "test"]);
+    assert_eq!(verbs, ["fmt", "clippy", "clippy", "doc", "build", "test", "test"]);
     let shown = String::from_utf8_lossy(&output.stdout);
     assert!(shown.contains("==> lints: cargo clippy --release"), "{shown}");
     assert_eq!(

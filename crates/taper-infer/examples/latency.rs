@@ -28,11 +28,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     for layer in engine.profile(&images, 21)?.layers {
         let micros = layer.micros.unwrap_or_default();
-        let weights = format!("{} non-zeros ({:.1} %)", layer.nonzeros, 1e2 * layer.density);
-        println!(
-            "{micros:9.1} µs  {:20} {:?}: {}, {weights}",
-            layer.name, layer.dims, layer.kernel
-        );
+        let density = 1e2 * layer.density;
+        println!("{micros:9.1} µs  {:20} {}, density {density:.1} %", layer.name, layer.kernel);
     }
     Ok(())
 }

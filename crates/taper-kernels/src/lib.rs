@@ -1,4 +1,4 @@
-//! CPU kernels of sparse training over plain slices.
+//! CPU kernels of sparse training and inference over plain slices.
 //!
 //! Nothing here knows tensors, files, random numbers or policies: a kernel takes slices, shapes and a few
 //! numbers. The scalar functions are the specification; faster variants must agree with them.
