@@ -6,7 +6,7 @@ use crate::{
     lower::{Lowered, check_size, lower, planes_of},
     memory::{ALIGNMENT, places, unify_halos},
     step::Step,
-    value::{Plane, Value},
+    value::{Plane, Value, flush},
 };
 use taper_graph::{Graph, GraphError, passes};
 use taper_kernels::{
@@ -271,7 +271,8 @@ impl Compiled {
     pub(crate) fn load(&self, arena: &mut Arena, image: &[f32]) {
         let floats = arena.floats();
         for (&at, row) in self.rows.iter().zip(image.chunks(self.columns)) {
-            floats[at..at + self.columns].copy_from_slice(row);
+            let pixels = floats[at..at + self.columns].iter_mut();
+            pixels.zip(row).for_each(|(to, &from)| *to = flush(from));
         }
     }
 

@@ -1,6 +1,6 @@
 //! Steps over planes of regions, before these have places in the arena.
 
-use crate::value::{Plane, Region, Value, layout, natural_pitch};
+use crate::value::{Plane, Region, Value, flush, layout, natural_pitch};
 use std::{collections::HashMap, ops::Range};
 use taper_kernels::planes::{
     Columns, Conv, Finish, Function, Layout, Origin, Packing, Pairwise, Reduce, Split,
@@ -321,7 +321,7 @@ impl Drafts {
                         }
                         for kx in 0..across {
                             let at = ((o * each_in + i) * down + ky) * across + kx;
-                            let weight = reader.weight[at];
+                            let weight = flush(reader.weight[at]);
                             let x = (kx * reader.dilation[1]) as i64 - reader.padding[1] as i64;
                             let (px, dx) = (x.rem_euclid(sx as i64), x.div_euclid(sx as i64));
                             let is_skipped = weight == 0.0 && packing == Packing::Own;

@@ -19,7 +19,8 @@
 //! columns of a row in the lanes of vectors, and each non-zero weight multiplies a tile of its plane. Values that are not
 //! needed at the same time share memory. The images of a batch are split over threads, so a single image is computed by one.
 //!
-//! Results are those of [`graph::interpret`](taper_graph::interpret()) up to rounding. Denormal numbers are computed with.
+//! Results are those of [`graph::interpret`](taper_graph::interpret()) up to rounding. Denormal pixels of images
+//! and denormal weights count as 0.
 //! A value of a network has at most 2²⁴ channels and 2²⁷ elements for one image, and all values that are needed at a time
 //! take at most 4 GiB.
 //!

@@ -3,7 +3,7 @@
 use crate::{
     InferError,
     draft::{Drafts, Reader, Work},
-    value::{Plane, Value},
+    value::{Plane, Value, flush},
 };
 use std::ops::Range;
 use taper_graph::{Activation, Conv, Fused, Graph, GraphError, Node, Norm, Op, Window};
@@ -212,7 +212,8 @@ impl Lowering<'_> {
     fn constant(&mut self, dims: [usize; 3], values: &[f32]) -> Value {
         let value = self.drafts.value(dims, 0);
         if let Some(plane) = value.planes.first() {
-            self.drafts.regions[plane.region].constant = Some(values.to_vec());
+            self.drafts.regions[plane.region].constant =
+                Some(values.iter().map(|&v| flush(v)).collect());
         }
         value
     }
