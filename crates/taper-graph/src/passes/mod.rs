@@ -2,13 +2,13 @@
 //!
 //! | pass | effect |
 //! | --- | --- |
-//! | [`drop_unread`] | without nodes and tensors that the output does not need |
-//! | [`fold_constants`] | nodes that read constants alone become constants |
-//! | [`fold_pads`] | borders of 0 become padding of convolutions |
-//! | [`fold_norms`] | batch norm goes into the weights and biases before it |
+//! | [`drop_unread()`] | without nodes and tensors that the output does not need |
+//! | [`fold_constants()`] | nodes that read constants alone become constants |
+//! | [`fold_pads()`] | borders of 0 become padding of convolutions |
+//! | [`fold_norms()`] | batch norm goes into the weights and biases before it |
 //! | [`fold_affine`] | so do sums and products with constants |
-//! | [`fuse`] | bias, residual input, shortcut and activation join their convolution |
-//! | [`drop_dead`] | without channels that have no effect, or a constant one |
+//! | [`fuse()`] | bias, residual input, shortcut and activation join their convolution |
+//! | [`drop_dead()`] | without channels that have no effect, or a constant one |
 //! | [`optimized`] | all of them |
 //!
 //! Values stay equal up to rounding where they are finite. Names of tensors stay, but for a tensor that other nodes read
