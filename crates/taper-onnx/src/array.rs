@@ -90,6 +90,11 @@ impl<T: Copy> Array<T> {
         Self::new(&dims, values)
     }
 
+    /// The array broadcast with this shape.
+    pub(crate) fn broadcast_to(&self, dims: &[usize], budget: &mut Budget) -> Result<Self, String> {
+        self.expanded(&broadcast(&self.dims, dims)?, budget)
+    }
+
     /// The dimensions in this order.
     pub(crate) fn transposed(&self, order: &[usize], budget: &mut Budget) -> Result<Self, String> {
         let strides = self.strides();

@@ -340,31 +340,43 @@ fn linear_layers_of_every_form() {
 }
 
 #[test]
-fn a_constant_that_is_added_to_a_layer_is_its_bias() {
+fn a_constant_that_is_added_to_a_product_is_its_bias() {
     let linear = shaped(&[None, Some(3), Some(1), Some(1)])
         .node("Flatten", "x", "f", vec![])
         .floats("t", &[3, 2], &[1.0; 6])
         .floats("b", &[2], &[1.0, 2.0])
-        .node("MatMul", "f t", "m", vec![]);
-    let ops = linear.clone().node("Add", "b m", "y", vec![]).ops();
-    let bias = Some("b".to_string());
-    assert_eq!(ops[1..], [Op::Linear { weight: "t".into(), bias }]);
-    // It is read elsewhere too.
-    let twice = linear.node("Add", "m b", "a", vec![]).node("Add", "a m", "y", vec![]);
-    assert_eq!(twice.ops().len(), 5);
-    let conv = file()
-        .floats("w", &[3, 2, 1, 1], &[1.0; 6])
-        .floats("b", &[1, 3, 1, 1], &[1.0, 2.0, 3.0])
-        .node("Conv", "x w", "c", vec![])
-        .node("Add", "c b", "y", vec![]);
-    assert_eq!(conv_of(&conv).bias.as_deref(), Some("b.channels"));
-    assert_eq!(conv.import().unwrap().tensors.keys().collect::<Vec<_>>(), ["b.channels", "w"]);
-    let per_pixel = file()
-        .floats("w", &[3, 2, 1, 1], &[1.0; 6])
-        .floats("b", &[3, 4, 4], &[1.0; 48])
-        .node("Conv", "x w", "c", vec![])
-        .node("Add", "c b", "y", vec![]);
-    assert_eq!(per_pixel.ops().len(), 3);
+        .node("MatMul", "f t", "m", vec![])
+        .node("Add", "b m", "y", vec![]);
+    let graph = taper_graph::passes::optimized(&linear.import().unwrap()).unwrap();
+    assert!(matches!(graph.nodes[graph.output].op, Op::Linear { bias: Some(_), .. }));
+    assert_eq!(linear.run(), [-44.0, -43.0]);
+}
+
+#[test]
+fn a_constant_is_repeated_for_each_image() {
+    let repeated = |dims: &[i64]| {
+        file()
+            .floats("c", &[1, 4], &[1.0, 2.0, 3.0, 4.0])
+            .ints("dims", dims)
+            .node("Shape", "x", "n", vec![int("end", 1)])
+            .node("Concat", "n dims", "s", vec![int("axis", 0)])
+            .node("Expand", "c s", "e", vec![])
+            .node("Concat", "x e", "y", vec![int("axis", 1)])
+    };
+    let file = repeated(&[3, 4, 4]);
+    assert_eq!((file.dims(), &file.run()[32..37]), (vec![5, 4, 4], &[1.0, 2.0, 3.0, 4.0, 1.0][..]));
+    repeated(&[3, 4, 5]).refuse(&["(Expand)", "[1, 4]", "[3, 4, 5]"]);
+    repeated(&[1 << 40, 4, 4]).refuse(&["(Expand)", "larger than the weights"]);
+    // The shape may be smaller where the constant is not.
+    let larger = file_of_sum();
+    assert_eq!(larger.run()[..2], [-15.0, -13.0]);
+}
+
+/// `x` and a constant of four columns for each channel, expanded to fewer.
+fn file_of_sum() -> File {
+    let values = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0];
+    let file = file().floats("c", &[2, 1, 4], &values).ints("s", &[4, 1]);
+    file.node("Expand", "c s", "e", vec![]).node("Add", "x e", "y", vec![])
 }
 
 #[test]

@@ -236,3 +236,29 @@ pub(super) fn concat(importer: &mut Importer, call: &Call) -> Result<Value, Stri
         }
     }
 }
+
+/// A constant of a larger shape. One that has the batch in front stands for all images.
+pub(super) fn expand(importer: &mut Importer, call: &Call) -> Result<Value, String> {
+    let (name, array) = call.floats(0)?;
+    let wanted = call.sizes(1)?.values();
+    let (has_batch, image) = match wanted.split_first() {
+        Some((Size::Batch, image)) => (true, image),
+        _ => (false, &wanted[..]),
+    };
+    let size = |size: &Size| {
+        let known = size.known()?;
+        usize::try_from(known).map_err(|_| format!("it expands to a size of {known}"))
+    };
+    let dims = image.iter().map(size).collect::<Result<Vec<usize>, String>>()?;
+    let array = array.broadcast_to(&dims, &mut importer.budget)?;
+    match has_batch {
+        false => Ok(Value::Floats(Rc::clone(name), array)),
+        true if array.dims().len() == dims.len() => {
+            importer.constant(name, &array).map(Value::Node)
+        }
+        true => {
+            let dims = array.dims();
+            Err(format!("its constant of shape {dims:?} has no place for the batch in front"))
+        }
+    }
+}

@@ -39,6 +39,7 @@ const OPERATORS: &[Operator] = &[
     operator("Conv", 3, window::conv),
     operator("Div", 2, arithmetic::div),
     operator("Dropout", 3, pointwise::dropout),
+    operator("Expand", 2, form::expand),
     operator("Flatten", 1, form::flatten),
     operator("Floor", 1, arithmetic::floor),
     operator("Gather", 2, constants::gather),
