@@ -154,6 +154,9 @@ mod tests {
                 with_markers.extend(path.file_name().map(|name| name.to_owned()));
             }
         }
-        assert_eq!(with_markers, ["README.md", "adaptive.md", "formats.md", "kernels.md"]);
+        assert_eq!(
+            with_markers,
+            ["README.md", "adaptive.md", "deploy.md", "formats.md", "kernels.md"]
+        );
     }
 }

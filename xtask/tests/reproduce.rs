@@ -491,7 +491,7 @@ fn what_cannot_be_meant_is_refused() {
         (&["reproduce", "--set", "seed=1"][..], "pass --seeds N"),
         (&["reproduce", "--set", "prune.sparsity=0.5"], "--only"),
         (&["reproduce", "nothing"], "no suite 'nothing'; experiments/ has quick"),
-        (&["bench", "kernels", "--profile"], "--profile is for suites with training steps"),
+        (&["bench", "kernels", "--profile"], "--profile is for the suites step, zoo and infer"),
         (&["bench", "cut", "--only", "nothing"], "has 'nothing' in its name"),
         (&["bench", "kernels", "--only", "nothing"], "has 'nothing' in its name"),
         (&["report"], "run `cargo xtask reproduce` first"),
