@@ -100,6 +100,20 @@ impl Graph {
         Ok(())
     }
 
+    /// The only reader of each node, if it has one reader that reads it once; none for the output.
+    pub fn sole_readers(&self) -> Vec<Option<usize>> {
+        let mut readers = vec![Vec::new(); self.nodes.len()];
+        for (i, node) in self.nodes.iter().enumerate() {
+            node.inputs.iter().for_each(|&input| readers[input].push(i));
+        }
+        readers[self.output].clear();
+        let sole = |readers: Vec<usize>| match readers[..] {
+            [reader] => Some(reader),
+            _ => None,
+        };
+        readers.into_iter().map(sole).collect()
+    }
+
     /// Shape of an image.
     pub fn input_dims(&self) -> &[usize] {
         &self.nodes[Self::INPUT].dims

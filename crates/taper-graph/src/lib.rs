@@ -11,6 +11,7 @@
 //! | [`shape`] | the shape that an operation gives |
 #![forbid(unsafe_code)]
 
+mod affine;
 mod error;
 mod graph;
 pub mod interpret;
@@ -22,6 +23,7 @@ pub mod random;
 pub mod shape;
 mod tensor;
 
+pub use affine::Affine;
 pub use error::GraphError;
 pub use graph::{Graph, Node};
 pub use interpret::interpret;

@@ -85,14 +85,7 @@ pub(crate) fn compile(graph: &Graph, options: &Options) -> Result<Compiled, Infe
     let Lowered { drafts, input, output } = lower(graph, variant.lanes())?;
     let Drafts { steps: drafts, mut regions, .. } = drafts;
     unify_halos(&mut regions);
-    let of = |planes: &mut dyn Iterator<Item = Plane>| -> Vec<usize> {
-        let mut regions: Vec<usize> = planes.map(|p| p.region).collect();
-        regions.dedup();
-        regions
-    };
-    let output_regions = of(&mut output.planes.iter().copied());
-    let input_regions = of(&mut input.planes.iter().copied());
-    let (places, end) = places(&regions, &drafts, &input_regions, &output_regions);
+    let (places, end) = places(&regions, &drafts, &input.regions(), &output.regions());
     // Zeros for channels that have fewer weights than those beside them.
     let zeros = end;
     let largest = regions.iter().map(|r| r.layout.stride()).max().unwrap_or(0);

@@ -100,11 +100,11 @@ pub(crate) struct Draft {
 #[derive(Debug)]
 pub(crate) struct Drafts {
     /// Floats of the machine's vectors, widest first.
-    pub(crate) lanes: &'static [usize],
+    lanes: &'static [usize],
     pub(crate) steps: Vec<Draft>,
     pub(crate) regions: Vec<Region>,
     /// Values that have been copied for strided readers: by node, stride and pitch.
-    pub(crate) split: HashMap<(usize, [usize; 2], usize), Value>,
+    split: HashMap<(usize, [usize; 2], usize), Value>,
 }
 
 /// A convolution on a value, as drafts take it: the node that the value is of, for what is shared between its readers.
@@ -121,6 +121,26 @@ pub(crate) struct Reader<'a> {
     pub(crate) dilation: [usize; 2],
 }
 
+impl<'a> Reader<'a> {
+    /// A convolution of single pixels.
+    pub(crate) fn pointwise(
+        node: usize,
+        value: &'a Value,
+        weight: &'a [f32],
+        n_out: usize,
+        groups: usize,
+    ) -> Self {
+        let dims = [n_out, value.planes.len() / groups.max(1), 1, 1];
+        let (stride, padding, dilation) = ([1; 2], [0; 2], [1; 2]);
+        Self { node, value, weight, dims, groups, stride, padding, dilation }
+    }
+
+    /// Columns of the planes that it multiplies: those of the value, or of a phase of it.
+    fn columns(&self) -> usize {
+        self.value.layout.columns.div_ceil(self.stride[1])
+    }
+}
+
 /// Share of weights that are not 0 above which zeros are multiplied, too.
 const DENSE: f64 = 0.6;
 /// Taps of a column of the kernels from which that pays.
@@ -132,7 +152,7 @@ impl Drafts {
     }
 
     /// A new region of this many planes.
-    pub(crate) fn region(&mut self, layout: Layout, planes: usize) -> Value {
+    fn region(&mut self, layout: Layout, planes: usize) -> Value {
         self.regions.push(Region { layout, planes, constant: None });
         let region = self.regions.len() - 1;
         Value { layout, planes: (0..planes).map(|index| Plane { region, index }).collect() }
@@ -152,10 +172,6 @@ impl Drafts {
         reads: &[&Value],
         to: &Value,
     ) {
-        let mut regions: Vec<usize> =
-            reads.iter().flat_map(|v| &v.planes).map(|p| p.region).collect();
-        regions.sort_unstable();
-        regions.dedup();
         // A value without planes needs no step.
         let Some(first) = to.planes.first() else { return };
         self.steps.push(Draft {
@@ -164,7 +180,7 @@ impl Drafts {
             dims: dims.to_vec(),
             nonzeros: 0,
             weights: 0,
-            reads: regions,
+            reads: reads.iter().flat_map(|value| value.regions()).collect(),
             writes: first.region,
         });
     }
@@ -180,7 +196,7 @@ impl Drafts {
         name: &str,
     ) {
         let layouts = [from.layout, to.layout];
-        let planes = from.planes.iter().zip(&to.planes).map(|(&a, &b)| [a, b]).collect();
+        let planes = from.beside(to);
         let dims = [to.planes.len(), to.layout.rows, to.layout.columns];
         self.push(Work::Remap { layouts, rows, columns, fill, planes }, name, &dims, &[from], to);
     }
@@ -205,34 +221,27 @@ impl Drafts {
         let Layout { rows, columns, .. } = value.layout;
         let sizes = [rows.div_ceil(stride[0]), columns.div_ceil(stride[1])];
         let n_phases = stride[0] * stride[1];
-        let n = value.planes.len();
-        let to = self.value([n * n_phases, sizes[0], sizes[1]], pitch);
+        let dims = [value.planes.len() * n_phases, sizes[0], sizes[1]];
+        let to = self.value(dims, pitch);
         if stride == [2, 2] && Split::fits(&value.layout, &to.layout) {
-            let planes = (0..n).map(|c| {
-                let [a, b, c, d] = [0, 1, 2, 3].map(|phase| to.planes[c * n_phases + phase]);
-                (a, b, c, d)
-            });
-            let planes =
-                value.planes.iter().zip(planes).map(|(&from, (a, b, c, d))| [from, a, b, c, d]);
-            let planes = planes.collect();
+            let (phases, _) = to.planes.as_chunks::<4>();
+            let planes = value.planes.iter().zip(phases);
+            let planes = planes.map(|(&from, &[a, b, c, d])| [from, a, b, c, d]).collect();
             let layouts = [value.layout, to.layout];
-            let dims = [n * n_phases, sizes[0], sizes[1]];
             self.push(Work::Split { layouts, planes }, "stride", &dims, &[value], &to);
-            self.split.insert((node, stride, pitch), to.clone());
-            return to;
-        }
-        let origins = |phase: usize, stride: usize, size: usize, limit: usize| -> Vec<Origin> {
-            (0..size)
-                .map(|i| Some(phase + i * stride).filter(|&at| at < limit).map(|at| at as u32))
-                .collect()
-        };
-        for phase in 0..n_phases {
-            let (py, px) = (phase / stride[1], phase % stride[1]);
-            let planes = (0..n).map(|c| to.planes[c * n_phases + phase]).collect();
-            let part = Value { layout: to.layout, planes };
-            let rows = origins(py, stride[0], sizes[0], rows);
-            let columns = origins(px, stride[1], sizes[1], columns);
-            self.remap(value, &part, rows, columns, 0.0, "stride");
+        } else {
+            let origins = |phase: usize, stride: usize, size: usize, limit: usize| -> Vec<Origin> {
+                (0..size)
+                    .map(|i| Some(phase + i * stride).filter(|&at| at < limit).map(|at| at as u32))
+                    .collect()
+            };
+            for phase in 0..n_phases {
+                let planes = to.planes.iter().skip(phase).step_by(n_phases).copied().collect();
+                let part = Value { layout: to.layout, planes };
+                let rows = origins(phase / stride[1], stride[0], sizes[0], rows);
+                let columns = origins(phase % stride[1], stride[1], sizes[1], columns);
+                self.remap(value, &part, rows, columns, 0.0, "stride");
+            }
         }
         self.split.insert((node, stride, pitch), to.clone());
         to
@@ -251,8 +260,7 @@ impl Drafts {
         let [n_out, rows, columns] = dims;
         let mut pitch = natural_pitch(self.lanes, columns);
         for reader in readers {
-            let columns = reader.value.layout.columns.div_ceil(reader.stride[1]);
-            pitch = pitch.max(natural_pitch(self.lanes, columns));
+            pitch = pitch.max(natural_pitch(self.lanes, reader.columns()));
             if reader.stride == [1, 1] {
                 pitch = pitch.max(reader.value.layout.pitch);
             }
@@ -268,7 +276,7 @@ impl Drafts {
                 let right = ((r.dims[3] - 1) * r.dilation[1]) as i64 - left;
                 let reach = (left.max(right).max(0) as usize).div_ceil(r.stride[1]);
                 // Taps farther away see padding alone.
-                reach.min(columns.max(r.value.layout.columns.div_ceil(r.stride[1])))
+                reach.min(columns.max(r.columns()))
             })
             .max()
             .unwrap_or(0);
@@ -276,10 +284,7 @@ impl Drafts {
         // Rows that fit no tile: pixels are read where they lie, with zeros between the rows.
         let is_flat = reach > 0 && pitch >= lanes && !Conv::shifts_rows(lanes, pitch / lanes);
         if is_flat {
-            let widest = readers
-                .iter()
-                .map(|r| r.value.layout.columns.div_ceil(r.stride[1]))
-                .fold(columns, usize::max);
+            let widest = readers.iter().map(Reader::columns).fold(columns, usize::max);
             pitch = pitch.max((widest + reach).next_multiple_of(self.lanes[0]));
         }
         let inputs: Vec<Value> = readers
@@ -330,11 +335,9 @@ impl Drafts {
                             }
                             let phase = (py * sx as i64 + px) as usize;
                             let plane = input.planes[(group * each_in + i) * n_phases + phase];
-                            let mut delta = dy as i32 * pitch as i32;
                             let shift = dx as i32;
-                            if is_flat {
-                                delta += shift;
-                            }
+                            let moved = if is_flat { shift } else { 0 };
+                            let delta = dy as i32 * pitch as i32 + moved;
                             channel.taps.push(Tap { weight, plane, delta, shift });
                         }
                     }

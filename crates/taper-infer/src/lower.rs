@@ -3,7 +3,7 @@
 use crate::{
     InferError,
     draft::{Drafts, Reader, Work},
-    value::{Plane, Value, flush},
+    value::{Value, flush},
 };
 use std::ops::Range;
 use taper_graph::{Activation, Conv, Fused, Graph, GraphError, Node, Norm, Op, Window};
@@ -18,8 +18,7 @@ pub(crate) struct Lowered {
 
 /// Lowers a valid graph for vectors of these widths.
 pub(crate) fn lower(graph: &Graph, lanes: &'static [usize]) -> Result<Lowered, InferError> {
-    let mut readers = vec![0; graph.nodes.len()];
-    graph.nodes.iter().flat_map(|node| &node.inputs).for_each(|&input| readers[input] += 1);
+    let readers = graph.sole_readers();
     let mut lowering = Lowering { graph, drafts: Drafts::new(lanes), values: Vec::new(), readers };
     for node in &graph.nodes {
         let value = lowering.node(node)?;
@@ -100,8 +99,8 @@ struct Lowering<'a> {
     graph: &'a Graph,
     drafts: Drafts,
     values: Vec<Value>,
-    /// How many nodes read each.
-    readers: Vec<usize>,
+    /// The only reader of each node, if there is one.
+    readers: Vec<Option<usize>>,
 }
 
 impl Lowering<'_> {
@@ -116,29 +115,13 @@ impl Lowering<'_> {
                 let values = self.graph.tensor(tensor)?.values().to_vec();
                 self.constant(dims, &values)
             }
-            Op::Conv(conv) => {
-                let fused = Fused {
-                    convs: vec![conv.clone()],
-                    bias: conv.bias.clone(),
-                    residual: false,
-                    activation: None,
-                };
-                self.fused(&fused, node, &inputs, dims, &name)?
-            }
+            Op::Conv(conv) => self.fused(&conv.clone().into(), node, &inputs, dims, &name)?,
             Op::Fused(fused) => self.fused(fused, node, &inputs, dims, &name)?,
             Op::Linear { weight, bias } => {
                 let tensor = self.graph.tensor(weight)?;
                 let bias = self.channels(bias.as_deref(), dims[0])?;
-                let reader = Reader {
-                    node: node.inputs[0],
-                    value: &inputs[0],
-                    weight: tensor.values(),
-                    dims: [dims[0], inputs[0].planes.len(), 1, 1],
-                    groups: 1,
-                    stride: [1; 2],
-                    padding: [0; 2],
-                    dilation: [1; 2],
-                };
+                let reader =
+                    Reader::pointwise(node.inputs[0], &inputs[0], tensor.values(), dims[0], 1);
                 self.drafts.conv(&[reader], &bias, &[], Finish::None, dims, &name)
             }
             // A norm with one reader is computed by that, if it can.
@@ -201,12 +184,10 @@ impl Lowering<'_> {
 
     /// Whether a norm is left to the activation that alone reads it.
     fn is_deferred(&self, at: usize) -> bool {
-        let is_reader = |node: &Node| match node.op {
-            Op::Activation(activation) => node.inputs[0] == at && function(activation).is_ok(),
+        self.readers[at].is_some_and(|reader| match self.graph.nodes[reader].op {
+            Op::Activation(activation) => function(activation).is_ok(),
             _ => false,
-        };
-        let is_only = self.readers[at] == 1 && at != self.graph.output;
-        is_only && self.graph.nodes[at..].iter().any(is_reader)
+        })
     }
 
     fn constant(&mut self, dims: [usize; 3], values: &[f32]) -> Value {
@@ -227,16 +208,8 @@ impl Lowering<'_> {
     }
 
     fn norm(&self, norm: &Norm) -> Result<(Vec<f32>, Vec<f32>), InferError> {
-        let values = |name: &str| self.graph.tensor(name).map(|t| t.values().to_vec());
-        let (gamma, beta) = (values(&norm.weight)?, values(&norm.bias)?);
-        let (mean, var) = (values(&norm.mean)?, values(&norm.var)?);
-        let (mut scale, mut bias) = (Vec::new(), Vec::new());
-        for c in 0..gamma.len() {
-            let factor = f64::from(gamma[c]) / (f64::from(var[c]) + norm.eps).sqrt();
-            scale.push(factor as f32);
-            bias.push((f64::from(beta[c]) - f64::from(mean[c]) * factor) as f32);
-        }
-        Ok((scale, bias))
+        let channels = norm.affine(self.graph)?;
+        Ok(channels.iter().map(|c| (c.scale as f32, c.shift as f32)).unzip())
     }
 
     /// Each channel times a factor, plus a summand.
@@ -249,16 +222,7 @@ impl Lowering<'_> {
         dims: [usize; 3],
         name: &str,
     ) -> Value {
-        let reader = Reader {
-            node: node.inputs[0],
-            value,
-            weight: scale,
-            dims: [dims[0], 1, 1, 1],
-            groups: dims[0],
-            stride: [1; 2],
-            padding: [0; 2],
-            dilation: [1; 2],
-        };
+        let reader = Reader::pointwise(node.inputs[0], value, scale, dims[0], dims[0]);
         self.drafts.conv(&[reader], bias, &[], finish, dims, name)
     }
 
@@ -298,7 +262,7 @@ impl Lowering<'_> {
     fn map(&mut self, value: &Value, function: Function, dims: [usize; 3], name: &str) -> Value {
         let to = self.drafts.value(dims, value.layout.pitch);
         let layouts = [value.layout, to.layout];
-        let planes = pairs(value, &to);
+        let planes = value.beside(&to);
         self.drafts.push(Work::Map { layouts, function, planes }, name, &dims, &[value], &to);
         to
     }
@@ -381,7 +345,7 @@ impl Lowering<'_> {
         let rows = ranges(0, dims[1], value.layout.rows);
         let columns = ranges(1, dims[2], value.layout.columns);
         let layouts = [value.layout, to.layout];
-        let (steps, planes) = (window.dilation, pairs(value, &to));
+        let (steps, planes) = (window.dilation, value.beside(&to));
         let work = Work::Pool { layouts, rows, columns, steps, reduce, count, planes };
         self.drafts.push(work, name, &dims, &[value], &to);
         to
@@ -389,7 +353,7 @@ impl Lowering<'_> {
 
     fn global(&mut self, reduce: Reduce, value: &Value, dims: [usize; 3], name: &str) -> Value {
         let to = self.drafts.value(dims, 0);
-        let (layout, planes) = (value.layout, pairs(value, &to));
+        let (layout, planes) = (value.layout, value.beside(&to));
         self.drafts.push(Work::Global { layout, reduce, planes }, name, &dims, &[value], &to);
         to
     }
@@ -459,10 +423,6 @@ fn taps(window: &Window, axis: usize, i: usize, limit: usize) -> Range<u32> {
 /// Rows or columns of a plane of `n` that has `n_from` of them from `first` on.
 fn placed(n_from: usize, first: usize, n: usize) -> Vec<Origin> {
     (0..n).map(|i| i.checked_sub(first).filter(|&at| at < n_from).map(|at| at as u32)).collect()
-}
-
-fn pairs(from: &Value, to: &Value) -> Vec<[Plane; 2]> {
-    from.planes.iter().zip(&to.planes).map(|(&a, &b)| [a, b]).collect()
 }
 
 /// What a convolution can do at its end; or else the function of single pixels.

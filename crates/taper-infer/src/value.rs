@@ -1,5 +1,6 @@
 //! Values of nodes: which planes of which regions of the arena they are.
 
+use std::collections::BTreeSet;
 use taper_kernels::planes::Layout;
 
 /// A plane of a region.
@@ -16,6 +17,19 @@ pub(crate) struct Plane {
 pub(crate) struct Value {
     pub(crate) layout: Layout,
     pub(crate) planes: Vec<Plane>,
+}
+
+impl Value {
+    /// Its planes, each with that of another value.
+    pub(crate) fn beside(&self, other: &Self) -> Vec<[Plane; 2]> {
+        self.planes.iter().zip(&other.planes).map(|(&own, &other)| [own, other]).collect()
+    }
+
+    /// The regions that its planes lie in, ascending.
+    pub(crate) fn regions(&self) -> Vec<usize> {
+        let regions: BTreeSet<usize> = self.planes.iter().map(|plane| plane.region).collect();
+        regions.into_iter().collect()
+    }
 }
 
 /// Planes that lie one behind the other, written by one step.

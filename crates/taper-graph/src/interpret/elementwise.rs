@@ -1,7 +1,7 @@
 //! Activations, batch norm, broadcast sums and products, softmax.
 
 use super::Value;
-use crate::{Activation, Graph, GraphError, Norm};
+use crate::Activation;
 
 /// An activation of one element.
 pub(crate) fn activate(activation: Activation, x: f64) -> f64 {
@@ -32,38 +32,6 @@ fn at_least(x: f64, min: f64) -> f64 {
 
 fn at_most(x: f64, max: f64) -> f64 {
     if x > max { max } else { x }
-}
-
-/// `x · scale + shift`.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Affine {
-    pub(crate) scale: f64,
-    pub(crate) shift: f64,
-}
-
-impl Affine {
-    pub(crate) fn apply(self, x: f64) -> f64 {
-        match self.scale {
-            0.0 => self.shift,
-            scale => x * scale + self.shift,
-        }
-    }
-}
-
-/// What a batch norm does with each channel.
-pub(crate) fn affine(graph: &Graph, norm: &Norm) -> Result<Vec<Affine>, GraphError> {
-    let [weight, bias, mean, var] = [&norm.weight, &norm.bias, &norm.mean, &norm.var]
-        .map(|name| graph.tensor(name).map(|tensor| tensor.values()));
-    let (weight, bias, mean, var) = (weight?, bias?, mean?, var?);
-    let channel = |c: usize| {
-        let scale = f64::from(weight[c]) / (f64::from(var[c]) + norm.eps).sqrt();
-        let shift = match scale {
-            0.0 => f64::from(bias[c]),
-            scale => f64::from(bias[c]) - f64::from(mean[c]) * scale,
-        };
-        Affine { scale, shift }
-    };
-    Ok((0..weight.len()).map(channel).collect())
 }
 
 /// A function of two values of equal rank, where a size of 1 is broadcast.

@@ -127,7 +127,7 @@ pub(crate) fn value_of(
             sums
         }
         Op::Norm(norm) => {
-            let affine = elementwise::affine(graph, norm)?;
+            let affine = norm.affine(graph)?;
             let channels = affine.into_iter().enumerate();
             let pixels = pixels(first.dims);
             channels

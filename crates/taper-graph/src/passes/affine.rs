@@ -3,16 +3,12 @@
 use super::{
     drop_unread,
     fold_norms::of_norm,
-    rebuild::{Rebuild, sole_readers},
+    rebuild::Rebuild,
     tensors::{self, bias_of, spread, wide},
 };
 use crate::{
-    Conv, Fused, Graph, GraphError, Op, Tensor,
-    interpret::{
-        channels,
-        elementwise::{Affine, source},
-        pixels,
-    },
+    Affine, Conv, Fused, Graph, GraphError, Op, Tensor,
+    interpret::{channels, elementwise::source, pixels},
 };
 
 /// Elements of a bias that may be made of fewer: enough for any that a network needs, too few to fill the memory.
@@ -39,7 +35,7 @@ pub(super) fn fold(
     function: impl Fn(&Graph, usize, usize) -> Result<Option<Vec<Affine>>, GraphError>,
 ) -> Result<Graph, GraphError> {
     let mut rebuild = Rebuild::new(graph)?;
-    let readers = sole_readers(graph);
+    let readers = graph.sole_readers();
     let mut is_folded = vec![false; graph.nodes.len()];
     for i in 0..graph.nodes.len() {
         if is_folded[i] {

@@ -1,10 +1,7 @@
 //! Batch norm as part of the layer before it.
 
 use super::affine::fold;
-use crate::{
-    Graph, GraphError, Op,
-    interpret::elementwise::{Affine, affine},
-};
+use crate::{Affine, Graph, GraphError, Op};
 
 /// The graph with each batch norm that follows a convolution or linear layer in its weight and bias. A layer that has no
 /// bias gets one: `x.bias` for a weight `x.weight`. Zeros stay zeros. A batch norm behind something else, or behind a layer
@@ -19,7 +16,7 @@ pub fn fold_norms(graph: &Graph) -> Result<Graph, GraphError> {
 /// The functions of a batch norm, for each channel.
 pub(super) fn of_norm(graph: &Graph, node: usize) -> Result<Option<Vec<Affine>>, GraphError> {
     match &graph.nodes[node].op {
-        Op::Norm(norm) => affine(graph, norm).map(Some),
+        Op::Norm(norm) => norm.affine(graph).map(Some),
         _ => Ok(None),
     }
 }

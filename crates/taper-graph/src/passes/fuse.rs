@@ -2,7 +2,7 @@
 
 use super::{
     drop_unread,
-    rebuild::{Rebuild, sole_readers},
+    rebuild::Rebuild,
     tensors::{self, spread},
 };
 use crate::{Activation, Conv, Fused, Graph, GraphError, Op};
@@ -14,7 +14,7 @@ use crate::{Activation, Conv, Fused, Graph, GraphError, Op};
 /// If the graph is not valid.
 pub fn fuse(graph: &Graph) -> Result<Graph, GraphError> {
     let mut rebuild = Rebuild::new(graph)?;
-    let readers = sole_readers(graph);
+    let readers = graph.sole_readers();
     // The fused operation that ends at each node, and the nodes that are part of one.
     let mut chains: Vec<Option<Chain>> = graph.nodes.iter().map(|_| None).collect();
     let mut is_part = vec![false; graph.nodes.len()];

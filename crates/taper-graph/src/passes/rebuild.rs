@@ -100,17 +100,3 @@ impl<'a> Rebuild<'a> {
         Ok(self.new)
     }
 }
-
-/// The only reader of each node, if it has one reader that reads it once; none for the output.
-pub(super) fn sole_readers(graph: &Graph) -> Vec<Option<usize>> {
-    let mut readers = vec![Vec::new(); graph.nodes.len()];
-    for (i, node) in graph.nodes.iter().enumerate() {
-        node.inputs.iter().for_each(|&input| readers[input].push(i));
-    }
-    readers[graph.output].clear();
-    let sole = |readers: Vec<usize>| match readers[..] {
-        [reader] => Some(reader),
-        _ => None,
-    };
-    readers.into_iter().map(sole).collect()
-}

@@ -1,7 +1,7 @@
 //! The inner loops of a convolution on planes: a tile of one or several output channels.
 #![allow(clippy::needless_range_loop, reason = "loops over constants by index become registers")]
 
-use super::conv::{Conv, Finish};
+use super::conv::Conv;
 use crate::simd::{Kernel, Simd};
 use std::{marker::PhantomData, ops::Range};
 
@@ -342,14 +342,8 @@ unsafe fn finish<S: Simd, const NV: usize>(
 ) {
     // SAFETY: see `run`.
     unsafe {
-        // One way for all vectors, as a branch for each would cost more than what it chooses.
-        match conv.finish {
-            Finish::None => {}
-            Finish::Clip { .. } | Finish::Leaky { .. } => {
-                for sum in sums.iter_mut() {
-                    *sum = conv.finish.apply::<S>(*sum);
-                }
-            }
+        for sum in sums.iter_mut() {
+            *sum = conv.finish.apply::<S>(*sum);
         }
         if conv.masks.is_empty() {
             for (v, sum) in sums.iter().enumerate() {

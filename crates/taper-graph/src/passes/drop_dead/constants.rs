@@ -5,7 +5,7 @@ use crate::{
     Graph, GraphError, Op,
     interpret::{
         Value, channels,
-        elementwise::{activate, affine, broadcast},
+        elementwise::{activate, broadcast},
         of_plane, pixels, sizes,
     },
 };
@@ -51,7 +51,7 @@ fn channels_of(
             planes(graph.tensor(name)?.values().iter().map(|&x| x.into()).collect())
         }
         Op::Norm(norm) => {
-            let channels = affine(graph, norm)?.into_iter().zip(input(0).0);
+            let channels = norm.affine(graph)?.into_iter().zip(input(0).0);
             let channel = channels.map(|(affine, channel)| match channel {
                 // A factor of 0 leaves the shift.
                 None if affine.scale == 0.0 => Some(vec![affine.shift; n_pixels]),
