@@ -11,7 +11,7 @@ mod split;
 mod testing;
 mod tile;
 
-pub use conv::{Columns, Conv, Finish, Output, Packing, Source, Spec};
+pub use conv::{Columns, Conv, Finish, Output, Outputs, Packing, Source, Spec, Tile};
 pub use dots::Dots;
 pub use layout::Layout;
 pub use map::{Function, Gather, Map, Pairs, Pairwise, Softmax};
