@@ -161,9 +161,9 @@ impl<const P: usize> Kernel for Part<'_, P> {
                 weights = weights.add(BLOCK);
             }
             for p in 0..P {
+                self.finish.apply::<S, 2>(&mut sums[p]);
                 for half in 0..2 {
-                    let out = self.out.add(p * BLOCK + half * S::WIDTH);
-                    S::store(out, self.finish.apply::<S>(sums[p][half]));
+                    S::store(self.out.add(p * BLOCK + half * S::WIDTH), sums[p][half]);
                 }
             }
         }
