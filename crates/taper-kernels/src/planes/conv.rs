@@ -7,7 +7,7 @@ pub use choice::Tile;
 
 use super::{
     layout::Layout,
-    tile::{MASKED, Own, PADDED, Shared, Tap, Tiles},
+    tile::{MASKED, Own, PADDED, Shared, Tables, Tap, Tiles},
 };
 use crate::{
     Variant,
@@ -38,23 +38,35 @@ impl Finish {
     /// `max(x, 0)`.
     pub const RELU: Self = Self::Clip { min: 0.0, max: f32::INFINITY };
 
-    /// Applies it to a vector.
+    /// Applies it to vectors.
     ///
     /// # Safety
     /// The instructions of `S` must be available.
     #[inline(always)]
-    pub(super) unsafe fn apply<S: Simd>(self, value: S::V) -> S::V {
+    pub(super) unsafe fn apply<S: Simd, const N: usize>(self, values: &mut [S::V; N]) {
         // SAFETY: the caller vouches for the instructions.
         unsafe {
             match self {
-                Self::None => value,
+                Self::None => {}
                 Self::Clip { min, max } => {
-                    S::at_most(S::at_least(value, S::splat(min)), S::splat(max))
+                    let least = S::splat(min);
+                    for value in values.iter_mut() {
+                        *value = S::at_least(*value, least);
+                    }
+                    // ReLU has no maximum, and one instruction less.
+                    if max < f32::INFINITY {
+                        let most = S::splat(max);
+                        for value in values {
+                            *value = S::at_most(*value, most);
+                        }
+                    }
                 }
                 Self::Leaky { slope } => {
-                    let zero = S::splat(0.0);
-                    let below = S::mul(S::at_most(value, zero), S::splat(slope));
-                    S::add(S::at_least(value, zero), below)
+                    let (zero, slope) = (S::splat(0.0), S::splat(slope));
+                    for value in values {
+                        let below = S::mul(S::at_most(*value, zero), slope);
+                        *value = S::add(S::at_least(*value, zero), below);
+                    }
                 }
             }
         }
@@ -162,7 +174,7 @@ impl Spec<'_> {
 
 /// A convolution of planes that lie in one arena, for one image.
 ///
-/// An output pixel is `((Σ left, shifted) + bias + (Σ right, shifted)) + Σ centre`, each sum a chain of fused multiply-adds in
+/// An output pixel is `((bias + Σ right, shifted) + Σ centre) + (Σ left, shifted)`, each sum a chain of fused multiply-adds in
 /// the order of the sources. So results do not depend on the instruction set, nor on how channels are split over threads.
 #[derive(Debug)]
 pub struct Conv {
@@ -173,17 +185,17 @@ pub struct Conv {
     packing: Packing,
     row: usize,
     arena: usize,
-    pub(super) finish: Finish,
-    /// Shifts to the left and to the right: groups of taps are those of the right, the left, and the centre.
-    pub(super) down: usize,
-    pub(super) up: usize,
+    finish: Finish,
+    /// Shifts to the left and to the right: groups of taps are those of the right, the centre, and the left.
+    down: usize,
+    up: usize,
     /// Whether groups are for the order of the sum alone, and not shifted.
-    pub(super) in_place: bool,
+    in_place: bool,
     /// Bytes from the first tile to each.
-    pub(super) tiles: Vec<u32>,
-    pub(super) outputs: Vec<u32>,
-    pub(super) bias: Vec<f32>,
-    pub(super) bounds: Vec<u32>,
+    tiles: Vec<u32>,
+    outputs: Vec<u32>,
+    bias: Vec<f32>,
+    bounds: Vec<u32>,
     taps: Vec<Tap>,
     /// Instead of taps, where channels share them: places, and a weight of each channel of a block for each.
     places: Vec<u32>,
@@ -191,10 +203,10 @@ pub struct Conv {
     /// Where the taps of each block are that are not shared: planes that are added.
     addend_bounds: Vec<u32>,
     /// Bits that columns other than the first, or the last, of a row keep in a shift.
-    pub(super) not_first: Vec<f32>,
-    pub(super) not_last: Vec<f32>,
+    not_first: Vec<f32>,
+    not_last: Vec<f32>,
     /// For each tile, the bits that are kept where a layout has more than its columns; empty where it has not.
-    pub(super) masks: Vec<f32>,
+    masks: Vec<f32>,
 }
 
 impl Conv {
@@ -238,50 +250,6 @@ impl Conv {
         format!("{kind} {}x{} of {} lanes", self.vectors, self.each, self.lanes)
     }
 
-    /// Groups of taps of a block: those of each shift.
-    fn groups(&self) -> usize {
-        self.down + self.up + 1
-    }
-
-    /// Whether a block has taps in some of its groups.
-    #[inline(always)]
-    pub(super) fn has_taps(&self, block: usize, groups: Range<usize>) -> bool {
-        let first = block * self.groups();
-        self.bounds[first + groups.start] != self.bounds[first + groups.end]
-    }
-
-    /// The taps of a group of a block, whose channels have taps of their own.
-    #[inline(always)]
-    pub(super) fn taps(&self, block: usize, group: usize) -> &[Tap] {
-        let first = block * self.groups() + group;
-        let range = self.bounds[first] as usize..self.bounds[first + 1] as usize;
-        debug_assert!(range.end <= self.taps.len());
-        // SAFETY: bounds are those that `new` has pushed.
-        unsafe { self.taps.get_unchecked(range) }
-    }
-
-    /// The places of a group of a block, whose channels share them, and the `each` weights of each.
-    #[inline(always)]
-    pub(super) fn shared(&self, block: usize, group: usize, each: usize) -> (&[u32], *const f32) {
-        let first = block * self.groups() + group;
-        let range = self.bounds[first] as usize..self.bounds[first + 1] as usize;
-        debug_assert!(range.end <= self.places.len());
-        // SAFETY: bounds are those that `new` has pushed, with `each` weights for each place.
-        unsafe {
-            let weights = self.weights.as_ptr().add(range.start * each);
-            (self.places.get_unchecked(range), weights)
-        }
-    }
-
-    /// The taps of a block that its channels do not share.
-    #[inline(always)]
-    pub(super) fn addends(&self, block: usize) -> &[Tap] {
-        let range = self.addend_bounds[block] as usize..self.addend_bounds[block + 1] as usize;
-        debug_assert!(range.end <= self.taps.len());
-        // SAFETY: bounds are those that `new` has pushed.
-        unsafe { self.taps.get_unchecked(range) }
-    }
-
     /// Computes blocks of output channels.
     ///
     /// # Panics
@@ -292,7 +260,7 @@ impl Conv {
         macro_rules! choose {
             ($kernel:ident: $(($nv:literal, $no:literal, $row:tt)),* $(,)?) => {
                 match (self.vectors, self.each, self.row) {
-                    $(($nv, $no, $row) => self.launch(Tiles::<$kernel, $nv, $no, { $row }>::new(self, arena, blocks)),)*
+                    $(($nv, $no, $row) => self.launch(Tiles::<$kernel, $nv, $no, { $row }>::new(self.tables(), arena, blocks)),)*
                     (nv, no, row) => unreachable!("no kernel of {nv} × {no} vectors, rows {row}"),
                 }
             };
@@ -321,6 +289,26 @@ impl Conv {
 
     fn launch(&self, kernel: impl Kernel<Out = ()>) {
         launch_on(self.variant, self.lanes, kernel);
+    }
+
+    fn tables(&self) -> Tables<'_> {
+        Tables {
+            finish: self.finish,
+            down: self.down,
+            up: self.up,
+            in_place: self.in_place,
+            tiles: &self.tiles,
+            outputs: &self.outputs,
+            bias: &self.bias,
+            bounds: &self.bounds,
+            taps: &self.taps,
+            places: &self.places,
+            weights: &self.weights,
+            addend_bounds: &self.addend_bounds,
+            not_first: &self.not_first,
+            not_last: &self.not_last,
+            masks: &self.masks,
+        }
     }
 }
 

@@ -74,8 +74,7 @@ impl Dots {
                 weights.extend(std::iter::repeat_n(0.0, missing));
             }
             places.extend(channels.iter().map(|channel| channel.at));
-            // A sum begins with +0, as that of `Conv` does.
-            bias.extend(channels.iter().map(|channel| channel.bias + 0.0));
+            bias.extend(channels.iter().map(|channel| channel.bias));
         }
         bias.resize(n_blocks * BLOCK, 0.0);
         Self { variant, arena, finish, pixels, taps, weights, bias, outputs: places }
@@ -171,9 +170,9 @@ impl<const P: usize> Kernel for Part<'_, P> {
                 weights = weights.add(BLOCK);
             }
             for p in 0..P {
+                self.finish.apply::<S, 2>(&mut sums[p]);
                 for half in 0..2 {
-                    let out = self.out.add(p * BLOCK + half * S::WIDTH);
-                    S::store(out, self.finish.apply::<S>(sums[p][half]));
+                    S::store(self.out.add(p * BLOCK + half * S::WIDTH), sums[p][half]);
                 }
             }
         }

@@ -1,6 +1,7 @@
 //! Inference of one image: planes of pixels with columns in the lanes of vectors, in one arena.
 
 mod conv;
+mod depthwise;
 mod dots;
 mod layout;
 mod map;
@@ -12,6 +13,7 @@ mod testing;
 mod tile;
 
 pub use conv::{Columns, Conv, Finish, Output, Outputs, Packing, Source, Spec, Tile};
+pub use depthwise::Depthwise;
 pub use dots::Dots;
 pub use layout::Layout;
 pub use map::{Function, Gather, Map, Pairs, Pairwise, Softmax};

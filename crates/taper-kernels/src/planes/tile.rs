@@ -1,7 +1,7 @@
 //! The inner loops of a convolution on planes: a tile of one or several output channels.
 #![allow(clippy::needless_range_loop, reason = "loops over constants by index become registers")]
 
-use super::conv::Conv;
+use super::conv::Finish;
 use crate::simd::{Kernel, Simd};
 use std::{marker::PhantomData, ops::Range};
 
@@ -18,10 +18,75 @@ pub(super) const PADDED: usize = 255;
 /// Value of `ROW` for planes whose rows lie one behind the other: masks set what a shift takes in from another row to 0.
 pub(super) const MASKED: usize = 0;
 
+/// The tables of a convolution, as [`Conv`](super::Conv) has packed them; copied, so that the compiler knows that nothing
+/// which is written changes them.
+#[derive(Clone, Copy)]
+pub(super) struct Tables<'a> {
+    pub(super) finish: Finish,
+    /// Groups of taps are those of `down` shifts to the left, the centre, and those of `up` shifts to the right.
+    pub(super) down: usize,
+    pub(super) up: usize,
+    pub(super) in_place: bool,
+    pub(super) tiles: &'a [u32],
+    pub(super) outputs: &'a [u32],
+    pub(super) bias: &'a [f32],
+    pub(super) bounds: &'a [u32],
+    pub(super) taps: &'a [Tap],
+    pub(super) places: &'a [u32],
+    pub(super) weights: &'a [f32],
+    pub(super) addend_bounds: &'a [u32],
+    pub(super) not_first: &'a [f32],
+    pub(super) not_last: &'a [f32],
+    pub(super) masks: &'a [f32],
+}
+
+impl<'a> Tables<'a> {
+    /// The bounds of groups of a block.
+    #[inline(always)]
+    unsafe fn bounds(&self, block: usize, groups: Range<usize>) -> Range<usize> {
+        let first = block * (self.down + self.up + 1);
+        // SAFETY: `Conv::new` has pushed a bound for each group of each block, and a last one.
+        unsafe {
+            let bound = |group: usize| *self.bounds.get_unchecked(first + group) as usize;
+            bound(groups.start)..bound(groups.end)
+        }
+    }
+
+    /// The taps of a group of a block, whose channels have taps of their own.
+    #[inline(always)]
+    unsafe fn taps(&self, block: usize, group: usize) -> &'a [Tap] {
+        // SAFETY: see `bounds`, which are those of taps.
+        unsafe { self.taps.get_unchecked(self.bounds(block, group..group + 1)) }
+    }
+
+    /// The places of a group of a block, whose channels share them, and the `each` weights of each.
+    #[inline(always)]
+    unsafe fn shared(&self, block: usize, group: usize, each: usize) -> (&'a [u32], *const f32) {
+        // SAFETY: see `bounds`, which are those of places, with `each` weights for each.
+        unsafe {
+            let range = self.bounds(block, group..group + 1);
+            (
+                self.places.get_unchecked(range.clone()),
+                self.weights.as_ptr().add(range.start * each),
+            )
+        }
+    }
+
+    /// The taps of a block that its channels do not share.
+    #[inline(always)]
+    unsafe fn addends(&self, block: usize) -> &'a [Tap] {
+        // SAFETY: `Conv::new` has pushed a bound for each block, and a last one.
+        unsafe {
+            let bound = |block: usize| *self.addend_bounds.get_unchecked(block) as usize;
+            self.taps.get_unchecked(bound(block)..bound(block + 1))
+        }
+    }
+}
+
 /// Blocks of a convolution, tile by tile: `NV` vectors of each of `NO` output channels. `ROW` is the number of vectors in a
 /// row where rows are whole vectors, or [`PADDED`] or [`MASKED`].
 pub(super) struct Tiles<'a, G, const NV: usize, const NO: usize, const ROW: usize> {
-    conv: &'a Conv,
+    tables: Tables<'a>,
     arena: *mut f32,
     blocks: Range<usize>,
     groups: PhantomData<G>,
@@ -29,8 +94,8 @@ pub(super) struct Tiles<'a, G, const NV: usize, const NO: usize, const ROW: usiz
 
 impl<'a, G, const NV: usize, const NO: usize, const ROW: usize> Tiles<'a, G, NV, NO, ROW> {
     /// These blocks. The arena is one in which `Conv::new` has checked every place that a tile reads or writes.
-    pub(super) fn new(conv: &'a Conv, arena: *mut f32, blocks: Range<usize>) -> Self {
-        Self { conv, arena, blocks, groups: PhantomData }
+    pub(super) fn new(tables: Tables<'a>, arena: *mut f32, blocks: Range<usize>) -> Self {
+        Self { tables, arena, blocks, groups: PhantomData }
     }
 }
 
@@ -41,11 +106,13 @@ impl<G: Groups, const NV: usize, const NO: usize, const ROW: usize> Kernel
 
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let conv = self.conv;
-        for (tile, &start) in conv.tiles.iter().enumerate() {
+        let tables = &self.tables;
+        for (tile, &start) in tables.tiles.iter().enumerate() {
             for block in self.blocks.clone() {
                 // SAFETY: the caller vouches for the instructions, and the places are checked, see `new`.
-                unsafe { block_of_tile::<S, G, NV, NO, ROW>(conv, self.arena, tile, start, block) };
+                unsafe {
+                    block_of_tile::<S, G, NV, NO, ROW>(tables, self.arena, tile, start, block)
+                };
             }
         }
     }
@@ -54,60 +121,57 @@ impl<G: Groups, const NV: usize, const NO: usize, const ROW: usize> Kernel
 /// One block of one tile.
 #[inline(always)]
 unsafe fn block_of_tile<S: Simd, G: Groups, const NV: usize, const NO: usize, const ROW: usize>(
-    conv: &Conv,
+    tables: &Tables<'_>,
     arena: *mut f32,
     tile: usize,
     start: u32,
     block: usize,
 ) {
-    let (down, up) = (conv.down, conv.up);
+    let (down, up) = (tables.down, tables.up);
     // SAFETY: see `run`.
     unsafe {
         let base = arena.cast_const().byte_add(start as usize);
         let zero = S::splat(0.0);
+        let mut bias = [zero; NO];
         let mut sums = [[zero; NV]; NO];
-        // What pixels to the right contribute, then those to the left: sums are shifted, not pixels.
-        let mut side = [[zero; NV]; NO];
-        let has_side = conv.has_taps(block, 0..down);
-        if has_side {
+        for o in 0..NO {
+            bias[o] = S::splat(*tables.bias.get_unchecked(block * NO + o));
+            sums[o] = [bias[o]; NV];
+        }
+        // Sums are shifted, not pixels.
+        if !tables.bounds(block, 0..down).is_empty() {
             for group in 0..down {
-                G::add::<S, NV, NO>(&mut sums, base, conv, block, group);
-                for sums in sums.iter_mut().filter(|_| !conv.in_place) {
-                    shift_down::<S, NV, ROW>(sums, conv);
+                G::add::<S, NV, NO>(&mut sums, base, tables, block, group);
+                if !tables.in_place {
+                    for o in 0..NO {
+                        shift_down::<S, NV, ROW>(&mut sums[o], bias[o], tables);
+                    }
                 }
             }
-            side = sums;
-            sums = [[zero; NV]; NO];
         }
-        if conv.has_taps(block, down..down + up) {
-            for group in down..down + up {
-                G::add::<S, NV, NO>(&mut sums, base, conv, block, group);
-                for sums in sums.iter_mut().filter(|_| !conv.in_place) {
-                    shift_up::<S, NV, ROW>(sums, conv);
+        G::add::<S, NV, NO>(&mut sums, base, tables, block, down);
+        G::add_planes::<S, NV, NO>(&mut sums, base, tables, block);
+        let lefts = down + 1..down + 1 + up;
+        if !tables.bounds(block, lefts.clone()).is_empty() {
+            let mut left = [[zero; NV]; NO];
+            for group in lefts {
+                G::add::<S, NV, NO>(&mut left, base, tables, block, group);
+                for left in left.iter_mut().filter(|_| !tables.in_place) {
+                    shift_up::<S, NV, ROW>(left, tables);
+                }
+            }
+            for (sums, left) in sums.iter_mut().zip(&left) {
+                for (sum, &left) in sums.iter_mut().zip(left) {
+                    *sum = S::add(*sum, left);
                 }
             }
         }
         for (o, sums) in sums.iter_mut().enumerate() {
-            let bias = S::splat(*conv.bias.get_unchecked(block * NO + o));
-            for sum in sums {
-                *sum = S::add(*sum, bias);
-            }
-        }
-        if has_side {
-            for (sums, side) in sums.iter_mut().zip(&side) {
-                for (sum, &side) in sums.iter_mut().zip(side) {
-                    *sum = S::add(*sum, side);
-                }
-            }
-        }
-        G::add::<S, NV, NO>(&mut sums, base, conv, block, down + up);
-        G::add_planes::<S, NV, NO>(&mut sums, base, conv, block);
-        for (o, sums) in sums.iter_mut().enumerate() {
-            let out = *conv.outputs.get_unchecked(block * NO + o);
+            let out = *tables.outputs.get_unchecked(block * NO + o);
             if out == u32::MAX {
                 break;
             }
-            finish::<S, NV>(sums, conv, tile, arena.byte_add((out + start) as usize));
+            finish::<S, NV>(sums, tables, tile, arena.byte_add((out + start) as usize));
         }
     }
 }
@@ -118,7 +182,7 @@ pub(super) trait Groups {
     unsafe fn add<S: Simd, const NV: usize, const NO: usize>(
         sums: &mut [[S::V; NV]; NO],
         base: *const f32,
-        conv: &Conv,
+        tables: &Tables<'_>,
         block: usize,
         group: usize,
     );
@@ -128,7 +192,7 @@ pub(super) trait Groups {
     unsafe fn add_planes<S: Simd, const NV: usize, const NO: usize>(
         _sums: &mut [[S::V; NV]; NO],
         _base: *const f32,
-        _conv: &Conv,
+        _tables: &Tables<'_>,
         _block: usize,
     ) {
     }
@@ -142,20 +206,23 @@ impl Groups for Own {
     unsafe fn add<S: Simd, const NV: usize, const NO: usize>(
         sums: &mut [[S::V; NV]; NO],
         base: *const f32,
-        conv: &Conv,
+        tables: &Tables<'_>,
         block: usize,
         group: usize,
     ) {
-        let taps = conv.taps(block, group);
-        let mut at = taps.as_ptr();
         // SAFETY: see `run`; taps come in whole steps of `NO`.
         unsafe {
+            let taps = tables.taps(block, group);
+            let mut at = taps.as_ptr();
             let end = at.add(taps.len());
-            let two = at.add(taps.len() / (2 * NO) * (2 * NO));
-            while at != two {
-                step::<S, NV, NO>(sums, base, at);
-                step::<S, NV, NO>(sums, base, at.add(NO));
-                at = at.add(2 * NO);
+            // Large tiles gain from two steps at a time, small ones lose.
+            if NV >= 8 {
+                let two = at.add(taps.len() / (2 * NO) * (2 * NO));
+                while at != two {
+                    step::<S, NV, NO>(sums, base, at);
+                    step::<S, NV, NO>(sums, base, at.add(NO));
+                    at = at.add(2 * NO);
+                }
             }
             while at != end {
                 step::<S, NV, NO>(sums, base, at);
@@ -173,26 +240,30 @@ impl Groups for Shared {
     unsafe fn add<S: Simd, const NV: usize, const NO: usize>(
         sums: &mut [[S::V; NV]; NO],
         base: *const f32,
-        conv: &Conv,
+        tables: &Tables<'_>,
         block: usize,
         group: usize,
     ) {
-        let (places, weights) = conv.shared(block, group, NO);
         let sums = sums.as_mut_ptr().cast();
         // SAFETY: see `run`; there are `NO` weights for each place.
-        unsafe { S::call(Products::<NV, NO> { sums, base, places, weights }) };
+        unsafe {
+            let (places, weights) = tables.shared(block, group, NO);
+            S::call(Products::<NV, NO> { sums, base, places, weights });
+        }
     }
 
     #[inline(always)]
     unsafe fn add_planes<S: Simd, const NV: usize, const NO: usize>(
         sums: &mut [[S::V; NV]; NO],
         base: *const f32,
-        conv: &Conv,
+        tables: &Tables<'_>,
         block: usize,
     ) {
-        for taps in conv.addends(block).chunks_exact(NO) {
-            // SAFETY: see `run`.
-            unsafe { step::<S, NV, NO>(sums, base, taps.as_ptr()) };
+        // SAFETY: see `run`.
+        unsafe {
+            for taps in tables.addends(block).chunks_exact(NO) {
+                step::<S, NV, NO>(sums, base, taps.as_ptr());
+            }
         }
     }
 }
@@ -297,7 +368,10 @@ fn one_register(place: *const f32) -> *const f32 {
 
 /// Moves sums by a column to the right; a row begins with 0.
 #[inline(always)]
-unsafe fn shift_up<S: Simd, const NV: usize, const ROW: usize>(sums: &mut [S::V; NV], conv: &Conv) {
+unsafe fn shift_up<S: Simd, const NV: usize, const ROW: usize>(
+    sums: &mut [S::V; NV],
+    tables: &Tables<'_>,
+) {
     // SAFETY: see `run`.
     unsafe {
         let before = *sums;
@@ -306,27 +380,29 @@ unsafe fn shift_up<S: Simd, const NV: usize, const ROW: usize>(sums: &mut [S::V;
             let carried = if is_first { S::splat(0.0) } else { before[v - 1] };
             sums[v] = S::up(before[v], carried);
             if ROW == MASKED {
-                sums[v] = S::and(sums[v], S::load(conv.not_first.as_ptr().add(v * S::WIDTH)));
+                sums[v] = S::and(sums[v], S::load(tables.not_first.as_ptr().add(v * S::WIDTH)));
             }
         }
     }
 }
 
-/// Moves sums by a column to the left; a row ends with 0.
+/// Moves sums by a column to the left; a row ends with the bias, as all that lies beyond it is 0.
 #[inline(always)]
 unsafe fn shift_down<S: Simd, const NV: usize, const ROW: usize>(
     sums: &mut [S::V; NV],
-    conv: &Conv,
+    bias: S::V,
+    tables: &Tables<'_>,
 ) {
     // SAFETY: see `run`.
     unsafe {
         let before = *sums;
         for v in 0..NV {
             let is_last = v == NV - 1 || ROW != MASKED && (v + 1) % ROW == 0;
-            let carried = if is_last { S::splat(0.0) } else { before[v + 1] };
+            let carried = if is_last { bias } else { before[v + 1] };
             sums[v] = S::down(before[v], carried);
             if ROW == MASKED {
-                sums[v] = S::and(sums[v], S::load(conv.not_last.as_ptr().add(v * S::WIDTH)));
+                let is_kept = S::load(tables.not_last.as_ptr().add(v * S::WIDTH));
+                sums[v] = S::select(is_kept, sums[v], bias);
             }
         }
     }
@@ -336,21 +412,19 @@ unsafe fn shift_down<S: Simd, const NV: usize, const ROW: usize>(
 #[inline(always)]
 unsafe fn finish<S: Simd, const NV: usize>(
     sums: &mut [S::V; NV],
-    conv: &Conv,
+    tables: &Tables<'_>,
     tile: usize,
     out: *mut f32,
 ) {
     // SAFETY: see `run`.
     unsafe {
-        for sum in sums.iter_mut() {
-            *sum = conv.finish.apply::<S>(*sum);
-        }
-        if conv.masks.is_empty() {
+        tables.finish.apply::<S, NV>(sums);
+        if tables.masks.is_empty() {
             for (v, sum) in sums.iter().enumerate() {
                 S::store(out.add(v * S::WIDTH), *sum);
             }
         } else {
-            let mask = conv.masks.as_ptr().add(tile * NV * S::WIDTH);
+            let mask = tables.masks.as_ptr().add(tile * NV * S::WIDTH);
             for (v, sum) in sums.iter().enumerate() {
                 let kept = S::and(*sum, S::load(mask.add(v * S::WIDTH)));
                 S::store(out.add(v * S::WIDTH), kept);

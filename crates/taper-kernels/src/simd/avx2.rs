@@ -125,6 +125,12 @@ unsafe impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    unsafe fn select(which: __m256, a: __m256, b: __m256) -> __m256 {
+        // SAFETY: as above.
+        unsafe { _mm256_blendv_ps(b, a, which) }
+    }
+
+    #[inline(always)]
     unsafe fn at_least(value: __m256, least: __m256) -> __m256 {
         // SAFETY: as above. The second operand is given where one is NaN.
         unsafe { _mm256_max_ps(least, value) }

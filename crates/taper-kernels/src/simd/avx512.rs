@@ -134,6 +134,16 @@ unsafe impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    unsafe fn select(which: __m512, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: as above.
+        unsafe {
+            let (which, a, b) =
+                (_mm512_castps_si512(which), _mm512_castps_si512(a), _mm512_castps_si512(b));
+            _mm512_castsi512_ps(_mm512_ternarylogic_epi32::<0xca>(which, a, b))
+        }
+    }
+
+    #[inline(always)]
     unsafe fn at_least(value: __m512, least: __m512) -> __m512 {
         // SAFETY: as above. The second operand is given where one is NaN.
         unsafe { _mm512_max_ps(least, value) }

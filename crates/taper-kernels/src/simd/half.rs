@@ -111,6 +111,12 @@ unsafe impl Simd for Half {
     }
 
     #[inline(always)]
+    unsafe fn select(which: __m128, a: __m128, b: __m128) -> __m128 {
+        // SAFETY: as above.
+        unsafe { _mm_blendv_ps(b, a, which) }
+    }
+
+    #[inline(always)]
     unsafe fn at_least(value: __m128, least: __m128) -> __m128 {
         // SAFETY: as above. The second operand is given where one is NaN.
         unsafe { _mm_max_ps(least, value) }

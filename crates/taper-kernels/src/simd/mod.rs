@@ -58,6 +58,8 @@ pub(crate) unsafe trait Simd: Copy {
     unsafe fn or(a: Self::V, b: Self::V) -> Self::V;
     /// The bits that both have.
     unsafe fn and(a: Self::V, b: Self::V) -> Self::V;
+    /// The bits of `a` where those of `which` are 1, else those of `b`; `which` has lanes of equal bits alone.
+    unsafe fn select(which: Self::V, a: Self::V, b: Self::V) -> Self::V;
     /// The larger of `least` and `value`; `value` where it is NaN.
     unsafe fn at_least(value: Self::V, least: Self::V) -> Self::V;
     /// The smaller of `most` and `value`; `value` where it is NaN.

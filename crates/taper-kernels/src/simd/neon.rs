@@ -110,6 +110,12 @@ unsafe impl Simd for Neon {
     }
 
     #[inline(always)]
+    unsafe fn select(which: float32x4_t, a: float32x4_t, b: float32x4_t) -> float32x4_t {
+        // SAFETY: as above.
+        unsafe { vbslq_f32(vreinterpretq_u32_f32(which), a, b) }
+    }
+
+    #[inline(always)]
     unsafe fn at_least(value: float32x4_t, least: float32x4_t) -> float32x4_t {
         // SAFETY: as above. NaN is given where one is NaN.
         unsafe { vmaxq_f32(value, least) }

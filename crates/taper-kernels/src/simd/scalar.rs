@@ -92,6 +92,11 @@ unsafe impl<const N: usize> Simd for Portable<N> {
     }
 
     #[inline(always)]
+    unsafe fn select(which: [f32; N], a: [f32; N], b: [f32; N]) -> [f32; N] {
+        std::array::from_fn(|i| if which[i].to_bits() == 0 { b[i] } else { a[i] })
+    }
+
+    #[inline(always)]
     unsafe fn at_least(value: [f32; N], least: [f32; N]) -> [f32; N] {
         std::array::from_fn(|i| if least[i] > value[i] { least[i] } else { value[i] })
     }

@@ -87,7 +87,7 @@ impl<'a> Packer<'a> {
             },
         };
         // From the farthest on each side: a sum is shifted once more for each column.
-        let shifts = (1..=down as i32).rev().chain((1..=up as i32).rev().map(|s| -s)).chain([0]);
+        let shifts = (0..=down as i32).rev().chain((1..=up as i32).rev().map(|shift| -shift));
         let end = tiles.last().map_or(0, |&begin| each_tile(begin).end);
         let packer = Self { conv, spec, shifts: shifts.collect(), end };
         packer.check(spec.zero);

@@ -1,0 +1,321 @@
+//! Depthwise convolution with windows of three columns and three rows, zeros and all.
+#![allow(clippy::needless_range_loop, reason = "loops over constants by index become registers")]
+
+use super::{
+    conv::{Columns, Finish, Output, Packing, Source, Spec},
+    layout::Layout,
+};
+use crate::{
+    Variant,
+    simd::{Kernel, Simd, launch_on},
+};
+use std::marker::PhantomData;
+
+/// A convolution each of whose output channels reads a 3×3 window of one plane, or of the four planes that
+/// [`Split`](super::Split) makes of one.
+///
+/// An output pixel is the sum of [`Conv`](super::Conv), to the bit, if that multiplies zeros as well.
+#[derive(Debug)]
+pub struct Depthwise {
+    variant: Variant,
+    layout: Layout,
+    arena: usize,
+    finish: Finish,
+    is_strided: bool,
+    /// Floats from the first pixel of a channel to each that is read for it.
+    places: [i32; 6],
+    channels: Vec<Channel>,
+    /// Bits that columns other than the last, or the first, of a row keep in a shift, where a vector has several rows.
+    not_last: Vec<f32>,
+    not_first: Vec<f32>,
+    /// The bits that are kept of each vector of a plane, where a layout has more than its columns; empty where it has not.
+    masks: Vec<f32>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Channel {
+    /// The first pixel that the first of the places is relative to, and the first that is written.
+    from: u32,
+    to: u32,
+    bias: f32,
+    weights: [f32; 9],
+}
+
+/// Which of the pixels in reach the weights multiply, in the order of their sum: those of the column to the right, of the own,
+/// and of the one to the left.
+trait Window {
+    const N: usize;
+    const RIGHT: &'static [usize];
+    const CENTRE: &'static [usize];
+    const LEFT: &'static [usize];
+}
+
+/// Three rows of a plane.
+struct Whole;
+
+impl Window for Whole {
+    const N: usize = 3;
+    const RIGHT: &'static [usize] = &[0, 1, 2];
+    const CENTRE: &'static [usize] = &[0, 1, 2];
+    const LEFT: &'static [usize] = &[0, 1, 2];
+}
+
+/// Three rows of the planes of even columns, and three of odd columns.
+struct Strided;
+
+impl Window for Strided {
+    const N: usize = 6;
+    const RIGHT: &'static [usize] = &[];
+    const CENTRE: &'static [usize] = &[0, 3, 1, 4, 2, 5];
+    const LEFT: &'static [usize] = &[3, 4, 5];
+}
+
+impl Depthwise {
+    /// Packs a convolution, if it is one. Columns beyond a row are 0.
+    ///
+    /// # Panics
+    /// If a source or output lies outside of the arena.
+    pub fn new(variant: Variant, spec: &Spec<'_>) -> Option<Self> {
+        let &Spec { layout, outputs, finish, arena, .. } = spec;
+        let mut all = (0..outputs.count()).map(|o| outputs.output(o, Packing::Shared)).peekable();
+        let first = all.peek().filter(|_| spec.columns != Columns::InPlace)?.clone();
+        let is_strided = !first.sources.iter().any(|s| s.shift > 0);
+        let places = match is_strided {
+            true => places::<Strided>(&first.sources)?,
+            false => places::<Whole>(&first.sources)?,
+        };
+        let end = layout.vectors() * layout.lanes;
+        let mut channels = Vec::with_capacity(outputs.count());
+        for Output { at, bias, sources, addends } in all {
+            let from = sources.first()?.at;
+            let is_alike = |(a, b): (&Source, &Source)| {
+                a.shift == b.shift
+                    && a.at.wrapping_sub(from) == b.at.wrapping_sub(first.sources[0].at)
+            };
+            let is_window = sources.len() == 9 && addends.is_empty();
+            if !is_window || !sources.iter().zip(&first.sources).all(is_alike) {
+                return None;
+            }
+            for at in sources.iter().map(|s| s.at).chain([at]) {
+                assert!(at as usize + end <= arena, "{at} is outside of the arena");
+            }
+            let mut weights = [0.0; 9];
+            let by_shift = [1, 0, -1]
+                .into_iter()
+                .flat_map(|shift| sources.iter().filter(move |s| s.shift == shift));
+            weights.iter_mut().zip(by_shift).for_each(|(weight, source)| *weight = source.weight);
+            channels.push(Channel { from, to: at, bias, weights });
+        }
+        let bits = |keep: bool| f32::from_bits(if keep { u32::MAX } else { 0 });
+        let row = |keep: &dyn Fn(usize) -> bool| match layout.pitch < layout.lanes {
+            true => (0..layout.lanes).map(|i| bits(keep(i % layout.pitch))).collect(),
+            false => Vec::new(),
+        };
+        let is_pixel =
+            |i: usize| i % layout.pitch < layout.columns && i / layout.pitch < layout.rows;
+        Some(Self {
+            variant,
+            layout: *layout,
+            arena,
+            finish,
+            is_strided,
+            places,
+            channels,
+            not_last: row(&|column| column != layout.pitch - 1),
+            not_first: row(&|column| column != 0),
+            masks: match layout.is_full() {
+                true => Vec::new(),
+                false => (0..end).map(|i| bits(is_pixel(i))).collect(),
+            },
+        })
+    }
+
+    /// Bytes of its weights and tables.
+    pub fn bytes(&self) -> usize {
+        size_of::<Channel>() * self.channels.len() + 4 * self.masks.len()
+    }
+
+    /// Computes it.
+    ///
+    /// # Panics
+    /// If the arena is another one.
+    pub fn run(&self, arena: &mut [f32]) {
+        assert!(arena.len() >= self.arena, "another arena");
+        let arena = arena.as_mut_ptr();
+        match self.is_strided {
+            true => self.launch(Run::<Strided> { depthwise: self, arena, window: PhantomData }),
+            false => self.launch(Run::<Whole> { depthwise: self, arena, window: PhantomData }),
+        }
+    }
+
+    fn launch(&self, kernel: impl Kernel<Out = ()>) {
+        launch_on(self.variant, self.layout.lanes, kernel);
+    }
+}
+
+/// Where the pixels of a window are, from the first source on, if the sources are a window.
+fn places<W: Window>(sources: &[Source]) -> Option<[i32; 6]> {
+    let mut places = [None; 6];
+    for (shift, pixels) in [(1, W::RIGHT), (0, W::CENTRE), (-1, W::LEFT)] {
+        let of_column: Vec<&Source> = sources.iter().filter(|s| s.shift == shift).collect();
+        if of_column.len() != pixels.len() {
+            return None;
+        }
+        for (source, &pixel) in of_column.into_iter().zip(pixels) {
+            let place = i32::try_from(i64::from(source.at) - i64::from(sources[0].at)).ok()?;
+            if *places[pixel].get_or_insert(place) != place {
+                return None;
+            }
+        }
+    }
+    (sources.len() == 9).then(|| places.map(Option::unwrap_or_default))
+}
+
+struct Run<'a, W> {
+    depthwise: &'a Depthwise,
+    arena: *mut f32,
+    window: PhantomData<W>,
+}
+
+impl<W: Window> Kernel for Run<'_, W> {
+    type Out = ();
+
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let Depthwise { layout, channels, finish, masks, places, .. } = self.depthwise;
+        let (n, per_row) = (layout.vectors(), layout.pitch / S::WIDTH);
+        let masks = if masks.is_empty() { None } else { Some(masks.as_ptr()) };
+        for &Channel { from, to, bias, weights } in channels {
+            // SAFETY: the caller vouches for the instructions; `new` has checked that all vectors of a plane of each place and
+            // of the output lie in the arena.
+            unsafe {
+                let from = self.arena.cast_const().add(from as usize);
+                let to = self.arena.add(to as usize);
+                let weights = weights.map(|weight| S::splat(weight));
+                let sums = Sums::<S, W> {
+                    from,
+                    places: *places,
+                    weights,
+                    bias: S::splat(bias),
+                    window: PhantomData,
+                };
+                if per_row == 0 {
+                    let not_last = S::load(self.depthwise.not_last.as_ptr());
+                    let not_first = S::load(self.depthwise.not_first.as_ptr());
+                    for v in 0..n {
+                        let pixels = sums.pixels(v);
+                        let mut sum = sums.right(&pixels);
+                        if !W::RIGHT.is_empty() {
+                            sum = S::select(not_last, S::down(sum, sum), sums.bias);
+                        }
+                        let left = sums.left(&pixels);
+                        let left = S::and(not_first, S::up(left, left));
+                        let sum = S::add(sums.centre(&pixels, sum), left);
+                        store::<S>(to, v, sum, *finish, masks);
+                    }
+                    continue;
+                }
+                for y in 0..n / per_row {
+                    let first = y * per_row;
+                    let mut pixels = sums.pixels(first);
+                    let mut right = sums.right(&pixels);
+                    let mut before = S::splat(0.0);
+                    for v in first..first + per_row {
+                        let mut sum = right;
+                        let own = pixels;
+                        if v + 1 < first + per_row {
+                            pixels = sums.pixels(v + 1);
+                            right = sums.right(&pixels);
+                        } else {
+                            right = sums.bias;
+                        }
+                        if !W::RIGHT.is_empty() {
+                            sum = S::down(sum, right);
+                        }
+                        let left = sums.left(&own);
+                        let sum = S::add(sums.centre(&own, sum), S::up(left, before));
+                        before = left;
+                        store::<S>(to, v, sum, *finish, masks);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The sums of a channel by column.
+struct Sums<S: Simd, W> {
+    from: *const f32,
+    places: [i32; 6],
+    weights: [S::V; 9],
+    bias: S::V,
+    window: PhantomData<W>,
+}
+
+impl<S: Simd, W: Window> Sums<S, W> {
+    /// The pixels for a vector of the output.
+    #[inline(always)]
+    unsafe fn pixels(&self, vector: usize) -> [S::V; 6] {
+        // SAFETY: see `Run`, here and below.
+        unsafe {
+            let from = self.from.add(vector * S::WIDTH);
+            let mut pixels = [S::splat(0.0); 6];
+            for i in 0..W::N {
+                pixels[i] = S::load(from.offset(self.places[i] as isize));
+            }
+            pixels
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn right(&self, pixels: &[S::V; 6]) -> S::V {
+        // SAFETY: as above.
+        unsafe { self.chain(W::RIGHT, 0, pixels, self.bias) }
+    }
+
+    #[inline(always)]
+    unsafe fn centre(&self, pixels: &[S::V; 6], sum: S::V) -> S::V {
+        // SAFETY: as above.
+        unsafe { self.chain(W::CENTRE, W::RIGHT.len(), pixels, sum) }
+    }
+
+    #[inline(always)]
+    unsafe fn left(&self, pixels: &[S::V; 6]) -> S::V {
+        // SAFETY: as above.
+        unsafe { self.chain(W::LEFT, W::RIGHT.len() + W::CENTRE.len(), pixels, S::splat(0.0)) }
+    }
+
+    #[inline(always)]
+    unsafe fn chain(&self, of: &[usize], first: usize, pixels: &[S::V; 6], mut sum: S::V) -> S::V {
+        for (i, &pixel) in of.iter().enumerate() {
+            // SAFETY: as above.
+            sum = unsafe { S::fma(self.weights[first + i], pixels[pixel], sum) };
+        }
+        sum
+    }
+}
+
+/// Applies what follows, and stores.
+#[inline(always)]
+unsafe fn store<S: Simd>(
+    to: *mut f32,
+    vector: usize,
+    sum: S::V,
+    finish: Finish,
+    masks: Option<*const f32>,
+) {
+    let at = vector * S::WIDTH;
+    // SAFETY: see `Run`; there is a mask for each vector of a plane.
+    unsafe {
+        let mut sum = [sum];
+        finish.apply::<S, 1>(&mut sum);
+        let sum = match masks {
+            Some(masks) => S::and(sum[0], S::load(masks.add(at))),
+            None => sum[0],
+        };
+        S::store(to.add(at), sum);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,135 @@
+//! Depthwise convolutions against `Conv`, to the bit.
+
+use super::*;
+use crate::planes::{Conv, Tile, testing::Numbers};
+
+/// Runs a window on planes with random pixels by both kernels.
+fn check(variant: Variant, layout: Layout, is_strided: bool, numbers: &mut Numbers) {
+    let Layout { rows, columns, pitch, lanes, .. } = layout;
+    let halo = (2 * pitch).next_multiple_of(lanes);
+    let layout = Layout { halo, ..layout };
+    let n_out = [1, 2, 5][numbers.below(3)];
+    let n_in = if is_strided { 4 * n_out } else { n_out };
+    let begin = |plane: usize| halo + plane * layout.stride();
+    let zero = begin(n_in + n_out);
+    let len = zero + layout.stride();
+    let mut arena = vec![0.0; len];
+    for plane in 0..n_in {
+        for y in 0..rows {
+            for x in 0..columns {
+                arena[begin(plane) + y * pitch + x] = numbers.next();
+            }
+        }
+    }
+    let outputs: Vec<Output> = (0..n_out)
+        .map(|o| {
+            let mut sources = Vec::new();
+            for ky in 0..3i32 {
+                for kx in 0..3i32 {
+                    // The plane of a phase, or the one plane, and its pixel.
+                    let (plane, dy, dx) = match is_strided {
+                        true => {
+                            let (y, x) = (ky - 1, kx - 1);
+                            let phase = y.rem_euclid(2) * 2 + x.rem_euclid(2);
+                            (4 * o + phase as usize, y.div_euclid(2), x.div_euclid(2))
+                        }
+                        false => (o, ky - 1, kx - 1),
+                    };
+                    let at = begin(plane) as i32 + dy * pitch as i32;
+                    let weight = if numbers.below(3) == 0 { 0.0 } else { numbers.next() };
+                    sources.push(Source { weight, at: at as u32, shift: dx });
+                }
+            }
+            let at = begin(n_in + o) as u32;
+            Output { at, bias: numbers.next(), sources, addends: Vec::new() }
+        })
+        .collect();
+    let finish =
+        [Finish::None, Finish::RELU, Finish::Clip { min: -0.5, max: 0.5 }][numbers.below(3)];
+    let spec = Spec {
+        layout: &layout,
+        columns: Columns::Shifted(columns),
+        reach: [1, 1],
+        outputs: &outputs,
+        finish,
+        arena: len,
+        zero: zero as u32,
+    };
+    let mut want = arena.clone();
+    let conv = Conv::new(variant, &spec, Tile::choices(&spec, Packing::Own)[0]);
+    conv.run(&mut want, 0..conv.n_blocks());
+    let depthwise = Depthwise::new(variant, &spec).expect("a window");
+    // What was there before is written over.
+    arena[begin(n_in)..begin(n_in) + columns].fill(7.0);
+    depthwise.run(&mut arena);
+    for (i, (got, want)) in arena.iter().zip(&want).enumerate() {
+        assert!(
+            got.to_bits() == want.to_bits() || got == want && *got == 0.0,
+            "{variant}, {layout:?}, strided {is_strided}: {i}: {got} {want}"
+        );
+    }
+}
+
+#[test]
+fn windows_have_the_bits_of_any_convolution() {
+    let mut numbers = Numbers(1);
+    for variant in Variant::available() {
+        for &lanes in variant.lanes() {
+            let parts = [lanes / 8, lanes / 4, lanes / 2].into_iter().filter(|&pitch| pitch > 0);
+            for pitch in parts.chain([lanes, 2 * lanes, 3 * lanes, 4 * lanes]) {
+                for rows in [1, 2, 3, 4, 5, 7, 8, 14, 16] {
+                    for columns in [pitch, pitch.saturating_sub(1).max(1), (pitch / 2).max(1)] {
+                        if rows * pitch >= lanes {
+                            let layout = Layout { rows, columns, pitch, halo: 0, lanes };
+                            check(variant, layout, false, &mut numbers);
+                            check(variant, layout, true, &mut numbers);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A window on one plane of 2×4 pixels, with what a test changes.
+fn of(change: impl Fn(&mut Output)) -> Option<Depthwise> {
+    let layout = Layout { rows: 2, columns: 4, pitch: 4, halo: 4, lanes: 4 };
+    let source = |i: usize| Source {
+        weight: 1.0,
+        at: (4 + 4 * (i / 3)) as u32 - 4,
+        shift: (i % 3) as i32 - 1,
+    };
+    let sources = (0..9).map(source).collect();
+    let mut other = Output { at: 24, bias: 0.0, sources, addends: Vec::new() };
+    let first = other.clone();
+    change(&mut other);
+    let spec = Spec {
+        layout: &layout,
+        columns: Columns::Shifted(4),
+        reach: [1, 1],
+        outputs: &vec![first, other],
+        finish: Finish::None,
+        arena: 32,
+        zero: 0,
+    };
+    Depthwise::new(Variant::Scalar, &spec)
+}
+
+#[test]
+fn what_is_no_window_is_left_to_others() {
+    assert!(of(|_| ()).is_some());
+    assert!(of(|o| o.sources.iter_mut().for_each(|s| s.at += 4)).is_some());
+    assert!(of(|o| o.sources[4].at += 1).is_none());
+    assert!(of(|o| o.sources[0].shift = 0).is_none());
+    assert!(of(|o| o.addends.push(0)).is_none());
+    assert!(of(|o| o.sources.truncate(8)).is_none());
+    assert!(of(|o| o.sources.clear()).is_none());
+}
+
+#[test]
+fn planes_outside_of_the_arena_are_refused() {
+    let is_refused = |change: fn(&mut Output)| std::panic::catch_unwind(|| of(change)).is_err();
+    assert!(!is_refused(|o| o.sources.iter_mut().for_each(|s| s.at += 16)));
+    assert!(is_refused(|o| o.sources.iter_mut().for_each(|s| s.at += 17)));
+    assert!(is_refused(|o| o.at = 25));
+}
