@@ -2,7 +2,7 @@
 
 use taper_kernels::{
     Variant,
-    planes::{Conv, Dots, Gather, Global, Map, Pairs, Pool, Remap, Softmax, Split},
+    planes::{Conv, Depthwise, Dots, Gather, Global, Map, Pairs, Pool, Remap, Softmax, Split},
 };
 
 /// What a step computes, on places in the arena.
@@ -10,6 +10,7 @@ use taper_kernels::{
 pub(crate) enum Step {
     Conv(Conv),
     Dots(Dots),
+    Depthwise(Depthwise),
     Remap(Remap),
     Split(Split),
     Pool(Pool),
@@ -35,6 +36,7 @@ impl Step {
         match self {
             Self::Conv(conv) => conv.run(arena, 0..conv.n_blocks()),
             Self::Dots(dots) => dots.run(arena),
+            Self::Depthwise(depthwise) => depthwise.run(arena),
             Self::Remap(remap) => remap.run(arena, scratch),
             Self::Split(split) => split.run(arena),
             Self::Pool(pool) => pool.run(arena, scratch),
@@ -51,6 +53,7 @@ impl Step {
         match self {
             Self::Conv(conv) => conv.name(),
             Self::Dots(_) => "dense, channels in the lanes".into(),
+            Self::Depthwise(_) => "depthwise".into(),
             Self::Remap(_) => "copy of planes".into(),
             Self::Split(_) => "split".into(),
             Self::Pool(_) => "pool".into(),
@@ -67,6 +70,7 @@ impl Step {
         match self {
             Self::Conv(conv) => conv.bytes(),
             Self::Dots(dots) => dots.bytes(),
+            Self::Depthwise(depthwise) => depthwise.bytes(),
             Self::Remap(remap) => 8 * remap.planes.len(),
             Self::Split(split) => 20 * split.n_planes(),
             Self::Pool(pool) => 8 * pool.planes.len(),

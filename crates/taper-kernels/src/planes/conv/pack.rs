@@ -21,8 +21,9 @@ pub(super) fn pack(
     let output = |&o: &usize| spec.outputs.output(o, tile.packing);
     if tile.each > 1 && tile.packing == Packing::Own {
         // A block has as many steps as the longest of its lists.
-        channels.sort_by_cached_key(|o| Reverse(output(o).sources.len()));
+        channels.sort_by_cached_key(|&o| Reverse(spec.outputs.n_sources(o)));
     }
+    packer.reserve(channels.chunks(tile.each).map(|block| block[0]));
     for block in channels.chunks(tile.each) {
         packer.block(&block.iter().map(output).collect::<Vec<Output>>());
     }
@@ -102,6 +103,18 @@ impl<'a> Packer<'a> {
 
     fn tap(&self, weight: f32, at: u32) -> Tap {
         Tap { weight, at: self.check(at) }
+    }
+
+    /// Makes room for blocks of which these are the channels with the most sources.
+    fn reserve(&mut self, longest: impl Iterator<Item = usize>) {
+        let n: usize = longest.map(|channel| self.spec.outputs.n_sources(channel)).sum();
+        match self.conv.packing {
+            Packing::Own => self.conv.taps.reserve_exact(n * self.conv.each),
+            Packing::Shared => {
+                self.conv.places.reserve_exact(n);
+                self.conv.weights.reserve_exact(n * self.conv.each);
+            }
+        }
     }
 
     /// Adds a block of channels: one for each of a tile, or fewer.
