@@ -166,7 +166,9 @@ unsafe fn block_of_tile<S: Simd, G: Groups, const NV: usize, const NO: usize, co
                 }
             }
         }
-        for (o, sums) in sums.iter_mut().enumerate() {
+        // A copy, as the loop's index would keep the sums themselves in memory instead of registers.
+        let mut done = sums;
+        for (o, sums) in done.iter_mut().enumerate() {
             let out = *tables.outputs.get_unchecked(block * NO + o);
             if out == u32::MAX {
                 break;
