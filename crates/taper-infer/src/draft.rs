@@ -66,6 +66,7 @@ impl<'a> Drafts<'a> {
         self.region(layout, dims[0])
     }
 
+    /// Adds a step that reads these values.
     pub(crate) fn push(
         &mut self,
         work: Work<'a>,
@@ -74,15 +75,23 @@ impl<'a> Drafts<'a> {
         reads: &[&Value],
         to: &Value,
     ) {
+        let reads = reads.iter().flat_map(|value| value.regions()).collect();
+        self.push_reader(work, name, dims, reads, to);
+    }
+
+    /// Adds a step that reads these regions.
+    pub(crate) fn push_reader(
+        &mut self,
+        work: Work<'a>,
+        name: &str,
+        dims: &[usize],
+        reads: Vec<usize>,
+        to: &Value,
+    ) {
         // A value without planes needs no step.
         let Some(first) = to.planes.first() else { return };
-        self.steps.push(Draft {
-            work,
-            name: name.into(),
-            dims: dims.to_vec(),
-            reads: reads.iter().flat_map(|value| value.regions()).collect(),
-            writes: first.region,
-        });
+        let (name, dims, writes) = (name.into(), dims.to_vec(), first.region);
+        self.steps.push(Draft { work, name, dims, reads, writes });
     }
 
     /// A copy of pixels to planes of another layout or in other places.

@@ -83,11 +83,16 @@ fn candidates_of_single_layers_give_the_same_bits() {
     }
 }
 
-/// A chain of convolutions of 16 channels on 16×16, with these shares of weights.
+/// A chain of convolutions of 16 channels on 16×16. Of each one's weights, one in so many is not 0.
 fn chain(one_in: &[usize]) -> Graph {
+    chain_of(one_in, |i, one_in| i.is_multiple_of(one_in))
+}
+
+/// A chain of convolutions, whose weights are not 0 where a function of their index and the layer's number says so.
+fn chain_of(layers: &[usize], is_kept: impl Fn(usize, usize) -> bool) -> Graph {
     let mut graph = Graph::new(&[16, 16, 16]);
-    for (layer, &one_in) in one_in.iter().enumerate() {
-        let weight = |i: usize| if i.is_multiple_of(one_in) { 0.5 } else { 0.0 };
+    for (layer, &number) in layers.iter().enumerate() {
+        let weight = |i: usize| if is_kept(i, number) { 0.5 } else { 0.0 };
         let name = format!("w{layer}");
         let weights: Vec<f32> = (0..16 * 16 * 9).map(weight).collect();
         graph.add_tensor(&name, Tensor::new(&[16, 16, 3, 3], weights).unwrap());
@@ -98,17 +103,26 @@ fn chain(one_in: &[usize]) -> Graph {
     graph
 }
 
+/// How many convolutions are timed.
+fn n_timed(graph: &Graph) -> usize {
+    let mut chooser = Chooser::Timing(Timing::default());
+    compile_by(graph, Variant::current(), &mut chooser).unwrap();
+    let Chooser::Timing(timing) = chooser else { unreachable!() };
+    timing.known.len()
+}
+
 #[test]
 fn layers_that_are_alike_share_a_measurement() {
-    let n_known = |one_in: &[usize]| {
-        let mut chooser = Chooser::Timing(Timing::default());
-        compile_by(&chain(one_in), Variant::current(), &mut chooser).unwrap();
-        let Chooser::Timing(timing) = chooser else { unreachable!() };
-        timing.known.len()
-    };
-    assert_eq!(n_known(&[5, 5, 5]), 1);
+    assert_eq!(n_timed(&chain(&[5, 5, 5])), 1);
     // 461, 256 and 231 weights.
-    assert_eq!(n_known(&[5, 9, 10]), 3);
+    assert_eq!(n_timed(&chain(&[5, 9, 10])), 3);
+}
+
+#[test]
+fn a_layer_with_a_zero_is_not_like_one_without() {
+    // The second of them multiplies its zero, by rule; the first may leave out what it has not.
+    let graph = chain_of(&[0, 1, 1], |i, zeros| i >= zeros);
+    assert_eq!(n_timed(&graph), 2);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use super::{Recipe, Term};
 use taper_kernels::planes::{Columns, Dots, Layout};
 
 /// A kind of kernel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Kind {
     /// Each output channel has a list of the pixels that it reads.
     Sparse,
@@ -25,6 +25,8 @@ const MANY_TAPS: usize = 64;
 /// What a convolution has in common with others that take as long.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Shape {
+    /// Those that give the same bits.
+    kinds: Vec<Kind>,
     layout: Layout,
     columns: Columns,
     reach: [usize; 2],
@@ -83,6 +85,7 @@ impl Recipe<'_> {
         let [nonzeros, _] = self.counts;
         let digits = usize::BITS - nonzeros.leading_zeros();
         Shape {
+            kinds: self.kinds(),
             layout: self.to.layout,
             columns: self.columns,
             reach: self.reach(),

@@ -104,11 +104,10 @@ impl<'a> Drafts<'a> {
         addends.iter().for_each(|value| self.widen_halos(value.planes.iter(), 0, &to));
         let weights = || terms.iter().flat_map(|term| &*term.weight);
         let counts = [weights().filter(|&&w| flush(w) != 0.0).count(), weights().count()];
-        let reads: Vec<Value> =
-            terms.iter().map(|term| &term.input).chain(&addends).cloned().collect();
+        let inputs = terms.iter().map(|term| &term.input).chain(&addends);
+        let reads = inputs.flat_map(Value::regions).collect();
         let recipe = Recipe { terms, taps, bias, addends, finish, columns, to: to.clone(), counts };
-        let reads: Vec<&Value> = reads.iter().collect();
-        self.push(Work::Conv(recipe), name, &dims, &reads, &to);
+        self.push_reader(Work::Conv(recipe), name, &dims, reads, &to);
         to
     }
 }

@@ -215,23 +215,12 @@ pub struct Conv {
 }
 
 impl Conv {
-    /// Packs all output channels for a tile that [`Tile::choices`] gives.
+    /// Packs it for a tile that [`Tile::choices`] gives.
     ///
     /// # Panics
     /// If a source or output lies outside of the arena or of the reach, or there is no such tile.
     pub fn new(variant: Variant, spec: &Spec<'_>, tile: Tile) -> Self {
-        pack::pack(variant, spec, tile, (0..spec.outputs.count()).collect())
-    }
-
-    /// Packs about `n` output channels alone, from all over the convolution, in whole blocks: what the tile costs can be
-    /// measured by them.
-    ///
-    /// # Panics
-    /// As [`new`](Self::new).
-    pub fn sample(variant: Variant, spec: &Spec<'_>, tile: Tile, n: usize) -> Self {
-        let all = spec.outputs.count();
-        let n = n.max(1).next_multiple_of(tile.each).min(all);
-        pack::pack(variant, spec, tile, (0..n).map(|i| i * all / n).collect())
+        pack::pack(variant, spec, tile)
     }
 
     /// Blocks of output channels, which may be computed in any order.

@@ -57,8 +57,8 @@ impl Tile {
         table(lanes, Packing::Own).iter().any(|(tile, _)| tile.is_multiple_of(vectors))
     }
 
-    /// The tiles that can compute a convolution, all to the same bits, in the order of what they cost by rule. Rows of odd
-    /// numbers of vectors have no tile whose weights are shared.
+    /// The tiles that can compute a convolution, in the order of what they cost by rule. All give the same bits, but for the
+    /// sign of a 0. Rows of odd numbers of vectors have no tile whose weights are shared.
     pub fn choices(spec: &Spec<'_>, packing: Packing) -> Vec<Self> {
         let units = Units::of(spec);
         let table = table(spec.layout.lanes, packing).iter();

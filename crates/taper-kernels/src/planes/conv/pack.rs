@@ -7,16 +7,12 @@ use crate::{
 };
 use std::cmp::Reverse;
 
-/// Packs these output channels.
+/// Packs all output channels, a block at a time.
 ///
 /// # Panics
 /// If a source or output lies outside of the arena or of the reach, or there is no such tile.
-pub(super) fn pack(
-    variant: Variant,
-    spec: &Spec<'_>,
-    tile: Tile,
-    mut channels: Vec<usize>,
-) -> Conv {
+pub(super) fn pack(variant: Variant, spec: &Spec<'_>, tile: Tile) -> Conv {
+    let mut channels: Vec<usize> = (0..spec.outputs.count()).collect();
     let mut packer = Packer::new(variant, spec, tile);
     let output = |&o: &usize| spec.outputs.output(o, tile.packing);
     if tile.each > 1 && tile.packing == Packing::Own {

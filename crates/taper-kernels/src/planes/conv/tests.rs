@@ -261,32 +261,3 @@ fn sources_outside_of_the_reach_are_refused() {
 fn a_smaller_arena_is_refused() {
     small(&vec![Output::default()], 0).run(&mut [0.0; 63], 0..1);
 }
-
-#[test]
-fn a_sample_has_whole_blocks_from_all_over() {
-    let output = |o: u32| {
-        let source = Source { weight: o as f32, at: 0, shift: 0 };
-        Output { at: 0, bias: o as f32, sources: vec![source], addends: Vec::new() }
-    };
-    let outputs: Vec<Output> = (0..10).map(output).collect();
-    let spec = Spec {
-        layout: &LAYOUT,
-        columns: Columns::Shifted(16),
-        reach: [0, 0],
-        outputs: &outputs,
-        finish: Finish::None,
-        arena: 32,
-        zero: 0,
-    };
-    let sample = |n: usize, packing: Packing| {
-        let tile = Tile::choices(&spec, packing)[0];
-        (tile.each, Conv::sample(Variant::Scalar, &spec, tile, n).bias)
-    };
-    assert_eq!(sample(1, Packing::Own).1.len(), sample(1, Packing::Own).0);
-    for packing in [Packing::Own, Packing::Shared] {
-        let (each, bias) = sample(100, packing);
-        assert!(bias.len() == 10usize.next_multiple_of(each));
-    }
-    let (each, bias) = sample(4, Packing::Own);
-    assert!(bias.len() == 4usize.next_multiple_of(each) && bias[..4] == [0.0, 2.0, 5.0, 7.0]);
-}
