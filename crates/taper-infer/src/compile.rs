@@ -2,7 +2,8 @@
 
 use crate::{
     InferError, Options,
-    draft::{Channel, Drafts, Work},
+    conv::kernel,
+    draft::{Drafts, Work},
     lower::{Lowered, check_size, lower, planes_of},
     memory::{ALIGNMENT, places, unify_halos},
     step::Step,
@@ -11,10 +12,7 @@ use crate::{
 use taper_graph::{Graph, GraphError, passes};
 use taper_kernels::{
     Variant,
-    planes::{
-        Conv, Dots, Gather, Global, Layout, Map, Output, Packing, Pairs, Pool, Remap, Softmax,
-        Source, Spec, Split,
-    },
+    planes::{Gather, Global, Layout, Map, Pairs, Pool, Remap, Softmax, Split},
 };
 
 /// What people want to know of a step.
@@ -100,9 +98,13 @@ pub(crate) fn compile(graph: &Graph, options: &Options) -> Result<Compiled, Infe
     };
     let (mut steps, mut labels) = (Vec::new(), Vec::new());
     for draft in drafts {
-        steps.push(place(variant, draft.work, &at, arena, zeros as u32));
         let (name, dims) = (draft.name, draft.dims);
-        labels.push(Label { name, dims, nonzeros: draft.nonzeros, weights: draft.weights });
+        let [nonzeros, weights] = match &draft.work {
+            Work::Conv(recipe) => recipe.counts,
+            _ => [0, 0],
+        };
+        labels.push(Label { name, dims, nonzeros, weights });
+        steps.push(place(variant, draft.work, &at, arena, zeros as u32));
     }
     let mut constants = Vec::new();
     for (i, region) in regions.iter().enumerate() {
@@ -132,85 +134,30 @@ pub(crate) fn compile(graph: &Graph, options: &Options) -> Result<Compiled, Infe
     })
 }
 
-/// Whether planes have so few pixels that output channels are better in the lanes, and what reads them allows that.
-fn is_few(layout: &Layout, channels: &[Channel]) -> bool {
-    let is_plain = |c: &Channel| c.addends.is_empty() && c.taps.iter().all(|tap| tap.shift == 0);
-    let pixels = layout.rows * layout.pitch;
-    layout.is_full() && pixels <= Dots::MOST_PIXELS && channels.iter().all(is_plain)
-}
-
 /// A step with places for planes.
 fn place(
     variant: Variant,
-    work: Work,
+    work: Work<'_>,
     at: &dyn Fn(Plane) -> u32,
     arena: usize,
     zeros: u32,
 ) -> Step {
     let two = |planes: Vec<[Plane; 2]>| planes.into_iter().map(|p| p.map(at)).collect();
     match work {
-        Work::Conv { layout, channels, finish, packing: Packing::Shared, to, .. }
-            if is_few(&layout, &channels) =>
-        {
-            let places = channels[0].taps.iter();
-            let places = places.map(|tap| at(tap.plane).wrapping_add_signed(tap.delta)).collect();
-            let outputs: Vec<(u32, f32)> =
-                channels.iter().zip(&to).map(|(c, &to)| (at(to), c.bias)).collect();
-            let pixels = layout.rows * layout.pitch;
-            let weight = |o: usize, tap: usize| channels[o].taps[tap].weight;
-            Step::Dots(Dots::new(variant, pixels, places, &outputs, weight, finish, arena))
-        }
-        Work::Conv { layout, columns, channels, finish, packing, to } => {
-            let outputs: Vec<Output> = channels
-                .iter()
-                .zip(&to)
-                .map(|(channel, &to)| Output {
-                    at: at(to),
-                    bias: channel.bias,
-                    sources: channel
-                        .taps
-                        .iter()
-                        .map(|tap| Source {
-                            weight: tap.weight,
-                            at: at(tap.plane).wrapping_add_signed(tap.delta),
-                            shift: tap.shift,
-                        })
-                        .collect(),
-                    addends: channel.addends.iter().map(|&plane| at(plane)).collect(),
-                })
-                .collect();
-            let spec = Spec {
-                layout: &layout,
-                columns,
-                outputs: &outputs,
-                finish,
-                packing,
-                arena,
-                zero: zeros,
-            };
-            Step::Conv(Conv::new(variant, &spec))
-        }
-        Work::Remap { layouts: [from, to], rows, columns, fill, planes } => {
-            Step::Remap(Remap { from, to, rows, columns, fill, planes: two(planes) })
-        }
-        Work::Split { layouts: [from, to], planes } => {
+        Work::Conv(recipe) => kernel(variant, &recipe, at, arena, zeros),
+        Work::Remap(remap, planes) => Step::Remap(Remap { planes: two(planes), ..remap }),
+        Work::Split([from, to], planes) => {
             let planes = planes.into_iter().map(|p| p.map(at)).collect();
             Step::Split(Split::new(variant, from, to, planes, arena))
         }
-        Work::Pool { layouts: [from, to], rows, columns, steps, reduce, count, planes } => {
-            Step::Pool(Pool { from, to, rows, columns, steps, reduce, count, planes: two(planes) })
-        }
-        Work::Global { layout, reduce, planes } => {
-            Step::Global(Global { from: layout, reduce, planes: two(planes) })
-        }
-        Work::Map { layouts, function, planes } => {
-            Step::Map(Map { layouts, function, planes: two(planes) })
-        }
-        Work::Pairs { op, layouts, planes } => {
+        Work::Pool(pool, planes) => Step::Pool(Pool { planes: two(planes), ..pool }),
+        Work::Global(global, planes) => Step::Global(Global { planes: two(planes), ..global }),
+        Work::Map(map, planes) => Step::Map(Map { planes: two(planes), ..map }),
+        Work::Pairs(pairs, planes) => {
             let planes = planes.into_iter().map(|p| p.map(at)).collect();
-            Step::Pairs(Pairs { op, layouts, planes })
+            Step::Pairs(Pairs { planes, ..pairs })
         }
-        Work::Gather { values } => Step::Gather(Gather { pixels: pixel_pairs(&values, at) }),
+        Work::Gather(values) => Step::Gather(Gather { pixels: pixel_pairs(&values, at) }),
         Work::Softmax { values, n, inner } => {
             let each = pixel_pairs(&values, at);
             let group = |first: usize| each[first..].iter().step_by(inner).take(n).copied();

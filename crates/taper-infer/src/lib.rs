@@ -50,6 +50,7 @@
 #![forbid(unsafe_code)]
 
 mod compile;
+mod conv;
 mod draft;
 mod engine;
 mod error;

@@ -2,22 +2,28 @@
 
 use crate::{
     InferError,
-    draft::{Drafts, Reader, Work},
+    conv::Term,
+    draft::{Drafts, Work},
     value::{Value, flush},
 };
-use std::ops::Range;
+use std::{borrow::Cow, ops::Range};
 use taper_graph::{Activation, Conv, Fused, Graph, GraphError, Node, Norm, Op, Window};
-use taper_kernels::planes::{Finish, Function, Layout, Origin, Pairwise, Reduce};
+use taper_kernels::planes::{
+    Finish, Function, Global, Layout, Map, Origin, Pairs, Pairwise, Pool, Reduce,
+};
 
 /// Drafts of a graph, with the values of its input and output.
-pub(crate) struct Lowered {
-    pub(crate) drafts: Drafts,
+pub(crate) struct Lowered<'a> {
+    pub(crate) drafts: Drafts<'a>,
     pub(crate) input: Value,
     pub(crate) output: Value,
 }
 
 /// Lowers a valid graph for vectors of these widths.
-pub(crate) fn lower(graph: &Graph, lanes: &'static [usize]) -> Result<Lowered, InferError> {
+pub(crate) fn lower<'a>(
+    graph: &'a Graph,
+    lanes: &'static [usize],
+) -> Result<Lowered<'a>, InferError> {
     let readers = graph.sole_readers();
     let mut lowering = Lowering { graph, drafts: Drafts::new(lanes), values: Vec::new(), readers };
     for node in &graph.nodes {
@@ -97,14 +103,14 @@ fn strides(window: &Window, from: &Layout, [_, rows, columns]: [usize; 3]) -> [u
 
 struct Lowering<'a> {
     graph: &'a Graph,
-    drafts: Drafts,
+    drafts: Drafts<'a>,
     values: Vec<Value>,
     /// The only reader of each node, if there is one.
     readers: Vec<Option<usize>>,
 }
 
-impl Lowering<'_> {
-    fn node(&mut self, node: &Node) -> Result<Value, InferError> {
+impl<'a> Lowering<'a> {
+    fn node(&mut self, node: &'a Node) -> Result<Value, InferError> {
         let dims = planes_of(&node.dims)?;
         check_windows(&node.op)?;
         let inputs: Vec<Value> = node.inputs.iter().map(|&i| self.values[i].clone()).collect();
@@ -120,23 +126,23 @@ impl Lowering<'_> {
             Op::Linear { weight, bias } => {
                 let tensor = self.graph.tensor(weight)?;
                 let bias = self.channels(bias.as_deref(), dims[0])?;
-                let reader =
-                    Reader::pointwise(node.inputs[0], &inputs[0], tensor.values(), dims[0], 1);
-                self.drafts.conv(&[reader], &bias, &[], Finish::None, dims, &name)
+                let (node, weight) = (node.inputs[0], Cow::Borrowed(tensor.values()));
+                let term = Term::pointwise(node, inputs[0].clone(), weight, dims[0], 1);
+                self.drafts.conv(vec![term], bias, &[], Finish::None, dims, &name)
             }
             // A norm with one reader is computed by that, if it can.
             Op::Norm(_) if self.is_deferred(self.values.len()) => inputs[0].clone(),
             Op::Norm(norm) => {
-                let (scale, bias) = self.norm(norm)?;
-                self.scaled(node, &inputs[0], (&scale, &bias), Finish::None, dims, &name)
+                let affine = self.norm(norm)?;
+                self.scaled(node, &inputs[0], affine, Finish::None, dims, &name)
             }
             Op::Activation(activation) => match function(*activation) {
                 Ok(finish) => {
-                    let (scale, bias) = match &self.graph.nodes[node.inputs[0]].op {
+                    let affine = match &self.graph.nodes[node.inputs[0]].op {
                         Op::Norm(norm) if self.is_deferred(node.inputs[0]) => self.norm(norm)?,
                         _ => (vec![1.0; dims[0]], vec![0.0; dims[0]]),
                     };
-                    self.scaled(node, &inputs[0], (&scale, &bias), finish, dims, &name)
+                    self.scaled(node, &inputs[0], affine, finish, dims, &name)
                 }
                 Err(function) => self.map(&inputs[0], function, dims, &name),
             },
@@ -217,13 +223,14 @@ impl Lowering<'_> {
         &mut self,
         node: &Node,
         value: &Value,
-        (scale, bias): (&[f32], &[f32]),
+        (scale, bias): (Vec<f32>, Vec<f32>),
         finish: Finish,
         dims: [usize; 3],
         name: &str,
     ) -> Value {
-        let reader = Reader::pointwise(node.inputs[0], value, scale, dims[0], dims[0]);
-        self.drafts.conv(&[reader], bias, &[], finish, dims, name)
+        let scale = Cow::Owned(scale);
+        let term = Term::pointwise(node.inputs[0], value.clone(), scale, dims[0], dims[0]);
+        self.drafts.conv(vec![term], bias, &[], finish, dims, name)
     }
 
     fn fused(
@@ -234,9 +241,9 @@ impl Lowering<'_> {
         dims: [usize; 3],
         name: &str,
     ) -> Result<Value, InferError> {
-        let mut readers = Vec::new();
-        for (i, conv) in fused.convs.iter().enumerate() {
-            readers.push(reader(self.graph, conv, node.inputs[i], &inputs[i], dims)?);
+        let mut terms = Vec::new();
+        for ((conv, &input), value) in fused.convs.iter().zip(&node.inputs).zip(inputs) {
+            terms.push(term(self.graph, conv, input, value, dims)?);
         }
         // A bias for each pixel is a plane that is added.
         let per_pixel = match &fused.bias {
@@ -252,7 +259,7 @@ impl Lowering<'_> {
         let addends: Vec<&Value> = plane.iter().chain(residual).collect();
         let finish = fused.activation.map_or(Ok(Finish::None), function);
         let now = finish.unwrap_or(Finish::None);
-        let value = self.drafts.conv(&readers, &bias, &addends, now, dims, name);
+        let value = self.drafts.conv(terms, bias, &addends, now, dims, name);
         Ok(match finish {
             Ok(_) => value,
             Err(function) => self.map(&value, function, dims, name),
@@ -261,9 +268,8 @@ impl Lowering<'_> {
 
     fn map(&mut self, value: &Value, function: Function, dims: [usize; 3], name: &str) -> Value {
         let to = self.drafts.value(dims, value.layout.pitch);
-        let layouts = [value.layout, to.layout];
-        let planes = value.beside(&to);
-        self.drafts.push(Work::Map { layouts, function, planes }, name, &dims, &[value], &to);
+        let map = Map { layouts: [value.layout, to.layout], function, planes: Vec::new() };
+        self.drafts.push(Work::Map(map, value.beside(&to)), name, &dims, &[value], &to);
         to
     }
 
@@ -281,14 +287,8 @@ impl Lowering<'_> {
         ];
         if *op == Op::Add && a == b {
             let addends: Vec<&Value> = inputs.iter().collect();
-            return Ok(self.drafts.conv(
-                &[],
-                &vec![0.0; dims[0]],
-                &addends,
-                Finish::None,
-                dims,
-                name,
-            ));
+            let bias = vec![0.0; dims[0]];
+            return Ok(self.drafts.conv(Vec::new(), bias, &addends, Finish::None, dims, name));
         }
         let to = self.drafts.value(dims, 0);
         let op = if *op == Op::Add { Pairwise::Sum } else { Pairwise::Product };
@@ -299,7 +299,8 @@ impl Lowering<'_> {
             .collect();
         let layouts = [inputs[0].layout, inputs[1].layout, to.layout];
         let reads = [&inputs[0], &inputs[1]];
-        self.drafts.push(Work::Pairs { op, layouts, planes }, name, &dims, &reads, &to);
+        let pairs = Pairs { op, layouts, planes: Vec::new() };
+        self.drafts.push(Work::Pairs(pairs, planes), name, &dims, &reads, &to);
         Ok(to)
     }
 
@@ -316,17 +317,17 @@ impl Lowering<'_> {
         let weight = vec![1.0 / (down * across) as f32; dims[0] * down * across];
         let Window { padding: [top, left, ..], dilation, .. } = *window;
         let stride = strides(window, &value.layout, dims);
-        let reader = Reader {
+        let term = Term {
             node: node.inputs[0],
-            value,
-            weight: &weight,
+            input: value.clone(),
+            weight: Cow::Owned(weight),
             dims: [dims[0], 1, down, across],
             groups: dims[0],
             stride,
             padding: [top, left],
             dilation,
         };
-        self.drafts.conv(&[reader], &vec![0.0; dims[0]], &[], Finish::None, dims, name)
+        self.drafts.conv(vec![term], vec![0.0; dims[0]], &[], Finish::None, dims, name)
     }
 
     fn pool(
@@ -344,17 +345,16 @@ impl Lowering<'_> {
         };
         let rows = ranges(0, dims[1], value.layout.rows);
         let columns = ranges(1, dims[2], value.layout.columns);
-        let layouts = [value.layout, to.layout];
-        let (steps, planes) = (window.dilation, value.beside(&to));
-        let work = Work::Pool { layouts, rows, columns, steps, reduce, count, planes };
-        self.drafts.push(work, name, &dims, &[value], &to);
+        let (from, steps, planes) = (value.layout, window.dilation, Vec::new());
+        let pool = Pool { from, to: to.layout, rows, columns, steps, reduce, count, planes };
+        self.drafts.push(Work::Pool(pool, value.beside(&to)), name, &dims, &[value], &to);
         to
     }
 
     fn global(&mut self, reduce: Reduce, value: &Value, dims: [usize; 3], name: &str) -> Value {
         let to = self.drafts.value(dims, 0);
-        let (layout, planes) = (value.layout, value.beside(&to));
-        self.drafts.push(Work::Global { layout, reduce, planes }, name, &dims, &[value], &to);
+        let global = Global { from: value.layout, reduce, planes: Vec::new() };
+        self.drafts.push(Work::Global(global, value.beside(&to)), name, &dims, &[value], &to);
         to
     }
 
@@ -365,7 +365,7 @@ impl Lowering<'_> {
         }
         let to = self.drafts.value(dims, 0);
         let values = [value.clone(), to.clone()];
-        self.drafts.push(Work::Gather { values }, name, &dims, &[value], &to);
+        self.drafts.push(Work::Gather(values), name, &dims, &[value], &to);
         to
     }
 
@@ -385,13 +385,13 @@ impl Lowering<'_> {
     }
 }
 
-fn reader<'a>(
+fn term<'a>(
     graph: &'a Graph,
     conv: &Conv,
     node: usize,
-    value: &'a Value,
+    value: &Value,
     to: [usize; 3],
-) -> Result<Reader<'a>, InferError> {
+) -> Result<Term<'a>, InferError> {
     let weight = graph.tensor(&conv.weight)?;
     let dims = weight.dims().try_into();
     let dims = dims.map_err(|_| GraphError::new("a convolution's weight has four sizes"))?;
@@ -405,8 +405,8 @@ fn reader<'a>(
         );
         return Err(GraphError::new(message).into());
     }
-    let (weight, groups) = (weight.values(), conv.groups);
-    Ok(Reader { node, value, weight, dims, groups, stride, padding: [top, left], dilation })
+    let (input, weight, groups) = (value.clone(), Cow::Borrowed(weight.values()), conv.groups);
+    Ok(Term { node, input, weight, dims, groups, stride, padding: [top, left], dilation })
 }
 
 /// The taps of a window that lie on the plane, as a range.

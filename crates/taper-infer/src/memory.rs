@@ -10,7 +10,7 @@ use taper_kernels::planes::Layout;
 /// lie in the same places, and stay zeros.
 pub(crate) fn places(
     regions: &[Region],
-    steps: &[Draft],
+    steps: &[Draft<'_>],
     input: &[usize],
     output: &[usize],
 ) -> (Vec<usize>, usize) {

@@ -2,13 +2,14 @@
 
 use taper_kernels::{
     Variant,
-    planes::{Conv, Dots, Gather, Global, Map, Pairs, Pool, Remap, Softmax, Split},
+    planes::{Conv, Depthwise, Dots, Gather, Global, Map, Pairs, Pool, Remap, Softmax, Split},
 };
 
 /// What a step computes, on places in the arena.
 #[derive(Debug)]
 pub(crate) enum Step {
     Conv(Conv),
+    Depthwise(Depthwise),
     Dots(Dots),
     Remap(Remap),
     Split(Split),
@@ -34,6 +35,7 @@ impl Step {
     pub(crate) fn run(&self, variant: Variant, arena: &mut [f32], scratch: &mut [f32]) {
         match self {
             Self::Conv(conv) => conv.run(arena, 0..conv.n_blocks()),
+            Self::Depthwise(depthwise) => depthwise.run(arena),
             Self::Dots(dots) => dots.run(arena),
             Self::Remap(remap) => remap.run(arena, scratch),
             Self::Split(split) => split.run(arena),
@@ -50,6 +52,7 @@ impl Step {
     pub(crate) fn kernel(&self) -> String {
         match self {
             Self::Conv(conv) => conv.name(),
+            Self::Depthwise(_) => "depthwise".into(),
             Self::Dots(_) => "dense, channels in the lanes".into(),
             Self::Remap(_) => "copy of planes".into(),
             Self::Split(_) => "split".into(),
@@ -66,6 +69,7 @@ impl Step {
     pub(crate) fn bytes(&self) -> usize {
         match self {
             Self::Conv(conv) => conv.bytes(),
+            Self::Depthwise(depthwise) => depthwise.bytes(),
             Self::Dots(dots) => dots.bytes(),
             Self::Remap(remap) => 8 * remap.planes.len(),
             Self::Split(split) => 20 * split.n_planes(),

@@ -1,5 +1,10 @@
 //! Convolution of one image's planes by a list of taps.
 
+mod choice;
+mod pack;
+
+pub use choice::Tile;
+
 use super::{
     layout::Layout,
     tile::{MASKED, Own, PADDED, Shared, Tables, Tap, Tiles},
@@ -81,7 +86,7 @@ pub struct Source {
 }
 
 /// An output channel.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Output {
     /// Index of its first pixel in the arena.
     pub at: u32,
@@ -93,8 +98,29 @@ pub struct Output {
     pub addends: Vec<u32>,
 }
 
+/// The output channels of a convolution. Each is made when it is packed, as sources take several times the memory of weights.
+pub trait Outputs {
+    /// How many there are.
+    fn count(&self) -> usize;
+
+    /// An output channel, from 0 on. Weights of 0 are among its sources if the packing is [`Packing::Shared`], and may be
+    /// left out otherwise.
+    fn output(&self, channel: usize, packing: Packing) -> Output;
+}
+
+/// Channels that are there.
+impl Outputs for Vec<Output> {
+    fn count(&self) -> usize {
+        self.len()
+    }
+
+    fn output(&self, channel: usize, _: Packing) -> Output {
+        self[channel].clone()
+    }
+}
+
 /// How pixels in other columns are reached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Columns {
     /// Sums are shifted along rows. Planes that are read have at most so many columns, with zeros behind them up to the pitch.
     Shifted(usize),
@@ -112,7 +138,7 @@ impl Columns {
 }
 
 /// How weights are packed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Packing {
     /// Each output channel has a list of the pixels that it reads.
     Own,
@@ -121,22 +147,29 @@ pub enum Packing {
 }
 
 /// What a convolution computes, and where.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Spec<'a> {
     /// Layout of the results. The pitch is that of the planes that are read.
     pub layout: &'a Layout,
     /// How pixels in other columns are reached.
     pub columns: Columns,
+    /// Columns to the left and to the right that sources are shifted by at most.
+    pub reach: [usize; 2],
     /// The output channels.
-    pub outputs: &'a [Output],
+    pub outputs: &'a dyn Outputs,
     /// What follows the sums.
     pub finish: Finish,
-    /// How weights are packed.
-    pub packing: Packing,
     /// Floats of the arena.
     pub arena: usize,
     /// Where in the arena a plane of zeros begins.
     pub zero: u32,
+}
+
+impl Spec<'_> {
+    /// Whether sums are shifted along rows.
+    fn is_shifted(&self) -> bool {
+        self.reach != [0, 0] && self.columns != Columns::InPlace
+    }
 }
 
 /// A convolution of planes that lie in one arena, for one image.
@@ -176,211 +209,24 @@ pub struct Conv {
     masks: Vec<f32>,
 }
 
-/// Vectors of a tile and output channels at a time: those that leave registers for a weight and pixels, where there are
-/// thirty-two of them or a few.
-const OWN: [(usize, usize); 14] = [
-    (16, 1),
-    (15, 1),
-    (14, 1),
-    (12, 1),
-    (10, 1),
-    (8, 1),
-    (7, 1),
-    (6, 1),
-    (5, 1),
-    (4, 4),
-    (4, 2),
-    (3, 1),
-    (2, 4),
-    (1, 8),
-];
-const OWN_IN_FEW: [(usize, usize); 10] =
-    [(12, 1), (10, 1), (8, 1), (7, 1), (6, 1), (5, 1), (4, 2), (3, 1), (2, 4), (1, 8)];
-const SHARED: [(usize, usize); 5] = [(6, 4), (4, 6), (3, 8), (2, 12), (1, 24)];
-const SHARED_IN_FEW: [(usize, usize); 4] = [(4, 3), (3, 4), (2, 6), (1, 12)];
-
-/// The tiles for vectors of so many floats: those of own taps, and of shared ones.
-fn choices(lanes: usize) -> [&'static [(usize, usize)]; 2] {
-    match lanes == 16 || cfg!(target_arch = "aarch64") {
-        true => [&OWN, &SHARED],
-        false => [&OWN_IN_FEW, &SHARED_IN_FEW],
-    }
-}
-
 impl Conv {
-    /// Whether sums can be shifted along rows of so many vectors.
-    pub fn shifts_rows(lanes: usize, vectors: usize) -> bool {
-        choices(lanes)[0].iter().any(|(tile, _)| tile.is_multiple_of(vectors))
-    }
-
-    /// Packs it.
+    /// Packs all output channels for a tile that [`Tile::choices`] gives.
     ///
     /// # Panics
-    /// If a source or output lies outside of the arena.
-    pub fn new(variant: Variant, spec: &Spec<'_>) -> Self {
-        let &Spec { layout, columns, outputs, finish, packing: kernel, arena, zero } = spec;
-        let lanes = layout.lanes;
-        let shifts = || outputs.iter().flat_map(|o| &o.sources).map(|s| s.shift);
-        let down = shifts().max().unwrap_or(0).max(0) as usize;
-        let up = shifts().min().unwrap_or(0).min(0).unsigned_abs() as usize;
-        let in_place = columns == Columns::InPlace;
-        let is_shifted = down + up > 0 && !in_place;
-        // Tiles begin where rows do, if sums are shifted along them.
-        let per_row = (layout.pitch / lanes).max(1);
-        let (unit, n_units) = match is_shifted {
-            true => (per_row, layout.vectors() / per_row),
-            false => (1, layout.vectors()),
-        };
-        let [own, shared] = choices(lanes);
-        let fits = |(vectors, each): (usize, usize)| {
-            let has_room = !is_shifted || (vectors, each) != (4, 4);
-            vectors.is_multiple_of(unit) && vectors / unit <= n_units && has_room
-        };
-        // Rows of odd numbers of vectors have few tiles.
-        let is_shared = kernel == Packing::Shared && shared.iter().any(|&choice| fits(choice));
-        let choices = if is_shared { shared } else { own };
-        // What a tile costs: its vectors for all channels, and something for itself.
-        let cost = |(vectors, each): (usize, usize)| {
-            let (units, own) = (vectors / unit, if is_shared { 1 } else { 3 });
-            let channels = if is_shared { outputs.len().next_multiple_of(each) } else { 1 };
-            n_units.div_ceil(units) * (vectors * channels + own)
-        };
-        let chosen = choices.iter().copied().filter(|&c| fits(c)).min_by_key(|&c| cost(c));
-        let (vectors, each) = chosen.expect("a row has a number of vectors that tiles have");
-        let units = vectors / unit;
-        let bytes = |vectors: usize| (vectors * lanes * 4) as u32;
-        let tiles: Vec<u32> = (0..n_units.div_ceil(units))
-            .map(|tile| bytes((tile * units).min(n_units - units) * unit))
-            .collect();
-        let n_blocks = outputs.len().div_ceil(each);
-        let mut order: Vec<usize> = (0..outputs.len()).collect();
-        if each > 1 && !is_shared {
-            order.sort_by_key(|&o| std::cmp::Reverse(outputs[o].sources.len()));
-        }
-        let end = *tiles.last().expect("a layout has vectors") as usize / 4 + vectors * lanes;
-        let check = |at: u32| assert!(at as usize + end <= arena, "{at} is outside of the arena");
-        check(zero);
-        let tap = |weight: f32, at: u32| {
-            check(at);
-            Tap { weight, at: at * 4 }
-        };
-        let mut bounds = Vec::with_capacity(n_blocks * (down + up + 1) + 1);
-        let (mut taps, mut places, mut weights) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut outs, mut bias, mut addend_bounds) = (Vec::new(), Vec::new(), Vec::new());
-        for block in order.chunks(each) {
-            // From the farthest on each side: a sum is shifted once more for each column.
-            let groups = (0..=down as i32).rev().chain((1..=up as i32).rev().map(|s| -s));
-            for shift in groups {
-                bounds.push(if is_shared { places.len() } else { taps.len() } as u32);
-                let lists: Vec<Vec<Tap>> = block
-                    .iter()
-                    .map(|&o| {
-                        let sources = outputs[o].sources.iter().filter(|s| s.shift == shift);
-                        let taps = sources.map(|s| tap(s.weight, s.at));
-                        let is_last = shift == 0 && !is_shared;
-                        let addends = outputs[o].addends.iter().filter(|_| is_last);
-                        taps.chain(addends.map(|&at| tap(1.0, at))).collect()
-                    })
-                    .collect();
-                if is_shared {
-                    let first = &lists[0];
-                    for (i, tap) in first.iter().enumerate() {
-                        places.push(tap.at);
-                        for o in 0..each {
-                            let Some(list) = lists.get(o) else {
-                                weights.push(0.0);
-                                continue;
-                            };
-                            assert!(
-                                list.len() == first.len() && list[i].at == tap.at,
-                                "other taps"
-                            );
-                            weights.push(list[i].weight);
-                        }
-                    }
-                    continue;
-                }
-                push_steps(&mut taps, &lists, each, tap(0.0, zero));
-            }
-            if is_shared {
-                let addends =
-                    |&o: &usize| outputs[o].addends.iter().map(|&at| tap(1.0, at)).collect();
-                let lists: Vec<Vec<Tap>> = block.iter().map(addends).collect();
-                addend_bounds.push(taps.len() as u32);
-                push_steps(&mut taps, &lists, each, tap(0.0, zero));
-            }
-            for i in 0..each {
-                match block.get(i) {
-                    Some(&o) => {
-                        check(outputs[o].at);
-                        outs.push(outputs[o].at * 4);
-                        bias.push(outputs[o].bias);
-                    }
-                    None => {
-                        outs.push(u32::MAX);
-                        bias.push(0.0);
-                    }
-                }
-            }
-        }
-        bounds.push(if is_shared { places.len() } else { taps.len() } as u32);
-        addend_bounds.push(taps.len() as u32);
-        let row = match layout.pitch > layout.columns.max(columns.most()) {
-            _ if !is_shifted => PADDED,
-            true if down.max(up) == 1 => PADDED,
-            false
-                if matches!(layout.pitch / lanes, 1 | 2 | 4)
-                    && matches!(vectors, 4 | 8 | 16)
-                    && each != 2 =>
-            {
-                layout.pitch / lanes
-            }
-            _ => MASKED,
-        };
-        let bits = |keep: bool| f32::from_bits(if keep { u32::MAX } else { 0 });
-        let tile_mask = |keep: &dyn Fn(usize) -> bool| -> Vec<f32> {
-            (0..vectors * lanes).map(|i| bits(keep(i % layout.pitch))).collect()
-        };
-        let (not_first, not_last) = match row == MASKED {
-            true => (tile_mask(&|c| c != 0), tile_mask(&|c| c != layout.pitch - 1)),
-            false => (Vec::new(), Vec::new()),
-        };
-        let masks = match layout.is_full() {
-            true => Vec::new(),
-            false => tiles
-                .iter()
-                .flat_map(|&start| {
-                    let start = start as usize / 4;
-                    (start..start + vectors * lanes).map(|i| {
-                        bits(i % layout.pitch < layout.columns && i / layout.pitch < layout.rows)
-                    })
-                })
-                .collect(),
-        };
-        Self {
-            variant,
-            lanes,
-            vectors,
-            each,
-            packing: if is_shared { Packing::Shared } else { Packing::Own },
-            row,
-            arena,
-            finish,
-            down,
-            up,
-            in_place,
-            tiles,
-            outputs: outs,
-            bias,
-            bounds,
-            taps,
-            places,
-            weights,
-            addend_bounds,
-            not_first,
-            not_last,
-            masks,
-        }
+    /// If a source or output lies outside of the arena or of the reach, or there is no such tile.
+    pub fn new(variant: Variant, spec: &Spec<'_>, tile: Tile) -> Self {
+        pack::pack(variant, spec, tile, (0..spec.outputs.count()).collect())
+    }
+
+    /// Packs about `n` output channels alone, from all over the convolution, in whole blocks: what the tile costs can be
+    /// measured by them.
+    ///
+    /// # Panics
+    /// As [`new`](Self::new).
+    pub fn sample(variant: Variant, spec: &Spec<'_>, tile: Tile, n: usize) -> Self {
+        let all = spec.outputs.count();
+        let n = n.max(1).next_multiple_of(tile.each).min(all);
+        pack::pack(variant, spec, tile, (0..n).map(|i| i * all / n).collect())
     }
 
     /// Blocks of output channels, which may be computed in any order.
@@ -462,16 +308,6 @@ impl Conv {
             not_first: &self.not_first,
             not_last: &self.not_last,
             masks: &self.masks,
-        }
-    }
-}
-
-/// Adds lists of taps side by side: the first of each, then the second of each. What a list lacks, `none` stands for.
-fn push_steps(taps: &mut Vec<Tap>, lists: &[Vec<Tap>], each: usize, none: Tap) {
-    let longest = lists.iter().map(Vec::len).max().unwrap_or(0);
-    for i in 0..longest {
-        for o in 0..each {
-            taps.push(lists.get(o).and_then(|list| list.get(i)).copied().unwrap_or(none));
         }
     }
 }

@@ -1,7 +1,10 @@
 //! Dense products for planes of a few pixels: output channels in the lanes.
 #![allow(clippy::needless_range_loop, reason = "loops over constants by index become registers")]
 
-use super::conv::Finish;
+use super::{
+    conv::{Finish, Output, Packing, Spec},
+    layout::Layout,
+};
 use crate::{
     Variant,
     simd::{Kernel, Simd, launch},
@@ -33,42 +36,49 @@ const MOST: usize = 4;
 const BLOCK: usize = 64;
 
 impl Dots {
-    /// Most pixels of a plane.
-    pub const MOST_PIXELS: usize = MOST;
+    /// Whether planes have so few pixels.
+    pub fn fits(layout: &Layout) -> bool {
+        layout.is_full() && layout.vectors() * layout.lanes <= MOST
+    }
 
-    /// Packs it. `weight` gives that of an output channel and a tap; `outputs` are the first pixel and the bias of each.
+    /// Packs a convolution without addends, whose sources are not shifted.
     ///
     /// # Panics
-    /// If a plane has no pixels or more than [`MOST_PIXELS`](Self::MOST_PIXELS), or lies outside of the arena of so many floats.
-    pub fn new(
-        variant: Variant,
-        pixels: usize,
-        taps: Vec<u32>,
-        outputs: &[(u32, f32)],
-        weight: impl Fn(usize, usize) -> f32,
-        finish: Finish,
-        arena: usize,
-    ) -> Self {
-        assert!((1..=MOST).contains(&pixels), "planes of {pixels} pixels");
-        for &at in taps.iter().chain(outputs.iter().map(|(at, _)| at)) {
-            assert!(at as usize + pixels <= arena, "{at} is outside of the arena");
-        }
-        let n_blocks = outputs.len().div_ceil(BLOCK);
-        let mut weights = Vec::with_capacity(n_blocks * taps.len() * BLOCK);
+    /// If planes do not [fit](Self::fits) or lie outside of the arena, or channels have addends or other sources.
+    pub fn new(variant: Variant, spec: &Spec<'_>) -> Self {
+        let &Spec { layout, outputs, finish, arena, .. } = spec;
+        assert!(Self::fits(layout) && spec.reach == [0, 0], "{layout:?} does not fit");
+        let pixels = layout.vectors() * layout.lanes;
+        let check =
+            |at: u32| assert!(at as usize + pixels <= arena, "{at} is outside of the arena");
+        let n = outputs.count();
+        let (n_blocks, mut taps) = (n.div_ceil(BLOCK), Vec::new());
+        let (mut weights, mut bias, mut places) = (Vec::new(), Vec::new(), Vec::new());
         for block in 0..n_blocks {
-            for tap in 0..taps.len() {
-                let channels =
-                    (block * BLOCK..(block + 1) * BLOCK).map(|o| match o < outputs.len() {
-                        true => weight(o, tap),
-                        false => 0.0,
-                    });
-                weights.extend(channels);
+            let channels = block * BLOCK..n.min((block + 1) * BLOCK);
+            let channels = channels.map(|o| outputs.output(o, Packing::Shared));
+            let channels: Vec<Output> = channels.collect();
+            if block == 0 {
+                taps.extend(channels[0].sources.iter().map(|source| source.at));
+                taps.iter().for_each(|&at| check(at));
+                weights.reserve_exact(n_blocks * taps.len() * BLOCK);
             }
+            for Output { at, sources, addends, .. } in &channels {
+                check(*at);
+                let are_same = sources.iter().map(|source| source.at).eq(taps.iter().copied());
+                assert!(are_same && addends.is_empty(), "channels have other sources");
+            }
+            for tap in 0..taps.len() {
+                let missing = BLOCK - channels.len();
+                weights.extend(channels.iter().map(|channel| channel.sources[tap].weight));
+                weights.extend(std::iter::repeat_n(0.0, missing));
+            }
+            places.extend(channels.iter().map(|channel| channel.at));
+            // A sum begins with +0, as that of `Conv` does.
+            bias.extend(channels.iter().map(|channel| channel.bias + 0.0));
         }
-        let mut bias: Vec<f32> = outputs.iter().map(|(_, bias)| *bias).collect();
         bias.resize(n_blocks * BLOCK, 0.0);
-        let outputs = outputs.iter().map(|(at, _)| *at).collect();
-        Self { variant, arena, finish, pixels, taps, weights, bias, outputs }
+        Self { variant, arena, finish, pixels, taps, weights, bias, outputs: places }
     }
 
     /// Bytes of its weights and tables.
@@ -172,9 +182,8 @@ impl<const P: usize> Kernel for Part<'_, P> {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
-    use crate::planes::testing::Numbers;
+    use crate::planes::{Columns, Source, testing::Numbers};
 
     #[test]
     fn products_are_their_definition() {
@@ -184,29 +193,35 @@ mod tests {
                 for (n_out, n_taps) in [(1, 1), (2, 0), (31, 3), (64, 2), (65, 7), (130, 4)] {
                     let first = n_taps * 5;
                     let mut arena = numbers.many(first + n_out * 5);
-                    let taps: Vec<u32> = (0..n_taps as u32).map(|tap| tap * 5).collect();
-                    let outputs: Vec<(u32, f32)> =
-                        (0..n_out).map(|o| ((first + o * 5) as u32, numbers.next())).collect();
-                    let weights = numbers.many(n_out * n_taps);
-                    let weight = |o: usize, tap: usize| weights[o * n_taps + tap];
+                    let outputs: Vec<Output> = (0..n_out)
+                        .map(|o| Output {
+                            at: (first + o * 5) as u32,
+                            bias: numbers.next(),
+                            sources: (0..n_taps as u32)
+                                .map(|tap| Source { weight: numbers.next(), at: tap * 5, shift: 0 })
+                                .collect(),
+                            addends: Vec::new(),
+                        })
+                        .collect();
                     let finish = [Finish::None, Finish::RELU, Finish::Leaky { slope: 0.5 }]
                         [numbers.below(3)];
                     let mut want = arena.clone();
-                    for (o, &(at, bias)) in outputs.iter().enumerate() {
+                    for output in &outputs {
                         for p in 0..pixels {
-                            let add = |sum: f32, tap: usize| {
-                                weight(o, tap).mul_add(arena[taps[tap] as usize + p], sum)
+                            let add = |sum: f32, source: &Source| {
+                                source.weight.mul_add(arena[source.at as usize + p], sum)
                             };
-                            let sum = (0..n_taps).fold(bias, add);
-                            want[at as usize + p] = match finish {
+                            let sum = output.sources.iter().fold(output.bias, add);
+                            want[output.at as usize + p] = match finish {
                                 Finish::None => sum,
                                 Finish::Clip { min, max } => sum.max(min).min(max),
                                 Finish::Leaky { slope } => sum.max(0.0) + sum.min(0.0) * slope,
                             };
                         }
                     }
-                    let len = arena.len();
-                    Dots::new(variant, pixels, taps, &outputs, weight, finish, len).run(&mut arena);
+                    let layout = layout(pixels);
+                    let spec = Spec { finish, ..spec(&layout, &outputs, arena.len()) };
+                    Dots::new(variant, &spec).run(&mut arena);
                     // To the bit, as there is one order of a sum.
                     assert_eq!(arena, want, "{variant}: {pixels} pixels, {n_taps} taps to {n_out}");
                 }
@@ -214,25 +229,28 @@ mod tests {
         }
     }
 
+    /// Planes of one row.
+    fn layout(pixels: usize) -> Layout {
+        Layout { rows: 1, columns: pixels, pitch: pixels, halo: 0, lanes: 1 }
+    }
+
+    fn spec<'a>(layout: &'a Layout, outputs: &'a Vec<Output>, arena: usize) -> Spec<'a> {
+        let columns = Columns::Shifted(layout.columns);
+        Spec { layout, columns, reach: [0, 0], outputs, finish: Finish::None, arena, zero: 0 }
+    }
+
     #[test]
     fn planes_outside_of_the_arena_are_refused() {
-        let is_refused = |pixels: usize, tap: u32, output: u32| {
+        let is_refused = |pixels: usize, at: u32, output: u32| {
             let new = || {
-                let one = |_, _| 1.0;
-                Dots::new(
-                    Variant::Scalar,
-                    pixels,
-                    vec![tap],
-                    &[(output, 0.0)],
-                    one,
-                    Finish::None,
-                    8,
-                )
+                let sources = vec![Source { weight: 1.0, at, shift: 0 }];
+                let outputs = vec![Output { at: output, sources, ..Output::default() }];
+                Dots::new(Variant::Scalar, &spec(&layout(pixels), &outputs, 8))
             };
             std::panic::catch_unwind(new).is_err()
         };
         assert!(!is_refused(3, 5, 5));
         assert!(is_refused(3, 6, 0) && is_refused(3, 0, 6) && is_refused(3, u32::MAX, 0));
-        assert!(is_refused(0, 0, 0) && is_refused(5, 0, 0));
+        assert!(is_refused(5, 0, 0));
     }
 }

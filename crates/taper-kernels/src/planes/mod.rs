@@ -12,7 +12,7 @@ mod split;
 mod testing;
 mod tile;
 
-pub use conv::{Columns, Conv, Finish, Output, Packing, Source, Spec};
+pub use conv::{Columns, Conv, Finish, Output, Outputs, Packing, Source, Spec, Tile};
 pub use depthwise::Depthwise;
 pub use dots::Dots;
 pub use layout::Layout;

@@ -1,6 +1,9 @@
 //! Convolutions against their definition: each kernel of the tables, with each kind of row that it meets.
 
-use super::*;
+use super::{
+    choice::{OWN, OWN_IN_FEW, SHARED, SHARED_IN_FEW},
+    *,
+};
 use crate::planes::testing::Numbers;
 use std::collections::BTreeSet;
 
@@ -33,7 +36,7 @@ struct Weight {
     right: i32,
 }
 
-/// Computes outputs of random weights by a kernel and by definition, and compares the whole arena.
+/// Computes outputs of random weights by each kernel and by definition, and compares the whole arena.
 fn check(
     variant: Variant,
     layout: Layout,
@@ -41,7 +44,7 @@ fn check(
     shifts: &[i32],
     packing: Packing,
     numbers: &mut Numbers,
-) -> Instance {
+) -> Vec<Instance> {
     let Layout { rows, columns, pitch, lanes, .. } = layout;
     let (n_in, n_out) = (2, [1, 3, 5, 25][numbers.below(4)]);
     let halo = (2 * pitch).next_multiple_of(lanes);
@@ -118,36 +121,44 @@ fn check(
             }
         }
     }
-    let conv = Conv::new(
-        variant,
-        &Spec {
-            layout: &layout,
-            columns: Columns::Shifted(input_columns),
-            outputs: &outputs,
-            finish,
-            packing,
-            arena: arena_len,
-            zero: zero as u32,
-        },
-    );
-    // Blocks in parts, as threads take them.
-    let middle = conv.n_blocks() / 2;
+    let [left, right] = [-1, 1].map(|side| shifts.iter().map(|shift| side * shift).max());
+    let spec = Spec {
+        layout: &layout,
+        columns: Columns::Shifted(input_columns),
+        reach: [left, right].map(|reach| reach.unwrap_or(0).max(0) as usize),
+        outputs: &outputs,
+        finish,
+        arena: arena_len,
+        zero: zero as u32,
+    };
     // What was there before is written over.
     for o in 0..n_out {
         for y in 0..rows {
             arena[begin(n_in + 1 + o) + y * pitch..][..columns].fill(7.0);
         }
     }
-    conv.run(&mut arena, middle..conv.n_blocks());
-    conv.run(&mut arena, 0..middle);
-    let instance = (conv.packing == Packing::Shared, conv.vectors, conv.each, conv.row);
-    for (i, (got, want)) in arena.iter().zip(&want).enumerate() {
-        assert!(
-            (got - want).abs() <= 1e-5 * want.abs().max(1.0),
-            "{variant}, {instance:?}, {layout:?}, {input_columns} columns, shifts {shifts:?}: {i}: {got} {want}"
-        );
+    let mut instances = Vec::new();
+    let mut bits: Option<Vec<u32>> = None;
+    for tile in Tile::choices(&spec, packing) {
+        let conv = Conv::new(variant, &spec, tile);
+        let mut arena = arena.clone();
+        // Blocks in parts, as threads take them.
+        let middle = conv.n_blocks() / 2;
+        conv.run(&mut arena, middle..conv.n_blocks());
+        conv.run(&mut arena, 0..middle);
+        let instance = (packing == Packing::Shared, conv.vectors, conv.each, conv.row);
+        for (i, (got, want)) in arena.iter().zip(&want).enumerate() {
+            assert!(
+                (got - want).abs() <= 1e-5 * want.abs().max(1.0),
+                "{variant}, {instance:?}, {layout:?}, {input_columns} columns, shifts {shifts:?}: {i}: {got} {want}"
+            );
+        }
+        // To the bit, whatever the tile.
+        let arena: Vec<u32> = arena.into_iter().map(f32::to_bits).collect();
+        assert!(*bits.get_or_insert_with(|| arena.clone()) == arena, "{variant}, {instance:?}");
+        instances.push(instance);
     }
-    instance
+    instances
 }
 
 /// Whether there are tiles for rows of so many vectors.
@@ -182,7 +193,7 @@ fn each_kernel_computes_its_definition() {
                                 let layout = Layout { rows, columns, pitch, halo: 0, lanes };
                                 // Planes that are read have more columns at times.
                                 let input = columns + numbers.below(pitch - columns + 1);
-                                seen.insert(check(
+                                seen.extend(check(
                                     variant,
                                     layout,
                                     input,
@@ -205,40 +216,77 @@ fn each_kernel_computes_its_definition() {
     }
 }
 
-/// A convolution in an arena of 64 floats.
-fn small<'a>(layout: &'a Layout, outputs: &'a [Output], zero: u32) -> Spec<'a> {
+const LAYOUT: Layout = Layout { rows: 2, columns: 16, pitch: 16, halo: 0, lanes: 16 };
+
+/// A convolution in an arena of 64 floats; planes have 32.
+fn small(outputs: &Vec<Output>, zero: u32) -> Conv {
     let columns = Columns::Shifted(16);
-    let (packing, finish) = (Packing::Own, Finish::None);
-    Spec { layout, columns, outputs, finish, packing, arena: 64, zero }
+    let spec = Spec {
+        layout: &LAYOUT,
+        columns,
+        reach: [0, 1],
+        outputs,
+        finish: Finish::None,
+        arena: 64,
+        zero,
+    };
+    Conv::new(Variant::Scalar, &spec, Tile::choices(&spec, Packing::Own)[0])
 }
 
-fn refused(source: u32, output: u32, addend: u32, zero: u32) -> bool {
-    let layout = Layout { rows: 2, columns: 16, pitch: 16, halo: 0, lanes: 16 };
-    let outputs = [Output {
-        at: output,
-        bias: 0.0,
-        sources: vec![Source { weight: 1.0, at: source, shift: 0 }],
-        addends: vec![addend],
-    }];
-    let new = || Conv::new(Variant::Scalar, &small(&layout, &outputs, zero));
-    std::panic::catch_unwind(new).is_err()
+fn is_refused(source: Source, output: u32, addend: u32, zero: u32) -> bool {
+    let outputs =
+        vec![Output { at: output, bias: 0.0, sources: vec![source], addends: vec![addend] }];
+    std::panic::catch_unwind(|| small(&outputs, zero)).is_err()
 }
 
 #[test]
 fn planes_outside_of_the_arena_are_refused() {
-    // Planes have 32 floats.
-    assert!(!refused(32, 32, 32, 32));
+    let source = |at: u32| Source { weight: 1.0, at, shift: 0 };
+    assert!(!is_refused(source(32), 32, 32, 32));
     for at in [33, 64, u32::MAX / 4, u32::MAX] {
-        assert!(refused(at, 0, 0, 0) && refused(0, at, 0, 0));
-        assert!(refused(0, 0, at, 0) && refused(0, 0, 0, at));
+        assert!(is_refused(source(at), 0, 0, 0) && is_refused(source(0), at, 0, 0));
+        assert!(is_refused(source(0), 0, at, 0) && is_refused(source(0), 0, 0, at));
     }
+}
+
+#[test]
+fn sources_outside_of_the_reach_are_refused() {
+    let shifted = |shift: i32| is_refused(Source { weight: 1.0, at: 0, shift }, 0, 0, 0);
+    assert!(!shifted(0) && !shifted(1));
+    assert!(shifted(-1) && shifted(2));
 }
 
 #[test]
 #[should_panic(expected = "another arena")]
 fn a_smaller_arena_is_refused() {
-    let layout = Layout { rows: 1, columns: 16, pitch: 16, halo: 0, lanes: 16 };
-    let outputs = [Output { at: 0, bias: 0.0, sources: Vec::new(), addends: Vec::new() }];
-    let conv = Conv::new(Variant::Scalar, &small(&layout, &outputs, 0));
-    conv.run(&mut [0.0; 63], 0..1);
+    small(&vec![Output::default()], 0).run(&mut [0.0; 63], 0..1);
+}
+
+#[test]
+fn a_sample_has_whole_blocks_from_all_over() {
+    let output = |o: u32| {
+        let source = Source { weight: o as f32, at: 0, shift: 0 };
+        Output { at: 0, bias: o as f32, sources: vec![source], addends: Vec::new() }
+    };
+    let outputs: Vec<Output> = (0..10).map(output).collect();
+    let spec = Spec {
+        layout: &LAYOUT,
+        columns: Columns::Shifted(16),
+        reach: [0, 0],
+        outputs: &outputs,
+        finish: Finish::None,
+        arena: 32,
+        zero: 0,
+    };
+    let sample = |n: usize, packing: Packing| {
+        let tile = Tile::choices(&spec, packing)[0];
+        (tile.each, Conv::sample(Variant::Scalar, &spec, tile, n).bias)
+    };
+    assert_eq!(sample(1, Packing::Own).1.len(), sample(1, Packing::Own).0);
+    for packing in [Packing::Own, Packing::Shared] {
+        let (each, bias) = sample(100, packing);
+        assert!(bias.len() == 10usize.next_multiple_of(each));
+    }
+    let (each, bias) = sample(4, Packing::Own);
+    assert!(bias.len() == 4usize.next_multiple_of(each) && bias[..4] == [0.0, 2.0, 5.0, 7.0]);
 }

@@ -1,0 +1,136 @@
+//! Convolutions, before planes have places in the arena and after.
+
+mod choose;
+mod layout;
+mod place;
+mod taps;
+
+pub(crate) use choose::kernel;
+
+use crate::{
+    draft::{Drafts, Work},
+    value::{Value, flush},
+};
+use std::borrow::Cow;
+use taper_kernels::planes::{Columns, Finish, Packing};
+use taps::Tap;
+
+/// The convolution of one value, the weights of which are those of the graph or its own.
+#[derive(Debug)]
+pub(crate) struct Term<'a> {
+    /// The node that the value is of, for what is shared between its readers.
+    pub(crate) node: usize,
+    pub(crate) input: Value,
+    pub(crate) weight: Cow<'a, [f32]>,
+    /// `[out, in / groups, rows, columns]`.
+    pub(crate) dims: [usize; 4],
+    pub(crate) groups: usize,
+    pub(crate) stride: [usize; 2],
+    /// Pixels above and to the left.
+    pub(crate) padding: [usize; 2],
+    pub(crate) dilation: [usize; 2],
+}
+
+impl<'a> Term<'a> {
+    /// A convolution of single pixels.
+    pub(crate) fn pointwise(
+        node: usize,
+        input: Value,
+        weight: Cow<'a, [f32]>,
+        n_out: usize,
+        groups: usize,
+    ) -> Self {
+        let dims = [n_out, input.planes.len() / groups.max(1), 1, 1];
+        let (stride, padding, dilation) = ([1; 2], [0; 2], [1; 2]);
+        Self { node, input, weight, dims, groups, stride, padding, dilation }
+    }
+}
+
+/// A sum of convolutions as it is packed: no taps yet, which take several times the memory of weights.
+#[derive(Debug)]
+pub(crate) struct Recipe<'a> {
+    /// With values in the layout that they are read in: those of strided ones are `[channel][row phase][column phase]`.
+    terms: Vec<Term<'a>>,
+    /// The taps of a kernel of each.
+    taps: Vec<Vec<Tap>>,
+    bias: Vec<f32>,
+    addends: Vec<Value>,
+    finish: Finish,
+    columns: Columns,
+    to: Value,
+    /// Weights that are not 0, and all of them.
+    pub(crate) counts: [usize; 2],
+}
+
+/// Share of weights that are not 0 above which zeros are multiplied, too.
+const DENSE: f64 = 0.6;
+/// Taps of a column of the kernels from which that pays.
+const DENSE_TAPS: usize = 16;
+
+impl Recipe<'_> {
+    /// Columns to the left and to the right that taps are shifted by at most.
+    fn reach(&self) -> [usize; 2] {
+        let shifts = || self.taps.iter().flatten().map(|tap| tap.shift);
+        let [left, right] = [shifts().map(|s| -s).max(), shifts().max()];
+        [left, right].map(|reach| reach.unwrap_or(0).max(0) as usize)
+    }
+
+    /// Whether each channel reads one of its own.
+    fn is_depthwise(&self) -> bool {
+        matches!(&*self.terms, [term] if term.groups == self.to.planes.len() && term.dims[1] == 1)
+    }
+
+    /// How weights are packed, by rule.
+    fn packing(&self) -> Packing {
+        let [nonzeros, weights] = self.counts;
+        // With few taps for each shift, there is more to do around the products than in them.
+        let n_taps: usize = self.terms.iter().map(|term| term.dims[1] * term.dims[2]).sum();
+        let is_dense = nonzeros as f64 > DENSE * weights as f64 && n_taps >= DENSE_TAPS;
+        let is_one_group = self.terms.iter().all(|term| term.groups == 1);
+        match is_dense && is_one_group && self.to.planes.len() > 1 {
+            true => Packing::Shared,
+            false => Packing::Own,
+        }
+    }
+}
+
+impl<'a> Drafts<'a> {
+    /// Convolutions whose sums are added to each other, to `bias`, and to `addends`, which have the result's shape.
+    pub(crate) fn conv(
+        &mut self,
+        mut terms: Vec<Term<'a>>,
+        bias: Vec<f32>,
+        addends: &[&Value],
+        finish: Finish,
+        dims: [usize; 3],
+        name: &str,
+    ) -> Value {
+        let rows = self.rows(&terms, addends, dims);
+        for term in &mut terms {
+            term.input = match term.stride {
+                [1, 1] => self.with_pitch(&term.input, rows.pitch),
+                stride => self.split(term.node, &term.input, stride, rows.pitch),
+            };
+        }
+        let addends: Vec<Value> = addends.iter().map(|a| self.with_pitch(a, rows.pitch)).collect();
+        let to = self.value(dims, rows.pitch);
+        let most = terms.iter().map(|term| term.input.layout.columns).max().unwrap_or(0);
+        let columns = if rows.is_flat { Columns::InPlace } else { Columns::Shifted(most) };
+        let taps: Vec<Vec<Tap>> =
+            terms.iter().map(|term| taps::of(term, &to.layout, rows.is_flat)).collect();
+        for (term, taps) in terms.iter().zip(&taps) {
+            for tap in taps {
+                self.widen_halos(tap.planes(term), tap.delta, &to);
+            }
+        }
+        addends.iter().for_each(|value| self.widen_halos(value.planes.iter(), 0, &to));
+        let weights = || terms.iter().flat_map(|term| &*term.weight);
+        let counts = [weights().filter(|&&w| flush(w) != 0.0).count(), weights().count()];
+        let reads: Vec<Value> =
+            terms.iter().map(|term| &term.input).chain(&addends).cloned().collect();
+        let recipe = Recipe { terms, taps, bias, addends, finish, columns, to: to.clone(), counts };
+        let reads: Vec<&Value> = reads.iter().collect();
+        self.push(Work::Conv(recipe), name, &dims, &reads, &to);
+        to
+    }
+}

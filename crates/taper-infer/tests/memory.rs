@@ -1,0 +1,45 @@
+//! What compiling takes at most. One test alone, as the peak is that of the process.
+
+use taper_graph::{Conv, Graph, Op, Tensor, Window};
+use taper_infer::{Engine, Options};
+
+/// The most memory that this process has had, in bytes, where Linux says it.
+fn peak() -> Option<usize> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(line.trim().strip_suffix(" kB")?.trim().parse::<usize>().ok()? * 1024)
+}
+
+/// Two layers with a share of weights that are not 0.
+fn graph(n: usize, kernel: usize, one_in: usize) -> Graph {
+    let mut graph = Graph::new(&[n, 2, 16]);
+    for layer in 0..2 {
+        let n_weights = n * n * kernel * kernel;
+        let weight = |i: usize| if i.is_multiple_of(one_in) { 1.0 + i as f32 } else { 0.0 };
+        let name = format!("weight{layer}");
+        let weights: Vec<f32> = (0..n_weights).map(weight).collect();
+        graph.add_tensor(&name, Tensor::new(&[n, n, kernel, kernel], weights).unwrap());
+        let conv = Op::Conv(Conv::new(name, Window::same(kernel)));
+        graph.output = graph.push(conv, &[graph.output]).unwrap();
+    }
+    graph
+}
+
+#[test]
+fn compiling_holds_the_packed_weights_and_little_more() {
+    let Some(_) = peak() else {
+        eprintln!("skipped: this system does not say the peak of a process");
+        return;
+    };
+    // From the smallest to the largest, as the peak never falls.
+    for (n, kernel, one_in) in [(1024, 1, 2), (1500, 1, 1), (768, 3, 1)] {
+        let graph = graph(n, kernel, one_in);
+        let weights: usize = graph.tensors.values().map(|t| 4 * t.values().len()).sum();
+        let before = peak().unwrap();
+        let engine = Engine::compile(&graph, &Options::default()).unwrap();
+        let packed = engine.plan().weight_bytes;
+        let taken = peak().unwrap() - before;
+        let limit = packed + weights / 2;
+        assert!(taken < limit, "{taken} bytes for {packed} of {weights} in weights");
+    }
+}

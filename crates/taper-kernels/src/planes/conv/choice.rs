@@ -1,0 +1,119 @@
+//! Which tiles can compute a convolution.
+
+use super::{Packing, Spec};
+use crate::planes::{
+    layout::Layout,
+    tile::{MASKED, PADDED},
+};
+
+/// What is computed at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Tile {
+    /// How weights are packed.
+    pub packing: Packing,
+    /// Vectors of each output channel.
+    pub vectors: usize,
+    /// Output channels.
+    pub each: usize,
+}
+
+/// Vectors of a tile and output channels at a time: those that leave registers for a weight and pixels, where there are
+/// thirty-two of them or a few.
+pub(super) const OWN: [(usize, usize); 14] = [
+    (16, 1),
+    (15, 1),
+    (14, 1),
+    (12, 1),
+    (10, 1),
+    (8, 1),
+    (7, 1),
+    (6, 1),
+    (5, 1),
+    (4, 4),
+    (4, 2),
+    (3, 1),
+    (2, 4),
+    (1, 8),
+];
+pub(super) const OWN_IN_FEW: [(usize, usize); 10] =
+    [(12, 1), (10, 1), (8, 1), (7, 1), (6, 1), (5, 1), (4, 2), (3, 1), (2, 4), (1, 8)];
+pub(super) const SHARED: [(usize, usize); 5] = [(6, 4), (4, 6), (3, 8), (2, 12), (1, 24)];
+pub(super) const SHARED_IN_FEW: [(usize, usize); 4] = [(4, 3), (3, 4), (2, 6), (1, 12)];
+
+/// The tiles for vectors of so many floats.
+fn table(lanes: usize, packing: Packing) -> &'static [(usize, usize)] {
+    let has_many = lanes == 16 || cfg!(target_arch = "aarch64");
+    match (packing, has_many) {
+        (Packing::Own, true) => &OWN,
+        (Packing::Own, false) => &OWN_IN_FEW,
+        (Packing::Shared, true) => &SHARED,
+        (Packing::Shared, false) => &SHARED_IN_FEW,
+    }
+}
+
+impl Tile {
+    /// Whether sums can be shifted along rows of so many vectors.
+    pub fn shifts_rows(lanes: usize, vectors: usize) -> bool {
+        table(lanes, Packing::Own).iter().any(|(tile, _)| tile.is_multiple_of(vectors))
+    }
+
+    /// The tiles that can compute a convolution, all to the same bits, in the order of what they cost by rule. Rows of odd
+    /// numbers of vectors have no tile whose weights are shared.
+    pub fn choices(spec: &Spec<'_>, packing: Packing) -> Vec<Self> {
+        let units = Units::of(spec);
+        let table = table(spec.layout.lanes, packing).iter();
+        let tiles = table.map(|&(vectors, each)| Self { packing, vectors, each });
+        let mut tiles: Vec<Self> = tiles.filter(|tile| units.fit(*tile)).collect();
+        tiles.sort_by_key(|tile| tile.cost(&units, spec.outputs.count()));
+        tiles
+    }
+
+    /// What all tiles cost: their vectors for all channels, and something for each itself.
+    fn cost(self, units: &Units, n_outputs: usize) -> usize {
+        let (own, channels) = match self.packing {
+            Packing::Own => (3, 1),
+            Packing::Shared => (1, n_outputs.next_multiple_of(self.each)),
+        };
+        units.n.div_ceil(self.vectors / units.vectors) * (self.vectors * channels + own)
+    }
+
+    /// The kind of rows that its kernel computes.
+    pub(super) fn row(self, spec: &Spec<'_>) -> usize {
+        let Layout { columns, pitch, lanes, .. } = *spec.layout;
+        let [up, down] = spec.reach;
+        let has_zeros = pitch > columns.max(spec.columns.most());
+        let is_whole = matches!(pitch / lanes, 1 | 2 | 4)
+            && matches!(self.vectors, 4 | 8 | 16)
+            && self.each != 2;
+        match has_zeros {
+            _ if !spec.is_shifted() => PADDED,
+            true if down.max(up) == 1 => PADDED,
+            false if is_whole => pitch / lanes,
+            _ => MASKED,
+        }
+    }
+}
+
+/// What tiles are made of: rows if sums are shifted along them, else vectors.
+pub(super) struct Units {
+    /// Vectors of a unit.
+    pub(super) vectors: usize,
+    /// Units of a plane.
+    pub(super) n: usize,
+    is_shifted: bool,
+}
+
+impl Units {
+    pub(super) fn of(spec: &Spec<'_>) -> Self {
+        let (layout, is_shifted) = (spec.layout, spec.is_shifted());
+        let per_row = (layout.pitch / layout.lanes).max(1);
+        let vectors = if is_shifted { per_row } else { 1 };
+        Self { vectors, n: layout.vectors() / vectors, is_shifted }
+    }
+
+    /// Whether tiles are whole units of the plane, with registers for a shift.
+    pub(super) fn fit(&self, Tile { vectors, each, .. }: Tile) -> bool {
+        let has_room = !self.is_shifted || (vectors, each) != (4, 4);
+        vectors.is_multiple_of(self.vectors) && vectors / self.vectors <= self.n && has_room
+    }
+}

@@ -1,0 +1,207 @@
+//! Packs the output channels of a convolution for a tile.
+
+use super::{Columns, Conv, Output, Packing, Source, Spec, Tile, choice::Units};
+use crate::{
+    Variant,
+    planes::tile::{MASKED, Tap},
+};
+use std::cmp::Reverse;
+
+/// Packs these output channels.
+///
+/// # Panics
+/// If a source or output lies outside of the arena or of the reach, or there is no such tile.
+pub(super) fn pack(
+    variant: Variant,
+    spec: &Spec<'_>,
+    tile: Tile,
+    mut channels: Vec<usize>,
+) -> Conv {
+    let mut packer = Packer::new(variant, spec, tile);
+    let output = |&o: &usize| spec.outputs.output(o, tile.packing);
+    if tile.each > 1 && tile.packing == Packing::Own {
+        // A block has as many steps as the longest of its lists.
+        channels.sort_by_cached_key(|o| Reverse(output(o).sources.len()));
+    }
+    for block in channels.chunks(tile.each) {
+        packer.block(&block.iter().map(output).collect::<Vec<Output>>());
+    }
+    packer.finish()
+}
+
+/// A convolution of the blocks so far.
+struct Packer<'a> {
+    conv: Conv,
+    spec: &'a Spec<'a>,
+    /// The shift of each group of taps.
+    shifts: Vec<i32>,
+    /// Floats from the begin of a plane to the end of its last tile.
+    end: usize,
+}
+
+impl<'a> Packer<'a> {
+    fn new(variant: Variant, spec: &'a Spec<'a>, tile: Tile) -> Self {
+        let Tile { packing, vectors, each } = tile;
+        let (layout, units) = (spec.layout, Units::of(spec));
+        assert!(units.fit(tile), "{tile:?} does not fit {layout:?}");
+        let step = vectors / units.vectors;
+        let begin = |tile: usize| (tile * step).min(units.n - step) * units.vectors * layout.lanes;
+        let tiles: Vec<usize> = (0..units.n.div_ceil(step)).map(begin).collect();
+        let each_tile = |begin: usize| begin..begin + vectors * layout.lanes;
+        let bits = |keep: bool| f32::from_bits(if keep { u32::MAX } else { 0 });
+        let row = tile.row(spec);
+        let in_rows = |keep: &dyn Fn(usize) -> bool| -> Vec<f32> {
+            let columns = each_tile(0).map(|i| i % layout.pitch).filter(|_| row == MASKED);
+            columns.map(|column| bits(keep(column))).collect()
+        };
+        let is_pixel =
+            |i: usize| i % layout.pitch < layout.columns && i / layout.pitch < layout.rows;
+        let [up, down] = spec.reach;
+        let conv = Conv {
+            variant,
+            lanes: layout.lanes,
+            vectors,
+            each,
+            packing,
+            row,
+            arena: spec.arena,
+            finish: spec.finish,
+            down,
+            up,
+            in_place: spec.columns == Columns::InPlace,
+            tiles: tiles.iter().map(|&begin| begin as u32 * 4).collect(),
+            outputs: Vec::new(),
+            bias: Vec::new(),
+            bounds: Vec::new(),
+            taps: Vec::new(),
+            places: Vec::new(),
+            weights: Vec::new(),
+            addend_bounds: Vec::new(),
+            not_first: in_rows(&|column| column != 0),
+            not_last: in_rows(&|column| column != layout.pitch - 1),
+            masks: match layout.is_full() {
+                true => Vec::new(),
+                false => {
+                    tiles.iter().flat_map(|&t| each_tile(t)).map(|i| bits(is_pixel(i))).collect()
+                }
+            },
+        };
+        // From the farthest on each side: a sum is shifted once more for each column.
+        let shifts = (0..=down as i32).rev().chain((1..=up as i32).rev().map(|s| -s));
+        let end = tiles.last().map_or(0, |&begin| each_tile(begin).end);
+        let packer = Self { conv, spec, shifts: shifts.collect(), end };
+        packer.check(spec.zero);
+        packer
+    }
+
+    /// Where a plane begins, in bytes, if its tiles lie in the arena.
+    fn check(&self, at: u32) -> u32 {
+        assert!(at as usize + self.end <= self.spec.arena, "{at} is outside of the arena");
+        at * 4
+    }
+
+    fn tap(&self, weight: f32, at: u32) -> Tap {
+        Tap { weight, at: self.check(at) }
+    }
+
+    /// Adds a block of channels: one for each of a tile, or fewer.
+    fn block(&mut self, block: &[Output]) {
+        match self.conv.packing {
+            Packing::Own => self.own(block),
+            Packing::Shared => self.shared(block),
+        }
+        let missing = self.conv.each - block.len();
+        for output in block {
+            let at = self.check(output.at);
+            self.conv.outputs.push(at);
+            self.conv.bias.push(output.bias);
+        }
+        self.conv.outputs.extend(std::iter::repeat_n(u32::MAX, missing));
+        self.conv.bias.extend(std::iter::repeat_n(0.0, missing));
+    }
+
+    /// Adds the sources of channels with taps of their own.
+    fn own(&mut self, block: &[Output]) {
+        let mut n = 0;
+        for shift in self.shifts.clone() {
+            self.conv.bounds.push(self.conv.taps.len() as u32);
+            let lists = block.iter().map(|output| {
+                let mut taps: Vec<Tap> =
+                    sources(output, shift).map(|s| self.tap(s.weight, s.at)).collect();
+                n += taps.len();
+                if shift == 0 {
+                    taps.extend(output.addends.iter().map(|&at| self.tap(1.0, at)));
+                }
+                taps
+            });
+            let lists: Vec<Vec<Tap>> = lists.collect();
+            self.push_steps(&lists);
+        }
+        check_reach(block, n);
+    }
+
+    /// Adds the sources of channels that share them, and then what they add.
+    fn shared(&mut self, block: &[Output]) {
+        let mut n = 0;
+        for shift in self.shifts.clone() {
+            self.conv.bounds.push(self.conv.places.len() as u32);
+            let lists = block.iter().map(|output| sources(output, shift).collect());
+            let lists: Vec<Vec<&Source>> = lists.collect();
+            n += lists.iter().map(Vec::len).sum::<usize>();
+            let Some((first, others)) = lists.split_first() else { continue };
+            let is_same = |other: &Vec<&Source>| {
+                other.len() == first.len() && other.iter().zip(first).all(|(a, b)| a.at == b.at)
+            };
+            assert!(others.iter().all(is_same), "channels have other sources");
+            for (i, source) in first.iter().enumerate() {
+                let place = self.check(source.at);
+                self.conv.places.push(place);
+                let missing = self.conv.each - lists.len();
+                self.conv.weights.extend(lists.iter().map(|list| list[i].weight));
+                self.conv.weights.extend(std::iter::repeat_n(0.0, missing));
+            }
+        }
+        check_reach(block, n);
+        self.conv.addend_bounds.push(self.conv.taps.len() as u32);
+        let addends = |output: &Output| {
+            output.addends.iter().map(|&at| self.tap(1.0, at)).collect::<Vec<Tap>>()
+        };
+        let lists: Vec<Vec<Tap>> = block.iter().map(addends).collect();
+        self.push_steps(&lists);
+    }
+
+    /// Adds lists of taps side by side: the first of each, then the second of each.
+    fn push_steps(&mut self, lists: &[Vec<Tap>]) {
+        // What a list lacks. A product of −0 changes no sum, not even one of −0.
+        let none = self.tap(-0.0, self.spec.zero);
+        let longest = lists.iter().map(Vec::len).max().unwrap_or(0);
+        for i in 0..longest {
+            let taps = (0..self.conv.each).map(|o| lists.get(o).and_then(|list| list.get(i)));
+            self.conv.taps.extend(taps.map(|tap| tap.copied().unwrap_or(none)));
+        }
+    }
+
+    fn finish(self) -> Conv {
+        let Self { mut conv, .. } = self;
+        conv.bounds.push(match conv.packing {
+            Packing::Own => conv.taps.len(),
+            Packing::Shared => conv.places.len(),
+        } as u32);
+        conv.addend_bounds.push(conv.taps.len() as u32);
+        conv.taps.shrink_to_fit();
+        conv.places.shrink_to_fit();
+        conv.weights.shrink_to_fit();
+        conv
+    }
+}
+
+/// The sources of a shift, in order.
+fn sources(output: &Output, shift: i32) -> impl Iterator<Item = &Source> {
+    output.sources.iter().filter(move |source| source.shift == shift)
+}
+
+/// Checks that each source of a block is in a group.
+fn check_reach(block: &[Output], n: usize) {
+    let all: usize = block.iter().map(|output| output.sources.len()).sum();
+    assert!(n == all, "a source is outside of the reach");
+}
