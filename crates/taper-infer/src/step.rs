@@ -9,8 +9,8 @@ use taper_kernels::{
 #[derive(Debug)]
 pub(crate) enum Step {
     Conv(Conv),
-    Dots(Dots),
     Depthwise(Depthwise),
+    Dots(Dots),
     Remap(Remap),
     Split(Split),
     Pool(Pool),
@@ -35,11 +35,11 @@ impl Step {
     pub(crate) fn run(&self, variant: Variant, arena: &mut [f32], scratch: &mut [f32]) {
         match self {
             Self::Conv(conv) => conv.run(arena, 0..conv.n_blocks()),
-            Self::Dots(dots) => dots.run(arena),
             Self::Depthwise(depthwise) => depthwise.run(arena),
+            Self::Dots(dots) => dots.run(arena),
             Self::Remap(remap) => remap.run(arena, scratch),
             Self::Split(split) => split.run(arena),
-            Self::Pool(pool) => pool.run(arena, scratch),
+            Self::Pool(pool) => pool.run(variant, arena, scratch),
             Self::Global(global) => global.run(arena),
             Self::Map(map) => map.run(variant, arena),
             Self::Pairs(pairs) => pairs.run(variant, arena),
@@ -52,8 +52,8 @@ impl Step {
     pub(crate) fn kernel(&self) -> String {
         match self {
             Self::Conv(conv) => conv.name(),
-            Self::Dots(_) => "dense, channels in the lanes".into(),
             Self::Depthwise(_) => "depthwise".into(),
+            Self::Dots(_) => "dense, channels in the lanes".into(),
             Self::Remap(_) => "copy of planes".into(),
             Self::Split(_) => "split".into(),
             Self::Pool(_) => "pool".into(),
@@ -69,8 +69,8 @@ impl Step {
     pub(crate) fn bytes(&self) -> usize {
         match self {
             Self::Conv(conv) => conv.bytes(),
-            Self::Dots(dots) => dots.bytes(),
             Self::Depthwise(depthwise) => depthwise.bytes(),
+            Self::Dots(dots) => dots.bytes(),
             Self::Remap(remap) => 8 * remap.planes.len(),
             Self::Split(split) => 20 * split.n_planes(),
             Self::Pool(pool) => 8 * pool.planes.len(),

@@ -25,7 +25,7 @@ pub struct Depthwise {
     /// Floats from the first pixel of a channel to each that is read for it.
     places: [i32; 6],
     channels: Vec<Channel>,
-    /// Bits that columns other than the last, or the first, of a row keep in a shift, where a vector has several rows.
+    /// Bits that columns other than the last, or the first, of a row keep in a shift, where a vector is a row or several.
     not_last: Vec<f32>,
     not_first: Vec<f32>,
     /// The bits that are kept of each vector of a plane, where a layout has more than its columns; empty where it has not.
@@ -71,43 +71,46 @@ impl Window for Strided {
 }
 
 impl Depthwise {
-    /// Packs a convolution, if it is one. Columns beyond a row are 0.
+    /// Packs a convolution, if it is one whose sums are shifted along rows.
     ///
     /// # Panics
     /// If a source or output lies outside of the arena.
     pub fn new(variant: Variant, spec: &Spec<'_>) -> Option<Self> {
-        let &Spec { layout, outputs, finish, arena, .. } = spec;
-        let mut all = (0..outputs.count()).map(|o| outputs.output(o, Packing::Shared)).peekable();
-        let first = all.peek().filter(|_| spec.columns != Columns::InPlace)?.clone();
-        let is_strided = !first.sources.iter().any(|s| s.shift > 0);
+        let &Spec { layout, columns, outputs, finish, arena, .. } = spec;
+        if columns == Columns::InPlace || outputs.count() == 0 {
+            return None;
+        }
+        // Zeros, too.
+        let output = |channel: usize| outputs.output(channel, Packing::Shared);
+        let Output { sources: pattern, .. } = output(0);
+        let is_strided = !pattern.iter().any(|source| source.shift > 0);
         let places = match is_strided {
-            true => places::<Strided>(&first.sources)?,
-            false => places::<Whole>(&first.sources)?,
+            true => places::<Strided>(&pattern)?,
+            false => places::<Whole>(&pattern)?,
         };
         let end = layout.vectors() * layout.lanes;
         let mut channels = Vec::with_capacity(outputs.count());
-        for Output { at, bias, sources, addends } in all {
+        for channel in 0..outputs.count() {
+            let Output { at: to, bias, sources, addends } = output(channel);
             let from = sources.first()?.at;
             let is_alike = |(a, b): (&Source, &Source)| {
-                a.shift == b.shift
-                    && a.at.wrapping_sub(from) == b.at.wrapping_sub(first.sources[0].at)
+                a.shift == b.shift && a.at.wrapping_sub(from) == b.at.wrapping_sub(pattern[0].at)
             };
             let is_window = sources.len() == 9 && addends.is_empty();
-            if !is_window || !sources.iter().zip(&first.sources).all(is_alike) {
+            if !is_window || !sources.iter().zip(&pattern).all(is_alike) {
                 return None;
             }
-            for at in sources.iter().map(|s| s.at).chain([at]) {
+            for at in sources.iter().map(|source| source.at).chain([to]) {
                 assert!(at as usize + end <= arena, "{at} is outside of the arena");
             }
             let mut weights = [0.0; 9];
-            let by_shift = [1, 0, -1]
-                .into_iter()
-                .flat_map(|shift| sources.iter().filter(move |s| s.shift == shift));
-            weights.iter_mut().zip(by_shift).for_each(|(weight, source)| *weight = source.weight);
-            channels.push(Channel { from, to: at, bias, weights });
+            let of_column = |shift| sources.iter().filter(move |source| source.shift == shift);
+            let by_column = [1, 0, -1].into_iter().flat_map(of_column);
+            weights.iter_mut().zip(by_column).for_each(|(weight, source)| *weight = source.weight);
+            channels.push(Channel { from, to, bias, weights });
         }
         let bits = |keep: bool| f32::from_bits(if keep { u32::MAX } else { 0 });
-        let row = |keep: &dyn Fn(usize) -> bool| match layout.pitch < layout.lanes {
+        let row = |keep: &dyn Fn(usize) -> bool| match layout.pitch <= layout.lanes {
             true => (0..layout.lanes).map(|i| bits(keep(i % layout.pitch))).collect(),
             false => Vec::new(),
         };
@@ -194,48 +197,62 @@ impl<W: Window> Kernel for Run<'_, W> {
                 let weights = weights.map(|weight| S::splat(weight));
                 let sums = Sums::<S, W> {
                     from,
+                    to,
                     places: *places,
                     weights,
                     bias: S::splat(bias),
+                    finish: *finish,
+                    masks,
                     window: PhantomData,
                 };
-                if per_row == 0 {
-                    let not_last = S::load(self.depthwise.not_last.as_ptr());
-                    let not_first = S::load(self.depthwise.not_first.as_ptr());
-                    for v in 0..n {
-                        let pixels = sums.pixels(v);
-                        let mut sum = sums.right(&pixels);
-                        if !W::RIGHT.is_empty() {
-                            sum = S::select(not_last, S::down(sum, sum), sums.bias);
+                match per_row {
+                    0 | 1 => {
+                        let not_last = S::load(self.depthwise.not_last.as_ptr());
+                        let not_first = S::load(self.depthwise.not_first.as_ptr());
+                        for v in 0..n {
+                            let pixels = sums.pixels(v);
+                            let mut sum = sums.right(&pixels);
+                            if !W::RIGHT.is_empty() {
+                                sum = S::select(not_last, S::down(sum, sum), sums.bias);
+                            }
+                            let left = sums.left(&pixels);
+                            let left = S::and(not_first, S::up(left, left));
+                            sums.store(v, S::add(sums.centre(&pixels, sum), left));
                         }
-                        let left = sums.left(&pixels);
-                        let left = S::and(not_first, S::up(left, left));
-                        let sum = S::add(sums.centre(&pixels, sum), left);
-                        store::<S>(to, v, sum, *finish, masks);
                     }
-                    continue;
-                }
-                for y in 0..n / per_row {
-                    let first = y * per_row;
-                    let mut pixels = sums.pixels(first);
-                    let mut right = sums.right(&pixels);
-                    let mut before = S::splat(0.0);
-                    for v in first..first + per_row {
-                        let mut sum = right;
-                        let own = pixels;
-                        if v + 1 < first + per_row {
-                            pixels = sums.pixels(v + 1);
-                            right = sums.right(&pixels);
-                        } else {
-                            right = sums.bias;
+                    2 => {
+                        for v in (0..n).step_by(2) {
+                            let pixels = [sums.pixels(v), sums.pixels(v + 1)];
+                            let mut sum = [sums.right(&pixels[0]), sums.right(&pixels[1])];
+                            if !W::RIGHT.is_empty() {
+                                sum = [S::down(sum[0], sum[1]), S::down(sum[1], sums.bias)];
+                            }
+                            let left = [sums.left(&pixels[0]), sums.left(&pixels[1])];
+                            let left = [S::up(left[0], S::splat(0.0)), S::up(left[1], left[0])];
+                            sums.store(v, S::add(sums.centre(&pixels[0], sum[0]), left[0]));
+                            sums.store(v + 1, S::add(sums.centre(&pixels[1], sum[1]), left[1]));
                         }
-                        if !W::RIGHT.is_empty() {
-                            sum = S::down(sum, right);
+                    }
+                    _ => {
+                        for first in (0..n).step_by(per_row) {
+                            let mut before = S::splat(0.0);
+                            let mut pixels = sums.pixels(first);
+                            let mut right = sums.right(&pixels);
+                            for v in first..first + per_row {
+                                let (own, mut sum) = (pixels, right);
+                                right = sums.bias;
+                                if v + 1 < first + per_row {
+                                    pixels = sums.pixels(v + 1);
+                                    right = sums.right(&pixels);
+                                }
+                                if !W::RIGHT.is_empty() {
+                                    sum = S::down(sum, right);
+                                }
+                                let left = sums.left(&own);
+                                sums.store(v, S::add(sums.centre(&own, sum), S::up(left, before)));
+                                before = left;
+                            }
                         }
-                        let left = sums.left(&own);
-                        let sum = S::add(sums.centre(&own, sum), S::up(left, before));
-                        before = left;
-                        store::<S>(to, v, sum, *finish, masks);
                     }
                 }
             }
@@ -243,12 +260,15 @@ impl<W: Window> Kernel for Run<'_, W> {
     }
 }
 
-/// The sums of a channel by column.
+/// The sums of a channel by column, and where they go.
 struct Sums<S: Simd, W> {
     from: *const f32,
+    to: *mut f32,
     places: [i32; 6],
     weights: [S::V; 9],
     bias: S::V,
+    finish: Finish,
+    masks: Option<*const f32>,
     window: PhantomData<W>,
 }
 
@@ -293,27 +313,21 @@ impl<S: Simd, W: Window> Sums<S, W> {
         }
         sum
     }
-}
 
-/// Applies what follows, and stores.
-#[inline(always)]
-unsafe fn store<S: Simd>(
-    to: *mut f32,
-    vector: usize,
-    sum: S::V,
-    finish: Finish,
-    masks: Option<*const f32>,
-) {
-    let at = vector * S::WIDTH;
-    // SAFETY: see `Run`; there is a mask for each vector of a plane.
-    unsafe {
-        let mut sum = [sum];
-        finish.apply::<S, 1>(&mut sum);
-        let sum = match masks {
-            Some(masks) => S::and(sum[0], S::load(masks.add(at))),
-            None => sum[0],
-        };
-        S::store(to.add(at), sum);
+    /// Applies what follows, and stores.
+    #[inline(always)]
+    unsafe fn store(&self, vector: usize, sum: S::V) {
+        let at = vector * S::WIDTH;
+        // SAFETY: as above; there is a mask for each vector of a plane.
+        unsafe {
+            let mut sum = [sum];
+            self.finish.apply::<S, 1>(&mut sum);
+            let sum = match self.masks {
+                Some(masks) => S::and(sum[0], S::load(masks.add(at))),
+                None => sum[0],
+            };
+            S::store(self.to.add(at), sum);
+        }
     }
 }
 

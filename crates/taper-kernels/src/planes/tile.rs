@@ -166,9 +166,9 @@ unsafe fn block_of_tile<S: Simd, G: Groups, const NV: usize, const NO: usize, co
                 }
             }
         }
-        // A copy, as the loop's index would keep the sums themselves in memory instead of registers.
-        let mut done = sums;
-        for (o, sums) in done.iter_mut().enumerate() {
+        // A copy: what is indexed in a loop lies in memory, and so would the sums of the inner loops.
+        let mut finished = sums;
+        for (o, sums) in finished.iter_mut().enumerate() {
             let out = *tables.outputs.get_unchecked(block * NO + o);
             if out == u32::MAX {
                 break;
