@@ -298,7 +298,7 @@ pub struct Bench {
     /// Timed runs [default: two seconds of them, at least 21]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub rounds: Option<u64>,
-    /// Choose kernels by rule alone; there is no choice by timing yet
+    /// Choose kernels by rule instead of timing them; the results are the same
     #[arg(long)]
     pub deterministic: bool,
     /// Measure each layer, too

@@ -2,18 +2,17 @@
 
 use crate::{
     InferError, Options,
-    conv::kernel,
+    arena::Arena,
+    choose::Chooser,
     draft::{Drafts, Work},
     lower::{Lowered, check_size, lower, planes_of},
     memory::{ALIGNMENT, places, unify_halos},
+    place::Places,
     step::Step,
-    value::{Plane, Value, flush},
+    value::{Plane, flush},
 };
 use taper_graph::{Graph, GraphError, passes};
-use taper_kernels::{
-    Variant,
-    planes::{Gather, Global, Layout, Map, Pairs, Pool, Remap, Softmax, Split},
-};
+use taper_kernels::{Variant, planes::Layout};
 
 /// What people want to know of a step.
 #[derive(Debug)]
@@ -45,27 +44,6 @@ pub(crate) struct Compiled {
     output: Vec<u32>,
 }
 
-/// The memory of one image.
-#[derive(Debug)]
-pub(crate) struct Arena {
-    memory: Vec<f32>,
-    begin: usize,
-    len: usize,
-    scratch: Vec<f32>,
-}
-
-impl Arena {
-    pub(crate) fn floats(&mut self) -> &mut [f32] {
-        &mut self.memory[self.begin..self.begin + self.len]
-    }
-
-    /// Runs a step.
-    pub(crate) fn step(&mut self, step: &Step, variant: Variant) {
-        let floats = &mut self.memory[self.begin..self.begin + self.len];
-        step.run(variant, floats, &mut self.scratch);
-    }
-}
-
 /// Compiles a graph.
 pub(crate) fn compile(graph: &Graph, options: &Options) -> Result<Compiled, InferError> {
     let variant = match options.variant {
@@ -76,6 +54,15 @@ pub(crate) fn compile(graph: &Graph, options: &Options) -> Result<Compiled, Infe
         }
         None => Variant::from_env().map_err(|e| InferError::Options(e.to_string()))?,
     };
+    compile_by(graph, variant, &mut Chooser::new(options.deterministic))
+}
+
+/// Compiles a graph with the kernels that are chosen.
+pub(crate) fn compile_by(
+    graph: &Graph,
+    variant: Variant,
+    chooser: &mut Chooser,
+) -> Result<Compiled, InferError> {
     graph.nodes.iter().try_for_each(|node| check_size(&node.dims))?;
     let graph = &passes::optimized(graph)?;
     let input_dims = graph.input_dims().to_vec();
@@ -96,6 +83,7 @@ pub(crate) fn compile(graph: &Graph, options: &Options) -> Result<Compiled, Infe
         let layout = &regions[plane.region].layout;
         (places[plane.region] + layout.halo + plane.index * layout.stride()) as u32
     };
+    let here = Places { variant, at: &at, arena, zeros: zeros as u32 };
     let (mut steps, mut labels) = (Vec::new(), Vec::new());
     for draft in drafts {
         let (name, dims) = (draft.name, draft.dims);
@@ -104,7 +92,7 @@ pub(crate) fn compile(graph: &Graph, options: &Options) -> Result<Compiled, Infe
             _ => [0, 0],
         };
         labels.push(Label { name, dims, nonzeros, weights });
-        steps.push(place(variant, draft.work, &at, arena, zeros as u32));
+        steps.push(here.step(draft.work, chooser));
     }
     let mut constants = Vec::new();
     for (i, region) in regions.iter().enumerate() {
@@ -130,54 +118,8 @@ pub(crate) fn compile(graph: &Graph, options: &Options) -> Result<Compiled, Infe
         constants,
         rows: input.planes.iter().flat_map(row).collect(),
         columns,
-        output: pixels(&output, &at).collect(),
+        output: here.pixels(&output).collect(),
     })
-}
-
-/// A step with places for planes.
-fn place(
-    variant: Variant,
-    work: Work<'_>,
-    at: &dyn Fn(Plane) -> u32,
-    arena: usize,
-    zeros: u32,
-) -> Step {
-    let two = |planes: Vec<[Plane; 2]>| planes.into_iter().map(|p| p.map(at)).collect();
-    match work {
-        Work::Conv(recipe) => kernel(variant, &recipe, at, arena, zeros),
-        Work::Remap(remap, planes) => Step::Remap(Remap { planes: two(planes), ..remap }),
-        Work::Split([from, to], planes) => {
-            let planes = planes.into_iter().map(|p| p.map(at)).collect();
-            Step::Split(Split::new(variant, from, to, planes, arena))
-        }
-        Work::Pool(pool, planes) => Step::Pool(Pool { planes: two(planes), ..pool }),
-        Work::Global(global, planes) => Step::Global(Global { planes: two(planes), ..global }),
-        Work::Map(map, planes) => Step::Map(Map { planes: two(planes), ..map }),
-        Work::Pairs(pairs, planes) => {
-            let planes = planes.into_iter().map(|p| p.map(at)).collect();
-            Step::Pairs(Pairs { planes, ..pairs })
-        }
-        Work::Gather(values) => Step::Gather(Gather { pixels: pixel_pairs(&values, at) }),
-        Work::Softmax { values, n, inner } => {
-            let each = pixel_pairs(&values, at);
-            let group = |first: usize| each[first..].iter().step_by(inner).take(n).copied();
-            let firsts = (0..each.len()).filter(|i| i / inner % n == 0);
-            let groups = firsts.map(|first| group(first).collect()).collect();
-            Step::Softmax(Softmax { groups })
-        }
-    }
-}
-
-/// Each element of a value in order: where it lies in the arena.
-fn pixels(value: &Value, at: &dyn Fn(Plane) -> u32) -> impl Iterator<Item = u32> {
-    let Layout { rows, columns, pitch, .. } = value.layout;
-    value.planes.iter().map(|&plane| at(plane)).flat_map(move |first| {
-        (0..rows).flat_map(move |y| (0..columns).map(move |x| first + (y * pitch + x) as u32))
-    })
-}
-
-fn pixel_pairs([from, to]: &[Value; 2], at: &dyn Fn(Plane) -> u32) -> Vec<[u32; 2]> {
-    pixels(from, at).zip(pixels(to, at)).map(|(from, to)| [from, to]).collect()
 }
 
 impl Compiled {
@@ -193,9 +135,7 @@ impl Compiled {
 
     /// Memory for an image, with the constants in their places.
     pub(crate) fn arena(&self) -> Arena {
-        let memory = vec![0.0; self.arena + ALIGNMENT];
-        let begin = memory.as_ptr().align_offset(4 * ALIGNMENT).min(ALIGNMENT);
-        let mut arena = Arena { memory, begin, len: self.arena, scratch: vec![0.0; self.scratch] };
+        let mut arena = Arena::new(self.arena, self.scratch);
         for (at, values) in &self.constants {
             arena.floats()[*at..at + values.len()].copy_from_slice(values);
         }
@@ -204,7 +144,7 @@ impl Compiled {
 
     /// Bytes of an arena.
     pub(crate) fn arena_bytes(&self) -> usize {
-        4 * (self.arena + ALIGNMENT + self.scratch)
+        Arena::bytes(self.arena, self.scratch)
     }
 
     /// Puts an image into its place.

@@ -25,7 +25,8 @@
 //! take at most 4 GiB.
 //!
 //! Convolutions of which more than 60 % of the weights are not 0 may multiply all of them. A weight of 0 that is left out
-//! contributes nothing where a pixel is infinite or NaN; in ONNX the product is NaN.
+//! contributes nothing where a pixel is infinite or NaN; in ONNX the product is NaN. A rule decides which weights are left
+//! out, never a measurement: kernels that multiply zeros compete with others for weights without zeros alone.
 //!
 //! # Errors
 //!
@@ -35,7 +36,8 @@
 //! # Determinism
 //!
 //! The result for an image has the same bits in any batch, for any number of threads, and with each instruction set but for
-//! means over whole planes. Kernels are chosen by rule, so an engine that is compiled again gives the same bits as well.
+//! means over whole planes. Kernels of convolutions are chosen by timing them, or by rule with [`Options::deterministic`].
+//! An engine that is compiled again may thus have other kernels, but gives the same bits.
 //!
 //! ```
 //! use taper_infer::{Engine, Options, graph::{Activation, Graph, Op}};
@@ -49,6 +51,8 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod arena;
+mod choose;
 mod compile;
 mod conv;
 mod draft;
@@ -57,6 +61,7 @@ mod error;
 mod lower;
 mod memory;
 mod options;
+mod place;
 mod plan;
 mod step;
 mod value;

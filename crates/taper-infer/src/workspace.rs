@@ -1,6 +1,6 @@
 //! Memory and threads of one run at a time.
 
-use crate::compile::{Arena, Compiled};
+use crate::{arena::Arena, compile::Compiled};
 use std::{
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread::JoinHandle,

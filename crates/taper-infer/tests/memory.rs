@@ -26,7 +26,7 @@ fn graph(n: usize, kernel: usize, one_in: usize) -> Graph {
 }
 
 #[test]
-fn compiling_holds_the_packed_weights_and_little_more() {
+fn compiling_takes_little_more_than_the_packed_weights() {
     let Some(_) = peak() else {
         eprintln!("skipped: this system does not say the peak of a process");
         return;
@@ -39,7 +39,8 @@ fn compiling_holds_the_packed_weights_and_little_more() {
         let engine = Engine::compile(&graph, &Options::default()).unwrap();
         let packed = engine.plan().weight_bytes;
         let taken = peak().unwrap() - before;
-        let limit = packed + weights / 2;
+        // Of one layer, two candidates are packed at a time.
+        let limit = packed + weights;
         assert!(taken < limit, "{taken} bytes for {packed} of {weights} in weights");
     }
 }

@@ -50,16 +50,33 @@ pub(crate) fn kernels(
 }
 
 /// The kernels of one output channel, with their input channels.
-pub(crate) fn row(
+fn row(weight: &Tensor, groups: usize, o: usize) -> impl Iterator<Item = (usize, &[f32])> {
+    let (first, taps, weights) = row_of(weight, groups, o);
+    weights.chunks_exact(taps).enumerate().map(move |(i, taps)| (first + i, taps))
+}
+
+/// The kernels of one output channel with a weight other than 0, with their input channels.
+pub(crate) fn reads(
     weight: &Tensor,
     groups: usize,
     o: usize,
 ) -> impl Iterator<Item = (usize, &[f32])> {
+    let (first, taps, weights) = row_of(weight, groups, o);
+    // Most are 0, and several of them are compared at a time.
+    let is_read = |weights: &[f32]| weights.iter().fold(false, |any, &w| any | (w != 0.0));
+    let n = (16 / taps).max(1);
+    let parts = weights.chunks(n * taps).enumerate().filter(move |(_, part)| is_read(part));
+    let kernels = parts.flat_map(move |(at, part)| {
+        part.chunks_exact(taps).enumerate().map(move |(i, taps)| (first + at * n + i, taps))
+    });
+    kernels.filter(move |(_, taps)| is_read(taps))
+}
+
+/// The first input channel of an output channel, the taps of a kernel, at least 1, and the weights.
+fn row_of(weight: &Tensor, groups: usize, o: usize) -> (usize, usize, &[f32]) {
     let (dims, n) = (weight.dims(), pixels(weight.dims()));
-    let (each, taps) = (dims[1], n / dims[1].max(1));
-    let first = o / (dims[0] / groups) * each;
-    let kernels = weight.values()[o * n..][..n].chunks_exact(taps.max(1));
-    kernels.enumerate().map(move |(i, taps)| (first + i, taps))
+    let first = o / (dims[0] / groups) * dims[1];
+    (first, (n / dims[1].max(1)).max(1), &weight.values()[o * n..][..n])
 }
 
 /// Adds what one plane gives to one output channel.
@@ -79,6 +96,34 @@ pub(crate) fn add_plane<T: Copy + Into<f64>>(
                 if let Some(x) = window.pixel(1, column, across, from[1]) {
                     sums[row * to[1] + column] += f64::from(weight) * plane[y * from[1] + x].into();
                 }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernels_that_are_read_are_those_that_are_not_zero() {
+        for (dims, groups) in [
+            (&[3, 70][..], 1),
+            (&[2, 33, 1, 1], 1),
+            (&[4, 9, 3, 3], 1),
+            (&[6, 20, 1, 2], 3),
+            (&[4, 1, 5, 5], 4),
+            (&[2, 0], 1),
+        ] {
+            let n: usize = dims.iter().product();
+            for one_in in [1, 7, 50, 1000] {
+                let weight = |i: usize| f32::from(u8::from(i % one_in == one_in / 2));
+                let weight = Tensor::new(dims, (0..n).map(weight).collect::<Vec<f32>>()).unwrap();
+                let found = (0..dims[0])
+                    .flat_map(|o| reads(&weight, groups, o).map(move |(i, taps)| (o, i, taps)));
+                let want = kernels(&weight, groups)
+                    .filter(|(.., taps)| taps.iter().any(|&weight| weight != 0.0));
+                assert!(found.eq(want), "{dims:?}, one in {one_in}");
             }
         }
     }

@@ -1,18 +1,19 @@
 //! Convolutions, before planes have places in the arena and after.
 
-mod choose;
+mod kind;
 mod layout;
 mod place;
 mod taps;
 
-pub(crate) use choose::kernel;
+pub(crate) use kind::{Kind, Shape};
+pub(crate) use place::Placed;
 
 use crate::{
     draft::{Drafts, Work},
     value::{Value, flush},
 };
 use std::borrow::Cow;
-use taper_kernels::planes::{Columns, Finish, Packing};
+use taper_kernels::planes::{Columns, Finish};
 use taps::Tap;
 
 /// The convolution of one value, the weights of which are those of the graph or its own.
@@ -62,35 +63,12 @@ pub(crate) struct Recipe<'a> {
     pub(crate) counts: [usize; 2],
 }
 
-/// Share of weights that are not 0 above which zeros are multiplied, too.
-const DENSE: f64 = 0.6;
-/// Taps of a column of the kernels from which that pays.
-const DENSE_TAPS: usize = 16;
-
 impl Recipe<'_> {
     /// Columns to the left and to the right that taps are shifted by at most.
     fn reach(&self) -> [usize; 2] {
         let shifts = || self.taps.iter().flatten().map(|tap| tap.shift);
         let [left, right] = [shifts().map(|s| -s).max(), shifts().max()];
         [left, right].map(|reach| reach.unwrap_or(0).max(0) as usize)
-    }
-
-    /// Whether each channel reads one of its own.
-    fn is_depthwise(&self) -> bool {
-        matches!(&*self.terms, [term] if term.groups == self.to.planes.len() && term.dims[1] == 1)
-    }
-
-    /// How weights are packed, by rule.
-    fn packing(&self) -> Packing {
-        let [nonzeros, weights] = self.counts;
-        // With few taps for each shift, there is more to do around the products than in them.
-        let n_taps: usize = self.terms.iter().map(|term| term.dims[1] * term.dims[2]).sum();
-        let is_dense = nonzeros as f64 > DENSE * weights as f64 && n_taps >= DENSE_TAPS;
-        let is_one_group = self.terms.iter().all(|term| term.groups == 1);
-        match is_dense && is_one_group && self.to.planes.len() > 1 {
-            true => Packing::Shared,
-            false => Packing::Own,
-        }
     }
 }
 

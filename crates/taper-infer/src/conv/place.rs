@@ -1,7 +1,10 @@
 //! A convolution whose planes have places in the arena.
 
 use super::{Recipe, Term, taps::Tap};
-use crate::value::{Plane, flush};
+use crate::{
+    place::Places,
+    value::{Plane, flush},
+};
 use taper_kernels::planes::{Output, Outputs, Packing, Source, Spec};
 
 /// A recipe with the places of its planes: gives the output channels to kernels, one at a time.
@@ -17,21 +20,15 @@ pub(crate) struct Placed<'a> {
 }
 
 impl<'a> Placed<'a> {
-    /// Planes lie at `at`, in an arena of so many floats; at `zero` is a plane of zeros.
-    pub(crate) fn new(
-        recipe: &'a Recipe<'a>,
-        at: &dyn Fn(Plane) -> u32,
-        arena: usize,
-        zero: u32,
-    ) -> Self {
-        let places = |planes: &[Plane]| planes.iter().map(|&plane| at(plane)).collect();
+    pub(crate) fn new(recipe: &'a Recipe<'a>, at: &Places<'_>) -> Self {
+        let places = |planes: &[Plane]| planes.iter().map(|&plane| (at.at)(plane)).collect();
         Self {
             recipe,
             terms: recipe.terms.iter().map(|term| places(&term.input.planes)).collect(),
             addends: recipe.addends.iter().map(|value| places(&value.planes)).collect(),
             to: places(&recipe.to.planes),
-            arena,
-            zero,
+            arena: at.arena,
+            zero: at.zeros,
         }
     }
 
@@ -48,6 +45,10 @@ impl Outputs for Placed<'_> {
         self.to.len()
     }
 
+    fn n_sources(&self, channel: usize) -> usize {
+        self.recipe.terms.iter().map(|term| count(term.row(channel)) as usize).sum()
+    }
+
     fn output(&self, channel: usize, packing: Packing) -> Output {
         let Recipe { terms, taps, bias, .. } = self.recipe;
         let mut sources = Vec::new();
@@ -55,11 +56,22 @@ impl Outputs for Placed<'_> {
             term.sources(taps, planes, channel, packing, &mut sources);
         }
         let addends = self.addends.iter().map(|planes| planes[channel]).collect();
-        Output { at: self.to[channel], bias: bias[channel], sources, addends }
+        // A bias of −0 is 0, as what is added to it may be 0 or left out.
+        let bias = bias[channel] + 0.0;
+        Output { at: self.to[channel], bias, sources, addends }
     }
 }
 
+/// Weights that are looked at together, as most of them are 0.
+const AT_A_TIME: usize = 16;
+
 impl Term<'_> {
+    /// The weights of an output channel, kernel by kernel.
+    fn row(&self, channel: usize) -> &[f32] {
+        let n = self.dims[1] * self.kernel();
+        &self.weight[channel * n..][..n]
+    }
+
     /// Adds the sources of an output channel, with weights of 0 if all channels have the same.
     fn sources(
         &self,
@@ -70,25 +82,37 @@ impl Term<'_> {
         sources: &mut Vec<Source>,
     ) {
         let [n_out, each_in, ..] = self.dims;
+        // Without weights, a kernel may claim any size.
+        if self.weight.is_empty() {
+            return;
+        }
         let (kernel, n_phases) = (self.kernel(), self.n_phases());
-        let first = channel / (n_out / self.groups) * each_in * n_phases;
-        let weights = &self.weight[channel * each_in * kernel..][..each_in * kernel];
+        let planes = &planes[channel / (n_out / self.groups) * each_in * n_phases..];
         let with_zeros = packing == Packing::Shared;
         if with_zeros {
-            sources.reserve(each_in * taps.len());
+            sources.reserve_exact(each_in * taps.len());
         }
-        let channels = planes[first..].chunks(n_phases);
-        for (planes, weights) in channels.zip(weights.chunks(kernel.max(1))) {
-            for &Tap { at, phase, delta, shift } in taps {
-                let weight = flush(weights[at]);
-                if with_zeros || weight != 0.0 {
-                    sources.push(Source {
-                        weight,
-                        at: planes[phase].wrapping_add_signed(delta),
-                        shift,
-                    });
+        let n = (AT_A_TIME / kernel).max(1);
+        for (planes, weights) in
+            planes.chunks(n * n_phases).zip(self.row(channel).chunks(n * kernel))
+        {
+            if !with_zeros && count(weights) == 0 {
+                continue;
+            }
+            for (planes, weights) in planes.chunks(n_phases).zip(weights.chunks(kernel)) {
+                for &Tap { at, phase, delta, shift } in taps {
+                    let weight = flush(weights[at]);
+                    if with_zeros || weight != 0.0 {
+                        let at = planes[phase].wrapping_add_signed(delta);
+                        sources.push(Source { weight, at, shift });
+                    }
                 }
             }
         }
     }
+}
+
+/// Weights that are not 0.
+fn count(weights: &[f32]) -> u32 {
+    weights.iter().map(|&weight| u32::from(weight != 0.0)).sum()
 }

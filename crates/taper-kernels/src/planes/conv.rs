@@ -106,6 +106,11 @@ pub trait Outputs {
     /// An output channel, from 0 on. Weights of 0 are among its sources if the packing is [`Packing::Shared`], and may be
     /// left out otherwise.
     fn output(&self, channel: usize, packing: Packing) -> Output;
+
+    /// About how many sources of a channel are not 0: channels with as many are computed together.
+    fn n_sources(&self, channel: usize) -> usize {
+        self.output(channel, Packing::Own).sources.len()
+    }
 }
 
 /// Channels that are there.

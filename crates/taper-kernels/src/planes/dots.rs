@@ -74,8 +74,7 @@ impl Dots {
                 weights.extend(std::iter::repeat_n(0.0, missing));
             }
             places.extend(channels.iter().map(|channel| channel.at));
-            // A sum begins with +0, as that of `Conv` does.
-            bias.extend(channels.iter().map(|channel| channel.bias + 0.0));
+            bias.extend(channels.iter().map(|channel| channel.bias));
         }
         bias.resize(n_blocks * BLOCK, 0.0);
         Self { variant, arena, finish, pixels, taps, weights, bias, outputs: places }

@@ -8,6 +8,7 @@ use crate::{
         elementwise::{activate, broadcast},
         of_plane, pixels, sizes,
     },
+    passes::tensors::spread,
 };
 
 /// The pixels of a constant channel; none if it depends on the image.
@@ -42,6 +43,7 @@ fn channels_of(
         if let Some(activation) = sum.activation {
             part.iter_mut().for_each(|x| *x = activate(activation, *x));
         }
+        let part = spread(&part, n_channels * n_pixels).collect();
         let channels = planes(part).into_iter().zip(are_constant);
         return Ok(channels.map(|(plane, is_constant)| plane.filter(|_| is_constant)).collect());
     }

@@ -16,9 +16,7 @@ mod reads;
 mod sum;
 
 use super::{drop_unread, rebuild::Rebuild, tensors};
-use crate::{
-    Activation, Fused, Graph, GraphError, Op, Tensor, interpret::pixels, tensor::n_elements,
-};
+use crate::{Activation, Fused, Graph, GraphError, Op, Tensor, tensor::n_elements};
 use constants::Channel;
 use sum::Sum;
 
@@ -124,11 +122,12 @@ impl Narrow<'_> {
 
     /// Computes a convolution or linear layer, with what is constant in its bias.
     fn sum(&mut self, i: usize, sum: &Sum) -> Result<(), GraphError> {
-        let (dims, n) = (self.dims(i), pixels(&self.graph.nodes[i].dims));
+        let dims = self.dims(i);
         // A residual input that is constant as a whole is part of the bias.
         let residual =
             sum.residual.filter(|&node| self.constants[node].iter().any(Option::is_none));
         let part = sum.constant_part(self.graph, self.constants, residual.is_none())?;
+        let n = part.len() / self.constants[i].len().max(1);
         let planes = self.kept[i].iter().map(|&c| &part[c * n..][..n]);
         let bias = tensors::bias(&dims, &planes.flatten().copied().collect::<Vec<f64>>())?;
         let is_biased = bias.values().iter().any(|&x| x != 0.0);

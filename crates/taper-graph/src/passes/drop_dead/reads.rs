@@ -1,14 +1,11 @@
 //! Channels that the output is made of.
 
-use super::{
-    constants::Channel,
-    sum::{Sum, reads},
-};
+use super::{constants::Channel, sum::Sum};
 use crate::{
     Graph, GraphError, Op,
     interpret::{
         channels,
-        conv::{kernels, row},
+        conv::{kernels, reads},
         pixels,
     },
 };
@@ -125,14 +122,15 @@ impl Analysis<'_> {
         }
     }
 
-    /// Needs what a channel of a sum reads by weights other than 0, but for constants. Groups are tied together anyway.
-    fn read(&mut self, i: usize, o: usize) {
+    /// What a channel of a sum reads by weights other than 0, but for constants and what is found already. Groups are tied
+    /// together anyway.
+    fn read(&self, i: usize, o: usize, found: &Found, needed: &mut Vec<usize>) {
         let terms = self.sums[i].iter().flat_map(|sum| &sum.terms);
-        for term in terms.filter(|term| term.conv.groups == 1) {
-            let constants = &self.constants[term.input];
-            let row = row(term.weight, 1, o);
-            let read = row.filter(|(c, taps)| constants[*c].is_none() && reads(taps));
-            self.needed.extend(read.map(|(c, _)| self.first[term.input] + c));
+        for term in terms.filter(|term| term.conv.groups == 1 && found.n_open[term.input] > 0) {
+            let (constants, first) = (&self.constants[term.input], self.first[term.input]);
+            let is_open = |c: usize| constants[c].is_none() && !found.is_found(first + c);
+            let reads = reads(term.weight, 1, o).filter(|(c, _)| is_open(*c));
+            needed.extend(reads.map(|(c, _)| first + c));
         }
     }
 
@@ -144,15 +142,38 @@ impl Analysis<'_> {
         let channels = nodes.flat_map(|(i, at)| (0..at[1] - at[0]).map(move |c| (i, c)));
         let mut members = vec![Vec::new(); n];
         channels.zip(&class).for_each(|(channel, &class)| members[class].push(channel));
+        let n_open = |channels: &Vec<Channel>| channels.iter().filter(|c| c.is_none()).count();
+        let n_open = self.constants.iter().map(n_open).collect();
+        let mut found = Found { class, is_found: vec![false; n], n_open };
         let mut kept = vec![Vec::new(); self.graph.nodes.len()];
-        while let Some(channel) = self.needed.pop() {
-            for (i, c) in std::mem::take(&mut members[class[channel]]) {
+        let mut needed = std::mem::take(&mut self.needed);
+        while let Some(channel) = needed.pop() {
+            let class = found.class[channel];
+            found.is_found[class] = true;
+            for (i, c) in std::mem::take(&mut members[class]) {
                 kept[i].push(c);
-                self.read(i, c);
+                found.n_open[i] -= usize::from(self.constants[i][c].is_none());
+                self.read(i, c, &found, &mut needed);
             }
         }
         kept.iter_mut().for_each(|channels| channels.sort_unstable());
         kept
+    }
+}
+
+/// What is known to be needed so far.
+struct Found {
+    /// The class of each channel.
+    class: Vec<usize>,
+    /// Whether each class is needed.
+    is_found: Vec<bool>,
+    /// Channels of each node that are not constant, and not found.
+    n_open: Vec<usize>,
+}
+
+impl Found {
+    fn is_found(&self, channel: usize) -> bool {
+        self.is_found[self.class[channel]]
     }
 }
 

@@ -5,10 +5,10 @@ use crate::{
     Activation, Conv, Fused, Graph, GraphError, Op, Tensor, Window,
     interpret::{
         channels,
-        conv::{add_plane, biased, kernels},
+        conv::{add_plane, kernels, reads},
         pixels, sizes,
     },
-    passes::tensors::bias_of,
+    passes::tensors::{bias_of, spread, wide},
 };
 
 /// Sums of products with weights, a bias and a residual input, and an activation behind.
@@ -67,24 +67,35 @@ impl<'a> Sum<'a> {
         self.bias.clone().unwrap_or_else(of_weight)
     }
 
-    /// What the bias and constant channels add to each element, before the activation.
+    /// What the bias and constant channels add before the activation: to each element, or to each channel if that is enough.
     pub(super) fn constant_part(
         &self,
         graph: &Graph,
         values: &[Vec<Channel>],
         with_residual: bool,
     ) -> Result<Vec<f64>, GraphError> {
-        let mut sums = biased(graph, self.bias.as_deref(), self.dims)?;
-        let (to, n) = (sizes(self.dims), pixels(self.dims));
-        for term in &self.terms {
-            for (o, i, taps) in kernels(term.weight, term.conv.groups) {
-                if let Some(plane) = &values[term.input][i] {
-                    let sums = &mut sums[o * n..][..n];
-                    add_plane(taps, plane, term.from, &term.conv.window, sums, to);
+        let (to, n_channels, n) = (sizes(self.dims), channels(self.dims), pixels(self.dims));
+        let bias = match &self.bias {
+            Some(name) => wide(graph.tensor(name)?),
+            None => vec![0.0; n_channels],
+        };
+        let is_constant = |node: usize| values[node].iter().any(Option::is_some);
+        let terms = || self.terms.iter().filter(|term| is_constant(term.input));
+        let residual = self.residual.filter(|&node| with_residual && is_constant(node));
+        if terms().next().is_none() && residual.is_none() {
+            return Ok(bias);
+        }
+        let mut sums: Vec<f64> = spread(&bias, n_channels * n).collect();
+        for term in terms() {
+            for (o, sums) in sums.chunks_exact_mut(n).enumerate() {
+                for (i, taps) in reads(term.weight, term.conv.groups, o) {
+                    if let Some(plane) = &values[term.input][i] {
+                        add_plane(taps, plane, term.from, &term.conv.window, sums, to);
+                    }
                 }
             }
         }
-        if let Some(residual) = self.residual.filter(|_| with_residual) {
+        if let Some(residual) = residual {
             for (sums, plane) in sums.chunks_exact_mut(n).zip(&values[residual]) {
                 let plane = plane.iter().flatten();
                 sums.iter_mut().zip(plane).for_each(|(sum, x)| *sum += x);
@@ -100,10 +111,9 @@ impl<'a> Sum<'a> {
             None => vec![true; channels(self.dims)],
         };
         for term in &self.terms {
-            for (o, i, taps) in kernels(term.weight, term.conv.groups) {
-                if are[o] && values[term.input][i].is_none() && reads(taps) {
-                    are[o] = false;
-                }
+            for (o, is_constant) in are.iter_mut().enumerate().filter(|(_, is)| **is) {
+                let mut reads = reads(term.weight, term.conv.groups, o);
+                *is_constant = reads.all(|(i, _)| values[term.input][i].is_some());
             }
         }
         are
@@ -147,9 +157,4 @@ impl Term<'_> {
         let weight = Tensor::new(&[&[outputs.len(), each], &dims[2..]].concat(), values)?;
         Ok((weight, groups))
     }
-}
-
-/// Whether a kernel reads its input.
-pub(super) fn reads(taps: &[f32]) -> bool {
-    taps.iter().any(|&weight| weight != 0.0)
 }
