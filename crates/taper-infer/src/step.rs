@@ -39,7 +39,7 @@ impl Step {
             Self::Dots(dots) => dots.run(arena),
             Self::Remap(remap) => remap.run(arena, scratch),
             Self::Split(split) => split.run(arena),
-            Self::Pool(pool) => pool.run(arena, scratch),
+            Self::Pool(pool) => pool.run(variant, arena, scratch),
             Self::Global(global) => global.run(arena),
             Self::Map(map) => map.run(variant, arena),
             Self::Pairs(pairs) => pairs.run(variant, arena),
