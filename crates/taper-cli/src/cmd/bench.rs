@@ -28,7 +28,7 @@ pub fn run(args: &Bench) -> anyhow::Result<()> {
         variant: Some(kernels),
     };
     let begun = Instant::now();
-    let engine = Engine::compile(&graph, &options)?;
+    let engine = network::compile(&graph, &options, &args.file)?;
     let compiling = begun.elapsed();
     let mut rng = Rng::from_state(0);
     let n_values = options.batch * engine.input_dims().iter().product::<usize>();
@@ -148,7 +148,7 @@ impl Found<'_> {
             ),
             format!("throughput  {:.1} images/s", self.images_per_second()),
             format!(
-                "memory      {} of weights, {} of workspace, peak of the process {peak}",
+                "memory      {} of weights and tables, {} of workspace, peak of the process {peak}",
                 bytes(plan.weight_bytes),
                 bytes(plan.workspace_bytes)
             ),
