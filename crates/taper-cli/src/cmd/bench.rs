@@ -1,6 +1,6 @@
 //! `taper bench`.
 
-use crate::{args::Bench, machine, network, term};
+use crate::{args::Bench, error::printable, machine, network, term};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 use taper::{
@@ -164,6 +164,8 @@ fn total_micros(layers: &[LayerPlan]) -> f64 {
 
 /// A table with a row for each layer.
 fn layers(layers: &[LayerPlan]) -> String {
+    let shown = |layer: &LayerPlan| LayerPlan { name: printable(&layer.name), ..layer.clone() };
+    let layers: Vec<LayerPlan> = layers.iter().map(shown).collect();
     let width = |of: fn(&LayerPlan) -> &str, least: usize| {
         layers.iter().map(|layer| of(layer).chars().count()).fold(least, usize::max)
     };
@@ -172,8 +174,8 @@ fn layers(layers: &[LayerPlan]) -> String {
         "{:<name$}  {:<kernel$}  {:<13} {:>9} {:>10} {:>10} {:>10} {:>8}",
         "layer", "kernel", "shape", "density", "non-zeros", "bytes", "µs", "share"
     )];
-    let total = total_micros(layers);
-    for layer in layers {
+    let total = total_micros(&layers);
+    for layer in &layers {
         let dims: Vec<String> = layer.dims.iter().map(ToString::to_string).collect();
         let [micros, share] = match layer.micros {
             Some(micros) => [format!("{micros:.1}"), format::percent(micros / total, 1)],
