@@ -6,12 +6,18 @@ use serde_json::{Value, json};
 use std::path::Path;
 use support::{Folder, refuse, run, succeed, taper};
 use taper::data::{Dataset, OpenOptions};
+use taper::onnx::proto::{INT64, Message, Model, Node, TensorProto};
 
 /// A small network, trained on the digits to know most of them; its checkpoint.
 fn digits(folder: &Folder) -> String {
     let out = folder.text("run");
     succeed(&["train", "--quiet", "--epochs", "6", "--sparsity", "0.8", "--out", &out]);
     folder.text("run/pruned.safetensors")
+}
+
+/// The classes of the first picture.
+fn classes(found: &Value) -> &Vec<Value> {
+    found[0]["classes"].as_array().expect("classes")
 }
 
 fn parse(text: &str) -> Value {
@@ -71,6 +77,32 @@ fn bench_runs_what_other_tools_export_and_names_what_it_cannot() {
     refuse(&["bench", "nowhere.onnx"], 1, &["nowhere.onnx"]);
     refuse(&["bench", &folder.write("notes.txt", "hello")], 1, &["notes.txt", "no format"]);
     refuse(&["bench", &file, "--batch", "0"], 2, &["0"]);
+    // What the file may have and the engine lacks.
+    let deep = with_nodes(&bytes, &[("Unsqueeze", &[1, 2, 3, 4])]);
+    refuse(&["bench", &folder.write("deep.onnx", deep), "--rounds", "1"], 1, &["deep.onnx"]);
+}
+
+/// An ONNX file with more operators behind its output, each with axes.
+fn with_nodes(file: &[u8], operators: &[(&str, &[i64])]) -> Vec<u8> {
+    let mut model = Model::decode(file).expect("a file");
+    let graph = model.graph.as_mut().expect("a graph");
+    for (i, (operator, axes)) in operators.iter().enumerate() {
+        let [axes_name, output] = [format!("axes{i}"), format!("more{i}")];
+        let mut input = vec![std::mem::replace(&mut graph.output[0].name, output.clone())];
+        if !axes.is_empty() {
+            input.push(axes_name.clone());
+            graph.initializer.push(TensorProto {
+                name: axes_name,
+                dims: vec![axes.len() as i64],
+                data_type: INT64,
+                int64_data: axes.to_vec(),
+                ..TensorProto::default()
+            });
+        }
+        let op_type = (*operator).into();
+        graph.node.push(Node { input, output: vec![output], op_type, ..Node::default() });
+    }
+    model.encode_to_vec()
 }
 
 /// Writes an image of 8 bits a channel as PNG.
@@ -129,6 +161,21 @@ fn predict_names_the_digit_at_any_size_and_in_colour() {
 
     let onnx = folder.text("digits.onnx");
     succeed(&["export", &checkpoint, "--format", "onnx", "--out", &onnx]);
+    let plain = parse(&succeed(&["predict", &onnx, &images[0], "--json"]).out);
+    // A softmax in the network is the only one, whatever shape it has.
+    let bytes = support::bytes(Path::new(&onnx));
+    for (i, more) in [&[("Softmax", &[][..])][..], &[("Softmax", &[]), ("Unsqueeze", &[2, 3])]]
+        .into_iter()
+        .enumerate()
+    {
+        let file = folder.write(&format!("softmax{i}.onnx"), with_nodes(&bytes, more));
+        let found = parse(&succeed(&["predict", &file, &images[0], "--json"]).out);
+        for (found, plain) in classes(&found).iter().zip(classes(&plain)) {
+            assert_eq!(found["class"], plain["class"]);
+            let [found, plain] = [found, plain].map(|c| c["probability"].as_f64().expect("one"));
+            assert!((found - plain).abs() < 1e-6, "{found} {plain}");
+        }
+    }
     let names =
         folder.write("names.txt", ('a'..='j').map(|c| format!("letter {c}\n")).collect::<String>());
     let said = succeed(&["predict", &onnx, &images[0], "--top", "2", "--classes", &names]).out;
@@ -156,6 +203,7 @@ fn predict_says_what_is_wrong_with_a_picture_or_a_flag() {
         (&[&*whole, "--classes", "nowhere.txt"], 1, &["cannot read classes nowhere.txt"]),
         (&[&*whole, "--mean", "0.1,0.2", "--std", "1,1"], 2, &["2 channels", "images of 1"]),
         (&[&*whole, "--mean", "0.1", "--std", "0"], 2, &["must be above 0"]),
+        (&[&*whole, "--mean", "0.1", "--std", "1e-40"], 1, &["gives NaN for", "whole.png"]),
     ] {
         refuse(&[&["predict", &checkpoint], more].concat(), code, parts);
     }

@@ -16,8 +16,9 @@ extern "C" {
 /* A compiled network. Several threads may use one; their runs take turns. */
 typedef struct taper_network taper_network;
 
-/* Reads the ONNX file at `path`, a text in UTF-8, and compiles it for up to `batch` images a run on `threads` threads, both
- * at least 1. NULL if that fails. taper_close() frees it. */
+/* Reads the ONNX file at `path`, a text in UTF-8, and compiles it for up to `batch` images a run, 1 to 65536, on `threads`
+ * threads, 1 to 1024. NULL if that fails. taper_close() frees it. Memory is taken here, for half of a batch with two threads
+ * and for more of it with more; a process that has not so much ends. After fork(), a child opens networks of its own. */
 taper_network *taper_open(const char *path, size_t batch, size_t threads);
 
 /* Floats of an image and of the results for one; 0 if `network` is NULL. */

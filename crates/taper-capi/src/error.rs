@@ -20,7 +20,7 @@ pub(crate) fn guard<R>(failed: R, call: impl FnOnce() -> Result<R, String>) -> R
     };
     // A zero byte would end the text.
     let text = CString::new(message.replace('\0', " ")).unwrap_or_default();
-    // Once the thread's own data are gone, there is nobody left to ask.
+    // A thread that is ending has no place for it any more.
     let _ = LAST.try_with(|last| last.replace(text));
     failed
 }

@@ -32,13 +32,9 @@ pub unsafe extern "C" fn taper_open(
         // SAFETY: it is not null, and the caller says that it ends in a zero byte.
         let path = unsafe { CStr::from_ptr(path) };
         let path = path.to_str().map_err(|_| "the path is not UTF-8".to_string())?;
-        for (what, n) in [("batch", batch), ("threads", threads)] {
-            if n == 0 {
-                return Err(format!("{what} is 0; it must be at least 1"));
-            }
-        }
-        let graph = onnx::open(path).map_err(|e| e.to_string())?;
         let options = Options { batch, threads, ..Options::default() };
+        options.check().map_err(|e| e.to_string())?;
+        let graph = onnx::open(path).map_err(|e| e.to_string())?;
         let engine = Engine::compile(&graph, &options).map_err(|e| format!("{path}: {e}"))?;
         let workspace = Mutex::new(engine.workspace());
         Ok(Box::into_raw(Box::new(Network { engine, workspace })))
@@ -212,6 +208,9 @@ mod tests {
         assert!(open(c"\xff", 1, 1).contains("not UTF-8"));
         assert!(open(c"nowhere.onnx", 0, 1).contains("batch is 0"));
         assert!(open(c"nowhere.onnx", 1, 0).contains("threads is 0"));
+        // What a C program passes for -1, whose memory no process has.
+        assert!(open(c"nowhere.onnx", usize::MAX, 2).contains("outside 1 to 65536"));
+        assert!(open(c"nowhere.onnx", 1, usize::MAX).contains("outside 1 to 1024"));
     }
 
     #[test]

@@ -292,7 +292,7 @@ pub struct Bench {
     /// Images in a run
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=65536))]
     pub batch: u64,
-    /// CPU threads
+    /// CPU threads, which share the images of a run
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1024))]
     pub threads: u64,
     /// Timed runs [default: two seconds of them, at least 21]
@@ -301,7 +301,7 @@ pub struct Bench {
     /// Choose kernels by rule instead of timing them; the results are the same
     #[arg(long)]
     pub deterministic: bool,
-    /// Measure each layer, too
+    /// Measure each layer on one thread, too
     #[arg(long)]
     pub layers: bool,
     /// Print the result as JSON

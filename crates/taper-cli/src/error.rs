@@ -23,7 +23,20 @@ pub fn sentence(error: &anyhow::Error) -> String {
             sentence = format!("{sentence}: {cause}");
         }
     }
-    sentence
+    let lines: Vec<String> = sentence.trim_end().lines().map(printable).collect();
+    lines.join("\n")
+}
+
+/// A text for the terminal. Names come from files, and a terminal obeys control characters, which are escaped here.
+pub fn printable(text: &str) -> String {
+    let mut printable = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c.is_control() {
+            true => printable.extend(c.escape_default()),
+            false => printable.push(c),
+        }
+    }
+    printable
 }
 
 #[cfg(test)]
@@ -37,6 +50,13 @@ mod tests {
         let told = cause().context("cannot read x: no such file");
         assert_eq!(sentence(&told), "cannot read x: no such file");
         assert_eq!(sentence(&cause().context("cannot read x")), "cannot read x: no such file");
+    }
+
+    #[test]
+    fn a_name_gives_no_orders_to_the_terminal() {
+        let error = anyhow::anyhow!("node `a\x1b[31m`, é\n  line 2\n");
+        assert_eq!(sentence(&error), "node `a\\u{1b}[31m`, é\n  line 2");
+        assert_eq!(printable("a\nb\u{9b}"), "a\\nb\\u{9b}");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use taper::{
     data::Normalisation,
     export::{Network, is_onnx, open},
     graph::Graph,
+    infer::{Engine, Options},
     nn::Model,
     onnx,
     train::{
@@ -31,6 +32,15 @@ pub fn graph(path: &Path) -> anyhow::Result<Graph> {
         true => Ok(onnx::open(path)?),
         false => Ok(load(path)?.into_graph()),
     }
+}
+
+/// Compiles the network of a file.
+///
+/// # Errors
+/// If the engine lacks one of its shapes; the message names the file.
+pub fn compile(graph: &Graph, options: &Options, path: &Path) -> anyhow::Result<Engine> {
+    let failed = || format!("cannot compile {}", path.display());
+    Engine::compile(graph, options).with_context(failed)
 }
 
 /// Reads the network of a checkpoint, pruned or of training, or of any exported format, with folded normalisations or not.

@@ -92,11 +92,14 @@ fn infer(graph: &Graph, op: &Op, inputs: &[&[usize]]) -> Result<Vec<usize>, Stri
         Op::MaxPool(window) | Op::AveragePool { window, .. } => {
             let [channels, rows, columns] = plane(inputs[0])?;
             let [top, left, bottom, right] = window.padding;
-            let [down, across] = window.kernel;
+            let [down, across] = [0, 1].map(|axis| {
+                let gaps = window.kernel[axis].saturating_sub(1);
+                gaps.saturating_mul(window.dilation[axis]).saturating_add(1)
+            });
             if top >= down || bottom >= down || left >= across || right >= across {
                 let padding = window.padding;
                 return Err(format!(
-                    "its padding {padding:?} is not smaller than its windows of {down} × {across}"
+                    "its padding {padding:?} is not smaller than its windows of {down} × {across} pixels"
                 ));
             }
             let [rows, columns] = windows(window, [rows, columns])?;

@@ -28,11 +28,7 @@ impl Engine {
     /// # Errors
     /// If the graph is not valid or has what the engine lacks, or an option is outside of its range.
     pub fn compile(graph: &Graph, options: &Options) -> Result<Self, InferError> {
-        if options.batch == 0 || options.threads == 0 {
-            let Options { batch, threads, .. } = options;
-            let message = format!("batch is {batch} and threads {threads}; both are at least 1");
-            return Err(InferError::Options(message));
-        }
+        options.check()?;
         let compiled = Arc::new(compile(graph, options)?);
         let (batch, threads) = (options.batch, options.threads.min(options.batch));
         Ok(Self { compiled, batch, threads, free: Mutex::default() })

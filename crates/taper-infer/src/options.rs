@@ -1,13 +1,19 @@
 //! How a network is compiled.
 
+use crate::InferError;
 use taper_kernels::Variant;
+
+/// Images that a run takes at most, for any network.
+const MOST_IMAGES: usize = 1 << 16;
+/// Threads that a run takes at most; more than that is a mistake, and the system may refuse to start them.
+const MOST_THREADS: usize = 1 << 10;
 
 /// How a network is compiled.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Images that a run takes at most, at least 1.
+    /// Images that a run takes at most, 1 to 65,536.
     pub batch: usize,
-    /// Threads of a run, at least 1.
+    /// Threads of a run, 1 to 1024. They share the images of a batch, so a run has no more of them than images.
     pub threads: usize,
     /// Chooses kernels by rule, so that the plan is the same on each call. Otherwise a few kernels of each convolution are run
     /// while the network is compiled, and the fastest is taken: compiling takes up to 0.5 s more for ResNet-50 at 224×224,
@@ -21,5 +27,23 @@ impl Default for Options {
     /// One image on one thread.
     fn default() -> Self {
         Self { batch: 1, threads: 1, deterministic: false, variant: None }
+    }
+}
+
+impl Options {
+    /// Checks what does not depend on the network.
+    ///
+    /// # Errors
+    /// If the batch or the number of threads is outside of its range.
+    pub fn check(&self) -> Result<(), InferError> {
+        for (what, n, most) in
+            [("batch", self.batch, MOST_IMAGES), ("threads", self.threads, MOST_THREADS)]
+        {
+            if !(1..=most).contains(&n) {
+                let message = format!("{what} is {n}, outside 1 to {most}");
+                return Err(InferError::Options(message));
+            }
+        }
+        Ok(())
     }
 }

@@ -5,7 +5,7 @@
 pub struct Plan {
     /// Steps in order.
     pub layers: Vec<LayerPlan>,
-    /// Bytes of packed weights.
+    /// Bytes of packed weights and of the tables of places that steps go by.
     pub weight_bytes: usize,
     /// Bytes of one workspace.
     pub workspace_bytes: usize,
@@ -24,8 +24,8 @@ pub struct LayerPlan {
     pub nonzeros: usize,
     /// Share of the weights that are not 0; 1 where there are none.
     pub density: f64,
-    /// Bytes of its packed weights.
+    /// Bytes of its packed weights and tables.
     pub bytes: usize,
-    /// Microseconds for a batch, if it was measured.
+    /// Microseconds for the measured images on one thread, if it was measured.
     pub micros: Option<f64>,
 }

@@ -44,9 +44,10 @@ pub(crate) fn import(
     for node in source::needed(&nodes, &output) {
         importer.node(node).map_err(|e| format!("{}: {e}", source::name(node)))?;
     }
-    importer.graph.output = match importer.value(&output)? {
-        Value::Node(node) => node,
-        _ => return Err(format!("its output `{output}` does not depend on the image")),
+    importer.graph.output = match importer.values.get(&*output) {
+        Some(Value::Node(node)) => *node,
+        Some(_) => return Err(format!("its output `{output}` does not depend on the image")),
+        None => return Err(format!("its output `{output}` is computed by no node")),
     };
     let mut graph = patterns::simplify(&importer.graph).map_err(|e| e.to_string())?;
     graph.metadata = tensors::metadata(model.metadata_props);

@@ -113,7 +113,7 @@ pub(crate) fn input(graph: &Graph, given: Option<[usize; 3]>) -> Result<Input, S
             (None, None) => {
                 let shown = shown();
                 return Err(format!(
-                    "its input `{name}` has shape [{shown}]: channels, rows and columns must be fixed; export it with a fixed size, or give the shape of an image"
+                    "its input `{name}` has shape [{shown}]: channels, rows and columns must be fixed; export it with a fixed size, or give it in Options::image"
                 ));
             }
         };
@@ -144,7 +144,10 @@ pub(crate) fn output(graph: &Graph, wanted: Option<&str>) -> Result<String, Stri
         (Some(wanted), _) => Err(format!("it has no output `{wanted}`; its outputs are {listed}")),
         (None, [name]) => Ok((*name).into()),
         (None, []) => Err("it has no output".into()),
-        (None, _) => Err(format!("it has {} outputs ({listed}); choose one", names.len())),
+        (None, _) => Err(format!(
+            "it has {} outputs ({listed}), where one is supported; export it with one, or name it in Options::output",
+            names.len()
+        )),
     }
 }
 

@@ -523,6 +523,12 @@ fn pooling_with_rounding_up() {
     };
     // The last window of 5 × 5 pixels has one, the last, of value 24 − 16.
     assert_eq!(counts(5, 2, 0).run()[8], 8.0);
+    // Windows of 2 taps cover 3 pixels here, and the last one sees 2 that are not there.
+    let mut dilated = attributes(2, 2, 1);
+    dilated.push(ints("dilations", &[2; 2]));
+    let dilated = pool("MaxPool", 4, dilated);
+    assert_eq!((window(&dilated), dilated.dims()), ([1, 1, 2, 2], vec![1, 3, 3]));
+    assert_eq!(dilated.run(), [-11.0, -9.0, -9.0, -3.0, -1.0, -1.0, -3.0, -1.0, -1.0]);
     // In a border of 1, the first window of 3 × 3 has four pixels and five zeros.
     let border = counts(4, 3, 1);
     assert!(matches!(border.ops()[0], Op::Pad(Pad { sizes: [1, 1, 1, 1], .. })));
@@ -833,7 +839,7 @@ fn versions_inputs_and_outputs_are_checked() {
     listed.import().unwrap();
     let mut outputs = one("Relu", vec![]).node("Sigmoid", "x", "z", vec![]);
     outputs.graph().output.push(ValueInfo { name: "z".into(), r#type: None });
-    outputs.refuse(&["it has 2 outputs (y, z); choose one"]);
+    outputs.refuse(&["it has 2 outputs (y, z)", "export it with one"]);
     let options = |output: &str| Options { output: Some(output.into()), image: None };
     let graph = outputs.import_with(&options("z")).unwrap();
     assert_eq!(graph.nodes[1].op, Op::Activation(Activation::Sigmoid));
@@ -879,7 +885,7 @@ fn hostile_graphs_are_refused() {
     one("Relu", vec![]).floats("y", &[], &[0.0]).refuse(&["have the name `y`"]);
     let twice = one("Relu", vec![]).floats("a", &[], &[0.0]).floats("a", &[], &[0.0]);
     twice.refuse(&["have the name `a`"]);
-    file().node("Relu", "x", "", vec![]).refuse(&["it reads `y`, which nothing before it gives"]);
+    file().node("Relu", "x", "", vec![]).refuse(&["its output `y` is computed by no node"]);
     for size in [1_000_000_000_000, i64::MAX] {
         let zeros = file().ints("n", &[size]).node("ConstantOfShape", "n", "z", vec![]).node(
             "Add",

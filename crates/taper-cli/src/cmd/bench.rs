@@ -1,6 +1,6 @@
 //! `taper bench`.
 
-use crate::{args::Bench, machine, network, term};
+use crate::{args::Bench, error::printable, machine, network, term};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 use taper::{
@@ -28,7 +28,7 @@ pub fn run(args: &Bench) -> anyhow::Result<()> {
         variant: Some(kernels),
     };
     let begun = Instant::now();
-    let engine = Engine::compile(&graph, &options)?;
+    let engine = network::compile(&graph, &options, &args.file)?;
     let compiling = begun.elapsed();
     let mut rng = Rng::from_state(0);
     let n_values = options.batch * engine.input_dims().iter().product::<usize>();
@@ -148,7 +148,7 @@ impl Found<'_> {
             ),
             format!("throughput  {:.1} images/s", self.images_per_second()),
             format!(
-                "memory      {} of weights, {} of workspace, peak of the process {peak}",
+                "memory      {} of weights and tables, {} of workspace, peak of the process {peak}",
                 bytes(plan.weight_bytes),
                 bytes(plan.workspace_bytes)
             ),
@@ -164,6 +164,8 @@ fn total_micros(layers: &[LayerPlan]) -> f64 {
 
 /// A table with a row for each layer.
 fn layers(layers: &[LayerPlan]) -> String {
+    let shown = |layer: &LayerPlan| LayerPlan { name: printable(&layer.name), ..layer.clone() };
+    let layers: Vec<LayerPlan> = layers.iter().map(shown).collect();
     let width = |of: fn(&LayerPlan) -> &str, least: usize| {
         layers.iter().map(|layer| of(layer).chars().count()).fold(least, usize::max)
     };
@@ -172,8 +174,8 @@ fn layers(layers: &[LayerPlan]) -> String {
         "{:<name$}  {:<kernel$}  {:<13} {:>9} {:>10} {:>10} {:>10} {:>8}",
         "layer", "kernel", "shape", "density", "non-zeros", "bytes", "µs", "share"
     )];
-    let total = total_micros(layers);
-    for layer in layers {
+    let total = total_micros(&layers);
+    for layer in &layers {
         let dims: Vec<String> = layer.dims.iter().map(ToString::to_string).collect();
         let [micros, share] = match layer.micros {
             Some(micros) => [format!("{micros:.1}"), format::percent(micros / total, 1)],

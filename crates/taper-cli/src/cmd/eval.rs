@@ -4,7 +4,7 @@ use super::Pruned;
 use crate::{
     args::{Eval, EvalEngine},
     error::usage,
-    machine, scores, term,
+    machine, network, scores, term,
 };
 use clap::ValueEnum;
 use serde_json::json;
@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use taper::{
     data::{Loader, LoaderConfig},
     export::Network,
-    infer::{Engine, Options},
+    infer::Options,
     nn::Gates,
     train::{Evaluation, evaluate},
 };
@@ -28,7 +28,7 @@ pub fn run(args: &Eval) -> anyhow::Result<()> {
     let images = Loader::new(data.test.clone(), config)?;
     let found = match engine {
         EvalEngine::Candle => evaluate(&*pruned.model, &Gates::NONE, &images, &device)?,
-        EvalEngine::Compiled => compiled(&pruned, &images, args.batch_size as usize)?,
+        EvalEngine::Compiled => compiled(&pruned, &images, args)?,
     };
     if args.json {
         term::print(format_args!(
@@ -75,12 +75,13 @@ fn engine(args: &Eval) -> anyhow::Result<EvalEngine> {
 }
 
 /// Loss and accuracy of the compiled network, whose bits do not depend on the kernels that are chosen.
-fn compiled(pruned: &Pruned, images: &Loader, batch: usize) -> anyhow::Result<Evaluation> {
+fn compiled(pruned: &Pruned, images: &Loader, args: &Eval) -> anyhow::Result<Evaluation> {
     let threads = rayon::current_num_threads();
     let network = Network::of(&*pruned.model, pruned.architecture.image, BTreeMap::new())?;
     let variant = Some(machine::variant()?);
+    let batch = args.batch_size as usize;
     let options = Options { batch, threads, deterministic: false, variant };
-    let engine = Engine::compile(network.graph(), &options)?;
+    let engine = network::compile(network.graph(), &options, &args.checkpoint)?;
     let (mut workspace, mut results) = (engine.workspace(), Vec::new());
     let n_classes = pruned.checkpoint.classes;
     let (mut loss, mut n_correct, mut n_images) = (0.0, 0u64, 0u64);

@@ -7,7 +7,7 @@ use std::path::Path;
 use taper::{
     data::{Dataset, ImageShape, Normalisation, Picture},
     graph::{Graph, Op},
-    infer::{Engine, Options},
+    infer::Options,
 };
 use taper_report::format;
 
@@ -24,15 +24,19 @@ pub fn run(args: &Predict) -> anyhow::Result<()> {
     let images = args.images.iter().map(|path| image(path, shape, &normalisation));
     let images = images.collect::<anyhow::Result<Vec<_>>>()?;
     let options = Options { batch: 1, threads: 1, deterministic: true, variant };
-    let engine = Engine::compile(&graph, &options)?;
+    let engine = network::compile(&graph, &options, &args.file)?;
     let (mut workspace, mut results) = (engine.workspace(), vec![0.0; n_classes]);
-    let mut records = Vec::new();
+    let (is_softmax, mut records) = (ends_with_softmax(&graph), Vec::new());
     for (path, image) in args.images.iter().zip(&images) {
         engine.run_with(&mut workspace, image, &mut results)?;
-        let probabilities = match graph.nodes[graph.output].op {
-            Op::Softmax { .. } => results.iter().map(|&p| f64::from(p)).collect(),
-            _ => scores::probabilities(&results),
+        let probabilities = match is_softmax {
+            true => results.iter().map(|&p| f64::from(p)).collect(),
+            false => scores::probabilities(&results),
         };
+        if probabilities.iter().any(|p| p.is_nan()) {
+            let (file, picture) = (args.file.display(), path.display());
+            bail!("{file} gives NaN for {picture}; its weights, --mean or --std are out of range");
+        }
         let best = scores::top(&probabilities, args.top as usize);
         let class = |&class: &usize| {
             json!({
@@ -74,6 +78,15 @@ fn n_classes(graph: &Graph, file: &Path) -> anyhow::Result<usize> {
         [n] | [n, 1, 1] if n > 0 => Ok(n),
         ref dims => bail!("{} gives {dims:?}, and not a score for each class", file.display()),
     }
+}
+
+/// Whether the network ends with a softmax over its classes, in whatever shape it gives them.
+fn ends_with_softmax(graph: &Graph) -> bool {
+    let mut node = &graph.nodes[graph.output];
+    while let (Op::Reshape(_), &[input]) = (&node.op, &node.inputs[..]) {
+        node = &graph.nodes[input];
+    }
+    matches!(node.op, Op::Softmax { axis } if node.dims.iter().product::<usize>() == node.dims[axis])
 }
 
 /// Names of the classes: those of the given file, or of the data set that the network was trained on; `None` if neither is

@@ -12,7 +12,8 @@ pub(super) fn bias(dims: &[usize], values: &[f64]) -> Result<Tensor, GraphError>
     let values: Vec<f32> = values.iter().map(|&x| x as f32).collect();
     let channels = channels(dims);
     let pixels = (values.len() / channels.max(1)).max(1);
-    if values.chunks_exact(pixels).any(|plane| plane.iter().any(|x| *x != plane[0])) {
+    let differ = |a: f32, b: f32| a != b && !(a.is_nan() && b.is_nan());
+    if values.chunks_exact(pixels).any(|plane| plane.iter().any(|&x| differ(x, plane[0]))) {
         return Tensor::new(dims, values);
     }
     let values: Vec<f32> = values.into_iter().step_by(pixels).collect();
@@ -37,4 +38,20 @@ pub(super) fn channels_of(tensor: &Tensor, channels: &[usize]) -> Result<Tensor,
     let planes = channels.iter().flat_map(|&c| &tensor.values()[c * pixels..][..pixels]);
     let values: Vec<f32> = planes.copied().collect();
     Tensor::new(&[&[channels.len()], rest].concat(), values)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bias_is_of_channels_where_their_pixels_are_equal_or_all_nan() {
+        let dims = |pixels: usize, values: &[f64]| {
+            bias(&[2, 1, pixels], values).map(|bias| bias.dims().to_vec())
+        };
+        assert_eq!(dims(3, &[f64::NAN, 1.0]), Ok(vec![2]));
+        assert_eq!(dims(2, &[f64::NAN, f64::NAN, 1.0, 1.0]), Ok(vec![2]));
+        assert_eq!(dims(2, &[1.0, f64::NAN, 1.0, 1.0]), Ok(vec![2, 1, 2]));
+        assert_eq!(dims(2, &[2.0, 1.0, 1.0, 1.0]), Ok(vec![2, 1, 2]));
+    }
 }

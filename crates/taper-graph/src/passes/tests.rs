@@ -99,6 +99,16 @@ const PASSES: [(&str, Pass); 8] = [
     ("optimized", optimized),
 ];
 
+#[test]
+fn a_variance_below_zero_gives_nan_and_no_error() {
+    let mut graph = Graph::new(&[1, 2, 2]);
+    let x = conv(&mut graph, "a", 0, [2, 1, 1, 1], &[1.0, 2.0], &[]);
+    graph.output = norm(&mut graph, x, &[1.0, 1.0], &[0.0, 0.0]);
+    put(&mut graph, "norm.var", &[2], &[-2.0, 3.0]);
+    let found = interpret(&optimized(&graph).unwrap(), &[1.0; 4]).unwrap();
+    assert!(found[..4].iter().all(|x| x.is_nan()) && found[4..].iter().all(|x| x.is_finite()));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 

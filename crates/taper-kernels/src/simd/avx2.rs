@@ -143,6 +143,15 @@ unsafe impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    unsafe fn larger(a: __m256, b: __m256) -> __m256 {
+        // SAFETY: as above. The second operand is given where they are equal or one is NaN.
+        unsafe {
+            let is_nan = _mm256_cmp_ps::<_CMP_UNORD_Q>(b, b);
+            _mm256_blendv_ps(_mm256_max_ps(b, a), b, is_nan)
+        }
+    }
+
+    #[inline(always)]
     unsafe fn above(value: __m256, at: f32) -> u32 {
         // SAFETY: as above.
         unsafe {

@@ -156,6 +156,15 @@ unsafe impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    unsafe fn larger(a: __m512, b: __m512) -> __m512 {
+        // SAFETY: as above. The second operand is given where they are equal or one is NaN.
+        unsafe {
+            let is_nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(b, b);
+            _mm512_mask_mov_ps(_mm512_max_ps(b, a), is_nan, b)
+        }
+    }
+
+    #[inline(always)]
     unsafe fn above(value: __m512, at: f32) -> u32 {
         // SAFETY: as above.
         unsafe {

@@ -129,6 +129,12 @@ unsafe impl Simd for Half {
     }
 
     #[inline(always)]
+    unsafe fn larger(a: __m128, b: __m128) -> __m128 {
+        // SAFETY: as above. The second operand is given where they are equal or one is NaN.
+        unsafe { _mm_blendv_ps(_mm_max_ps(b, a), b, _mm_cmpunord_ps(b, b)) }
+    }
+
+    #[inline(always)]
     unsafe fn above(value: __m128, at: f32) -> u32 {
         // SAFETY: as above.
         unsafe {

@@ -65,6 +65,9 @@ pub(crate) unsafe trait Simd: Copy {
     /// The smaller of `most` and `value`; `value` where it is NaN.
     unsafe fn at_most(value: Self::V, most: Self::V) -> Self::V;
 
+    /// The larger of two, `a` where they are equal; NaN where one is.
+    unsafe fn larger(a: Self::V, b: Self::V) -> Self::V;
+
     /// A bit for each lane: whether its magnitude is above `at` or it is NaN; `at` is not NaN.
     unsafe fn above(value: Self::V, at: f32) -> u32;
 

@@ -128,6 +128,15 @@ unsafe impl Simd for Neon {
     }
 
     #[inline(always)]
+    unsafe fn larger(a: float32x4_t, b: float32x4_t) -> float32x4_t {
+        // SAFETY: as above.
+        unsafe {
+            let is_number = vceqq_f32(a, a);
+            vbslq_f32(vornq_u32(vcgeq_f32(a, b), is_number), a, b)
+        }
+    }
+
+    #[inline(always)]
     unsafe fn above(value: float32x4_t, at: f32) -> u32 {
         // SAFETY: as above; the array has the four floats of a vector.
         unsafe {

@@ -107,6 +107,11 @@ unsafe impl<const N: usize> Simd for Portable<N> {
     }
 
     #[inline(always)]
+    unsafe fn larger(a: [f32; N], b: [f32; N]) -> [f32; N] {
+        std::array::from_fn(|i| if a[i] >= b[i] || a[i].is_nan() { a[i] } else { b[i] })
+    }
+
+    #[inline(always)]
     unsafe fn above(value: [f32; N], at: f32) -> u32 {
         value.iter().enumerate().fold(0, |bits, (i, &v)| bits | u32::from(is_above(v, at)) << i)
     }
