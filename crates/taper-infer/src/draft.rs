@@ -46,11 +46,19 @@ pub(crate) struct Drafts<'a> {
     pub(crate) regions: Vec<Region>,
     /// Values that have been copied for strided readers: by node, stride and pitch.
     split: HashMap<(usize, [usize; 2], usize), Value>,
+    /// Of these, the ones that only the first pixels of each stride were copied of.
+    every: HashMap<(usize, [usize; 2], usize), Value>,
 }
 
 impl<'a> Drafts<'a> {
     pub(crate) fn new(lanes: &'static [usize]) -> Self {
-        Self { lanes, steps: Vec::new(), regions: Vec::new(), split: HashMap::new() }
+        Self {
+            lanes,
+            steps: Vec::new(),
+            regions: Vec::new(),
+            split: HashMap::new(),
+            every: HashMap::new(),
+        }
     }
 
     /// A new region of this many planes.
@@ -145,21 +153,49 @@ impl<'a> Drafts<'a> {
             let layouts = [value.layout, to.layout];
             self.push(Work::Split(layouts, planes), "stride", &dims, &[value], &to);
         } else {
-            let origins = |phase: usize, stride: usize, size: usize, limit: usize| -> Vec<Origin> {
-                (0..size)
-                    .map(|i| Some(phase + i * stride).filter(|&at| at < limit).map(|at| at as u32))
-                    .collect()
-            };
             for phase in 0..n_phases {
                 let planes = to.planes.iter().skip(phase).step_by(n_phases).copied().collect();
                 let part = Value { layout: to.layout, planes };
-                let rows = origins(phase / stride[1], stride[0], sizes[0], rows);
-                let columns = origins(phase % stride[1], stride[1], sizes[1], columns);
-                self.remap(value, &part, rows, columns, 0.0, "stride");
+                self.phase(value, &part, stride, [phase / stride[1], phase % stride[1]]);
             }
         }
         self.split.insert((node, stride, pitch), to.clone());
         to
+    }
+
+    /// Every `stride`-th pixel of a value, from the first one on: what convolutions of single pixels read.
+    pub(crate) fn every(
+        &mut self,
+        node: usize,
+        value: &Value,
+        stride: [usize; 2],
+        pitch: usize,
+    ) -> Value {
+        let n_phases = stride[0] * stride[1];
+        if let Some(Value { layout, planes }) = self.split.get(&(node, stride, pitch)) {
+            let planes = planes.iter().step_by(n_phases).copied().collect();
+            return Value { layout: *layout, planes };
+        }
+        if let Some(every) = self.every.get(&(node, stride, pitch)) {
+            return every.clone();
+        }
+        let Layout { rows, columns, .. } = value.layout;
+        let sizes = [rows.div_ceil(stride[0]), columns.div_ceil(stride[1])];
+        let to = self.value([value.planes.len(), sizes[0], sizes[1]], pitch);
+        self.phase(value, &to, stride, [0, 0]);
+        self.every.insert((node, stride, pitch), to.clone());
+        to
+    }
+
+    /// A copy of every `stride`-th pixel, from `first` on.
+    fn phase(&mut self, value: &Value, to: &Value, stride: [usize; 2], first: [usize; 2]) {
+        let (from, sizes) = (&value.layout, [to.layout.rows, to.layout.columns]);
+        let origins = |axis: usize, limit: usize| -> Vec<Origin> {
+            let places = (0..sizes[axis]).map(|i| first[axis] + i * stride[axis]);
+            places.map(|at| Some(at).filter(|&at| at < limit).map(|at| at as u32)).collect()
+        };
+        let (rows, columns) = (origins(0, from.rows), origins(1, from.columns));
+        self.remap(value, to, rows, columns, 0.0, "stride");
     }
 
     /// Makes the zeros around planes enough for tiles of a result that begin `delta` floats behind them.

@@ -45,6 +45,11 @@ impl<'a> Term<'a> {
         let (stride, padding, dilation) = ([1; 2], [0; 2], [1; 2]);
         Self { node, input, weight, dims, groups, stride, padding, dilation }
     }
+
+    /// Whether it multiplies single pixels, not padding.
+    fn is_of_pixels(&self) -> bool {
+        self.dims[2..] == [1, 1] && self.padding == [0, 0]
+    }
 }
 
 /// A sum of convolutions as it is packed: no taps yet, which take several times the memory of weights.
@@ -87,6 +92,10 @@ impl<'a> Drafts<'a> {
         for term in &mut terms {
             term.input = match term.stride {
                 [1, 1] => self.with_pitch(&term.input, rows.pitch),
+                stride if term.is_of_pixels() => {
+                    term.stride = [1, 1];
+                    self.every(term.node, &term.input, stride, rows.pitch)
+                }
                 stride => self.split(term.node, &term.input, stride, rows.pitch),
             };
         }
