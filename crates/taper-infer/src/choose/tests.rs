@@ -125,6 +125,23 @@ fn a_layer_with_a_zero_is_not_like_one_without() {
     assert_eq!(n_timed(&graph), 2);
 }
 
+/// A convolution of `n` channels to as many.
+fn one_layer(n: usize, rows: usize, columns: usize) -> Graph {
+    let mut graph = Graph::new(&[n, rows, columns]);
+    graph.add_tensor("w", Tensor::new(&[n, n, 1, 1], vec![0.5; n * n]).unwrap());
+    let conv = Op::Conv(Convolution::new("w", Window::same(1)));
+    graph.output = graph.push(conv, &[Graph::INPUT]).unwrap();
+    graph
+}
+
+#[test]
+fn large_layers_and_networks_are_not_timed() {
+    assert_eq!(n_timed(&one_layer(2, 1024, 64)), 1);
+    // 64 MiB of planes, and 2²⁸ products.
+    assert_eq!(n_timed(&one_layer(2, 4096, 1024)), 0);
+    assert_eq!(n_timed(&one_layer(1100, 16, 16)), 0);
+}
+
 #[test]
 fn plans_by_rule_are_equal() {
     let graph = chain(&[1, 5, 9]);
