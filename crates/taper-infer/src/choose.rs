@@ -81,6 +81,7 @@ impl Chooser {
         });
         match self {
             Self::Rule => first.1,
+            Self::Timing(_) if places.arena > MOST_FLOATS || recipe.work() > MOST_WORK => first.1,
             Self::Timing(timing) => {
                 let (choice, step) = timing.fastest(first, others, places);
                 timing.known.insert(shape, choice);
@@ -103,6 +104,11 @@ impl Chooser {
         }
     }
 }
+
+/// Floats of an arena and multiply-adds of a convolution (some milliseconds) above which the rule chooses: a few bytes of a
+/// file can ask for any of them, and compiling shall take little memory and time.
+const MOST_FLOATS: usize = 1 << 24;
+const MOST_WORK: usize = 1 << 28;
 
 /// Tiles that are timed: so many that the rule finds the best, and those of so many vectors, whose pixels of all channels are
 /// more likely to lie in the first cache.

@@ -83,19 +83,19 @@ fn candidates_of_single_layers_give_the_same_bits() {
     }
 }
 
-/// A chain of convolutions of 16 channels on 16×16. Of each one's weights, one in so many is not 0.
+/// A chain of convolutions of 20 channels on 16×16. Of each one's weights, one in so many is not 0.
 fn chain(one_in: &[usize]) -> Graph {
     chain_of(one_in, |i, one_in| i.is_multiple_of(one_in))
 }
 
 /// A chain of convolutions, whose weights are not 0 where a function of their index and the layer's number says so.
 fn chain_of(layers: &[usize], is_kept: impl Fn(usize, usize) -> bool) -> Graph {
-    let mut graph = Graph::new(&[16, 16, 16]);
+    let mut graph = Graph::new(&[20, 16, 16]);
     for (layer, &number) in layers.iter().enumerate() {
         let weight = |i: usize| if is_kept(i, number) { 0.5 } else { 0.0 };
         let name = format!("w{layer}");
-        let weights: Vec<f32> = (0..16 * 16 * 9).map(weight).collect();
-        graph.add_tensor(&name, Tensor::new(&[16, 16, 3, 3], weights).unwrap());
+        let weights: Vec<f32> = (0..20 * 20 * 9).map(weight).collect();
+        graph.add_tensor(&name, Tensor::new(&[20, 20, 3, 3], weights).unwrap());
         let conv = Op::Conv(Convolution::new(name, Window::same(3)));
         let conv = graph.push(conv, &[graph.output]).unwrap();
         graph.output = graph.push(Op::Activation(Activation::Relu), &[conv]).unwrap();
@@ -114,7 +114,7 @@ fn n_timed(graph: &Graph) -> usize {
 #[test]
 fn layers_that_are_alike_share_a_measurement() {
     assert_eq!(n_timed(&chain(&[5, 5, 5])), 1);
-    // 461, 256 and 231 weights.
+    // 720, 400 and 360 weights.
     assert_eq!(n_timed(&chain(&[5, 9, 10])), 3);
 }
 
@@ -123,6 +123,23 @@ fn a_layer_with_a_zero_is_not_like_one_without() {
     // The second of them multiplies its zero, by rule; the first may leave out what it has not.
     let graph = chain_of(&[0, 1, 1], |i, zeros| i >= zeros);
     assert_eq!(n_timed(&graph), 2);
+}
+
+/// A convolution of `n` channels to as many.
+fn one_layer(n: usize, rows: usize, columns: usize) -> Graph {
+    let mut graph = Graph::new(&[n, rows, columns]);
+    graph.add_tensor("w", Tensor::new(&[n, n, 1, 1], vec![0.5; n * n]).unwrap());
+    let conv = Op::Conv(Convolution::new("w", Window::same(1)));
+    graph.output = graph.push(conv, &[Graph::INPUT]).unwrap();
+    graph
+}
+
+#[test]
+fn large_layers_and_networks_are_not_timed() {
+    assert_eq!(n_timed(&one_layer(2, 1024, 64)), 1);
+    // 64 MiB of planes, and 2²⁸ products.
+    assert_eq!(n_timed(&one_layer(2, 4096, 1024)), 0);
+    assert_eq!(n_timed(&one_layer(1100, 16, 16)), 0);
 }
 
 #[test]

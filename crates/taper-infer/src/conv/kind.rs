@@ -79,6 +79,12 @@ impl Recipe<'_> {
         term.dims == [term.groups, 1, 3, 3] && taps.len() == 9 && self.addends.is_empty()
     }
 
+    /// Multiply-adds, about.
+    pub(crate) fn work(&self) -> usize {
+        let Layout { rows, pitch, .. } = self.to.layout;
+        self.counts[0].saturating_mul(rows * pitch)
+    }
+
     /// What its kernels take time for.
     pub(crate) fn shape(&self) -> Shape {
         let term = |term: &Term<'_>| (term.dims, term.groups, term.stride);
