@@ -5,7 +5,7 @@ use crate::{
     arena::Arena,
     choose::Chooser,
     draft::{Drafts, Work},
-    lower::{Lowered, check_size, lower, planes_of},
+    lower::{Lowered, check_all, check_size, lower, planes_of},
     memory::{ALIGNMENT, places, unify_halos},
     place::Places,
     step::Step,
@@ -64,6 +64,7 @@ pub(crate) fn compile_by(
     chooser: &mut Chooser,
 ) -> Result<Compiled, InferError> {
     graph.nodes.iter().try_for_each(|node| check_size(&node.dims))?;
+    check_all(graph)?;
     let graph = &passes::optimized(graph)?;
     let input_dims = graph.input_dims().to_vec();
     let [_, _, columns] = planes_of(&input_dims)?;

@@ -21,8 +21,8 @@
 //!
 //! Results are those of [`graph::interpret`](taper_graph::interpret()) up to rounding. Denormal pixels of images
 //! and denormal weights count as 0.
-//! A value of a network has at most 2²⁴ channels and 2²⁷ elements for one image, and all values that are needed at a time
-//! take at most 4 GiB.
+//! A value of a network has at most 2²⁰ channels and 2²⁷ elements for one image, all values together have at most 2²²
+//! channels, and those that are needed at a time take at most 4 GiB. A convolution reads pixels at most 1024 columns away.
 //!
 //! Convolutions of which more than 60 % of the weights are not 0 may multiply all of them. A weight of 0 that is left out
 //! contributes nothing where a pixel is infinite or NaN; in ONNX the product is NaN. A rule decides which weights are left

@@ -54,9 +54,13 @@ pub(crate) fn planes_of(dims: &[usize]) -> Result<[usize; 3], InferError> {
 }
 
 /// Channels of a value at most: a few bytes of a file can claim any size.
-const PLANES: usize = 1 << 24;
+const PLANES: usize = 1 << 20;
+/// Channels of all values together: each has entries in tables of some steps.
+const ALL_PLANES: usize = 1 << 22;
 /// Elements of a value at most.
 const ELEMENTS: usize = 1 << 27;
+/// Columns from a pixel to one that a convolution reads for it: sums are shifted by one at a time.
+const REACH: usize = 1 << 10;
 /// Pixels of a window whose mean is computed as a convolution.
 const MEANS: usize = 1 << 10;
 
@@ -70,6 +74,18 @@ pub(crate) fn check_size(dims: &[usize]) -> Result<(), InferError> {
     }
     let limits = format!("{PLANES} channels and {ELEMENTS} elements");
     let message = format!("a value has shape {dims:?}; the engine takes up to {limits}");
+    Err(GraphError::new(message).into())
+}
+
+/// Checks that all values together have no more channels than the engine takes.
+pub(crate) fn check_all(graph: &Graph) -> Result<(), InferError> {
+    let channels = graph.nodes.iter().map(|node| node.dims.first().copied().unwrap_or(1));
+    let n = channels.fold(0, usize::saturating_add);
+    if n <= ALL_PLANES {
+        return Ok(());
+    }
+    let message =
+        format!("all values together have {n} channels; the engine takes up to {ALL_PLANES}");
     Err(GraphError::new(message).into())
 }
 
@@ -406,7 +422,15 @@ fn term<'a>(
         return Err(GraphError::new(message).into());
     }
     let (input, weight, groups) = (value.clone(), Cow::Borrowed(weight.values()), conv.groups);
-    Ok(Term { node, input, weight, dims, groups, stride, padding: [top, left], dilation })
+    let term = Term { node, input, weight, dims, groups, stride, padding: [top, left], dilation };
+    let reach = term.reach(to[2]);
+    if reach > REACH {
+        let message = format!(
+            "a convolution reads pixels {reach} columns away; the engine takes up to {REACH}"
+        );
+        return Err(GraphError::new(message).into());
+    }
+    Ok(term)
 }
 
 /// The taps of a window that lie on the plane, as a range.

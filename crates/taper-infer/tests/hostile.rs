@@ -1,6 +1,6 @@
 //! Graphs of absurd sizes: an error or an engine, without a panic, and in memory that what they hold justifies.
 
-use taper_graph::{Conv, Graph, GraphError, Norm, Op, Pad, Tensor, Window};
+use taper_graph::{Activation, Conv, Graph, GraphError, Norm, Op, Pad, Tensor, Window};
 use taper_infer::{Engine, Options};
 
 fn graph(
@@ -57,7 +57,7 @@ const LONG: usize = 1_000_000_000;
 
 #[test]
 fn large_values_are_refused() {
-    let too_large = "the engine takes up to 16777216 channels and 134217728 elements";
+    let too_large = "the engine takes up to 1048576 channels and 134217728 elements";
     for dims in [&[1, 31_623, 31_623][..], &[HUGE], &[HUGE, 1, 1], &[1, HUGE], &[1, 1, HUGE]] {
         refuse(&Graph::new(dims), too_large);
     }
@@ -88,6 +88,28 @@ fn large_values_are_refused() {
         graph.push(Op::Concat, &maps)
     });
     refuse(&wide.unwrap(), too_large);
+}
+
+#[test]
+fn many_channels_of_small_values_are_refused() {
+    let leaky = Op::Activation(Activation::LeakyRelu { slope: 0.5 });
+    let chain = |n: usize| {
+        graph(&[1 << 20, 1, 1], |graph| {
+            (0..n).try_fold(Graph::INPUT, |last, _| graph.push(leaky.clone(), &[last]))
+        })
+        .unwrap()
+    };
+    refuse(&chain(40), "together have 42991616 channels; the engine takes up to 4194304");
+}
+
+#[test]
+fn convolutions_that_read_far_away_are_refused() {
+    let padded = |padding| {
+        let window = Window { padding: [0, padding, 0, 0], ..Window::square(1, 1, 0) };
+        conv(&[1, 1, 4000], [1, 1, 1, 1], window, 1)
+    };
+    accept(&padded(100));
+    refuse(&padded(1025), "reads pixels 1025 columns away; the engine takes up to 1024");
 }
 
 #[test]

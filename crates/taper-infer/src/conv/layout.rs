@@ -48,7 +48,7 @@ impl Term<'_> {
     }
 
     /// How far the taps of a row reach beyond it.
-    fn reach(&self, columns: usize) -> usize {
+    pub(crate) fn reach(&self, columns: usize) -> usize {
         let left = self.padding[1] as i64;
         let right = ((self.dims[3] - 1) * self.dilation[1]) as i64 - left;
         let reach = (left.max(right).max(0) as usize).div_ceil(self.stride[1]);
