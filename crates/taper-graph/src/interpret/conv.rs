@@ -50,7 +50,11 @@ pub(crate) fn kernels(
 }
 
 /// The kernels of one output channel, with their input channels.
-fn row(weight: &Tensor, groups: usize, o: usize) -> impl Iterator<Item = (usize, &[f32])> {
+pub(crate) fn row(
+    weight: &Tensor,
+    groups: usize,
+    o: usize,
+) -> impl Iterator<Item = (usize, &[f32])> {
     let (first, taps, weights) = row_of(weight, groups, o);
     weights.chunks_exact(taps).enumerate().map(move |(i, taps)| (first + i, taps))
 }

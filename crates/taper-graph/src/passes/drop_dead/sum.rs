@@ -5,7 +5,7 @@ use crate::{
     Activation, Conv, Fused, Graph, GraphError, Op, Tensor, Window,
     interpret::{
         channels,
-        conv::{add_plane, kernels, reads},
+        conv::{add_plane, reads, row},
         pixels, sizes,
     },
     passes::tensors::{bias_of, spread, wide},
@@ -134,19 +134,16 @@ impl Term<'_> {
         if is_whole && constants.iter().all(Option::is_none) {
             return Ok((self.weight.clone(), self.conv.groups));
         }
-        let is_kept = |kept: &[usize], n: usize| {
-            let mut is_kept = vec![false; n];
-            kept.iter().for_each(|&c| is_kept[c] = true);
-            is_kept
-        };
-        let (out_kept, in_kept) =
-            (is_kept(outputs, dims[0]), is_kept(inputs, dims[1] * self.conv.groups));
+        let mut is_kept = vec![false; dims[1] * self.conv.groups];
+        inputs.iter().for_each(|&i| is_kept[i] = true);
         let mut values = Vec::new();
-        for (o, i, taps) in kernels(self.weight, self.conv.groups) {
-            match out_kept[o] && in_kept[i] {
-                true if constants[i].is_some() => values.extend(taps.iter().map(|_| 0.0)),
-                true => values.extend_from_slice(taps),
-                false => {}
+        for &o in outputs {
+            let row = row(self.weight, self.conv.groups, o);
+            for (i, taps) in row.filter(|(i, _)| is_kept[*i]) {
+                match constants[i] {
+                    Some(_) => values.extend(taps.iter().map(|_| 0.0)),
+                    None => values.extend_from_slice(taps),
+                }
             }
         }
         let groups = match self.conv.groups {
