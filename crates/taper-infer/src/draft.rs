@@ -206,10 +206,22 @@ impl<'a> Drafts<'a> {
         to: &Value,
     ) {
         let (end, delta) = ((to.layout.vectors() * to.layout.lanes) as i64, i64::from(delta));
+        let [above, below] = [-delta, end + delta].map(|floats| floats.max(0) as usize);
+        self.widen_halo(planes, above, below);
+    }
+
+    /// Makes the zeros around planes enough for so many floats in front of them, and for those that end so many behind their
+    /// begin.
+    pub(crate) fn widen_halo<'p>(
+        &mut self,
+        planes: impl IntoIterator<Item = &'p Plane>,
+        above: usize,
+        end: usize,
+    ) {
         for plane in planes {
             let layout = &mut self.regions[plane.region].layout;
-            let below = end + delta - (layout.vectors() * layout.lanes) as i64;
-            let needed = below.max(-delta).max(0) as usize;
+            let below = end.saturating_sub(layout.vectors() * layout.lanes);
+            let needed = above.max(below);
             if needed > layout.halo {
                 layout.halo = needed.next_multiple_of(layout.lanes);
             }

@@ -32,6 +32,7 @@ pub(crate) struct Shape {
     reach: [usize; 2],
     terms: Vec<([usize; 4], usize, [usize; 2])>,
     n_addends: usize,
+    strided: Option<Layout>,
     /// Weights that are not 0: binary digits of their number, and the leading ones.
     nonzeros: (u32, usize),
 }
@@ -51,6 +52,9 @@ impl Recipe<'_> {
         let n_taps: usize = self.terms.iter().map(|term| term.dims[1] * term.dims[2]).sum();
         let (sparse, dense) =
             (Kind::Sparse, if self.is_small() { Kind::Dots } else { Kind::Dense });
+        if self.strided.is_some() {
+            return vec![Kind::Depthwise];
+        }
         match self.is_depthwise() {
             true if is_zero_free => return vec![Kind::Depthwise, sparse],
             true if is_above(DENSE) => return vec![Kind::Depthwise],
@@ -97,6 +101,7 @@ impl Recipe<'_> {
             reach: self.reach(),
             terms: self.terms.iter().map(term).collect(),
             n_addends: self.addends.len(),
+            strided: self.strided,
             nonzeros: (digits, nonzeros >> digits.saturating_sub(LEADING)),
         }
     }

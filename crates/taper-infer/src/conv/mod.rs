@@ -10,10 +10,10 @@ pub(crate) use place::Placed;
 
 use crate::{
     draft::{Drafts, Work},
-    value::{Value, flush},
+    value::{Value, flush, layout},
 };
 use std::borrow::Cow;
-use taper_kernels::planes::{Columns, Finish};
+use taper_kernels::planes::{Columns, Depthwise, Finish, Layout};
 use taps::Tap;
 
 /// The convolution of one value, the weights of which are those of the graph or its own.
@@ -46,6 +46,14 @@ impl<'a> Term<'a> {
         Self { node, input, weight, dims, groups, stride, padding, dilation }
     }
 
+    /// Whether each channel has a 3×3 window of every second pixel of one that can be read as it lies.
+    fn is_strided_window(&self, to: &Layout) -> bool {
+        self.dims == [self.groups, 1, 3, 3]
+            && self.groups == self.input.planes.len()
+            && [self.stride, self.padding, self.dilation] == [[2, 2], [1, 1], [1, 1]]
+            && Depthwise::strides(&self.input.layout, to)
+    }
+
     /// Whether it multiplies single pixels, not padding.
     fn is_of_pixels(&self) -> bool {
         self.dims[2..] == [1, 1] && self.padding == [0, 0]
@@ -63,6 +71,8 @@ pub(crate) struct Recipe<'a> {
     addends: Vec<Value>,
     finish: Finish,
     columns: Columns,
+    /// The layout of the planes that are read, if every second row and column of them is.
+    strided: Option<Layout>,
     to: Value,
     /// Weights that are not 0, and all of them.
     pub(crate) counts: [usize; 2],
@@ -89,6 +99,14 @@ impl<'a> Drafts<'a> {
         name: &str,
     ) -> Value {
         let rows = self.rows(&terms, addends, dims);
+        let to = layout(self.lanes, dims[1], dims[2], rows.pitch);
+        if let [term] = &terms[..]
+            && addends.is_empty()
+            && !rows.is_flat
+            && term.is_strided_window(&to)
+        {
+            return self.strided(terms, bias, finish, dims, rows.pitch, name);
+        }
         for term in &mut terms {
             term.input = match term.stride {
                 [1, 1] => self.with_pitch(&term.input, rows.pitch),
@@ -115,7 +133,50 @@ impl<'a> Drafts<'a> {
         let counts = [weights().filter(|&&w| flush(w) != 0.0).count(), weights().count()];
         let inputs = terms.iter().map(|term| &term.input).chain(&addends);
         let reads = inputs.flat_map(Value::regions).collect();
-        let recipe = Recipe { terms, taps, bias, addends, finish, columns, to: to.clone(), counts };
+        let recipe = Recipe {
+            terms,
+            taps,
+            bias,
+            addends,
+            finish,
+            columns,
+            strided: None,
+            to: to.clone(),
+            counts,
+        };
+        self.push_reader(Work::Conv(recipe), name, &dims, reads, &to);
+        to
+    }
+
+    /// A depthwise convolution of every second pixel, from the plane itself: [`split`](Self::split) would copy it first.
+    fn strided(
+        &mut self,
+        mut terms: Vec<Term<'a>>,
+        bias: Vec<f32>,
+        finish: Finish,
+        dims: [usize; 3],
+        pitch: usize,
+        name: &str,
+    ) -> Value {
+        let to = self.value(dims, pitch);
+        let input = terms[0].input.clone();
+        let from = input.layout;
+        terms[0].stride = [1, 1];
+        let taps = (0..9).map(|at| {
+            let (down, right) = (at as i32 / 3 - 1, at as i32 % 3 - 1);
+            Tap { at, phase: 0, delta: down * from.pitch as i32, shift: right }
+        });
+        let taps: Vec<Vec<Tap>> = vec![taps.collect()];
+        // From the row below the first one on; the row above it needs as much as the pitch.
+        let below = from.pitch + Depthwise::reads(&from, &to.layout);
+        self.widen_halo(&input.planes, from.pitch, below);
+        let nonzeros = terms[0].weight.iter().filter(|&&w| flush(w) != 0.0).count();
+        let counts = [nonzeros, terms[0].weight.len()];
+        let (columns, addends) = (Columns::Shifted(from.columns), Vec::new());
+        let strided = Some(from);
+        let reads = input.regions();
+        let recipe =
+            Recipe { terms, taps, bias, addends, finish, columns, strided, to: to.clone(), counts };
         self.push_reader(Work::Conv(recipe), name, &dims, reads, &to);
         to
     }

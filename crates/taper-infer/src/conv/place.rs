@@ -33,10 +33,11 @@ impl<'a> Placed<'a> {
     }
 
     pub(crate) fn spec(&self) -> Spec<'_> {
-        let Recipe { finish, columns, to, .. } = self.recipe;
+        let Recipe { finish, columns, strided, to, .. } = self.recipe;
         let reach = self.recipe.reach();
         let (finish, columns, arena, zero) = (*finish, *columns, self.arena, self.zero);
-        Spec { layout: &to.layout, columns, reach, outputs: self, finish, arena, zero }
+        let (layout, strided) = (&to.layout, strided.as_ref());
+        Spec { layout, columns, reach, outputs: self, finish, strided, arena, zero }
     }
 }
 

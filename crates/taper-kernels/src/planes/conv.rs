@@ -164,6 +164,9 @@ pub struct Spec<'a> {
     pub outputs: &'a dyn Outputs,
     /// What follows the sums.
     pub finish: Finish,
+    /// Layout of the planes that are read, if outputs are of every second row and column of them: sources are those of the
+    /// first output pixel then. [`Depthwise`](super::Depthwise) alone takes that.
+    pub strided: Option<&'a Layout>,
     /// Floats of the arena.
     pub arena: usize,
     /// Where in the arena a plane of zeros begins.

@@ -12,7 +12,7 @@ use crate::{
 use std::marker::PhantomData;
 
 /// A convolution each of whose output channels reads a 3×3 window of one plane, or of the four planes that
-/// [`Split`](super::Split) makes of one.
+/// [`Split`](super::Split) makes of one, or of every second pixel of a plane.
 ///
 /// An output pixel is the sum of [`Conv`](super::Conv), to the bit, if that multiplies zeros as well.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ pub struct Depthwise {
     layout: Layout,
     arena: usize,
     finish: Finish,
-    is_strided: bool,
+    reads: Reads,
     /// Floats from the first pixel of a channel to each that is read for it.
     places: [i32; 6],
     channels: Vec<Channel>,
@@ -30,6 +30,19 @@ pub struct Depthwise {
     not_first: Vec<f32>,
     /// The bits that are kept of each vector of a plane, where a layout has more than its columns; empty where it has not.
     masks: Vec<f32>,
+}
+
+/// What windows are taken from.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Reads {
+    /// A plane.
+    Whole,
+    /// The four planes of every second row and column of one.
+    Phases,
+    /// Every second pixel of a plane whose rows are twice as many vectors as those of the result, at least two.
+    Wide,
+    /// Every second pixel of a plane whose rows are vectors.
+    Paired,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -41,33 +54,102 @@ struct Channel {
     weights: [f32; 9],
 }
 
-/// Which of the pixels in reach the weights multiply, in the order of their sum: those of the column to the right, of the own,
-/// and of the one to the left.
+/// Which pixels are in reach of a vector of the output, and which of them the weights multiply, in the order of their sum: those
+/// of the column to the right, of the own, and of the one to the left.
 trait Window {
-    const N: usize;
     const RIGHT: &'static [usize];
     const CENTRE: &'static [usize];
     const LEFT: &'static [usize];
+
+    /// The pixels, from the first ones of each place on.
+    unsafe fn pixels<S: Simd>(
+        from: *const f32,
+        places: &[i32; 6],
+        vector: usize,
+        per_row: usize,
+    ) -> [S::V; 6];
 }
 
 /// Three rows of a plane.
 struct Whole;
 
 impl Window for Whole {
-    const N: usize = 3;
     const RIGHT: &'static [usize] = &[0, 1, 2];
     const CENTRE: &'static [usize] = &[0, 1, 2];
     const LEFT: &'static [usize] = &[0, 1, 2];
+
+    #[inline(always)]
+    unsafe fn pixels<S: Simd>(
+        from: *const f32,
+        places: &[i32; 6],
+        vector: usize,
+        _: usize,
+    ) -> [S::V; 6] {
+        // SAFETY: see `Run`.
+        unsafe {
+            let from = from.add(vector * S::WIDTH);
+            let at = |i: usize| S::load(from.offset(places[i] as isize));
+            let zero = S::splat(0.0);
+            [at(0), at(1), at(2), zero, zero, zero]
+        }
+    }
 }
 
-/// Three rows of the planes of even columns, and three of odd columns.
-struct Strided;
+/// Three rows of even columns, and three of odd columns.
+struct Phases;
 
-impl Window for Strided {
-    const N: usize = 6;
+impl Window for Phases {
     const RIGHT: &'static [usize] = &[];
     const CENTRE: &'static [usize] = &[0, 3, 1, 4, 2, 5];
     const LEFT: &'static [usize] = &[3, 4, 5];
+
+    #[inline(always)]
+    unsafe fn pixels<S: Simd>(
+        from: *const f32,
+        places: &[i32; 6],
+        vector: usize,
+        _: usize,
+    ) -> [S::V; 6] {
+        // SAFETY: see `Run`.
+        unsafe {
+            let from = from.add(vector * S::WIDTH);
+            let at = |i: usize| S::load(from.offset(places[i] as isize));
+            [at(0), at(1), at(2), at(3), at(4), at(5)]
+        }
+    }
+}
+
+/// The same of a plane that has both kinds of columns, the two vectors of an output's apart by one, or if rows are vectors
+/// (`PAIRED`), by two rows.
+struct Direct<const PAIRED: bool>;
+
+impl<const PAIRED: bool> Window for Direct<PAIRED> {
+    const RIGHT: &'static [usize] = Phases::RIGHT;
+    const CENTRE: &'static [usize] = Phases::CENTRE;
+    const LEFT: &'static [usize] = Phases::LEFT;
+
+    #[inline(always)]
+    unsafe fn pixels<S: Simd>(
+        from: *const f32,
+        places: &[i32; 6],
+        vector: usize,
+        per_row: usize,
+    ) -> [S::V; 6] {
+        let (first, next) = match PAIRED {
+            true => (4 * vector, 2),
+            false => (vector / per_row * (4 * per_row) + vector % per_row * 2, 1),
+        };
+        // SAFETY: see `Run`.
+        unsafe {
+            let from = from.add(first * S::WIDTH);
+            let both = |i: usize| {
+                let row = from.offset(places[i] as isize);
+                S::split(S::load(row), S::load(row.add(next * S::WIDTH)))
+            };
+            let [a, b, c] = [both(0), both(1), both(2)];
+            [a[0], b[0], c[0], a[1], b[1], c[1]]
+        }
+    }
 }
 
 impl Depthwise {
@@ -76,19 +158,29 @@ impl Depthwise {
     /// # Panics
     /// If a source or output lies outside of the arena.
     pub fn new(variant: Variant, spec: &Spec<'_>) -> Option<Self> {
-        let &Spec { layout, columns, outputs, finish, arena, .. } = spec;
+        let &Spec { layout, columns, outputs, finish, strided, arena, .. } = spec;
         if columns == Columns::InPlace || outputs.count() == 0 {
             return None;
         }
         // Zeros, too.
         let output = |channel: usize| outputs.output(channel, Packing::Shared);
         let Output { sources: pattern, .. } = output(0);
-        let is_strided = !pattern.iter().any(|source| source.shift > 0);
-        let places = match is_strided {
-            true => places::<Strided>(&pattern)?,
-            false => places::<Whole>(&pattern)?,
+        let has_right = pattern.iter().any(|source| source.shift > 0);
+        let (reads, places) = match (strided, has_right) {
+            (Some(from), _) if from.pitch == from.lanes => {
+                (Reads::Paired, places::<Whole>(&pattern)?)
+            }
+            (Some(_), _) => (Reads::Wide, places::<Whole>(&pattern)?),
+            (None, true) => (Reads::Whole, places::<Whole>(&pattern)?),
+            (None, false) => (Reads::Phases, places::<Phases>(&pattern)?),
         };
         let end = layout.vectors() * layout.lanes;
+        // Floats from a source's place to the end of all that is read from there.
+        let read = match strided {
+            Some(from) if !Self::strides(from, layout) => return None,
+            Some(from) => Self::reads(from, layout),
+            None => end,
+        };
         let mut channels = Vec::with_capacity(outputs.count());
         for channel in 0..outputs.count() {
             let Output { at: to, bias, sources, addends } = output(channel);
@@ -100,13 +192,19 @@ impl Depthwise {
             if !is_window || !sources.iter().zip(&pattern).all(is_alike) {
                 return None;
             }
-            for at in sources.iter().map(|source| source.at).chain([to]) {
+            for (at, end) in sources.iter().map(|source| (source.at, read)).chain([(to, end)]) {
                 assert!(at as usize + end <= arena, "{at} is outside of the arena");
             }
             let mut weights = [0.0; 9];
             let of_column = |shift| sources.iter().filter(move |source| source.shift == shift);
             let by_column = [1, 0, -1].into_iter().flat_map(of_column);
             weights.iter_mut().zip(by_column).for_each(|(weight, source)| *weight = source.weight);
+            if strided.is_some() {
+                // Of a whole plane, pixels to the right are in the sum of the own column, row by row.
+                let [d, e, f, a, b, c, left @ ..] = weights;
+                weights[..6].copy_from_slice(&[a, d, b, e, c, f]);
+                weights[6..].copy_from_slice(&left);
+            }
             channels.push(Channel { from, to, bias, weights });
         }
         let bits = |keep: bool| f32::from_bits(if keep { u32::MAX } else { 0 });
@@ -121,7 +219,7 @@ impl Depthwise {
             layout: *layout,
             arena,
             finish,
-            is_strided,
+            reads,
             places,
             channels,
             not_last: row(&|column| column != layout.pitch - 1),
@@ -145,10 +243,30 @@ impl Depthwise {
     pub fn run(&self, arena: &mut [f32]) {
         assert!(arena.len() >= self.arena, "another arena");
         let arena = arena.as_mut_ptr();
-        match self.is_strided {
-            true => self.launch(Run::<Strided> { depthwise: self, arena, window: PhantomData }),
-            false => self.launch(Run::<Whole> { depthwise: self, arena, window: PhantomData }),
+        match self.reads {
+            Reads::Whole => self.launch(Run::<Whole>::new(self, arena)),
+            Reads::Phases => self.launch(Run::<Phases>::new(self, arena)),
+            Reads::Wide => self.launch(Run::<Direct<false>>::new(self, arena)),
+            Reads::Paired => self.launch(Run::<Direct<true>>::new(self, arena)),
         }
+    }
+
+    /// Whether every second pixel of planes of a layout can be read for planes of another.
+    pub fn strides(from: &Layout, to: &Layout) -> bool {
+        let is_wide = from.pitch.is_multiple_of(2 * from.lanes);
+        (is_wide || from.pitch == from.lanes)
+            && from.lanes == to.lanes
+            && from.pitch == 2 * to.pitch
+    }
+
+    /// Floats from the place of a window's pixel in the first row to the end of what is read from there on, for all rows.
+    pub fn reads(from: &Layout, to: &Layout) -> usize {
+        let rows = match from.pitch == from.lanes {
+            // The rows of two outputs each.
+            true => 4 * to.vectors() - 1,
+            false => 2 * to.rows - 1,
+        };
+        rows * from.pitch
     }
 
     fn launch(&self, kernel: impl Kernel<Out = ()>) {
@@ -180,6 +298,12 @@ struct Run<'a, W> {
     window: PhantomData<W>,
 }
 
+impl<'a, W> Run<'a, W> {
+    fn new(depthwise: &'a Depthwise, arena: *mut f32) -> Self {
+        Self { depthwise, arena, window: PhantomData }
+    }
+}
+
 impl<W: Window> Kernel for Run<'_, W> {
     type Out = ();
 
@@ -199,6 +323,7 @@ impl<W: Window> Kernel for Run<'_, W> {
                     from,
                     to,
                     places: *places,
+                    per_row: per_row.max(1),
                     weights,
                     bias: S::splat(bias),
                     finish: *finish,
@@ -265,6 +390,8 @@ struct Sums<S: Simd, W> {
     from: *const f32,
     to: *mut f32,
     places: [i32; 6],
+    /// Vectors of a row, at least 1.
+    per_row: usize,
     weights: [S::V; 9],
     bias: S::V,
     finish: Finish,
@@ -277,14 +404,7 @@ impl<S: Simd, W: Window> Sums<S, W> {
     #[inline(always)]
     unsafe fn pixels(&self, vector: usize) -> [S::V; 6] {
         // SAFETY: see `Run`, here and below.
-        unsafe {
-            let from = self.from.add(vector * S::WIDTH);
-            let mut pixels = [S::splat(0.0); 6];
-            for i in 0..W::N {
-                pixels[i] = S::load(from.offset(self.places[i] as isize));
-            }
-            pixels
-        }
+        unsafe { W::pixels::<S>(self.from, &self.places, vector, self.per_row) }
     }
 
     #[inline(always)]

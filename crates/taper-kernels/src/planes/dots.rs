@@ -235,7 +235,8 @@ mod tests {
 
     fn spec<'a>(layout: &'a Layout, outputs: &'a Vec<Output>, arena: usize) -> Spec<'a> {
         let columns = Columns::Shifted(layout.columns);
-        Spec { layout, columns, reach: [0, 0], outputs, finish: Finish::None, arena, zero: 0 }
+        let (reach, finish, strided) = ([0, 0], Finish::None, None);
+        Spec { layout, columns, reach, outputs, finish, strided, arena, zero: 0 }
     }
 
     #[test]

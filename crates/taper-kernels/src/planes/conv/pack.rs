@@ -41,6 +41,7 @@ impl<'a> Packer<'a> {
         let Tile { packing, vectors, each } = tile;
         let (layout, units) = (spec.layout, Units::of(spec));
         assert!(units.fit(tile), "{tile:?} does not fit {layout:?}");
+        assert!(spec.strided.is_none(), "tiles have no stride");
         let step = vectors / units.vectors;
         let begin = |tile: usize| (tile * step).min(units.n - step) * units.vectors * layout.lanes;
         let tiles: Vec<usize> = (0..units.n.div_ceil(step)).map(begin).collect();

@@ -52,6 +52,7 @@ fn check(variant: Variant, layout: Layout, is_strided: bool, numbers: &mut Numbe
         reach: [1, if is_strided { 0 } else { 1 }],
         outputs: &outputs,
         finish,
+        strided: None,
         arena: len,
         zero: zero as u32,
     };
@@ -91,6 +92,97 @@ fn windows_have_the_bits_of_any_convolution() {
     }
 }
 
+/// Runs a window of every second pixel of planes, and compares the whole arena with the definition, to the bit.
+fn check_strided(variant: Variant, from: Layout, to: Layout, numbers: &mut Numbers) {
+    let halo = from.pitch + Depthwise::reads(&from, &to);
+    let [from, to] = [from, to].map(|layout| Layout { halo, ..layout });
+    let n = [1, 3][numbers.below(2)];
+    let begin = |plane: usize| halo + plane * from.stride();
+    let written = |plane: usize| begin(n) + plane * to.stride();
+    let len = written(n);
+    let mut arena = vec![0.0; len];
+    for plane in 0..n {
+        for y in 0..from.rows {
+            for x in 0..from.columns {
+                arena[begin(plane) + y * from.pitch + x] = numbers.next();
+            }
+        }
+    }
+    let windows: Vec<(f32, Vec<f32>)> = (0..n).map(|_| (numbers.next(), numbers.many(9))).collect();
+    let outputs: Vec<Output> = windows
+        .iter()
+        .enumerate()
+        .map(|(o, (bias, weights))| {
+            let source = |i: usize| Source {
+                weight: weights[i],
+                at: (begin(o) + i / 3 * from.pitch - from.pitch) as u32,
+                shift: (i % 3) as i32 - 1,
+            };
+            let sources = (0..9).map(source).collect();
+            Output { at: written(o) as u32, bias: *bias, sources, addends: Vec::new() }
+        })
+        .collect();
+    let mut want = arena.clone();
+    for (o, (bias, weights)) in windows.iter().enumerate() {
+        let pixel = |y: usize, x: usize| {
+            let (y, x) = (y.checked_sub(1)?, x.checked_sub(1)?);
+            (y < from.rows && x < from.columns).then(|| arena[begin(o) + y * from.pitch + x])
+        };
+        for y in 0..to.rows {
+            for x in 0..to.columns {
+                let add = |sum: f32, (ky, kx): (usize, usize)| {
+                    let pixel = pixel(2 * y + ky, 2 * x + kx).unwrap_or(0.0);
+                    weights[3 * ky + kx].mul_add(pixel, sum)
+                };
+                let others = [(0, 1), (0, 2), (1, 1), (1, 2), (2, 1), (2, 2)];
+                let left = [(0, 0), (1, 0), (2, 0)].into_iter().fold(0.0, add);
+                let sum = others.into_iter().fold(*bias, add) + left;
+                want[written(o) + y * to.pitch + x] = sum.max(0.0);
+            }
+        }
+    }
+    let spec = Spec {
+        layout: &to,
+        columns: Columns::Shifted(from.columns),
+        reach: [1, 1],
+        outputs: &outputs,
+        finish: Finish::RELU,
+        strided: Some(&from),
+        arena: len,
+        zero: 0,
+    };
+    arena[written(0)] = 7.0;
+    Depthwise::new(variant, &spec).expect("a window").run(&mut arena);
+    for (i, (got, want)) in arena.iter().zip(&want).enumerate() {
+        assert!(got == want, "{variant}, {from:?} to {to:?}: {i}: {got} {want}");
+    }
+}
+
+#[test]
+fn windows_of_every_second_pixel_are_their_definition() {
+    let mut numbers = Numbers(1);
+    for variant in Variant::available() {
+        let mut n = 0;
+        for &lanes in variant.lanes() {
+            for pitch in [lanes, 2 * lanes, 4 * lanes, 6 * lanes] {
+                for rows in [1, 2, 3, 4, 6, 7, 8, 14, 16] {
+                    for columns in [pitch, pitch - 1, pitch / 2 + 1] {
+                        let from = Layout { rows, columns, pitch, halo: 0, lanes };
+                        let (rows, columns) = (rows.div_ceil(2), columns.div_ceil(2));
+                        let to = Layout { rows, columns, pitch: pitch / 2, halo: 0, lanes };
+                        if columns > 0 && rows * to.pitch >= lanes && Depthwise::strides(&from, &to)
+                        {
+                            check_strided(variant, from, to, &mut numbers);
+                            n += 1;
+                        }
+                    }
+                }
+            }
+        }
+        assert!(n >= 50, "{variant}: {n} layouts");
+    }
+}
+
 /// A window on one plane of 2×4 pixels, with what a test changes.
 fn of(change: impl Fn(&mut Output)) -> Option<Depthwise> {
     let layout = Layout { rows: 2, columns: 4, pitch: 4, halo: 4, lanes: 4 };
@@ -109,6 +201,7 @@ fn of(change: impl Fn(&mut Output)) -> Option<Depthwise> {
         reach: [1, 1],
         outputs: &vec![first, other],
         finish: Finish::None,
+        strided: None,
         arena: 32,
         zero: 0,
     };
