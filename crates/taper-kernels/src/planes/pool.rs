@@ -84,7 +84,8 @@ impl Pool {
                 (start as u32..end as u32) == *c || start == end && c.is_empty()
             });
             let line = (lead + n).max(self.columns.len() * stride + kernel);
-            is_regular.then_some(Windows { stride, lead, kernel, line })
+            let pays = is_regular && kernel <= MOST_COLUMNS;
+            pays.then_some(Windows { stride, lead, kernel, line })
         });
         regular.unwrap_or(irregular)
     }
@@ -102,6 +103,10 @@ struct Windows {
     /// Floats of a line.
     line: usize,
 }
+
+/// Columns of a window that whole vectors are reduced for, padding and all. Wider ones are mostly padding, and reduced pixel by
+/// pixel.
+const MOST_COLUMNS: usize = 64;
 
 /// Rows of the result at a time: a line is not loaded right after it is stored.
 const LINES: usize = 4;
