@@ -141,10 +141,8 @@ impl<'a> Drafts<'a> {
         if let Some(split) = self.split.get(&(node, stride, pitch)) {
             return split.clone();
         }
-        let Layout { rows, columns, .. } = value.layout;
-        let sizes = [rows.div_ceil(stride[0]), columns.div_ceil(stride[1])];
         let n_phases = stride[0] * stride[1];
-        let dims = [value.planes.len() * n_phases, sizes[0], sizes[1]];
+        let dims = phases(value, stride, n_phases);
         let to = self.value(dims, pitch);
         if stride == [2, 2] && Split::fits(&value.layout, &to.layout) {
             let (phases, _) = to.planes.as_chunks::<4>();
@@ -179,9 +177,7 @@ impl<'a> Drafts<'a> {
         if let Some(every) = self.every.get(&(node, stride, pitch)) {
             return every.clone();
         }
-        let Layout { rows, columns, .. } = value.layout;
-        let sizes = [rows.div_ceil(stride[0]), columns.div_ceil(stride[1])];
-        let to = self.value([value.planes.len(), sizes[0], sizes[1]], pitch);
+        let to = self.value(phases(value, stride, 1), pitch);
         self.phase(value, &to, stride, [0, 0]);
         self.every.insert((node, stride, pitch), to.clone());
         to
@@ -227,4 +223,10 @@ impl<'a> Drafts<'a> {
             }
         }
     }
+}
+
+/// The shape of `n` phases of each channel of a value.
+fn phases(value: &Value, stride: [usize; 2], n: usize) -> [usize; 3] {
+    let Layout { rows, columns, .. } = value.layout;
+    [value.planes.len() * n, rows.div_ceil(stride[0]), columns.div_ceil(stride[1])]
 }

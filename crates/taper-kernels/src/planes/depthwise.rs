@@ -86,12 +86,7 @@ impl Window for Whole {
         _: usize,
     ) -> [S::V; 6] {
         // SAFETY: see `Run`.
-        unsafe {
-            let from = from.add(vector * S::WIDTH);
-            let at = |i: usize| S::load(from.offset(places[i] as isize));
-            let zero = S::splat(0.0);
-            [at(0), at(1), at(2), zero, zero, zero]
-        }
+        unsafe { load::<S, 3>(from, places, vector) }
     }
 }
 
@@ -111,16 +106,29 @@ impl Window for Phases {
         _: usize,
     ) -> [S::V; 6] {
         // SAFETY: see `Run`.
-        unsafe {
-            let from = from.add(vector * S::WIDTH);
-            let at = |i: usize| S::load(from.offset(places[i] as isize));
-            [at(0), at(1), at(2), at(3), at(4), at(5)]
-        }
+        unsafe { load::<S, 6>(from, places, vector) }
     }
 }
 
-/// The same of a plane that has both kinds of columns, the two vectors of an output's apart by one, or if rows are vectors
-/// (`PAIRED`), by two rows.
+/// A vector of each of the first `N` places, and zeros.
+#[inline(always)]
+unsafe fn load<S: Simd, const N: usize>(
+    from: *const f32,
+    places: &[i32; 6],
+    vector: usize,
+) -> [S::V; 6] {
+    // SAFETY: see `Run`.
+    unsafe {
+        let mut pixels = [S::splat(0.0); 6];
+        for i in 0..N {
+            pixels[i] = S::load(from.add(vector * S::WIDTH).offset(places[i] as isize));
+        }
+        pixels
+    }
+}
+
+/// The same of a whole plane. The two vectors of pixels for a vector of the output lie side by side, or, if rows are vectors
+/// (`PAIRED`), two rows apart.
 struct Direct<const PAIRED: bool>;
 
 impl<const PAIRED: bool> Window for Direct<PAIRED> {
