@@ -9,10 +9,13 @@ use crate::{
     memory::{ALIGNMENT, places, unify_halos},
     place::Places,
     step::Step,
-    value::{Plane, flush},
+    value::Plane,
 };
 use taper_graph::{Graph, GraphError, passes};
-use taper_kernels::{Variant, planes::Layout};
+use taper_kernels::{
+    Variant,
+    planes::{Layout, flush},
+};
 
 /// What people want to know of a step.
 #[derive(Debug)]

@@ -19,8 +19,8 @@
 //! columns of a row in the lanes of vectors, and each non-zero weight multiplies a tile of its plane. Values that are not
 //! needed at the same time share memory. The images of a batch are split over threads, so a single image is computed by one.
 //!
-//! Results are those of [`graph::interpret`](taper_graph::interpret()) up to rounding. Denormal pixels of images
-//! and denormal weights count as 0.
+//! Results are those of [`graph::interpret`](taper_graph::interpret()) up to rounding. Denormal numbers, which many
+//! machines compute with slowly, are 0 in images, in weights, and in the results of every layer.
 //! A value of a network has at most 2²⁰ channels and 2²⁷ elements for one image, all values together have at most 2²²
 //! channels, and those that are needed at a time take at most 4 GiB. A convolution reads pixels at most 1024 columns away.
 //!

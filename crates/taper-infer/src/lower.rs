@@ -4,12 +4,12 @@ use crate::{
     InferError,
     conv::Term,
     draft::{Drafts, Work},
-    value::{Value, flush},
+    value::Value,
 };
 use std::{borrow::Cow, ops::Range};
 use taper_graph::{Activation, Conv, Fused, Graph, GraphError, Node, Norm, Op, Window};
 use taper_kernels::planes::{
-    Finish, Function, Global, Layout, Map, Origin, Pairs, Pairwise, Pool, Reduce,
+    Finish, Function, Global, Layout, Map, Origin, Pairs, Pairwise, Pool, Reduce, flush,
 };
 
 /// Drafts of a graph, with the values of its input and output.
@@ -453,7 +453,7 @@ fn placed(n_from: usize, first: usize, n: usize) -> Vec<Origin> {
 fn function(activation: Activation) -> Result<Finish, Function> {
     match activation {
         Activation::Relu => Ok(Finish::RELU),
-        Activation::Clip { min, max } => Ok(Finish::Clip { min, max }),
+        Activation::Clip { min, max } => Ok(Finish::Clip { min: flush(min), max: flush(max) }),
         Activation::LeakyRelu { slope } => Ok(Finish::Leaky { slope }),
         Activation::Sigmoid => Err(Function::Sigmoid),
         Activation::HardSigmoid { alpha, beta } => Err(Function::HardSigmoid { alpha, beta }),

@@ -58,9 +58,3 @@ pub(crate) fn natural_pitch(lanes: &[usize], columns: usize) -> usize {
         false => columns.next_power_of_two(),
     }
 }
-
-/// A pixel or weight as it is computed with: denormal numbers, which slow arithmetic down, count as 0.
-#[inline(always)]
-pub(crate) fn flush(value: f32) -> f32 {
-    if value.abs() < f32::MIN_POSITIVE { 0.0 } else { value }
-}

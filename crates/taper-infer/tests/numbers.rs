@@ -122,27 +122,23 @@ fn denormal_images_and_weights_count_as_zero() {
 }
 
 #[test]
-fn denormal_numbers_between_layers_are_computed_with() {
+fn denormal_results_of_a_layer_are_zero() {
     for keep in [1, 11] {
-        let graph = two_layers(1, 33, keep, 1e-20);
+        let mut graph = two_layers(1, 33, keep, 1e-20);
         let images: Vec<f32> = numbers(4 * 9 * 33, 5).iter().map(|v| v * 1e-20).collect();
         // The first layer alone.
-        let mut first = graph.clone();
-        first.output = 2;
-        let want = interpret(&first, &images).unwrap();
+        graph.output = 2;
+        let want = interpret(&graph, &images).unwrap();
         let scale = want.iter().fold(0.0f32, |most, v| most.max(v.abs()));
         assert!(scale > 0.0 && scale < f32::MIN_POSITIVE);
         for variant in Variant::available() {
-            for (got, want) in results(&first, &images, 1, variant).iter().zip(&want) {
-                // The least denormal number is 1.4e-45; a sum of some of them is off by as many.
-                assert!((got - want).abs() <= 1e-43, "{variant}: {got:e} {want:e}");
-            }
             assert!(results(&graph, &images, 1, variant).iter().all(|&got| got == 0.0));
         }
     }
 }
 
-/// Prints how much slower a network is on denormal images, and with denormal values between its layers. A time is no fact of the code, so the test asserts none.
+/// Prints how much slower a network is on denormal images, and with denormal sums in its layers. A time is no fact of the
+/// code, so the test asserts none.
 #[test]
 #[ignore = "measures"]
 fn speed_with_denormals() {
@@ -166,9 +162,11 @@ fn speed_with_denormals() {
                     *least = least.min(begin.elapsed().as_secs_f64());
                 }
             }
+            let [normal, denormal, small] = least;
             println!(
-                "{variant}, {name}: denormal images take {:.3} of the time",
-                least[1] / least[0]
+                "{variant}, {name}: denormal images take {:.3} of the time, denormal sums {:.3}",
+                denormal / normal,
+                small / normal
             );
         }
     }

@@ -10,10 +10,10 @@ pub(crate) use place::Placed;
 
 use crate::{
     draft::{Drafts, Work},
-    value::{Value, flush, layout},
+    value::{Value, layout},
 };
 use std::borrow::Cow;
-use taper_kernels::planes::{Columns, Depthwise, Finish, Layout};
+use taper_kernels::planes::{Columns, Depthwise, Finish, Layout, flush};
 use taps::Tap;
 
 /// The convolution of one value, the weights of which are those of the graph or its own.

@@ -1,11 +1,8 @@
 //! A convolution whose planes have places in the arena.
 
 use super::{Recipe, Term, taps::Tap};
-use crate::{
-    place::Places,
-    value::{Plane, flush},
-};
-use taper_kernels::planes::{Output, Outputs, Packing, Source, Spec};
+use crate::{place::Places, value::Plane};
+use taper_kernels::planes::{Output, Outputs, Packing, Source, Spec, flush};
 
 /// A recipe with the places of its planes: gives the output channels to kernels, one at a time.
 pub(crate) struct Placed<'a> {

@@ -38,12 +38,16 @@ impl Finish {
     /// `max(x, 0)`.
     pub const RELU: Self = Self::Clip { min: 0.0, max: f32::INFINITY };
 
-    /// Applies it to vectors.
+    /// Applies it to vectors of sums, of which those that are denormal become 0 if it `flushes`.
     ///
     /// # Safety
     /// The instructions of `S` must be available.
     #[inline(always)]
-    pub(super) unsafe fn apply<S: Simd, const N: usize>(self, values: &mut [S::V; N]) {
+    pub(super) unsafe fn apply<S: Simd, const N: usize>(
+        self,
+        flushes: bool,
+        values: &mut [S::V; N],
+    ) {
         // SAFETY: the caller vouches for the instructions.
         unsafe {
             match self {
@@ -56,20 +60,32 @@ impl Finish {
                     // ReLU has no maximum, and one instruction less.
                     if max < f32::INFINITY {
                         let most = S::splat(max);
-                        for value in values {
+                        for value in values.iter_mut() {
                             *value = S::at_most(*value, most);
                         }
                     }
                 }
                 Self::Leaky { slope } => {
                     let (zero, slope) = (S::splat(0.0), S::splat(slope));
-                    for value in values {
+                    for value in values.iter_mut() {
                         let below = S::mul(S::at_most(*value, zero), slope);
                         *value = S::add(S::at_least(*value, zero), below);
                     }
                 }
             }
+            if flushes {
+                for value in values {
+                    *value = S::flush(*value);
+                }
+            }
         }
+    }
+
+    /// Whether results of sums that begin with this bias are to be flushed. With a bias of ordinary size they need not be:
+    /// the last place of such a number is no denormal number, so a sum is denormal only where other terms cancel the bias to
+    /// the last bit.
+    pub(super) fn flushes(self, bias: f32) -> bool {
+        bias.abs() < 1e-30 || matches!(self, Self::Leaky { .. })
     }
 }
 
@@ -194,6 +210,8 @@ pub struct Conv {
     row: usize,
     arena: usize,
     finish: Finish,
+    /// Whether denormal results become 0.
+    flushes: bool,
     /// Shifts to the left and to the right: groups of taps are those of the right, the centre, and the left.
     down: usize,
     up: usize,
@@ -291,6 +309,7 @@ impl Conv {
     fn tables(&self) -> Tables<'_> {
         Tables {
             finish: self.finish,
+            flushes: self.flushes,
             down: self.down,
             up: self.up,
             in_place: self.in_place,

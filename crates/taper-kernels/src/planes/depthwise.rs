@@ -21,6 +21,7 @@ pub struct Depthwise {
     layout: Layout,
     arena: usize,
     finish: Finish,
+    flushes: bool,
     reads: Reads,
     /// Floats from the first pixel of a channel to each that is read for it.
     places: [i32; 6],
@@ -227,6 +228,7 @@ impl Depthwise {
             layout: *layout,
             arena,
             finish,
+            flushes: channels.iter().any(|channel| finish.flushes(channel.bias)),
             reads,
             places,
             channels,
@@ -335,6 +337,7 @@ impl<W: Window> Kernel for Run<'_, W> {
                     weights,
                     bias: S::splat(bias),
                     finish: *finish,
+                    flushes: self.depthwise.flushes,
                     masks,
                     window: PhantomData,
                 };
@@ -403,6 +406,7 @@ struct Sums<S: Simd, W> {
     weights: [S::V; 9],
     bias: S::V,
     finish: Finish,
+    flushes: bool,
     masks: Option<*const f32>,
     window: PhantomData<W>,
 }
@@ -449,7 +453,7 @@ impl<S: Simd, W: Window> Sums<S, W> {
         // SAFETY: as above; there is a mask for each vector of a plane.
         unsafe {
             let mut sum = [sum];
-            self.finish.apply::<S, 1>(&mut sum);
+            self.finish.apply::<S, 1>(self.flushes, &mut sum);
             let sum = match self.masks {
                 Some(masks) => S::and(sum[0], S::load(masks.add(at))),
                 None => sum[0],

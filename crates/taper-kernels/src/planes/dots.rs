@@ -20,6 +20,7 @@ pub struct Dots {
     variant: Variant,
     arena: usize,
     finish: Finish,
+    flushes: bool,
     pixels: usize,
     /// The first pixel of each tap.
     taps: Vec<u32>,
@@ -76,8 +77,9 @@ impl Dots {
             places.extend(channels.iter().map(|channel| channel.at));
             bias.extend(channels.iter().map(|channel| channel.bias));
         }
+        let flushes = bias.iter().any(|&bias| finish.flushes(bias));
         bias.resize(n_blocks * BLOCK, 0.0);
-        Self { variant, arena, finish, pixels, taps, weights, bias, outputs: places }
+        Self { variant, arena, finish, flushes, pixels, taps, weights, bias, outputs: places }
     }
 
     /// Bytes of its weights and tables.
@@ -124,6 +126,7 @@ impl<const P: usize> Kernel for Run<'_, P> {
                         weights: dots.weights.as_ptr().add(block * dots.taps.len() * BLOCK + first),
                         bias: dots.bias.as_ptr().add(block * BLOCK + first),
                         finish: dots.finish,
+                        flushes: dots.flushes,
                         out: out.as_mut_ptr().cast::<f32>().add(first),
                     };
                     S::call(part);
@@ -146,6 +149,7 @@ struct Part<'a, const P: usize> {
     weights: *const f32,
     bias: *const f32,
     finish: Finish,
+    flushes: bool,
     out: *mut f32,
 }
 
@@ -170,7 +174,7 @@ impl<const P: usize> Kernel for Part<'_, P> {
                 weights = weights.add(BLOCK);
             }
             for p in 0..P {
-                self.finish.apply::<S, 2>(&mut sums[p]);
+                self.finish.apply::<S, 2>(self.flushes, &mut sums[p]);
                 for half in 0..2 {
                     S::store(self.out.add(p * BLOCK + half * S::WIDTH), sums[p][half]);
                 }

@@ -1,9 +1,9 @@
-//! Functions of single pixels, products, and softmax.
+//! Functions of single pixels, products, and softmax. Results that are denormal become 0.
 
 use super::layout::Layout;
 use crate::{
     Variant,
-    simd::{Kernel, Simd, launch},
+    simd::{Kernel, Simd, flush, launch},
 };
 
 /// A function of one pixel. NaN stays NaN.
@@ -28,13 +28,15 @@ impl Function {
     #[inline(always)]
     fn apply(self, values: &mut [f32]) {
         match self {
-            Self::Sigmoid => values.iter_mut().for_each(|v| *v = sigmoid(*v)),
-            Self::Silu => values.iter_mut().for_each(|v| *v *= sigmoid(*v)),
+            Self::Sigmoid => values.iter_mut().for_each(|v| *v = flush(sigmoid(*v))),
+            Self::Silu => values.iter_mut().for_each(|v| *v = flush(*v * sigmoid(*v))),
             Self::HardSigmoid { alpha, beta } => {
-                values.iter_mut().for_each(|v| *v = clip(alpha.mul_add(*v, beta), 0.0, 1.0));
+                values.iter_mut().for_each(|v| *v = flush(clip(alpha.mul_add(*v, beta), 0.0, 1.0)));
             }
             Self::HardSwish => {
-                values.iter_mut().for_each(|v| *v = *v * clip(*v + 3.0, 0.0, 6.0) * (1.0 / 6.0));
+                let sixth = 1.0 / 6.0;
+                let value = |v: f32| flush(v * clip(v + 3.0, 0.0, 6.0) * sixth);
+                values.iter_mut().for_each(|v| *v = value(*v));
             }
         }
     }
@@ -189,8 +191,8 @@ impl Kernel for PairsRun<'_> {
                     }
                     let pixels = chunk.iter_mut().zip(&*other);
                     match self.pairs.op {
-                        Pairwise::Sum => pixels.for_each(|(v, b)| *v += b),
-                        Pairwise::Product => pixels.for_each(|(v, b)| *v *= b),
+                        Pairwise::Sum => pixels.for_each(|(v, b)| *v = flush(*v + b)),
+                        Pairwise::Product => pixels.for_each(|(v, b)| *v = flush(*v * b)),
                     }
                     self.arena[to + begin..][..n].copy_from_slice(chunk);
                 }
@@ -238,7 +240,9 @@ impl Softmax {
                 arena[to as usize] = value;
                 sum += value;
             }
-            group.iter().for_each(|&[_, to]| arena[to as usize] /= sum);
+            for &[_, to] in group {
+                arena[to as usize] = flush(arena[to as usize] / sum);
+            }
         }
     }
 }

@@ -20,3 +20,5 @@ pub use map::{Function, Gather, Map, Pairs, Pairwise, Softmax};
 pub use pool::{Global, Pool, Reduce};
 pub use remap::{Origin, Remap};
 pub use split::Split;
+
+pub use crate::simd::flush;

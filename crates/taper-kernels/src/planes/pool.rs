@@ -3,7 +3,7 @@
 use super::layout::Layout;
 use crate::{
     Variant,
-    simd::{Kernel, Simd, launch_on},
+    simd::{Kernel, Simd, flush, launch_on},
 };
 use std::{marker::PhantomData, ops::Range};
 
@@ -12,7 +12,7 @@ use std::{marker::PhantomData, ops::Range};
 pub enum Reduce {
     /// The largest; NaN if one is, −∞ if there is none.
     Max,
-    /// Their mean; NaN if there is none.
+    /// Their mean, 0 where it is denormal; NaN if there is none.
     Mean,
 }
 
@@ -300,7 +300,7 @@ impl Pool {
                 0 => n_rows * columns.clone().step_by(self.steps[1]).len(),
                 count => count,
             };
-            *sum /= n as f32;
+            *sum = flush(*sum / n as f32);
         }
     }
 }
@@ -333,7 +333,7 @@ impl Global {
             let plane = &arena[from as usize..from as usize + (rows - 1) * pitch + columns];
             arena[to as usize] = match self.reduce {
                 // What lies behind the columns is 0.
-                Reduce::Mean => sum(plane) / (rows * columns) as f32,
+                Reduce::Mean => flush(sum(plane) / (rows * columns) as f32),
                 Reduce::Max => {
                     let row = |y: usize| &plane[y * pitch..][..columns];
                     let pixels = (0..rows).flat_map(row).copied();
@@ -406,8 +406,8 @@ mod tests {
                 let value = fold(&mut columns.clone().map(column));
                 results.push(match (pool.reduce, pool.count) {
                     (Reduce::Max, _) => value,
-                    (Reduce::Mean, 0) => value / (rows.len() * columns.len()) as f32,
-                    (Reduce::Mean, count) => value / count as f32,
+                    (Reduce::Mean, 0) => flush(value / (rows.len() * columns.len()) as f32),
+                    (Reduce::Mean, count) => flush(value / count as f32),
                 });
             }
         }

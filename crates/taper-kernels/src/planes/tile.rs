@@ -23,6 +23,7 @@ pub(super) const MASKED: usize = 0;
 #[derive(Clone, Copy)]
 pub(super) struct Tables<'a> {
     pub(super) finish: Finish,
+    pub(super) flushes: bool,
     /// Groups of taps are those of `down` shifts to the left, the centre, and those of `up` shifts to the right.
     pub(super) down: usize,
     pub(super) up: usize,
@@ -420,7 +421,7 @@ unsafe fn finish<S: Simd, const NV: usize>(
 ) {
     // SAFETY: see `run`.
     unsafe {
-        tables.finish.apply::<S, NV>(sums);
+        tables.finish.apply::<S, NV>(tables.flushes, sums);
         if tables.masks.is_empty() {
             for (v, sum) in sums.iter().enumerate() {
                 S::store(out.add(v * S::WIDTH), *sum);

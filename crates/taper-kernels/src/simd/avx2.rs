@@ -137,6 +137,16 @@ unsafe impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    unsafe fn flush(value: __m256) -> __m256 {
+        // SAFETY: as above.
+        unsafe {
+            let least = _mm256_set1_ps(f32::MIN_POSITIVE);
+            let magnitude = _mm256_andnot_ps(_mm256_set1_ps(-0.0), value);
+            _mm256_and_ps(_mm256_cmp_ps::<_CMP_NLT_UQ>(magnitude, least), value)
+        }
+    }
+
+    #[inline(always)]
     unsafe fn at_most(value: __m256, most: __m256) -> __m256 {
         // SAFETY: as above. The second operand is given where one is NaN.
         unsafe { _mm256_min_ps(most, value) }

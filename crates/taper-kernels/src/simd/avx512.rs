@@ -150,6 +150,16 @@ unsafe impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    unsafe fn flush(value: __m512) -> __m512 {
+        // SAFETY: as above.
+        unsafe {
+            let least = _mm512_set1_ps(f32::MIN_POSITIVE);
+            let passes = _mm512_cmp_ps_mask::<_CMP_NLT_UQ>(_mm512_abs_ps(value), least);
+            _mm512_maskz_mov_ps(passes, value)
+        }
+    }
+
+    #[inline(always)]
     unsafe fn at_most(value: __m512, most: __m512) -> __m512 {
         // SAFETY: as above. The second operand is given where one is NaN.
         unsafe { _mm512_min_ps(most, value) }

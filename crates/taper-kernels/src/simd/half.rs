@@ -123,6 +123,16 @@ unsafe impl Simd for Half {
     }
 
     #[inline(always)]
+    unsafe fn flush(value: __m128) -> __m128 {
+        // SAFETY: as above.
+        unsafe {
+            let least = _mm_set1_ps(f32::MIN_POSITIVE);
+            let magnitude = _mm_andnot_ps(_mm_set1_ps(-0.0), value);
+            _mm_and_ps(_mm_cmpnlt_ps(magnitude, least), value)
+        }
+    }
+
+    #[inline(always)]
     unsafe fn at_most(value: __m128, most: __m128) -> __m128 {
         // SAFETY: as above. The second operand is given where one is NaN.
         unsafe { _mm_min_ps(most, value) }

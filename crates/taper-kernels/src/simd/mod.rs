@@ -65,6 +65,9 @@ pub(crate) unsafe trait Simd: Copy {
     /// The smaller of `most` and `value`; `value` where it is NaN.
     unsafe fn at_most(value: Self::V, most: Self::V) -> Self::V;
 
+    /// `value`, or 0 where it is denormal.
+    unsafe fn flush(value: Self::V) -> Self::V;
+
     /// The larger of two, `a` where they are equal; NaN where one is.
     unsafe fn larger(a: Self::V, b: Self::V) -> Self::V;
 
@@ -84,6 +87,12 @@ pub(crate) unsafe trait Simd: Copy {
     unsafe fn sums(pixels: &[Lanes; 8]) -> [f32; 8] {
         std::array::from_fn(|i| halves(&pixels[i]))
     }
+}
+
+/// The value, or 0 where it is denormal: arithmetic on denormal numbers is slow on many machines.
+#[inline(always)]
+pub fn flush(value: f32) -> f32 {
+    if value.abs() < f32::MIN_POSITIVE { 0.0 } else { value }
 }
 
 /// Whether `|w|` is above `at` or NaN.

@@ -122,6 +122,15 @@ unsafe impl Simd for Neon {
     }
 
     #[inline(always)]
+    unsafe fn flush(value: float32x4_t) -> float32x4_t {
+        // SAFETY: as above.
+        unsafe {
+            let is_less = vcaltq_f32(value, vdupq_n_f32(f32::MIN_POSITIVE));
+            vreinterpretq_f32_u32(vbicq_u32(vreinterpretq_u32_f32(value), is_less))
+        }
+    }
+
+    #[inline(always)]
     unsafe fn at_most(value: float32x4_t, most: float32x4_t) -> float32x4_t {
         // SAFETY: as above. NaN is given where one is NaN.
         unsafe { vminq_f32(value, most) }

@@ -1,6 +1,6 @@
 //! Floats without any particular instructions: the specification of the other variants.
 
-use super::{Kernel, Simd, is_above};
+use super::{Kernel, Simd, flush, is_above};
 
 /// `N` floats, a divisor of sixteen.
 #[derive(Clone, Copy)]
@@ -99,6 +99,11 @@ unsafe impl<const N: usize> Simd for Portable<N> {
     #[inline(always)]
     unsafe fn at_least(value: [f32; N], least: [f32; N]) -> [f32; N] {
         std::array::from_fn(|i| if least[i] > value[i] { least[i] } else { value[i] })
+    }
+
+    #[inline(always)]
+    unsafe fn flush(value: [f32; N]) -> [f32; N] {
+        value.map(flush)
     }
 
     #[inline(always)]

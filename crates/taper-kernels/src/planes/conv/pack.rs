@@ -64,6 +64,7 @@ impl<'a> Packer<'a> {
             row,
             arena: spec.arena,
             finish: spec.finish,
+            flushes: false,
             down,
             up,
             in_place: spec.columns == Columns::InPlace,
@@ -125,6 +126,7 @@ impl<'a> Packer<'a> {
             let at = self.check(output.at);
             self.conv.outputs.push(at);
             self.conv.bias.push(output.bias);
+            self.conv.flushes |= self.conv.finish.flushes(output.bias);
         }
         self.conv.outputs.extend(std::iter::repeat_n(u32::MAX, missing));
         self.conv.bias.extend(std::iter::repeat_n(0.0, missing));

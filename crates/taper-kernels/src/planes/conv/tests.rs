@@ -4,7 +4,7 @@ use super::{
     choice::{OWN, OWN_IN_FEW, SHARED, SHARED_IN_FEW},
     *,
 };
-use crate::planes::testing::Numbers;
+use crate::{planes::testing::Numbers, simd::launch_on};
 use std::collections::BTreeSet;
 
 /// A kernel: whether weights are shared, vectors, channels at a time, and the kind of rows.
@@ -266,4 +266,69 @@ fn sources_outside_of_the_reach_are_refused() {
 #[should_panic(expected = "another arena")]
 fn a_smaller_arena_is_refused() {
     small(&vec![Output::default()], 0).run(&mut [0.0; 63], 0..1);
+}
+
+/// A vector of results.
+struct Applied<'a> {
+    finish: Finish,
+    values: &'a mut [f32],
+}
+
+impl Kernel for Applied<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        for values in self.values.chunks_exact_mut(S::WIDTH) {
+            // SAFETY: the caller vouches for the instructions; a chunk is a vector.
+            unsafe {
+                let mut vectors = [S::load(values.as_ptr())];
+                self.finish.apply::<S, 1>(true, &mut vectors);
+                S::store(values.as_mut_ptr(), vectors[0]);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_follows_a_sum_is_its_definition_without_denormal_results() {
+    let tiny = f32::MIN_POSITIVE;
+    let mut sums =
+        vec![f32::NAN, f32::INFINITY, 0.0, tiny, tiny / 2.0, tiny * 5.0, 1e-45, 1.0, 7.0];
+    sums.extend(sums.clone().iter().map(|v| -v));
+    sums.resize(sums.len().next_multiple_of(16), 0.25);
+    let clip = |min: f32, max: f32| Finish::Clip { min, max };
+    let finishes = [
+        Finish::None,
+        Finish::RELU,
+        clip(0.0, 6.0),
+        clip(-1.0, 1.0),
+        clip(tiny / 4.0, f32::INFINITY),
+        clip(f32::NEG_INFINITY, -tiny / 4.0),
+        Finish::Leaky { slope: 0.25 },
+        Finish::Leaky { slope: -2.0 },
+    ];
+    for finish in finishes {
+        let want = sums.iter().map(|&sum| {
+            let value = match finish {
+                Finish::None => sum,
+                _ if sum.is_nan() => sum,
+                Finish::Clip { min, max } => sum.max(min).min(max),
+                Finish::Leaky { slope } if sum < 0.0 => sum * slope,
+                Finish::Leaky { .. } => sum,
+            };
+            if value.is_subnormal() { 0.0 } else { value }
+        });
+        let want: Vec<f32> = want.collect();
+        for variant in Variant::available() {
+            for &lanes in variant.lanes() {
+                let mut got = sums.clone();
+                launch_on(variant, lanes, Applied { finish, values: &mut got });
+                for ((got, want), sum) in got.iter().zip(&want).zip(&sums) {
+                    let is_same = got == want || got.is_nan() && want.is_nan();
+                    assert!(is_same, "{finish:?} of {sum:e}, {variant}, {lanes} lanes: {got:e}");
+                }
+            }
+        }
+    }
 }
