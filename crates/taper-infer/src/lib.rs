@@ -21,10 +21,12 @@
 //!
 //! Results are those of [`graph::interpret`](taper_graph::interpret()) up to rounding. Denormal numbers, which many
 //! machines compute with slowly, are 0 in images, in weights, and in the results of every layer.
+//!
 //! A value of a network has at most 2²⁰ channels and 2²⁷ elements for one image, all values together have at most 2²²
 //! channels, and those that are needed at a time take at most 4 GiB. A convolution reads pixels at most 1024 columns away.
 //!
-//! Convolutions of which more than 60 % of the weights are not 0 may multiply all of them. A weight of 0 that is left out
+//! Convolutions of which more than 60 % of the weights are not 0 may multiply all of them, and so may depthwise ones of which
+//! more than 30 % are not, or whose planes have so few pixels that they are one vector. A weight of 0 that is left out
 //! contributes nothing where a pixel is infinite or NaN; in ONNX the product is NaN. A rule decides which weights are left
 //! out, never a measurement: kernels that multiply zeros compete with others for weights without zeros alone.
 //!
@@ -36,7 +38,7 @@
 //! # Determinism
 //!
 //! The result for an image has the same bits in any batch, for any number of threads, and with each instruction set but for
-//! means over whole planes. Kernels of convolutions are chosen by timing them, or by rule with [`Options::deterministic`].
+//! means over whole planes, and for products of zeros with pixels that are infinite or NaN. Kernels of convolutions are chosen by timing them, or by rule with [`Options::deterministic`].
 //! An engine that is compiled again may thus have other kernels, but gives the same bits.
 //!
 //! ```

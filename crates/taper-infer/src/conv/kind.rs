@@ -1,7 +1,7 @@
 //! Which kinds of kernels suit a convolution, and which convolutions take equally long.
 
 use super::{Recipe, Term};
-use taper_kernels::planes::{Columns, Dots, Layout};
+use taper_kernels::planes::{Columns, Dots, Layout, Windows};
 
 /// A kind of kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -18,6 +18,8 @@ pub(crate) enum Kind {
 
 /// Share of weights that are not 0 above which zeros are multiplied, too.
 const DENSE: f64 = 0.6;
+/// The same for depthwise convolutions.
+const DENSE_WINDOWS: f64 = 0.3;
 /// Taps of a column of the kernels from which that pays, and from which nothing else does if there are no zeros.
 const DENSE_TAPS: usize = 16;
 const MANY_TAPS: usize = 64;
@@ -32,7 +34,7 @@ pub(crate) struct Shape {
     reach: [usize; 2],
     terms: Vec<([usize; 4], usize, [usize; 2])>,
     n_addends: usize,
-    strided: Option<Layout>,
+    windows: Windows,
     /// Weights that are not 0: binary digits of their number, and the leading ones.
     nonzeros: (u32, usize),
 }
@@ -52,12 +54,12 @@ impl Recipe<'_> {
         let n_taps: usize = self.terms.iter().map(|term| term.dims[1] * term.dims[2]).sum();
         let (sparse, dense) =
             (Kind::Sparse, if self.is_small() { Kind::Dots } else { Kind::Dense });
-        if self.strided.is_some() {
+        if self.windows != Windows::Any {
             return vec![Kind::Depthwise];
         }
         match self.is_depthwise() {
             true if is_zero_free => return vec![Kind::Depthwise, sparse],
-            true if is_above(DENSE) => return vec![Kind::Depthwise],
+            true if is_above(DENSE_WINDOWS) => return vec![Kind::Depthwise],
             _ if !is_one_group || self.to.planes.len() < 2 => return vec![sparse],
             _ => {}
         }
@@ -101,7 +103,7 @@ impl Recipe<'_> {
             reach: self.reach(),
             terms: self.terms.iter().map(term).collect(),
             n_addends: self.addends.len(),
-            strided: self.strided,
+            windows: self.windows,
             nonzeros: (digits, nonzeros >> digits.saturating_sub(LEADING)),
         }
     }

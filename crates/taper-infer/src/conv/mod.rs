@@ -13,7 +13,7 @@ use crate::{
     value::{Value, layout},
 };
 use std::borrow::Cow;
-use taper_kernels::planes::{Columns, Depthwise, Finish, Layout, flush};
+use taper_kernels::planes::{Columns, Depthwise, Finish, Layout, Windows, flush};
 use taps::Tap;
 
 /// The convolution of one value, the weights of which are those of the graph or its own.
@@ -46,12 +46,20 @@ impl<'a> Term<'a> {
         Self { node, input, weight, dims, groups, stride, padding, dilation }
     }
 
-    /// Whether each channel has a 3×3 window of every second pixel of one that can be read as it lies.
-    fn is_strided_window(&self, to: &Layout) -> bool {
-        self.dims == [self.groups, 1, 3, 3]
+    /// What is known of the windows of a result.
+    fn windows(&self, to: &Layout) -> Windows {
+        let from = self.input.layout;
+        let is_centred = self.dims == [self.groups, 1, 3, 3]
             && self.groups == self.input.planes.len()
-            && [self.stride, self.padding, self.dilation] == [[2, 2], [1, 1], [1, 1]]
-            && Depthwise::strides(&self.input.layout, to)
+            && [self.padding, self.dilation] == [[1, 1], [1, 1]];
+        // Of a single row or column, some weights see padding alone.
+        let sees_all = [from.rows, from.columns, to.columns].iter().all(|&n| n > 1);
+        let is_alone = from.rows == to.rows && to.vectors() == 1 && sees_all;
+        match self.stride {
+            [1, 1] if is_centred && is_alone => Windows::Alone,
+            [2, 2] if is_centred && Depthwise::strides(&from, to) => Windows::Strided(from),
+            _ => Windows::Any,
+        }
     }
 
     /// Whether it multiplies single pixels, not padding.
@@ -71,8 +79,7 @@ pub(crate) struct Recipe<'a> {
     addends: Vec<Value>,
     finish: Finish,
     columns: Columns,
-    /// The layout of the planes that are read, if every second row and column of them is.
-    strided: Option<Layout>,
+    windows: Windows,
     to: Value,
     /// Weights that are not 0, and all of them.
     pub(crate) counts: [usize; 2],
@@ -100,11 +107,11 @@ impl<'a> Drafts<'a> {
     ) -> Value {
         let rows = self.rows(&terms, addends, dims);
         let to = layout(self.lanes, dims[1], dims[2], rows.pitch);
-        if let [term] = &terms[..]
-            && addends.is_empty()
-            && !rows.is_flat
-            && term.is_strided_window(&to)
-        {
+        let windows = match &terms[..] {
+            [term] if addends.is_empty() && !rows.is_flat => term.windows(&to),
+            _ => Windows::Any,
+        };
+        if let Windows::Strided(_) = windows {
             return self.strided(terms, bias, finish, dims, rows.pitch, name);
         }
         for term in &mut terms {
@@ -123,7 +130,9 @@ impl<'a> Drafts<'a> {
         let columns = if rows.is_flat { Columns::InPlace } else { Columns::Shifted(most) };
         let taps: Vec<Vec<Tap>> =
             terms.iter().map(|term| taps::of(term, &to.layout, rows.is_flat)).collect();
-        for (term, taps) in terms.iter().zip(&taps) {
+        // A plane that is one vector is read alone.
+        let is_alone = windows == Windows::Alone;
+        for (term, taps) in terms.iter().zip(&taps).filter(|_| !is_alone) {
             for tap in taps {
                 self.widen_halos(tap.planes(term), tap.delta, &to);
             }
@@ -133,17 +142,8 @@ impl<'a> Drafts<'a> {
         let counts = [weights().filter(|&&w| flush(w) != 0.0).count(), weights().count()];
         let inputs = terms.iter().map(|term| &term.input).chain(&addends);
         let reads = inputs.flat_map(Value::regions).collect();
-        let recipe = Recipe {
-            terms,
-            taps,
-            bias,
-            addends,
-            finish,
-            columns,
-            strided: None,
-            to: to.clone(),
-            counts,
-        };
+        let recipe =
+            Recipe { terms, taps, bias, addends, finish, columns, windows, to: to.clone(), counts };
         self.push_reader(Work::Conv(recipe), name, &dims, reads, &to);
         to
     }
@@ -173,10 +173,10 @@ impl<'a> Drafts<'a> {
         let nonzeros = terms[0].weight.iter().filter(|&&w| flush(w) != 0.0).count();
         let counts = [nonzeros, terms[0].weight.len()];
         let (columns, addends) = (Columns::Shifted(from.columns), Vec::new());
-        let strided = Some(from);
+        let windows = Windows::Strided(from);
         let reads = input.regions();
         let recipe =
-            Recipe { terms, taps, bias, addends, finish, columns, strided, to: to.clone(), counts };
+            Recipe { terms, taps, bias, addends, finish, columns, windows, to: to.clone(), counts };
         self.push_reader(Work::Conv(recipe), name, &dims, reads, &to);
         to
     }

@@ -30,11 +30,11 @@ impl<'a> Placed<'a> {
     }
 
     pub(crate) fn spec(&self) -> Spec<'_> {
-        let Recipe { finish, columns, strided, to, .. } = self.recipe;
+        let Recipe { finish, columns, windows, to, .. } = self.recipe;
         let reach = self.recipe.reach();
         let (finish, columns, arena, zero) = (*finish, *columns, self.arena, self.zero);
-        let (layout, strided) = (&to.layout, strided.as_ref());
-        Spec { layout, columns, reach, outputs: self, finish, strided, arena, zero }
+        let (layout, windows) = (&to.layout, *windows);
+        Spec { layout, columns, reach, outputs: self, finish, windows, arena, zero }
     }
 }
 

@@ -167,6 +167,19 @@ pub enum Packing {
     Shared,
 }
 
+/// What is known of the windows of a convolution. [`Depthwise`](super::Depthwise) alone takes those that are not any.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Windows {
+    /// Nothing.
+    Any,
+    /// Each output channel has windows of three rows and columns around the pixels of one plane, which is a vector. Rows above
+    /// and below it are 0, whatever lies there in memory.
+    Alone,
+    /// Each output channel has windows of three rows and columns around every second row and column of a plane of this layout.
+    /// Sources are those of the first output pixel.
+    Strided(Layout),
+}
+
 /// What a convolution computes, and where.
 #[derive(Clone, Copy)]
 pub struct Spec<'a> {
@@ -180,9 +193,8 @@ pub struct Spec<'a> {
     pub outputs: &'a dyn Outputs,
     /// What follows the sums.
     pub finish: Finish,
-    /// Layout of the planes that are read, if outputs are of every second row and column of them: sources are those of the
-    /// first output pixel then. [`Depthwise`](super::Depthwise) alone takes that.
-    pub strided: Option<&'a Layout>,
+    /// What is known of the windows of output channels.
+    pub windows: Windows,
     /// Floats of the arena.
     pub arena: usize,
     /// Where in the arena a plane of zeros begins.

@@ -186,7 +186,7 @@ impl<const P: usize> Kernel for Part<'_, P> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::planes::{Columns, Source, testing::Numbers};
+    use crate::planes::{Columns, Source, Windows, testing::Numbers};
 
     #[test]
     fn products_are_their_definition() {
@@ -239,8 +239,8 @@ mod tests {
 
     fn spec<'a>(layout: &'a Layout, outputs: &'a Vec<Output>, arena: usize) -> Spec<'a> {
         let columns = Columns::Shifted(layout.columns);
-        let (reach, finish, strided) = ([0, 0], Finish::None, None);
-        Spec { layout, columns, reach, outputs, finish, strided, arena, zero: 0 }
+        let (reach, finish, windows) = ([0, 0], Finish::None, Windows::Any);
+        Spec { layout, columns, reach, outputs, finish, windows, arena, zero: 0 }
     }
 
     #[test]

@@ -12,7 +12,7 @@ mod split;
 mod testing;
 mod tile;
 
-pub use conv::{Columns, Conv, Finish, Output, Outputs, Packing, Source, Spec, Tile};
+pub use conv::{Columns, Conv, Finish, Output, Outputs, Packing, Source, Spec, Tile, Windows};
 pub use depthwise::Depthwise;
 pub use dots::Dots;
 pub use layout::Layout;

@@ -1,6 +1,6 @@
 //! Packs the output channels of a convolution for a tile.
 
-use super::{Columns, Conv, Output, Packing, Source, Spec, Tile, choice::Units};
+use super::{Columns, Conv, Output, Packing, Source, Spec, Tile, Windows, choice::Units};
 use crate::{
     Variant,
     planes::tile::{MASKED, Tap},
@@ -41,7 +41,7 @@ impl<'a> Packer<'a> {
         let Tile { packing, vectors, each } = tile;
         let (layout, units) = (spec.layout, Units::of(spec));
         assert!(units.fit(tile), "{tile:?} does not fit {layout:?}");
-        assert!(spec.strided.is_none(), "tiles have no stride");
+        assert!(spec.windows == Windows::Any, "a tile is for any windows");
         let step = vectors / units.vectors;
         let begin = |tile: usize| (tile * step).min(units.n - step) * units.vectors * layout.lanes;
         let tiles: Vec<usize> = (0..units.n.div_ceil(step)).map(begin).collect();

@@ -132,7 +132,7 @@ fn check(
         reach: [left, right].map(|reach| reach.unwrap_or(0).max(0) as usize),
         outputs: &outputs,
         finish,
-        strided: None,
+        windows: Windows::Any,
         arena: arena_len,
         zero: zero as u32,
     };
@@ -232,7 +232,7 @@ fn small(outputs: &Vec<Output>, zero: u32) -> Conv {
         reach: [0, 1],
         outputs,
         finish: Finish::None,
-        strided: None,
+        windows: Windows::Any,
         arena: 64,
         zero,
     };

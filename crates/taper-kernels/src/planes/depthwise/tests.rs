@@ -52,7 +52,7 @@ fn check(variant: Variant, layout: Layout, is_strided: bool, numbers: &mut Numbe
         reach: [1, if is_strided { 0 } else { 1 }],
         outputs: &outputs,
         finish,
-        strided: None,
+        windows: Windows::Any,
         arena: len,
         zero: zero as u32,
     };
@@ -62,12 +62,27 @@ fn check(variant: Variant, layout: Layout, is_strided: bool, numbers: &mut Numbe
     let depthwise = Depthwise::new(variant, &spec).expect("a window");
     // What was there before is written over.
     arena[begin(n_in)..begin(n_in) + columns].fill(7.0);
+    let is_right = |arena: &[f32], what: &str| {
+        for (i, (got, want)) in arena.iter().zip(&want).enumerate().skip(begin(n_in)) {
+            assert!(
+                got.to_bits() == want.to_bits(),
+                "{variant}, {layout:?}, {what}: {i}: {got} {want}"
+            );
+        }
+    };
+    let before = arena.clone();
     depthwise.run(&mut arena);
-    for (i, (got, want)) in arena.iter().zip(&want).enumerate() {
-        assert!(
-            got.to_bits() == want.to_bits(),
-            "{variant}, {layout:?}, strided {is_strided}: {i}: {got} {want}"
-        );
+    is_right(&arena, if is_strided { "strided" } else { "whole" });
+    assert_eq!(arena[..begin(n_in)], before[..begin(n_in)]);
+    if !is_strided && layout.vectors() == 1 {
+        // Whatever lies between planes that are read alone.
+        arena = before;
+        for plane in 0..n_in {
+            arena[begin(plane) - halo..begin(plane)].fill(f32::NAN);
+        }
+        let spec = Spec { windows: Windows::Alone, ..spec };
+        Depthwise::new(variant, &spec).expect("a window").run(&mut arena);
+        is_right(&arena, "alone");
     }
 }
 
@@ -147,7 +162,7 @@ fn check_strided(variant: Variant, from: Layout, to: Layout, numbers: &mut Numbe
         reach: [1, 1],
         outputs: &outputs,
         finish: Finish::RELU,
-        strided: Some(&from),
+        windows: Windows::Strided(from),
         arena: len,
         zero: 0,
     };
@@ -164,14 +179,19 @@ fn windows_of_every_second_pixel_are_their_definition() {
     for variant in Variant::available() {
         let mut n = 0;
         for &lanes in variant.lanes() {
-            for pitch in [lanes, 2 * lanes, 4 * lanes, 6 * lanes] {
+            let parts = [lanes / 4, lanes / 2].into_iter().filter(|&pitch| pitch > 1);
+            for pitch in parts.chain([lanes, 2 * lanes, 4 * lanes, 6 * lanes]) {
                 for rows in [1, 2, 3, 4, 6, 7, 8, 14, 16] {
                     for columns in [pitch, pitch - 1, pitch / 2 + 1] {
                         let from = Layout { rows, columns, pitch, halo: 0, lanes };
                         let (rows, columns) = (rows.div_ceil(2), columns.div_ceil(2));
-                        let to = Layout { rows, columns, pitch: pitch / 2, halo: 0, lanes };
-                        if columns > 0 && rows * to.pitch >= lanes && Depthwise::strides(&from, &to)
-                        {
+                        // The longest vectors that a plane fills, as there may be shorter ones alone.
+                        let floats = (rows * pitch / 2).next_power_of_two();
+                        let of_results = variant.lanes().iter().copied().find(|&l| l <= floats);
+                        let Some(of_results) = of_results.filter(|&l| l <= lanes) else { continue };
+                        let to =
+                            Layout { rows, columns, pitch: pitch / 2, halo: 0, lanes: of_results };
+                        if columns > 0 && Depthwise::strides(&from, &to) {
                             check_strided(variant, from, to, &mut numbers);
                             n += 1;
                         }
@@ -201,7 +221,7 @@ fn of(change: impl Fn(&mut Output)) -> Option<Depthwise> {
         reach: [1, 1],
         outputs: &vec![first, other],
         finish: Finish::None,
-        strided: None,
+        windows: Windows::Any,
         arena: 32,
         zero: 0,
     };

@@ -1,0 +1,233 @@
+//! The inner loops of depthwise convolutions.
+
+use super::{
+    Channel, Depthwise,
+    window::{Whole, Window},
+};
+use crate::{
+    planes::{conv::Finish, layout::Layout},
+    simd::{Kernel, Simd},
+};
+use std::marker::PhantomData;
+
+pub(super) struct Run<'a, W> {
+    depthwise: &'a Depthwise,
+    arena: *mut f32,
+    window: PhantomData<W>,
+}
+
+impl<'a, W> Run<'a, W> {
+    pub(super) fn new(depthwise: &'a Depthwise, arena: *mut f32) -> Self {
+        Self { depthwise, arena, window: PhantomData }
+    }
+}
+
+impl<W: Window> Kernel for Run<'_, W> {
+    type Out = ();
+
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let Depthwise { layout, channels, .. } = self.depthwise;
+        let (n, per_row) = (layout.vectors(), layout.pitch / S::WIDTH);
+        for channel in channels {
+            // SAFETY: the caller vouches for the instructions; `Depthwise::new` has checked that all vectors of a plane of each
+            // place and of the output lie in the arena.
+            unsafe {
+                let sums = Sums::<S, W>::new(self.depthwise, self.arena, channel);
+                match per_row {
+                    0 | 1 => {
+                        let kept = kept::<S>(self.depthwise);
+                        for v in 0..n {
+                            sums.rows(v, &sums.pixels(v), kept);
+                        }
+                    }
+                    2 => {
+                        for v in (0..n).step_by(2) {
+                            let pixels = [sums.pixels(v), sums.pixels(v + 1)];
+                            let mut sum = [sums.right(&pixels[0]), sums.right(&pixels[1])];
+                            if !W::RIGHT.is_empty() {
+                                sum = [S::down(sum[0], sum[1]), S::down(sum[1], sums.bias)];
+                            }
+                            let left = [sums.left(&pixels[0]), sums.left(&pixels[1])];
+                            let left = [S::up(left[0], S::splat(0.0)), S::up(left[1], left[0])];
+                            sums.store(v, S::add(sums.centre(&pixels[0], sum[0]), left[0]));
+                            sums.store(v + 1, S::add(sums.centre(&pixels[1], sum[1]), left[1]));
+                        }
+                    }
+                    _ => {
+                        for first in (0..n).step_by(per_row) {
+                            let mut before = S::splat(0.0);
+                            let mut pixels = sums.pixels(first);
+                            let mut right = sums.right(&pixels);
+                            for v in first..first + per_row {
+                                let (own, mut sum) = (pixels, right);
+                                right = sums.bias;
+                                if v + 1 < first + per_row {
+                                    pixels = sums.pixels(v + 1);
+                                    right = sums.right(&pixels);
+                                }
+                                if !W::RIGHT.is_empty() {
+                                    sum = S::down(sum, right);
+                                }
+                                let left = sums.left(&own);
+                                sums.store(v, S::add(sums.centre(&own, sum), S::up(left, before)));
+                                before = left;
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Planes that are one vector: the rows above and below are made of it.
+pub(super) struct Alone<'a> {
+    pub(super) depthwise: &'a Depthwise,
+    pub(super) arena: *mut f32,
+}
+
+impl Kernel for Alone<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let Depthwise { layout: Layout { pitch, .. }, channels, .. } = self.depthwise;
+        // Where the rows above and below are, and the bits of those that there are.
+        let (mut above, mut below) = ([0; MOST_LANES], [0; MOST_LANES]);
+        let (mut has_above, mut has_below) = ([0.0; MOST_LANES], [0.0; MOST_LANES]);
+        for i in *pitch..S::WIDTH {
+            let all = f32::from_bits(u32::MAX);
+            (above[i], has_above[i]) = ((i - pitch) as u32, all);
+            (below[i - pitch], has_below[i - pitch]) = (i as u32, all);
+        }
+        // SAFETY: as in `Run`; tables have the floats of a vector, and name places in one.
+        unsafe {
+            let kept = kept::<S>(self.depthwise);
+            let (has_above, has_below) = (S::load(has_above.as_ptr()), S::load(has_below.as_ptr()));
+            for channel in channels {
+                let sums = Sums::<S, Whole>::new(self.depthwise, self.arena, channel);
+                let own = S::load(sums.from);
+                let mut pixels = [S::splat(0.0); 6];
+                pixels[0] = S::and(has_above, S::permute(own, above.as_ptr()));
+                pixels[1] = own;
+                pixels[2] = S::and(has_below, S::permute(own, below.as_ptr()));
+                sums.rows(0, &pixels, kept);
+            }
+        }
+    }
+}
+
+/// Most floats of a vector.
+const MOST_LANES: usize = 16;
+
+/// The bits that columns other than the last, and other than the first, of a row keep in a shift.
+#[inline(always)]
+unsafe fn kept<S: Simd>(depthwise: &Depthwise) -> [S::V; 2] {
+    let Depthwise { not_last, not_first, .. } = depthwise;
+    // SAFETY: they are vectors where a vector is a row or several.
+    unsafe { [S::load(not_last.as_ptr()), S::load(not_first.as_ptr())] }
+}
+
+/// The sums of a channel by column, and where they go.
+struct Sums<S: Simd, W> {
+    from: *const f32,
+    to: *mut f32,
+    places: [i32; 6],
+    /// Vectors of a row, at least 1.
+    per_row: usize,
+    weights: [S::V; 9],
+    bias: S::V,
+    finish: Finish,
+    flushes: bool,
+    masks: Option<*const f32>,
+    window: PhantomData<W>,
+}
+
+impl<S: Simd, W: Window> Sums<S, W> {
+    #[inline(always)]
+    unsafe fn new(depthwise: &Depthwise, arena: *mut f32, channel: &Channel) -> Self {
+        let Depthwise { layout, finish, flushes, masks, places, .. } = depthwise;
+        let Channel { from, to, bias, weights } = *channel;
+        // SAFETY: see `Run`.
+        unsafe {
+            Self {
+                from: arena.cast_const().add(from as usize),
+                to: arena.add(to as usize),
+                places: *places,
+                per_row: (layout.pitch / S::WIDTH).max(1),
+                weights: weights.map(|weight| S::splat(weight)),
+                bias: S::splat(bias),
+                finish: *finish,
+                flushes: *flushes,
+                masks: if masks.is_empty() { None } else { Some(masks.as_ptr()) },
+                window: PhantomData,
+            }
+        }
+    }
+
+    /// Computes a vector that is a row or several.
+    #[inline(always)]
+    unsafe fn rows(&self, vector: usize, pixels: &[S::V; 6], [not_last, not_first]: [S::V; 2]) {
+        // SAFETY: see `Run`.
+        unsafe {
+            let mut sum = self.right(pixels);
+            if !W::RIGHT.is_empty() {
+                sum = S::select(not_last, S::down(sum, sum), self.bias);
+            }
+            let left = self.left(pixels);
+            let left = S::and(not_first, S::up(left, left));
+            self.store(vector, S::add(self.centre(pixels, sum), left));
+        }
+    }
+
+    /// The pixels for a vector of the output.
+    #[inline(always)]
+    unsafe fn pixels(&self, vector: usize) -> [S::V; 6] {
+        // SAFETY: see `Run`, here and below.
+        unsafe { W::pixels::<S>(self.from, &self.places, vector, self.per_row) }
+    }
+
+    #[inline(always)]
+    unsafe fn right(&self, pixels: &[S::V; 6]) -> S::V {
+        // SAFETY: as above.
+        unsafe { self.chain(W::RIGHT, 0, pixels, self.bias) }
+    }
+
+    #[inline(always)]
+    unsafe fn centre(&self, pixels: &[S::V; 6], sum: S::V) -> S::V {
+        // SAFETY: as above.
+        unsafe { self.chain(W::CENTRE, W::RIGHT.len(), pixels, sum) }
+    }
+
+    #[inline(always)]
+    unsafe fn left(&self, pixels: &[S::V; 6]) -> S::V {
+        // SAFETY: as above.
+        unsafe { self.chain(W::LEFT, W::RIGHT.len() + W::CENTRE.len(), pixels, S::splat(0.0)) }
+    }
+
+    #[inline(always)]
+    unsafe fn chain(&self, of: &[usize], first: usize, pixels: &[S::V; 6], mut sum: S::V) -> S::V {
+        for (i, &pixel) in of.iter().enumerate() {
+            // SAFETY: as above.
+            sum = unsafe { S::fma(self.weights[first + i], pixels[pixel], sum) };
+        }
+        sum
+    }
+
+    /// Applies what follows, and stores.
+    #[inline(always)]
+    unsafe fn store(&self, vector: usize, sum: S::V) {
+        let at = vector * S::WIDTH;
+        // SAFETY: as above; there is a mask for each vector of a plane.
+        unsafe {
+            let mut sum = [sum];
+            self.finish.apply::<S, 1>(self.flushes, &mut sum);
+            let sum = match self.masks {
+                Some(masks) => S::and(sum[0], S::load(masks.add(at))),
+                None => sum[0],
+            };
+            S::store(self.to.add(at), sum);
+        }
+    }
+}
