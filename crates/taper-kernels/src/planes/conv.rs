@@ -4,6 +4,7 @@ mod choice;
 mod pack;
 
 pub use choice::Tile;
+pub(super) use choice::is_needed;
 
 use super::{
     layout::Layout,

@@ -13,7 +13,8 @@ pub struct Layout {
     pub pitch: usize,
     /// Floats between planes, a multiple of the lanes.
     pub halo: usize,
-    /// Floats of a vector.
+    /// Floats of a vector: the longest of the machine that a plane, rounded up to a power of two, fills. So planes of shorter
+    /// vectors than the longest are one vector, or two of one float.
     pub lanes: usize,
 }
 

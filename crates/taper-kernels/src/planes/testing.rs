@@ -1,4 +1,6 @@
-//! Random numbers for tests of planes.
+//! What tests of planes have in common.
+
+use crate::Variant;
 
 /// Numbers without visible order.
 pub(crate) struct Numbers(pub(crate) u64);
@@ -18,5 +20,14 @@ impl Numbers {
     /// So many of them.
     pub(crate) fn many(&mut self, n: usize) -> Vec<f32> {
         (0..n).map(|_| self.next()).collect()
+    }
+}
+
+/// Vectors of so many floats that a plane has at most: planes of more take the longest ones of the machine.
+pub(super) fn most_vectors(variant: Variant, lanes: usize) -> usize {
+    match lanes {
+        _ if lanes == variant.lanes()[0] => usize::MAX,
+        1 => 2,
+        _ => 1,
     }
 }

@@ -1,7 +1,7 @@
 //! The inner loops of a convolution on planes: a tile of one or several output channels.
 #![allow(clippy::needless_range_loop, reason = "loops over constants by index become registers")]
 
-use super::conv::Finish;
+use super::conv::{Finish, Packing, is_needed};
 use crate::simd::{Kernel, Simd};
 use std::{marker::PhantomData, ops::Range};
 
@@ -107,6 +107,9 @@ impl<G: Groups, const NV: usize, const NO: usize, const ROW: usize> Kernel
 
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
+        if const { !is_needed(S::WIDTH, S::MOST_VECTORS, G::PACKING, NV, NO) } {
+            unreachable!("no plane has such a tile");
+        }
         let tables = &self.tables;
         for (tile, &start) in tables.tiles.iter().enumerate() {
             for block in self.blocks.clone() {
@@ -181,6 +184,8 @@ unsafe fn block_of_tile<S: Simd, G: Groups, const NV: usize, const NO: usize, co
 
 /// How the weights of a block are packed.
 pub(super) trait Groups {
+    const PACKING: Packing;
+
     /// Adds weights times pixels: the taps of a group.
     unsafe fn add<S: Simd, const NV: usize, const NO: usize>(
         sums: &mut [[S::V; NV]; NO],
@@ -205,6 +210,8 @@ pub(super) trait Groups {
 pub(super) struct Own;
 
 impl Groups for Own {
+    const PACKING: Packing = Packing::Own;
+
     #[inline(always)]
     unsafe fn add<S: Simd, const NV: usize, const NO: usize>(
         sums: &mut [[S::V; NV]; NO],
@@ -239,6 +246,8 @@ impl Groups for Own {
 pub(super) struct Shared;
 
 impl Groups for Shared {
+    const PACKING: Packing = Packing::Shared;
+
     #[inline(always)]
     unsafe fn add<S: Simd, const NV: usize, const NO: usize>(
         sums: &mut [[S::V; NV]; NO],

@@ -10,6 +10,7 @@ pub(crate) struct Half;
 // SAFETY: each function is one instruction or two, on as many floats as the trait says.
 unsafe impl Simd for Half {
     const WIDTH: usize = 4;
+    const MOST_VECTORS: usize = 1;
     const ACCUMULATORS: usize = 12;
     type V = __m128;
 

@@ -27,6 +27,9 @@ pub use variant::{UnknownVariant, Variant};
 pub(crate) unsafe trait Simd: Copy {
     /// Floats in a vector: a divisor of sixteen.
     const WIDTH: usize;
+    /// Vectors of a plane of [`planes`](crate::planes) at most: where a machine has longer vectors, planes of several of
+    /// these take them.
+    const MOST_VECTORS: usize = usize::MAX;
     /// Accumulators that a kernel may keep in registers beside its operands.
     const ACCUMULATORS: usize;
     /// A vector.

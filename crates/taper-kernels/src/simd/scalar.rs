@@ -9,6 +9,7 @@ pub(crate) struct Portable<const N: usize = 16>;
 // SAFETY: no instruction set is needed.
 unsafe impl<const N: usize> Simd for Portable<N> {
     const WIDTH: usize = N;
+    const MOST_VECTORS: usize = if N == 1 { 2 } else { usize::MAX };
     const ACCUMULATORS: usize = 16;
     type V = [f32; N];
 

@@ -41,7 +41,7 @@ pub(super) const SHARED: [(usize, usize); 5] = [(6, 4), (4, 6), (3, 8), (2, 12),
 pub(super) const SHARED_IN_FEW: [(usize, usize); 4] = [(4, 3), (3, 4), (2, 6), (1, 12)];
 
 /// The tiles for vectors of so many floats.
-fn table(lanes: usize, packing: Packing) -> &'static [(usize, usize)] {
+const fn table(lanes: usize, packing: Packing) -> &'static [(usize, usize)] {
     let has_many = lanes == 16 || cfg!(target_arch = "aarch64");
     match (packing, has_many) {
         (Packing::Own, true) => &OWN,
@@ -49,6 +49,26 @@ fn table(lanes: usize, packing: Packing) -> &'static [(usize, usize)] {
         (Packing::Shared, true) => &SHARED,
         (Packing::Shared, false) => &SHARED_IN_FEW,
     }
+}
+
+/// Whether there may be planes for a tile: of vectors of so many floats, at most so many of which make a plane. Kernels are
+/// compiled for these alone.
+pub(in crate::planes) const fn is_needed(
+    lanes: usize,
+    most_vectors: usize,
+    packing: Packing,
+    vectors: usize,
+    each: usize,
+) -> bool {
+    let table = table(lanes, packing);
+    let mut i = 0;
+    while i < table.len() {
+        if table[i].0 == vectors && table[i].1 == each {
+            return vectors <= most_vectors;
+        }
+        i += 1;
+    }
+    false
 }
 
 impl Tile {

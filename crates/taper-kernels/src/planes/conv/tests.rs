@@ -4,7 +4,10 @@ use super::{
     choice::{OWN, OWN_IN_FEW, SHARED, SHARED_IN_FEW},
     *,
 };
-use crate::{planes::testing::Numbers, simd::launch_on};
+use crate::{
+    planes::testing::{Numbers, most_vectors},
+    simd::launch_on,
+};
 use std::collections::BTreeSet;
 
 /// A kernel: whether weights are shared, vectors, channels at a time, and the kind of rows.
@@ -177,8 +180,8 @@ fn has_tiles(lanes: usize, vectors: usize) -> bool {
 fn each_kernel_computes_its_definition() {
     let mut numbers = Numbers(1);
     let every: &[&[i32]] = &[&[0], &[-1, 0, 1], &[-2, -1, 0], &[1, 2], &[-3, 3]];
+    let mut seen = BTreeSet::new();
     for variant in Variant::available() {
-        let mut seen = BTreeSet::new();
         for &lanes in variant.lanes() {
             // Rows of whole vectors, and of parts of one.
             let parts = [lanes / 8, lanes / 4, lanes / 2].into_iter().filter(|&pitch| pitch > 0);
@@ -186,7 +189,8 @@ fn each_kernel_computes_its_definition() {
             for pitch in pitches.collect::<BTreeSet<usize>>() {
                 let per_row = (pitch / lanes).max(1);
                 for rows in [1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 15, 16, 17, 24, 32] {
-                    if rows * pitch < lanes || rows * pitch > 48 * lanes {
+                    let most = most_vectors(variant, lanes).min(48) * lanes;
+                    if rows * pitch < lanes || rows * pitch > most {
                         continue;
                     }
                     for columns in [pitch, pitch.saturating_sub(1).max(1), (pitch / 2).max(1)] {
@@ -212,13 +216,14 @@ fn each_kernel_computes_its_definition() {
                 }
             }
         }
-        if variant.lanes().contains(&16) || cfg!(target_arch = "aarch64") {
-            let dead: Vec<_> = all().difference(&seen).copied().collect();
-            assert!(dead.is_empty(), "{variant} does not meet {dead:?}");
-        }
-        let unknown: Vec<_> = seen.difference(&all()).copied().collect();
-        assert!(unknown.is_empty(), "{unknown:?}");
     }
+    if Variant::available().any(|variant| variant.lanes()[0] == 16) || cfg!(target_arch = "aarch64")
+    {
+        let dead: Vec<_> = all().difference(&seen).copied().collect();
+        assert!(dead.is_empty(), "no variant meets {dead:?}");
+    }
+    let unknown: Vec<_> = seen.difference(&all()).copied().collect();
+    assert!(unknown.is_empty(), "{unknown:?}");
 }
 
 const LAYOUT: Layout = Layout { rows: 2, columns: 16, pitch: 16, halo: 0, lanes: 16 };
