@@ -1,14 +1,16 @@
 //! Building a pruner.
 
 use crate::{
-    DeadFilters, DropPolicy, PrunedUpdate, Pruner, Quantile,
+    DeadFilters, DropPolicy, PrunedUpdate, Pruner, Quantile, Remainder,
     allocation::{Allocation, Global},
+    criterion::{Criterion, Magnitude},
     error::PruneError,
+    renewal::{Cut, Renewal},
 };
 use candle_core::Var;
 use taper_core::{LayerInfo, Step};
 use taper_kernels::threshold::Threshold;
-use taper_scale::{FeatherRule, GradientScale};
+use taper_scale::GradientScale;
 use taper_schedule::{Cadence, SparsitySchedule};
 
 /// Choices of a [`Pruner`]; what is not said is as in Feather, with exact counts.
@@ -18,12 +20,11 @@ pub struct PrunerBuilder {
     pub(crate) schedule: Box<dyn SparsitySchedule>,
     pub(crate) total_steps: u64,
     pub(crate) threshold: Threshold,
-    pub(crate) gradient: Box<dyn GradientScale>,
+    pub(crate) criterion: Box<dyn Criterion>,
     pub(crate) allocation: Box<dyn Allocation>,
     pub(crate) quantile: Quantile,
-    pub(crate) cadence: Cadence,
-    pub(crate) update: PrunedUpdate,
-    pub(crate) drop: Option<DropPolicy>,
+    pub(crate) renewal: Box<dyn Renewal>,
+    pub(crate) remainder: Remainder,
     pub(crate) dead_filters: DeadFilters,
     pub(crate) probes: Vec<Step>,
 }
@@ -39,12 +40,11 @@ impl PrunerBuilder {
             schedule,
             total_steps,
             threshold: Threshold::FEATHER,
-            gradient: Box::new(FeatherRule),
+            criterion: Box::new(Magnitude),
             allocation: Box::new(Global),
             quantile: Quantile::default(),
-            cadence: Cadence::EVERY_STEP,
-            update: PrunedUpdate::default(),
-            drop: None,
+            renewal: Box::new(Cut::EVERY_STEP),
+            remainder: Remainder::default(),
             dead_filters: DeadFilters::default(),
             probes: Vec::new(),
         }
@@ -57,10 +57,24 @@ impl PrunerBuilder {
         self
     }
 
-    /// The share of the gradient that pruned weights receive.
+    /// What weights are worth.
+    #[must_use]
+    pub fn criterion(mut self, criterion: impl Criterion + 'static) -> Self {
+        self.criterion = Box::new(criterion);
+        self
+    }
+
+    /// What becomes of pruned weights.
+    #[must_use]
+    pub fn remainder(mut self, remainder: Remainder) -> Self {
+        self.remainder = remainder;
+        self
+    }
+
+    /// The share of the gradient that pruned weights receive: a part of the [`remainder`](Self::remainder).
     #[must_use]
     pub fn gradient(mut self, gradient: impl GradientScale + 'static) -> Self {
-        self.gradient = Box::new(gradient);
+        self.remainder.gradient = Box::new(gradient);
         self
     }
 
@@ -78,24 +92,30 @@ impl PrunerBuilder {
         self
     }
 
-    /// When masks are refreshed.
+    /// How masks change.
     #[must_use]
-    pub fn cadence(mut self, cadence: Cadence) -> Self {
-        self.cadence = cadence;
+    pub fn renewal(mut self, renewal: impl Renewal + 'static) -> Self {
+        self.renewal = Box::new(renewal);
         self
     }
 
-    /// When and from what the gradient of pruned weights is computed.
+    /// The steps at which masks are chosen anew: a [`renewal`](Self::renewal) by [`Cut`].
+    #[must_use]
+    pub fn cadence(self, cadence: Cadence) -> Self {
+        self.renewal(Cut { cadence })
+    }
+
+    /// When and from what the gradient of pruned weights is computed: a part of the [`remainder`](Self::remainder).
     #[must_use]
     pub fn pruned_update(mut self, update: PrunedUpdate) -> Self {
-        self.update = update;
+        self.remainder.update = update;
         self
     }
 
-    /// Which pruned weights leave for good.
+    /// Which pruned weights leave for good: a part of the [`remainder`](Self::remainder).
     #[must_use]
     pub fn drop(mut self, policy: DropPolicy) -> Self {
-        self.drop = Some(policy);
+        self.remainder.drop = Some(policy);
         self
     }
 
@@ -111,6 +131,17 @@ impl PrunerBuilder {
     pub fn probe_at(mut self, steps: Vec<Step>) -> Self {
         self.probes = steps;
         self
+    }
+
+    /// Refuses a renewal that is impossible by itself or with the operator.
+    pub(crate) fn check_renewal(&self) -> Result<(), PruneError> {
+        self.renewal.check().map_err(|reason| PruneError::Renewal { reason })?;
+        if self.threshold != Threshold::Hard && !self.renewal.is_cut() {
+            let reason = "masks that are swapped or held have no cut to shrink weights by; choose the hard threshold, or masks \
+                          that are cut";
+            return Err(PruneError::Renewal { reason: reason.into() });
+        }
+        Ok(())
     }
 
     /// Checks the choices once.

@@ -3,15 +3,15 @@
 use crate::{
     Pruner,
     allocation::{AllocationError, Group, Layer},
+    criterion::{Criterion, View},
     error::PruneError,
     pruner::LayerCut,
 };
 use candle_core::Tensor;
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 use taper_core::{LayerId, LayerInfo, Sparsity};
 use taper_kernels::{mask::Mask, threshold::Threshold};
 use taper_nn::ops::with_values;
-use taper_schedule::Cadence;
 
 impl Pruner {
     pub(crate) fn groups(&self, sparsity: Sparsity) -> Result<Vec<Group>, PruneError> {
@@ -57,8 +57,13 @@ impl Pruner {
         Ok(self.groups(sparsity)?.iter().map(n_kept).sum())
     }
 
-    /// Cuts and masks of every layer at this sparsity, from the current weights, in which dropped ones are 0.
-    pub(crate) fn choose(&self, sparsity: Sparsity) -> Result<Vec<LayerCut>, PruneError> {
+    /// Cuts and masks of every layer at this sparsity, by this criterion of the current weights, in which dropped ones are 0.
+    pub(crate) fn choose(
+        &self,
+        sparsity: Sparsity,
+        criterion: &dyn Criterion,
+        gradients: Option<&[Vec<f32>]>,
+    ) -> Result<Vec<LayerCut>, PruneError> {
         let groups = if sparsity.is_dense() { Vec::new() } else { self.groups(sparsity)? };
         let tensors: Vec<&Tensor> = self.vars().map(|var| var.as_tensor()).collect();
         Ok(with_values(&tensors, |weights| {
@@ -66,21 +71,44 @@ impl Pruner {
                 .map(|i| self.layer_cut(i, 0.0, Mask::full(weights[i].len())))
                 .collect();
             for group in groups.iter().filter(|g| !g.layers.is_empty()) {
-                let layers: Vec<&[f32]> = group.layers.iter().map(|id| weights[id.0]).collect();
-                let n: usize = layers.iter().map(|w| w.len()).sum();
+                let n: usize = group.layers.iter().map(|id| weights[id.0].len()).sum();
                 // Not by its count: an interpolated cut prunes even where that rounds up to all weights.
                 if n == 0 || group.sparsity.is_dense() {
                     continue; // Dense, as it stands.
                 }
+                let views: Vec<View> = group
+                    .layers
+                    .iter()
+                    .map(|&id| self.view(id, weights[id.0], gradients))
+                    .collect();
+                let scores: Vec<Cow<[f32]>> =
+                    views.iter().map(|v| self.scores(criterion, v)).collect();
+                let scores: Vec<&[f32]> = scores.iter().map(|scores| &**scores).collect();
                 let chosen =
-                    self.choices.quantile.choose(&layers, group.n_keep, group.sparsity.get());
-                for (id, mask) in group.layers.iter().zip(chosen.masks) {
-                    cut[id.0] = self.layer_cut(id.0, chosen.at, mask);
+                    self.choices.quantile.choose(&scores, group.n_keep, group.sparsity.get());
+                for (view, mask) in views.iter().zip(chosen.masks) {
+                    // Without a magnitude, nothing shrinks.
+                    let at = criterion.magnitude(view, chosen.at).unwrap_or(0.0);
+                    cut[view.id.0] = self.layer_cut(view.id.0, at, mask);
                 }
-                self.keep_cut(group, &layers, &mut cut);
+                let weights: Vec<&[f32]> = group.layers.iter().map(|id| weights[id.0]).collect();
+                self.keep_cut(group, &weights, &mut cut);
             }
             cut
         })?)
+    }
+
+    /// The scores of a layer, 0 where weights were dropped: these rank below all others.
+    fn scores<'a>(&self, criterion: &dyn Criterion, view: &View<'a>) -> Cow<'a, [f32]> {
+        let mut scores = criterion.scores(view);
+        if let Some(dropped) = &self.dropped {
+            let dropped = &dropped[view.id.0];
+            if dropped.kept().any(|index| scores[index] != 0.0) {
+                let scores = scores.to_mut();
+                dropped.kept().for_each(|index| scores[index] = 0.0);
+            }
+        }
+        scores
     }
 
     /// A layer's mask without what was dropped, should a schedule that falls ask for more weights than there are left.
@@ -115,12 +143,10 @@ impl Pruner {
 
     pub(crate) fn refreshed(&self) -> Result<Vec<LayerCut>, PruneError> {
         // A shrinking operator would turn kept weights that have fallen below a held cut into zeros that no count knows.
-        let is_held = self.choices.cadence != Cadence::EVERY_STEP
-            && self.choices.threshold == Threshold::Hard;
-        if is_held {
+        if self.choices.renewal.holds() && self.choices.threshold == Threshold::Hard {
             return Ok(self.cut.clone());
         }
-        self.hold_dropped()?;
-        self.choose(self.sparsity)
+        self.hold_zeros()?;
+        self.choose(self.sparsity, &*self.choices.criterion, None)
     }
 }

@@ -129,17 +129,9 @@ pub(crate) fn choose(rule: DropRule, layers: &[Candidates], n: usize) -> Vec<Mas
 }
 
 impl Pruner {
-    /// Puts dropped weights back to 0, should an optimizer with a momentum of its own have moved them.
-    pub(crate) fn hold_dropped(&self) -> Result<(), PruneError> {
-        for (dropped, var) in self.dropped.iter().flatten().zip(self.vars()) {
-            zero_where(dropped, var)?;
-        }
-        Ok(())
-    }
-
     /// Drops as many weights as the policy wants more of them than there are.
     pub(crate) fn drop_more(&mut self) -> Result<(), PruneError> {
-        let (Some(policy), Some(dropped)) = (self.choices.drop, &self.dropped) else {
+        let (Some(policy), Some(dropped)) = (self.choices.remainder.drop, &self.dropped) else {
             return Ok(());
         };
         let n_pruned: u64 =
@@ -168,19 +160,13 @@ impl Pruner {
         for (dropped, new) in self.dropped.iter_mut().flatten().zip(&new) {
             *dropped = dropped.union(new);
         }
-        self.newly_dropped = Some(new);
+        self.forget(new);
         Ok(())
-    }
-
-    /// The weights of each layer that were dropped in the step last begun, if any: whatever an optimizer remembers of
-    /// them must go.
-    pub fn newly_dropped(&self) -> Option<&[Mask]> {
-        self.newly_dropped.as_deref()
     }
 }
 
 /// Sets the weights of a mask to 0, and leaves the others as they are to the bit.
-fn zero_where(mask: &Mask, var: &Var) -> candle_core::Result<()> {
+pub(crate) fn zero_where(mask: &Mask, var: &Var) -> candle_core::Result<()> {
     let are_zero = |w: &[&[f32]]| mask.kept().all(|index| w[0][index] == 0.0);
     // What rounds to 0 in f32 need not be 0 in f64.
     if var.dtype() != DType::F64 && with_values(&[var.as_tensor()], are_zero)? {

@@ -83,6 +83,12 @@ pub enum PruneError {
         /// What is impossible.
         reason: String,
     },
+    /// An impossible [`Renewal`](crate::renewal::Renewal).
+    #[error("renewal of masks: {reason}")]
+    Renewal {
+        /// What is impossible.
+        reason: String,
+    },
     /// A share of dropped weights that is none.
     #[error("the share of pruned weights to drop is {share}, outside [0, 1]")]
     DropShare {

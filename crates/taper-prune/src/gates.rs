@@ -47,14 +47,18 @@ impl Pruner {
     /// Where the gradients of pruned weights come from in the step begun, and how many times they count.
     pub(crate) fn updates(&self) -> Result<(Vec<Update>, f32), PruneError> {
         let all = |update: Update| vec![update; self.cut.len()];
-        let (mut updates, times) = match self.choices.update {
+        if self.reads_gradients() {
+            return Ok((all(Update::default()), 1.0));
+        }
+        if self.choices.remainder.is_zero {
+            return Ok((self.of_kept(), 1.0));
+        }
+        let (mut updates, times) = match self.choices.remainder.update {
             PrunedUpdate::EveryStep => (all(Update::default()), 1.0),
             PrunedUpdate::EveryNth(n) if self.step.0.is_multiple_of(n) => {
                 (all(Update::default()), n as f32)
             }
-            PrunedUpdate::EveryNth(_) => {
-                (self.cut.iter().map(|cut| Update::of_live(cut.mask.clone())).collect(), 1.0)
-            }
+            PrunedUpdate::EveryNth(_) => (self.of_kept(), 1.0),
             PrunedUpdate::Sampled { share, seed } => {
                 let key = Rng::for_key([seed, self.step.0]).next_u64();
                 let sampling = Some(Sampling { share, key });
@@ -71,6 +75,11 @@ impl Pruner {
             }
         }
         Ok((updates, times))
+    }
+
+    /// Gradients of kept weights alone.
+    fn of_kept(&self) -> Vec<Update> {
+        self.cut.iter().map(|cut| Update::of_live(cut.mask.clone())).collect()
     }
 
     /// The weights of a layer's dead filters.
@@ -107,8 +116,12 @@ impl Pruner {
     }
 
     pub(crate) fn gates(&self, cut: &[LayerCut], updates: Vec<Update>, times: f32) -> Gates {
-        let of_all = self.pruned_grad();
-        let is_per_layer = self.choices.gradient.is_per_layer();
+        // Where gradients choose masks, pruned weights must have theirs whole.
+        let of_all = match self.reads_gradients() {
+            true => PrunedGrad::uniform(1.0),
+            false => self.pruned_grad(),
+        };
+        let is_per_layer = self.choices.remainder.gradient.is_per_layer();
         let gate = |(cut, update): (&LayerCut, Update)| {
             let PrunedGrad { at_zero, at_cut } = match is_per_layer {
                 true => self.pruned_grad_at(Sparsity::of(cut.mask.n_kept(), cut.mask.len() as u64)),

@@ -1,6 +1,6 @@
 //! Pruning a model that does not know gates.
 
-use crate::{Pruner, error::PruneError};
+use crate::{Changed, Pruner, error::PruneError};
 use candle_core::{Tensor, Var, backprop::GradStore};
 use taper_core::{LayerId, Step};
 use taper_nn::{
@@ -46,7 +46,7 @@ impl Pruner {
     /// As [`begin_step`](Self::begin_step), or if a variable cannot be written.
     pub fn impose(&mut self, step: Step) -> Result<Imposed<'_>, PruneError> {
         let gates = self.begin_step(step)?;
-        self.impose_gates(&gates)
+        self.impose_gates(&gates, true)
     }
 
     /// Puts the pruned weights of [`refresh`](Self::refresh) into the variables, for evaluation.
@@ -67,13 +67,15 @@ impl Pruner {
     /// # Errors
     /// As [`impose`](Self::impose).
     pub fn impose_refreshed(&mut self) -> Result<Imposed<'_>, PruneError> {
-        self.impose_gates(&self.refresh()?)
+        let gates = self.refresh()?;
+        self.impose_gates(&gates, false)
     }
 
-    fn impose_gates(&self, gates: &Gates) -> Result<Imposed<'_>, PruneError> {
+    fn impose_gates(&mut self, gates: &Gates, is_step: bool) -> Result<Imposed<'_>, PruneError> {
+        let vars: Vec<Var> = self.vars().cloned().collect();
         // Collected as it grows, so that an error half-way drops it and puts the dense weights back.
-        let mut imposed = Imposed { layers: Vec::new() };
-        for (i, var) in self.vars().enumerate() {
+        let mut imposed = Imposed { pruner: self, is_step, layers: Vec::new() };
+        for (i, var) in vars.into_iter().enumerate() {
             if let Some(gate) = gates.get(LayerId(i)) {
                 // A copy, as writing to the variable changes every tensor that shares its storage.
                 let dense = var.as_detached_tensor().copy()?;
@@ -91,32 +93,39 @@ impl Pruner {
 #[derive(Debug)]
 #[must_use = "the dense weights return when this is dropped"]
 pub struct Imposed<'a> {
-    layers: Vec<Layer<'a>>,
+    pruner: &'a mut Pruner,
+    /// Whether they are those of a step, and not of an evaluation.
+    is_step: bool,
+    layers: Vec<Layer>,
 }
 
 #[derive(Debug)]
-struct Layer<'a> {
-    var: &'a Var,
+struct Layer {
+    var: Var,
     gate: Gate,
     dense: Tensor,
 }
 
 impl Imposed<'_> {
-    /// Puts the dense weights back, and turns the gradients of the pruned weights into theirs: whole where a
-    /// weight is kept, scaled where it is pruned.
+    /// Puts the dense weights back, and turns the gradients of the pruned weights into theirs: whole where a weight is kept,
+    /// scaled where it is pruned. Then it does what [`Pruner::after_backward`] does, unless the weights were put in for an
+    /// evaluation.
     ///
     /// # Errors
     /// If a variable cannot be written or a gradient not be read.
-    pub fn lift(mut self, grads: &mut GradStore) -> Result<(), PruneError> {
+    pub fn lift(mut self, grads: &mut GradStore) -> Result<Changed, PruneError> {
         // The weight first, and one by one: whatever fails, the drop puts the rest back.
         while let Some(Layer { var, gate, dense }) = self.layers.pop() {
             var.set(&dense)?;
-            if let Some(grad) = grads.get(var) {
+            if let Some(grad) = grads.get(&var) {
                 let scaled = threshold_grad(&dense, &gate, grad)?;
-                grads.insert(var, scaled);
+                grads.insert(&var, scaled);
             }
         }
-        Ok(())
+        match self.is_step {
+            true => self.pruner.after_backward(grads),
+            false => Ok(Changed::default()),
+        }
     }
 }
 

@@ -27,9 +27,11 @@
 #![forbid(unsafe_code)]
 
 pub mod allocation;
+mod backward;
 mod builder;
 mod choose;
 mod count;
+pub mod criterion;
 mod cut;
 mod dead;
 mod drop;
@@ -38,6 +40,8 @@ mod gates;
 mod history;
 mod impose;
 mod pruner;
+mod remainder;
+pub mod renewal;
 mod report;
 mod state;
 mod update;
@@ -45,6 +49,7 @@ mod vars;
 mod weight;
 
 pub use allocation::Allocation;
+pub use backward::Changed;
 pub use builder::PrunerBuilder;
 pub use cut::Quantile;
 pub use dead::DeadFilters;
@@ -53,6 +58,7 @@ pub use error::PruneError;
 pub use history::{Fate, N_AGES, N_DECILES, age_class, least_age};
 pub use impose::Imposed;
 pub use pruner::Pruner;
+pub use remainder::Remainder;
 pub use report::{LayerReport, Report};
 pub use state::{ProbeState, PrunerState};
 pub use update::PrunedUpdate;

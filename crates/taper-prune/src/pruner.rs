@@ -8,6 +8,7 @@ use crate::{
     error::PruneError,
     gates::Update,
     history::{self, Probe, Since},
+    renewal::Moment,
     weight,
 };
 use candle_core::{Tensor, Var};
@@ -31,15 +32,17 @@ pub struct Pruner {
     pub(crate) has_begun: bool,
     pub(crate) sparsity: Sparsity,
     pub(crate) cut: Vec<LayerCut>,
-    feedback: Option<MaskFeedback>,
+    pub(crate) feedback: Option<MaskFeedback>,
     /// What the schedule was told in the step last begun.
     told_feedback: Option<MaskFeedback>,
     /// The step and masks that the schedule was last told of, if it listens over more than one step.
     pub(crate) told: Option<(Step, Vec<Arc<Mask>>)>,
     /// The dropped weights of each layer, if any can be.
     pub(crate) dropped: Option<Vec<Mask>>,
-    /// What was dropped in the step last begun.
-    pub(crate) newly_dropped: Option<Vec<Mask>>,
+    /// Weights whose momentum must go in the step last begun.
+    pub(crate) forgotten: Option<Vec<Mask>>,
+    /// Whether masks are left to the gradients of the step last begun.
+    pub(crate) is_pending: bool,
     /// When each weight was pruned, if somebody asks.
     pub(crate) since: Option<Since>,
     pub(crate) probes: Vec<Probe>,
@@ -85,10 +88,8 @@ impl Pruner {
             return Err(PruneError::NoLayers);
         }
         weight::check(&choices.layers)?;
-        choices.update.check()?;
-        if let Some(drop) = &choices.drop {
-            drop.check()?;
-        }
+        choices.remainder.check()?;
+        choices.check_renewal()?;
         let target = choices.schedule.target();
         let total = choices.total_steps;
         let last = Step(total).previous();
@@ -108,8 +109,9 @@ impl Pruner {
             .map(|(_, var)| LayerCut { at: 0.0, mask: Arc::new(Mask::full(var.elem_count())) })
             .collect();
         let sizes: Vec<usize> = choices.layers.iter().map(|(_, var)| var.elem_count()).collect();
+        let drop = choices.remainder.drop;
         let is_followed =
-            !choices.probes.is_empty() || choices.drop.is_some_and(|d| d.rule == DropRule::Longest);
+            !choices.probes.is_empty() || drop.is_some_and(|d| d.rule == DropRule::Longest);
         let pruner = Self {
             step: Step::ZERO,
             has_begun: false,
@@ -118,8 +120,9 @@ impl Pruner {
             feedback: None,
             told_feedback: None,
             told: None,
-            dropped: choices.drop.map(|_| sizes.iter().map(|&n| Mask::empty(n)).collect()),
-            newly_dropped: None,
+            dropped: drop.map(|_| sizes.iter().map(|&n| Mask::empty(n)).collect()),
+            forgotten: None,
+            is_pending: false,
             since: is_followed.then(|| sizes.iter().map(|&n| vec![history::KEPT; n]).collect()),
             probes: Vec::new(),
             n_kept: sizes.iter().map(|&n| n as u64).collect(),
@@ -149,22 +152,28 @@ impl Pruner {
         if !is_repeated {
             self.feedback = None;
             self.told_feedback = None;
-            self.newly_dropped = None;
+            self.forgotten = None;
         }
-        self.hold_dropped()?;
+        self.hold_zeros()?;
         let wanted = self.choices.schedule.sparsity(step);
-        let is_reached = wanted == self.target() && self.sparsity != wanted;
-        if is_reached || self.choices.cadence.is_due(step) {
+        let moment = Moment { step, imposed: self.sparsity, wanted, target: self.target() };
+        if self.choices.renewal.chooses(&moment) {
             self.sparsity = wanted;
-            let cut = self.choose(self.sparsity)?;
-            let before = std::mem::replace(&mut self.cut, cut);
-            if !is_repeated {
-                let seen = self.changed_since(before.iter().map(|cut| &*cut.mask));
-                self.tell(&seen);
-                self.feedback = Some(seen);
+            let begins_by = self.choices.renewal.begins_by().filter(|_| moment.imposed.is_dense());
+            let criterion = begins_by.unwrap_or(&*self.choices.criterion);
+            self.is_pending = criterion.needs_gradient() && !wanted.is_dense();
+            if !self.is_pending {
+                let cut = self.choose(wanted, criterion, None)?;
+                let before = std::mem::replace(&mut self.cut, cut);
+                if !is_repeated {
+                    let seen = self.changed_since(before.iter().map(|cut| &*cut.mask));
+                    self.tell(&seen);
+                    self.feedback = Some(seen);
+                }
+                self.follow(&before);
+                self.zero_pruned(&before)?;
+                self.drop_more()?;
             }
-            self.follow(&before);
-            self.drop_more()?;
         }
         if !is_repeated {
             self.probe()?;
@@ -177,7 +186,7 @@ impl Pruner {
     }
 
     /// Keeps the record of when weights were pruned, and of those that a probe has seen.
-    fn follow(&mut self, before: &[LayerCut]) {
+    pub(crate) fn follow(&mut self, before: &[LayerCut]) {
         for ((since, cut), before) in self.since.iter_mut().flatten().zip(&self.cut).zip(before) {
             history::note(since, &before.mask, &cut.mask, self.step);
         }
@@ -309,7 +318,7 @@ impl Pruner {
             0 => 1.0,
             total => (self.step.0 as f64 / total as f64).min(1.0),
         };
-        self.choices.gradient.at(&Now { achieved, target: self.target(), progress })
+        self.choices.remainder.gradient.at(&Now { achieved, target: self.target(), progress })
     }
 
     /// The largest cut among the layers, 0 while dense: the one cut there is if layers are ranked together.
@@ -368,7 +377,7 @@ impl Pruner {
     }
 
     /// How the masks differ from these, layer by layer.
-    fn changed_since<'a>(&self, before: impl Iterator<Item = &'a Mask>) -> MaskFeedback {
+    pub(crate) fn changed_since<'a>(&self, before: impl Iterator<Item = &'a Mask>) -> MaskFeedback {
         let mut seen = MaskFeedback {
             step: self.step,
             n_weights: 0,

@@ -48,6 +48,6 @@ impl Pruner {
     /// When and from what the gradient of pruned weights is computed: what is computed is not always what exact training
     /// has, which a norm that kept weights are clipped by must account for.
     pub fn pruned_update(&self) -> PrunedUpdate {
-        self.choices.update
+        self.choices.remainder.update
     }
 }

@@ -100,7 +100,7 @@ proptest! {
             let wanted = (policy.share_at(Step(step), pruner.sparsity()) * n_pruned).floor() as u64;
             let n_before: u64 = before.iter().map(Mask::n_kept).sum();
             prop_assert_eq!(report.n_dropped(), wanted.max(n_before), "step {}", step);
-            prop_assert_eq!(pruner.newly_dropped().is_some(), wanted > n_before);
+            prop_assert_eq!(pruner.forgotten().is_some(), wanted > n_before);
             for (i, (_, var)) in params.prunable().enumerate() {
                 prop_assert_eq!(before[i].difference(&now[i]).n_kept(), 0, "a weight came back");
                 let values = var.flatten_all().unwrap().to_vec1::<f32>().unwrap();

@@ -16,7 +16,7 @@ use std::cell::RefCell;
 use taper_core::Step;
 use taper_data::{Batch, Loader};
 use taper_nn::{Gates, LayerEvent, Model, Pass, Probe, ops::is_finite};
-use taper_prune::{DeadFilters, PrunedUpdate, Pruner, Report};
+use taper_prune::{Changed, DeadFilters, PrunedUpdate, Pruner, Report};
 
 /// Everything that a run works on.
 pub struct Run<'a> {
@@ -87,9 +87,6 @@ impl<'a> Run<'a> {
         let (images, labels) = tensors(batch, self.device)?;
         let gates =
             self.pruner.as_mut().map(|p| p.begin_step(step)).transpose()?.unwrap_or_default();
-        if let Some(dropped) = self.pruner.as_ref().and_then(|p| p.newly_dropped()) {
-            self.sgd.forget(params, dropped)?;
-        }
         let logits = self.model.forward(&images, &Pass::train(&gates))?;
         let loss = cross_entropy(&logits, &labels, self.recipe.label_smoothing)?;
         let value = f64::from(loss.to_scalar::<f32>()?);
@@ -98,6 +95,13 @@ impl<'a> Run<'a> {
             return Err(refuse("the loss", value)?);
         }
         let mut grads = loss.backward()?;
+        let changed = match &mut self.pruner {
+            Some(pruner) => pruner.after_backward(&mut grads)?,
+            None => Changed::default(),
+        };
+        if let Some(weights) = &changed.forgotten {
+            self.sgd.forget(params, weights)?;
+        }
         let dead = self.pruner.as_ref().map(|p| p.dead_filters()).unwrap_or_default();
         let update = self.pruner.as_ref().map_or(PrunedUpdate::EveryStep, |p| p.pruned_update());
         let computed = Computed { params, grads: &grads, gates: &gates, dead: &dead, n_images };
@@ -119,7 +123,9 @@ impl<'a> Run<'a> {
             }
             Some(max) => clip_factor(norm.all, max),
         };
-        self.sgd.step(params, &grads, factor, lr)?;
+        if !changed.is_skipped {
+            self.sgd.step(params, &grads, factor, lr)?;
+        }
         let n_correct = count_correct(&logits, &labels)?;
         Ok(StepDone { loss: value, norm, n_images: n_images as u64, n_correct })
     }

@@ -1,0 +1,21 @@
+//! The gradient in a weight.
+
+use super::{Criterion, View, of_both};
+use std::borrow::Cow;
+
+/// `|g|`: what a weight would gain by leaving 0.
+///
+/// # References
+/// Evci et al., "Rigging the Lottery" (arXiv:1911.11134): RigL grows by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gradient;
+
+impl Criterion for Gradient {
+    fn scores<'a>(&self, layer: &View<'a>) -> Cow<'a, [f32]> {
+        of_both(layer, |_, g| g)
+    }
+
+    fn needs_gradient(&self) -> bool {
+        true
+    }
+}

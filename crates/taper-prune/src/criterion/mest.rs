@@ -1,0 +1,31 @@
+//! Magnitude and gradient together.
+
+use super::{Criterion, View, of_both};
+use std::borrow::Cow;
+
+/// `|w| + λ·|g|`: a small weight that still moves is worth more than one that rests.
+///
+/// # References
+/// Yuan et al., "MEST" (arXiv:2110.14032), equation 1.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Mest {
+    /// Weight of the gradient, at least 0.
+    pub lambda: f32,
+}
+
+impl Default for Mest {
+    /// λ = 0.01, as published for the learning rates of the paper.
+    fn default() -> Self {
+        Self { lambda: 0.01 }
+    }
+}
+
+impl Criterion for Mest {
+    fn scores<'a>(&self, layer: &View<'a>) -> Cow<'a, [f32]> {
+        of_both(layer, |w, g| w.abs() + self.lambda * g.abs())
+    }
+
+    fn needs_gradient(&self) -> bool {
+        true
+    }
+}

@@ -1,0 +1,157 @@
+//! What a weight is worth.
+//!
+//! A [`Criterion`] gives each weight of a layer a score, and those of the largest magnitude are kept first; of equal ones,
+//! those of the lower index. Where masks are only swapped, one criterion says which weights leave and another one which enter.
+
+mod gradient;
+mod magnitude;
+mod mest;
+mod random;
+mod saliency;
+mod scaled;
+
+pub use gradient::Gradient;
+pub use magnitude::Magnitude;
+pub use mest::Mest;
+pub use random::Random;
+pub use saliency::Saliency;
+pub use scaled::ScaledMagnitude;
+
+use std::{borrow::Cow, fmt::Debug};
+use taper_core::{LayerId, LayerInfo, Step};
+
+/// A layer as a criterion sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    /// Which layer.
+    pub id: LayerId,
+    /// Its description.
+    pub info: &'a LayerInfo,
+    /// Its dense weights, in row-major order.
+    pub weights: &'a [f32],
+    /// The gradient of the loss in each pruned weight; there is one where the criterion
+    /// [needs it](Criterion::needs_gradient).
+    pub gradient: Option<&'a [f32]>,
+    /// The step.
+    pub step: Step,
+}
+
+/// Says what weights are worth.
+///
+/// ```
+/// use std::borrow::Cow;
+/// use taper_prune::criterion::{Criterion, View};
+///
+/// /// The magnitude relative to the largest one of the layer.
+/// #[derive(Debug)]
+/// struct Relative;
+///
+/// impl Criterion for Relative {
+///     fn scores<'a>(&self, layer: &View<'a>) -> Cow<'a, [f32]> {
+///         let largest = layer.weights.iter().fold(0.0f32, |most, w| most.max(w.abs()));
+///         layer.weights.iter().map(|w| w / largest.max(f32::MIN_POSITIVE)).collect()
+///     }
+/// }
+/// ```
+pub trait Criterion: Debug + Send + Sync {
+    /// A score for each weight, whose magnitude counts. It must depend on the view alone.
+    fn scores<'a>(&self, layer: &View<'a>) -> Cow<'a, [f32]>;
+
+    /// Whether scores need the gradient, of pruned weights as of kept ones. A step in which masks are chosen then
+    /// computes it whole.
+    fn needs_gradient(&self) -> bool {
+        false
+    }
+
+    /// The magnitude that a weight of this score has in a layer: what operators that shrink kept weights shrink them by.
+    /// `None` if scores say nothing of magnitudes; weights are then not shrunk.
+    fn magnitude(&self, _layer: &View, _score: f32) -> Option<f32> {
+        None
+    }
+}
+
+impl<C: Criterion + ?Sized> Criterion for Box<C> {
+    fn scores<'a>(&self, layer: &View<'a>) -> Cow<'a, [f32]> {
+        (**self).scores(layer)
+    }
+
+    fn needs_gradient(&self) -> bool {
+        (**self).needs_gradient()
+    }
+
+    fn magnitude(&self, layer: &View, score: f32) -> Option<f32> {
+        (**self).magnitude(layer, score)
+    }
+}
+
+/// A score of weight and gradient, weight by weight; 0 where there is no gradient.
+fn of_both<'a>(layer: &View<'a>, score: impl Fn(f32, f32) -> f32) -> Cow<'a, [f32]> {
+    match layer.gradient {
+        Some(gradient) => layer.weights.iter().zip(gradient).map(|(&w, &g)| score(w, g)).collect(),
+        None => vec![0.0; layer.weights.len()].into(),
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use taper_core::LayerKind;
+
+    /// A layer of these weights.
+    pub(crate) fn info(shape: &[usize]) -> LayerInfo {
+        LayerInfo { name: "fc.weight".into(), kind: LayerKind::Linear, shape: shape.to_vec() }
+    }
+
+    /// The scores of a layer `[2, n / 2]`.
+    pub(crate) fn scores(
+        criterion: &dyn Criterion,
+        weights: &[f32],
+        gradient: &[f32],
+        step: u64,
+    ) -> Vec<f32> {
+        let info = info(&[2, weights.len() / 2]);
+        let view = View {
+            id: LayerId(0),
+            info: &info,
+            weights,
+            gradient: Some(gradient),
+            step: Step(step),
+        };
+        criterion.scores(&view).into_owned()
+    }
+
+    #[test]
+    fn scores_of_weights_and_gradients() {
+        let (w, g) = ([0.5, -2.0, 0.0, 1.0], [-1.0, 0.25, 3.0, 0.0]);
+        let of = |criterion: &dyn Criterion| scores(criterion, &w, &g, 7);
+        assert_eq!(of(&Magnitude), w);
+        assert_eq!(of(&Gradient), g);
+        assert_eq!(of(&Saliency), [-0.5, -0.5, 0.0, 0.0]);
+        assert_eq!(of(&Mest { lambda: 0.5 }), [1.0, 2.125, 1.5, 1.0]);
+        let needs: [&dyn Criterion; 4] = [&Gradient, &Saliency, &Mest::default(), &Magnitude];
+        assert_eq!(needs.map(Criterion::needs_gradient), [true, true, true, false]);
+    }
+
+    #[test]
+    fn scaled_magnitudes_are_relative_to_the_spread_of_a_layer_of_its_shape() {
+        // 1/√(2 + 2) is 0.5.
+        assert_eq!(
+            scores(&ScaledMagnitude, &[0.5, -2.0, 0.0, 1.0], &[0.0; 4], 0),
+            [1.0, -4.0, 0.0, 2.0]
+        );
+        let info = info(&[2, 2]);
+        let view =
+            View { id: LayerId(0), info: &info, weights: &[], gradient: None, step: Step::ZERO };
+        assert_eq!(ScaledMagnitude.magnitude(&view, 3.0), Some(1.5));
+        assert_eq!(Magnitude.magnitude(&view, 3.0), Some(3.0));
+        assert_eq!(Gradient.magnitude(&view, 3.0), None);
+    }
+
+    #[test]
+    fn random_scores_are_those_of_a_seed_and_a_step() {
+        let of = |seed, step| scores(&Random { seed }, &[0.0; 64], &[0.0; 64], step);
+        assert_eq!(of(1, 2), of(1, 2));
+        assert!(of(1, 2) != of(2, 2) && of(1, 2) != of(1, 3));
+        assert!(of(1, 2).iter().all(|score| (0.0..1.0).contains(score)));
+    }
+}

@@ -1,0 +1,103 @@
+//! How masks change.
+
+mod cut;
+mod hold;
+mod swap;
+
+pub use cut::Cut;
+pub use hold::Hold;
+pub use swap::Swap;
+
+use crate::criterion::Criterion;
+use std::fmt::Debug;
+use taper_core::{Sparsity, Step};
+
+/// What a renewal is asked with at the begin of a step.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    /// The step.
+    pub step: Step,
+    /// The sparsity that masks have.
+    pub imposed: Sparsity,
+    /// The sparsity that the schedule asks for.
+    pub wanted: Sparsity,
+    /// The sparsity that the schedule ends with.
+    pub target: Sparsity,
+}
+
+impl Moment {
+    /// Whether the schedule arrives at its end.
+    pub fn is_arrival(&self) -> bool {
+        self.wanted == self.target && self.imposed != self.wanted
+    }
+}
+
+/// Decides when masks are chosen anew from the weights, and when some of what they keep is swapped.
+pub trait Renewal: Debug + Send + Sync {
+    /// Whether masks are chosen at the begin of a step: all that is kept, by the pruner's criterion.
+    fn chooses(&self, now: &Moment) -> bool;
+
+    /// The share of a layer's kept weights that is swapped after the backward pass of a step, in `(0, 1]`: the ones of the
+    /// lowest score leave, and as many enter, by [`grows_by`](Self::grows_by).
+    fn swaps(&self, _step: Step) -> Option<f64> {
+        None
+    }
+
+    /// What weights enter by in a swap.
+    fn grows_by(&self) -> Option<&dyn Criterion> {
+        None
+    }
+
+    /// What the first masks are chosen by, if not by the pruner's criterion.
+    fn begins_by(&self) -> Option<&dyn Criterion> {
+        None
+    }
+
+    /// Checks the choices of this renewal.
+    ///
+    /// # Errors
+    /// A sentence: what is out of range, and what the range is.
+    fn check(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// Whether masks are a cut: what the pruner's criterion ranks highest, so that they can be found anew at any time.
+    fn is_cut(&self) -> bool {
+        false
+    }
+
+    /// Whether masks stay as they are between the steps that change them, in evaluation too.
+    fn holds(&self) -> bool {
+        true
+    }
+}
+
+impl<R: Renewal + ?Sized> Renewal for Box<R> {
+    fn chooses(&self, now: &Moment) -> bool {
+        (**self).chooses(now)
+    }
+
+    fn swaps(&self, step: Step) -> Option<f64> {
+        (**self).swaps(step)
+    }
+
+    fn grows_by(&self) -> Option<&dyn Criterion> {
+        (**self).grows_by()
+    }
+
+    fn begins_by(&self) -> Option<&dyn Criterion> {
+        (**self).begins_by()
+    }
+
+    fn check(&self) -> Result<(), String> {
+        (**self).check()
+    }
+
+    fn is_cut(&self) -> bool {
+        (**self).is_cut()
+    }
+
+    fn holds(&self) -> bool {
+        (**self).holds()
+    }
+}

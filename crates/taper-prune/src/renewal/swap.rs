@@ -1,0 +1,100 @@
+//! Masks of which a share is swapped now and then.
+
+use super::{Moment, Renewal};
+use crate::criterion::Criterion;
+use std::f64::consts::PI;
+use taper_core::Step;
+
+/// Swaps a share of each layer's kept weights every so many steps: the pruner's criterion says which leave, another one
+/// which enter. The share falls to 0 along a cosine.
+///
+/// Masks follow the schedule as well: at the steps of a swap, and at the first step, they are chosen anew if it asks for
+/// another sparsity. With a schedule of one step the sparsity of each layer stays what it was at the begin.
+///
+/// # References
+/// Mocanu et al., "SET" (arXiv:1707.04780), with weights that enter at random and a constant share; Evci et al., "Rigging
+/// the Lottery" (arXiv:1911.11134), by the gradient; Liu et al., "GraNet" (arXiv:2106.10404), with a schedule that rises.
+#[derive(Debug)]
+pub struct Swap {
+    /// Steps from one swap to the next, at least 1.
+    pub every: u64,
+    /// Share of the kept weights at the begin, in `(0, 1]`.
+    pub share: f64,
+    /// Whether the share falls along half a cosine until `end`; it is constant otherwise.
+    pub anneals: bool,
+    /// The step from which on nothing is swapped.
+    pub end: Step,
+    /// What weights enter by.
+    pub grow: Box<dyn Criterion>,
+    /// What the first masks are chosen by, if not by the pruner's criterion.
+    pub begin: Option<Box<dyn Criterion>>,
+}
+
+impl Renewal for Swap {
+    fn chooses(&self, now: &Moment) -> bool {
+        let is_due =
+            now.imposed.is_dense() || now.is_arrival() || now.step.0.is_multiple_of(self.every);
+        is_due && now.imposed != now.wanted
+    }
+
+    fn swaps(&self, step: Step) -> Option<f64> {
+        let is_due = step > Step::ZERO && step.0.is_multiple_of(self.every) && step < self.end;
+        is_due.then(|| match self.anneals {
+            true => {
+                let over = step.0 as f64 / self.end.0 as f64;
+                self.share / 2.0 * (1.0 + libm::cos(PI * over))
+            }
+            false => self.share,
+        })
+    }
+
+    fn grows_by(&self) -> Option<&dyn Criterion> {
+        Some(&*self.grow)
+    }
+
+    fn begins_by(&self) -> Option<&dyn Criterion> {
+        self.begin.as_deref()
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let Self { every, share, .. } = self;
+        match (*every, *share > 0.0 && *share <= 1.0) {
+            (0, _) => Err("a swap every 0 steps is never; give at least 1".into()),
+            (_, false) => Err(format!("a share of {share} to swap is outside (0, 1]")),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::criterion::{Gradient, Random};
+    use taper_core::Sparsity;
+
+    fn swap(anneals: bool) -> Swap {
+        let begin = Some(Box::new(Random { seed: 0 }) as Box<dyn Criterion>);
+        Swap { every: 100, share: 0.3, anneals, end: Step(400), grow: Box::new(Gradient), begin }
+    }
+
+    #[test]
+    fn the_share_falls_along_half_a_cosine() {
+        let at = |step| swap(true).swaps(Step(step));
+        assert_eq!([0, 1, 99, 150, 400, 500].map(at), [None; 6]);
+        let close = |step, want: f64| (at(step).unwrap() - want).abs() < 1e-15;
+        assert!(close(100, 0.15 * (1.0 + 0.5f64.sqrt())) && close(200, 0.15));
+        assert_eq!(swap(false).swaps(Step(300)), Some(0.3));
+    }
+
+    #[test]
+    fn masks_are_chosen_where_the_schedule_asks_for_others() {
+        let [dense, half, most] = [0.0, 0.5, 0.9].map(|s| Sparsity::new(s).unwrap());
+        let chooses = |step, imposed, wanted| {
+            swap(true).chooses(&Moment { step: Step(step), imposed, wanted, target: most })
+        };
+        assert!(chooses(0, dense, most) && chooses(3, dense, half) && chooses(100, half, most));
+        assert!(!chooses(0, dense, dense) && !chooses(100, most, most));
+        // A ramp is followed at the steps of a swap, and its end at once.
+        assert!(!chooses(101, half, Sparsity::new(0.6).unwrap()) && chooses(101, half, most));
+    }
+}

@@ -1,0 +1,220 @@
+//! Masks that are swapped, chosen by gradients, or made of zeros: worked out by hand on one small layer.
+
+use candle_core::{Device, Tensor, Var};
+use taper_core::{LayerInfo, LayerKind, Sparsity, Step};
+use taper_kernels::{mask::Mask, threshold::Threshold};
+use taper_prune::{
+    Changed, Pruner, PrunerBuilder, Remainder,
+    criterion::{Gradient, Magnitude, Mest, Random, Saliency},
+    renewal::{Hold, Swap},
+};
+use taper_scale::Constant;
+use taper_schedule::{Curve, Ramp};
+
+type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+const WEIGHTS: [f32; 8] = [0.8, -0.1, 0.3, -0.7, 0.2, 0.6, -0.5, 0.4];
+
+fn constant(sparsity: f64) -> Ramp {
+    Ramp::new(Curve::OneShot, Step(0), Step(0), Sparsity::saturating(sparsity))
+}
+
+/// A layer of two rows.
+struct One {
+    var: Var,
+}
+
+impl One {
+    fn new() -> Result<Self> {
+        Ok(Self { var: Var::from_slice(&WEIGHTS, (2, 4), &Device::Cpu)? })
+    }
+
+    fn builder(&self, sparsity: f64) -> PrunerBuilder {
+        let info =
+            LayerInfo { name: "fc.weight".into(), kind: LayerKind::Linear, shape: vec![2, 4] };
+        let builder = Pruner::builder([(info, self.var.clone())], constant(sparsity), 100);
+        builder.threshold(Threshold::Hard)
+    }
+
+    fn weights(&self) -> Result<Vec<f32>> {
+        Ok(self.var.flatten_all()?.to_vec1()?)
+    }
+
+    /// A step whose gradient is `slope` in each pruned weight, with a rate of 0.1 and without momentum: what changed, and the
+    /// gradient of the dense weights.
+    fn step(
+        &self,
+        pruner: &mut Pruner,
+        step: u64,
+        slope: &[f32; 8],
+    ) -> Result<(Changed, Vec<f32>)> {
+        let pruned = pruner.impose(Step(step))?;
+        let slope = Tensor::from_slice(slope, (2, 4), &Device::Cpu)?;
+        let mut grads = (self.var.as_tensor() * slope)?.sum_all()?.backward()?;
+        let changed = pruned.lift(&mut grads)?;
+        let grad = grads.get(&self.var).ok_or("no gradient")?;
+        let values = grad.flatten_all()?.to_vec1()?;
+        if !changed.is_skipped {
+            self.var.set(&(self.var.as_tensor() - (grad * 0.1)?)?)?;
+        }
+        Ok((changed, values))
+    }
+}
+
+fn kept(pruner: &Pruner) -> Vec<usize> {
+    let words = pruner.state().masks.remove(0);
+    Mask::from_words(words, 8).expect("a mask of eight").kept().collect()
+}
+
+fn forgotten(changed: &Changed) -> Vec<usize> {
+    changed.forgotten.iter().flatten().flat_map(|mask| mask.kept().collect::<Vec<_>>()).collect()
+}
+
+fn swap(share: f64, grow: impl taper_prune::criterion::Criterion + 'static) -> Swap {
+    Swap { every: 2, share, anneals: false, end: Step(5), grow: Box::new(grow), begin: None }
+}
+
+#[test]
+fn the_smallest_leave_and_those_of_the_largest_gradient_enter() -> Result {
+    let one = One::new()?;
+    let builder = one.builder(0.5).remainder(Remainder::zero());
+    let mut pruner = builder.renewal(swap(0.5, Gradient)).build()?;
+    let slope = [0.0, 3.0, 1.0, 0.0, -2.0, 1.0, 0.0, 0.5];
+    // The four largest are kept, and the others are 0 from now on.
+    let (changed, grad) = one.step(&mut pruner, 0, &slope)?;
+    assert_eq!((kept(&pruner), forgotten(&changed)), (vec![0, 3, 5, 6], vec![1, 2, 4, 7]));
+    assert_eq!(grad, [0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0]);
+    assert_eq!(one.weights()?, [0.8, 0.0, 0.0, -0.7, 0.0, 0.5, -0.5, 0.0]);
+    let (changed, _) = one.step(&mut pruner, 1, &slope)?;
+    assert_eq!(changed, Changed::default());
+    assert_eq!(one.weights()?, [0.8, 0.0, 0.0, -0.7, 0.0, 0.4, -0.5, 0.0]);
+    // Two of four are swapped, and the gradients move nothing.
+    let (changed, _) = one.step(&mut pruner, 2, &slope)?;
+    assert_eq!((kept(&pruner), forgotten(&changed)), (vec![0, 1, 3, 4], vec![1, 4, 5, 6]));
+    assert!(changed.is_skipped);
+    assert_eq!(one.weights()?, [0.8, 0.0, 0.0, -0.7, 0.0, 0.0, 0.0, 0.0]);
+    assert_eq!(pruner.feedback().map(|seen| (seen.n_entered, seen.n_left)), Some((2, 2)));
+    // What has entered learns from 0 on.
+    one.step(&mut pruner, 3, &slope)?;
+    assert_eq!(one.weights()?, [0.8, -0.3, 0.0, -0.7, 0.2, 0.0, 0.0, 0.0]);
+    // Now those that have entered are the smallest; the one of them that still has the largest gradient stays.
+    one.step(&mut pruner, 4, &slope)?;
+    assert_eq!(kept(&pruner), [0, 1, 3, 4]);
+    // From its end on, nothing is swapped.
+    let (changed, _) = one.step(&mut pruner, 6, &[9.0; 8])?;
+    assert!(!changed.is_skipped && kept(&pruner) == [0, 1, 3, 4]);
+    Ok(())
+}
+
+#[test]
+fn weights_that_enter_at_random_cost_no_step() -> Result {
+    let one = One::new()?;
+    let mut pruner = one
+        .builder(0.5)
+        .remainder(Remainder::zero())
+        .renewal(swap(0.25, Random { seed: 1 }))
+        .build()?;
+    for step in 0..2 {
+        one.step(&mut pruner, step, &[1.0; 8])?;
+    }
+    let before = kept(&pruner);
+    let (changed, grad) = one.step(&mut pruner, 2, &[1.0; 8])?;
+    let now = kept(&pruner);
+    assert!(!changed.is_skipped && now.len() == 4);
+    let left: Vec<usize> = before.iter().copied().filter(|index| !now.contains(index)).collect();
+    // Either the smallest has left, or it was drawn again.
+    assert!(left.iter().all(|&index| index == 6) && left.len() == forgotten(&changed).len() / 2);
+    assert!(left.iter().all(|&index| grad[index] == 0.0));
+    assert!((0..8).all(|i| now.contains(&i) || one.weights().unwrap()[i] == 0.0));
+    Ok(())
+}
+
+#[test]
+fn a_score_of_weight_and_gradient_says_who_leaves() -> Result {
+    let one = One::new()?;
+    let builder = one.builder(0.5).remainder(Remainder::zero()).criterion(Mest { lambda: 1.0 });
+    let begin: Option<Box<dyn taper_prune::criterion::Criterion>> = Some(Box::new(Magnitude));
+    let mut pruner = builder.renewal(Swap { begin, ..swap(0.25, Random { seed: 3 }) }).build()?;
+    let none = [0.0; 8];
+    one.step(&mut pruner, 0, &none)?;
+    one.step(&mut pruner, 1, &none)?;
+    // 0.8, 0.7, 0.6 + 0, 0.5 + 2: the third leaves.
+    let (changed, _) = one.step(&mut pruner, 2, &[0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 2.0, 0.0])?;
+    assert!(changed.is_skipped && [0, 3, 6].iter().all(|index| kept(&pruner).contains(index)));
+    Ok(())
+}
+
+#[test]
+fn masks_are_chosen_by_the_first_gradients_if_the_criterion_needs_them() -> Result {
+    let one = One::new()?;
+    let builder = one.builder(0.75).remainder(Remainder::zero()).criterion(Saliency);
+    let mut pruner = builder.renewal(Hold).build()?;
+    // |w·g| is 0.08, 0.2, 0.3, 0.07, 0, 0.06, 0.5, 0.
+    let slope = [0.1, 2.0, -1.0, 0.1, 0.0, 0.1, 1.0, 0.0];
+    let (changed, grad) = one.step(&mut pruner, 0, &slope)?;
+    assert!(changed.is_skipped && grad == slope);
+    assert_eq!(kept(&pruner), [2, 6]);
+    assert_eq!(one.weights()?, [0.0, 0.0, 0.3, 0.0, 0.0, 0.0, -0.5, 0.0]);
+    let (changed, _) = one.step(&mut pruner, 1, &[5.0; 8])?;
+    assert_eq!((kept(&pruner), changed.is_skipped), (vec![2, 6], false));
+    assert_eq!(pruner.refresh_counted()?.1.n_kept(), 2);
+    Ok(())
+}
+
+#[test]
+fn the_gradient_of_pruned_weights_is_decayed() -> Result {
+    let one = One::new()?;
+    let mut pruner = one.builder(0.5).remainder(Remainder::decayed(0.5)).build()?;
+    let (_, grad) = one.step(&mut pruner, 0, &[1.0; 8])?;
+    assert_eq!(grad, [1.0, 0.95, 1.15, 1.0, 1.1, 1.0, 1.0, 1.2]);
+    // Once a step, however often it is begun.
+    let mut other = one.builder(0.5).gradient(Constant::new(1.0)?).build()?;
+    assert_eq!(one.step(&mut other, 0, &[1.0; 8])?.1, [1.0; 8]);
+    Ok(())
+}
+
+#[test]
+fn a_swap_goes_on_from_a_saved_state() -> Result {
+    let slope = |step: u64| std::array::from_fn(|i| ((i as u64 * 5 + step * 3) % 7) as f32 - 3.0);
+    let run = |restart: bool| -> Result<(Vec<f32>, Vec<usize>)> {
+        let one = One::new()?;
+        let build = || {
+            let builder = one.builder(0.5).remainder(Remainder::zero());
+            builder.renewal(Swap { anneals: true, end: Step(9), ..swap(0.5, Gradient) }).build()
+        };
+        let mut pruner = build()?;
+        for step in 0..10 {
+            one.step(&mut pruner, step, &slope(step))?;
+            if restart && step == 4 {
+                let state = pruner.state();
+                pruner = build()?;
+                pruner.restore(state)?;
+            }
+        }
+        Ok((one.weights()?, kept(&pruner)))
+    };
+    assert_eq!(run(false)?, run(true)?);
+    Ok(())
+}
+
+#[test]
+fn what_does_not_go_together_is_refused() -> Result {
+    let one = One::new()?;
+    let refusal = |builder: PrunerBuilder| builder.build().map(drop).unwrap_err().to_string();
+    let zero = || one.builder(0.5).remainder(Remainder::zero());
+    let shrinking = zero().threshold(Threshold::FEATHER).renewal(swap(0.5, Gradient));
+    assert!(
+        refusal(shrinking).contains("hard"),
+        "{}",
+        refusal(zero().threshold(Threshold::Soft).renewal(Hold))
+    );
+    assert!(
+        refusal(zero().pruned_update(taper_prune::PrunedUpdate::EveryNth(2))).contains("leave one")
+    );
+    assert!(refusal(one.builder(0.5).remainder(Remainder::decayed(f32::NAN))).contains("NaN"));
+    for (share, every) in [(0.0, 2), (1.5, 2), (f64::NAN, 2), (0.5, 0)] {
+        let refused = refusal(zero().renewal(Swap { every, ..swap(share, Gradient) }));
+        assert!(refused.contains("swap"), "{refused}");
+    }
+    Ok(())
+}
