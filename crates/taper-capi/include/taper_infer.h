@@ -17,7 +17,7 @@ extern "C" {
 typedef struct taper_network taper_network;
 
 /* Reads the ONNX file at `path`, a text in UTF-8, and compiles it for up to `batch` images a run, 1 to 65536, on `threads`
- * threads, 1 to 1024. NULL if that fails. taper_close() frees it. Memory is taken here, for half of a batch with two threads
+ * threads, 1 to 1024. NULL if that fails, or the system starts fewer threads. taper_close() frees it. Memory is taken here, for half of a batch with two threads
  * and for more of it with more; a process that has not so much ends. After fork(), a child opens networks of its own. */
 taper_network *taper_open(const char *path, size_t batch, size_t threads);
 

@@ -36,7 +36,8 @@ pub unsafe extern "C" fn taper_open(
         options.check().map_err(|e| e.to_string())?;
         let graph = onnx::open(path).map_err(|e| e.to_string())?;
         let engine = Engine::compile(&graph, &options).map_err(|e| format!("{path}: {e}"))?;
-        let workspace = Mutex::new(engine.workspace());
+        let workspace = engine.workspace().map_err(|e| format!("{path}: {e}"))?;
+        let workspace = Mutex::new(workspace);
         Ok(Box::into_raw(Box::new(Network { engine, workspace })))
     })
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use taper_graph::GraphError;
 
-/// A network that cannot be compiled, or images that do not fit it.
+/// A network that cannot be compiled or run, or images that do not fit it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum InferError {
     /// The graph is not valid, or has an operation or shape that the engine lacks.
@@ -12,6 +12,8 @@ pub enum InferError {
     Options(String),
     /// Images or results of another number or size than the network's.
     Images(String),
+    /// A thread of a workspace that the system does not start, or whose memory it refuses.
+    Threads(String),
     /// A workspace of another engine.
     Workspace,
 }
@@ -26,7 +28,9 @@ impl fmt::Display for InferError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Graph(error) => error.fmt(f),
-            Self::Options(message) | Self::Images(message) => f.write_str(message),
+            Self::Options(message) | Self::Images(message) | Self::Threads(message) => {
+                f.write_str(message)
+            }
             Self::Workspace => {
                 f.write_str("the workspace is that of another engine; take one from this engine")
             }

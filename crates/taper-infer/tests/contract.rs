@@ -28,7 +28,7 @@ fn several_threads_run_one_engine_at_a_time() {
             for caller in 0..6 {
                 let (engine, images, want) = (&engine, &images, &want);
                 scope.spawn(move || {
-                    let mut workspace = engine.workspace();
+                    let mut workspace = engine.workspace().unwrap();
                     let mut results = vec![0.0; want.len()];
                     for _ in 0..50 {
                         match caller % 2 {
@@ -81,7 +81,7 @@ fn images_and_results_of_other_sizes_are_refused() {
             }
         }
         let n = engine.run(&images[..each]).unwrap().len();
-        let mut workspace = engine.workspace();
+        let mut workspace = engine.workspace().unwrap();
         for room in [0, n - 1, n + 1, 2 * n] {
             let mut results = vec![7.0; room];
             let error = engine.run_with(&mut workspace, &images[..each], &mut results).unwrap_err();
@@ -95,9 +95,10 @@ fn images_and_results_of_other_sizes_are_refused() {
 fn a_workspace_of_another_engine_is_refused() {
     let ((engine, images), (other, _)) = (self::engine(1, 1), self::engine(1, 1));
     let mut results = engine.run(&images).unwrap();
-    let error = engine.run_with(&mut other.workspace(), &images, &mut results).unwrap_err();
+    let error =
+        engine.run_with(&mut other.workspace().unwrap(), &images, &mut results).unwrap_err();
     assert_eq!(error, InferError::Workspace);
     assert!(error.to_string().contains("another engine"));
     // It is of use to its own.
-    assert_eq!(other.run_with(&mut other.workspace(), &images, &mut results), Ok(()));
+    assert_eq!(other.run_with(&mut other.workspace().unwrap(), &images, &mut results), Ok(()));
 }

@@ -51,7 +51,7 @@ pub fn run(args: &Bench) -> anyhow::Result<()> {
 
 /// Seconds of each run.
 fn time(engine: &Engine, images: &[f32], rounds: Option<usize>) -> anyhow::Result<Vec<f64>> {
-    let mut workspace = engine.workspace();
+    let mut workspace = engine.workspace()?;
     let n_results = engine.batch() * engine.output_dims().iter().product::<usize>();
     let mut results = vec![0.0; n_results];
     for _ in 0..WARM_UP {
