@@ -1,7 +1,7 @@
 //! What can go wrong.
 
 use std::fmt;
-use taper_graph::GraphError;
+use taper_graph::{Graph, GraphError};
 
 /// A network that cannot be compiled or run, or images that do not fit it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +21,16 @@ pub enum InferError {
 impl From<GraphError> for InferError {
     fn from(error: GraphError) -> Self {
         Self::Graph(error)
+    }
+}
+
+impl InferError {
+    /// This error, with the name of the node that has it.
+    pub(crate) fn at(self, graph: &Graph, node: usize) -> Self {
+        match self {
+            Self::Graph(error) => Self::Graph(error.at(graph, node)),
+            other => other,
+        }
     }
 }
 

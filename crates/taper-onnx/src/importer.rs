@@ -32,8 +32,10 @@ pub(crate) fn import(
     let proto::Graph { node: nodes, initializer, sparse_initializer, .. } = source;
     let tensors = Tensors::of(initializer, sparse_initializer, file);
     tensors.check_external()?;
+    let mut graph = Graph::new(&input.dims);
+    graph.nodes[Graph::INPUT].name.clone_from(&input.name);
     let mut importer = Importer {
-        graph: Graph::new(&input.dims),
+        graph,
         budget: Budget::new(),
         batch: input.batch,
         opset,
@@ -42,7 +44,7 @@ pub(crate) fn import(
         copies: BTreeMap::new(),
     };
     for node in source::needed(&nodes, &output) {
-        importer.node(node).map_err(|e| format!("{}: {e}", source::name(node)))?;
+        importer.node(node).map_err(|e| format!("{}: {e}", source::title(node)))?;
     }
     importer.graph.output = match importer.values.get(&*output) {
         Some(Value::Node(node)) => *node,
@@ -82,7 +84,10 @@ impl<'a> Importer<'a> {
         let output = node.output.first().filter(|name| !name.is_empty());
         let output = output.ok_or("it has no output")?;
         let call = Call { output, inputs, attributes, opset: self.opset };
+        let first = self.graph.nodes.len();
         let value = (operator.import)(self, &call)?;
+        let added = self.graph.nodes.iter_mut().skip(first);
+        added.for_each(|added| source::name(node).clone_into(&mut added.name));
         call.attributes.finish()?;
         if let Value::Sizes(array) = &value {
             Budget::check_sizes(array.dims())?;

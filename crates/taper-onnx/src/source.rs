@@ -166,10 +166,16 @@ pub(crate) fn needed<'a>(nodes: &'a [Node], output: &'a str) -> Vec<&'a Node> {
 }
 
 /// A node in messages.
-pub(crate) fn name(node: &Node) -> String {
-    let operator = &node.op_type;
-    match (&*node.name, node.output.first()) {
-        ("", Some(output)) => format!("node of `{output}` ({operator})"),
-        (name, _) => format!("node `{name}` ({operator})"),
+pub(crate) fn title(node: &Node) -> String {
+    let (name, operator) = (name(node), &node.op_type);
+    match node.name.is_empty() {
+        true => format!("node of `{name}` ({operator})"),
+        false => format!("node `{name}` ({operator})"),
     }
+}
+
+/// The name of a node, or that of its first output if it has none.
+pub(crate) fn name(node: &Node) -> &str {
+    let output = node.output.first().map_or("", String::as_str);
+    if node.name.is_empty() { output } else { &node.name }
 }

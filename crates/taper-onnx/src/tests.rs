@@ -187,6 +187,21 @@ fn clip_with_and_without_bounds() {
 }
 
 #[test]
+fn nodes_have_the_names_of_the_file_or_of_their_outputs() {
+    let mut file = file()
+        .floats("c", &[2, 1, 1], &[1.0, 2.0])
+        .node("Sigmoid", "x", "s", vec![])
+        .node("Mul", "x s", "m", vec![])
+        .node("Add", "m c", "y", vec![]);
+    file.graph().node[2].name = "/block/Add".into();
+    let graph = file.import().unwrap();
+    let titles: Vec<String> = (0..graph.nodes.len()).map(|i| graph.title(i)).collect();
+    let constant = "node `/block/Add` (constant)";
+    let add = "node `/block/Add` (add)";
+    assert_eq!(titles, ["node `x` (input)", "node `m` (activation)", constant, add]);
+}
+
+#[test]
 fn decomposed_activations_are_one() {
     let of = |file: File| match &file.ops()[..] {
         [Op::Activation(of)] => *of,
