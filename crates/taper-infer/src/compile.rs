@@ -14,7 +14,7 @@ use crate::{
 use taper_graph::{Graph, GraphError, passes};
 use taper_kernels::{Variant, planes::Layout};
 
-/// What people want to know of a step.
+/// What a plan says of a step.
 #[derive(Debug)]
 pub(crate) struct Label {
     pub(crate) name: String,

@@ -468,7 +468,7 @@ fn function(activation: Activation) -> Result<Finish, Function> {
     }
 }
 
-/// What people call the node.
+/// Name of the node in plans.
 fn name_of(op: &Op) -> String {
     let tensor = op.tensors().first().copied().map(str::to_owned);
     let short = tensor.map(|name| name.strip_suffix(".weight").unwrap_or(&name).to_owned());
