@@ -21,6 +21,11 @@ typedef struct taper_network taper_network;
  * and for more of it with more; a process that has not so much ends. After fork(), a child opens networks of its own. */
 taper_network *taper_open(const char *path, size_t batch, size_t threads);
 
+/* Like taper_open(), of a file that leaves something open. `size` is NULL or channels, rows and columns of an image, three
+ * numbers, where the file does not fix them; `output` is NULL or the name of the output to compute, of several, a text in
+ * UTF-8. Both are read during the call alone. */
+taper_network *taper_open_with(const char *path, size_t batch, size_t threads, const size_t *size, const char *output);
+
 /* Floats of an image and of the results for one; 0 if `network` is NULL. */
 size_t taper_input_len(const taper_network *network);
 size_t taper_output_len(const taper_network *network);

@@ -39,6 +39,11 @@ impl Engine {
         self.batch
     }
 
+    /// Threads of a run of as many: those of the options, or one for each image if these are fewer.
+    pub fn threads(&self) -> usize {
+        self.threads
+    }
+
     /// Shape of an image.
     pub fn input_dims(&self) -> &[usize] {
         &self.compiled.input_dims

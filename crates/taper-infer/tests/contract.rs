@@ -23,6 +23,7 @@ fn engines_and_workspaces_go_to_other_threads() {
 fn several_threads_run_one_engine_at_a_time() {
     for threads in [1, 2] {
         let (engine, images) = engine(3, threads);
+        assert_eq!((engine.batch(), engine.threads()), (3, threads));
         let want = engine.run(&images).unwrap();
         std::thread::scope(|scope| {
             for caller in 0..6 {
@@ -41,6 +42,13 @@ fn several_threads_run_one_engine_at_a_time() {
                 });
             }
         });
+    }
+}
+
+#[test]
+fn a_run_has_no_more_threads_than_images() {
+    for (batch, threads, used) in [(1, 64, 1), (3, 64, 3), (64, 3, 3)] {
+        assert_eq!(engine(batch, threads).0.threads(), used);
     }
 }
 

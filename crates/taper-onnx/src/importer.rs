@@ -1,7 +1,7 @@
 //! From the messages of a file to a graph: one pass over its nodes.
 
 use crate::{
-    Options,
+    OnnxError, Options,
     array::Array,
     attributes::Attributes,
     budget::Budget,
@@ -23,7 +23,7 @@ pub(crate) fn import(
     model: Model,
     file: Option<&Path>,
     options: &Options,
-) -> Result<Graph, String> {
+) -> Result<Graph, OnnxError> {
     let opset = source::opset(&model)?;
     let source = model.graph.unwrap_or_default();
     source::check_names(&source)?;
@@ -48,8 +48,8 @@ pub(crate) fn import(
     }
     importer.graph.output = match importer.values.get(&*output) {
         Some(Value::Node(node)) => *node,
-        Some(_) => return Err(format!("its output `{output}` does not depend on the image")),
-        None => return Err(format!("its output `{output}` is computed by no node")),
+        Some(_) => return Err(format!("its output `{output}` does not depend on the image").into()),
+        None => return Err(format!("its output `{output}` is computed by no node").into()),
     };
     let mut graph = patterns::simplify(&importer.graph).map_err(|e| e.to_string())?;
     graph.metadata = tensors::metadata(model.metadata_props);

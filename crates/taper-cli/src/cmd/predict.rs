@@ -14,7 +14,7 @@ use taper_report::format;
 /// Names the most probable classes of pictures.
 pub fn run(args: &Predict) -> anyhow::Result<()> {
     let variant = Some(machine::variant()?);
-    let graph = network::graph(&args.file)?;
+    let graph = network::graph(&args.file, &args.left_open)?;
     let shape = shape(&graph, &args.file)?;
     let n_classes = n_classes(&graph, &args.file)?;
     let recipe = network::recipe(graph.metadata.get("recipe").map(String::as_str), &args.file)?;
