@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use std::path::Path;
 use support::{Folder, refuse, run, succeed, taper};
 use taper::data::{Dataset, OpenOptions};
-use taper::onnx::proto::{INT64, Message, Model, Node, TensorProto};
+use taper::onnx::proto::{Dimension, INT64, Message, Model, Node, TensorProto, ValueInfo};
 
 /// A small network, trained on the digits to know most of them; its checkpoint.
 fn digits(folder: &Folder) -> String {
@@ -61,6 +61,55 @@ fn bench_measures_a_checkpoint_and_what_is_exported_of_it() {
         assert!(text.contains(part), "{part} is not in\n{text}");
     }
     assert!(!succeed(&["bench", &checkpoint, "--rounds", "2"]).out.contains("non-zeros"));
+    // What is used, not what is asked for: an image is computed on one thread.
+    let many = ["bench", &checkpoint, "--rounds", "2", "--threads", "64"];
+    assert!(succeed(&many).out.contains("batch 1, 1 thread,"));
+    assert_eq!(parse(&succeed(&[&many[..], &["--json"]].concat()).out)["threads"], 1);
+    // A checkpoint leaves nothing open.
+    for (flag, value) in [("--size", "1x8x8"), ("--output", "y")] {
+        refuse(&["bench", &checkpoint, flag, value], 2, &[flag, "pruned.safetensors", "leave it"]);
+    }
+}
+
+/// The network of the repository, with sizes left open and the output of its first node as one more; names of both outputs.
+fn left_open(bytes: &[u8]) -> (Vec<u8>, [String; 2]) {
+    let mut model = Model::decode(bytes).expect("a file");
+    let graph = model.graph.as_mut().expect("a graph");
+    let names = [&graph.output[0].name, &graph.node[0].output[0]].map(String::clone);
+    graph.output.push(ValueInfo { name: names[1].clone(), r#type: None });
+    let tensor = graph.input[0].r#type.as_mut().and_then(|t| t.tensor_type.as_mut());
+    let shape = tensor.and_then(|tensor| tensor.shape.as_mut()).expect("a shape");
+    shape.dim.iter_mut().skip(1).for_each(|dim| *dim = Dimension::default());
+    (model.encode_to_vec(), names)
+}
+
+#[test]
+fn what_an_onnx_file_leaves_open_is_given_by_flags() {
+    let folder = Folder::new();
+    let file = support::repository().join("testdata/infer/network.onnx");
+    let bytes = support::bytes(&file);
+    let dims = taper::onnx::open(&file).expect("a network").input_dims().to_vec();
+    let size = dims.iter().map(usize::to_string).collect::<Vec<_>>().join("x");
+    let (bytes, [whole, first]) = left_open(&bytes);
+    let file = folder.write("open.onnx", bytes);
+    let picture = png(&folder, "picture.png", [1, 8, 8], &[7; 64]);
+    for command in [&["bench", &file][..], &["predict", &file, &picture]] {
+        let refuse = |more: &[&str], code: i32, parts: &[&str]| {
+            refuse(&[command, more].concat(), code, parts);
+        };
+        refuse(&[], 2, &["open.onnx", "[?, ?, ?, ?]", "--size 3x224x224"]);
+        refuse(&["--size", &size], 2, &["open.onnx", &whole, &first, "--output"]);
+        refuse(&["--size", &size, "--output", "nothing"], 1, &["no output `nothing`"]);
+        for wrong in ["3x4", "3x4x5x6", "3x0x5", "3x-1x5", "axbxc", ""] {
+            refuse(&["--size", wrong], 2, &["--size", "three sizes of at least 1"]);
+        }
+    }
+    let bench = |output: &str| {
+        let args = ["bench", &file, "--size", &size, "--output", output];
+        let more = ["--rounds", "1", "--layers", "--json"];
+        parse(&succeed(&[&args[..], &more].concat()).out)["layers"].as_array().map(Vec::len)
+    };
+    assert!(bench(&whole) > bench(&first));
 }
 
 #[test]

@@ -1,16 +1,17 @@
-/* Runs a network on images that count up: run NETWORK.onnx [BATCH] [THREADS]. Prints a line of results for each. */
+/* Runs a network on images that count up: run NETWORK.onnx [BATCH] [THREADS] [OUTPUT]. Prints a line of results for each. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <taper_infer.h>
 
 int main(int argc, char **argv) {
     if (argc < 2) {
-        fprintf(stderr, "usage: %s NETWORK.onnx [BATCH] [THREADS]\n", argv[0]);
+        fprintf(stderr, "usage: %s NETWORK.onnx [BATCH] [THREADS] [OUTPUT]\n", argv[0]);
         return 2;
     }
     size_t batch = argc > 2 ? strtoul(argv[2], NULL, 10) : 1;
     size_t threads = argc > 3 ? strtoul(argv[3], NULL, 10) : 1;
-    taper_network *network = taper_open(argv[1], batch, threads);
+    taper_network *network = argc > 4 ? taper_open_with(argv[1], batch, threads, NULL, argv[4])
+                                      : taper_open(argv[1], batch, threads);
     if (!network) {
         fprintf(stderr, "error: %s\n", taper_last_error());
         return 1;

@@ -17,9 +17,14 @@ extern "C" {
 typedef struct taper_network taper_network;
 
 /* Reads the ONNX file at `path`, a text in UTF-8, and compiles it for up to `batch` images a run, 1 to 65536, on `threads`
- * threads, 1 to 1024. NULL if that fails. taper_close() frees it. Memory is taken here, for half of a batch with two threads
+ * threads, 1 to 1024. NULL if that fails, or the system starts fewer threads. taper_close() frees it. Memory is taken here, for half of a batch with two threads
  * and for more of it with more; a process that has not so much ends. After fork(), a child opens networks of its own. */
 taper_network *taper_open(const char *path, size_t batch, size_t threads);
+
+/* Like taper_open(), of a file that leaves something open. `size` is NULL or channels, rows and columns of an image, three
+ * numbers, where the file does not fix them; `output` is NULL or the name of the output to compute, of several, a text in
+ * UTF-8. Both are read during the call alone. */
+taper_network *taper_open_with(const char *path, size_t batch, size_t threads, const size_t *size, const char *output);
 
 /* Floats of an image and of the results for one; 0 if `network` is NULL. */
 size_t taper_input_len(const taper_network *network);

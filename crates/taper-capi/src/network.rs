@@ -6,7 +6,10 @@ use std::{
     ptr,
     sync::{Mutex, PoisonError},
 };
-use taper_infer::{Engine, Options, Workspace, onnx};
+use taper_infer::{
+    Engine, Options, Workspace,
+    onnx::{self, LeftOpen},
+};
 
 /// `taper_network` of the header.
 pub struct Network {
@@ -25,18 +28,43 @@ pub unsafe extern "C" fn taper_open(
     batch: usize,
     threads: usize,
 ) -> *mut Network {
+    // SAFETY: the caller's promise is that of the path, and null is allowed for the others.
+    unsafe { taper_open_with(path, batch, threads, ptr::null(), ptr::null()) }
+}
+
+/// See `include/taper_infer.h`.
+///
+/// # Safety
+/// `path` and `output` are null or texts that end in a zero byte, `size` is null or has three numbers.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn taper_open_with(
+    path: *const c_char,
+    batch: usize,
+    threads: usize,
+    size: *const usize,
+    output: *const c_char,
+) -> *mut Network {
     guard(ptr::null_mut(), || {
-        if path.is_null() {
-            return Err("the path is NULL".into());
+        // SAFETY: the caller's promise is that of `text`.
+        let path = unsafe { text(path, "path") }?.ok_or("the path is NULL")?;
+        // SAFETY: as above.
+        let output = unsafe { text(output, "output") }?.map(String::from);
+        if !size.is_null() && !size.is_aligned() {
+            return Err("size is not aligned for size_t".into());
         }
-        // SAFETY: it is not null, and the caller says that it ends in a zero byte.
-        let path = unsafe { CStr::from_ptr(path) };
-        let path = path.to_str().map_err(|_| "the path is not UTF-8".to_string())?;
+        // SAFETY: it is not misaligned, and the caller says that it is null or has three numbers.
+        let image = unsafe { size.cast::<[usize; 3]>().as_ref() }.copied();
         let options = Options { batch, threads, ..Options::default() };
         options.check().map_err(|e| e.to_string())?;
-        let graph = onnx::open(path).map_err(|e| e.to_string())?;
+        let graph =
+            onnx::Options { image, output }.open(path).map_err(|e| match e.left_open() {
+                Some(LeftOpen::Image) => format!("{}; pass it to taper_open_with()", e.reason()),
+                Some(LeftOpen::Output) => format!("{}; name it in taper_open_with()", e.reason()),
+                None => e.to_string(),
+            })?;
         let engine = Engine::compile(&graph, &options).map_err(|e| format!("{path}: {e}"))?;
-        let workspace = Mutex::new(engine.workspace());
+        let workspace = engine.workspace().map_err(|e| format!("{path}: {e}"))?;
+        let workspace = Mutex::new(workspace);
         Ok(Box::into_raw(Box::new(Network { engine, workspace })))
     })
 }
@@ -151,6 +179,19 @@ pub unsafe extern "C" fn taper_close(network: *mut Network) {
     });
 }
 
+/// A text in UTF-8, unless it is null.
+///
+/// # Safety
+/// It is null or ends in a zero byte, and stays while it is used.
+unsafe fn text<'a>(text: *const c_char, what: &str) -> Result<Option<&'a str>, String> {
+    if text.is_null() {
+        return Ok(None);
+    }
+    // SAFETY: it is not null, and the caller says that it ends in a zero byte.
+    let text = unsafe { CStr::from_ptr(text) };
+    text.to_str().map(Some).map_err(|_| format!("the {what} is not UTF-8"))
+}
+
 /// The network behind a pointer.
 ///
 /// # Safety
@@ -179,6 +220,7 @@ unsafe fn give(dims: &[usize], to: *mut usize, capacity: usize) -> Result<usize,
 mod tests {
     use super::*;
     use crate::error::last;
+    use std::ffi::CString;
 
     #[test]
     fn null_is_refused_everywhere() {
@@ -211,6 +253,56 @@ mod tests {
         // What a C program passes for -1, whose memory no process has.
         assert!(open(c"nowhere.onnx", usize::MAX, 2).contains("outside 1 to 65536"));
         assert!(open(c"nowhere.onnx", 1, usize::MAX).contains("outside 1 to 1024"));
+    }
+
+    #[test]
+    fn what_a_file_leaves_open_is_given() {
+        use taper_infer::onnx::proto::{Dimension, Message, Model, ValueInfo};
+        let bytes = std::fs::read("../../testdata/infer/network.onnx").unwrap();
+        let mut model = Model::decode(&bytes[..]).unwrap();
+        let graph = model.graph.as_mut().unwrap();
+        let whole = graph.output[0].name.clone();
+        // The output of the first node is one, too; the sizes of an image are open.
+        let first = graph.node[0].output[0].clone();
+        graph.output.push(ValueInfo { name: first.clone(), r#type: None });
+        let shape = graph.input[0].r#type.as_mut().unwrap().tensor_type.as_mut().unwrap();
+        let dims = &mut shape.shape.as_mut().unwrap().dim;
+        let size = [1, 2, 3].map(|i| dims[i].dim_value.unwrap() as usize);
+        dims.iter_mut().for_each(|dim| *dim = Dimension::default());
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("open.onnx");
+        std::fs::write(&path, model.encode_to_vec()).unwrap();
+        let text = |text: &str| CString::new(text).unwrap();
+        let path = text(path.to_str().unwrap());
+        let open = |size: Option<[usize; 3]>, output: Option<&CStr>| {
+            let size = size.as_ref().map_or(ptr::null(), |size| size.as_ptr());
+            let output = output.map_or(ptr::null(), CStr::as_ptr);
+            // SAFETY: these are texts and three numbers.
+            unsafe { taper_open_with(path.as_ptr(), 1, 1, size, output) }
+        };
+        assert!(open(None, None).is_null());
+        assert!(last().ends_with("; pass it to taper_open_with()"), "{}", last());
+        assert!(open(Some(size), None).is_null());
+        assert!(last().ends_with("; name it in taper_open_with()"), "{}", last());
+        assert!(open(Some(size), Some(c"nothing")).is_null());
+        assert!(last().contains("no output `nothing`"), "{}", last());
+        assert!(open(Some(size), Some(c"\xff")).is_null());
+        assert_eq!(last(), "the output is not UTF-8");
+        // SAFETY: it is refused before it is read.
+        let odd = unsafe { size.as_ptr().byte_add(1) };
+        // SAFETY: as above.
+        assert!(unsafe { taper_open_with(path.as_ptr(), 1, 1, odd, ptr::null()) }.is_null());
+        assert_eq!(last(), "size is not aligned for size_t");
+        let networks = [&whole, &first].map(|name| open(Some(size), Some(&text(name))));
+        // SAFETY: they are open, and there is room for three numbers.
+        unsafe {
+            let lens = networks.map(|network| taper_output_len(network));
+            assert!(lens[0] > 0 && lens[1] > lens[0], "{lens:?}: {}", last());
+            let mut dims = [0; 3];
+            assert_eq!(taper_input_dims(networks[0], dims.as_mut_ptr(), 3), 3);
+            assert_eq!(dims, size);
+            networks.iter().for_each(|&network| taper_close(network));
+        }
     }
 
     #[test]

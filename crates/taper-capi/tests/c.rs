@@ -78,6 +78,9 @@ fn a_c_program_gives_the_results_of_the_engine_with_both_libraries() {
             text.split_whitespace().map(|n| n.parse().expect("a number")).collect();
         // Nine digits name an f32.
         assert_eq!(found, wanted);
+        let output = run(&[&network.display().to_string(), "1", "1", "nothing"]);
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(text.contains("no output `nothing`"), "{text}");
         let failed = run(&["nowhere.onnx"]);
         assert_eq!(failed.status.code(), Some(1));
         let text = String::from_utf8_lossy(&failed.stderr);

@@ -277,10 +277,29 @@ pub struct Eval {
     pub compute: Compute,
 }
 
+/// What an ONNX file may leave open.
+#[derive(Debug, Default, ClapArgs)]
+pub struct LeftOpen {
+    /// Channels, rows and columns of an image, such as 3x224x224, where an ONNX file does not fix them
+    #[arg(long, value_name = "CxHxW", value_parser = size)]
+    pub size: Option<[usize; 3]>,
+    /// The output to compute, of an ONNX file with several
+    #[arg(long, value_name = "NAME")]
+    pub output: Option<String>,
+}
+
+/// Three sizes, such as `3x224x224`.
+fn size(text: &str) -> Result<[usize; 3], String> {
+    let sizes = text.split('x').map(|size| size.parse().ok().filter(|&size| size > 0));
+    let sizes = sizes.collect::<Option<Vec<usize>>>().and_then(|sizes| sizes.try_into().ok());
+    sizes.ok_or_else(|| "it is not three sizes of at least 1, such as 3x224x224".into())
+}
+
 const BENCH_HELP: &str = "\
 Examples:
   taper bench runs/digits/pruned.safetensors
   taper bench network.onnx --batch 64 --threads 2 --layers
+  taper bench detector.onnx --size 3x320x320 --output boxes
 
 FILE is a pruned checkpoint, a file that `taper export` writes, or an ONNX file.";
 
@@ -289,10 +308,13 @@ FILE is a pruned checkpoint, a file that `taper export` writes, or an ONNX file.
 pub struct Bench {
     /// Pruned checkpoint, exported file or ONNX file
     pub file: PathBuf,
+    /// What the file leaves open
+    #[command(flatten)]
+    pub left_open: LeftOpen,
     /// Images in a run
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=65536))]
     pub batch: u64,
-    /// CPU threads, which share the images of a run
+    /// CPU threads, which share the images of a run; no more of them are used than there are images
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1024))]
     pub threads: u64,
     /// Timed runs [default: two seconds of them, at least 21]
@@ -324,6 +346,9 @@ pub struct Predict {
     /// Pictures, PNG or JPEG
     #[arg(required = true, value_name = "IMAGE")]
     pub images: Vec<PathBuf>,
+    /// What the file leaves open
+    #[command(flatten)]
+    pub left_open: LeftOpen,
     /// Classes that are shown for each picture
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=65536))]
     pub top: u64,

@@ -1,6 +1,6 @@
 //! The network in a file of any kind.
 
-use crate::{error::usage, spec::Resolved};
+use crate::{args::LeftOpen, error::usage, spec::Resolved};
 use anyhow::{Context, bail};
 use candle_core::Device;
 use serde_json::{Map, Value};
@@ -26,12 +26,31 @@ pub const MOST_CLASSES: usize = 1 << 16;
 /// The graph of a network in a file of any kind: that of an ONNX file, whoever wrote it, or of what [`load`] reads.
 ///
 /// # Errors
-/// As [`load`], or if the ONNX file is damaged or has an operation that is not known.
-pub fn graph(path: &Path) -> anyhow::Result<Graph> {
-    match is_onnx(path)? {
-        true => Ok(onnx::open(path)?),
-        false => Ok(load(path)?.into_graph()),
+/// As [`load`], or if the ONNX file is damaged, has an operation that is not known, or leaves open what is not given; and if
+/// something is given for another file, which leaves nothing open.
+pub fn graph(path: &Path, given: &LeftOpen) -> anyhow::Result<Graph> {
+    if is_onnx(path)? {
+        let options = onnx::Options { image: given.size, output: given.output.clone() };
+        return options.open(path).map_err(|error| match error.left_open() {
+            Some(onnx::LeftOpen::Image) => {
+                usage(format!("{}; pass it with --size, such as --size 3x224x224", error.reason()))
+            }
+            Some(onnx::LeftOpen::Output) => {
+                usage(format!("{}; name it with --output", error.reason()))
+            }
+            None => error.into(),
+        });
     }
+    for (flag, is_given) in [("--size", given.size.is_some()), ("--output", given.output.is_some())]
+    {
+        if is_given {
+            let file = path.display();
+            return Err(usage(format!(
+                "{flag} is for ONNX files, which {file} is not; leave it out"
+            )));
+        }
+    }
+    Ok(load(path)?.into_graph())
 }
 
 /// Compiles the network of a file.

@@ -24,7 +24,7 @@ pub enum ExportError {
         source: std::io::Error,
     },
     /// The file is not what it should be.
-    #[error("{} cannot be imported: {reason}", path.display())]
+    #[error("cannot read {}: {reason}", path.display())]
     Malformed {
         /// The file.
         path: PathBuf,

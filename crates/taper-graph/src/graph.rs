@@ -19,6 +19,8 @@ pub struct Graph {
 /// An operation, the nodes that it reads, and the shape of its value for one image.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Node {
+    /// What messages call it, such as its name in an ONNX file; empty if it has no name.
+    pub name: String,
     /// What it computes.
     pub op: Op,
     /// The nodes that it reads, in order; all come before it.
@@ -27,13 +29,20 @@ pub struct Node {
     pub dims: Vec<usize>,
 }
 
+impl Node {
+    /// A node without a name.
+    fn new(op: Op, inputs: &[usize], dims: Vec<usize>) -> Self {
+        Self { name: String::new(), op, inputs: inputs.to_vec(), dims }
+    }
+}
+
 impl Graph {
     /// The node of the input.
     pub const INPUT: usize = 0;
 
     /// A graph that gives its input, of this shape, such as `[channels, rows, columns]`.
     pub fn new(input: &[usize]) -> Self {
-        let input = Node { op: Op::Input, inputs: Vec::new(), dims: input.to_vec() };
+        let input = Node::new(Op::Input, &[], input.to_vec());
         Self {
             metadata: BTreeMap::new(),
             tensors: BTreeMap::new(),
@@ -62,7 +71,7 @@ impl Graph {
     /// If an input is not there, or the operation does not fit its inputs or tensors.
     pub fn push(&mut self, op: Op, inputs: &[usize]) -> Result<usize, GraphError> {
         let dims = shape::of(self, &op, inputs)?;
-        self.nodes.push(Node { op, inputs: inputs.to_vec(), dims });
+        self.nodes.push(Node::new(op, inputs, dims));
         Ok(self.nodes.len() - 1)
     }
 
@@ -83,21 +92,41 @@ impl Graph {
         }
         let mut before = Self::new(&input.dims);
         before.tensors.clone_from(&self.tensors);
-        for node in nodes {
-            let at = before.push(node.op.clone(), &node.inputs)?;
-            let (found, expected) = (&node.dims, &before.nodes[at].dims);
-            if found != expected {
-                let name = node.op.name();
-                return Err(GraphError::new(format!(
-                    "node {at} ({name}) has shape {found:?} instead of {expected:?}"
-                )));
+        for (i, node) in nodes.iter().enumerate() {
+            let fail = |message: String| GraphError::new(message).at(self, i + 1);
+            let expected = shape::fit(&before, &node.op, &node.inputs).map_err(fail)?;
+            if node.dims != expected {
+                return Err(fail(format!("its shape is {:?} instead of {expected:?}", node.dims)));
             }
+            before.nodes.push(node.clone());
         }
         if self.output >= self.nodes.len() {
             let (output, n) = (self.output, self.nodes.len());
             return Err(GraphError::new(format!("the output is node {output} of {n} nodes")));
         }
         Ok(())
+    }
+
+    /// A node in messages: its name, or else its place, and its operation.
+    ///
+    /// ```
+    /// use taper_graph::{Activation, Graph, Op};
+    ///
+    /// let mut graph = Graph::new(&[1, 2, 2]);
+    /// let node = graph.push(Op::Activation(Activation::Relu), &[Graph::INPUT])?;
+    /// assert_eq!(graph.title(node), "node 1 (activation)");
+    /// graph.nodes[node].name = "relu".into();
+    /// assert_eq!(graph.title(node), "node `relu` (activation)");
+    /// # Ok::<(), taper_graph::GraphError>(())
+    /// ```
+    pub fn title(&self, node: usize) -> String {
+        match self.nodes.get(node) {
+            Some(Node { name, op, .. }) if name.is_empty() => {
+                format!("node {node} ({})", op.name())
+            }
+            Some(Node { name, op, .. }) => format!("node `{name}` ({})", op.name()),
+            None => format!("node {node}"),
+        }
     }
 
     /// The only reader of each node, if it has one reader that reads it once; none for the output.

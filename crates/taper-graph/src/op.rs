@@ -59,7 +59,7 @@ pub enum Op {
 }
 
 impl Op {
-    /// Name for people, as in messages and plans.
+    /// Name in messages and plans.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Input => "input",

@@ -8,13 +8,17 @@ use crate::{Conv, Graph, GraphError, Op, Window, tensor::n_elements};
 /// If an input or tensor is not there or does not fit; the message names it.
 pub fn of(graph: &Graph, op: &Op, inputs: &[usize]) -> Result<Vec<usize>, GraphError> {
     let at = graph.nodes.len();
-    let fail =
-        |message: String| Err(GraphError::new(format!("node {at} ({}): {message}", op.name())));
+    fit(graph, op, inputs)
+        .map_err(|message| GraphError::new(format!("node {at} ({}): {message}", op.name())))
+}
+
+/// Like [`of`], with messages that do not name the node.
+pub(crate) fn fit(graph: &Graph, op: &Op, inputs: &[usize]) -> Result<Vec<usize>, String> {
     let mut dims = Vec::with_capacity(inputs.len());
     for &input in inputs {
         match graph.nodes.get(input) {
             Some(node) => dims.push(&node.dims[..]),
-            None => return fail(format!("it reads node {input}, which does not come before it")),
+            None => return Err(format!("it reads node {input}, which does not come before it")),
         }
     }
     let expected = match op {
@@ -28,12 +32,12 @@ pub fn of(graph: &Graph, op: &Op, inputs: &[usize]) -> Result<Vec<usize>, GraphE
         _ => 1..=1,
     };
     if !expected.contains(&dims.len()) {
-        return fail(format!("it has {} inputs instead of {}", dims.len(), expected.start()));
+        return Err(format!("it has {} inputs instead of {}", dims.len(), expected.start()));
     }
-    match infer(graph, op, &dims) {
-        Ok(dims) if n_elements(&dims).is_some() => Ok(dims),
-        Ok(dims) => fail(format!("its shape {dims:?} is too large")),
-        Err(message) => fail(message),
+    let dims = infer(graph, op, &dims)?;
+    match n_elements(&dims) {
+        Some(_) => Ok(dims),
+        None => Err(format!("its shape {dims:?} is too large")),
     }
 }
 

@@ -16,7 +16,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let elements = |dims: &[usize]| options.batch * dims.iter().product::<usize>();
     let images = vec![0.0; elements(engine.input_dims())];
     let mut results = vec![0.0; elements(engine.output_dims())];
-    let mut workspace = engine.workspace();
+    let mut workspace = engine.workspace()?;
     let mut times = Vec::new();
     for _ in 0..101 {
         let begun = Instant::now();

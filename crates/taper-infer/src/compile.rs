@@ -17,7 +17,7 @@ use taper_kernels::{
     planes::{Layout, flush},
 };
 
-/// What people want to know of a step.
+/// What a plan says of a step.
 #[derive(Debug)]
 pub(crate) struct Label {
     pub(crate) name: String,
@@ -66,11 +66,13 @@ pub(crate) fn compile_by(
     variant: Variant,
     chooser: &mut Chooser,
 ) -> Result<Compiled, InferError> {
-    graph.nodes.iter().try_for_each(|node| check_size(&node.dims))?;
+    for (i, node) in graph.nodes.iter().enumerate() {
+        check_size(&node.dims).map_err(|e| e.at(graph, i))?;
+    }
     check_all(graph)?;
     let graph = &passes::optimized(graph)?;
     let input_dims = graph.input_dims().to_vec();
-    let [_, _, columns] = planes_of(&input_dims)?;
+    let [_, _, columns] = planes_of(&input_dims).map_err(|e| e.at(graph, Graph::INPUT))?;
     let Lowered { drafts, input, output } = lower(graph, variant.lanes())?;
     let Drafts { steps: drafts, mut regions, .. } = drafts;
     unify_halos(&mut regions);
@@ -80,8 +82,13 @@ pub(crate) fn compile_by(
     let largest = regions.iter().map(|r| r.layout.stride()).max().unwrap_or(0);
     let arena = zeros + largest.next_multiple_of(ALIGNMENT);
     if arena > (u32::MAX / 4) as usize {
-        let message = "an image takes more than 4 GiB of memory; make it smaller";
-        return Err(GraphError::new(message).into());
+        let largest = drafts.iter().max_by_key(|draft| draft.dims.iter().product::<usize>());
+        let named = largest.map(|draft| format!(", {:?} of `{}`", draft.dims, draft.name));
+        return Err(GraphError::new(format!(
+            "the values of an image take more than 4 GiB of memory (the largest{}); make the image smaller",
+            named.unwrap_or_default()
+        ))
+        .into());
     }
     let at = |plane: Plane| {
         let layout = &regions[plane.region].layout;

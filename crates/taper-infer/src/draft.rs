@@ -27,7 +27,7 @@ pub(crate) enum Work<'a> {
     },
 }
 
-/// A step, with what people want to know of it.
+/// A step, with what a plan says of it.
 #[derive(Debug)]
 pub(crate) struct Draft<'a> {
     pub(crate) work: Work<'a>,

@@ -18,7 +18,7 @@ pub struct Engine {
     compiled: Arc<Compiled>,
     batch: usize,
     threads: usize,
-    /// What [`run`](Self::run) uses when nobody else does.
+    /// Workspaces of [`run`](Self::run) that no call uses at the moment.
     free: Mutex<Vec<Workspace>>,
 }
 
@@ -39,6 +39,11 @@ impl Engine {
         self.batch
     }
 
+    /// Threads of a run of as many: those of the options, or one for each image if these are fewer.
+    pub fn threads(&self) -> usize {
+        self.threads
+    }
+
     /// Shape of an image.
     pub fn input_dims(&self) -> &[usize] {
         &self.compiled.input_dims
@@ -49,20 +54,23 @@ impl Engine {
         &self.compiled.output_dims
     }
 
-    /// Memory and threads for [`run_with`](Self::run_with).
-    pub fn workspace(&self) -> Workspace {
+    /// Memory and threads for [`run_with`](Self::run_with). Its threads end when it is dropped.
+    ///
+    /// # Errors
+    /// If the system refuses to start as many threads, or memory for their images; see [`Options::threads`].
+    pub fn workspace(&self) -> Result<Workspace, InferError> {
         Workspace::new(&self.compiled, self.batch, self.threads)
     }
 
     /// The results for up to [`batch`](Self::batch) images, which lie one after the other.
     ///
     /// # Errors
-    /// If the images are not whole, or too many.
+    /// If the images are not whole, or too many, or a workspace is needed and cannot be made.
     pub fn run(&self, images: &[f32]) -> Result<Vec<f32>, InferError> {
         let n = self.check(images)?;
         let free = || self.free.lock().unwrap_or_else(PoisonError::into_inner);
         let taken = free().pop();
-        let mut workspace = taken.unwrap_or_else(|| self.workspace());
+        let mut workspace = taken.map_or_else(|| self.workspace(), Ok)?;
         let mut results = vec![0.0; n * self.compiled.output_len()];
         workspace.run(images, &mut results);
         free().push(workspace);

@@ -33,7 +33,8 @@
 //! # Errors
 //!
 //! Each function that can fail gives an [`InferError`], whose text is one sentence: the graph is not valid or has a shape
-//! that the engine lacks, an option is outside of its range, or images do not have the network's size.
+//! that the engine lacks, an option is outside of its range, the system refuses a thread, or images do not have the network's
+//! size.
 //!
 //! # Determinism
 //!

@@ -26,8 +26,8 @@ pub(crate) fn lower<'a>(
 ) -> Result<Lowered<'a>, InferError> {
     let readers = graph.sole_readers();
     let mut lowering = Lowering { graph, drafts: Drafts::new(lanes), values: Vec::new(), readers };
-    for node in &graph.nodes {
-        let value = lowering.node(node)?;
+    for (i, node) in graph.nodes.iter().enumerate() {
+        let value = lowering.node(node).map_err(|e| e.at(graph, i))?;
         lowering.values.push(value);
     }
     let Lowering { drafts, mut values, .. } = lowering;
@@ -42,12 +42,13 @@ pub(crate) fn planes_of(dims: &[usize]) -> Result<[usize; 3], InferError> {
         [channels, columns] => [channels, 1, columns],
         [channels, rows, columns] => [channels, rows, columns],
         _ => {
-            let message = format!("a value has shape {dims:?}, where one to three sizes are known");
+            let message =
+                format!("its value has shape {dims:?}, where one to three sizes are known");
             return Err(GraphError::new(message).into());
         }
     };
     if planes[1] == 0 || planes[2] == 0 {
-        return Err(GraphError::new(format!("a value of shape {dims:?} has no pixels")).into());
+        return Err(GraphError::new(format!("its value of shape {dims:?} has no pixels")).into());
     }
     check_size(dims)?;
     Ok(planes)
@@ -73,19 +74,22 @@ pub(crate) fn check_size(dims: &[usize]) -> Result<(), InferError> {
         return Ok(());
     }
     let limits = format!("{PLANES} channels and {ELEMENTS} elements");
-    let message = format!("a value has shape {dims:?}; the engine takes up to {limits}");
+    let message = format!("its value has shape {dims:?}; the engine takes up to {limits}");
     Err(GraphError::new(message).into())
 }
 
 /// Checks that all values together have no more channels than the engine takes.
 pub(crate) fn check_all(graph: &Graph) -> Result<(), InferError> {
-    let channels = graph.nodes.iter().map(|node| node.dims.first().copied().unwrap_or(1));
-    let n = channels.fold(0, usize::saturating_add);
+    let channels = |i: usize| graph.nodes[i].dims.first().copied().unwrap_or(1);
+    let n = (0..graph.nodes.len()).map(channels).fold(0, usize::saturating_add);
     if n <= ALL_PLANES {
         return Ok(());
     }
-    let message =
-        format!("all values together have {n} channels; the engine takes up to {ALL_PLANES}");
+    let most = (0..graph.nodes.len()).max_by_key(|&i| channels(i)).unwrap_or(Graph::INPUT);
+    let (title, of_it) = (graph.title(most), channels(most));
+    let message = format!(
+        "all values together have {n} channels; the engine takes up to {ALL_PLANES}, and {title} has {of_it} of them"
+    );
     Err(GraphError::new(message).into())
 }
 
@@ -417,7 +421,8 @@ fn term<'a>(
     if value.planes.len().saturating_mul(stride[0] * stride[1]) > PLANES {
         let n = value.planes.len();
         let message = format!(
-            "a convolution has stride {stride:?} on {n} channels; the engine takes products up to {PLANES}"
+            "the convolution by `{}` has stride {stride:?} on {n} channels; the engine takes products up to {PLANES}",
+            conv.weight
         );
         return Err(GraphError::new(message).into());
     }
@@ -426,7 +431,8 @@ fn term<'a>(
     let reach = term.reach(to[2]);
     if reach > REACH {
         let message = format!(
-            "a convolution reads pixels {reach} columns away; the engine takes up to {REACH}"
+            "the convolution by `{}` reads pixels {reach} columns away; the engine takes up to {REACH}",
+            conv.weight
         );
         return Err(GraphError::new(message).into());
     }
@@ -462,7 +468,7 @@ fn function(activation: Activation) -> Result<Finish, Function> {
     }
 }
 
-/// What people call the node.
+/// Name of the node in plans.
 fn name_of(op: &Op) -> String {
     let tensor = op.tensors().first().copied().map(str::to_owned);
     let short = tensor.map(|name| name.strip_suffix(".weight").unwrap_or(&name).to_owned());

@@ -14,6 +14,7 @@ pub struct Options {
     /// Images that a run takes at most, 1 to 65,536.
     pub batch: usize,
     /// Threads of a run, 1 to 1024. They share the images of a batch, so a run has no more of them than images.
+    /// Where the system starts fewer, [`Engine::workspace`](crate::Engine::workspace) fails.
     pub threads: usize,
     /// Chooses kernels by rule, so that the plan is the same on each call. Otherwise a few kernels of each convolution are run
     /// while the network is compiled, and the fastest is taken: that takes 0.25 s for ResNet-50 at 224×224 and 5 ms for

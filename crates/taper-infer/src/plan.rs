@@ -1,4 +1,4 @@
-//! What a compiled network does, for people.
+//! The plan of a compiled network: its steps with kernels, sizes and times.
 
 /// What a compiled network does.
 #[derive(Clone, Debug)]

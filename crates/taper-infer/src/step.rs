@@ -48,7 +48,7 @@ impl Step {
         }
     }
 
-    /// The kernel, for people.
+    /// Name of the kernel, as in plans.
     pub(crate) fn kernel(&self) -> String {
         match self {
             Self::Conv(conv) => conv.name(),

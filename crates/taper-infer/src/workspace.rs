@@ -1,9 +1,9 @@
 //! Memory and threads of one run at a time.
 
-use crate::{arena::Arena, compile::Compiled};
+use crate::{InferError, arena::Arena, compile::Compiled};
 use std::{
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
-    thread::JoinHandle,
+    thread::{Builder, JoinHandle},
 };
 
 /// The memory and threads of one run at a time, from [`Engine::workspace`](crate::Engine::workspace).
@@ -15,16 +15,28 @@ pub struct Workspace {
 }
 
 impl Workspace {
-    pub(crate) fn new(compiled: &Arc<Compiled>, batch: usize, threads: usize) -> Self {
+    /// # Errors
+    /// If the system refuses a thread, or memory for its share of a batch; the threads before it end.
+    pub(crate) fn new(
+        compiled: &Arc<Compiled>,
+        batch: usize,
+        threads: usize,
+    ) -> Result<Self, InferError> {
         let share = batch.div_ceil(threads);
-        let workers = (1..threads).map(|_| Worker::new(compiled.clone(), share)).collect();
-        Self { compiled: compiled.clone(), arena: compiled.arena(), workers }
+        let workers = (1..threads).map(|i| {
+            Worker::new(compiled.clone(), share)
+                .map_err(|refused| InferError::Threads(refused.message(i + 1, threads, share)))
+        });
+        let workers = workers.collect::<Result<_, _>>()?;
+        Ok(Self { compiled: compiled.clone(), arena: compiled.arena(), workers })
     }
 
     /// Bytes of a workspace: an arena for each thread, and images and results of each but the caller.
     pub(crate) fn bytes(compiled: &Compiled, batch: usize, threads: usize) -> usize {
-        let each = batch.div_ceil(threads) * (compiled.input_len() + compiled.output_len());
-        threads * compiled.arena_bytes() + (threads - 1) * 4 * each
+        let share = batch.div_ceil(threads);
+        let each = share.saturating_mul(compiled.input_len() + compiled.output_len());
+        let others = (threads - 1).saturating_mul(each).saturating_mul(size_of::<f32>());
+        threads.saturating_mul(compiled.arena_bytes()).saturating_add(others)
     }
 
     /// Whether it is one for this network.
@@ -56,6 +68,26 @@ impl Workspace {
     }
 }
 
+/// What the system refuses.
+enum Refused {
+    Thread(std::io::Error),
+    Memory,
+}
+
+impl Refused {
+    /// What is wrong at a thread, counted from 1, that would compute so many images.
+    fn message(&self, thread: usize, threads: usize, images: usize) -> String {
+        match self {
+            Self::Thread(error) => format!(
+                "the system does not start thread {thread} of {threads} ({error}); compile for fewer threads"
+            ),
+            Self::Memory => format!(
+                "there is no memory for the {images} images of thread {thread} of {threads}; compile for a smaller batch"
+            ),
+        }
+    }
+}
+
 /// A thread that computes a share of a batch.
 #[derive(Debug)]
 struct Worker {
@@ -72,8 +104,8 @@ struct Shared {
 #[derive(Debug)]
 struct Job {
     state: State,
+    /// Both have room for a share of a batch.
     images: Vec<f32>,
-    n_images: usize,
     results: Vec<f32>,
 }
 
@@ -87,23 +119,25 @@ enum State {
 }
 
 impl Worker {
-    fn new(compiled: Arc<Compiled>, share: usize) -> Self {
-        let job = Job {
-            state: State::Idle,
-            images: vec![0.0; share * compiled.input_len()],
-            n_images: 0,
-            results: vec![0.0; share * compiled.output_len()],
+    fn new(compiled: Arc<Compiled>, share: usize) -> Result<Self, Refused> {
+        let room = |each: usize| {
+            let mut values = Vec::new();
+            let reserved = values.try_reserve_exact(share.saturating_mul(each));
+            reserved.map(|()| values).map_err(|_| Refused::Memory)
         };
-        let shared = Arc::new(Shared { job: Mutex::new(job), changed: Condvar::new() });
+        let (images, results) = (room(compiled.input_len())?, room(compiled.output_len())?);
+        let job = Mutex::new(Job { state: State::Idle, images, results });
+        let shared = Arc::new(Shared { job, changed: Condvar::new() });
         let theirs = shared.clone();
-        let thread = std::thread::spawn(move || theirs.work(&compiled));
-        Self { shared, thread: Some(thread) }
+        let thread = Builder::new().spawn(move || theirs.work(&compiled));
+        let thread = thread.map_err(Refused::Thread)?;
+        Ok(Self { shared, thread: Some(thread) })
     }
 
     fn begin(&self, images: &[f32]) {
         let mut job = self.shared.lock();
-        job.images[..images.len()].copy_from_slice(images);
-        job.n_images = images.len();
+        job.images.clear();
+        job.images.extend_from_slice(images);
         job.state = State::Begun;
         self.shared.changed.notify_all();
     }
@@ -111,7 +145,7 @@ impl Worker {
     fn finish(&self, results: &mut [f32]) {
         let mut job = self.shared.wait_while(|state| state == State::Begun);
         assert!(job.state == State::Done, "a thread has failed");
-        results.copy_from_slice(&job.results[..results.len()]);
+        results.copy_from_slice(&job.results);
         job.state = State::Idle;
     }
 }
@@ -145,10 +179,10 @@ impl Shared {
             if job.state == State::Over {
                 return;
             }
-            // A panic leaves this state, and nobody waits for ever.
-            let Job { images, n_images, results, .. } = &mut *job;
-            let n = *n_images / compiled.input_len() * compiled.output_len();
-            let run = || compiled.run(&mut arena, &images[..*n_images], &mut results[..n]);
+            // After a panic the state is `Failed`, so the caller does not wait forever.
+            let Job { images, results, .. } = &mut *job;
+            results.resize(images.len() / compiled.input_len() * compiled.output_len(), 0.0);
+            let run = || compiled.run(&mut arena, images, results);
             let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run));
             job.state = if outcome.is_ok() { State::Done } else { State::Failed };
             self.changed.notify_all();

@@ -46,7 +46,7 @@ fn runs_allocate_nothing_and_the_plan_counts_what_workspaces_take() {
             let mut results = vec![0.0; batch * n_results];
 
             let made = Region::new(ALLOCATOR);
-            let mut workspace = engine.workspace();
+            let mut workspace = engine.workspace().unwrap();
             // Threads take their memory when they begin.
             engine.run_with(&mut workspace, &images, &mut results).unwrap();
             let change = made.change();

@@ -23,12 +23,13 @@ fn engines_and_workspaces_go_to_other_threads() {
 fn several_threads_run_one_engine_at_a_time() {
     for threads in [1, 2] {
         let (engine, images) = engine(3, threads);
+        assert_eq!((engine.batch(), engine.threads()), (3, threads));
         let want = engine.run(&images).unwrap();
         std::thread::scope(|scope| {
             for caller in 0..6 {
                 let (engine, images, want) = (&engine, &images, &want);
                 scope.spawn(move || {
-                    let mut workspace = engine.workspace();
+                    let mut workspace = engine.workspace().unwrap();
                     let mut results = vec![0.0; want.len()];
                     for _ in 0..50 {
                         match caller % 2 {
@@ -41,6 +42,13 @@ fn several_threads_run_one_engine_at_a_time() {
                 });
             }
         });
+    }
+}
+
+#[test]
+fn a_run_has_no_more_threads_than_images() {
+    for (batch, threads, used) in [(1, 64, 1), (3, 64, 3), (64, 3, 3)] {
+        assert_eq!(engine(batch, threads).0.threads(), used);
     }
 }
 
@@ -81,7 +89,7 @@ fn images_and_results_of_other_sizes_are_refused() {
             }
         }
         let n = engine.run(&images[..each]).unwrap().len();
-        let mut workspace = engine.workspace();
+        let mut workspace = engine.workspace().unwrap();
         for room in [0, n - 1, n + 1, 2 * n] {
             let mut results = vec![7.0; room];
             let error = engine.run_with(&mut workspace, &images[..each], &mut results).unwrap_err();
@@ -95,9 +103,10 @@ fn images_and_results_of_other_sizes_are_refused() {
 fn a_workspace_of_another_engine_is_refused() {
     let ((engine, images), (other, _)) = (self::engine(1, 1), self::engine(1, 1));
     let mut results = engine.run(&images).unwrap();
-    let error = engine.run_with(&mut other.workspace(), &images, &mut results).unwrap_err();
+    let error =
+        engine.run_with(&mut other.workspace().unwrap(), &images, &mut results).unwrap_err();
     assert_eq!(error, InferError::Workspace);
     assert!(error.to_string().contains("another engine"));
     // It is of use to its own.
-    assert_eq!(other.run_with(&mut other.workspace(), &images, &mut results), Ok(()));
+    assert_eq!(other.run_with(&mut other.workspace().unwrap(), &images, &mut results), Ok(()));
 }

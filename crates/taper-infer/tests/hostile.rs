@@ -36,6 +36,15 @@ fn single(input: &[usize], op: &Op) -> Graph {
 fn refuse(graph: &Graph, part: &str) {
     let error = Engine::compile(graph, &Options::default()).unwrap_err().to_string();
     assert!(error.contains(part), "{error}");
+    // Passes may have changed its operation.
+    assert!(error.contains("node "), "no node is named: {error}");
+}
+
+/// The begin of the message.
+#[track_caller]
+fn refuse_as(graph: &Graph, begin: &str) {
+    let error = Engine::compile(graph, &Options::default()).unwrap_err().to_string();
+    assert!(error.starts_with(begin), "{error}");
 }
 
 /// Compiles, runs an image, and compares with the interpreter.
@@ -99,7 +108,44 @@ fn many_channels_of_small_values_are_refused() {
         })
         .unwrap()
     };
-    refuse(&chain(40), "together have 42991616 channels; the engine takes up to 4194304");
+    refuse(
+        &chain(40),
+        "together have 42991616 channels; the engine takes up to 4194304, and node 40 (activation)",
+    );
+}
+
+#[test]
+fn values_that_do_not_fit_the_memory_together_are_refused() {
+    let mut wide = graph(&[1, 1 << 12, 1 << 12], |graph| {
+        let double = |graph: &mut Graph| graph.push(Op::Upsample { factors: [2, 2] }, &[0]);
+        let all: Vec<usize> = (0..20).map(|_| double(graph)).collect::<Result<_, _>>()?;
+        all.iter().skip(1).try_fold(all[0], |sum, &other| graph.push(Op::Add, &[sum, other]))
+    })
+    .unwrap();
+    let error = Engine::compile(&wide, &Options::default()).unwrap_err().to_string();
+    assert!(error.contains("4 GiB") && error.contains("[1, 8192, 8192] of `"), "{error}");
+    wide.output = 2;
+    assert!(Engine::compile(&wide, &Options::default()).is_ok());
+}
+
+#[test]
+fn errors_of_the_engine_name_the_node_as_its_file_does() {
+    let window = Window { padding: [0, 2000, 0, 0], ..Window::square(1, 1, 0) };
+    let mut graph = conv(&[1, 1, 4000], [1, 1, 1, 1], window, 1);
+    graph.nodes[1].name = "/layer/Conv".into();
+    graph.output = graph.push(Op::Activation(Activation::Relu), &[1]).unwrap();
+    graph.nodes[2].name = "/layer/Relu".into();
+    refuse_as(&graph, "node `/layer/Conv` (fused convolution): the convolution by `w` reads");
+    let mut graph = single(&[1, 1, 1], &Op::Upsample { factors: [1 << 20; 2] });
+    graph.nodes[1].name = "/up/Resize".into();
+    refuse_as(&graph, "node `/up/Resize` (upsample): its value has shape");
+    let mut graph = single(&[1, 4], &Op::Reshape(vec![1, 1, 2, 2]));
+    graph.nodes[1].name = "/Reshape".into();
+    refuse_as(&graph, "node `/Reshape` (reshape): its value has shape [1, 1, 2, 2]");
+    let window = Window { stride: [HUGE, 1], ..Window::square(2, 1, 0) };
+    let mut graph = single(&[1, 4, 4], &Op::MaxPool(window));
+    graph.nodes[1].name = "/MaxPool".into();
+    refuse_as(&graph, "node `/MaxPool` (max pool): a window has a size of");
 }
 
 #[test]

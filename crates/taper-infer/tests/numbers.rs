@@ -150,7 +150,7 @@ fn speed_with_denormals() {
             let (denormal, small): (Vec<f32>, Vec<f32>) = (scaled(1e-39), scaled(2e-38));
             let options = Options { variant: Some(variant), ..Options::default() };
             let engine = Engine::compile(&graph, &options).unwrap();
-            let mut workspace = engine.workspace();
+            let mut workspace = engine.workspace().unwrap();
             let mut results = vec![0.0; engine.output_dims().iter().product()];
             let mut least = [f64::INFINITY; 3];
             for _ in 0..200 {

@@ -1,7 +1,7 @@
 //! From the messages of a file to a graph: one pass over its nodes.
 
 use crate::{
-    Options,
+    OnnxError, Options,
     array::Array,
     attributes::Attributes,
     budget::Budget,
@@ -23,7 +23,7 @@ pub(crate) fn import(
     model: Model,
     file: Option<&Path>,
     options: &Options,
-) -> Result<Graph, String> {
+) -> Result<Graph, OnnxError> {
     let opset = source::opset(&model)?;
     let source = model.graph.unwrap_or_default();
     source::check_names(&source)?;
@@ -32,8 +32,10 @@ pub(crate) fn import(
     let proto::Graph { node: nodes, initializer, sparse_initializer, .. } = source;
     let tensors = Tensors::of(initializer, sparse_initializer, file);
     tensors.check_external()?;
+    let mut graph = Graph::new(&input.dims);
+    graph.nodes[Graph::INPUT].name.clone_from(&input.name);
     let mut importer = Importer {
-        graph: Graph::new(&input.dims),
+        graph,
         budget: Budget::new(),
         batch: input.batch,
         opset,
@@ -42,12 +44,12 @@ pub(crate) fn import(
         copies: BTreeMap::new(),
     };
     for node in source::needed(&nodes, &output) {
-        importer.node(node).map_err(|e| format!("{}: {e}", source::name(node)))?;
+        importer.node(node).map_err(|e| format!("{}: {e}", source::title(node)))?;
     }
     importer.graph.output = match importer.values.get(&*output) {
         Some(Value::Node(node)) => *node,
-        Some(_) => return Err(format!("its output `{output}` does not depend on the image")),
-        None => return Err(format!("its output `{output}` is computed by no node")),
+        Some(_) => return Err(format!("its output `{output}` does not depend on the image").into()),
+        None => return Err(format!("its output `{output}` is computed by no node").into()),
     };
     let mut graph = patterns::simplify(&importer.graph).map_err(|e| e.to_string())?;
     graph.metadata = tensors::metadata(model.metadata_props);
@@ -82,7 +84,10 @@ impl<'a> Importer<'a> {
         let output = node.output.first().filter(|name| !name.is_empty());
         let output = output.ok_or("it has no output")?;
         let call = Call { output, inputs, attributes, opset: self.opset };
+        let first = self.graph.nodes.len();
         let value = (operator.import)(self, &call)?;
+        let added = self.graph.nodes.iter_mut().skip(first);
+        added.for_each(|added| source::name(node).clone_into(&mut added.name));
         call.attributes.finish()?;
         if let Value::Sizes(array) = &value {
             Budget::check_sizes(array.dims())?;

@@ -25,14 +25,14 @@ mod tensors;
 mod tests;
 mod value;
 
-pub use error::OnnxError;
+pub use error::{LeftOpen, OnnxError};
 pub use numbers::{DataType, Numbers};
 pub use tensors::Tensors;
 
 use std::path::Path;
 use taper_graph::Graph;
 
-/// What a file leaves open.
+/// What a file may leave open.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
     /// Channels, rows and columns of an image, where the file fixes none. What it does fix must be the same.
@@ -56,13 +56,13 @@ impl Options {
     /// If it cannot be read, is damaged, or has an operator that is not supported; the message names the node.
     pub fn open(&self, path: impl AsRef<Path>) -> Result<Graph, OnnxError> {
         let path = path.as_ref();
-        let failed = |e: &dyn std::fmt::Display| {
-            OnnxError::new(format!("cannot read {}: {e}", path.display()))
+        let read = || {
+            let bytes = std::fs::read(path).map_err(|e| e.to_string())?;
+            let model = tensors::decode(&bytes)?;
+            drop(bytes);
+            importer::import(model, Some(path), self)
         };
-        let bytes = std::fs::read(path).map_err(|e| failed(&e))?;
-        let model = tensors::decode(&bytes).map_err(|e| failed(&e))?;
-        drop(bytes);
-        importer::import(model, Some(path), self).map_err(|e| failed(&e))
+        read().map_err(|e| e.of_file(path))
     }
 
     /// Reads the bytes of a file. Weights in other files are looked for beside `file`, the path that the bytes come from.
@@ -70,8 +70,7 @@ impl Options {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn read(&self, bytes: &[u8], file: Option<&Path>) -> Result<Graph, OnnxError> {
-        let model = tensors::decode(bytes).map_err(OnnxError::new)?;
-        importer::import(model, file, self).map_err(OnnxError::new)
+        importer::import(tensors::decode(bytes)?, file, self)
     }
 }
 

@@ -15,6 +15,7 @@ use taper_graph::{Activation, Graph, GraphError, Op, passes::drop_unread};
 pub(crate) fn simplify(graph: &Graph) -> Result<Graph, GraphError> {
     let mut simple = Graph::new(graph.input_dims());
     simple.tensors.clone_from(&graph.tensors);
+    simple.nodes[Graph::INPUT].name.clone_from(&graph.nodes[Graph::INPUT].name);
     let mut places = vec![Graph::INPUT];
     for node in graph.nodes.iter().skip(1) {
         let inputs: Vec<usize> = node.inputs.iter().map(|&i| places[i]).collect();
@@ -22,10 +23,12 @@ pub(crate) fn simplify(graph: &Graph) -> Result<Graph, GraphError> {
             (Op::Multiply, &[a, b]) => product(&simple, a, b).or_else(|| product(&simple, b, a)),
             _ => None,
         };
-        places.push(match found {
+        let place = match found {
             Some((op, input)) => simple.push(op, &[input])?,
             None => simple.push(node.op.clone(), &inputs)?,
-        });
+        };
+        simple.nodes[place].name.clone_from(&node.name);
+        places.push(place);
     }
     simple.output = places[graph.output];
     drop_unread(&simple)

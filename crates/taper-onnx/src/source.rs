@@ -1,6 +1,7 @@
 //! What a file says of itself before its operators are read: version, names, input and output.
 
 use crate::{
+    LeftOpen, OnnxError,
     proto::{FLOAT, Graph, Model, Node, ValueInfo},
     stored::n_elements,
 };
@@ -63,14 +64,15 @@ fn initializers(graph: &Graph) -> impl Iterator<Item = &str> {
 }
 
 /// The only input, which is an image. A shape that is given fills in what the file leaves open.
-pub(crate) fn input(graph: &Graph, given: Option<[usize; 3]>) -> Result<Input, String> {
+pub(crate) fn input(graph: &Graph, given: Option<[usize; 3]>) -> Result<Input, OnnxError> {
     let is_default: BTreeSet<&str> = initializers(graph).collect();
     let inputs = graph.input.iter().filter(|input| !is_default.contains(&*input.name));
     let inputs: Vec<&ValueInfo> = inputs.collect();
     let [input] = inputs[..] else {
         let names: Vec<&str> = inputs.iter().map(|input| &*input.name).collect();
         let (n, names) = (names.len(), names.join(", "));
-        return Err(format!("it has {n} inputs ({names}), where one image is supported"));
+        let message = format!("it has {n} inputs ({names}), where one image is supported");
+        return Err(message.into());
     };
     let name = input.name.clone();
     let tensor = input.r#type.as_ref().and_then(|t| t.tensor_type.as_ref());
@@ -79,7 +81,8 @@ pub(crate) fn input(graph: &Graph, given: Option<[usize; 3]>) -> Result<Input, S
         let number = tensor.elem_type;
         return Err(format!(
             "its input `{name}` is of type number {number} of ONNX; export it with images of FLOAT"
-        ));
+        )
+        .into());
     }
     // A size that is not positive stands for an open one in some files.
     let sizes: Option<Vec<Option<usize>>> = tensor.shape.as_ref().map(|shape| {
@@ -92,13 +95,14 @@ pub(crate) fn input(graph: &Graph, given: Option<[usize; 3]>) -> Result<Input, S
         sizes.iter().map(size).collect::<Vec<String>>().join(", ")
     };
     let &[batch, ref image @ ..] = &sizes[..] else {
-        return Err(format!("its input `{name}` has no dimension"));
+        return Err(format!("its input `{name}` has no dimension").into());
     };
     let Ok(image) = <[Option<usize>; 3]>::try_from(image) else {
         let shown = shown();
         return Err(format!(
             "its input `{name}` has shape [{shown}] instead of [batch, channels, rows, columns]"
-        ));
+        )
+        .into());
     };
     let mut dims = [0; 3];
     for (i, dim) in dims.iter_mut().enumerate() {
@@ -107,19 +111,21 @@ pub(crate) fn input(graph: &Graph, given: Option<[usize; 3]>) -> Result<Input, S
                 let (shown, given) = (shown(), given.unwrap_or_default());
                 return Err(format!(
                     "its input `{name}` has shape [{shown}], which images of {given:?} do not fit"
-                ));
+                )
+                .into());
             }
             (Some(size), _) | (None, Some(size)) => size,
             (None, None) => {
                 let shown = shown();
-                return Err(format!(
-                    "its input `{name}` has shape [{shown}]: channels, rows and columns must be fixed; export it with a fixed size, or give it in Options::image"
-                ));
+                let message = format!(
+                    "its input `{name}` has shape [{shown}], which leaves the size of images open"
+                );
+                return Err(OnnxError::open(LeftOpen::Image, message));
             }
         };
     }
     if dims.contains(&0) {
-        return Err(format!("an image of shape {dims:?} has no pixels"));
+        return Err(format!("an image of shape {dims:?} has no pixels").into());
     }
     check_value(&dims)?;
     Ok(Input { name, batch, dims })
@@ -136,18 +142,21 @@ pub(crate) fn check_value(dims: &[usize]) -> Result<(), String> {
 }
 
 /// Name of the output: the only one, or the one that is asked for.
-pub(crate) fn output(graph: &Graph, wanted: Option<&str>) -> Result<String, String> {
+pub(crate) fn output(graph: &Graph, wanted: Option<&str>) -> Result<String, OnnxError> {
     let names: Vec<&str> = graph.output.iter().map(|output| &*output.name).collect();
     let listed = names.join(", ");
     match (wanted, &names[..]) {
         (Some(wanted), names) if names.contains(&wanted) => Ok(wanted.into()),
-        (Some(wanted), _) => Err(format!("it has no output `{wanted}`; its outputs are {listed}")),
+        (Some(wanted), _) => {
+            Err(format!("it has no output `{wanted}`; its outputs are {listed}").into())
+        }
         (None, [name]) => Ok((*name).into()),
-        (None, []) => Err("it has no output".into()),
-        (None, _) => Err(format!(
-            "it has {} outputs ({listed}), where one is supported; export it with one, or name it in Options::output",
-            names.len()
-        )),
+        (None, []) => Err(String::from("it has no output").into()),
+        (None, _) => {
+            let message =
+                format!("it has {} outputs ({listed}), of which one is computed", names.len());
+            Err(OnnxError::open(LeftOpen::Output, message))
+        }
     }
 }
 
@@ -166,10 +175,16 @@ pub(crate) fn needed<'a>(nodes: &'a [Node], output: &'a str) -> Vec<&'a Node> {
 }
 
 /// A node in messages.
-pub(crate) fn name(node: &Node) -> String {
-    let operator = &node.op_type;
-    match (&*node.name, node.output.first()) {
-        ("", Some(output)) => format!("node of `{output}` ({operator})"),
-        (name, _) => format!("node `{name}` ({operator})"),
+pub(crate) fn title(node: &Node) -> String {
+    let (name, operator) = (name(node), &node.op_type);
+    match node.name.is_empty() {
+        true => format!("node of `{name}` ({operator})"),
+        false => format!("node `{name}` ({operator})"),
     }
+}
+
+/// The name of a node, or that of its first output if it has none.
+pub(crate) fn name(node: &Node) -> &str {
+    let output = node.output.first().map_or("", String::as_str);
+    if node.name.is_empty() { output } else { &node.name }
 }

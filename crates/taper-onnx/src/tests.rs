@@ -1,7 +1,7 @@
 //! Small files through the importer.
 
 use crate::{
-    Options,
+    LeftOpen, Options,
     proto::{
         Attribute, Dimension, Entry, FLOAT, Graph, INT64, Message, Model, Node, OperatorSet, Shape,
         SparseTensor, TensorProto, TensorType, Type, ValueInfo,
@@ -184,6 +184,21 @@ fn clip_with_and_without_bounds() {
     many.refuse(&["input 1 has shape [2] instead of one number"]);
     let wrong = file().ints("low", &[0]).node("Clip", "x low", "y", vec![]);
     wrong.refuse(&["input 1 is of integers instead of floats"]);
+}
+
+#[test]
+fn nodes_have_the_names_of_the_file_or_of_their_outputs() {
+    let mut file = file()
+        .floats("c", &[2, 1, 1], &[1.0, 2.0])
+        .node("Sigmoid", "x", "s", vec![])
+        .node("Mul", "x s", "m", vec![])
+        .node("Add", "m c", "y", vec![]);
+    file.graph().node[2].name = "/block/Add".into();
+    let graph = file.import().unwrap();
+    let titles: Vec<String> = (0..graph.nodes.len()).map(|i| graph.title(i)).collect();
+    let constant = "node `/block/Add` (constant)";
+    let add = "node `/block/Add` (add)";
+    assert_eq!(titles, ["node `x` (input)", "node `m` (activation)", constant, add]);
 }
 
 #[test]
@@ -839,7 +854,9 @@ fn versions_inputs_and_outputs_are_checked() {
     listed.import().unwrap();
     let mut outputs = one("Relu", vec![]).node("Sigmoid", "x", "z", vec![]);
     outputs.graph().output.push(ValueInfo { name: "z".into(), r#type: None });
-    outputs.refuse(&["it has 2 outputs (y, z)", "export it with one"]);
+    outputs.refuse(&["it has 2 outputs (y, z)", "name one in Options::output"]);
+    let error = crate::read(&outputs.0.encode_to_vec(), None).unwrap_err();
+    assert_eq!(error.left_open(), Some(LeftOpen::Output));
     let options = |output: &str| Options { output: Some(output.into()), image: None };
     let graph = outputs.import_with(&options("z")).unwrap();
     assert_eq!(graph.nodes[1].op, Op::Activation(Activation::Sigmoid));
@@ -859,7 +876,10 @@ fn an_open_size_is_given_by_the_options() {
     let relu = |dims: &[Option<i64>]| shaped(dims).node("Relu", "x", "y", vec![]);
     let options = |image| Options { image: Some(image), output: None };
     let open = relu(&[None, Some(3), None, Some(0)]);
-    open.refuse(&["[?, 3, ?, ?]", "must be fixed"]);
+    open.refuse(&["[?, 3, ?, ?]", "give their size in Options::image"]);
+    let error = crate::read(&open.0.encode_to_vec(), None).unwrap_err();
+    assert_eq!(error.left_open(), Some(LeftOpen::Image));
+    assert!(error.reason().ends_with("leaves the size of images open"), "{error}");
     assert_eq!(open.import_with(&options([3, 5, 7])).unwrap().input_dims(), [3, 5, 7]);
     let error = open.import_with(&options([1, 5, 7])).unwrap_err();
     assert!(error.contains("images of [1, 5, 7] do not fit"), "{error}");

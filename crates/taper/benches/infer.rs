@@ -69,7 +69,7 @@ fn answer(session: &mut Option<Session>, request: Request) -> anyhow::Result<Val
             ensure!(engine.input_dims() == image, "the network takes {:?}", engine.input_dims());
             let n_results = engine.output_dims().iter().product::<usize>();
             let results = vec![0.0; batch * n_results];
-            let workspace = engine.workspace();
+            let workspace = engine.workspace()?;
             *session = Some(Session { engine, workspace, images, results });
             json!({ "seconds": opening, "kernels": Variant::current().name() })
         }

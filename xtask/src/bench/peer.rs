@@ -39,7 +39,9 @@ impl Peer {
             Self::Torch => ("torch", "safetensors"),
             other => (other.name(), "numpy"),
         };
-        let code = format!("import {with}, {name}; print({name}.__version__)");
+        // OpenVINO would report its use over the network, in a process that it forks.
+        let without = "import sys; sys.modules['openvino_telemetry'] = None";
+        let code = format!("{without}; import {with}, {name}; print({name}.__version__)");
         let output = Command::new(python).args(["-c", &code]).output().ok()?;
         output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
     }

@@ -6,6 +6,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
+use taper_report::host::{kill_group, lead_group};
 
 use super::Peer;
 
@@ -55,6 +56,7 @@ impl Process {
     }
 
     fn start(name: &'static str, mut command: Command) -> Result<Self> {
+        lead_group(&mut command);
         let mut child =
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().with_context(|| {
                 format!("cannot start {name}: {}", command.get_program().display())
@@ -112,9 +114,8 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Whether it has ended already does not matter any more.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        // With what it has started itself: a module of Python may fork.
+        kill_group(&mut self.child);
     }
 }
 
@@ -140,4 +141,34 @@ pub(crate) fn build(root: &Path, target: &str) -> Result<PathBuf> {
         .filter(|message| message["target"]["name"] == target)
         .find_map(|message| message["executable"].as_str().map(PathBuf::from))
         .context("cargo named no executable")
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    use std::time::{Duration, Instant};
+
+    #[test]
+    fn what_a_side_has_started_ends_with_it() {
+        let mut command = Command::new("sh");
+        // What it starts inherits its files, as a fork of Python does.
+        let script = r#"sleep 600 & while read -r line; do echo "{\"pid\": $!}"; done"#;
+        command.args(["-c", script]);
+        let mut side = Process::start("a shell", command).expect("starts");
+        let pid = side.number(&json!({}), "pid").expect("a number").to_string();
+        let is_there = || {
+            let said = Command::new("ps").args(["-o", "stat=", "-p", &pid]).output().expect("ps");
+            let state = String::from_utf8_lossy(&said.stdout);
+            // One that has ended may wait for its parent to ask.
+            !state.trim().is_empty() && !state.starts_with('Z')
+        };
+        assert!(is_there());
+        drop(side);
+        let begun = Instant::now();
+        while is_there() {
+            assert!(begun.elapsed() < Duration::from_secs(60), "{pid} remains");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
 }

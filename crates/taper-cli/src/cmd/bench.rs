@@ -20,7 +20,7 @@ const LEAST_ROUNDS: usize = 21;
 /// Compiles a network and measures it on random images.
 pub fn run(args: &Bench) -> anyhow::Result<()> {
     let kernels = machine::variant()?;
-    let graph = network::graph(&args.file)?;
+    let graph = network::graph(&args.file, &args.left_open)?;
     let options = Options {
         batch: args.batch as usize,
         threads: args.threads as usize,
@@ -38,7 +38,8 @@ pub fn run(args: &Bench) -> anyhow::Result<()> {
         true => engine.profile(&images, times.len().min(LEAST_ROUNDS))?,
         false => engine.plan(),
     };
-    let found = Found { args, kernels, compiling, times, plan };
+    let threads = engine.threads();
+    let found = Found { args, threads, kernels, compiling, times, plan };
     if args.json {
         return term::print(serde_json::to_string_pretty(&found.json())?);
     }
@@ -51,7 +52,7 @@ pub fn run(args: &Bench) -> anyhow::Result<()> {
 
 /// Seconds of each run.
 fn time(engine: &Engine, images: &[f32], rounds: Option<usize>) -> anyhow::Result<Vec<f64>> {
-    let mut workspace = engine.workspace();
+    let mut workspace = engine.workspace()?;
     let n_results = engine.batch() * engine.output_dims().iter().product::<usize>();
     let mut results = vec![0.0; n_results];
     for _ in 0..WARM_UP {
@@ -74,6 +75,8 @@ fn time(engine: &Engine, images: &[f32], rounds: Option<usize>) -> anyhow::Resul
 /// What was measured.
 struct Found<'a> {
     args: &'a Bench,
+    /// Of a run.
+    threads: usize,
     kernels: Variant,
     compiling: Duration,
     times: Vec<f64>,
@@ -95,7 +98,7 @@ impl Found<'_> {
         let mut found = json!({
             "file": self.args.file.display().to_string(),
             "batch": self.args.batch,
-            "threads": self.args.threads,
+            "threads": self.threads,
             "kernels": self.kernels.name(),
             "rounds": self.times.len(),
             "p50_ms": self.millis(0.5),
@@ -127,16 +130,15 @@ impl Found<'_> {
     }
 
     fn text(&self) -> String {
-        let Self { args, kernels, plan, .. } = self;
+        let Self { args, threads, kernels, plan, .. } = self;
         let bytes = |n: usize| format::bytes(n as f64);
         let peak = peak_memory().map_or(format::NOTHING.into(), |n| format::bytes(n as f64));
         [
             format!(
-                "{}: batch {}, {} {}, {} kernels",
+                "{}: batch {}, {threads} {}, {} kernels",
                 args.file.display(),
                 args.batch,
-                args.threads,
-                if args.threads == 1 { "thread" } else { "threads" },
+                if *threads == 1 { "thread" } else { "threads" },
                 kernels.name()
             ),
             format!(

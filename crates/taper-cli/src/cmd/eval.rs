@@ -82,7 +82,7 @@ fn compiled(pruned: &Pruned, images: &Loader, args: &Eval) -> anyhow::Result<Eva
     let batch = args.batch_size as usize;
     let options = Options { batch, threads, deterministic: false, variant };
     let engine = network::compile(network.graph(), &options, &args.checkpoint)?;
-    let (mut workspace, mut results) = (engine.workspace(), Vec::new());
+    let (mut workspace, mut results) = (engine.workspace()?, Vec::new());
     let n_classes = pruned.checkpoint.classes;
     let (mut loss, mut n_correct, mut n_images) = (0.0, 0u64, 0u64);
     for batch in images.epoch(0) {

@@ -14,7 +14,7 @@ use taper_report::format;
 /// Names the most probable classes of pictures.
 pub fn run(args: &Predict) -> anyhow::Result<()> {
     let variant = Some(machine::variant()?);
-    let graph = network::graph(&args.file)?;
+    let graph = network::graph(&args.file, &args.left_open)?;
     let shape = shape(&graph, &args.file)?;
     let n_classes = n_classes(&graph, &args.file)?;
     let recipe = network::recipe(graph.metadata.get("recipe").map(String::as_str), &args.file)?;
@@ -25,7 +25,7 @@ pub fn run(args: &Predict) -> anyhow::Result<()> {
     let images = images.collect::<anyhow::Result<Vec<_>>>()?;
     let options = Options { batch: 1, threads: 1, deterministic: true, variant };
     let engine = network::compile(&graph, &options, &args.file)?;
-    let (mut workspace, mut results) = (engine.workspace(), vec![0.0; n_classes]);
+    let (mut workspace, mut results) = (engine.workspace()?, vec![0.0; n_classes]);
     let (is_softmax, mut records) = (ends_with_softmax(&graph), Vec::new());
     for (path, image) in args.images.iter().zip(&images) {
         engine.run_with(&mut workspace, image, &mut results)?;

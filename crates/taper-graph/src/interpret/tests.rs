@@ -249,8 +249,13 @@ fn what_is_not_valid_is_an_error() -> Result<(), GraphError> {
         interpret(&graph, &[1.0, 2.0]).unwrap_err().to_string()
     };
     let shape = broken(&|g| g.nodes[1].dims = vec![2, 1, 1]);
-    assert_eq!(shape, "node 1 (global max pool) has shape [2, 1, 1] instead of [1, 1, 1]");
+    assert_eq!(shape, "node 1 (global max pool): its shape is [2, 1, 1] instead of [1, 1, 1]");
     assert_eq!(broken(&|g| g.output = 2), "the output is node 2 of 2 nodes");
+    let named = broken(&|g| {
+        g.nodes[1].name = "top".into();
+        g.nodes[1].inputs = vec![];
+    });
+    assert_eq!(named, "node `top` (global max pool): it has 0 inputs instead of 1");
     assert!(broken(&|g| g.nodes.clear()).contains("no input"));
     assert!(broken(&|g| g.nodes[0].op = Op::Add).contains("not the input"));
     assert!(broken(&|g| g.nodes[1].inputs = vec![1]).contains("does not come before it"));

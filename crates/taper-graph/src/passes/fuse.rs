@@ -29,8 +29,11 @@ pub fn fuse(graph: &Graph) -> Result<Graph, GraphError> {
     for (i, chain) in chains.into_iter().enumerate() {
         match chain {
             Some(chain) => {
+                let first = chain.first;
                 let (op, inputs) = chain.op(graph, &mut rebuild, i)?;
-                rebuild.replace(i, op, &inputs)?;
+                let inputs = rebuild.places(&inputs)?;
+                let place = rebuild.push(first, op, &inputs)?;
+                rebuild.stand(i, place);
             }
             None if is_part[i] => {}
             None => rebuild.copy(i)?,
@@ -41,6 +44,8 @@ pub fn fuse(graph: &Graph) -> Result<Graph, GraphError> {
 
 /// Convolutions and what follows them.
 struct Chain {
+    /// The node of the first convolution.
+    first: usize,
     /// With the nodes that they read.
     convs: Vec<(Conv, usize)>,
     biases: Vec<String>,
@@ -50,8 +55,8 @@ struct Chain {
 
 impl Chain {
     /// A convolution, fused or not, that no activation follows yet.
-    fn of(graph: &Graph, node: usize) -> Option<Self> {
-        let node = &graph.nodes[node];
+    fn of(graph: &Graph, first: usize) -> Option<Self> {
+        let node = &graph.nodes[first];
         let fused = match &node.op {
             Op::Conv(conv) => Fused::from(conv.clone()),
             Op::Fused(fused) if fused.activation.is_none() => fused.clone(),
@@ -59,7 +64,8 @@ impl Chain {
         };
         let residual = node.inputs.last().copied().filter(|_| fused.residual);
         let convs = fused.convs.into_iter().zip(node.inputs.iter().copied()).collect();
-        Some(Self { convs, biases: Vec::from_iter(fused.bias), residual, activation: None })
+        let biases = Vec::from_iter(fused.bias);
+        Some(Self { first, convs, biases, residual, activation: None })
     }
 
     /// Takes in what follows node `first`, and gives the last node.

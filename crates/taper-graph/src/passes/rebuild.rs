@@ -19,6 +19,7 @@ impl<'a> Rebuild<'a> {
         old.check()?;
         let mut new = Graph::new(old.input_dims());
         new.metadata.clone_from(&old.metadata);
+        new.nodes[Graph::INPUT].name.clone_from(&old.nodes[Graph::INPUT].name);
         let mut places = vec![None; old.nodes.len()];
         places[Graph::INPUT] = Some(Graph::INPUT);
         let mut readers = BTreeMap::new();
@@ -32,6 +33,11 @@ impl<'a> Rebuild<'a> {
     pub(super) fn place(&self, node: usize) -> Result<usize, GraphError> {
         let missing = || GraphError::new(format!("node {node} is read but not computed"));
         self.places.get(node).copied().flatten().ok_or_else(missing)
+    }
+
+    /// The new nodes that stand for old ones.
+    pub(super) fn places(&self, nodes: &[usize]) -> Result<Vec<usize>, GraphError> {
+        nodes.iter().map(|&node| self.place(node)).collect()
     }
 
     /// Lets a new node stand for an old one.
@@ -63,9 +69,16 @@ impl<'a> Rebuild<'a> {
         Ok(self.put(name, tensor))
     }
 
-    /// Adds an operation over new tensors and nodes.
-    pub(super) fn push(&mut self, op: Op, inputs: &[usize]) -> Result<usize, GraphError> {
-        self.new.push(op, inputs)
+    /// Adds an operation over new tensors and nodes, with the name of an old node that it is a part of.
+    pub(super) fn push(
+        &mut self,
+        node: usize,
+        op: Op,
+        inputs: &[usize],
+    ) -> Result<usize, GraphError> {
+        let place = self.new.push(op, inputs)?;
+        self.new.nodes[place].name.clone_from(&self.old.nodes[node].name);
+        Ok(place)
     }
 
     /// Puts an operation over new tensors and old nodes in the place of an old node.
@@ -75,8 +88,8 @@ impl<'a> Rebuild<'a> {
         op: Op,
         inputs: &[usize],
     ) -> Result<(), GraphError> {
-        let inputs = inputs.iter().map(|&i| self.place(i)).collect::<Result<Vec<_>, _>>()?;
-        let place = self.new.push(op, &inputs)?;
+        let inputs = self.places(inputs)?;
+        let place = self.push(node, op, &inputs)?;
         self.stand(node, place);
         Ok(())
     }

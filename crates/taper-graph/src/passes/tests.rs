@@ -115,7 +115,10 @@ proptest! {
     // Rounding grows where sums cancel; the bound holds for each seed of this range.
     #[test]
     fn passes_change_no_result(seed in 0..20_000u64) {
-        let graph = random::graph(seed);
+        let mut graph = random::graph(seed);
+        for (i, node) in graph.nodes.iter_mut().enumerate() {
+            node.name = format!("node {i}");
+        }
         let images = random::images(&graph, 2, seed);
         let expected = interpret(&graph, &images).unwrap();
         for (name, pass) in PASSES {
@@ -124,8 +127,28 @@ proptest! {
             let found = interpret(&passed, &images).unwrap();
             let difference = difference(&expected, &found);
             prop_assert!(difference < 1e-5, "{name} changes results by {difference}: {graph:#?}");
+            let is_named = |name: &str| graph.nodes.iter().any(|node| node.name == name);
+            prop_assert!(passed.nodes.iter().all(|node| is_named(&node.name)), "{name}: {passed:#?}");
         }
     }
+}
+
+#[test]
+fn a_fused_operation_has_the_name_of_its_first_convolution() {
+    let mut graph = Graph::new(&[1, 2, 2]);
+    let sum = conv(&mut graph, "a", 0, [1, 1, 3, 3], &[1.0; 9], &[]);
+    let sum = norm(&mut graph, sum, &[2.0], &[1.0]);
+    let sum = push(&mut graph, Op::Add, &[sum, 0]);
+    let active = relu(&mut graph, sum);
+    graph.output = push(&mut graph, Op::MaxPool(Window::square(2, 1, 0)), &[active]);
+    for (node, name) in graph.nodes.iter_mut().zip(["x", "conv", "norm", "add", "relu", "pool"]) {
+        node.name = name.into();
+    }
+    let names = |graph: Graph| graph.nodes.into_iter().map(|node| node.name).collect::<Vec<_>>();
+    assert_eq!(names(passed(optimized, &graph)), ["x", "conv", "pool"]);
+    // A convolution without weights leaves a sum and an activation.
+    put(&mut graph, "a.weight", &[1, 1, 3, 3], &[0.0; 9]);
+    assert_eq!(names(passed(optimized, &graph)), ["x", "conv", "conv", "conv", "pool"]);
 }
 
 #[test]

@@ -11,4 +11,4 @@ pub use exit::{Exit, Usage};
 pub use lock::Lock;
 pub use machine::Machine;
 pub use memory::peak_memory;
-pub use signals::{on_stop, terminate};
+pub use signals::{kill_group, lead_group, on_stop, terminate};

@@ -4,6 +4,7 @@
 
 use std::{
     io,
+    process::{Child, Command},
     time::{Duration, Instant},
 };
 
@@ -61,7 +62,7 @@ pub fn on_stop(act: impl Fn() + Send + 'static) -> io::Result<()> {
 
 /// Asks a child to stop in order. Where there are no signals nothing is done: a console hands Ctrl-C to all its
 /// processes.
-pub fn terminate(child: &std::process::Child) {
+pub fn terminate(child: &Child) {
     #[cfg(unix)]
     if let Ok(pid) = i32::try_from(child.id()) {
         use nix::{sys::signal, unistd::Pid};
@@ -70,6 +71,29 @@ pub fn terminate(child: &std::process::Child) {
     }
     #[cfg(not(unix))]
     let _ = child;
+}
+
+/// Has a command start its program as the first of a group of processes, for [`kill_group`]. Ctrl-C at a terminal does not
+/// reach that group. Where there are no groups nothing is done.
+pub fn lead_group(command: &mut Command) {
+    #[cfg(unix)]
+    std::os::unix::process::CommandExt::process_group(command, 0);
+    #[cfg(not(unix))]
+    let _ = command;
+}
+
+/// Ends a child at once and waits for it. All processes of the group that it leads end with it: those that it has started,
+/// which are not children of this process. Where there are no groups only the child ends.
+pub fn kill_group(child: &mut Child) {
+    #[cfg(unix)]
+    if let Ok(pid) = i32::try_from(child.id()) {
+        use nix::{sys::signal, unistd::Pid};
+        // While the child has not been waited for, nothing else has its number.
+        let _ = signal::killpg(Pid::from_raw(pid), signal::Signal::SIGKILL);
+    }
+    // Whether it has ended already does not matter any more.
+    let _ = child.kill();
+    let _ = child.wait();
 }
 
 #[cfg(all(test, unix))]
@@ -90,9 +114,29 @@ mod tests {
 
     #[test]
     fn a_child_is_asked_to_stop() {
-        let mut child = std::process::Command::new("sleep").arg("600").spawn().expect("starts");
+        let mut child = Command::new("sleep").arg("600").spawn().expect("starts");
         terminate(&child);
         assert_eq!(child.wait().expect("ends").signal(), Some(15));
         terminate(&child);
+    }
+
+    #[test]
+    fn a_group_ends_with_the_child_that_leads_it() {
+        use std::io::Read;
+        // The shell ends at once in the second case, and what it has started remains.
+        for script in ["sleep 600 & echo; wait", "sleep 600 & echo"] {
+            let mut command = Command::new("sh");
+            command.args(["-c", script]).stdout(std::process::Stdio::piped());
+            lead_group(&mut command);
+            let mut child = command.spawn().expect("starts");
+            let mut output = child.stdout.take().expect("output");
+            output.read_exact(&mut [0]).expect("it has started the other");
+            kill_group(&mut child);
+            // It ends with all that may write to it.
+            let (done, ended) = std::sync::mpsc::channel();
+            std::thread::spawn(move || done.send(output.read(&mut [0]).ok()));
+            let end = ended.recv_timeout(Duration::from_secs(60));
+            assert_eq!(end, Ok(Some(0)), "something remains of: {script}");
+        }
     }
 }

@@ -84,7 +84,7 @@ impl Narrow<'_> {
                 _ => format!("constant.{i}"),
             };
             let values: Vec<f32> = planes.into_iter().flatten().map(|&x| x as f32).collect();
-            let constant = self.constant(&name, Tensor::new(&self.dims(i), values)?)?;
+            let constant = self.constant(i, &name, Tensor::new(&self.dims(i), values)?)?;
             self.rebuild.stand(i, constant);
             return Ok(());
         }
@@ -115,9 +115,9 @@ impl Narrow<'_> {
         dims
     }
 
-    fn constant(&mut self, name: &str, tensor: Tensor) -> Result<usize, GraphError> {
+    fn constant(&mut self, i: usize, name: &str, tensor: Tensor) -> Result<usize, GraphError> {
         let name = self.rebuild.put(name, tensor);
-        self.rebuild.push(Op::Constant(name), &[])
+        self.rebuild.push(i, Op::Constant(name), &[])
     }
 
     /// Computes a convolution or linear layer, with what is constant in its bias.
@@ -174,11 +174,11 @@ impl Narrow<'_> {
                 dims => dims.to_vec(),
             };
             let bias = Tensor::new(&dims, bias.values())?;
-            let constant = self.constant(&format!("constant.{i}"), bias)?;
-            place = self.rebuild.push(Op::Add, &[place, constant])?;
+            let constant = self.constant(i, &format!("constant.{i}"), bias)?;
+            place = self.rebuild.push(i, Op::Add, &[place, constant])?;
         }
         if let Some(activation) = activation {
-            place = self.rebuild.push(Op::Activation(activation), &[place])?;
+            place = self.rebuild.push(i, Op::Activation(activation), &[place])?;
         }
         self.rebuild.stand(i, place);
         Ok(())
