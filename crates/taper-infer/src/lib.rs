@@ -25,10 +25,10 @@
 //! A value of a network has at most 2²⁰ channels and 2²⁷ elements for one image, all values together have at most 2²²
 //! channels, and those that are needed at a time take at most 4 GiB. A convolution reads pixels at most 1024 columns away.
 //!
-//! Convolutions of which more than 60 % of the weights are not 0 may multiply all of them, and so may depthwise ones of which
-//! more than 30 % are not, or whose planes have so few pixels that they are one vector. A weight of 0 that is left out
-//! contributes nothing where a pixel is infinite or NaN; in ONNX the product is NaN. A rule decides which weights are left
-//! out, never a measurement: kernels that multiply zeros compete with others for weights without zeros alone.
+//! Convolutions of which more than 60 % of the weights are not 0 may multiply all of them, and so may depthwise ones with a
+//! stride of 2 or on planes of so few pixels that they are one vector. A weight of 0 that is left out contributes nothing
+//! where a pixel is infinite or NaN; in ONNX the product is NaN. A rule decides which weights are left out, never a
+//! measurement: kernels that multiply zeros compete with others for weights without zeros alone.
 //!
 //! # Errors
 //!

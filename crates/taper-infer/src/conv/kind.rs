@@ -18,8 +18,6 @@ pub(crate) enum Kind {
 
 /// Share of weights that are not 0 above which zeros are multiplied, too.
 const DENSE: f64 = 0.6;
-/// The same for depthwise convolutions.
-const DENSE_WINDOWS: f64 = 0.3;
 /// Taps of a column of the kernels from which that pays, and from which nothing else does if there are no zeros.
 const DENSE_TAPS: usize = 16;
 const MANY_TAPS: usize = 64;
@@ -59,7 +57,7 @@ impl Recipe<'_> {
         }
         match self.is_depthwise() {
             true if is_zero_free => return vec![Kind::Depthwise, sparse],
-            true if is_above(DENSE_WINDOWS) => return vec![Kind::Depthwise],
+            true if is_above(DENSE) => return vec![Kind::Depthwise],
             _ if !is_one_group || self.to.planes.len() < 2 => return vec![sparse],
             _ => {}
         }
