@@ -23,22 +23,31 @@ const DIMS: [i64; 3] = [3, 4, 9];
 /// A node on the image, with constants behind it; an empty name leaves one out.
 struct Case {
     operator: &'static str,
-    constants: &'static [(&'static str, f32)],
+    constants: &'static [Constant],
     /// Largest difference, as a share of the value.
     tolerance: f32,
 }
 
-const fn exact(operator: &'static str, constants: &'static [(&'static str, f32)]) -> Case {
+/// A name, a shape and values.
+type Constant = (&'static str, &'static [i64], &'static [f32]);
+
+const fn exact(operator: &'static str, constants: &'static [Constant]) -> Case {
     Case { operator, constants, tolerance: 0.0 }
 }
 
 const CASES: &[Case] = &[
     exact("Clip", &[]),
-    exact("Clip", &[("min", -1.0)]),
-    exact("Clip", &[("", 0.0), ("max", 2.0)]),
-    exact("Clip", &[("min", -1.0), ("max", 2.0)]),
-    exact("Clip", &[("min", 3.0), ("max", 2.0)]),
-    exact("Clip", &[("min", f32::NEG_INFINITY), ("max", f32::INFINITY)]),
+    exact("Clip", &[("min", &[], &[-1.0])]),
+    exact("Clip", &[("", &[], &[]), ("max", &[], &[2.0])]),
+    exact("Clip", &[("min", &[], &[-1.0]), ("max", &[], &[2.0])]),
+    exact("Clip", &[("min", &[], &[3.0]), ("max", &[], &[2.0])]),
+    exact("Clip", &[("min", &[], &[f32::NEG_INFINITY]), ("max", &[], &[f32::INFINITY])]),
+    exact("Max", &[("c", &[], &[0.5])]),
+    exact("Min", &[("c", &[1, 1], &[0.5])]),
+    exact("Neg", &[]),
+    exact("PRelu", &[("slope", &[1], &[0.25])]),
+    exact("PRelu", &[("slope", &[1, 1, 1], &[-0.5])]),
+    exact("PRelu", &[("slope", &[3, 1, 1], &[0.25, -2.0, 1.5])]),
 ];
 
 impl Case {
@@ -47,14 +56,15 @@ impl Case {
         let shape = Some(Shape { dim: [1].into_iter().chain(DIMS).map(dim).collect() });
         let r#type = Some(Type { tensor_type: Some(TensorType { elem_type: FLOAT, shape }) });
         let value = |name: &str| ValueInfo { name: name.into(), r#type: r#type.clone() };
-        let given = self.constants.iter().filter(|(name, _)| !name.is_empty());
-        let tensor = |&(name, value): &(&str, f32)| TensorProto {
+        let given = self.constants.iter().filter(|(name, ..)| !name.is_empty());
+        let tensor = |&(name, dims, values): &Constant| TensorProto {
             name: name.into(),
+            dims: dims.to_vec(),
             data_type: FLOAT,
-            float_data: vec![value],
+            float_data: values.to_vec(),
             ..TensorProto::default()
         };
-        let names = self.constants.iter().map(|(name, _)| String::from(*name));
+        let names = self.constants.iter().map(|(name, ..)| String::from(*name));
         let node = Node {
             input: std::iter::once("x".into()).chain(names).collect(),
             output: vec!["y".into()],
