@@ -55,7 +55,7 @@ pub fn open(path: &Path) -> Result<Opened, ExportError> {
 }
 
 fn source(bytes: Vec<u8>, path: &Path) -> Result<Box<dyn Source>, String> {
-    Ok(match kind(&bytes, path)? {
+    Ok(match kind(&bytes, bytes.len() as u64, path)? {
         Kind::Safetensors => Box::new(Stored::new(RawFile::from_bytes(&bytes)?)),
         Kind::Onnx => Box::new(onnx::Tensors::read(&bytes, Some(path))?),
         Kind::Torch => Box::new(StateDict::read(bytes)?),

@@ -1,7 +1,7 @@
 //! What a file is. Its content says so; its name decides only where the content is of no kind that is known.
 
 use crate::ExportError;
-use std::path::Path;
+use std::{fs::File, io::Read, path::Path};
 
 /// Kinds of files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,16 +24,23 @@ pub fn is_onnx(path: &Path) -> Result<bool, ExportError> {
     if !metadata.is_file() {
         return Ok(false);
     }
-    let bytes = std::fs::read(path).map_err(ExportError::io("read", path))?;
-    Ok(kind(&bytes, path).map_err(ExportError::malformed(path))? == Kind::Onnx)
+    let mut begin = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(BEGIN).read_to_end(&mut begin))
+        .map_err(ExportError::io("read", path))?;
+    let kind = kind(&begin, metadata.len(), path).map_err(ExportError::malformed(path))?;
+    Ok(kind == Kind::Onnx)
 }
 
-/// The kind of a file, by its first bytes.
+/// Bytes that say what a file is.
+const BEGIN: u64 = 512;
+
+/// The kind of a file, by its first bytes, of `len` in all.
 ///
 /// # Errors
 /// What it is instead, and what to do.
-pub(crate) fn kind(bytes: &[u8], path: &Path) -> Result<Kind, String> {
-    if is_safetensors(bytes) {
+pub(crate) fn kind(bytes: &[u8], len: u64, path: &Path) -> Result<Kind, String> {
+    if is_safetensors(bytes, len) {
         return Ok(Kind::Safetensors);
     }
     match bytes {
@@ -79,9 +86,9 @@ pub(crate) fn kind(bytes: &[u8], path: &Path) -> Result<Kind, String> {
 }
 
 /// Whether the file begins with the length of a header that fits, and the header.
-fn is_safetensors(bytes: &[u8]) -> bool {
-    let Some((len, rest)) = bytes.split_first_chunk() else { return false };
-    rest.first() == Some(&b'{') && u64::from_le_bytes(*len) <= rest.len() as u64
+fn is_safetensors(bytes: &[u8], len: u64) -> bool {
+    let Some((header, rest)) = bytes.split_first_chunk::<8>() else { return false };
+    rest.first() == Some(&b'{') && u64::from_le_bytes(*header) <= len.saturating_sub(8)
 }
 
 fn compressed(by: &str) -> String {
@@ -94,7 +101,7 @@ mod tests {
 
     #[test]
     fn content_decides_and_then_the_name() {
-        let of = |bytes: &[u8], name: &str| kind(bytes, Path::new(name));
+        let of = |bytes: &[u8], name: &str| kind(bytes, bytes.len() as u64, Path::new(name));
         for name in ["a", "a.onnx", "a.safetensors", "a.pth.tar"] {
             assert_eq!(of(b"\x02\0\0\0\0\0\0\0{}", name), Ok(Kind::Safetensors));
             assert_eq!(of(b"PK\x03\x04...", name), Ok(Kind::Torch));
@@ -123,6 +130,10 @@ mod tests {
             assert_eq!(of(&[7; 99], name), Ok(kind), "{name}");
         }
         assert_eq!(of(b"\xff\0\0\0\0\0\0\0{\"a\"", "a"), Ok(Kind::Safetensors));
+        // A header may be longer than the begin that is looked at.
+        let begin = b"\xff\xff\0\0\0\0\0\0{";
+        assert_eq!(kind(begin, 1 << 20, Path::new("a.onnx")), Ok(Kind::Safetensors));
+        assert_eq!(kind(begin, 1 << 10, Path::new("a.onnx")), Ok(Kind::Onnx));
         for name in ["a", "a.h5", "a.gguf"] {
             assert!(of(&[7; 99], name).unwrap_err().contains("no format that is read"), "{name}");
             assert!(of(b"<ir_version: 8>", name).unwrap_err().contains("no format"), "{name}");

@@ -129,13 +129,20 @@ impl Graph {
         }
     }
 
-    /// The only reader of each node, if it has one reader that reads it once; none for the output.
+    /// The only reader of each node, if it has one reader that reads it once; none for the output. Nodes that are read but
+    /// not there, which [`check`](Self::check) refuses, have no place in the list.
     pub fn sole_readers(&self) -> Vec<Option<usize>> {
         let mut readers = vec![Vec::new(); self.nodes.len()];
         for (i, node) in self.nodes.iter().enumerate() {
-            node.inputs.iter().for_each(|&input| readers[input].push(i));
+            for &input in &node.inputs {
+                if let Some(readers) = readers.get_mut(input) {
+                    readers.push(i);
+                }
+            }
         }
-        readers[self.output].clear();
+        if let Some(readers) = readers.get_mut(self.output) {
+            readers.clear();
+        }
         let sole = |readers: Vec<usize>| match readers[..] {
             [reader] => Some(reader),
             _ => None,
@@ -143,13 +150,38 @@ impl Graph {
         readers.into_iter().map(sole).collect()
     }
 
-    /// Shape of an image.
+    /// Shape of an image; empty if the graph has no nodes.
     pub fn input_dims(&self) -> &[usize] {
-        &self.nodes[Self::INPUT].dims
+        self.dims(Self::INPUT)
     }
 
-    /// Shape of the result for one image.
+    /// Shape of the result for one image; empty if the output is not there.
     pub fn output_dims(&self) -> &[usize] {
-        &self.nodes[self.output].dims
+        self.dims(self.output)
+    }
+
+    fn dims(&self, node: usize) -> &[usize] {
+        self.nodes.get(node).map_or(&[], |node| &node.dims)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Activation;
+
+    #[test]
+    fn a_graph_that_is_not_valid_is_no_panic() {
+        let mut graph = Graph::new(&[1, 2, 2]);
+        graph.output = graph.push(Op::Activation(Activation::Relu), &[0]).unwrap();
+        assert_eq!(graph.sole_readers(), [Some(1), None]);
+        graph.nodes[1].inputs = vec![0, 7, usize::MAX];
+        graph.output = 7;
+        assert_eq!(graph.sole_readers(), [Some(1), None]);
+        assert_eq!((graph.input_dims(), graph.output_dims()), (&[1, 2, 2][..], &[][..]));
+        assert_eq!(graph.title(7), "node 7");
+        graph.nodes.clear();
+        assert_eq!((graph.sole_readers().len(), graph.input_dims().len()), (0, 0));
+        assert!(graph.check().is_err());
     }
 }

@@ -29,18 +29,19 @@ pub enum Op {
     Concat,
     /// A border of a constant around each plane.
     Pad(Pad),
-    /// Largest pixel of each window; padding takes no part. NaN if one of them is, −∞ if there is none.
+    /// Largest pixel of each window; padding takes no part. NaN if a pixel is NaN; −∞ if the window lies on padding alone.
     MaxPool(Window),
-    /// Mean of each window; NaN if no pixel counts.
+    /// Mean of the pixels of each window; NaN if one of them is NaN. A window that lies on padding alone gives NaN, or 0 if
+    /// padding counts.
     AveragePool {
         /// The windows.
         window: Window,
         /// Whether padding counts as pixels of value 0.
         counts_padding: bool,
     },
-    /// Mean of each plane: `[channels, 1, 1]`.
+    /// Mean of each plane, which has pixels: `[channels, 1, 1]`. NaN if a pixel is NaN.
     GlobalAverage,
-    /// Largest pixel of each plane: `[channels, 1, 1]`.
+    /// Largest pixel of each plane, which has pixels: `[channels, 1, 1]`. NaN if a pixel is NaN.
     GlobalMax,
     /// The same elements in another shape, that of the node. A vector is a reshaped plane.
     Reshape(Vec<usize>),

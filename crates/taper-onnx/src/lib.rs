@@ -20,6 +20,7 @@ mod patterns;
 pub mod proto;
 mod source;
 mod stored;
+mod stream;
 mod tensors;
 #[cfg(test)]
 mod tests;
@@ -57,9 +58,7 @@ impl Options {
     pub fn open(&self, path: impl AsRef<Path>) -> Result<Graph, OnnxError> {
         let path = path.as_ref();
         let read = || {
-            let bytes = std::fs::read(path).map_err(|e| e.to_string())?;
-            let model = tensors::decode(&bytes)?;
-            drop(bytes);
+            let model = tensors::decode_file(path)?;
             importer::import(model, Some(path), self)
         };
         read().map_err(|e| e.of_file(path))

@@ -6,9 +6,10 @@ use crate::{
     numbers::{DataType, Numbers},
     proto::{self, Model, SparseTensor, TensorProto},
     stored::Stored,
+    stream::Stream,
 };
-use prost::Message;
-use std::{collections::BTreeMap, path::Path};
+use prost::{Message, bytes::Buf};
+use std::{collections::BTreeMap, fs::File, io::Read, path::Path};
 
 /// The initializers of a file, which are decoded when they are asked for.
 #[derive(Debug)]
@@ -123,8 +124,30 @@ impl Tensors {
     }
 }
 
+/// What protobuf can hold.
+const MOST_BYTES: usize = i32::MAX as usize;
+
+/// The messages of the file at a path.
+pub(crate) fn decode_file(path: &Path) -> Result<Model, String> {
+    let text = |e: &std::io::Error| e.to_string();
+    let mut file = File::open(path).map_err(|e| text(&e))?;
+    let Some(mut stream) = Stream::of(&file).map_err(|e| text(&e))? else {
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).map_err(|e| text(&e))?;
+        return decode(&bytes[..]);
+    };
+    let len = stream.remaining();
+    if len > MOST_BYTES {
+        return Err(format!(
+            "it has {len} bytes, and an ONNX file has up to {MOST_BYTES}; save its weights in a file beside it"
+        ));
+    }
+    let model = decode(&mut stream);
+    stream.failed().map_or(model, |e| Err(text(e)))
+}
+
 /// The messages of a file that has a graph.
-pub(crate) fn decode(bytes: &[u8]) -> Result<Model, String> {
+pub(crate) fn decode(bytes: impl Buf) -> Result<Model, String> {
     let model = Model::decode(bytes).map_err(|e| format!("it is no ONNX file ({e})"))?;
     match model.graph {
         Some(_) => Ok(model),
@@ -234,6 +257,25 @@ mod tests {
             let error = sparse(dims, indices).unwrap_err();
             assert!(error.contains(part), "{error}");
         }
+    }
+
+    #[test]
+    fn a_file_is_decoded_as_its_bytes_are() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.onnx");
+        let raw = (0..1 << 17).map(|i| (i % 251) as u8).collect();
+        let initializer = vec![TensorProto { raw_data: raw, ..tensor(FLOAT) }];
+        let graph = Graph { initializer, ..Graph::default() };
+        let model = Model { graph: Some(graph), ir_version: 8, ..Model::default() };
+        let bytes = model.encode_to_vec();
+        std::fs::write(&path, &bytes).unwrap();
+        assert_eq!(decode_file(&path), Ok(model));
+        std::fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
+        assert!(decode_file(&path).unwrap_err().contains("it is no ONNX file"));
+        // No more is looked at than its length.
+        std::fs::File::create(&path).unwrap().set_len(1 << 40).unwrap();
+        let error = decode_file(&path).unwrap_err();
+        assert!(error.contains("1099511627776 bytes") && error.contains("beside it"), "{error}");
     }
 
     #[test]

@@ -171,11 +171,10 @@ fn clip_with_and_without_bounds() {
             ops => panic!("{ops:?}"),
         }
     };
-    let inf = f32::INFINITY;
     assert_eq!(clip("x low high"), (-1.0, 2.0));
-    assert_eq!(clip("x low"), (-1.0, inf));
-    assert_eq!(clip("x _ high"), (-inf, 2.0));
-    assert_eq!(clip("x"), (-inf, inf));
+    assert_eq!(clip("x low"), (-1.0, f32::MAX));
+    assert_eq!(clip("x _ high"), (f32::MIN, 2.0));
+    assert_eq!(clip("x"), (f32::MIN, f32::MAX));
     let old = one("Clip", vec![float("min", 0.0), float("max", 6.0)]);
     assert_eq!(old.ops(), [Op::Activation(Activation::RELU6)]);
     let nan = file().floats("low", &[], &[f32::NAN]).node("Clip", "x low", "y", vec![]);
@@ -199,6 +198,52 @@ fn nodes_have_the_names_of_the_file_or_of_their_outputs() {
     let constant = "node `/block/Add` (constant)";
     let add = "node `/block/Add` (add)";
     assert_eq!(titles, ["node `x` (input)", "node `m` (activation)", constant, add]);
+}
+
+#[test]
+fn max_and_min_take_one_number_or_constants() {
+    let of = |operator: &str, c: f32| {
+        file().floats("c", &[1, 1], &[c]).node(operator, "c x", "y", vec![]).ops()
+    };
+    let clip = |min, max| [Op::Activation(Activation::Clip { min, max })];
+    assert_eq!(of("Max", 0.5), clip(0.5, f32::INFINITY));
+    assert_eq!(of("Min", 0.5), clip(f32::NEG_INFINITY, 0.5));
+    assert_eq!(one("Max", vec![]).ops(), []);
+    let of_constants = |operator: &str| {
+        let file = file().floats("a", &[2], &[1.0, f32::NAN]).floats("b", &[], &[2.0]);
+        let file = file.ints("m", &[4, -3]).ints("n", &[-1]).node(operator, "m n", "k", vec![]);
+        let file =
+            file.node(operator, "a b", "c", vec![]).node("Cast", "k", "f", vec![int("to", 1)]);
+        let file = file.node("Concat", "c f", "all", vec![int("axis", 0)]);
+        let file = file.ints("shape", &[1, 4, 1, 1]).node("Reshape", "all shape", "r", vec![]);
+        file.node("GlobalMaxPool", "x", "g", vec![])
+            .floats("w", &[4, 2, 1, 1], &[0.0; 8])
+            .node("Conv", "g w", "z", vec![])
+            .node("Add", "z r", "y", vec![])
+            .run()
+    };
+    let [max, min] = ["Max", "Min"].map(of_constants);
+    assert_eq!([max[0], max[2], max[3]], [2.0, 4.0, -1.0]);
+    assert_eq!([min[0], min[2], min[3]], [1.0, -1.0, -3.0]);
+    assert!(max[1].is_nan() && min[1].is_nan());
+    for (name, values) in [("c", &[0.0, 1.0][..]), ("d", &[f32::NAN])] {
+        let file = file().floats(name, &[values.len() as i64, 1, 1], values);
+        let input = format!("x {name}");
+        file.node("Max", &input, "y", vec![]).refuse(&["node of `y` (Max)", "one number"]);
+    }
+    file().node("Max", "x x", "y", vec![]).refuse(&["one number"]);
+}
+
+#[test]
+fn a_negative_of_constants_and_shapes_is_one() {
+    let shape = file().ints("n", &[1, -8, -4]).node("Neg", "n", "s", vec![]);
+    assert_eq!(shape.node("Reshape", "x s", "y", vec![]).dims(), [8, 4]);
+    let least = file().ints("n", &[i64::MIN]).node("Neg", "n", "p", vec![]);
+    least.node("Reshape", "x p", "y", vec![]).refuse(&["has no 64 bits"]);
+    let floats = file().floats("c", &[2, 1, 1], &[1.0, -2.0]).node("Neg", "c", "d", vec![]);
+    let run = floats.node("Mul", "x d", "y", vec![]).run();
+    assert_eq!((run[0], run[16]), (16.0, 0.0));
+    assert_eq!(one("Neg", vec![]).run()[..2], [16.0, 15.0]);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::{
     value::{Size, Value},
 };
 use std::rc::Rc;
-use taper_graph::Op;
+use taper_graph::{Activation, Op};
 
 pub(super) fn add(importer: &mut Importer, call: &Call) -> Result<Value, String> {
     binary(importer, call, Op::Add, |a, b| a + b, i64::checked_add, 0)
@@ -20,7 +20,7 @@ pub(super) fn mul(importer: &mut Importer, call: &Call) -> Result<Value, String>
 
 /// A sum with the negative.
 pub(super) fn sub(importer: &mut Importer, call: &Call) -> Result<Value, String> {
-    if let Some(value) = constants(importer, call, |a, b| a - b, i64::checked_sub, 0)? {
+    if let Some(value) = constants(importer, call, |a, b| a - b, i64::checked_sub, Some(0))? {
         return Ok(value);
     }
     let negative = match call.input(1)? {
@@ -36,10 +36,84 @@ pub(super) fn sub(importer: &mut Importer, call: &Call) -> Result<Value, String>
     of_image(importer, Op::Add, call.input(0)?, &negative)
 }
 
+/// A product with −1.
+pub(super) fn neg(importer: &mut Importer, call: &Call) -> Result<Value, String> {
+    let budget = &mut importer.budget;
+    match call.input(0)? {
+        Value::Floats(name, array) => {
+            Ok(Value::Floats(Rc::clone(name), array.map(budget, |v| Ok(-v))?))
+        }
+        Value::Sizes(array) => {
+            let negative = |size: Size| {
+                let size = size.known()?;
+                let failed = || format!("−{size} has no 64 bits");
+                size.checked_neg().ok_or_else(failed).map(Size::Known)
+            };
+            array.map(budget, negative).map(Value::Sizes)
+        }
+        image @ Value::Node(_) => {
+            let minus = Value::Floats("minus_one".into(), Array::scalar(-1.0));
+            of_image(importer, Op::Multiply, image, &minus)
+        }
+    }
+}
+
+/// The larger of an element and a number.
+pub(super) fn max(importer: &mut Importer, call: &Call) -> Result<Value, String> {
+    bounded(importer, call, f32::max, i64::max, |min| Activation::Clip { min, max: f32::INFINITY })
+}
+
+/// The smaller of an element and a number.
+pub(super) fn min(importer: &mut Importer, call: &Call) -> Result<Value, String> {
+    let below = |max| Activation::Clip { min: f32::NEG_INFINITY, max };
+    bounded(importer, call, f32::min, i64::min, below)
+}
+
+/// The larger or smaller of two constants, or of a value of the image and a number.
+fn bounded(
+    importer: &mut Importer,
+    call: &Call,
+    floats: fn(f32, f32) -> f32,
+    sizes: fn(i64, i64) -> i64,
+    by: impl Fn(f32) -> Activation,
+) -> Result<Value, String> {
+    if call.inputs.len() == 1 {
+        return call.input(0).cloned();
+    }
+    let exact = |a: f32, b: f32| if a.is_nan() || b.is_nan() { f32::NAN } else { floats(a, b) };
+    if let Some(value) = constants(importer, call, exact, |a, b| Some(sizes(a, b)), None)? {
+        return Ok(value);
+    }
+    let (node, bound) = match (call.input(0)?, call.input(1)?) {
+        (Value::Node(node), Value::Floats(_, bound))
+        | (Value::Floats(_, bound), Value::Node(node)) => (*node, bound.single()),
+        _ => (0, None),
+    };
+    match bound {
+        Some(bound) if !bound.is_nan() => importer.push(Op::Activation(by(bound)), &[node]),
+        _ => Err("only the larger or smaller of a value and one number is supported".into()),
+    }
+}
+
+/// `x` where it is at least 0, else `slope·x`, with one slope or one for each channel.
+pub(super) fn prelu(importer: &mut Importer, call: &Call) -> Result<Value, String> {
+    let (name, slopes) = call.floats(1)?;
+    let x = call.image(0)?;
+    if let Some(slope) = slopes.single() {
+        return importer.push(Op::Activation(Activation::LeakyRelu { slope }), &[x]);
+    }
+    let slopes = Value::Floats(Rc::clone(name), slopes.clone());
+    let negative = Activation::Clip { min: f32::NEG_INFINITY, max: 0.0 };
+    let negative = importer.push(Op::Activation(negative), &[x])?;
+    let scaled = of_image(importer, Op::Multiply, &negative, &slopes)?;
+    let positive = importer.push(Op::Activation(Activation::Relu), &[x])?;
+    of_image(importer, Op::Add, &positive, &scaled)
+}
+
 /// A product with the reciprocal.
 pub(super) fn div(importer: &mut Importer, call: &Call) -> Result<Value, String> {
     // Integers are rounded towards 0.
-    if let Some(value) = constants(importer, call, |a, b| a / b, i64::checked_div, 1)? {
+    if let Some(value) = constants(importer, call, |a, b| a / b, i64::checked_div, Some(1))? {
         return Ok(value);
     }
     let (name, array) = call.floats(1)?;
@@ -67,19 +141,19 @@ fn binary(
     sizes: fn(i64, i64) -> Option<i64>,
     neutral: i64,
 ) -> Result<Value, String> {
-    match constants(importer, call, floats, sizes, neutral)? {
+    match constants(importer, call, floats, sizes, Some(neutral))? {
         Some(value) => Ok(value),
         None => of_image(importer, op, call.input(0)?, call.input(1)?),
     }
 }
 
-/// An operation of constants, if both inputs are.
+/// An operation of constants, if both inputs are. A neutral number leaves the size of the batch as it is.
 fn constants(
     importer: &mut Importer,
     call: &Call,
-    floats: fn(f32, f32) -> f32,
-    sizes: fn(i64, i64) -> Option<i64>,
-    neutral: i64,
+    floats: impl Fn(f32, f32) -> f32,
+    sizes: impl Fn(i64, i64) -> Option<i64>,
+    neutral: Option<i64>,
 ) -> Result<Option<Value>, String> {
     let budget: &mut Budget = &mut importer.budget;
     Ok(match (call.input(0)?, call.input(1)?) {
@@ -89,7 +163,7 @@ fn constants(
         }
         (Value::Sizes(a), Value::Sizes(b)) => {
             let compute = |a: Size, b: Size| match (a, b) {
-                (Size::Batch, Size::Known(n)) if n == neutral => Ok(Size::Batch),
+                (Size::Batch, Size::Known(n)) if Some(n) == neutral => Ok(Size::Batch),
                 (a, b) => {
                     let (a, b) = (a.known()?, b.known()?);
                     let failed = || format!("{a} and {b} have no result of 64 bits");

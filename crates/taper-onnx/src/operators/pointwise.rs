@@ -35,10 +35,11 @@ pub(super) fn hard_sigmoid(importer: &mut Importer, call: &Call) -> Result<Value
     activation(importer, call, Activation::HardSigmoid { alpha, beta })
 }
 
-/// Bounds are inputs; some tools still write the attributes of older versions.
+/// Bounds are inputs; some tools still write the attributes of older versions. Without one, the largest finite number is the
+/// bound, so infinity becomes that.
 pub(super) fn clip(importer: &mut Importer, call: &Call) -> Result<Value, String> {
-    let min = call.float(1)?.or(call.attributes.float("min")?).unwrap_or(f32::NEG_INFINITY);
-    let max = call.float(2)?.or(call.attributes.float("max")?).unwrap_or(f32::INFINITY);
+    let min = call.float(1)?.or(call.attributes.float("min")?).unwrap_or(f32::MIN);
+    let max = call.float(2)?.or(call.attributes.float("max")?).unwrap_or(f32::MAX);
     if min.is_nan() || max.is_nan() {
         return Err(format!("its bounds are {min} and {max}, which must be numbers"));
     }
