@@ -49,6 +49,8 @@ pub enum Command {
     Fetch(Fetch),
     /// List the architectures
     Models(Json),
+    /// List the pruning methods, or print the parts of one
+    Methods(Methods),
     /// Print a script that completes commands in a shell
     Completions {
         /// The shell
@@ -494,6 +496,16 @@ pub struct Fetch {
     /// cifar10, cifar100 (or cifar100@REVISION) or digits
     pub dataset: String,
     /// Print the files as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The pruning methods.
+#[derive(Debug, ClapArgs)]
+pub struct Methods {
+    /// The method whose parts are printed
+    pub name: Option<String>,
+    /// Print JSON
     #[arg(long)]
     pub json: bool,
 }

@@ -8,6 +8,7 @@ mod export;
 mod fetch;
 mod import;
 mod inspect;
+mod methods;
 mod models;
 mod predict;
 mod schedule;
@@ -45,6 +46,7 @@ pub fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Inspect(args) => inspect::run(&args)?,
         Command::Fetch(args) => fetch::run(&args)?,
         Command::Models(args) => models::run(&args)?,
+        Command::Methods(args) => methods::run(&args)?,
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Args::command(), "taper", &mut script);

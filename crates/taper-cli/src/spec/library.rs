@@ -102,15 +102,16 @@ impl Resolved {
         }
         let (p, parts, at) = (self.prune(), self.parts()?, |share| share_of(total, share));
         let schedule = self.schedule(total)?;
+        let drop = parts.remainder.drop;
         let builder = Pruner::builder(params.prunable(), schedule, total)
             .threshold(parts.threshold)
-            .gradient(parts.gradient)
-            .pruned_update(parts.update)
+            .criterion(parts.criterion)
+            .renewal(parts.renewal.ending(at(Some(p.swap_end.unwrap_or(0.75)))))
+            .remainder(parts.remainder)
             .dead_filters(parts.dead_filters)
             .probe_at(probes(p.probes.unwrap_or(0), total))
-            .quantile(parts.quantile)
-            .cadence(parts.cadence);
-        let builder = match parts.drop {
+            .quantile(parts.quantile);
+        let builder = match drop {
             None => builder,
             Some(policy) => {
                 let (begin, end) = (at(p.drop_begin), at(p.drop_end));
@@ -163,7 +164,7 @@ impl Resolved {
 
     /// The gradient scale.
     pub fn gradient(&self) -> anyhow::Result<Box<dyn GradientScale>> {
-        Ok(self.parts()?.gradient)
+        Ok(self.parts()?.remainder.gradient)
     }
 
     pub(super) fn parts(&self) -> anyhow::Result<Parts> {

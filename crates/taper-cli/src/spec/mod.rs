@@ -7,12 +7,14 @@
 mod keys;
 mod library;
 mod load;
+mod method;
 mod parts;
 mod ranges;
 mod resolve;
 mod start;
 
 pub use load::{Override, load};
+pub use method::{Method, methods};
 pub use resolve::Resolved;
 
 use serde::{Deserialize, Deserializer, Serialize};
@@ -81,7 +83,7 @@ pub struct TrainSpec {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PruneSpec {
-    /// `dense`, `gmp`, `ste`, `feather` or `finetune`: fills in what is left out.
+    /// One of [`methods`]: fills in what is left out.
     pub method: Option<String>,
     /// Final sparsity.
     pub sparsity: Option<f64>,
@@ -140,8 +142,25 @@ pub struct PruneSpec {
     pub allocation: Option<String>,
     /// `exact` or `interpolated`.
     pub quantile: Option<String>,
-    /// Steps from one mask refresh to the next.
+    /// Steps from one mask refresh, or swap, to the next.
     pub refresh_every: Option<u64>,
+    /// What weights are worth: `magnitude`, `scaled-magnitude`, `gradient`, `saliency`, `mest:LAMBDA` or `random`. This key and
+    /// those that follow are recorded where a method or an experiment says them.
+    pub criterion: Option<String>,
+    /// How masks change: `cut`, `swap` or `hold`.
+    pub renewal: Option<String>,
+    /// Share of each layer's kept weights that a swap replaces.
+    pub swap_share: Option<f64>,
+    /// How that share goes on: `cosine` or `constant`.
+    pub swap_decay: Option<String>,
+    /// Where swaps end, as a share of all steps.
+    pub swap_end: Option<f64>,
+    /// What weights enter by in a swap: a criterion.
+    pub grow: Option<String>,
+    /// What the first masks are chosen by: a criterion.
+    pub begin_by: Option<String>,
+    /// What becomes of pruned weights: `alive`, `zero` or `decay:LAMBDA`.
+    pub remainder: Option<String>,
     /// Limits for single layers: pattern of a name to the most that it may be pruned.
     pub pins: Option<std::collections::BTreeMap<String, f64>>,
 }

@@ -6,28 +6,48 @@ use taper::{
     core::{Sparsity, Step},
     kernels::threshold::{Exponent, Threshold},
     prune::{
-        DeadFilters, DropPolicy, DropRule, PrunedUpdate, Quantile,
+        DeadFilters, DropPolicy, DropRule, PrunedUpdate, Quantile, Remainder,
         allocation::{Allocation, Erk, Global, Uniform},
+        criterion::{Criterion, Gradient, Magnitude, Mest, Random, Saliency, ScaledMagnitude},
+        renewal::{Cut, Hold, Renewal, Swap},
     },
-    scale::{self, GradientScale},
+    scale,
     schedule::{Adaptation, Cadence, Curve, Rate, Reference, Signal},
 };
 
 /// The library's values for a section with a value for every key.
 pub(super) struct Parts {
     pub(super) threshold: Threshold,
-    pub(super) gradient: Box<dyn GradientScale>,
-    pub(super) update: PrunedUpdate,
+    pub(super) criterion: Box<dyn Criterion>,
+    /// With ends that are shares of the steps.
+    pub(super) renewal: Renewals,
+    /// What becomes of pruned weights; begin and end of drops are shares of the steps.
+    pub(super) remainder: Remainder,
     pub(super) curve: Curve,
     pub(super) initial: Sparsity,
     /// If the ramp's clock answers to the masks; its deadline is a share of the steps, which only the data give.
     pub(super) adaptation: Option<Adaptation>,
-    /// Which pruned weights leave; begin and end are shares of the steps, as the deadline.
-    pub(super) drop: Option<DropPolicy>,
     pub(super) dead_filters: DeadFilters,
     pub(super) allocation: Box<dyn Allocation>,
     pub(super) quantile: Quantile,
-    pub(super) cadence: Cadence,
+}
+
+/// How masks change, before the number of steps is known.
+pub(super) enum Renewals {
+    Cut(Cadence),
+    Swap(Swap),
+    Hold,
+}
+
+impl Renewals {
+    /// For a run in which swaps end at this step.
+    pub(super) fn ending(self, end: Step) -> Box<dyn Renewal> {
+        match self {
+            Self::Cut(cadence) => Box::new(Cut { cadence }),
+            Self::Swap(swap) => Box::new(Swap { end, ..swap }),
+            Self::Hold => Box::new(Hold),
+        }
+    }
 }
 
 impl Parts {
@@ -67,7 +87,6 @@ impl Parts {
             "interpolated" => Quantile::Interpolated,
             other => return Err(choose("quantile", other, &["exact", "interpolated"])),
         };
-        let cadence = Cadence::every(p.refresh_every.unwrap_or(1)).map_err(usage)?;
         let update = update(&text(&p.pruned_gradient), seed)?;
         let drop = match text(&p.drop).as_str() {
             "none" => None,
@@ -80,17 +99,16 @@ impl Parts {
             rate => Some(adaptation(p, rate)?),
         };
         Ok(Self {
+            criterion: criterion("criterion", p.criterion.as_deref().unwrap_or("magnitude"), seed)?,
+            renewal: renewal(p, seed)?,
+            remainder: remainder(p, Remainder { gradient, update, drop, ..Remainder::default() })?,
             threshold,
-            gradient,
-            update,
             curve,
             initial,
             adaptation,
-            drop,
             dead_filters,
             allocation,
             quantile,
-            cadence,
         })
     }
 }
@@ -106,6 +124,91 @@ fn named<T: Copy>(key: &str, name: &str, all: &[(&str, T)]) -> anyhow::Result<T>
         let names: Vec<&str> = all.iter().map(|(name, _)| *name).collect();
         choose(key, name, &names)
     })
+}
+
+/// The criterion of a name.
+fn criterion(key: &str, text: &str, seed: u64) -> anyhow::Result<Box<dyn Criterion>> {
+    let names = [
+        "magnitude",
+        "scaled-magnitude",
+        "gradient",
+        "saliency",
+        "mest:LAMBDA with LAMBDA of at least 0",
+        "random",
+    ];
+    Ok(match text {
+        "magnitude" => Box::new(Magnitude),
+        "scaled-magnitude" => Box::new(ScaledMagnitude),
+        "gradient" => Box::new(Gradient),
+        "saliency" => Box::new(Saliency),
+        "random" => Box::new(Random { seed }),
+        other => {
+            let lambda = other.strip_prefix("mest:").and_then(|lambda| lambda.parse().ok());
+            let lambda = lambda.filter(|lambda: &f32| *lambda >= 0.0 && lambda.is_finite());
+            Box::new(Mest { lambda: lambda.ok_or_else(|| choose(key, other, &names))? })
+        }
+    })
+}
+
+/// What `prune.renewal` stands for, and the keys that go with it.
+fn renewal(p: &PruneSpec, seed: u64) -> anyhow::Result<Renewals> {
+    let name = p.renewal.as_deref().unwrap_or("cut");
+    let every = p.refresh_every.unwrap_or(1);
+    let of_swaps = [
+        ("swap_share", p.swap_share.is_some()),
+        ("swap_decay", p.swap_decay.is_some()),
+        ("swap_end", p.swap_end.is_some()),
+        ("grow", p.grow.is_some()),
+        ("begin_by", p.begin_by.is_some()),
+    ];
+    if let Some((key, _)) = of_swaps.iter().find(|(_, is_said)| *is_said && name != "swap") {
+        return Err(usage(format!(
+            "prune.{key} is for prune.renewal = \"swap\", and the renewal is `{name}`; leave the key out, or choose a method that swaps, such as rigl"
+        )));
+    }
+    Ok(match name {
+        "cut" => Renewals::Cut(Cadence::every(every).map_err(usage)?),
+        "hold" => Renewals::Hold,
+        "swap" => Renewals::Swap(Swap {
+            every,
+            share: p.swap_share.unwrap_or(0.3),
+            anneals: named(
+                "swap_decay",
+                p.swap_decay.as_deref().unwrap_or("cosine"),
+                &[("cosine", true), ("constant", false)],
+            )?,
+            end: Step::ZERO,
+            grow: criterion("grow", p.grow.as_deref().unwrap_or("gradient"), seed)?,
+            begin: p
+                .begin_by
+                .as_deref()
+                .map(|name| criterion("begin_by", name, seed))
+                .transpose()?,
+        }),
+        other => return Err(choose("renewal", other, &["cut", "swap", "hold"])),
+    })
+}
+
+/// What `prune.remainder` stands for, over what other keys say.
+fn remainder(p: &PruneSpec, said: Remainder) -> anyhow::Result<Remainder> {
+    let name = p.remainder.as_deref().unwrap_or("alive");
+    let decay = name.strip_prefix("decay:").and_then(|lambda| lambda.parse().ok());
+    let remainder = match (name, decay) {
+        ("alive", _) => said,
+        ("zero", _) if p.gradient.as_deref() == Some("0") => Remainder { is_zero: true, ..said },
+        ("zero", _) => {
+            let gradient = p.gradient.as_deref().unwrap_or_default();
+            return Err(usage(format!(
+                "prune.gradient is {gradient}, and with prune.remainder = \"zero\" pruned weights have none; set the gradient to 0, or the remainder to alive"
+            )));
+        }
+        (_, Some(decay)) => Remainder { decay, ..said },
+        (other, None) => {
+            let names = ["alive", "zero", "decay:LAMBDA with LAMBDA of at least 0"];
+            return Err(choose("remainder", other, &names));
+        }
+    };
+    Ok(remainder)
 }
 
 /// How a clock answers to the masks, with a rate of this name.

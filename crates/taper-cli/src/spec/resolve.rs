@@ -1,24 +1,12 @@
 //! Filling in what an experiment leaves out, and checking it.
 
-use super::{PruneSpec, Spec, TrainSpec, ranges, start::Start};
+use super::{Method, PruneSpec, Spec, TrainSpec, ranges, start::Start};
 use crate::error::usage;
 use serde_json::Value;
 use taper::{
     core::Sparsity,
     data::{Dataset, Normalisation},
 };
-
-/// Methods, and what they fill in: threshold, gradient, steps between refreshes.
-const METHODS: [(&str, [&str; 2], u64); 5] = [
-    ("dense", ["hard", "1"], 1),
-    // Gradual magnitude pruning: pruned weights rest, and the mask moves now and then.
-    ("gmp", ["hard", "0"], 10),
-    // Straight-through top-k.
-    ("ste", ["hard", "1"], 1),
-    ("feather", ["feather", "feather"], 1),
-    // What is zero at the start stays so: all of it is dropped before the first step.
-    (FINETUNE, ["hard", "0"], 1),
-];
 
 /// The method that keeps the mask of the checkpoint it starts from.
 const FINETUNE: &str = "finetune";
@@ -76,15 +64,7 @@ impl Resolved {
         let data = data.unwrap_or_else(|| "digits".into());
         let defaults = Defaults::of(&data);
         let method = spec.prune.method.clone().unwrap_or_else(|| "feather".into());
-        let names = METHODS.map(|m| m.0);
-        let Some((_, [threshold, gradient], refresh_every)) =
-            METHODS.iter().find(|m| m.0 == method)
-        else {
-            return Err(usage(format!(
-                "unknown method `{method}`; the methods are {}",
-                names.join(", ")
-            )));
-        };
+        let part = Method::find(&method)?.prune;
         let is_dense = method == "dense";
         let is_finetune = method == FINETUNE;
         let sparsity = match (is_dense, spec.prune.sparsity) {
@@ -97,7 +77,7 @@ impl Resolved {
             }
             (false, s) => s.unwrap_or(0.9),
         };
-        let initial = match (spec.prune.initial, &start, Sparsity::new(sparsity)) {
+        let initial = match (spec.prune.initial.or(part.initial), &start, Sparsity::new(sparsity)) {
             (Some(initial), ..) => initial,
             (None, Some(start), Ok(target)) if !is_dense => start.begin(target)?,
             _ => 0.0,
@@ -133,12 +113,12 @@ impl Resolved {
             limit: t.limit.or(Some(0)),
             validation: t.validation.or(Some(0.0)),
         };
-        let p = spec.prune;
+        let p = spec.prune.over(part)?;
         let prune = PruneSpec {
             method: Some(method),
             sparsity: Some(sparsity),
-            threshold: p.threshold.or_else(|| Some((*threshold).into())),
-            gradient: p.gradient.or_else(|| Some((*gradient).into())),
+            threshold: p.threshold,
+            gradient: p.gradient,
             pruned_gradient: p.pruned_gradient.or_else(|| Some("exact".into())),
             schedule: p.schedule.or_else(|| Some("cubic".into())),
             begin: p.begin.or(Some(0.0)),
@@ -153,7 +133,7 @@ impl Resolved {
             adapt_slow: p.adapt_slow.or(Some(0.25)),
             adapt_fast: p.adapt_fast.or(Some(2.0)),
             adapt_deadline: p.adapt_deadline.or(p.end).or(Some(0.5)),
-            drop: p.drop.or_else(|| Some(if is_finetune { "smallest:1" } else { "none" }.into())),
+            drop: p.drop.or_else(|| Some("none".into())),
             drop_schedule: p.drop_schedule.or_else(|| Some("one-shot".into())),
             drop_begin: p.drop_begin.or(Some(0.0)),
             drop_end: p.drop_end.or(p.drop_begin).or(Some(0.0)),
@@ -162,8 +142,9 @@ impl Resolved {
             probes: p.probes.or(Some(0)),
             allocation: p.allocation.or_else(|| Some("global".into())),
             quantile: p.quantile.or_else(|| Some("exact".into())),
-            refresh_every: p.refresh_every.or(Some(*refresh_every)),
+            refresh_every: p.refresh_every.or(Some(1)),
             pins: p.pins.or_else(|| Some(Default::default())),
+            ..p
         };
         ranges::check(&train, &prune)?;
         let sparsity = Sparsity::new(sparsity).map_err(usage)?;
@@ -266,6 +247,10 @@ impl Resolved {
     /// The experiment with a value for each key, before the data is read.
     pub fn settings(&self) -> anyhow::Result<Value> {
         let mut record = serde_json::to_value(&self.spec)?;
+        // Parts that no method had before are said where they are chosen, so that older records are the same.
+        if let Some(prune) = record["prune"].as_object_mut() {
+            prune.retain(|_, value| !value.is_null());
+        }
         // A checkpoint goes by its content as well; without one, nothing is said.
         if let Some(record) = record.as_object_mut() {
             record.remove("from");
@@ -323,7 +308,7 @@ mod tests {
             ("train.lr=0", "train.lr is 0"),
             ("train.epochs=0", "train.epochs is 0, outside 1"),
             ("train.momentum=1", "outside [0, 1)"),
-            ("prune.method=fether", "the methods are dense, gmp, ste, feather, finetune"),
+            ("prune.method=fether", "the methods are dense, random, gmp, ste, feather"),
             ("prune.threshold=power:1", "not above 1"),
             ("prune.threshold=cubic", "it can be soft, hard, feather"),
             ("prune.gradient=2", "prune.gradient: θ is 2, outside [0, 1]"),

@@ -1,0 +1,55 @@
+//! `taper methods`.
+
+use crate::{
+    args::Methods,
+    spec::{Method, methods},
+    term,
+};
+use serde_json::{Map, Value, json};
+
+/// Lists the methods, or prints what one of them consists of.
+pub fn run(args: &Methods) -> anyhow::Result<()> {
+    if let Some(name) = &args.name {
+        return one(name, &Method::find(name)?, args.json);
+    }
+    let methods = methods()?;
+    if args.json {
+        let rows: Map<String, Value> = methods
+            .into_iter()
+            .map(|(name, method)| Ok((name, said(&method)?)))
+            .collect::<anyhow::Result<_>>()?;
+        return term::print(format_args!("{}", serde_json::to_string_pretty(&rows)?));
+    }
+    for (name, method) in methods {
+        term::print(format_args!("{name:<10} {}", method.summary))?;
+    }
+    term::print(format_args!("\ntaper methods NAME prints the parts of one."))
+}
+
+/// A method without the keys that it says nothing of.
+fn said(method: &Method) -> anyhow::Result<Value> {
+    let mut prune = serde_json::to_value(&method.prune)?;
+    if let Some(keys) = prune.as_object_mut() {
+        keys.retain(|_, value| !value.is_null());
+    }
+    let Method { summary, paper, differs, .. } = method;
+    Ok(json!({ "summary": summary, "paper": paper, "differs": differs, "prune": prune }))
+}
+
+fn one(name: &str, method: &Method, is_json: bool) -> anyhow::Result<()> {
+    let value = said(method)?;
+    if is_json {
+        return term::print(format_args!("{}", serde_json::to_string_pretty(&value)?));
+    }
+    term::print(format_args!("{name}: {}", method.summary))?;
+    for (what, text) in [("from", &method.paper), ("differs", &method.differs)] {
+        if let Some(text) = text {
+            term::print(format_args!("{what}: {text}"))?;
+        }
+    }
+    term::print(format_args!("\n[prune]\nmethod = \"{name}\""))?;
+    for (key, value) in value["prune"].as_object().into_iter().flatten() {
+        term::print(format_args!("{key} = {value}"))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,71 @@
+//! Methods as data: a choice for each part of pruning.
+
+use super::PruneSpec;
+use crate::error::usage;
+use serde::{Deserialize, Serialize};
+
+/// A method by its paper.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Method {
+    /// What it does, in a line.
+    pub summary: String,
+    /// Where it is from.
+    pub paper: Option<String>,
+    /// What is not as in the paper.
+    pub differs: Option<String>,
+    /// What it says of the section `prune`.
+    pub prune: PruneSpec,
+}
+
+/// The methods, in the order of their names.
+pub fn methods() -> anyhow::Result<Vec<(String, Method)>> {
+    let table: toml::Table = include_str!("methods.toml").parse()?;
+    table.into_iter().map(|(name, method)| Ok((name, method.try_into()?))).collect()
+}
+
+impl Method {
+    /// The method of this name.
+    pub fn find(name: &str) -> anyhow::Result<Self> {
+        let methods = methods()?;
+        let found = methods.iter().find(|(known, _)| known == name);
+        found.map(|(_, method)| method.clone()).ok_or_else(|| {
+            let names: Vec<&str> = methods.iter().map(|(name, _)| &**name).collect();
+            usage(format!("unknown method `{name}`; the methods are {}", names.join(", ")))
+        })
+    }
+}
+
+impl PruneSpec {
+    /// This section, and for the keys that it leaves out those of another one.
+    pub(super) fn over(self, below: Self) -> anyhow::Result<Self> {
+        let (mut keys, below) = (serde_json::to_value(self)?, serde_json::to_value(below)?);
+        for (key, value) in keys.as_object_mut().into_iter().flatten() {
+            if value.is_null() {
+                *value = below[key].clone();
+            }
+        }
+        Ok(serde_json::from_value(keys)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_method_can_be_read_and_is_found_by_its_name() {
+        let methods = methods().unwrap();
+        assert!(methods.len() >= 12);
+        for (name, method) in methods {
+            assert_eq!(Method::find(&name).unwrap(), method);
+        }
+    }
+
+    #[test]
+    fn what_an_experiment_says_is_put_over_its_method() {
+        let own = PruneSpec { grow: Some("random".into()), ..PruneSpec::default() };
+        let all = own.over(Method::find("rigl").unwrap().prune).unwrap();
+        assert_eq!((all.grow.as_deref(), all.renewal.as_deref()), (Some("random"), Some("swap")));
+    }
+}
