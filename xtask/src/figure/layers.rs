@@ -45,7 +45,8 @@ pub(super) fn figure(results: &Results) -> Result<Option<Figure>> {
                 let same = results
                     .layers
                     .iter()
-                    .filter(|l| l.row == row.name && l.layer == line.layer && at(l.cell));
+                    .filter(|l| l.row == row.name && l.layer == line.layer && at(l.cell))
+                    .filter(|l| l.n_weights > 0);
                 Summary::of(same.map(|l| l.n_kept as f64 / l.n_weights as f64)).map(|s| s.mean)
             };
             let kept = rows.iter().map(mean).collect();
@@ -208,6 +209,17 @@ mod tests {
             assert!(svg.contains("conv2 (1,000)"));
         }
         assert!(!figure.wide.contains("rotate("));
+    }
+
+    #[test]
+    fn layers_without_weights_have_no_number() {
+        let mut results = testing::results();
+        for line in results.layers.iter_mut().filter(|line| line.layer == "conv1") {
+            (line.n_weights, line.n_kept) = (0, 0);
+        }
+        let figure = figure(&results).expect("draws").expect("a figure");
+        assert_eq!(figure.wide.matches(&format!("\n{NOTHING}\n")).count(), 2);
+        assert!(!figure.wide.contains("NaN") && !figure.alt.contains("conv1"));
     }
 
     #[test]

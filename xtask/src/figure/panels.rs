@@ -58,7 +58,7 @@ pub(super) fn lines<'f>(
 }
 
 /// The line of a panel's own row.
-const OWN: Style = Style { colour: chart::SERIES[2], marker: Some(0) };
+pub(super) const OWN: Style = Style { colour: chart::SERIES[2], marker: Some(0) };
 
 /// The legend of [`lines`], with the label of the baseline.
 pub(super) fn legend(baseline: Option<&str>) -> Vec<Key> {

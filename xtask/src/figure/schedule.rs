@@ -4,7 +4,7 @@ use anyhow::Result;
 use plotters::prelude::*;
 use taper_report::chart::{self, Area, Axis, axes, line, px, variable};
 
-use super::{Figure, Key, panels, style_of};
+use super::{Figure, Key, has_many_rows, panels, style_of};
 use crate::results::{Results, StepLine};
 use crate::suite::Row;
 use taper_report::format;
@@ -64,7 +64,11 @@ fn paint(results: &Results, row: &Row, area: &Area) -> chart::Result<()> {
         label: &percent,
     };
     let mut chart = axes(area, x, y)?;
-    let style = style_of(row, &results.manifest.rows);
+    // There are fewer colours than many rows, and a panel needs none of its own.
+    let style = match has_many_rows(results) {
+        true => panels::OWN,
+        false => style_of(row, &results.manifest.rows),
+    };
     for target in row.targets() {
         let of_cell = results.steps_of(&row.name, target);
         let points = |number: &dyn Fn(&StepLine) -> f64| -> Vec<(f64, f64)> {

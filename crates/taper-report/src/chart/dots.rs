@@ -329,6 +329,32 @@ mod tests {
     }
 
     #[test]
+    fn an_interval_that_leaves_the_axis_ends_in_arrows() {
+        let groups = [group(&[None, Some([-50.0, 52.0]), Some([1.9, 2.1])])];
+        let (wide, _) = super::super::draw(
+            |screen| Dots::height(&groups, screen),
+            |screen, area| Dots::paint(&groups, &label, screen, area),
+        )
+        .expect("draws");
+        let n_points = |line: &str| {
+            let points = line.split_once("points=\"").and_then(|(_, rest)| rest.split_once('"'));
+            points.map_or(0, |(points, _)| points.split_whitespace().count())
+        };
+        let arrows = wide.split("<polyline").filter(|line| n_points(line) == 3);
+        assert_eq!(arrows.count(), 2);
+    }
+
+    #[test]
+    fn lines_cross_no_name_on_narrow_screens() {
+        let group = group(&[None; 3]);
+        for [top, bottom] in group.free_of_names(Screen::Narrow) {
+            let in_row = (top - HEAD) % line_height(Screen::Narrow);
+            assert!(in_row >= 17 && in_row + bottom - top <= line_height(Screen::Narrow));
+        }
+        assert_eq!(group.free_of_names(Screen::Narrow).len(), 3);
+    }
+
+    #[test]
     fn rows_without_numbers_and_groups_without_rows_are_drawn() {
         let mut none = group(&[Some([f64::NAN, f64::INFINITY]), None]);
         none.rows[0].value = f64::NAN;

@@ -66,7 +66,9 @@ impl<'f> Axis<'f> {
         let step = round_step((to - from) / n_ticks as f64);
         let (first, last) = ((from / step).floor(), (to / step).ceil());
         let last = if last > first { last } else { first + 1.0 };
-        let ticks = (0..=(last - first) as usize).map(|i| (first + i as f64) * step).collect();
+        // More there are only where the range is no finite number.
+        let n_steps = ((last - first) as usize).min(2 * n_ticks + 2);
+        let ticks = (0..=n_steps).map(|i| (first + i as f64) * step).collect();
         Self { from: first * step, to: last * step, ticks, title: title.to_owned(), label }
     }
 }
@@ -196,5 +198,8 @@ mod tests {
         assert_eq!((axis.from, axis.to, axis.ticks.len()), (93.0, 98.0, 6));
         let axis = Axis::covering(97.0, 97.0, 5, "", &label);
         assert!(axis.from < axis.to);
+        for (from, to) in [(-1e308, 1e308), (0.0, f64::INFINITY), (f64::INFINITY, -1.0)] {
+            assert!(Axis::covering(from, to, 5, "", &label).ticks.len() <= 13, "{from} {to}");
+        }
     }
 }
