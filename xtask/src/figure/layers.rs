@@ -232,5 +232,8 @@ mod tests {
         assert_eq!(figure.wide.matches("One\n").count(), 2, "once in each block");
         assert!(figure.narrow.matches("One\n").count() > 2);
         assert!(figure.wide.contains("dense.44 (1,000)"), "without the ending they share");
+        let mixed = testing::results_of(&rows, &["a.weight", "b"]);
+        let figure = super::figure(&mixed).expect("draws").expect("a figure");
+        assert!(figure.wide.contains("a.weight (1,000)"), "with one that they do not share");
     }
 }
