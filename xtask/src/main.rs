@@ -13,6 +13,7 @@ mod collect;
 mod date;
 mod estimate;
 mod figure;
+mod gain;
 mod machine;
 mod page;
 mod place;

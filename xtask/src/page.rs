@@ -8,8 +8,9 @@ use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, context};
 use serde::Serialize;
 
-use crate::cells;
+use crate::cells::{self, Cell};
 use crate::figure::Figure;
+use crate::gain;
 use crate::results::{Results, RunLine};
 use crate::summary;
 use taper_report::format;
@@ -48,11 +49,13 @@ struct BandLine {
 /// # Errors
 /// When a figure cannot be drawn or the template does not fit; neither depends on what was measured.
 pub(crate) fn render(results: &Results, figures: &[Figure], dir: &Path) -> Result<String> {
-    let cells = cells::shown(results);
-    let lines: Vec<Line> = cells
+    let ranked = gain::ranked(results);
+    let cells: Vec<&Cell> = ranked.iter().map(|compared| &compared.cell).collect();
+    let lines: Vec<Line> = ranked
         .iter()
-        .map(|cell| {
-            let mut texts = summary::line(cell).to_vec();
+        .map(|compared| {
+            let cell = &compared.cell;
+            let mut texts = summary::line(compared).to_vec();
             texts.pop();
             let checkpoint = |run: &&RunLine| Checkpoint {
                 seed: run.seed,
@@ -99,6 +102,7 @@ pub(crate) fn render(results: &Results, figures: &[Figure], dir: &Path) -> Resul
         verdict => summary::verdict(results),
         columns => Serde(summary::COLUMNS),
         seeds_column => summary::SEEDS,
+        gain_note => gain::note(&ranked),
         lines => Serde(lines),
         figures => Serde(figures),
         bands => Serde(bands),

@@ -28,6 +28,9 @@ pub(crate) struct Manifest {
     #[serde(flatten)]
     pub(crate) made: Made,
     pub(crate) seeds: u64,
+    /// Name of the row with which the report compares the others; the first pruned one that has runs if there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) baseline: Option<String>,
     pub(crate) rows: Vec<Row>,
     pub(crate) bands: Vec<Band>,
     /// Runs that ended in an error.

@@ -1,15 +1,17 @@
 //! The table as Markdown for `summary.md` and as text for the console, from one list of columns.
 
 use crate::cells::{self, Cell, Verdict, cells};
+use crate::gain::{self, Compared, Gain};
 use crate::machine::Machine;
 use crate::results::{Results, RunLine};
 use taper_report::format::{self, NOTHING};
 
 /// Headings of the table, in all three documents.
-pub(crate) const COLUMNS: [&str; 12] = [
+pub(crate) const COLUMNS: [&str; 13] = [
     "Method",
     "Sparsity target",
     "Test accuracy",
+    "Gain",
     "Achieved",
     "Effective",
     "Dead filters",
@@ -22,10 +24,10 @@ pub(crate) const COLUMNS: [&str; 12] = [
 ];
 
 /// Place of the column that counts the seeds.
-pub(crate) const SEEDS: usize = 9;
+pub(crate) const SEEDS: usize = 10;
 
 /// The texts of a cell's line, as many as there are columns.
-pub(crate) fn line(cell: &Cell) -> [String; COLUMNS.len()] {
+pub(crate) fn line(Compared { cell, gain, .. }: &Compared) -> [String; COLUMNS.len()] {
     let mean =
         |number: &dyn Fn(&RunLine) -> Option<f64>| cell.summary(number).map(|summary| summary.mean);
     let text = |value: Option<f64>, format: &dyn Fn(f64) -> String| {
@@ -36,6 +38,11 @@ pub(crate) fn line(cell: &Cell) -> [String; COLUMNS.len()] {
         cell.row.label.clone(),
         text(cell.target, &format::percent_short),
         cell.accuracy().map_or_else(|| NOTHING.to_owned(), |summary| format::accuracy(&summary)),
+        match gain {
+            Gain::Baseline => "baseline".to_owned(),
+            Gain::Over(difference) => format::gain(difference),
+            Gain::Unknown => NOTHING.to_owned(),
+        },
         text(mean(&|run| Some(run.sparsity)), &percent),
         text(mean(&|run| run.effective_sparsity), &percent),
         dead_filters(cell),
@@ -141,15 +148,18 @@ pub(crate) fn markdown(results: &Results) -> String {
     out += &row(&std::array::from_fn::<_, { COLUMNS.len() }, _>(|i| {
         if is_text(i) { "---" } else { "---:" }.to_owned()
     }));
-    let cells = cells::shown(results);
-    for cell in &cells {
-        out += &row(&line(cell).map(|text| escaped(&text)));
+    let ranked = gain::ranked(results);
+    for compared in &ranked {
+        out += &row(&line(compared).map(|text| escaped(&text)));
     }
     out += "\nAccuracy is that of the last epoch, mean ± sample deviation over the seeds. ";
     out += "Effective sparsity also counts weights cut off from input or output. ";
     out += "Dead filters are output channels of convolutions that have lost every weight; in brackets, the share of the ";
     out += "gradient's norm that was in them over the last epoch.\n";
-    for cell in &cells {
+    if let Some(note) = gain::note(&ranked) {
+        out += &format!("\n{}\n", escaped(&note));
+    }
+    for Compared { cell, .. } in &ranked {
         for reason in cell.verdict.reasons() {
             out += &format!("\n- **{}**: {}", escaped(&cell.name()), escaped(reason));
         }
@@ -229,9 +239,9 @@ pub(crate) fn provenance(results: &Results) -> Vec<(&'static str, String)> {
 
 /// The table, failures and the verdict as plain text.
 pub(crate) fn console(results: &Results) -> String {
-    let cells = cells::shown(results);
+    let ranked = gain::ranked(results);
     let mut table = vec![COLUMNS.map(str::to_owned)];
-    table.extend(cells.iter().map(line));
+    table.extend(ranked.iter().map(line));
     let width = |i: usize| table.iter().map(|texts| texts[i].chars().count()).max().unwrap_or(0);
     let widths: [usize; COLUMNS.len()] = std::array::from_fn(width);
     let mut out = String::new();
@@ -244,7 +254,7 @@ pub(crate) fn console(results: &Results) -> String {
         out += text.trim_end();
         out.push('\n');
     }
-    for cell in &cells {
+    for Compared { cell, .. } in &ranked {
         for reason in cell.verdict.reasons() {
             out += &format!("\nfail: {}: {reason}", cell.name());
         }
@@ -298,14 +308,16 @@ mod tests {
     #[test]
     fn a_line_shows_what_was_measured() {
         let results = testing::results();
-        let cells = cells(&results);
-        let feather = cells.iter().find(|c| c.row.name == "feather").expect("the cell");
+        let ranked = gain::ranked(&results);
         assert_eq!(
-            line(feather).join("|"),
-            "Feather|90 %|89.10 ± 0.10 %|90.00 %|90.10 %|7 (25 %)|1,100|100 k|5.13 KiB|3|7.2 s|pass"
+            line(&ranked[1]).join("|"),
+            "Feather|90 %|89.10 ± 0.10 %|+0.50 ± 0.00|90.00 %|90.10 %|7 (25 %)|1,100|100 k|5.13 KiB|3|7.2 s|pass"
         );
-        assert_eq!(line(&cells[0])[1], NOTHING, "dense has no target, and none is printed");
-        assert_eq!(line(&cells[0])[4], NOTHING, "not measured, so not printed");
+        assert_eq!(line(&ranked[2])[3], "baseline");
+        let dense = line(&ranked[0]);
+        assert_eq!(dense[1], NOTHING, "dense has no target, and none is printed");
+        assert_eq!(dense[3], NOTHING, "nor a gain over what is pruned");
+        assert_eq!(dense[5], NOTHING, "not measured, so not printed");
     }
 
     #[test]
@@ -316,6 +328,7 @@ mod tests {
         let lines = text.lines().filter(|line| line.starts_with('|')).count();
         assert_eq!(lines, 2 + 1 + 2 * 2);
         assert!(text.contains(r"| GMP \<&\> | 90 % |"), "{text}");
+        assert!(text.contains(r"gain over GMP \<&\>"), "{text}");
         assert!(
             text.contains("**Fail: of 5 cells, 1 failed, 1 passed, 3 without a band.**"),
             "{text}"

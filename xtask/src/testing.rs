@@ -11,18 +11,23 @@ const N_PRUNABLE: u64 = 10_000;
 
 /// Results in which everything is as it should be; `feather` has a band at 90 %.
 pub(crate) fn results() -> Results {
-    let row = |name: &str, label: &str, sparsities: &[f64]| Row {
-        name: name.into(),
-        label: label.into(),
-        sparsities: sparsities.to_vec(),
-    };
-    let rows = vec![
+    let rows = [
         row("dense", "Dense", &[]),
         row("gmp", "GMP <&>", &[0.9, 0.95]),
         row("feather", "Feather", &[0.9, 0.95]),
     ];
+    results_of(&rows, &["conv1", "conv2", "fc"])
+}
+
+/// A row of results.
+pub(crate) fn row(name: &str, label: &str, sparsities: &[f64]) -> Row {
+    Row { name: name.into(), label: label.into(), sparsities: sparsities.to_vec() }
+}
+
+/// Such results of any rows and layers.
+pub(crate) fn results_of(rows: &[Row], layers: &[&str]) -> Results {
     let mut results = Results {
-        manifest: manifest(rows.clone()),
+        manifest: manifest(rows.to_vec()),
         runs: Vec::new(),
         curves: Vec::new(),
         steps: Vec::new(),
@@ -34,7 +39,7 @@ pub(crate) fn results() -> Results {
             for seed in 0..3 {
                 let accuracy =
                     0.97 + 0.005 * index as f64 - 0.1 * target.unwrap_or(0.9) + 0.001 * seed as f64;
-                add_run(&mut results, row, target, seed, accuracy);
+                add_run(&mut results, row, target, seed, accuracy, layers);
             }
         }
     }
@@ -78,6 +83,7 @@ fn manifest(rows: Vec<Row>) -> Manifest {
             },
         },
         seeds: 3,
+        baseline: None,
         rows,
         bands: vec![Band {
             row: "feather".into(),
@@ -92,7 +98,14 @@ fn manifest(rows: Vec<Row>) -> Manifest {
     }
 }
 
-fn add_run(results: &mut Results, row: &Row, target: Option<f64>, seed: u64, accuracy: f64) {
+fn add_run(
+    results: &mut Results,
+    row: &Row,
+    target: Option<f64>,
+    seed: u64,
+    accuracy: f64,
+    layers: &[&str],
+) {
     let n_kept = (N_PRUNABLE as f64 * (1.0 - target.unwrap_or(0.0))).round() as u64;
     let sparsity = 1.0 - n_kept as f64 / N_PRUNABLE as f64;
     results.runs.push(RunLine {
@@ -159,7 +172,9 @@ fn add_run(results: &mut Results, row: &Row, target: Option<f64>, seed: u64, acc
             });
         }
     }
-    for (layer, share) in [("conv1", 0.5), ("conv2", 0.8), ("fc", 1.0)] {
+    for (i, &layer) in layers.iter().enumerate() {
+        // The first and the second layer keep more than the others.
+        let share = [0.5, 0.8].get(i).copied().unwrap_or(1.0);
         let kept = (1000.0 * (1.0 - sparsity * share)).round() as u64;
         results.layers.push(LayerLine {
             row: row.name.clone(),

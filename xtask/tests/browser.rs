@@ -13,6 +13,15 @@ const errors = [];
 addEventListener("error", event => errors.push(String(event.message || event.target)), true);
 addEventListener("load", () => {
   const shown = element => element.getClientRects().length > 0;
+  // Labels whose boxes share more than a pixel in both directions.
+  const overlaps = drawing => {
+    const labels = [...drawing.querySelectorAll("text")].filter(e => e.textContent.trim());
+    const boxes = labels.map(label => label.getBoundingClientRect());
+    const shared = (a, b, low, high) => Math.min(a[high], b[high]) - Math.max(a[low], b[low]);
+    const over = (a, b) => shared(a, b, "left", "right") > 1 && shared(a, b, "top", "bottom") > 1;
+    return labels.flatMap((label, i) => labels.slice(0, i).filter((_, j) => over(boxes[i], boxes[j]))
+      .map(other => label.textContent.trim() + " over " + other.textContent.trim()));
+  };
   const figures = [...document.querySelectorAll("figure")].map(figure => {
     const drawings = [...figure.querySelectorAll(".drawing svg")].filter(shown);
     const box = drawings[0]?.getBoundingClientRect() ?? { left: 0, right: 0, width: 0, height: 0 };
@@ -25,6 +34,7 @@ addEventListener("load", () => {
       strokes: drawings[0]?.querySelectorAll("polyline, rect, path").length ?? 0,
       words: drawings[0]?.textContent.trim().length ?? 0,
       alt: figure.querySelector("[role=img]")?.getAttribute("aria-label")?.length ?? 0,
+      overlaps: drawings[0] ? overlaps(drawings[0]) : [],
       ink: drawings[0] ? getComputedStyle(drawings[0].querySelector("text")).fill : "",
     };
   });
@@ -136,7 +146,10 @@ fn the_report_is_laid_out_on_every_screen_and_on_paper() {
         }
         let figures = seen["figures"].as_array().expect("figures");
         let ids: Vec<&str> = figures.iter().filter_map(|figure| figure["id"].as_str()).collect();
-        assert!(ids.starts_with(&["accuracy", "curves", "speed", "schedule"]), "{ids:?}");
+        assert!(
+            matches!(ids[..], ["gain" | "accuracy", "curves", "speed", "schedule", ..]),
+            "{ids:?}"
+        );
         for figure in figures {
             let at_least = |key: &str, least: f64| figure[key].as_f64().is_some_and(|n| n >= least);
             assert_eq!(figure["drawings"], 1, "{width}: one of wide and narrow: {figure}");
@@ -147,6 +160,7 @@ fn the_report_is_laid_out_on_every_screen_and_on_paper() {
                 "{width}: {figure}"
             );
             assert!(at_least("strokes", 4.0) && at_least("words", 20.0), "{width}: {figure}");
+            assert_eq!(figure["overlaps"], serde_json::json!([]), "{width}: {figure}");
             assert!(at_least("alt", 60.0), "{width}: {figure}");
             assert!(figure["ink"].as_str().is_some_and(|ink| ink.starts_with("rgb")), "{figure}");
         }

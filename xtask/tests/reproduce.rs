@@ -432,6 +432,23 @@ fn a_changed_default_is_a_new_run() {
 }
 
 #[test]
+fn the_manifest_names_the_baseline_of_the_suite() {
+    let repository = Repository::new();
+    let suite = repository.path("experiments/quick/suite.toml");
+    let manifest = || -> serde_json::Value {
+        assert_eq!(repository.reproduce(&[], &[]).status.code(), Some(0));
+        let text = fs::read(repository.path("out/manifest.json")).expect("reads");
+        serde_json::from_slice(&text).expect("JSON")
+    };
+    assert_eq!(manifest()["baseline"], serde_json::Value::Null);
+    fs::write(suite, SUITE.replacen("seeds", "baseline = 'dense'\nseeds", 1)).expect("writes");
+    assert_eq!(manifest()["baseline"], "dense");
+    assert_eq!(repository.calls(), 6, "it changes no run");
+    let summary = fs::read_to_string(repository.path("out/summary.md")).expect("reads");
+    assert!(summary.contains("by their gain over dense"), "{summary}");
+}
+
+#[test]
 fn the_manifest_names_the_machine_of_each_run() {
     let repository = Repository::new();
     assert!(repository.reproduce(&["--seeds", "1"], &[]).status.success());

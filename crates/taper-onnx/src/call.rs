@@ -9,8 +9,11 @@ use std::rc::Rc;
 
 /// An operator, its inputs and its attributes.
 pub(crate) struct Call<'a> {
-    /// Name of its first output.
+    /// Name of the output that is computed.
     pub(crate) output: &'a str,
+    /// Its place among the outputs.
+    pub(crate) at: usize,
+    pub(crate) n_outputs: usize,
     /// Inputs in order; those that are left out are `None`.
     pub(crate) inputs: Vec<Option<Value>>,
     pub(crate) attributes: Attributes<'a>,

@@ -80,19 +80,24 @@ impl<'a> Importer<'a> {
         for name in &node.input {
             inputs.push(if name.is_empty() { None } else { Some(self.value(name)?) });
         }
-        let attributes = Attributes::of(node)?;
-        let output = node.output.first().filter(|name| !name.is_empty());
-        let output = output.ok_or("it has no output")?;
-        let call = Call { output, inputs, attributes, opset: self.opset };
-        let first = self.graph.nodes.len();
-        let value = (operator.import)(self, &call)?;
-        let added = self.graph.nodes.iter_mut().skip(first);
-        added.for_each(|added| source::name(node).clone_into(&mut added.name));
-        call.attributes.finish()?;
-        if let Value::Sizes(array) = &value {
-            Budget::check_sizes(array.dims())?;
+        if node.output.first().is_none_or(String::is_empty) {
+            return Err("it has no output".into());
         }
-        self.values.insert(output, value);
+        let outputs = node.output.iter().take(operator.max_outputs).enumerate();
+        for (at, output) in outputs.filter(|(_, name)| !name.is_empty()) {
+            let (attributes, inputs) = (Attributes::of(node)?, inputs.clone());
+            let (n_outputs, opset) = (node.output.len(), self.opset);
+            let call = Call { output, at, n_outputs, inputs, attributes, opset };
+            let first = self.graph.nodes.len();
+            let value = (operator.import)(self, &call)?;
+            let added = self.graph.nodes.iter_mut().skip(first);
+            added.for_each(|added| source::name(node).clone_into(&mut added.name));
+            call.attributes.finish()?;
+            if let Value::Sizes(array) = &value {
+                Budget::check_sizes(array.dims())?;
+            }
+            self.values.insert(output, value);
+        }
         Ok(())
     }
 

@@ -687,6 +687,93 @@ fn shapes_keep_the_batch_in_its_place() {
     one("Transpose", vec![ints("perm", &[0, 1, 3, 2])]).refuse(&["[0, 1, 3, 2]"]);
 }
 
+/// The channels of an image of four channels of one pixel, 0 to 3, that a slice leaves.
+fn sliced(starts: &[i64], ends: &[i64], axes: &[i64], steps: &[i64]) -> Result<Vec<f32>, String> {
+    let file = shaped(&[None, Some(4), Some(1), Some(2)]);
+    let file = file.ints("a", starts).ints("b", ends).ints("c", axes).ints("d", steps);
+    let graph = file.node("Slice", "x a b c d", "y", vec![]).import()?;
+    Ok(interpret(&graph, &[0.0, f32::NAN, 1.0, -1.0, 2.0, -2.0, 3.0, -3.0]).unwrap())
+}
+
+#[test]
+fn slices_of_images_are_channels() {
+    let all = i64::MAX;
+    let channels = |start, end, step| sliced(&[start], &[end], &[1], &[step]).unwrap();
+    assert_eq!(channels(1, 3, 1), [1.0, -1.0, 2.0, -2.0]);
+    assert_eq!(channels(-1, all, 1), [3.0, -3.0]);
+    assert_eq!(channels(3, 0, -2), [3.0, -3.0, 1.0, -1.0]);
+    assert_eq!(channels(1, 4, 2), [1.0, -1.0, 3.0, -3.0]);
+    assert_eq!(channels(all, i64::MIN, -3)[..3], [3.0, -3.0, 0.0]);
+    assert!(channels(0, 1, 1)[1].is_nan());
+    // Whole dimensions beside them.
+    let whole = sliced(&[0, 2, 0, 0], &[all, all, 1, all], &[0, -3, 2, -1], &[1; 4]);
+    assert_eq!(whole.unwrap(), [2.0, -2.0, 3.0, -3.0]);
+    assert_eq!(
+        file()
+            .ints("z", &[0])
+            .ints("e", &[9])
+            .node("Slice", "x z e", "y", vec![])
+            .import()
+            .unwrap_err(),
+        "node of `y` (Slice): it parts the batch, where dimensions of the image are supported"
+    );
+    let refused = |start, end, axis, part: &str| {
+        let error = sliced(&[start], &[end], &[axis], &[1]).unwrap_err();
+        assert!(error.contains(part), "{error}");
+    };
+    refused(0, 1, 0, "it parts the batch");
+    refused(1, all, 0, "it parts the batch");
+    refused(0, 1, 3, "a part of rows or columns");
+    refused(2, 2, 1, "it takes no channels");
+    refused(0, 1, 4, "axis 4 is outside");
+    let vector = file().node("Flatten", "x", "f", vec![]).ints("s", &[30]).ints("e", &[32]);
+    let vector = vector.ints("one", &[1]).node("Slice", "f s e one", "y", vec![]);
+    assert_eq!((vector.dims(), vector.run()), (vec![2], vec![14.0, 15.0]));
+    // More weights than a few bytes justify.
+    let wide = shaped(&[None, Some(1 << 20), Some(1), Some(1)]).ints("s", &[1]).ints("one", &[1]);
+    let wide = wide.ints("e", &[i64::MAX]).node("Slice", "x s e one", "y", vec![]);
+    wide.refuse(&["(Slice)", "larger than the weights of the file justify"]);
+}
+
+#[test]
+fn splits_have_an_output_for_each_part() {
+    let channels = |file: File, output: &str| {
+        let options = Options { output: Some(output.into()), image: None };
+        let graph = file.import_with(&options)?;
+        assert_eq!(graph.nodes.len(), 2, "parts that nothing reads are left out");
+        Ok::<Vec<f32>, String>(interpret(&graph, &[0.0, 1.0, 2.0, 3.0, 4.0]).unwrap())
+    };
+    let split = |attributes: Vec<Attribute>, opset: i64, input: &str, outputs: &str| {
+        let mut file = shaped(&[None, Some(5), Some(1), Some(1)]).opset(opset);
+        let names = outputs.split_whitespace().filter(|name| *name != "_");
+        file.graph().output =
+            names.map(|name| ValueInfo { name: name.into(), r#type: None }).collect();
+        file.ints("sizes", &[1, 2, 2]).node("Split", input, outputs, attributes)
+    };
+    let given = split(vec![int("axis", 1)], 17, "x sizes", "a b c");
+    assert_eq!(channels(given.clone(), "a"), Ok(vec![0.0]));
+    assert_eq!(channels(given.clone(), "b"), Ok(vec![1.0, 2.0]));
+    assert_eq!(channels(given, "c"), Ok(vec![3.0, 4.0]));
+    let skipped = split(vec![int("axis", -3)], 17, "x sizes", "a _ c");
+    assert_eq!(channels(skipped, "c"), Ok(vec![3.0, 4.0]));
+    let old = split(vec![int("axis", 1), ints("split", &[4, 1])], 11, "x", "a b");
+    assert_eq!(channels(old, "b"), Ok(vec![4.0]));
+    let equal = split(vec![int("axis", 1), int("num_outputs", 2)], 18, "x", "a b");
+    assert_eq!(channels(equal.clone(), "a"), Ok(vec![0.0, 1.0, 2.0]));
+    assert_eq!(channels(equal, "b"), Ok(vec![3.0, 4.0]));
+    for (attributes, input, outputs, part) in [
+        (vec![], "x", "a b", "it parts the batch"),
+        (vec![int("axis", 1)], "x sizes", "a b", "parts of [1, 2, 2] for 2 outputs"),
+        (vec![int("axis", 2)], "x", "a b", "it takes a part of rows"),
+        (vec![int("axis", 4)], "x", "a b", "axis 4 is outside"),
+    ] {
+        let error = channels(split(attributes, 17, input, outputs), "b").unwrap_err();
+        assert!(error.contains("(Split)") && error.contains(part), "{error}");
+    }
+    let wrong = split(vec![int("axis", 1), ints("split", &[6, -1])], 11, "x", "a b");
+    assert!(channels(wrong, "b").unwrap_err().contains("do not fit a size of 5"));
+}
+
 /// `x.view(x.size(0), -1)` and the pads of `F.pad`, as PyTorch exports them.
 #[test]
 fn arithmetic_of_shapes_is_folded() {

@@ -31,6 +31,7 @@ class Odd(nn.Module):
         self.linear = nn.Linear(8 * 5 * 10, 5, bias=False)
         self.bias = nn.Parameter(torch.randn(5))
         self.scale = nn.Parameter(torch.rand(8, 1, 1))
+        self.slope = nn.Parameter(torch.randn(3))
 
     def forward(self, x):
         x = F.pad(self.conv(x - 0.5), (1, 2, 0, 1), value=0.25)
@@ -39,6 +40,9 @@ class Odd(nn.Module):
         x = F.interpolate(x, scale_factor=(2.0, 1.0), mode="nearest")
         x = F.hardswish(x) / 3 + F.silu(x) * self.scale
         x = F.leaky_relu(x, 0.1) - F.hardsigmoid(x) - F.relu6(x + 3) * x / 6
+        first, second = x.split((3, 5), 1)
+        x = torch.cat([torch.maximum(second, torch.tensor(-0.5)), F.prelu(first, self.slope)], 1)
+        x = torch.cat([-x[:, 1::2], *x[:, ::2].chunk(2, 1)], 1)
         x = F.adaptive_max_pool2d(x, 1) * torch.sigmoid(x.mean((2, 3), keepdim=True)) + x
         x = F.avg_pool2d(x, (2, 1), count_include_pad=False)
         x = self.norm(x.reshape(x.size(0), -1))

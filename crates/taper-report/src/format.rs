@@ -1,6 +1,6 @@
 //! Numbers as people read them. One place, so that console, Markdown and HTML agree.
 
-use crate::stats::Summary;
+use crate::stats::{Difference, Summary};
 
 /// What stands where a number is missing.
 pub const NOTHING: &str = "–";
@@ -27,6 +27,36 @@ pub fn accuracy(summary: &Summary) -> String {
     match summary.deviation {
         Some(d) => format!("{:.2} ± {:.2} %", summary.mean * 100.0, d * 100.0),
         None => format!("{:.2} %", summary.mean * 100.0),
+    }
+}
+
+/// A difference of fractions in points, with half its interval if it has one: `+1.23 ± 0.45`, `−0.20`.
+pub fn gain(difference: &Difference) -> String {
+    let mean = signed(100.0 * difference.mean);
+    match difference.half_width {
+        Some(half) => format!("{mean} ± {:.2}", 100.0 * half),
+        None => mean,
+    }
+}
+
+/// Two digits behind the point and the sign in front; `0.00` has none.
+pub fn signed(v: f64) -> String {
+    let text = format!("{v:+.2}");
+    match text.trim_start_matches(['+', '-']) {
+        zero @ "0.00" => zero.to_owned(),
+        _ => text.replace('-', "−"),
+    }
+}
+
+/// A share of what is kept in percent, in four characters at most: `100`, `47`, `5.0`, `0.27`; `>0` if it is less than half
+/// of 0.01, and `0` for nothing.
+pub fn kept(share: f64) -> String {
+    match 100.0 * share {
+        0.0 => "0".to_owned(),
+        p if p < 0.005 => ">0".to_owned(),
+        p if p < 0.995 => format!("{p:.2}"),
+        p if p < 9.95 => format!("{p:.1}"),
+        p => format!("{p:.0}"),
     }
 }
 
@@ -100,6 +130,32 @@ mod tests {
         assert_eq!(seconds(59.96), "1 min 00 s");
         assert_eq!(seconds(245.0), "4 min 05 s");
         assert_eq!(seconds(7380.0), "2 h 03 min");
+    }
+
+    #[test]
+    fn a_gain_has_its_sign_and_the_interval_it_has() {
+        let gain = |mean, half_width| gain(&Difference { mean, half_width });
+        assert_eq!(gain(0.0123, Some(0.0045)), "+1.23 ± 0.45");
+        assert_eq!(gain(-0.002, None), "−0.20");
+        assert_eq!(gain(-0.000_01, Some(0.0)), "0.00 ± 0.00");
+    }
+
+    #[test]
+    fn a_kept_share_is_short_and_only_nothing_is_nothing() {
+        for (share, text) in [
+            (1.0, "100"),
+            (0.474, "47"),
+            (0.0996, "10"),
+            (0.0994, "9.9"),
+            (0.05, "5.0"),
+            (0.009_96, "1.0"),
+            (0.0027, "0.27"),
+            (0.000_05, "0.01"),
+            (0.000_01, ">0"),
+            (0.0, "0"),
+        ] {
+            assert_eq!(kept(share), text, "{share}");
+        }
     }
 
     #[test]

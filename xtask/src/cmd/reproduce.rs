@@ -317,6 +317,7 @@ fn manifest(root: &Path, suite: &Suite, bands: Vec<Band>) -> Manifest {
             versions: Versions { rustc: provenance::rustc(), ..Versions::default() },
         },
         seeds: suite.seeds,
+        baseline: suite.baseline.clone(),
         rows: suite.rows(),
         bands,
         failed: Vec::new(),

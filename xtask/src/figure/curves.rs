@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use taper_report::chart::{self, Area, Axis, Screen, axes, dashes, draw, line, marker};
 
-use super::{Figure, compared, highest, style_of};
+use super::{Figure, baseline, compared, has_many_rows, highest, panels, style_of};
 use crate::bands::same_sparsity;
 use crate::cells::{Cell, cells};
 use crate::results::Results;
+use crate::suite::Row;
 use taper_report::format;
 use taper_report::stats::Summary;
 
@@ -29,7 +30,17 @@ pub(super) fn figure(results: &Results) -> Result<Option<Figure>> {
         return Ok(None);
     }
     let rows = &results.manifest.rows;
-    let (wide, narrow) = draw(Screen::height, |_, area| paint(results, &curves, area))?;
+    let by_row = has_many_rows(results);
+    let baseline = baseline(results, sparsity);
+    let (wide, narrow) = match by_row {
+        true => {
+            let rows: Vec<(&Row, Curve)> =
+                curves.iter().map(|(cell, curve)| (cell.row, curve.clone())).collect();
+            panels::lines(&rows, baseline.as_deref(), &|| axes_of(&curves, 3))?
+        }
+        false => draw(Screen::height, |_, area| paint(results, &curves, area))?,
+    };
+    let label = |name: &String| rows.iter().find(|row| row.name == *name).map(|row| &row.label[..]);
     let ends: Vec<String> = curves
         .iter()
         .filter_map(|(cell, curve)| {
@@ -45,7 +56,12 @@ pub(super) fn figure(results: &Results) -> Result<Option<Figure>> {
         caption: "Test accuracy after each epoch, mean over the seeds, with the weights cut to the sparsity of the \
                   moment."
             .to_owned(),
-        legend: curves.iter().map(|(cell, _)| style_of(cell.row, rows).key(&cell.row.label)).collect(),
+        legend: match by_row {
+            true => panels::legend(baseline.as_ref().and_then(label)),
+            false => {
+                curves.iter().map(|(cell, _)| style_of(cell.row, rows).key(&cell.row.label)).collect()
+            }
+        },
         wide,
         narrow,
     }))
@@ -73,19 +89,24 @@ fn mean_curve(results: &Results, cell: &Cell) -> Curve {
         .collect()
 }
 
-fn paint(results: &Results, curves: &[(&Cell, Curve)], area: &Area) -> chart::Result<()> {
+/// Axes that hold all curves, with about `n_ticks` labels each.
+fn axes_of(curves: &[(&Cell, Curve)], n_ticks: usize) -> (Axis<'static>, Axis<'static>) {
     let all = || curves.iter().flat_map(|(_, curve)| curve);
     let n_epochs = all().map(|p| p.0).fold(1.0, f64::max);
     let (low, high) = all()
         .map(|p| p.1)
         .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), y| (low.min(y), high.max(y)));
-    let whole = |v: &f64| format!("{v:.0}");
-    let percent = |v: &f64| format!("{} %", format::rounded(*v));
-    let mut x = Axis::covering(0.0, n_epochs, 5, "Epochs", &whole);
+    let mut x = Axis::covering(0.0, n_epochs, n_ticks, "Epochs", &|v| format!("{v:.0}"));
     // Fractions of an epoch are not measured, and the axis ends where the training does.
     x.ticks.retain(|tick| tick.fract() == 0.0 && *tick <= n_epochs);
     x.to = n_epochs;
-    let mut chart = axes(area, x, Axis::covering(low, high, 5, "Test accuracy", &percent))?;
+    let percent = &|v: &f64| format!("{} %", format::rounded(*v));
+    (x, Axis::covering(low, high, n_ticks, "Test accuracy", percent))
+}
+
+fn paint(results: &Results, curves: &[(&Cell, Curve)], area: &Area) -> chart::Result<()> {
+    let (x, y) = axes_of(curves, 5);
+    let mut chart = axes(area, x, y)?;
     for (cell, curve) in curves {
         let style = style_of(cell.row, &results.manifest.rows);
         match cell.target {
@@ -111,6 +132,19 @@ mod tests {
         let curve = mean_curve(&results, &cells[0]);
         assert_eq!(curve.len(), 4);
         assert!((curve[3].1 - 88.1).abs() < 1e-9, "{curve:?}");
+    }
+
+    #[test]
+    fn many_rows_have_a_panel_each_with_the_baseline() {
+        let rows: Vec<_> = (0..7)
+            .map(|i| testing::row(&format!("row-{i}"), &format!("Row {i}"), &[0.9]))
+            .collect();
+        let drawn =
+            figure(&testing::results_of(&rows, &["conv1"])).expect("draws").expect("a figure");
+        assert_eq!(drawn.wide.matches("Epochs\n").count(), 7);
+        assert!((0..7).all(|i| drawn.narrow.contains(&format!("Row {i}\n"))));
+        let legend: Vec<_> = drawn.legend.iter().map(|key| (key.mark, &key.label[..])).collect();
+        assert_eq!(legend, [("line", "the row above the panel"), ("dash", "Row 0")]);
     }
 
     #[test]

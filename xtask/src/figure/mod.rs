@@ -3,7 +3,11 @@
 mod accuracy;
 mod against_sparsity;
 mod curves;
+mod gain;
+#[cfg(test)]
+mod labels;
 mod layers;
+mod panels;
 mod schedule;
 mod significance;
 mod speed;
@@ -62,13 +66,26 @@ impl Figure {
 }
 
 /// The `id` of every figure that there can be.
-pub(crate) const IDS: [&str; 7] =
-    ["accuracy", "curves", "speed", "schedule", "stability", "layers", "significance"];
+pub(crate) const IDS: [&str; 8] =
+    ["gain", "accuracy", "curves", "speed", "schedule", "stability", "layers", "significance"];
+
+/// Rows whose lines are told apart in one chart; more get dots by row, or a panel each.
+const MAX_LINES: usize = 6;
+
+/// Whether results have more pruned rows than lines in one chart are told apart.
+fn has_many_rows(results: &Results) -> bool {
+    let has_runs = |row: &&Row| results.runs.iter().any(|run| run.row == row.name);
+    let pruned = results.manifest.rows.iter().filter(|row| !row.sparsities.is_empty());
+    pruned.filter(has_runs).count() > MAX_LINES
+}
 
 /// All figures for which there is something to show, in the order of the page.
 pub(crate) fn all(results: &Results) -> Result<Vec<Figure>> {
     let made = [
-        accuracy::figure(results)?,
+        match has_many_rows(results) {
+            true => gain::figure(results)?,
+            false => accuracy::figure(results)?,
+        },
         curves::figure(results)?,
         speed::figure(results)?,
         schedule::figure(results)?,
@@ -87,6 +104,16 @@ fn style_of(row: &Row, rows: &[Row]) -> Style {
     }
     let sparse = rows.iter().filter(|r| !r.sparsities.is_empty());
     Style::series(sparse.take_while(|r| r.name != row.name).count())
+}
+
+/// Name of the row that others are compared with at a sparsity, if there is one.
+fn baseline(results: &Results, sparsity: Option<f64>) -> Option<String> {
+    let ranked = crate::gain::ranked(results);
+    let is_baseline = |compared: &&crate::gain::Compared| {
+        compared.gain == crate::gain::Gain::Baseline
+            && same_sparsity(compared.cell.target, sparsity)
+    };
+    ranked.iter().find(is_baseline).map(|compared| compared.cell.row.name.clone())
 }
 
 /// The highest sparsity of the suite, at which methods differ most.

@@ -2,17 +2,12 @@
 
 use anyhow::Result;
 use plotters::prelude::*;
-use plotters::style::text_anchor::{HPos, VPos};
-use taper_report::chart::{self, Area, Axis, Screen, axes, draw, font, line, px, variable};
+use taper_report::chart::{self, Area, Axis, axes, line, px, variable};
 
-use super::{Figure, Key, style_of};
+use super::{Figure, Key, has_many_rows, panels, style_of};
 use crate::results::{Results, StepLine};
 use crate::suite::Row;
 use taper_report::format;
-
-/// Panels side by side on a wide screen, at most.
-const COLUMNS: usize = 3;
-const PANEL_HEIGHT: i32 = 220;
 
 /// Draws the figure; `None` when no sparse run has recorded its steps.
 pub(super) fn figure(results: &Results) -> Result<Option<Figure>> {
@@ -22,17 +17,8 @@ pub(super) fn figure(results: &Results) -> Result<Option<Figure>> {
     if rows.is_empty() {
         return Ok(None);
     }
-    let grid = |screen: Screen| match screen {
-        Screen::Wide => (rows.len().div_ceil(COLUMNS), rows.len().min(COLUMNS)),
-        Screen::Narrow => (rows.len(), 1),
-    };
-    let height = |screen: Screen| PANEL_HEIGHT * grid(screen).0 as i32;
-    let (wide, narrow) = draw(height, |screen, area| {
-        for (panel, row) in area.split_evenly(grid(screen)).iter().zip(&rows) {
-            paint(results, row, panel)?;
-        }
-        Ok(())
-    })?;
+    let named: Vec<(&Row, ())> = rows.iter().map(|row| (*row, ())).collect();
+    let (wide, narrow) = panels::each(&named, |row, _, area| paint(results, row, area))?;
     let drawn = rows.iter().flat_map(|row| {
         row.targets().into_iter().flat_map(|target| results.steps_of(&row.name, target))
     });
@@ -78,11 +64,11 @@ fn paint(results: &Results, row: &Row, area: &Area) -> chart::Result<()> {
         label: &percent,
     };
     let mut chart = axes(area, x, y)?;
-    let (width, _) = area.dim_in_pixel();
-    let title = font(13.0, chart::INK, HPos::Right, VPos::Top);
-    area.draw(&Text::new(row.label.clone(), (width as i32 - px(14), px(2)), title))?;
-
-    let style = style_of(row, &results.manifest.rows);
+    // There are fewer colours than many rows, and a panel needs none of its own.
+    let style = match has_many_rows(results) {
+        true => panels::OWN,
+        false => style_of(row, &results.manifest.rows),
+    };
     for target in row.targets() {
         let of_cell = results.steps_of(&row.name, target);
         let points = |number: &dyn Fn(&StepLine) -> f64| -> Vec<(f64, f64)> {

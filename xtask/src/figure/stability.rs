@@ -4,7 +4,7 @@ use anyhow::Result;
 use taper_report::chart::{self, Area, Axis, Screen, axes, draw, line, marker};
 use taper_report::format;
 
-use super::{Figure, highest, style_of};
+use super::{Figure, baseline, has_many_rows, highest, panels, style_of};
 use crate::results::Results;
 use crate::suite::Row;
 
@@ -25,7 +25,13 @@ pub(super) fn figure(results: &Results) -> Result<Option<Figure>> {
         return Ok(None);
     }
     let rows = &results.manifest.rows;
-    let (wide, narrow) = draw(Screen::height, |_, area| paint(rows, &traces, area))?;
+    let by_row = has_many_rows(results);
+    let baseline = baseline(results, Some(sparsity));
+    let (wide, narrow) = match by_row {
+        true => panels::lines(&traces, baseline.as_deref(), &|| axes_of(&traces, 3))?,
+        false => draw(Screen::height, |_, area| paint(rows, &traces, area))?,
+    };
+    let label = |name: &String| rows.iter().find(|row| row.name == *name).map(|row| &row.label[..]);
     let at = format::percent_short(sparsity);
     let peaks: Vec<String> = traces
         .iter()
@@ -46,7 +52,10 @@ pub(super) fn figure(results: &Results) -> Result<Option<Figure>> {
         caption: "Of the weights that a refresh keeps, the share that the mask before it did not: 0 for masks that only \
                   shrink. Mean over the refreshes between two points, so single ones may be higher; of the first seed."
             .to_owned(),
-        legend: traces.iter().map(|(row, _)| style_of(row, rows).key(&row.label)).collect(),
+        legend: match by_row {
+            true => panels::legend(baseline.as_ref().and_then(label)),
+            false => traces.iter().map(|(row, _)| style_of(row, rows).key(&row.label)).collect(),
+        },
         wide,
         narrow,
     }))
@@ -57,16 +66,21 @@ fn trace(results: &Results, row: &Row, sparsity: f64) -> Trace {
     of_cell.iter().filter_map(|step| Some((step.step as f64, 100.0 * step.entered?))).collect()
 }
 
-fn paint(rows: &[Row], traces: &[(&Row, Trace)], area: &Area) -> chart::Result<()> {
+/// Axes that hold all traces, with about `n_ticks` labels each.
+fn axes_of(traces: &[(&Row, Trace)], n_ticks: usize) -> (Axis<'static>, Axis<'static>) {
     let all = || traces.iter().flat_map(|(_, trace)| trace);
     let last = all().map(|point| point.0).fold(1.0, f64::max);
     let highest = all().map(|point| point.1).fold(0.0, f64::max);
-    let steps = |v: &f64| format::scaled(*v);
-    let percent = |v: &f64| format!("{} %", format::rounded(*v));
-    let mut x = Axis::covering(0.0, last, 5, "Step", &steps);
+    let mut x = Axis::covering(0.0, last, n_ticks, "Step", &|v| format::scaled(*v));
     x.ticks.retain(|tick| *tick <= last);
     x.to = last;
-    let mut chart = axes(area, x, Axis::covering(0.0, highest, 5, "Entered", &percent))?;
+    let percent = &|v: &f64| format!("{} %", format::rounded(*v));
+    (x, Axis::covering(0.0, highest, n_ticks, "Entered", percent))
+}
+
+fn paint(rows: &[Row], traces: &[(&Row, Trace)], area: &Area) -> chart::Result<()> {
+    let (x, y) = axes_of(traces, 5);
+    let mut chart = axes(area, x, y)?;
     for (row, trace) in traces {
         let style = style_of(row, rows);
         line(&mut chart, trace, style.line(1.5))?;

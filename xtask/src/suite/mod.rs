@@ -29,6 +29,8 @@ pub(crate) struct Suite {
     sparsities: Vec<f64>,
     /// Number of seeds; they are 0, 1, ...
     pub(crate) seeds: u64,
+    /// Name of the row with which the report compares the others; the first pruned one if left out.
+    pub(crate) baseline: Option<String>,
     /// Settings on top of every experiment.
     #[serde(default)]
     set: Table,
@@ -200,6 +202,14 @@ impl Suite {
                 rows[..i].iter().all(|r| r.name != row.name),
                 "row '{}' is there twice",
                 row.name
+            );
+        }
+        if let Some(baseline) = &self.baseline {
+            let names: Vec<&str> = rows.iter().map(|row| row.name.as_str()).collect();
+            ensure!(
+                names.contains(&baseline.as_str()),
+                "baseline is '{baseline}', which is no row; the rows are {}",
+                names.join(", ")
             );
         }
         for sparsity in

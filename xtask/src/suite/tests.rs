@@ -246,6 +246,8 @@ fn a_suite_that_cannot_be_run_is_refused() {
     assert!(refused("seeds = 2", "seeds = 0").contains("at least 1"));
     assert!(refused("seeds", "seedz").contains("seedz"));
     assert!(refused("'feather'", "'dense'").contains("row 'dense' is there twice"));
+    let baseline = refused("seeds = 2", "seeds = 2\nbaseline = 'fether'");
+    assert!(baseline.contains("'fether', which is no row; the rows are dense"), "{baseline}");
     let variant =
         "[[variant]]\nname = 'v'\nlabel = 'V'\nrows = ['dense', 'gmp*']\nset = {}\n[[row]]\n";
     assert!(refused("[[row]]\n", variant).contains("no row is called 'gmp*'"));

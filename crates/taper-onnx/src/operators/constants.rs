@@ -141,69 +141,6 @@ fn gathered<T: Copy>(
     }
 }
 
-pub(super) fn slice(importer: &mut Importer, call: &Call) -> Result<Value, String> {
-    let starts = call.ints(1)?.ok_or("its starts are missing")?;
-    let ends = call.ints(2)?.ok_or("its ends are missing")?;
-    let axes = call.ints(3)?.unwrap_or_else(|| (0..starts.len() as i64).collect());
-    let steps = call.ints(4)?.unwrap_or_else(|| vec![1; starts.len()]);
-    if [ends.len(), axes.len(), steps.len()] != [starts.len(); 3] {
-        return Err("its starts, ends, axes and steps differ in number".into());
-    }
-    let ranges = starts.iter().zip(ends).zip(axes).zip(steps);
-    let ranges = ranges.map(|(((&start, end), axis), step)| Range { start, end, axis, step });
-    let budget = &mut importer.budget;
-    match call.input(0)? {
-        Value::Floats(name, array) => {
-            let mut array = array.clone();
-            for range in ranges {
-                array = range.of(&array, budget)?;
-            }
-            Ok(Value::Floats(Rc::clone(name), array))
-        }
-        Value::Sizes(array) => {
-            let mut array = array.clone();
-            for range in ranges {
-                array = range.of(&array, budget)?;
-            }
-            Ok(Value::Sizes(array))
-        }
-        Value::Node(_) => Err(of_image()),
-    }
-}
-
-/// A part of a dimension.
-struct Range {
-    start: i64,
-    end: i64,
-    axis: i64,
-    step: i64,
-}
-
-impl Range {
-    fn of<T: Copy>(&self, array: &Array<T>, budget: &mut Budget) -> Result<Array<T>, String> {
-        let at = axis(self.axis, array.dims().len())?;
-        let size = array.dims()[at] as i64;
-        let place = |at: i64| if at < 0 { at.saturating_add(size) } else { at };
-        let (start, end) = (place(self.start), place(self.end));
-        // Rounded up: the last step may be cut short.
-        let count = |reach: i64, step: u64| (reach.max(0) as u64).div_ceil(step) as usize;
-        let (start, n) = match self.step {
-            0 => return Err("its step is 0".into()),
-            step if step > 0 => {
-                let (start, end) = (start.clamp(0, size), end.clamp(0, size));
-                (start, count(end - start, step.unsigned_abs()))
-            }
-            step => {
-                let last = (size - 1).max(0);
-                let (start, end) = (start.clamp(0, last), end.clamp(-1, last));
-                let reach = if size == 0 { 0 } else { start - end };
-                (start, count(reach, step.unsigned_abs()))
-            }
-        };
-        array.slice(at, start as usize, n, self.step as isize, budget)
-    }
-}
-
 fn of_image() -> String {
     "it takes a part of a value of the image, where only constants and shapes are supported".into()
 }

@@ -3,6 +3,7 @@
 mod arithmetic;
 mod constants;
 mod form;
+mod parts;
 mod pointwise;
 mod pooled;
 mod product;
@@ -15,6 +16,8 @@ use crate::{call::Call, importer::Importer, proto::Node, source::is_own, value::
 pub(crate) struct Operator {
     name: &'static str,
     pub(crate) max_inputs: usize,
+    /// Outputs that are computed; there may be others, which nothing reads.
+    pub(crate) max_outputs: usize,
     pub(crate) import: fn(&mut Importer, &Call) -> Result<Value, String>,
 }
 
@@ -23,7 +26,7 @@ const fn operator(
     max_inputs: usize,
     import: fn(&mut Importer, &Call) -> Result<Value, String>,
 ) -> Operator {
-    Operator { name, max_inputs, import }
+    Operator { name, max_inputs, max_outputs: 1, import }
 }
 
 /// All of them, by name.
@@ -65,8 +68,9 @@ const OPERATORS: &[Operator] = &[
     operator("Resize", 4, resize::resize),
     operator("Shape", 1, constants::shape),
     operator("Sigmoid", 1, pointwise::sigmoid),
-    operator("Slice", 5, constants::slice),
+    operator("Slice", 5, parts::slice),
     operator("Softmax", 1, pointwise::softmax),
+    Operator { max_outputs: usize::MAX, ..operator("Split", 2, parts::split) },
     operator("Squeeze", 2, form::squeeze),
     operator("Sub", 2, arithmetic::sub),
     operator("Transpose", 1, form::transpose),

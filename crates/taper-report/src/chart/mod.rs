@@ -4,11 +4,17 @@
 //! dark one and paper; a file of its own has them as they are. Coordinates in plotters are whole pixels, so drawings are
 //! made larger by [`SCALE`] and shown smaller; lines would be jagged otherwise.
 
+mod dots;
+mod legend;
 mod plot;
 mod terminal;
+mod width;
 
+pub use dots::{Dot, Dots};
+pub use legend::{legend, legend_above};
 pub use plot::{Axis, Chart, axes, bar, dashes, line, marker};
 pub use terminal::text;
+pub use width::{fitted, width};
 
 use plotters::coord::Shift;
 use plotters::prelude::*;
@@ -82,7 +88,8 @@ pub struct Key {
     pub label: String,
     /// CSS variable with its colour.
     pub colour: String,
-    /// `circle`, `square`, `triangle`, `diamond`, `dash`, `line` or `band`.
+    /// `circle`, `square`, `triangle`, `diamond`, `dash`, `line` or `band`; `diamond-alone` and `triangle-alone` are a
+    /// diamond and a triangle without a line.
     pub mark: &'static str,
 }
 
@@ -100,6 +107,8 @@ impl Key {
             "diamond" => {
                 r#"<path d="M1 7h24" stroke-width="2"/><path d="M13 .8 19.2 7 13 13.2 6.8 7z"/>"#
             }
+            "triangle-alone" => r#"<path d="M13 1.5 18.5 11.5h-11z"/>"#,
+            "diamond-alone" => r#"<path d="M13 .8 19.2 7 13 13.2 6.8 7z"/>"#,
             _ => r#"<path d="M1 7h24" stroke-width="2"/>"#,
         }
     }
@@ -176,31 +185,19 @@ pub fn file(
 /// Makes a file of its own, on white, of a wide drawing for a page: with its legend below, and a text for those who cannot
 /// see it. `None` if it is no such drawing.
 pub fn file_of_page(page: &str, legend: &[Key], alt: &str) -> Option<String> {
+    /// Between drawing and legend.
+    const MARGIN: i32 = 6;
     let (head, body) = page.split_once('>')?;
     let (_, sizes) = head.split_once("viewBox=\"0 0 ")?;
     let (width, height) = sizes.split_once('"')?.0.split_once(' ')?;
     let (width, height): (u32, u32) = (width.parse().ok()?, height.parse().ok()?);
-    let mut signs = String::new();
-    let (mut x, mut y) = (8, height as i32 / SCALE + 6);
-    for key in legend {
-        let across = 52 + 7 * key.label.chars().count() as i32;
-        if x > 8 && x + across > Screen::Wide.width() {
-            (x, y) = (8, y + 22);
-        }
-        let (label, colour, symbol) = (escaped(&key.label), &key.colour, key.symbol());
-        signs += &format!(
-            "<g transform=\"translate({x} {y})\" fill=\"{colour}\" stroke=\"{colour}\">{symbol}</g>\
-             <text x=\"{}\" y=\"{}\" font-size=\"12\" fill=\"var(--ink)\">{label}</text>\n",
-            x + 32,
-            y + 11
-        );
-        x += across;
-    }
-    let height_of_all = if legend.is_empty() { height as i32 / SCALE } else { y + 22 };
-    let size = (width, (height_of_all * SCALE) as u32);
+    let shown = (width as i32 / SCALE, height as i32 / SCALE);
+    let (signs, below) = legend::below(shown.1 + MARGIN, shown.0, legend);
+    let shown = (shown.0, if below == 0 { shown.1 } else { shown.1 + MARGIN + below });
+    let size = (width, (shown.1 * SCALE) as u32);
     let mut file = format!(
         "{}<rect width=\"100%\" height=\"100%\" fill=\"#FFFFFF\"/>\n{}<g transform=\"scale({SCALE})\">\n{signs}</g>\n</svg>\n",
-        head_of_file((width as i32 / SCALE, height_of_all), size, alt),
+        head_of_file(shown, size, alt),
         body.trim_end().strip_suffix("</svg>")?
     );
     for colour in SERIES.into_iter().chain([INK, MUTED, GRID]) {
@@ -240,24 +237,6 @@ fn drawing(
         area.present()?;
     }
     Ok((svg.split_once('>').map_or(String::new(), |(_, rest)| rest.to_owned()), size))
-}
-
-/// Writes a legend in a line from `(x, y)` on, in CSS pixels.
-///
-/// # Errors
-/// [`ChartError`] if it cannot be drawn.
-pub fn legend(area: &Area, (mut x, y): (i32, i32), entries: &[(&str, Style)]) -> Result<()> {
-    for (label, style) in entries {
-        let stroke = PathElement::new(vec![(px(x), px(y)), (px(x + 18), px(y))], style.line(2.5));
-        area.draw(&stroke)?;
-        area.draw(&Text::new(
-            (*label).to_owned(),
-            (px(x + 24), px(y)),
-            font(12.0, INK, HPos::Left, VPos::Center),
-        ))?;
-        x += 44 + 7 * label.chars().count() as i32;
-    }
-    Ok(())
 }
 
 /// Gives a drawing the head of an element within a page, and variables for colours.

@@ -5,7 +5,7 @@ use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, VPos};
 
-use super::{Area, GRID, INK, MUTED, Result, SCALE, Style, font, px};
+use super::{Area, GRID, INK, MUTED, Result, SCALE, Style, font, px, width};
 
 /// A drawing area with axes.
 pub type Chart<'a> = ChartContext<'a, SVGBackend<'a>, Cartesian2d<Coordinate, Coordinate>>;
@@ -17,7 +17,7 @@ pub struct Coordinate {
 }
 
 impl Coordinate {
-    fn of(axis: &Axis) -> Self {
+    pub(super) fn of(axis: &Axis) -> Self {
         Self { inner: (axis.from..axis.to).into(), ticks: axis.ticks.clone() }
     }
 }
@@ -66,7 +66,9 @@ impl<'f> Axis<'f> {
         let step = round_step((to - from) / n_ticks as f64);
         let (first, last) = ((from / step).floor(), (to / step).ceil());
         let last = if last > first { last } else { first + 1.0 };
-        let ticks = (0..=(last - first) as usize).map(|i| (first + i as f64) * step).collect();
+        // More there are only where the range is no finite number.
+        let n_steps = ((last - first) as usize).min(2 * n_ticks + 2);
+        let ticks = (0..=n_steps).map(|i| (first + i as f64) * step).collect();
         Self { from: first * step, to: last * step, ticks, title: title.to_owned(), label }
     }
 }
@@ -87,8 +89,7 @@ fn round_step(rough: f64) -> f64 {
 /// # Errors
 /// [`ChartError`](super::ChartError) if it cannot be drawn.
 pub fn axes<'a>(area: &Area<'a>, x: Axis, y: Axis) -> Result<Chart<'a>> {
-    let widest =
-        y.ticks.iter().map(|tick| (y.label)(tick).chars().count()).max().unwrap_or(0) as i32;
+    let widest = y.ticks.iter().map(|tick| width(&(y.label)(tick), 12.0)).fold(0.0, f64::max);
     area.draw(&Text::new(
         y.title.clone(),
         (px(2), px(2)),
@@ -98,7 +99,7 @@ pub fn axes<'a>(area: &Area<'a>, x: Axis, y: Axis) -> Result<Chart<'a>> {
         .margin_top(px(26))
         .margin_right(px(14))
         .x_label_area_size(px(42))
-        .y_label_area_size(px(14 + 7 * widest))
+        .y_label_area_size(px(14 + widest.ceil() as i32))
         .build_cartesian_2d(Coordinate::of(&x), Coordinate::of(&y))?;
     chart
         .configure_mesh()
@@ -197,5 +198,8 @@ mod tests {
         assert_eq!((axis.from, axis.to, axis.ticks.len()), (93.0, 98.0, 6));
         let axis = Axis::covering(97.0, 97.0, 5, "", &label);
         assert!(axis.from < axis.to);
+        for (from, to) in [(-1e308, 1e308), (0.0, f64::INFINITY), (f64::INFINITY, -1.0)] {
+            assert!(Axis::covering(from, to, 5, "", &label).ticks.len() <= 13, "{from} {to}");
+        }
     }
 }

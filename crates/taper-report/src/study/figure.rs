@@ -2,7 +2,7 @@
 
 use super::{Fate, Revival, Share, Study};
 use crate::{
-    chart::{self, Area, Axis, Screen, Style, axes, bar, dashes, legend, line, marker},
+    chart::{self, Area, Axis, Screen, Style, axes, bar, dashes, legend_above, line, marker},
     format,
 };
 
@@ -41,8 +41,8 @@ impl Study {
         }
         let percent = |v: &f64| format!("{} %", format::rounded(*v));
         let y = Axis::covering(low, high, 4, "Test accuracy", &percent);
-        let mut chart = axes(area, share_axis(), y)?;
         let rules = self.rules();
+        let mut chart = axes(&legend_above(area, &named(&rules))?, share_axis(), y)?;
         for (i, rule) in rules.iter().enumerate() {
             let (style, shares) = (Style::series(i), self.of_rule(rule));
             let points: Vec<(f64, f64)> =
@@ -56,7 +56,7 @@ impl Study {
                 dashes(&mut chart, &[(knee, low), (knee, high)], style.line(1.0))?;
             }
         }
-        legend(area, (130, 9), &named(&rules))
+        Ok(())
     }
 
     /// Gradient positions, and time if it was measured, of each rule relative to φ = 0.
@@ -78,14 +78,14 @@ impl Study {
         let all = costs.iter().flat_map(|(live, time)| live.iter().chain(time));
         let most = all.fold(100.0, |most: f64, point| most.max(point.1));
         let y = Axis::covering(0.0, most, 4, "Positions / time (dashed), φ = 0: 100 %", &percent);
-        let mut chart = axes(area, share_axis(), y)?;
+        let mut chart = axes(&legend_above(area, &named(&rules))?, share_axis(), y)?;
         for (i, (live, time)) in costs.iter().enumerate() {
             let style = Style::series(i);
             line(&mut chart, live, style.line(2.0))?;
             dashes(&mut chart, time, style.line(2.0))?;
             live.iter().chain(time).try_for_each(|&point| marker(&mut chart, point, style))?;
         }
-        legend(area, (230, 9), &named(&rules))
+        Ok(())
     }
 
     fn paint_revival(
@@ -120,9 +120,9 @@ impl Study {
         };
         let y =
             Axis::covering(0.0, (100.0 * most).max(0.01), 4, "Back / kept at the end", &percent);
-        let mut chart = axes(area, x, y)?;
         let steps: Vec<u64> = self.by_step().into_keys().collect();
         let labels: Vec<String> = steps.iter().map(|step| format!("step {step}")).collect();
+        let mut chart = axes(&legend_above(area, &named(&labels))?, x, y)?;
         for (i, &step) in steps.iter().enumerate() {
             let style = Style::series(i);
             let points = |share: fn(&Revival) -> f64| -> Vec<(f64, f64)> {
@@ -134,7 +134,7 @@ impl Study {
             back.iter().try_for_each(|&point| marker(&mut chart, point, style))?;
             dashes(&mut chart, &kept, style.line(1.5))?;
         }
-        legend(area, (150, 9), &named(&labels))
+        Ok(())
     }
 }
 

@@ -1,4 +1,8 @@
-//! Mean, sample deviation and quantiles of measurements.
+//! Mean, sample deviation and quantiles of measurements, and differences with their intervals.
+
+mod difference;
+
+pub use difference::Difference;
 
 /// Mean and deviation of `n` values.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -1,0 +1,192 @@
+//! What a cell gains over the baseline of its sparsity, and the order of the cells by it.
+
+use taper_report::stats::Difference;
+
+use crate::bands::same_sparsity;
+use crate::cells::{self, Cell, Verdict};
+use crate::results::Results;
+
+/// A cell beside the one that it is compared with.
+pub(crate) struct Compared<'a> {
+    pub(crate) cell: Cell<'a>,
+    /// Label of the baseline; none where a sparsity has no row to compare with.
+    pub(crate) baseline: Option<&'a str>,
+    pub(crate) gain: Gain,
+}
+
+/// What a cell gains in mean test accuracy.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Gain {
+    /// It is what others are compared with.
+    Baseline,
+    /// Over the baseline, as a fraction.
+    Over(Difference),
+    /// Not known: one of the two has no finished run, or an accuracy that is not finite.
+    Unknown,
+}
+
+impl Gain {
+    /// The difference of the means; 0 for the baseline.
+    pub(crate) fn mean(self) -> Option<f64> {
+        match self {
+            Self::Baseline => Some(0.0),
+            Self::Over(difference) => Some(difference.mean),
+            Self::Unknown => None,
+        }
+    }
+}
+
+/// The cells that tables show, by sparsity, and within each sparsity by their gain: the largest first, then those whose gain
+/// is not known, then those that have not been run.
+pub(crate) fn ranked(results: &Results) -> Vec<Compared<'_>> {
+    let all = cells::cells(results);
+    let compare = |cell| {
+        let baseline = baseline(results, &all, &cell);
+        let gain = baseline.map_or(Gain::Unknown, |baseline| gain(&cell, baseline));
+        Compared { cell, baseline: baseline.map(|baseline| baseline.row.label.as_str()), gain }
+    };
+    let mut ranked: Vec<Compared> = cells::shown(results).into_iter().map(compare).collect();
+    let place = |c: &Compared| {
+        (c.cell.target.unwrap_or(-1.0), c.cell.verdict == Verdict::NotRun, c.gain.mean())
+    };
+    ranked.sort_by(|a, b| {
+        let ((a_target, a_waits, a), (b_target, b_waits, b)) = (place(a), place(b));
+        let by_gain = b.unwrap_or(f64::NEG_INFINITY).total_cmp(&a.unwrap_or(f64::NEG_INFINITY));
+        a_target.total_cmp(&b_target).then(a_waits.cmp(&b_waits)).then(by_gain)
+    });
+    ranked
+}
+
+/// What a cell is compared with: the suite's baseline, or the first pruned row, whichever has runs at that sparsity. Cells
+/// without a sparsity are compared only with a baseline that has none.
+fn baseline<'c, 'a>(results: &Results, all: &'c [Cell<'a>], cell: &Cell) -> Option<&'c Cell<'a>> {
+    let has_runs = |other: &&Cell| other.accuracy().is_some_and(|s| s.mean.is_finite());
+    let here = |other: &&Cell| same_sparsity(other.target, cell.target);
+    let named = |other: &&Cell| Some(&other.row.name) == results.manifest.baseline.as_ref();
+    let mut candidates = all.iter().filter(has_runs);
+    let suites = |other: &&Cell| named(other) && (other.target.is_none() || here(other));
+    candidates
+        .clone()
+        .find(suites)
+        .or_else(|| candidates.find(|other| other.target.is_some() && here(other)))
+}
+
+fn gain(cell: &Cell, baseline: &Cell) -> Gain {
+    if cell.row.name == baseline.row.name {
+        return Gain::Baseline;
+    }
+    let seeds = |cell: &Cell| {
+        let mut seeds: Vec<(u64, f64)> =
+            cell.runs.iter().map(|run| (run.seed, run.test_accuracy)).collect();
+        seeds.sort_by_key(|(seed, _)| *seed);
+        seeds
+    };
+    let (own, others) = (seeds(cell), seeds(baseline));
+    let same = own.iter().map(|(seed, _)| seed).eq(others.iter().map(|(seed, _)| seed));
+    let accuracies = |seeds: &[(u64, f64)]| -> Vec<f64> { seeds.iter().map(|s| s.1).collect() };
+    let (own, others) = (accuracies(&own), accuracies(&others));
+    let difference = match same {
+        true => Difference::paired(&own.into_iter().zip(others).collect::<Vec<_>>()),
+        false => Difference::unpaired(&own, &others),
+    };
+    difference.map_or(Gain::Unknown, Gain::Over)
+}
+
+/// What tables say about their column; `None` if nothing is compared.
+pub(crate) fn note(ranked: &[Compared]) -> Option<String> {
+    let mut labels: Vec<&str> = ranked.iter().filter_map(|compared| compared.baseline).collect();
+    labels.dedup();
+    let over = match labels[..] {
+        [] => return None,
+        [label] => label,
+        _ => "the baseline of their sparsity",
+    };
+    Some(format!(
+        "Within a sparsity, rows are sorted by their gain over {over}: the difference of the mean test accuracies, in \
+         points, with the half-width of its 95 % interval by Student's t. Runs are paired by seed where both rows have the \
+         same seeds; a row with one seed has no interval."
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    fn names(results: &Results) -> Vec<String> {
+        ranked(results).iter().map(|compared| compared.cell.name()).collect()
+    }
+
+    fn find<'c, 'a>(ranked: &'c [Compared<'a>], name: &str) -> &'c Compared<'a> {
+        ranked.iter().find(|compared| compared.cell.name() == name).expect("the cell")
+    }
+
+    #[test]
+    fn cells_are_sorted_by_gain_within_their_sparsity() {
+        let mut results = testing::results();
+        let better =
+            ["Dense", "Feather at 90 %", "GMP <&> at 90 %", "Feather at 95 %", "GMP <&> at 95 %"];
+        assert_eq!(names(&results), better);
+        for run in results.runs.iter_mut().filter(|r| r.sparsity_target == Some(0.9)) {
+            run.test_accuracy = 1.0 - run.test_accuracy;
+        }
+        assert_eq!(names(&results)[1..3], ["GMP <&> at 90 %", "Feather at 90 %"]);
+        for run in results.runs.iter_mut().filter(|r| r.row == "gmp") {
+            run.test_accuracy = f64::NAN;
+        }
+        assert_eq!(names(&results)[1..3], ["Feather at 90 %", "GMP <&> at 90 %"]);
+        assert_eq!(find(&ranked(&results), "GMP <&> at 90 %").gain, Gain::Unknown);
+    }
+
+    #[test]
+    fn the_first_pruned_row_is_the_baseline_unless_the_suite_names_another() {
+        let mut results = testing::results();
+        let compared = ranked(&results);
+        assert_eq!(find(&compared, "GMP <&> at 90 %").gain, Gain::Baseline);
+        assert_eq!(find(&compared, "Dense").gain, Gain::Unknown, "it is not pruned");
+        // Equal seeds, and equal noise: 0.5 points, without any doubt.
+        let Gain::Over(gain) = find(&compared, "Feather at 90 %").gain else { panic!("a gain") };
+        assert!((gain.mean - 0.005).abs() < 1e-12 && gain.half_width < Some(1e-9), "{gain:?}");
+        assert!(note(&compared).expect("a note").contains("gain over GMP <&>:"));
+
+        results.manifest.baseline = Some("feather".to_owned());
+        let compared = ranked(&results);
+        let Gain::Over(loss) = find(&compared, "GMP <&> at 95 %").gain else { panic!("a gain") };
+        assert!((loss.mean + 0.005).abs() < 1e-12, "{loss:?}");
+        results.manifest.baseline = Some("dense".to_owned());
+        assert!(ranked(&results).iter().all(|compared| compared.baseline == Some("Dense")));
+    }
+
+    #[test]
+    fn a_baseline_without_runs_is_replaced_where_it_has_none() {
+        let mut results = testing::results();
+        results.runs.retain(|run| !(run.row == "gmp" && run.sparsity_target == Some(0.9)));
+        results.manifest.baseline = Some("gmp".to_owned());
+        let compared = ranked(&results);
+        assert_eq!(find(&compared, "Feather at 90 %").gain, Gain::Baseline);
+        assert_eq!(find(&compared, "GMP <&> at 95 %").gain, Gain::Baseline);
+        assert!(note(&compared).expect("a note").contains("the baseline of their sparsity"));
+        results.runs.clear();
+        assert!(note(&ranked(&results)).is_none());
+        assert_eq!(ranked(&results).len(), 5);
+    }
+
+    #[test]
+    fn runs_are_paired_only_where_the_seeds_are_the_same() {
+        let mut results = testing::results();
+        let half = |results: &Results| match find(&ranked(results), "Feather at 90 %").gain {
+            Gain::Over(difference) => difference.half_width,
+            other => panic!("{other:?}"),
+        };
+        let is_feather = |run: &&mut crate::results::RunLine| run.row == "feather";
+        let paired = half(&results).expect("an interval");
+        results.runs.reverse();
+        assert_eq!(half(&results), Some(paired), "whatever their order");
+        for run in results.runs.iter_mut().filter(is_feather) {
+            run.seed += 1;
+        }
+        assert!(half(&results).expect("an interval") > paired + 1e-4);
+        results.runs.retain(|run| run.row != "feather" || run.seed == 1);
+        assert_eq!(half(&results), None);
+    }
+}
