@@ -166,11 +166,20 @@ const HELD_OUT: &[&str] = &[
     "train.early_stop=2",
 ];
 
+const RIGL: &[&str] = &["--set", "prune.method=\"rigl\"", "--set", "prune.refresh_every=3"];
+
 #[test]
 fn a_run_with_held_out_images_and_rare_gradients_ends_in_the_same_bytes_after_kills() {
     let folder = kill_and_resume(6, HELD_OUT);
     let result = json(&folder.path("whole/result.json"));
     assert_eq!((&result["n_validation"], &result["chosen_on"]), (&96.into(), &"validation".into()));
+}
+
+#[test]
+fn a_run_that_swaps_weights_by_gradient_ends_in_the_same_bytes_after_kills() {
+    let folder = kill_and_resume(4, RIGL);
+    let result = json(&folder.path("whole/result.json"));
+    assert!(result["sparsity"].as_f64() >= Some(0.89), "{result}");
 }
 
 #[test]

@@ -292,9 +292,21 @@ mod tests {
         let record = serde_json::to_value(&resolved.spec).unwrap();
         let sections = [&record, &record["train"], &record["prune"]];
         for (key, value) in sections.iter().flat_map(|s| s.as_object().unwrap()) {
-            // Weights are drawn unless a checkpoint is named.
-            assert_eq!(value.is_null(), key == "from", "{key}");
+            // Weights are drawn unless a checkpoint is named, and parts that a method has by itself are not said.
+            let is_left_out =
+                ["from", "criterion", "renewal", "swap_share", "swap_decay", "swap_end"]
+                    .contains(&&**key)
+                    || ["grow", "begin_by", "remainder"].contains(&&**key);
+            assert_eq!(value.is_null(), is_left_out, "{key}");
         }
+        let settings = resolved.settings().unwrap();
+        assert!(settings["prune"].as_object().unwrap().values().all(|value| !value.is_null()));
+        let settings =
+            resolve(&["prune.method=rigl", "prune.grow=random"]).unwrap().settings().unwrap();
+        assert_eq!(
+            (&settings["prune"]["grow"], &settings["prune"]["swap_share"]),
+            (&"random".into(), &0.3.into())
+        );
         assert_eq!((resolved.model(), resolved.method()), ("digits-cnn", "feather"));
         assert_eq!(resolve(&["data=cifar100"]).unwrap().model(), "resnet20");
     }
@@ -308,7 +320,21 @@ mod tests {
             ("train.lr=0", "train.lr is 0"),
             ("train.epochs=0", "train.epochs is 0, outside 1"),
             ("train.momentum=1", "outside [0, 1)"),
-            ("prune.method=fether", "the methods are dense, random, gmp, ste, feather"),
+            ("prune.method=fether", "the methods are dense, feather, finetune, gmp, granet"),
+            ("prune.criterion=size", "prune.criterion `size` is unknown; it can be magnitude"),
+            ("prune.criterion=\"mest:-1\"", "mest:LAMBDA with LAMBDA of at least 0"),
+            ("prune.renewal=never", "prune.renewal `never` is unknown; it can be cut, swap, hold"),
+            (
+                "prune.grow=random",
+                "prune.grow is for prune.renewal = \"swap\", and the renewal is `cut`",
+            ),
+            ("prune.remainder=gone", "it can be alive, zero, decay:LAMBDA"),
+            (
+                "prune.remainder=zero",
+                "prune.gradient is feather, and with prune.remainder = \"zero\"",
+            ),
+            ("prune.swap_share=0", "prune.swap_share is 0, outside (0, 1]"),
+            ("prune.swap_end=1.5", "prune.swap_end is 1.5, outside (0, 1]"),
             ("prune.threshold=power:1", "not above 1"),
             ("prune.threshold=cubic", "it can be soft, hard, feather"),
             ("prune.gradient=2", "prune.gradient: θ is 2, outside [0, 1]"),
