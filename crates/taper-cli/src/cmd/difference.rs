@@ -1,12 +1,25 @@
 //! Where two recipes differ.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// Keys that change no number: a run may resume with other values.
 pub const FREE: [&str; 3] = ["train.checkpoint_every", "train.keep_best", "train.keep_last"];
 
-/// Keys that records of before them lack, with the value that is what was done then.
-const LATER: [(&str, f64); 1] = [("train.validation", 0.0)];
+/// Keys that records of before them lack, with the value, as JSON, that is what was done then.
+const LATER: [(&str, &str); 12] = [
+    ("train.beta1", "0.9"),
+    ("train.beta2", "0.999"),
+    ("train.dampening", "0.0"),
+    ("train.eps", "1e-8"),
+    ("train.ham", "false"),
+    ("train.ham_alpha", "200.0"),
+    ("train.ham_beta", "0.001"),
+    ("train.milestones", "[0.5,0.75]"),
+    ("train.nesterov", "false"),
+    ("train.optimizer", "\"sgd\""),
+    ("train.schedule", "\"cosine\""),
+    ("train.validation", "0.0"),
+];
 
 /// The first key in which two records differ, with both values; keys of [`FREE`] are left out, and those of [`LATER`] where
 /// the older record has none.
@@ -27,16 +40,22 @@ fn below(old: &Value, new: &Value, path: &str) -> Option<String> {
             })
         }
         _ if old == new || FREE.contains(&path) => None,
-        (Value::Null, new) if LATER.iter().any(|(key, was)| *key == path && *new == json!(was)) => {
-            None
-        }
+        (Value::Null, new) if was_before(path).is_some_and(|was| was == *new) => None,
         _ => Some(format!("{path} was {old} and is now {new}")),
     }
+}
+
+/// The value of a key that records of before it lack.
+fn was_before(path: &str) -> Option<Value> {
+    let (_, was) = LATER.iter().find(|(key, _)| *key == path)?;
+    serde_json::from_str(was).ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::spec::{Resolved, load};
+    use serde_json::json;
 
     #[test]
     fn the_first_difference_is_named_with_both_values() {
@@ -56,6 +75,24 @@ mod tests {
         let held_out = difference(&old, &new(0.1));
         assert_eq!(held_out.as_deref(), Some("train.validation was null and is now 0.1"));
         assert!(difference(&new(0.1), &old).is_some());
+    }
+
+    #[test]
+    fn keys_of_later_versions_have_the_value_of_before_them_unless_asked_for() {
+        let now = Resolved::new(load(None, &[]).unwrap()).unwrap().settings().unwrap();
+        let mut old = now.clone();
+        for (key, was) in LATER {
+            let (section, name) = key.split_once('.').unwrap();
+            let removed = old[section].as_object_mut().unwrap().remove(name);
+            assert_eq!(removed, serde_json::from_str(was).ok(), "{key}");
+        }
+        assert_eq!(difference(&old, &now), None);
+        let mut other = now.clone();
+        other["train"]["optimizer"] = "adamw".into();
+        assert_eq!(
+            difference(&old, &other).as_deref(),
+            Some("train.optimizer was null and is now \"adamw\"")
+        );
     }
 
     #[test]
