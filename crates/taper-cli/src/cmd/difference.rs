@@ -5,6 +5,9 @@ use serde_json::Value;
 /// Keys that change no number: a run may resume with other values.
 pub const FREE: [&str; 3] = ["train.checkpoint_every", "train.keep_best", "train.keep_last"];
 
+/// Keys whose values fill in those of others, by their names in their sections: they are named first.
+const DECISIVE: [&str; 2] = ["method", "optimizer"];
+
 /// Keys that records of before them lack, with the value, as JSON, that is what was done then.
 const LATER: [(&str, &str); 12] = [
     ("train.beta1", "0.9"),
@@ -31,7 +34,7 @@ fn below(old: &Value, new: &Value, path: &str) -> Option<String> {
     match (old, new) {
         (Value::Object(a), Value::Object(b)) => {
             let mut keys: Vec<&String> = a.keys().chain(b.keys()).collect();
-            keys.sort();
+            keys.sort_by_key(|key| (!DECISIVE.contains(&key.as_str()), *key));
             keys.dedup();
             keys.into_iter().find_map(|key| {
                 let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
@@ -63,6 +66,10 @@ mod tests {
         assert_eq!(difference(&old, &old), None);
         let new = json!({ "seed": 1, "train": { "lr": 0.2, "epochs": 3 } });
         assert_eq!(difference(&old, &new).as_deref(), Some("train.lr was 0.1 and is now 0.2"));
+        let [sgd, adamw] = [("sgd", 0.1), ("adamw", 1e-3)]
+            .map(|(optimizer, lr)| json!({ "train": { "lr": lr, "optimizer": optimizer } }));
+        let found = difference(&sgd, &adamw);
+        assert_eq!(found.as_deref(), Some("train.optimizer was \"sgd\" and is now \"adamw\""));
         let new = json!({ "seed": 1, "train": { "lr": 0.1, "epochs": 3, "more": true } });
         assert_eq!(difference(&old, &new).as_deref(), Some("train.more was null and is now true"));
     }

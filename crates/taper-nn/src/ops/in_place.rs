@@ -57,7 +57,8 @@ impl<F: FnOnce(&[f32], Vec<&mut [f32]>)> InplaceOp2 for First<'_, F> {
 struct Next<'a, F> {
     name: &'static str,
     others: &'a [&'a Tensor],
-    state: RefCell<Option<(Vec<&'a mut [f32]>, F)>>,
+    taken: RefCell<Vec<&'a mut [f32]>>,
+    f: RefCell<Option<F>>,
 }
 
 impl<F: FnOnce(Vec<&mut [f32]>)> InplaceOp1 for Next<'_, F> {
@@ -66,10 +67,12 @@ impl<F: FnOnce(Vec<&mut [f32]>)> InplaceOp1 for Next<'_, F> {
     }
 
     fn cpu_fwd(&self, next: &mut CpuStorage, layout: &Layout) -> Result<()> {
-        let Some((taken, f)) = self.state.take() else { return Ok(()) };
-        let mut taken: Vec<&mut [f32]> = taken;
+        let mut taken: Vec<&mut [f32]> = self.taken.take();
         taken.push(cpu::slice_mut(self.name, next, layout)?);
-        nest(self.name, self.others, taken, f)
+        match self.f.take() {
+            Some(f) => nest(self.name, self.others, taken, f),
+            None => Ok(()),
+        }
     }
 }
 
@@ -85,7 +88,8 @@ fn nest<F: FnOnce(Vec<&mut [f32]>)>(
             Ok(())
         }
         Some((next, others)) => {
-            next.inplace_op1(&Next { name, others, state: RefCell::new(Some((taken, f))) })
+            let (taken, f) = (RefCell::new(taken), RefCell::new(Some(f)));
+            next.inplace_op1(&Next { name, others, taken, f })
         }
     }
 }

@@ -120,3 +120,41 @@ impl<O: Optimizer + ?Sized> Optimizer for Box<O> {
         (**self).restore(params, state)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::{DType, Device, Tensor};
+
+    /// Remembers nothing, and implements no more than it must.
+    struct Still;
+
+    impl Optimizer for Still {
+        fn name(&self) -> String {
+            "still".into()
+        }
+
+        fn step(&mut self, _: &Params, _: &GradStore, _: f64, _: f64) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn one_that_remembers_nothing_forgets_and_goes_on_and_takes_no_state_of_another() -> Result<()>
+    {
+        let (mut still, params) = (Box::new(Still) as Box<dyn Optimizer>, Params::default());
+        still.forget(&params, &[Mask::full(3)])?;
+        let state = still.state(&params)?;
+        assert!(state.is_empty());
+        still.restore(&params, &state)?;
+        let tensor = Tensor::zeros(3, DType::F32, &Device::Cpu)?;
+        let (mut of_tensors, mut of_numbers) = (state.clone(), state);
+        of_tensors.tensors.insert("velocity/weight".into(), tensor);
+        of_numbers.numbers.insert("step".into(), 1.0);
+        for state in [of_tensors, of_numbers] {
+            let error = still.restore(&params, &state).unwrap_err().to_string();
+            assert!(error.contains("optimizer still takes no state back"), "{error}");
+        }
+        Ok(())
+    }
+}
