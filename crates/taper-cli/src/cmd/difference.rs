@@ -38,12 +38,11 @@ fn below(old: &Value, new: &Value, path: &str) -> Option<String> {
             keys.dedup();
             keys.into_iter().find_map(|key| {
                 let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-                let [old, new] = [a, b].map(|values| values.get(key).unwrap_or(&Value::Null));
-                below(old, new, &path)
+                let old = a.get(key).cloned().or_else(|| was_before(&path));
+                below(&old.unwrap_or_default(), b.get(key).unwrap_or(&Value::Null), &path)
             })
         }
         _ if old == new || FREE.contains(&path) => None,
-        (Value::Null, new) if was_before(path).is_some_and(|was| was == *new) => None,
         _ => Some(format!("{path} was {old} and is now {new}")),
     }
 }
@@ -80,7 +79,7 @@ mod tests {
         let new = |n: f64| json!({ "train": { "lr": 0.1, "validation": n } });
         assert_eq!(difference(&old, &new(0.0)), None);
         let held_out = difference(&old, &new(0.1));
-        assert_eq!(held_out.as_deref(), Some("train.validation was null and is now 0.1"));
+        assert_eq!(held_out.as_deref(), Some("train.validation was 0.0 and is now 0.1"));
         assert!(difference(&new(0.1), &old).is_some());
     }
 
@@ -98,7 +97,7 @@ mod tests {
         other["train"]["optimizer"] = "adamw".into();
         assert_eq!(
             difference(&old, &other).as_deref(),
-            Some("train.optimizer was null and is now \"adamw\"")
+            Some("train.optimizer was \"sgd\" and is now \"adamw\"")
         );
     }
 

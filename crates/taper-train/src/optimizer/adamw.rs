@@ -215,6 +215,10 @@ mod tests {
         let mut second = Mask::empty(2);
         second.set(1, true);
         adamw.forget(&params, &[second])?;
+        for (what, moment) in adamw.state(&params)?.tensors {
+            let moment = moment.flatten_all()?.to_vec1::<f32>()?;
+            assert!(moment[0] > 0.0 && moment[1] == 0.0, "{what}: {moment:?}");
+        }
         let still = weight.zeros_like()?.mul(weight.as_tensor())?.sum_all()?.backward()?;
         adamw.step(&params, &still, 1.0, 0.25)?;
         let after = values(&weight)?;
