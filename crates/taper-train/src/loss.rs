@@ -1,4 +1,4 @@
-//! What training lowers.
+//! Losses.
 
 use crate::cross_entropy;
 use candle_core::{Result, Tensor};

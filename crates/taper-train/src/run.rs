@@ -25,11 +25,11 @@ pub struct Run<'a> {
     pub model: &'a dyn Model,
     /// What prunes it; `None` trains dense.
     pub pruner: Option<Pruner>,
-    /// What moves its parameters.
+    /// Moves its parameters.
     pub optimizer: Box<dyn Optimizer>,
-    /// How fast, step by step.
+    /// Learning rate of each step.
     pub learning_rate: Box<dyn LearningRate>,
-    /// What is lowered.
+    /// What training minimises and evaluation reports.
     pub loss: Box<dyn Loss>,
     /// Batches to train on.
     pub train: &'a Loader,
@@ -70,7 +70,7 @@ pub enum Outcome {
 impl<'a> Run<'a> {
     /// A run with the SGD, the cosine and the cross-entropy that the recipe describes, and without a validation part.
     ///
-    /// Others are put in their place, and the numbers of the recipe that go with them then count for nothing:
+    /// Assign others to its fields; the numbers of the recipe that belong to what they replace then have no effect:
     ///
     /// ```
     /// use taper_train::{AdamW, Run, StepDecay};

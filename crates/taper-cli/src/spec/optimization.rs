@@ -120,6 +120,9 @@ fn check_milestones(milestones: &[f64]) -> anyhow::Result<()> {
 mod tests {
     use super::super::{Override, load};
     use super::*;
+    use candle_core::Device;
+    use std::collections::BTreeSet;
+    use taper::nn::{Init, ParamKind, Scope};
 
     fn resolve(sets: &[&str]) -> Resolved {
         let overrides: Vec<_> = sets.iter().map(|s| Override::parse(s).unwrap()).collect();
@@ -155,5 +158,45 @@ mod tests {
         assert_eq!(of(&[adamw, "train.lr=0.1"]).1, Some(0.1));
         assert_eq!(of(&["train.ham=true"]).0, "sgd with ham");
         assert_eq!(of(&[adamw, "train.ham=true"]).0, "adamw with ham");
+    }
+
+    /// A weight after three steps.
+    fn moved(sets: &[&str]) -> f32 {
+        let scope = Scope::new(0, &Device::Cpu);
+        let one = Init::Constant(1.0);
+        let weight = scope.param("weight", (1, 1), ParamKind::LinearWeight, one).unwrap();
+        let (params, mut optimizer) = (scope.finish(), resolve(sets).optimizer().unwrap());
+        for slope in [0.01, 0.03, 0.02] {
+            let loss = (weight.sum_all().unwrap() * slope).unwrap();
+            optimizer.step(&params, &loss.backward().unwrap(), 1.0, 0.1).unwrap();
+        }
+        weight.flatten_all().unwrap().to_vec1::<f32>().unwrap()[0]
+    }
+
+    #[test]
+    fn every_key_of_an_optimizer_reaches_it() {
+        let each = [
+            &["train.momentum=0.5"][..],
+            &["train.dampening=0.5"],
+            &["train.nesterov=true"],
+            &["train.weight_decay=0.1"],
+            &["train.ham=true"],
+            &["train.ham=true", "train.ham_alpha=100"],
+            &["train.ham=true", "train.ham_beta=0.1"],
+            &["train.optimizer=adamw"],
+            &["train.optimizer=adamw", "train.beta1=0.5"],
+            &["train.optimizer=adamw", "train.beta2=0.5"],
+            &["train.optimizer=adamw", "train.eps=0.01"],
+            &["train.optimizer=adamw", "train.weight_decay=0.1"],
+            &["train.optimizer=adamw", "train.ham=true"],
+        ];
+        let found: BTreeSet<u32> = each.iter().map(|sets| moved(sets).to_bits()).collect();
+        assert_eq!(found.len(), each.len(), "{:?}", each.map(moved));
+        let plain = moved(&[]);
+        assert!(!found.contains(&plain.to_bits()));
+        // What belongs to the other optimizer, or to HAM without it, does nothing.
+        for sets in [["train.beta1=0.5"], ["train.eps=0.01"], ["train.ham_alpha=1"]] {
+            assert_eq!(moved(&sets), plain, "{sets:?}");
+        }
     }
 }

@@ -15,7 +15,7 @@ use taper_nn::{
 /// ```
 ///
 /// The sign is that of the weight after the other step, the gradient that of before it. A weight changes its sign by the other
-/// step alone, and 0 stays 0. The step bends the implicit bias of training towards few large weights.
+/// step alone, and 0 stays 0. The step gives training the implicit bias of a hyperbolic mirror map, towards sparse weights.
 ///
 /// Source: Jacobs et al., Hyperbolic Aware Minimization: Implicit Bias for Sparsity, arXiv:2506.02630, with its α = 200 and
 /// β = 1e-3. There a weight is a tensor of two axes or more. Its authors' program also bounds the norms of weights and of

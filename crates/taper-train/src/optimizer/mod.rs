@@ -1,4 +1,4 @@
-//! What moves the parameters of a network.
+//! Optimizers.
 
 mod adamw;
 mod candle;
