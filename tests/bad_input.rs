@@ -44,6 +44,9 @@ fn usage_errors_have_code_2_and_name_the_remedy() {
             &["--set", "train.warmup_epochs=1"],
             &["train.warmup_epochs is 1, which is 2 steps, and the run has 2"],
         ),
+        (&["--set", "train.optimizer=adam"], &["train.optimizer `adam`", "sgd, adamw"]),
+        (&["--set", "train.schedule=step"], &["train.schedule `step`", "step:FACTOR"]),
+        (&["--set", "train.nesterow=true"], &["did you mean `train.nesterov`?"]),
         (&["--set", "prune.pins={ \"stem*\" = 0.0 }"], &["`stem*` matches none"]),
     ];
     for (more, parts) in cases {
@@ -93,6 +96,11 @@ fn a_folder_with_a_run_is_neither_overwritten_nor_resumed_with_another_recipe() 
         &["another recipe", "seed was 0 and is now 5"],
     );
     refuse(&train(&out, &["--resume", "--set", "train.limit=65"]), 2, &["data_fingerprint was"]);
+    refuse(
+        &train(&out, &["--resume", "--set", "train.optimizer=adamw"]),
+        2,
+        &["another recipe", "train.optimizer was \"sgd\" and is now \"adamw\""],
+    );
     assert!(bytes(&folder.path("run/pruned.safetensors")) == before);
     succeed(&train(&out, &["--resume"]));
 }

@@ -175,6 +175,39 @@ fn a_run_with_held_out_images_and_rare_gradients_ends_in_the_same_bytes_after_ki
     assert_eq!((&result["n_validation"], &result["chosen_on"]), (&96.into(), &"validation".into()));
 }
 
+/// Moments of AdamW that weights leave, behind a warm-up.
+const ADAMW: &[&str] = &[
+    "--set",
+    "train.optimizer=\"adamw\"",
+    "--set",
+    "train.ham=true",
+    "--set",
+    "train.ham_alpha=2.0",
+    "--set",
+    "train.schedule=\"step:0.1\"",
+    "--set",
+    "train.warmup_epochs=1.5",
+    "--set",
+    "prune.drop=\"smallest:0.5\"",
+];
+
+#[test]
+fn a_run_of_another_optimizer_and_schedule_ends_in_the_same_bytes_after_kills() {
+    let folder = kill_and_resume(5, ADAMW);
+    let train = &json(&folder.path("whole/run.json"))["recipe"]["train"];
+    assert_eq!((&train["lr"], &train["weight_decay"]), (&0.001.into(), &0.01.into()));
+    let steps = String::from_utf8(bytes(&folder.path("whole/steps.jsonl"))).expect("text");
+    let rate = |line: &str| {
+        let step: serde_json::Value = serde_json::from_str(line).expect("JSON");
+        step["lr"].as_f64().expect("a rate")
+    };
+    let rates: Vec<f64> = steps.lines().map(rate).collect();
+    // Six epochs of fifteen steps; the warm-up takes 22.5, rounded.
+    assert_eq!((rates.len(), rates[22], rates[44]), (90, 1e-3, 1e-3));
+    assert_eq!((rates[45], rates[67]), (1e-3 * 0.1, 1e-3 * 0.1 * 0.1));
+    assert!(rates[..22].windows(2).all(|pair| pair[0] < pair[1]), "{rates:?}");
+}
+
 #[test]
 fn a_run_that_swaps_weights_by_gradient_ends_in_the_same_bytes_after_kills() {
     let folder = kill_and_resume(4, RIGL);

@@ -1,4 +1,4 @@
-//! The library against values of the public reference implementation of Feather.
+//! The library against values of the public reference implementation of Feather, and optimizers against PyTorch's.
 //!
 //! The folder is that of `TAPER_GOLDEN`, or `testdata/golden` of this repository. Every number that a test compares
 //! with, every seed, shape, ratio and list of cases, comes from the files in it, so that another folder of the same
@@ -10,6 +10,7 @@
 mod check;
 mod fill;
 mod loaders;
+mod optimizers;
 mod reader;
 mod schedule;
 mod select;

@@ -6,7 +6,7 @@ use serde_json::Value;
 use taper::core::{Sparsity, Step};
 use taper::scale::{FeatherRule, GradientScale, Now, PrunedGrad};
 use taper::schedule::{Curve, Ramp, SparsitySchedule};
-use taper::train::Cosine;
+use taper::train::{Cosine, LearningRate};
 
 const TOLERANCE: f64 = 1e-12;
 
@@ -97,7 +97,7 @@ fn golden_learning_rate() {
     for row in json.list("cosine_lr") {
         let (lr, total_steps) = (row.real("lr0"), row.count("nbatches") * row.count("epochs"));
         let name = format!("lr {lr}, {} x {}", row.count("nbatches"), row.count("epochs"));
-        let cosine = Cosine { lr, total_steps, warmup_steps: 0 };
+        let cosine = Cosine { lr, total_steps };
         for (i, want) in points(row, "used", "used_samples") {
             check.within("rate", format_args!("{name}, step {i}"), cosine.at(i), want, TOLERANCE);
         }

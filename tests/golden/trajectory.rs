@@ -16,7 +16,7 @@ use taper::nn::{Gates, Model, Pass, ops::choice::Choice};
 use taper::prune::{Pruner, Quantile};
 use taper::scale::{FeatherRule, PrunedGrad};
 use taper::schedule::{Curve, Ramp};
-use taper::train::{Cosine, GradNorm, Sgd, clip_factor, cross_entropy};
+use taper::train::{Cosine, GradNorm, LearningRate, Optimizer, Sgd, clip_factor, cross_entropy};
 
 /// Weights by which a count of zeros may be off where the rounded cut meets its neighbours.
 const ZEROS: f64 = 3.0;
@@ -105,7 +105,7 @@ impl<'a> Run<'a> {
             .gradient(FeatherRule)
             .build()
             .expect("a pruner");
-        let lr = Cosine { lr: json.real("lr"), total_steps: total, warmup_steps: 0 };
+        let lr = Cosine { lr: json.real("lr"), total_steps: total };
         let mut sgd = Sgd::new(set.real("momentum"), json.real("wd"));
         let size = json.count("batch") as usize;
         let batches = self.set.batches("train", per_epoch as usize * size, size);

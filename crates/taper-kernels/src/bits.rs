@@ -4,10 +4,12 @@
 //! changes on every machine alike is a change of rounding: record it anew, and say so in the changelog.
 
 use crate::{
+    adamw::{self, AdamWStep},
     conv::{
         self, ConvShape,
         blocked::{Conv, GradAt, GradSource, InputGrad, Packing, Source, WeightGrad},
     },
+    hyperbolic::{self, HyperbolicStep},
     lanes::{Lanes, Plane, from_nchw},
     loss::Scores,
     mask::Mask,
@@ -172,14 +174,37 @@ fn everything_else() {
         slopes.push(scores.loss() as f32);
 
         let (mut moved, mut velocity) = (x.clone(), numbers(420, 5));
-        let step = SgdStep { factor: 0.3, decay: 5e-4, momentum: 0.9, lr: 0.1 };
+        let step = SgdStep {
+            factor: 0.3,
+            decay: 5e-4,
+            momentum: 0.9,
+            dampening: 0.0,
+            nesterov: false,
+            lr: 0.1,
+        };
         sgd::step(step, &slopes[..420], &mut velocity, &mut moved);
+        let (mut adapted, mut first, mut second) = (x.clone(), numbers(420, 6), numbers(420, 7));
+        second.iter_mut().for_each(|v| *v = v.abs());
+        let step = AdamWStep {
+            factor: 0.3,
+            decay: 0.01,
+            betas: [0.9, 0.999],
+            eps: 1e-8,
+            lr: 1e-2,
+            number: 7,
+        };
+        adamw::step(step, &slopes[..420], &mut first, &mut second, &mut adapted);
+        let mut scaled = x.clone();
+        let step = HyperbolicStep { factor: 0.3, alpha: 200.0, beta: 1e-3, lr: 0.1 };
+        hyperbolic::step(step, &slopes[..420], &mut scaled);
         vec![
             ("norm", hash(stats.mean.into_iter().chain(stats.var).chain(norm))),
             ("pool", hash(flat(&mean))),
             ("threshold", hash(pruned)),
             ("loss", hash(slopes)),
             ("sgd", hash(moved.into_iter().chain(velocity))),
+            ("adamw", hash(adapted.into_iter().chain(first).chain(second))),
+            ("hyperbolic", hash(scaled)),
         ]
     };
     check(
@@ -189,6 +214,8 @@ fn everything_else() {
             ("threshold", 0xcdd9_641f_cf64_f1ed),
             ("loss", 0x1256_7e1f_f5e1_94cb),
             ("sgd", 0x927f_a718_2a80_841b),
+            ("adamw", 0x3854_6fb7_30c3_5ac1),
+            ("hyperbolic", 0x560b_3eb0_e0b7_bbf3),
         ],
         of,
     );

@@ -15,7 +15,7 @@
 //! | [`pool`] | average pooling |
 //! | [`loss`] | cross-entropy and its gradient |
 //! | [`mod@concat`] | channels of several activations in one |
-//! | [`sgd`] | the optimizer, in one pass |
+//! | [`sgd`], [`adamw`], [`hyperbolic`] | steps of optimizers, in one pass |
 //! | [`relu`] | rectified linear unit and its gradient |
 //! | [`planes`] | inference of one image: sparse and dense convolution, pooling, activations |
 //!
@@ -41,6 +41,8 @@
 )]
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "makes inputs, and wants no bits"))]
 
+#[cfg(feature = "training")]
+pub mod adamw;
 #[cfg(all(test, feature = "training"))]
 mod bits;
 #[cfg(feature = "training")]
@@ -49,6 +51,8 @@ pub mod buffer;
 pub mod concat;
 #[cfg(feature = "training")]
 pub mod conv;
+#[cfg(feature = "training")]
+pub mod hyperbolic;
 #[cfg(feature = "training")]
 pub mod lanes;
 #[cfg(feature = "training")]

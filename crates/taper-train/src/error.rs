@@ -46,6 +46,16 @@ pub enum TrainError {
         /// Steps of the run.
         total: u64,
     },
+    /// A checkpoint of another optimizer.
+    #[error(
+        "the checkpoint was saved with optimizer {saved}, and this run has {given}; resume with {saved}, or begin a new run"
+    )]
+    Optimizer {
+        /// Name of the one that it was saved with.
+        saved: String,
+        /// Name of the one of the run.
+        given: String,
+    },
     /// The data has another shape than the model takes, or the like.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),

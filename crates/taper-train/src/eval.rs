@@ -1,6 +1,9 @@
 //! Evaluation on a whole split.
 
-use crate::{cross_entropy, error::TrainError};
+use crate::{
+    error::TrainError,
+    loss::{Loss, value},
+};
 use candle_core::{D, Device, Result, Tensor};
 use taper_data::{Batch, Loader};
 use taper_nn::{Gates, Model, Pass};
@@ -8,7 +11,7 @@ use taper_nn::{Gates, Model, Pass};
 /// Loss and accuracy over a split.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Evaluation {
-    /// Mean cross-entropy per image.
+    /// Mean loss per image.
     pub loss: f64,
     /// Share of images whose largest logit is the label's, in `[0, 1]`.
     pub accuracy: f64,
@@ -21,7 +24,7 @@ impl Evaluation {
     pub(crate) const NONE: Self = Self { loss: f64::NAN, accuracy: f64::NAN, n_images: 0 };
 }
 
-/// Runs the model over every image of `split` with these gates.
+/// Runs the model over every image of `split` with these gates; `loss` is what [`Loss::evaluated`] gives.
 ///
 /// # Errors
 /// If the images do not fit the model.
@@ -29,19 +32,20 @@ pub fn evaluate(
     model: &dyn Model,
     gates: &Gates,
     split: &Loader,
+    loss: &dyn Loss,
     device: &Device,
 ) -> std::result::Result<Evaluation, TrainError> {
-    let (mut loss, mut n_correct, mut n_images) = (0.0, 0, 0u64);
+    let (mut sum, mut n_correct, mut n_images) = (0.0, 0, 0u64);
     for batch in split.epoch(0) {
         let n = batch.len() as u64;
         let (images, labels) = tensors(batch, device)?;
         let logits = model.forward(&images, &Pass::eval_gated(gates))?;
-        loss += f64::from(cross_entropy(&logits, &labels, 0.0)?.to_scalar::<f32>()?) * n as f64;
+        sum += value(&loss.evaluated(&logits, &labels)?)? * n as f64;
         n_correct += count_correct(&logits, &labels)?;
         n_images += n;
     }
     let count = n_images.max(1) as f64;
-    Ok(Evaluation { loss: loss / count, accuracy: n_correct as f64 / count, n_images })
+    Ok(Evaluation { loss: sum / count, accuracy: n_correct as f64 / count, n_images })
 }
 
 /// Images `[batch, channels, height, width]` and labels `[batch]` on the device.

@@ -1,7 +1,7 @@
-//! The training loop, SGD, learning rates, callbacks and checkpoints.
+//! The training loop, optimizers, learning rates, losses, callbacks and checkpoints.
 //!
 //! [`train`] is one function that reads from top to bottom. What changes the numbers is a visible line in
-//! it; what only watches is a [`Callback`]. A run resumed from a [`checkpoint`] ends in the same bytes
+//! it; what only watches is a [`Callback`]. A [`Run`] takes any [`Optimizer`], [`LearningRate`] and [`Loss`]. A run resumed from a [`checkpoint`] ends in the same bytes
 //! as one that was never interrupted.
 //!
 //! ```
@@ -37,11 +37,12 @@ mod clip;
 mod error;
 mod eval;
 mod grad_norm;
-mod lr;
+mod learning_rate;
+mod loss;
 mod metrics;
+mod optimizer;
 mod recipe;
 mod run;
-mod sgd;
 
 pub use analysis::{Analysis, LayerAnalysis, analyse, layer_macs, n_kept};
 pub use atomic::{remove_partial_files, write_atomically};
@@ -52,11 +53,12 @@ pub use clip::clip_factor;
 pub use error::TrainError;
 pub use eval::{Evaluation, evaluate};
 pub use grad_norm::{GradNorm, PrunedSquares};
-pub use lr::Cosine;
+pub use learning_rate::{Constant, Cosine, LearningRate, StepDecay, Warmup};
+pub use loss::{CrossEntropy, Loss};
 pub use metrics::{EpochMetrics, Progress, Tally};
+pub use optimizer::{AdamW, FromCandle, Ham, Optimizer, OptimizerState, Sgd, forget_at};
 pub use recipe::Recipe;
 pub use run::{Outcome, Run, StepDone, train};
-pub use sgd::Sgd;
 pub use taper_nn::ops::cross_entropy;
 
 /// Compiles and runs the README's example.

@@ -1,6 +1,6 @@
 //! The numbers of a run that are not the pruner's.
 
-use crate::{Cosine, TrainError};
+use crate::{Cosine, TrainError, Warmup};
 use taper_data::Loader;
 
 /// How long and how fast to train. The defaults are Feather's protocol on CIFAR-100.
@@ -10,11 +10,11 @@ pub struct Recipe {
     pub epochs: u64,
     /// Ends the run after so many steps, if that is earlier; schedules are scaled to that length.
     pub max_steps: Option<u64>,
-    /// Learning rate at the start of the cosine.
+    /// Learning rate at the start of the cosine of [`Run::new`](crate::Run::new).
     pub lr: f64,
     /// Epochs of linear warm-up, fewer than the run has.
     pub warmup_epochs: f64,
-    /// Share of the velocity that is kept, in `[0, 1)`.
+    /// Share of the velocity that SGD keeps, in `[0, 1)`.
     pub momentum: f64,
     /// Decay of the weights of convolutions and linear layers.
     pub weight_decay: f64,
@@ -52,24 +52,25 @@ impl Recipe {
     /// Checks what the length of an epoch decides.
     ///
     /// # Errors
-    /// [`TrainError::Warmup`] if the warm-up does not end before the run does: the learning rate would never be that of
-    /// the cosine.
+    /// [`TrainError::Warmup`] if the warm-up does not end before the run does: the learning rate would never be
+    /// whole.
     pub fn check(&self, train: &Loader) -> Result<(), TrainError> {
-        let (warmup, total) = (self.learning_rate(train).warmup_steps, self.total_steps(train));
+        let (warmup, total) = (self.warmup_steps(train), self.total_steps(train));
         match warmup > 0 && warmup >= total {
             true => Err(TrainError::Warmup { epochs: self.warmup_epochs, warmup, total }),
             false => Ok(()),
         }
     }
 
-    /// The learning rate over a run.
-    pub fn learning_rate(&self, train: &Loader) -> Cosine {
-        let warmup = self.warmup_epochs * train.batches_per_epoch() as f64;
-        Cosine {
-            lr: self.lr,
-            total_steps: self.total_steps(train),
-            warmup_steps: warmup.round() as u64,
-        }
+    /// Steps over which the learning rate rises.
+    pub fn warmup_steps(&self, train: &Loader) -> u64 {
+        (self.warmup_epochs * train.batches_per_epoch() as f64).round() as u64
+    }
+
+    /// The learning rate over a run: one cosine behind the warm-up.
+    pub fn learning_rate(&self, train: &Loader) -> Warmup<Cosine> {
+        let then = Cosine { lr: self.lr, total_steps: self.total_steps(train) };
+        Warmup { steps: self.warmup_steps(train), then }
     }
 }
 

@@ -1,15 +1,16 @@
 //! The loop.
 
 use crate::{
-    Callback, Callbacks, EpochEvent, EpochMetrics, Evaluation, Flow, GradNorm, Progress, Recipe,
-    Sgd, StepEvent,
+    Callback, Callbacks, CrossEntropy, EpochEvent, EpochMetrics, Evaluation, Flow, GradNorm,
+    LearningRate, Loss, Optimizer, Progress, Recipe, Sgd, StepEvent,
     checkpoint::{Checkpoints, Snapshot},
     clip::scale_dead,
-    clip_factor, cross_entropy,
+    clip_factor,
     error::TrainError,
     eval::{count_correct, tensors},
     evaluate,
     grad_norm::{Computed, PrunedSquares},
+    loss,
 };
 use candle_core::{Device, Tensor};
 use std::cell::RefCell;
@@ -24,15 +25,19 @@ pub struct Run<'a> {
     pub model: &'a dyn Model,
     /// What prunes it; `None` trains dense.
     pub pruner: Option<Pruner>,
-    /// What moves its parameters.
-    pub sgd: Sgd,
+    /// Moves its parameters.
+    pub optimizer: Box<dyn Optimizer>,
+    /// Learning rate of each step.
+    pub learning_rate: Box<dyn LearningRate>,
+    /// What training minimises and evaluation reports.
+    pub loss: Box<dyn Loss>,
     /// Batches to train on.
     pub train: &'a Loader,
     /// Batches to measure on: after each epoch, or where there is a validation part, by [`Run::test_now`] alone.
     pub test: &'a Loader,
     /// Batches of held-out training images, which choices between epochs go by; see [`taper_data::Split::hold_out`].
     pub validation: Option<&'a Loader>,
-    /// How long and how fast.
+    /// How long, and what the gradient's norm is clipped to.
     pub recipe: Recipe,
     /// Where to compute.
     pub device: &'a Device,
@@ -63,7 +68,18 @@ pub enum Outcome {
 }
 
 impl<'a> Run<'a> {
-    /// A run with a fresh optimizer, and without a validation part.
+    /// A run with the SGD, the cosine and the cross-entropy that the recipe describes, and without a validation part.
+    ///
+    /// Assign others to its fields; the numbers of the recipe that belong to what they replace then have no effect:
+    ///
+    /// ```
+    /// use taper_train::{AdamW, Run, StepDecay};
+    ///
+    /// fn with_adamw(run: &mut Run) {
+    ///     run.optimizer = Box::new(AdamW::new(0.01));
+    ///     run.learning_rate = Box::new(StepDecay { lr: 1e-3, milestones: vec![5000, 8000], factor: 0.1 });
+    /// }
+    /// ```
     pub fn new(
         model: &'a dyn Model,
         pruner: Option<Pruner>,
@@ -72,9 +88,19 @@ impl<'a> Run<'a> {
         recipe: Recipe,
         device: &'a Device,
     ) -> Self {
-        let sgd = Sgd::new(recipe.momentum, recipe.weight_decay);
-        let pruned_squares = PrunedSquares::default();
-        Self { model, pruner, sgd, train, test, validation: None, recipe, device, pruned_squares }
+        Self {
+            model,
+            pruner,
+            optimizer: Box::new(Sgd::new(recipe.momentum, recipe.weight_decay)),
+            learning_rate: Box::new(recipe.learning_rate(train)),
+            loss: Box::new(CrossEntropy { smoothing: recipe.label_smoothing }),
+            train,
+            test,
+            validation: None,
+            recipe,
+            device,
+            pruned_squares: PrunedSquares::default(),
+        }
     }
 
     /// One step of training on a batch: masks, forward pass, backward pass, clipping, optimizer.
@@ -88,8 +114,8 @@ impl<'a> Run<'a> {
         let gates =
             self.pruner.as_mut().map(|p| p.begin_step(step)).transpose()?.unwrap_or_default();
         let logits = self.model.forward(&images, &Pass::train(&gates))?;
-        let loss = cross_entropy(&logits, &labels, self.recipe.label_smoothing)?;
-        let value = f64::from(loss.to_scalar::<f32>()?);
+        let loss = self.loss.of(&logits, &labels)?;
+        let value = loss::value(&loss)?;
         let refuse = |what, value| not_finite(what, value, step, self.model, &images, &gates);
         if !value.is_finite() {
             return Err(refuse("the loss", value)?);
@@ -100,7 +126,7 @@ impl<'a> Run<'a> {
             None => Changed::default(),
         };
         if let Some(weights) = &changed.forgotten {
-            self.sgd.forget(params, weights)?;
+            self.optimizer.forget(params, weights)?;
         }
         let dead = self.pruner.as_ref().map(|p| p.dead_filters()).unwrap_or_default();
         let update = self.pruner.as_ref().map_or(PrunedUpdate::EveryStep, |p| p.pruned_update());
@@ -124,7 +150,7 @@ impl<'a> Run<'a> {
             Some(max) => clip_factor(norm.all, max),
         };
         if !changed.is_skipped {
-            self.sgd.step(params, &grads, factor, lr)?;
+            self.optimizer.step(params, &grads, factor, lr)?;
         }
         let n_correct = count_correct(&logits, &labels)?;
         Ok(StepDone { loss: value, norm, n_images: n_images as u64, n_correct })
@@ -135,7 +161,7 @@ impl<'a> Run<'a> {
     /// # Errors
     /// As [`evaluate`], or if a weight cannot be read.
     pub fn test_now(&self) -> Result<Evaluation, TrainError> {
-        evaluate(self.model, &self.refreshed()?.0, self.test, self.device)
+        evaluate(self.model, &self.refreshed()?.0, self.test, &*self.loss, self.device)
     }
 
     /// Gates for evaluating the weights as they are now, and what they keep; no report for a dense run.
@@ -166,7 +192,11 @@ pub fn train(
     mut checkpoints: Option<&mut Checkpoints>,
 ) -> Result<Outcome, TrainError> {
     run.recipe.check(run.train)?;
-    let (params, lr) = (run.model.params(), run.recipe.learning_rate(run.train));
+    let params = run.model.params();
+    if checkpoints.is_some() {
+        // An optimizer that cannot be saved is refused now, rather than after an epoch.
+        run.optimizer.state(params)?;
+    }
     let n_prunable = run.n_prunable();
     let (total, per_epoch) =
         (run.recipe.total_steps(run.train), run.train.batches_per_epoch() as u64);
@@ -191,7 +221,8 @@ pub fn train(
             .take(left as usize)
         {
             let step = Step(progress.step);
-            let done = run.step(step, batch, lr.at(step.0))?;
+            let lr = run.learning_rate.at(step.0);
+            let done = run.step(step, batch, lr)?;
             progress.step += 1;
             progress.tally.loss += done.loss * done.n_images as f64;
             progress.tally.n_correct += done.n_correct;
@@ -205,7 +236,7 @@ pub fn train(
                 epoch,
                 total_steps: total,
                 loss: done.loss,
-                lr: lr.at(step.0),
+                lr,
                 grad_norm: done.norm.all,
                 dead_grad_share: done.norm.dead_share(),
                 n_images: done.n_images,
@@ -227,7 +258,8 @@ pub fn train(
             let is_evaluated = (epoch + 1).is_multiple_of(run.recipe.eval_every) || end == total;
             let found = match is_evaluated {
                 true => {
-                    evaluate(run.model, &gates, run.validation.unwrap_or(run.test), run.device)?
+                    let split = run.validation.unwrap_or(run.test);
+                    evaluate(run.model, &gates, split, &*run.loss, run.device)?
                 }
                 false => Evaluation::NONE,
             };
@@ -247,7 +279,7 @@ pub fn train(
             progress.history.push(EpochMetrics {
                 epoch,
                 step: progress.step,
-                lr: lr.at(progress.step - 1),
+                lr: run.learning_rate.at(progress.step - 1),
                 sparsity_target: run.pruner.as_ref().map_or(0.0, |p| p.sparsity().get()),
                 sparsity: report.as_ref().map_or(0.0, |r| r.sparsity().get()),
                 n_kept: report.as_ref().map_or(n_prunable, Report::n_kept),

@@ -41,13 +41,14 @@ fn dropped_weights_have_neither_value_nor_momentum() -> Result<(), Box<dyn std::
     let layers: Vec<LayerInfo> = pruner.layers().cloned().collect();
     let dropped = pruner.state().dropped.expect("a policy");
     let is_prunable = |entry: &taper_nn::Entry| entry.kind.is_some_and(|kind| kind.is_prunable());
-    let trained = model.params().trained().zip(run.sgd.velocity()?);
-    let weights = trained.filter(|((entry, _), _)| is_prunable(entry));
+    let state = run.optimizer.state(model.params())?;
+    let weights = model.params().entries().iter().filter(|entry| is_prunable(entry));
     let mut n_dropped = 0;
-    for (((entry, _), velocity), (info, words)) in weights.zip(layers.iter().zip(dropped)) {
+    for (entry, (info, words)) in weights.zip(layers.iter().zip(dropped)) {
         assert_eq!(entry.name, info.name);
         let values = entry.var.flatten_all()?.to_vec1::<f32>()?;
-        let velocity = velocity.as_ref().expect("a velocity").flatten_all()?.to_vec1::<f32>()?;
+        let velocity = &state.tensors[&format!("velocity/{}", entry.name)];
+        let velocity = velocity.flatten_all()?.to_vec1::<f32>()?;
         let mask = Mask::from_words(words, values.len()).expect("fits");
         for index in mask.kept() {
             assert_eq!((values[index], velocity[index]), (0.0, 0.0), "{} [{index}]", entry.name);

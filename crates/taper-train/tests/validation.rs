@@ -2,7 +2,7 @@
 
 use candle_core::Device;
 use taper_data::{Augment, Dataset, Loader, LoaderConfig, OpenOptions};
-use taper_train::{Callbacks, Outcome, Progress, Recipe, Run, evaluate, train};
+use taper_train::{Callbacks, CrossEntropy, Outcome, Progress, Recipe, Run, evaluate, train};
 
 #[test]
 fn each_epoch_is_measured_on_held_out_images_and_no_step_differs()
@@ -25,7 +25,8 @@ fn each_epoch_is_measured_on_held_out_images_and_no_step_differs()
         let Outcome::Finished(progress) = outcome else { return Err("stopped".into()) };
         let last = *progress.history.last().ok_or("no epoch")?;
         let gates = taper_nn::Gates::NONE;
-        let on_validation = evaluate(&*model, &gates, &validation, &Device::Cpu)?;
+        let loss = CrossEntropy::default();
+        let on_validation = evaluate(&*model, &gates, &validation, &loss, &Device::Cpu)?;
         let on_test = run.test_now()?;
         let (expected, others) = match is_held_out {
             true => (on_validation, [last.test_loss, last.test_accuracy]),

@@ -26,7 +26,7 @@ use taper::{
     },
     prune::{PrunedUpdate, Pruner},
     schedule::{Curve, Ramp},
-    train::{GradNorm, Sgd, clip_factor, cross_entropy},
+    train::{GradNorm, Optimizer, Sgd, clip_factor, cross_entropy},
 };
 use taper_report::host::peak_memory;
 

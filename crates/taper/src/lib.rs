@@ -14,7 +14,7 @@
 //! | [`prune`] | `taper-prune` | allocation, cuts, the pruner |
 //! | [`zoo`] | `taper-zoo` | architectures |
 //! | [`data`] | `taper-data` | data sets, augmentation, the loader |
-//! | [`train`] | `taper-train` | the loop, SGD, callbacks, checkpoints |
+//! | [`train`] | `taper-train` | the loop, optimizers, learning rates, losses, callbacks, checkpoints |
 //! | [`export`] | `taper-export` | files that other tools load |
 //! | [`onnx`] | `taper-onnx` | graphs of ONNX files |
 //! | [`infer`] | `taper-infer` | compiled inference |

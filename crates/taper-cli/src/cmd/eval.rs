@@ -14,7 +14,7 @@ use taper::{
     export::Network,
     infer::Options,
     nn::Gates,
-    train::{Evaluation, evaluate},
+    train::{CrossEntropy, Evaluation, evaluate},
 };
 
 /// Measures a pruned checkpoint on the test images.
@@ -27,7 +27,9 @@ pub fn run(args: &Eval) -> anyhow::Result<()> {
     let config = LoaderConfig::evaluation(args.batch_size as usize, normalisation);
     let images = Loader::new(data.test.clone(), config)?;
     let found = match engine {
-        EvalEngine::Candle => evaluate(&*pruned.model, &Gates::NONE, &images, &device)?,
+        EvalEngine::Candle => {
+            evaluate(&*pruned.model, &Gates::NONE, &images, &CrossEntropy::default(), &device)?
+        }
         EvalEngine::Compiled => compiled(&pruned, &images, args)?,
     };
     if args.json {

@@ -132,6 +132,9 @@ impl Setup {
         let total = recipe.total_steps(&self.train);
         let pruner = self.resolved.pruner(self.model.params(), total)?;
         let mut run = Run::new(&*self.model, pruner, &self.train, &self.test, recipe, &self.device);
+        run.optimizer = self.resolved.optimizer()?;
+        let warmup = run.recipe.warmup_steps(&self.train);
+        run.learning_rate = self.resolved.learning_rate(total, warmup)?;
         run.validation = self.validation.as_ref();
         Ok(run)
     }

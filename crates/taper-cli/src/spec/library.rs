@@ -173,7 +173,7 @@ impl Resolved {
 }
 
 /// The step at a share of all steps.
-fn share_of(total: u64, share: Option<f64>) -> Step {
+pub(super) fn share_of(total: u64, share: Option<f64>) -> Step {
     Step((share.unwrap_or(0.0) * total as f64).floor() as u64)
 }
 

@@ -8,6 +8,7 @@ mod keys;
 mod library;
 mod load;
 mod method;
+mod optimization;
 mod parts;
 mod ranges;
 mod resolve;
@@ -47,12 +48,34 @@ pub struct TrainSpec {
     pub max_steps: Option<u64>,
     /// Images in a step.
     pub batch_size: Option<u64>,
-    /// Learning rate at the start of the cosine.
+    /// Learning rate at the start of the schedule.
     pub lr: Option<f64>,
+    /// Learning-rate schedule: `cosine`, `constant` or `step:FACTOR`.
+    pub schedule: Option<String>,
+    /// Where `step` multiplies the rate by its factor, as shares of all steps.
+    pub milestones: Option<Vec<f64>>,
     /// Epochs of linear warm-up.
     pub warmup_epochs: Option<f64>,
+    /// `sgd` or `adamw`.
+    pub optimizer: Option<String>,
     /// Momentum of SGD.
     pub momentum: Option<f64>,
+    /// Share of the gradient that does not enter the velocity of SGD.
+    pub dampening: Option<f64>,
+    /// Whether SGD uses Nesterov momentum.
+    pub nesterov: Option<bool>,
+    /// EMA coefficient of the first moment of AdamW.
+    pub beta1: Option<f64>,
+    /// EMA coefficient of the second moment of AdamW.
+    pub beta2: Option<f64>,
+    /// What AdamW adds to the root of the second moment.
+    pub eps: Option<f64>,
+    /// Whether a hyperbolic step of HAM follows each step of the optimizer.
+    pub ham: Option<bool>,
+    /// α of HAM, the weight of the gradient.
+    pub ham_alpha: Option<f64>,
+    /// β of HAM, the decay towards 0.
+    pub ham_beta: Option<f64>,
     /// Decay of the weights of convolutions and linear layers.
     pub weight_decay: Option<f64>,
     /// The gradient's norm is clipped to this; 0 for no clipping.

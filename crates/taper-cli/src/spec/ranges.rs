@@ -24,10 +24,17 @@ pub(super) fn check(train: &TrainSpec, prune: &PruneSpec) -> anyhow::Result<()> 
     let not_negative = |v: f64| v >= 0.0 && v.is_finite();
     real("train.lr", train.lr, "0 (exclusive) to 1000", |v| v > 0.0 && v <= 1000.0)?;
     real("train.warmup_epochs", train.warmup_epochs, "[0, inf)", not_negative)?;
-    real("train.momentum", train.momentum, "[0, 1)", |v| (0.0..1.0).contains(&v))?;
+    let below_one = |v: f64| (0.0..1.0).contains(&v);
+    real("train.momentum", train.momentum, "[0, 1)", below_one)?;
+    real("train.dampening", train.dampening, "[0, 1)", below_one)?;
+    real("train.beta1", train.beta1, "[0, 1)", below_one)?;
+    real("train.beta2", train.beta2, "[0, 1)", below_one)?;
+    real("train.eps", train.eps, "0 (exclusive) to 1", |v| v > 0.0 && v <= 1.0)?;
+    real("train.ham_alpha", train.ham_alpha, "[0, inf)", not_negative)?;
+    real("train.ham_beta", train.ham_beta, "[0, inf)", not_negative)?;
     real("train.weight_decay", train.weight_decay, "[0, inf)", not_negative)?;
     real("train.clip_norm", train.clip_norm, "[0, inf)", not_negative)?;
-    real("train.label_smoothing", train.label_smoothing, "[0, 1)", |v| (0.0..1.0).contains(&v))?;
+    real("train.label_smoothing", train.label_smoothing, "[0, 1)", below_one)?;
     let legal = "0 (none), a share in (0, 1), or a whole number of images";
     real("train.validation", train.validation, legal, |v| {
         (0.0..1.0).contains(&v) || (v.fract() == 0.0 && (1.0..=f64::from(u32::MAX)).contains(&v))

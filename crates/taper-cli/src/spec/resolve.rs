@@ -92,15 +92,30 @@ impl Resolved {
             )));
         }
         let t = spec.train;
+        let optimizer = t.optimizer.unwrap_or_else(|| "sgd".into());
+        let is_adamw = optimizer == "adamw";
+        // AdamW's steps are as long as its rate, whatever the gradient.
+        let lr = if is_adamw { 1e-3 } else { defaults.lr };
         let train = TrainSpec {
             epochs: t.epochs.or(Some(defaults.epochs)),
             max_steps: t.max_steps.or(Some(0)),
             batch_size: t.batch_size.or(Some(defaults.batch_size)),
             // Weights that have been trained before would be thrown far off by a whole learning rate.
-            lr: t.lr.or(Some(if is_finetune { 0.1 * defaults.lr } else { defaults.lr })),
+            lr: t.lr.or(Some(if is_finetune { 0.1 * lr } else { lr })),
+            schedule: t.schedule.or_else(|| Some("cosine".into())),
+            milestones: t.milestones.or_else(|| Some(vec![0.5, 0.75])),
             warmup_epochs: t.warmup_epochs.or(Some(0.0)),
             momentum: t.momentum.or(Some(0.9)),
-            weight_decay: t.weight_decay.or(Some(5e-4)),
+            dampening: t.dampening.or(Some(0.0)),
+            nesterov: t.nesterov.or(Some(false)),
+            beta1: t.beta1.or(Some(0.9)),
+            beta2: t.beta2.or(Some(0.999)),
+            eps: t.eps.or(Some(1e-8)),
+            ham: t.ham.or(Some(false)),
+            ham_alpha: t.ham_alpha.or(Some(200.0)),
+            ham_beta: t.ham_beta.or(Some(1e-3)),
+            weight_decay: t.weight_decay.or(Some(if is_adamw { 0.01 } else { 5e-4 })),
+            optimizer: Some(optimizer),
             clip_norm: t.clip_norm.or(Some(3.0)),
             label_smoothing: t.label_smoothing.or(Some(0.0)),
             augment: t.augment.or_else(|| Some(defaults.augment.into())),
@@ -162,6 +177,8 @@ impl Resolved {
         Normalisation::by_name(resolved.train().normalise.as_deref().unwrap_or_default())
             .map_err(usage)?;
         resolved.parts()?;
+        resolved.optimizer()?;
+        resolved.learning_rate(0, 0)?;
         Ok(resolved)
     }
 
@@ -335,6 +352,18 @@ mod tests {
             ),
             ("prune.swap_share=0", "prune.swap_share is 0, outside (0, 1]"),
             ("prune.swap_end=1.5", "prune.swap_end is 1.5, outside (0, 1]"),
+            ("train.dampening=1", "train.dampening is 1, outside [0, 1)"),
+            ("train.beta1=1", "train.beta1 is 1, outside [0, 1)"),
+            ("train.beta2=-0.5", "train.beta2 is -0.5, outside [0, 1)"),
+            ("train.eps=0", "train.eps is 0, outside 0 (exclusive) to 1"),
+            ("train.ham_alpha=-1", "train.ham_alpha is -1, outside [0, inf)"),
+            ("train.ham_beta=inf", "train.ham_beta is inf, outside [0, inf)"),
+            ("train.optimizer=adam", "train.optimizer `adam` is unknown; it can be sgd, adamw"),
+            ("train.schedule=linear", "train.schedule `linear` is unknown; it can be cosine"),
+            ("train.schedule=step:0", "step:FACTOR with a factor in (0, 1)"),
+            ("train.schedule=\"step:1\"", "step:FACTOR with a factor in (0, 1)"),
+            ("train.milestones=[0.5, 0.5]", "train.milestones has 0.5 behind 0.5"),
+            ("train.milestones=[1.0]", "train.milestones has 1, outside (0, 1)"),
             ("prune.threshold=power:1", "not above 1"),
             ("prune.threshold=cubic", "it can be soft, hard, feather"),
             ("prune.gradient=2", "prune.gradient: θ is 2, outside [0, 1]"),
@@ -414,6 +443,31 @@ mod tests {
         assert_eq!(late_drop.prune().drop_end, Some(0.5), "a jump there, if nothing else is said");
         let drops = resolve(&["prune.drop=\"random:0.5\"", "prune.drop_schedule=\"slow\""]);
         assert!(drops.unwrap_err().to_string().contains("prune.drop_schedule `slow` is unknown"));
+        for (sets, wanted) in [
+            (
+                ["train.nesterov=true", "train.optimizer=adamw"],
+                "train.nesterov is true, which train.optimizer `adamw` does not have",
+            ),
+            (
+                ["train.dampening=0.5", "train.optimizer=adamw"],
+                "train.dampening is 0.5, which train.optimizer `adamw` does not have",
+            ),
+            (
+                ["train.nesterov=true", "train.momentum=0"],
+                "train.nesterov is true, and train.momentum is 0",
+            ),
+            (
+                ["train.nesterov=true", "train.dampening=0.5"],
+                "train.nesterov is true, and train.dampening is 0.5",
+            ),
+            (
+                ["train.dampening=0.5", "train.momentum=0"],
+                "train.dampening is 0.5, and train.momentum is 0",
+            ),
+        ] {
+            let error = resolve(&sets).expect_err(wanted).to_string();
+            assert!(error.contains(wanted), "{sets:?}: {error}");
+        }
         assert!(resolve(&["prune.adapt=\"reciprocal\""]).is_ok());
         assert!(resolve(&["prune.method=dense", "prune.sparsity=0.5"]).is_err());
     }

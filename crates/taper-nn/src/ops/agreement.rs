@@ -2,7 +2,7 @@
 
 use crate::{
     Activation, ConvConfig, Gate, MaxWindows,
-    ops::{self, NormParams, SgdStep, Weights},
+    ops::{self, AdamWStep, HyperbolicStep, NormParams, SgdStep, Weights},
 };
 use candle_core::{DType, Device, Result, Tensor, Var};
 use proptest::prelude::*;
@@ -334,31 +334,77 @@ proptest! {
     }
 
     #[test]
-    fn steps_of_the_optimizer_agree(n in 1usize..20, momentum in 0usize..3, decay in 0usize..3) {
+    fn steps_of_sgd_agree(
+        n in 1usize..20, momentum in 0usize..3, decay in 0usize..3, dampening in 0usize..2, nesterov: bool
+    ) {
         let step = SgdStep {
             factor: 0.5,
             decay: decay as f64 / 8.0,
             momentum: momentum as f64 / 2.0,
+            dampening: dampening as f64 / 4.0,
+            nesterov,
             lr: 0.1,
         };
         let run = |dtype: DType| -> Result<Vec<f64>> {
-            let tensor = |seed| {
-                Tensor::from_vec(integers(n, seed), n, &Device::Cpu)?.to_dtype(dtype)
-            };
-            let (var, mut velocity) = (Var::from_tensor(&tensor(1)?)?, None);
+            let (var, mut velocity) = (Var::from_tensor(&drawn(n, 1, dtype)?)?, None);
             for seed in 2..5 {
-                ops::sgd_step(&var, &tensor(seed)?, &mut velocity, step)?;
+                ops::sgd_step(&var, &drawn(n, seed, dtype)?, &mut velocity, step)?;
             }
             Ok([flat(&var)?, flat(&velocity.expect("a velocity"))?].concat())
         };
-        let want = run(DType::F64).unwrap();
-        for (dtype, rounding) in
-            [(DType::F32, 1e-6), (DType::F16, 0.5f64.powi(11)), (DType::BF16, 0.5f64.powi(8))]
-        {
-            for (a, b) in run(dtype).unwrap().iter().zip(&want) {
-                // Weights and velocity are rounded in each of three steps; they stay below ten.
-                assert!((a - b).abs() <= 3.0 * 10.0 * rounding, "{dtype:?}: {a} for {b}");
+        steps_agree(run);
+    }
+
+    #[test]
+    fn steps_of_adamw_agree(n in 1usize..20, decay in 0usize..3, which in 0usize..2) {
+        let run = |dtype: DType| -> Result<Vec<f64>> {
+            let (var, mut moments) = (Var::from_tensor(&drawn(n, 1, dtype)?)?, None);
+            for number in 1..4 {
+                let step = AdamWStep {
+                    factor: 0.5,
+                    decay: decay as f64 / 8.0,
+                    betas: [[0.9, 0.99], [0.5, 0.75]][which],
+                    // A root of almost 0 would make one of two roundings what the other makes of 0.
+                    eps: 0.25,
+                    lr: 0.1,
+                    number,
+                };
+                let grad = drawn(n, 1 + number as usize, dtype)?;
+                ops::adamw_step(&var, &grad, &mut moments, step)?;
             }
+            let [mean, square] = moments.expect("moments");
+            Ok([flat(&var)?, flat(&mean)?, flat(&square)?].concat())
+        };
+        steps_agree(run);
+    }
+
+    #[test]
+    fn hyperbolic_steps_agree(n in 1usize..20, alpha in 0usize..3, beta in 0usize..3) {
+        let step = HyperbolicStep {
+            factor: 0.5, alpha: alpha as f64 / 2.0, beta: beta as f64 / 4.0, lr: 0.125,
+        };
+        let run = |dtype: DType| -> Result<Vec<f64>> {
+            let var = Var::from_tensor(&drawn(n, 1, dtype)?)?;
+            ops::hyperbolic_step(&var, &drawn(n, 2, dtype)?, step)?;
+            flat(&var)
+        };
+        steps_agree(run);
+    }
+}
+
+/// Integers of a seed.
+fn drawn(n: usize, seed: usize, dtype: DType) -> Result<Tensor> {
+    Tensor::from_vec(integers(n, seed), n, &Device::Cpu)?.to_dtype(dtype)
+}
+
+/// Compares the state that three steps of an optimizer end in; its numbers stay below ten.
+fn steps_agree(run: impl Fn(DType) -> Result<Vec<f64>>) {
+    let want = run(DType::F64).unwrap();
+    for (dtype, rounding) in
+        [(DType::F32, 1e-6), (DType::F16, 0.5f64.powi(11)), (DType::BF16, 0.5f64.powi(8))]
+    {
+        for (a, b) in run(dtype).unwrap().iter().zip(&want) {
+            assert!((a - b).abs() <= 3.0 * 10.0 * rounding, "{dtype:?}: {a} for {b}");
         }
     }
 }

@@ -6,12 +6,15 @@
 
 mod accelerator;
 mod activation;
+mod adamw;
 #[cfg(test)]
 mod agreement;
 mod blocked;
 mod conv;
 mod cpu;
 mod depthwise;
+mod hyperbolic;
+mod in_place;
 mod loss;
 mod norm;
 mod pool;
@@ -27,10 +30,14 @@ pub use activation::{
     Activation, BatchNormed, NormParams, Weights, average, batch_norm_eval, batch_norm_train,
     concat, conv2d, global_average, linear, max_pool, relu,
 };
+pub use adamw::adamw_step;
 pub use blocked::{choice, profile, release_buffers, sampled_share};
+pub use hyperbolic::hyperbolic_step;
 pub use loss::cross_entropy;
 pub use norm::indicator;
 pub use sgd::{sgd_step, sum_of_squares};
-pub use taper_kernels::{pool::MaxWindows, sgd::SgdStep};
+pub use taper_kernels::{
+    adamw::AdamWStep, hyperbolic::HyperbolicStep, pool::MaxWindows, sgd::SgdStep,
+};
 pub use threshold::{flags, threshold, threshold_grad, threshold_ste, threshold_ste_composed};
 pub use values::{is_finite, tensor_like, with_values};

@@ -1,19 +1,18 @@
-//! A step of the optimizer.
+//! A step of stochastic gradient descent.
 
 use super::{
-    cpu,
+    cpu, in_place,
     types::{self, wide},
     with_values,
 };
-use candle_core::{CpuStorage, DType, InplaceOp1, InplaceOp2, Layout, Result, Tensor, Var};
-use std::cell::RefCell;
+use candle_core::{DType, Result, Tensor, Var};
 use taper_kernels::sgd::{self, SgdStep};
 
 /// Moves `var` against `grad`; `velocity` is none before the first gradient, and changes in place from then on. See
 /// [`sgd::step`].
 ///
-/// Weights in f16 and bf16 are moved in f32 and rounded once; a step of less than half the distance to their neighbour
-/// does not move them.
+/// The first velocity is the gradient itself, without dampening. Weights in f16 and bf16 are moved in f32 and rounded once; a
+/// step of less than half the distance to their neighbour does not move them.
 ///
 /// # Errors
 /// If shapes or types differ, or candle fails to compute.
@@ -24,25 +23,33 @@ pub fn sgd_step(
     step: SgdStep,
 ) -> Result<()> {
     let dtype = types::shared("sgd", &[("variable", var.dtype()), ("gradient", grad.dtype())])?;
+    let dampening = if velocity.is_none() { 0.0 } else { step.dampening };
+    let step = SgdStep { dampening, ..step };
     if [var.as_tensor(), grad].iter().all(|t| cpu::has_kernels(t)) && var.is_contiguous() {
         let moved = match velocity {
             Some(before) => before,
             None => velocity.insert(grad.zeros_like()?),
         };
-        var.inplace_op2(&grad.contiguous()?, &Move { velocity: moved, step })?;
-        return Ok(());
+        return in_place::change("sgd", [var, moved], grad, |grad, [weights, velocity]| {
+            sgd::step(step, grad, velocity, weights)
+        });
     }
     let weights = wide(var)?;
-    let mut update = (wide(grad)? * step.factor)?;
+    let mut slope = (wide(grad)? * step.factor)?;
     if step.decay != 0.0 {
-        update = (update + (&weights * step.decay)?)?;
+        slope = (slope + (&weights * step.decay)?)?;
     }
+    let mut moved = (&slope * (1.0 - step.dampening))?;
     if let Some(before) = velocity {
-        update = ((wide(before)? * step.momentum)? + update)?;
+        moved = ((wide(before)? * step.momentum)? + moved)?;
     }
-    let update = update.detach();
-    var.set(&(weights - (&update * step.lr)?)?.to_dtype(dtype)?)?;
-    *velocity = Some(update.to_dtype(dtype)?);
+    let moved = moved.detach();
+    let update = match step.nesterov {
+        true => (slope.detach() + (&moved * step.momentum)?)?,
+        false => moved.clone(),
+    };
+    var.set(&(weights - (update * step.lr)?)?.to_dtype(dtype)?)?;
+    *velocity = Some(moved.to_dtype(dtype)?);
     Ok(())
 }
 
@@ -56,50 +63,6 @@ pub fn sum_of_squares(tensor: &Tensor) -> Result<f64> {
         return Ok(values.iter().map(|v| v * v).sum());
     }
     with_values(&[tensor], |v| sgd::sum_of_squares(v[0]))
-}
-
-const NAME: &str = "sgd";
-
-/// Candle's operations in place change one tensor: the weights here, and their velocity inside.
-struct Move<'a> {
-    velocity: &'a Tensor,
-    step: SgdStep,
-}
-
-impl InplaceOp2 for Move<'_> {
-    fn name(&self) -> &'static str {
-        NAME
-    }
-
-    fn cpu_fwd(
-        &self,
-        weights: &mut CpuStorage,
-        weights_layout: &Layout,
-        grad: &CpuStorage,
-        grad_layout: &Layout,
-    ) -> Result<()> {
-        let grad = cpu::slice(NAME, grad, grad_layout)?;
-        let weights = RefCell::new(cpu::slice_mut(NAME, weights, weights_layout)?);
-        self.velocity.inplace_op1(&Both { weights, grad, step: self.step })
-    }
-}
-
-struct Both<'a> {
-    weights: RefCell<&'a mut [f32]>,
-    grad: &'a [f32],
-    step: SgdStep,
-}
-
-impl InplaceOp1 for Both<'_> {
-    fn name(&self) -> &'static str {
-        NAME
-    }
-
-    fn cpu_fwd(&self, velocity: &mut CpuStorage, layout: &Layout) -> Result<()> {
-        let velocity = cpu::slice_mut(NAME, velocity, layout)?;
-        sgd::step(self.step, self.grad, velocity, &mut self.weights.borrow_mut());
-        Ok(())
-    }
 }
 
 #[cfg(test)]
@@ -117,13 +80,41 @@ mod tests {
     #[test]
     fn steps_in_f64_are_not_rounded_to_f32() -> Result<()> {
         let var = Var::from_tensor(&Tensor::new(&[1.0f64], &Device::Cpu)?)?;
-        let step = SgdStep { factor: 1.0, decay: 0.0, momentum: 0.5, lr: 1e-9 };
+        let step = SgdStep {
+            factor: 1.0,
+            decay: 0.0,
+            momentum: 0.5,
+            dampening: 0.0,
+            nesterov: false,
+            lr: 1e-9,
+        };
         let (grad, mut velocity) = (Tensor::new(&[0.1f64], &Device::Cpu)?, None);
         sgd_step(&var, &grad, &mut velocity, step)?;
         assert_eq!(var.to_vec1::<f64>()?, [1.0 - 0.1 * 1e-9]);
         let other = grad.to_dtype(DType::F32)?;
         let error = sgd_step(&var, &other, &mut velocity, step).unwrap_err().to_string();
         assert!(error.contains("the gradient is F32, but the variable is F64"), "{error}");
+        Ok(())
+    }
+
+    #[test]
+    fn the_first_velocity_is_not_dampened() -> Result<()> {
+        let step = SgdStep {
+            factor: 1.0,
+            decay: 0.0,
+            momentum: 0.5,
+            dampening: 0.75,
+            nesterov: false,
+            lr: 1.0,
+        };
+        for dtype in [DType::F32, DType::F64] {
+            let grad = Tensor::new(&[4.0f64], &Device::Cpu)?.to_dtype(dtype)?;
+            let (var, mut velocity) = (Var::from_tensor(&grad.zeros_like()?)?, None);
+            for wanted in [-4.0, -7.0] {
+                sgd_step(&var, &grad, &mut velocity, step)?;
+                assert_eq!(var.to_dtype(DType::F64)?.to_vec1::<f64>()?, [wanted], "{dtype:?}");
+            }
+        }
         Ok(())
     }
 }

@@ -1,16 +1,21 @@
 //! Everything that a run needs to go on.
 
 use super::file::{CheckpointError, TensorFile};
-use crate::{Progress, PrunedSquares, Run, Sgd, error::TrainError};
+use crate::{Optimizer, OptimizerState, Progress, PrunedSquares, Run, error::TrainError};
 use candle_core::{Device, Tensor};
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 use taper_nn::Params;
 use taper_prune::{ProbeState, Pruner, PrunerState};
 use taper_schedule::State;
 
 const KIND: &str = "taper-training-2";
 const MODEL: &str = "model/";
+const OPTIMIZER: &str = "optimizer/";
+/// Where the velocity of SGD was when there was no other optimizer.
 const VELOCITY: &str = "velocity/";
 const MASK: &str = "mask/";
 /// The masks that the schedule was last told of.
@@ -25,7 +30,7 @@ const BACK: &str = "back-";
 /// What is saved of a run, borrowed.
 pub struct Snapshot<'a> {
     params: &'a Params,
-    sgd: &'a Sgd,
+    optimizer: &'a dyn Optimizer,
     pruner: Option<&'a Pruner>,
     pruned_squares: PrunedSquares,
     progress: &'a Progress,
@@ -36,7 +41,7 @@ impl<'a> Snapshot<'a> {
     pub fn of(run: &'a Run, progress: &'a Progress) -> Self {
         let (params, pruner, pruned_squares) =
             (run.model.params(), run.pruner.as_ref(), run.pruned_squares);
-        Self { params, sgd: &run.sgd, pruner, pruned_squares, progress }
+        Self { params, optimizer: &*run.optimizer, pruner, pruned_squares, progress }
     }
 
     /// How far the run is.
@@ -52,11 +57,15 @@ impl<'a> Snapshot<'a> {
         for entry in self.params.entries() {
             put(MODEL, &entry.name, entry.var.as_tensor().clone());
         }
-        for ((entry, _), velocity) in self.params.trained().zip(self.sgd.velocity()?) {
-            if let Some(velocity) = velocity {
-                put(VELOCITY, &entry.name, velocity);
-            }
+        let OptimizerState { tensors, numbers } = self.optimizer.state(self.params)?;
+        for (name, tensor) in tensors {
+            put(OPTIMIZER, &name, tensor);
         }
+        // As texts, which hold numbers that JSON does not have.
+        let numbers: BTreeMap<_, _> =
+            numbers.into_iter().map(|(name, number)| (name, number.to_string())).collect();
+        let optimizer = json!({ "name": self.optimizer.name(), "numbers": numbers });
+        file.metadata.insert("optimizer".into(), optimizer.to_string());
         if let Some(pruner) = self.pruner {
             let state = pruner.state();
             let numbered = |prefix: &str, number: usize| format!("{prefix}{number}/");
@@ -148,26 +157,16 @@ impl TrainingCheckpoint {
     /// # Errors
     /// [`TrainError`] if it does not fit the run's model or pruner.
     pub fn restore(&self, run: &mut Run) -> Result<Progress, TrainError> {
-        let malformed = |reason: String| CheckpointError::malformed(&self.path, reason);
+        let (saved, state) = self.optimizer_state()?;
+        let given = run.optimizer.name();
+        if saved != given {
+            return Err(TrainError::Optimizer { saved, given });
+        }
         let params = run.model.params();
         self.load_into(params)?;
-        let mut velocity = Vec::new();
-        for (entry, _) in params.trained() {
-            let saved = self.file.tensors.get(&format!("{VELOCITY}{}", entry.name)).cloned();
-            if let Some(saved) = saved.as_ref().filter(|v| v.dims() != entry.var.dims()) {
-                let (found, wanted) = (saved.dims(), entry.var.dims());
-                return Err(malformed(format!(
-                    "velocity of {} has shape {found:?} where the model has {wanted:?}",
-                    entry.name
-                ))
-                .into());
-            }
-            if saved.is_none() && self.progress.step > 0 {
-                return Err(malformed(format!("velocity of {} is missing", entry.name)).into());
-            }
-            velocity.push(saved.map(|v| v.to_device(run.device)).transpose()?);
-        }
-        run.sgd.restore(&velocity)?;
+        run.optimizer
+            .restore(params, &state)
+            .map_err(|error| CheckpointError::malformed(&self.path, error))?;
         if let Some(pruner) = &mut run.pruner {
             pruner.restore(self.pruner_state(pruner)?)?;
         }
@@ -192,6 +191,33 @@ impl TrainingCheckpoint {
             pruner.bake()?;
         }
         Ok(())
+    }
+
+    /// Name of the optimizer that the run was saved with, and what it remembers.
+    fn optimizer_state(&self) -> Result<(String, OptimizerState), CheckpointError> {
+        let mut state = OptimizerState::default();
+        let Some(text) = self.file.metadata.get("optimizer") else {
+            let old = self.file.tensors.iter().filter(|(name, _)| name.starts_with(VELOCITY));
+            state.tensors = old.map(|(name, tensor)| (name.clone(), tensor.clone())).collect();
+            return Ok(("sgd".into(), state));
+        };
+        for (name, tensor) in &self.file.tensors {
+            if let Some(name) = name.strip_prefix(OPTIMIZER) {
+                state.tensors.insert(name.into(), tensor.clone());
+            }
+        }
+        let saved = serde_json::from_str::<Value>(text).ok();
+        let parsed = saved.as_ref().and_then(|saved| {
+            for (name, number) in saved.get("numbers")?.as_object()? {
+                state.numbers.insert(name.clone(), number.as_str()?.parse().ok()?);
+            }
+            saved.get("name")?.as_str()
+        });
+        let name = parsed.ok_or_else(|| {
+            let reason = format!("its `optimizer` is {text}, no name with numbers");
+            CheckpointError::malformed(&self.path, reason)
+        })?;
+        Ok((name.into(), state))
     }
 
     /// Puts the weights into a model of the same structure.

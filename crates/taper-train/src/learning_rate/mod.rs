@@ -1,0 +1,32 @@
+//! Learning rates.
+
+mod constant;
+mod cosine;
+mod step_decay;
+mod warmup;
+
+pub use constant::Constant;
+pub use cosine::Cosine;
+pub use step_decay::StepDecay;
+pub use warmup::Warmup;
+
+/// The learning rate of each step.
+///
+/// A function of the step is one:
+///
+/// ```
+/// use taper_train::LearningRate;
+/// let inverse_root = |step: u64| 0.1 / ((step + 1) as f64).sqrt();
+/// assert_eq!((inverse_root.at(0), inverse_root.at(3)), (0.1, 0.05));
+/// let in_a_run: Box<dyn LearningRate> = Box::new(inverse_root); // run.learning_rate = …
+/// ```
+pub trait LearningRate: Send {
+    /// The rate of `step`, counted from 0. It depends on the step alone, so that a resumed run has the same.
+    fn at(&self, step: u64) -> f64;
+}
+
+impl<F: Fn(u64) -> f64 + Send> LearningRate for F {
+    fn at(&self, step: u64) -> f64 {
+        self(step)
+    }
+}

@@ -1,0 +1,111 @@
+//! What optimizers remember of each parameter: saved, taken back, and forgotten.
+
+use candle_core::{Result, Tensor};
+use std::collections::BTreeMap;
+use taper_kernels::mask::Mask;
+use taper_nn::{
+    Params,
+    ops::{tensor_like, with_values},
+};
+
+/// All that an optimizer remembers between two steps, as named values. Names may hold `/`.
+#[derive(Clone, Debug, Default)]
+pub struct OptimizerState {
+    /// Tensors of f64, f32, f16, bf16, i64, u32 or u8.
+    pub tensors: BTreeMap<String, Tensor>,
+    /// Numbers.
+    pub numbers: BTreeMap<String, f64>,
+}
+
+impl OptimizerState {
+    /// Whether there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.tensors.is_empty() && self.numbers.is_empty()
+    }
+
+    /// Adds copies of a tensor for each trained parameter, in registry order, as `what/NAME`; `None` adds nothing.
+    ///
+    /// # Errors
+    /// If candle cannot copy.
+    pub fn put<'a>(
+        &mut self,
+        what: &str,
+        params: &Params,
+        of_each: impl IntoIterator<Item = Option<&'a Tensor>>,
+    ) -> Result<()> {
+        for ((entry, _), tensor) in params.trained().zip(of_each) {
+            if let Some(tensor) = tensor {
+                // Steps change tensors in place, which whoever holds the state must not see.
+                self.tensors.insert(format!("{what}/{}", entry.name), tensor.copy()?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies of what [`put`](Self::put) added, with the device and type of each parameter.
+    ///
+    /// # Errors
+    /// If a tensor has another shape than its parameter, or candle cannot copy.
+    pub fn take(&self, what: &str, params: &Params) -> Result<Vec<Option<Tensor>>> {
+        params.trained().map(|(entry, _)| self.take_one(what, &entry.name, &entry.var)).collect()
+    }
+
+    fn take_one(&self, what: &str, name: &str, var: &Tensor) -> Result<Option<Tensor>> {
+        let Some(saved) = self.tensors.get(&format!("{what}/{name}")) else { return Ok(None) };
+        let (found, wanted) = (saved.dims(), var.dims());
+        if found != wanted {
+            candle_core::bail!(
+                "{what} of {name} has shape {found:?} where the model has {wanted:?}"
+            )
+        }
+        Ok(Some(saved.to_device(var.device())?.to_dtype(var.dtype())?.copy()?))
+    }
+}
+
+/// Writes 0 into what is remembered of weights, given as a mask for each prunable layer; `of_each` has a tensor for each
+/// trained parameter, in registry order.
+///
+/// ```
+/// use candle_core::{DType, Device, Tensor};
+/// use taper_kernels::mask::Mask;
+/// use taper_nn::{Init, ParamKind, Scope};
+/// use taper_train::forget_at;
+///
+/// let scope = Scope::new(0, &Device::Cpu);
+/// scope.param("bias", 3, ParamKind::Bias, Init::Constant(0.0))?;
+/// scope.param("weight", (1, 3), ParamKind::LinearWeight, Init::Constant(0.0))?;
+/// let velocity = Tensor::ones((1, 3), DType::F32, &Device::Cpu)?;
+/// let mut of_each = [None, Some(velocity)];
+/// let mut second = Mask::empty(3);
+/// second.set(1, true);
+/// forget_at(&scope.finish(), &mut of_each, &[second])?;
+/// assert_eq!(of_each[1].as_ref().unwrap().to_vec2::<f32>()?, [[1.0, 0.0, 1.0]]);
+/// # Ok::<(), candle_core::Error>(())
+/// ```
+///
+/// # Errors
+/// If a mask has more weights than its layer, or a tensor cannot be read from its device, or written to it.
+pub fn forget_at<'a>(
+    params: &Params,
+    of_each: impl IntoIterator<Item = &'a mut Option<Tensor>>,
+    weights: &[Mask],
+) -> Result<()> {
+    let trained = params.trained().zip(of_each);
+    let prunable = trained.filter(|((_, kind), _)| kind.is_prunable());
+    for (((entry, _), remembered), weights) in prunable.zip(weights) {
+        let Some(moving) = remembered.as_ref().filter(|_| weights.n_kept() > 0) else { continue };
+        if weights.len() != moving.elem_count() {
+            candle_core::bail!(
+                "the mask of what to forget has {} weights, and {} has {}",
+                weights.len(),
+                entry.name,
+                moving.elem_count()
+            )
+        }
+        let mut values = with_values(&[moving], |v| v[0].to_vec())?;
+        weights.kept().for_each(|index| values[index] = 0.0);
+        let stopped = tensor_like(values, moving)?;
+        *remembered = Some(stopped);
+    }
+    Ok(())
+}
