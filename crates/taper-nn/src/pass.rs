@@ -1,6 +1,6 @@
 //! What a forward pass needs to know besides its input.
 
-use crate::{Activation, Gates, graph::Tracer, ops::Weights};
+use crate::{Activation, Gate, Gates, graph::Tracer, ops::Weights};
 use candle_core::{Result, Tensor, Var};
 use std::sync::Arc;
 use taper_core::LayerId;
@@ -90,11 +90,15 @@ impl<'a> Pass<'a> {
         Self { tracer: Some(tracer), ..self }
     }
 
-    /// What a layer of this name reads.
-    pub(crate) fn enter(&self, name: &str, x: Activation) -> Result<Activation> {
+    /// What a layer of this name reads. A layer of one's own that computes by the operations of this crate begins with
+    /// this, and [`graph::trace`](crate::graph::trace) finds it.
+    ///
+    /// # Errors
+    /// If the pass is traced, and an operation of candle's own has computed `x`.
+    pub fn enter(&self, name: &str, x: impl Into<Activation>) -> Result<Activation> {
         match self.tracer {
-            Some(tracer) => tracer.enter(name, x),
-            None => Ok(x),
+            Some(tracer) => tracer.enter(name, x.into()),
+            None => Ok(x.into()),
         }
     }
 
@@ -108,28 +112,48 @@ impl<'a> Pass<'a> {
         self.mode
     }
 
-    /// What a layer computes with: its weight and gate, or in counting paths the weight given for it, without a bias.
-    pub(crate) fn weights<'b>(
+    /// How the weight of a layer is pruned, if it is.
+    pub fn gate(&self, layer: LayerId) -> Option<&'a Gate> {
+        self.gates.get(layer)
+    }
+
+    /// What a layer computes with: its weight and gate, or in [`Mode::Paths`] the weight given for it, without a bias.
+    /// [`Weights::pruned`] is the pruned weight.
+    ///
+    /// # Errors
+    /// If paths are counted, and no weight is given for the layer.
+    pub fn weights<'b>(
         &'b self,
-        id: LayerId,
+        layer: LayerId,
         weight: &'b Var,
         bias: Option<&'b Var>,
-    ) -> Weights<'b> {
+    ) -> Result<Weights<'b>> {
         let is_tracked = self.tracks_gradients;
-        match self.mode {
+        Ok(match self.mode {
             Mode::Paths(weights) => {
-                Weights { weight: &weights[id.0], bias: None, gate: None, is_tracked }
+                let Some(weight) = weights.get(layer.0) else {
+                    let (n, at) = (weights.len(), layer.0);
+                    candle_core::bail!(
+                        "paths are counted with {n} weights, and layer {at} has none"
+                    )
+                };
+                Weights { weight, bias: None, gate: None, is_tracked }
             }
             Mode::Train | Mode::Eval => Weights {
                 weight: weight.as_tensor(),
                 bias: bias.map(Var::as_tensor),
-                gate: self.gates.get(id),
+                gate: self.gate(layer),
                 is_tracked,
             },
-        }
+        })
     }
 
-    pub(crate) fn report(
+    /// Tells the probe, if there is one, what a layer has computed. `macs` is the number of multiply-accumulates of one
+    /// image when dense.
+    ///
+    /// # Errors
+    /// If the probe fails, or candle cannot make a tensor of the output.
+    pub fn report(
         &self,
         name: &str,
         id: Option<LayerId>,

@@ -33,4 +33,5 @@ pub use norm::indicator;
 pub use sgd::{sgd_step, sum_of_squares};
 pub use taper_kernels::{pool::MaxWindows, sgd::SgdStep};
 pub use threshold::{flags, threshold, threshold_grad, threshold_ste, threshold_ste_composed};
+pub(crate) use types::is_supported;
 pub use values::{is_finite, tensor_like, with_values};
