@@ -166,3 +166,90 @@ impl<'a> Pass<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Gate, Init, Model, ParamKind, Params, Scope, graph, ops};
+    use candle_core::Device;
+    use taper_kernels::{mask::Mask, threshold::Threshold};
+
+    /// Two weights in one layer of one's own: `(x·aᵀ)·bᵀ + bias`.
+    struct LowRank {
+        name: String,
+        a: (Var, LayerId),
+        b: (Var, LayerId),
+        bias: Var,
+        params: Params,
+    }
+
+    impl LowRank {
+        fn new() -> Result<Self> {
+            let scope = Scope::new(0, &Device::Cpu).pp("low_rank");
+            let weight = |name: &str, shape: (usize, usize)| {
+                scope.weight(name, shape, ParamKind::LinearWeight, Init::Constant(0.5))
+            };
+            Ok(Self {
+                a: weight("a", (1, 4))?,
+                bias: scope.param("bias", 2, ParamKind::Bias, Init::Constant(1.0))?,
+                b: weight("b", (2, 1))?,
+                name: scope.path().to_string(),
+                params: scope.finish(),
+            })
+        }
+    }
+
+    impl Model for LowRank {
+        fn forward(&self, images: &Tensor, pass: &Pass) -> Result<Tensor> {
+            let x = ops::global_average(pass.enter(&self.name, images)?)?;
+            let x = ops::linear(&x, &pass.weights(self.a.1, &self.a.0, None)?)?;
+            let y = ops::linear(&x, &pass.weights(self.b.1, &self.b.0, Some(&self.bias))?)?;
+            pass.report(&self.name, None, &y, 6)?;
+            y.tensor()
+        }
+
+        fn params(&self) -> &Params {
+            &self.params
+        }
+    }
+
+    #[test]
+    fn a_layer_of_ones_own_is_gated_counted_and_traced() -> Result<()> {
+        let layer = LowRank::new()?;
+        let names: Vec<String> = layer.params.layers().into_iter().map(|l| l.name).collect();
+        assert_eq!(names, ["low_rank.a", "low_rank.b"]);
+        assert_eq!((layer.a.1, layer.b.1), (LayerId(0), LayerId(1)));
+        let x = Tensor::ones((1, 4, 2, 2), candle_core::DType::F32, &Device::Cpu)?;
+        let run = |pass: &Pass| layer.forward(&x, pass)?.flatten_all()?.to_vec1::<f32>();
+        assert_eq!(run(&Pass::eval())?, [2.0, 2.0]);
+
+        let gate = Gate {
+            threshold: Threshold::Hard,
+            cut: 0.0,
+            mask: Arc::new(Mask::above(&[0.0, 1.0], 0.5)),
+            live: None,
+            sampling: None,
+            grad_at_zero: 1.0,
+            grad_at_cut: 1.0,
+        };
+        let gates = Gates::new(vec![None, Some(gate)]);
+        let pass = Pass::train(&gates);
+        assert_eq!(run(&pass)?, [1.0, 2.0]);
+        assert!(pass.gate(LayerId(0)).is_none() && pass.gate(LayerId(2)).is_none());
+        assert_eq!(pass.gate(LayerId(1)), gates.get(LayerId(1)));
+        let grads = layer.forward(&x, &pass)?.sum_all()?.backward()?;
+        let grad = grads.get(&layer.b.0).expect("a gradient, straight through");
+        assert_eq!(grad.flatten_all()?.to_vec1::<f32>()?, [2.0, 2.0]);
+        let pruned = pass.weights(layer.b.1, &layer.b.0, None)?.pruned()?;
+        assert_eq!(pruned.flatten_all()?.to_vec1::<f32>()?, [0.0, 0.5]);
+
+        let ones = [layer.a.0.ones_like()?, layer.b.0.ones_like()?];
+        assert_eq!(run(&Pass::new(Mode::Paths(&ones), &gates))?, [4.0, 4.0]);
+        assert!(run(&Pass::new(Mode::Paths(&ones[..1]), &gates)).is_err());
+
+        let graph = graph::trace(&layer, [4, 2, 2])?;
+        assert_eq!(graph.output_dims(), [2]);
+        assert_eq!(graph.tensor("low_rank.b").map(|t| t.dims().to_vec()).ok(), Some(vec![2, 1]));
+        Ok(())
+    }
+}
