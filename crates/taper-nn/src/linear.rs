@@ -108,6 +108,11 @@ mod tests {
             for dims in [&[5, 8, 6][..], &[40, 1, 6], &[2, 2, 10, 6]] {
                 assert_eq!(run(&flat.reshape(dims)?)?, want, "{dims:?}");
             }
+            for dims in [&[0, 6][..], &[0, 5, 6], &[5, 0, 6]] {
+                let none =
+                    layer.forward(Tensor::zeros(dims, DType::F32, &Device::Cpu)?, &Pass::eval())?;
+                assert_eq!((none.dims().len(), none.tensor()?.elem_count()), (dims.len(), 0));
+            }
             let row = layer.forward(flat.get(3)?, &Pass::eval())?.tensor()?;
             let one = layer.forward(flat.narrow(0, 3, 1)?, &Pass::eval())?.tensor()?;
             assert_eq!((row.dims(), bits(&row)?), (&[4][..], bits(&one)?));
