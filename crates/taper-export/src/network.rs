@@ -111,8 +111,9 @@ impl Network {
         // A counter goes with its normalisation.
         let is_there = |counter: &str| match counter.strip_suffix(".num_batches_tracked") {
             Some(norm) => {
-                let weight = format!("{norm}.weight");
-                graph.tensors.contains_key(&weight) || !self.graph.tensors.contains_key(&weight)
+                // Weight and bias may be missing.
+                let mean = format!("{norm}.running_mean");
+                graph.tensors.contains_key(&mean) || !self.graph.tensors.contains_key(&mean)
             }
             None => true,
         };
@@ -133,7 +134,7 @@ impl From<Graph> for Network {
 mod tests {
     use super::*;
     use candle_core::{Device, Result};
-    use taper_nn::{Conv2d, ConvConfig, Init, Params, Pass, Scope};
+    use taper_nn::{BatchNorm, BatchNormConfig, Conv2d, ConvConfig, Init, Params, Pass, Scope};
 
     /// A convolution, and one that its forward pass does not read.
     struct Net([Conv2d; 2], Params);
@@ -150,6 +151,40 @@ mod tests {
         fn params(&self) -> &Params {
             &self.1
         }
+    }
+
+    /// A convolution with a normalisation that has no weight and bias.
+    struct Normed(Conv2d, BatchNorm, Params);
+
+    impl Model for Normed {
+        fn forward(
+            &self,
+            images: &candle_core::Tensor,
+            pass: &Pass,
+        ) -> Result<candle_core::Tensor> {
+            self.1.forward(self.0.forward(images, pass)?, pass)?.tensor()
+        }
+
+        fn params(&self) -> &Params {
+            &self.2
+        }
+    }
+
+    #[test]
+    fn a_normalisation_without_parameters_is_folded_with_its_counter() -> Result<()> {
+        let scope = Scope::new(0, &Device::Cpu);
+        let conv = ConvConfig::same(1);
+        let conv = Conv2d::new(&scope.pp("conv"), 2, 3, conv, Init::Constant(0.5))?;
+        let config = BatchNormConfig { eps: 3.0, affine: false, ..BatchNormConfig::default() };
+        let norm = BatchNorm::with_config(&scope.pp("bn"), 3, config)?;
+        let model = Normed(conv, norm, scope.finish());
+        let found = Network::of(&model, [2, 1, 1], BTreeMap::new()).expect("a network");
+        assert!(found.shapes().contains_key("bn.num_batches_tracked"));
+        let folded = found.folded().expect("a network");
+        assert!(folded.shapes().keys().eq(["conv.bias", "conv.weight"]));
+        // The running variance is 1.
+        assert_eq!(folded.tensors()["conv.weight"].values(), [0.25; 6]);
+        Ok(())
     }
 
     #[test]

@@ -79,7 +79,7 @@ impl Conv2d {
             )
         }
         let shape = (channels_out, channels_in / groups, kernel, kernel);
-        let (weight, id) = scope.weight(shape, ParamKind::ConvWeight, init)?;
+        let (weight, id) = scope.weight("weight", shape, ParamKind::ConvWeight, init)?;
         let start = init.of_bias(channels_in / groups * kernel * kernel);
         let bias = config
             .bias
@@ -93,8 +93,8 @@ impl Conv2d {
     /// # Errors
     /// If `x` does not have the channels that the layer was built for, or is smaller than the kernel.
     pub fn forward(&self, x: impl Into<Activation>, pass: &Pass) -> Result<Activation> {
-        let weights = pass.weights(self.id, &self.weight, self.bias.as_ref());
-        let y = ops::conv2d(&pass.enter(&self.name, x.into())?, &weights, &self.config)?;
+        let weights = pass.weights(self.id, &self.weight, self.bias.as_ref())?;
+        let y = ops::conv2d(&pass.enter(&self.name, x)?, &weights, &self.config)?;
         let pixels: usize = y.dims().iter().skip(2).product();
         pass.report(&self.name, Some(self.id), &y, (self.weight.elem_count() * pixels) as u64)?;
         Ok(y)

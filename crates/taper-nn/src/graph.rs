@@ -42,7 +42,7 @@ use taper_graph::{Graph, Op};
 /// computes with, as f32 under the names of its [`Params`]; one that is no parameter is called `constant.N`.
 ///
 /// # Errors
-/// If the images do not fit the network, or it computes by candle's own operations, which the graph cannot hold.
+/// If the images do not fit the network, or it computes by candle's own operations or over inputs of another rank, which the graph cannot hold.
 pub fn trace(model: &dyn Model, image: [usize; 3]) -> Result<Graph> {
     let tracer = Arc::new(Tracer::new(model.params(), image));
     let images = tracer.value(Graph::INPUT).tensor()?;
@@ -62,6 +62,8 @@ pub(crate) struct Tracer(Mutex<Trace>);
 #[derive(Debug)]
 struct Trace {
     graph: Graph,
+    /// What the network computes in; the graph holds f32.
+    dtype: DType,
     /// Names of parameters, and of the other constants that were read.
     names: HashMap<TensorId, String>,
     taken: BTreeSet<String>,
@@ -74,7 +76,8 @@ impl Tracer {
         let named = params.entries().iter().map(|e| (e.var.as_tensor().id(), e.name.clone()));
         let names: HashMap<_, _> = named.collect();
         let taken = names.values().cloned().collect();
-        Self(Mutex::new(Trace { graph: Graph::new(&image), names, taken, values: HashMap::new() }))
+        let (graph, dtype) = (Graph::new(&image), params.dtype());
+        Self(Mutex::new(Trace { graph, dtype, names, taken, values: HashMap::new() }))
     }
 
     fn lock(&self) -> MutexGuard<'_, Trace> {
@@ -83,8 +86,9 @@ impl Tracer {
 
     /// The value of a node, for a batch of one image.
     fn value(self: &Arc<Self>, node: usize) -> Traced {
-        let dims = std::iter::once(1).chain(self.lock().graph.nodes[node].dims.clone()).collect();
-        Traced { tracer: self.clone(), node, dims }
+        let trace = self.lock();
+        let dims = std::iter::once(1).chain(trace.graph.nodes[node].dims.iter().copied()).collect();
+        Traced { tracer: self.clone(), node, dims, dtype: trace.dtype }
     }
 
     /// The activation that a layer reads, as one of the graph.
@@ -131,6 +135,7 @@ pub(crate) struct Traced {
     tracer: Arc<Tracer>,
     node: usize,
     pub(crate) dims: Vec<usize>,
+    pub(crate) dtype: DType,
 }
 
 impl Traced {
@@ -155,7 +160,7 @@ impl Traced {
 
     /// A tensor of zeros that stands for it.
     pub(crate) fn tensor(&self) -> Result<Tensor> {
-        let tensor = Tensor::zeros(&self.dims[..], DType::F32, &Device::Cpu)?;
+        let tensor = Tensor::zeros(&self.dims[..], self.dtype, &Device::Cpu)?;
         self.tracer.lock().values.insert(tensor.id(), self.node);
         Ok(tensor)
     }
@@ -164,7 +169,7 @@ impl Traced {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{BatchNorm, Conv2d, ConvConfig, Init, Linear, MaxWindows, Scope};
+    use crate::{BatchNorm, BatchNormConfig, Conv2d, ConvConfig, Init, Linear, MaxWindows, Scope};
     use crate::{average, concat, global_average, max_pool, ops, relu};
     use taper_graph::{Conv, Norm, Window};
 
@@ -314,6 +319,81 @@ mod tests {
             assert!(error.to_string().contains(part), "{error}");
         }
         assert!(trace(&Net::new()?, [3, 6, 8]).is_err());
+        Ok(())
+    }
+
+    /// A normalisation without parameters, and a linear layer that reads planes.
+    struct Options(BatchNorm, Option<Linear>, Params);
+
+    impl Options {
+        fn new(dtype: DType, has_linear: bool) -> Result<Self> {
+            let scope = Scope::new(0, &Device::Cpu).with_dtype(dtype)?;
+            let config = BatchNormConfig { eps: 0.25, affine: has_linear, ..Default::default() };
+            let norm = BatchNorm::with_config(&scope.pp("norm"), 2, config)?;
+            let linear = || Linear::without_bias(&scope.pp("linear"), 4, 3, Init::Uniform);
+            let linear = has_linear.then(linear).transpose()?;
+            Ok(Self(norm, linear, scope.finish()))
+        }
+    }
+
+    impl Model for Options {
+        fn forward(&self, images: &Tensor, pass: &Pass) -> Result<Tensor> {
+            let x = relu(self.0.forward(images, pass)?)?;
+            match &self.1 {
+                Some(linear) => linear.forward(&x, pass)?.tensor(),
+                None => x.tensor(),
+            }
+        }
+
+        fn params(&self) -> &Params {
+            &self.2
+        }
+    }
+
+    #[test]
+    fn constants_of_a_normalisation_are_traced() -> Result<()> {
+        let graph = trace(&Options::new(DType::F32, false)?, [2, 3, 4])?;
+        let Op::Norm(norm) = &graph.nodes[1].op else { panic!("{:?}", graph.nodes) };
+        assert_eq!(norm.eps, 0.25);
+        assert_eq!(graph.tensors[&norm.weight].values(), [1.0; 2]);
+        assert_eq!(graph.tensors[&norm.bias].values(), [0.0; 2]);
+        assert!(norm.weight.starts_with("constant.") && norm.mean == "norm.running_mean");
+        Ok(())
+    }
+
+    #[test]
+    fn a_linear_layer_over_planes_runs_and_is_not_traced() -> Result<()> {
+        let net = Options::new(DType::F32, true)?;
+        let images = Tensor::zeros((8, 2, 3, 4), DType::F32, &Device::Cpu)?;
+        assert_eq!(net.forward(&images, &Pass::eval())?.dims(), [8, 2, 3, 3]);
+        let error = trace(&net, [2, 3, 4]).unwrap_err().to_string();
+        assert!(
+            error.contains("[batch, features] alone, and this input is [1, 2, 3, 4]"),
+            "{error}"
+        );
+        Ok(())
+    }
+
+    #[test]
+    fn networks_of_other_types_are_traced_in_f32() -> Result<()> {
+        struct Conv(Conv2d, Params);
+        impl Model for Conv {
+            fn forward(&self, images: &Tensor, pass: &Pass) -> Result<Tensor> {
+                relu(self.0.forward(images, pass)?)?.tensor()
+            }
+            fn params(&self) -> &Params {
+                &self.1
+            }
+        }
+        for dtype in [DType::F64, DType::BF16, DType::F16] {
+            let scope = Scope::new(0, &Device::Cpu).with_dtype(dtype)?;
+            let config = ConvConfig::same(3).biased();
+            let conv = Conv2d::new(&scope.pp("conv"), 1, 2, config, Init::Uniform)?;
+            let graph = trace(&Conv(conv, scope.finish()), [1, 4, 4])?;
+            assert_eq!(graph.output_dims(), [2, 4, 4], "{dtype:?}");
+            let weight = scope.finish().entries()[0].var.flatten_all()?.to_dtype(DType::F32)?;
+            assert_eq!(graph.tensors["conv.weight"].values(), weight.to_vec1::<f32>()?);
+        }
         Ok(())
     }
 

@@ -17,6 +17,13 @@
 //! assert_eq!(conv.forward(&images, &Pass::eval())?.dims(), [2, 8, 8, 8]);
 //! # Ok::<(), candle_core::Error>(())
 //! ```
+//!
+//! A [`Scope`] also takes values from a checkpoint or variables that exist, and parameters of other types than f32.
+//!
+//! A layer of one's own registers its weight by [`Scope::weight`], and computes with [`Pass::weights`] and
+//! [`pruned`](ops::Weights::pruned): the pruned weight, whose gradient goes straight through to the dense one. It may
+//! compute by any operation of candle's; by those of [`ops`] alone it is exported as well, if it begins with
+//! [`Pass::enter`].
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "makes inputs, and wants no bits"))]
 
@@ -29,13 +36,14 @@ pub mod ops;
 mod params;
 mod pass;
 mod scope;
+mod source;
 
 pub use conv::{Conv2d, ConvConfig};
 pub use gate::{Gate, Gates, Sampling};
 pub use linear::Linear;
-pub use norm::BatchNorm;
+pub use norm::{BatchNorm, BatchNormConfig};
 pub use ops::{Activation, MaxWindows, average, concat, global_average, max_pool, relu};
-pub use params::{Entry, LoadError, ParamKind, Params};
+pub use params::{Entry, LoadError, ParamKind, Params, Tracking};
 pub use pass::{LayerEvent, Mode, Pass, Probe};
 pub use scope::{Init, Scope};
 

@@ -40,6 +40,15 @@ impl ParamKind {
     }
 }
 
+/// How a buffer follows the batches of training.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Tracking {
+    /// It moves by this share, in `[0, 1]`, towards the statistic of each batch.
+    Average(f64),
+    /// It counts batches.
+    Count,
+}
+
 /// A named tensor of a model.
 #[derive(Clone, Debug)]
 pub struct Entry {
@@ -47,17 +56,19 @@ pub struct Entry {
     pub name: String,
     /// `None` for a buffer: saved, but not trained.
     pub kind: Option<ParamKind>,
+    /// How a buffer follows the batches, if it does.
+    pub tracking: Option<Tracking>,
     /// The value.
     pub var: Var,
 }
 
 impl Entry {
     pub(crate) fn param(name: String, kind: ParamKind, var: Var) -> Self {
-        Self { name, kind: Some(kind), var }
+        Self { name, kind: Some(kind), tracking: None, var }
     }
 
-    pub(crate) fn buffer(name: String, var: Var) -> Self {
-        Self { name, kind: None, var }
+    pub(crate) fn buffer(name: String, tracking: Option<Tracking>, var: Var) -> Self {
+        Self { name, kind: None, tracking, var }
     }
 }
 
@@ -116,6 +127,11 @@ impl Params {
         self.trained().map(|(entry, _)| entry.var.elem_count() as u64).sum()
     }
 
+    /// The type that the model computes in: that of its first trained parameter, or f32.
+    pub fn dtype(&self) -> DType {
+        self.trained().next().map_or(DType::F32, |(entry, _)| entry.var.dtype())
+    }
+
     /// The entry of this name.
     pub fn get(&self, name: &str) -> Option<&Entry> {
         self.entries.iter().find(|e| e.name == name)
@@ -160,7 +176,7 @@ impl Params {
     pub fn first_not_finite(&self) -> Result<Option<&Entry>> {
         let buffers = self.entries.iter().filter(|e| e.kind.is_none());
         let entries = self.trained().map(|(entry, _)| entry).chain(buffers);
-        for entry in entries.filter(|e| e.var.dtype() == DType::F32) {
+        for entry in entries.filter(|e| e.var.dtype().is_float()) {
             if !is_finite(&entry.var)? {
                 return Ok(Some(entry));
             }
@@ -243,6 +259,19 @@ mod tests {
         assert!(params.first_not_finite()?.is_none());
         params.entries()[1].var.set(&Tensor::new(&[0.0f32, f32::NAN], &Device::Cpu)?)?;
         assert_eq!(params.first_not_finite()?.map(|e| e.name.as_str()), Some("bias"));
+        Ok(())
+    }
+
+    #[test]
+    fn the_type_is_that_of_the_parameters_and_numbers_of_all_types_are_checked() -> Result<()> {
+        assert_eq!(two()?.dtype(), DType::F32);
+        for dtype in [DType::F64, DType::BF16] {
+            let scope = Scope::new(0, &Device::Cpu).with_dtype(dtype)?;
+            assert_eq!(scope.finish().dtype(), DType::F32);
+            scope.param("bias", 2, ParamKind::Bias, Init::Constant(f64::INFINITY))?;
+            assert_eq!(scope.finish().dtype(), dtype);
+            assert!(scope.finish().first_not_finite()?.is_some(), "{dtype:?}");
+        }
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! What a forward pass needs to know besides its input.
 
-use crate::{Activation, Gates, graph::Tracer, ops::Weights};
+use crate::{Activation, Gate, Gates, graph::Tracer, ops::Weights};
 use candle_core::{Result, Tensor, Var};
 use std::sync::Arc;
 use taper_core::LayerId;
@@ -90,11 +90,15 @@ impl<'a> Pass<'a> {
         Self { tracer: Some(tracer), ..self }
     }
 
-    /// What a layer of this name reads.
-    pub(crate) fn enter(&self, name: &str, x: Activation) -> Result<Activation> {
+    /// What a layer of this name reads. A layer of one's own that computes by the operations of this crate begins with
+    /// this, and [`graph::trace`](crate::graph::trace) finds it.
+    ///
+    /// # Errors
+    /// If the pass is traced, and an operation of candle's own has computed `x`.
+    pub fn enter(&self, name: &str, x: impl Into<Activation>) -> Result<Activation> {
         match self.tracer {
-            Some(tracer) => tracer.enter(name, x),
-            None => Ok(x),
+            Some(tracer) => tracer.enter(name, x.into()),
+            None => Ok(x.into()),
         }
     }
 
@@ -108,28 +112,48 @@ impl<'a> Pass<'a> {
         self.mode
     }
 
-    /// What a layer computes with: its weight and gate, or in counting paths the weight given for it, without a bias.
-    pub(crate) fn weights<'b>(
+    /// How the weight of a layer is pruned, if it is.
+    pub fn gate(&self, layer: LayerId) -> Option<&'a Gate> {
+        self.gates.get(layer)
+    }
+
+    /// What a layer computes with: its weight and gate, or in [`Mode::Paths`] the weight given for it, without a bias.
+    /// [`Weights::pruned`] is the pruned weight.
+    ///
+    /// # Errors
+    /// If paths are counted, and no weight is given for the layer.
+    pub fn weights<'b>(
         &'b self,
-        id: LayerId,
+        layer: LayerId,
         weight: &'b Var,
         bias: Option<&'b Var>,
-    ) -> Weights<'b> {
+    ) -> Result<Weights<'b>> {
         let is_tracked = self.tracks_gradients;
-        match self.mode {
+        Ok(match self.mode {
             Mode::Paths(weights) => {
-                Weights { weight: &weights[id.0], bias: None, gate: None, is_tracked }
+                let Some(weight) = weights.get(layer.0) else {
+                    let (n, at) = (weights.len(), layer.0);
+                    candle_core::bail!(
+                        "paths are counted with {n} weights, and layer {at} has none"
+                    )
+                };
+                Weights { weight, bias: None, gate: None, is_tracked }
             }
             Mode::Train | Mode::Eval => Weights {
                 weight: weight.as_tensor(),
                 bias: bias.map(Var::as_tensor),
-                gate: self.gates.get(id),
+                gate: self.gate(layer),
                 is_tracked,
             },
-        }
+        })
     }
 
-    pub(crate) fn report(
+    /// Tells the probe, if there is one, what a layer has computed. `macs` is the number of multiply-accumulates of one
+    /// image when dense.
+    ///
+    /// # Errors
+    /// If the probe fails, or candle cannot make a tensor of the output.
+    pub fn report(
         &self,
         name: &str,
         id: Option<LayerId>,
@@ -140,5 +164,92 @@ impl<'a> Pass<'a> {
             Some(probe) => probe.layer(&LayerEvent { name, id, output: &output.tensor()?, macs }),
             None => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Gate, Init, Model, ParamKind, Params, Scope, graph, ops};
+    use candle_core::Device;
+    use taper_kernels::{mask::Mask, threshold::Threshold};
+
+    /// Two weights in one layer of one's own: `(x·aᵀ)·bᵀ + bias`.
+    struct LowRank {
+        name: String,
+        a: (Var, LayerId),
+        b: (Var, LayerId),
+        bias: Var,
+        params: Params,
+    }
+
+    impl LowRank {
+        fn new() -> Result<Self> {
+            let scope = Scope::new(0, &Device::Cpu).pp("low_rank");
+            let weight = |name: &str, shape: (usize, usize)| {
+                scope.weight(name, shape, ParamKind::LinearWeight, Init::Constant(0.5))
+            };
+            Ok(Self {
+                a: weight("a", (1, 4))?,
+                bias: scope.param("bias", 2, ParamKind::Bias, Init::Constant(1.0))?,
+                b: weight("b", (2, 1))?,
+                name: scope.path().to_string(),
+                params: scope.finish(),
+            })
+        }
+    }
+
+    impl Model for LowRank {
+        fn forward(&self, images: &Tensor, pass: &Pass) -> Result<Tensor> {
+            let x = ops::global_average(pass.enter(&self.name, images)?)?;
+            let x = ops::linear(&x, &pass.weights(self.a.1, &self.a.0, None)?)?;
+            let y = ops::linear(&x, &pass.weights(self.b.1, &self.b.0, Some(&self.bias))?)?;
+            pass.report(&self.name, None, &y, 6)?;
+            y.tensor()
+        }
+
+        fn params(&self) -> &Params {
+            &self.params
+        }
+    }
+
+    #[test]
+    fn a_layer_of_ones_own_is_gated_counted_and_traced() -> Result<()> {
+        let layer = LowRank::new()?;
+        let names: Vec<String> = layer.params.layers().into_iter().map(|l| l.name).collect();
+        assert_eq!(names, ["low_rank.a", "low_rank.b"]);
+        assert_eq!((layer.a.1, layer.b.1), (LayerId(0), LayerId(1)));
+        let x = Tensor::ones((1, 4, 2, 2), candle_core::DType::F32, &Device::Cpu)?;
+        let run = |pass: &Pass| layer.forward(&x, pass)?.flatten_all()?.to_vec1::<f32>();
+        assert_eq!(run(&Pass::eval())?, [2.0, 2.0]);
+
+        let gate = Gate {
+            threshold: Threshold::Hard,
+            cut: 0.0,
+            mask: Arc::new(Mask::above(&[0.0, 1.0], 0.5)),
+            live: None,
+            sampling: None,
+            grad_at_zero: 1.0,
+            grad_at_cut: 1.0,
+        };
+        let gates = Gates::new(vec![None, Some(gate)]);
+        let pass = Pass::train(&gates);
+        assert_eq!(run(&pass)?, [1.0, 2.0]);
+        assert!(pass.gate(LayerId(0)).is_none() && pass.gate(LayerId(2)).is_none());
+        assert_eq!(pass.gate(LayerId(1)), gates.get(LayerId(1)));
+        let grads = layer.forward(&x, &pass)?.sum_all()?.backward()?;
+        let grad = grads.get(&layer.b.0).expect("a gradient, straight through");
+        assert_eq!(grad.flatten_all()?.to_vec1::<f32>()?, [2.0, 2.0]);
+        let pruned = pass.weights(layer.b.1, &layer.b.0, None)?.pruned()?;
+        assert_eq!(pruned.flatten_all()?.to_vec1::<f32>()?, [0.0, 0.5]);
+
+        let ones = [layer.a.0.ones_like()?, layer.b.0.ones_like()?];
+        assert_eq!(run(&Pass::new(Mode::Paths(&ones), &gates))?, [4.0, 4.0]);
+        assert!(run(&Pass::new(Mode::Paths(&ones[..1]), &gates)).is_err());
+
+        let graph = graph::trace(&layer, [4, 2, 2])?;
+        assert_eq!(graph.output_dims(), [2]);
+        assert_eq!(graph.tensor("low_rank.b").map(|t| t.dims().to_vec()).ok(), Some(vec![2, 1]));
+        Ok(())
     }
 }

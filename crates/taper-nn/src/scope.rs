@@ -1,6 +1,10 @@
 //! Where a model's parameters are named, initialised and registered.
 
-use crate::params::{Entry, ParamKind, Params};
+use crate::{
+    ops::is_supported,
+    params::{Entry, ParamKind, Params, Tracking},
+    source::Source,
+};
 use candle_core::{DType, Device, Result, Shape, Tensor, Var};
 use std::sync::{Arc, Mutex, PoisonError};
 use taper_core::{LayerId, rng::Rng};
@@ -33,19 +37,87 @@ impl Init {
 
 /// A path into a model under construction, as `self.layer1` is in PyTorch.
 ///
-/// Each value depends on the seed and the parameter's full name alone, not on the order of construction.
+/// Each initial value depends on the seed and the parameter's full name alone, not on the order of construction.
+///
+/// Every layer is built from initial values, from those of a checkpoint, or around variables that exist; the scope
+/// decides which:
+///
+/// ```
+/// use candle_core::{DType, Device, Tensor, Var};
+/// use candle_nn::VarBuilder;
+/// use std::collections::HashMap;
+/// use taper_nn::{Init, Linear, Pass, Scope};
+///
+/// let device = Device::Cpu;
+/// let fc = |scope: &Scope| Linear::without_bias(&scope.pp("fc"), 2, 1, Init::Uniform);
+/// let values = Tensor::new(&[[1f32, 2.0]], &device)?;
+/// let x = Tensor::new(&[[3f32, 4.0]], &device)?;
+///
+/// // From a checkpoint, which a `VarBuilder` reads.
+/// let tensors = HashMap::from([("fc.weight".to_string(), values.clone())]);
+/// let vb = VarBuilder::from_tensors(tensors, DType::F32, &device);
+/// let scope = Scope::new(0, &device).with_source(move |name, shape| {
+///     vb.contains_tensor(name).then(|| vb.get(shape.clone(), name)).transpose()
+/// });
+/// assert_eq!(fc(&scope)?.forward(&x, &Pass::eval())?.tensor()?.to_vec2::<f32>()?, [[11.0]]);
+///
+/// // Around a variable.
+/// let var = Var::from_tensor(&values)?;
+/// let vars = HashMap::from([("fc.weight", var.clone())]);
+/// let scope = Scope::new(0, &device)
+///     .with_source(move |name, _| Ok(vars.get(name).map(|var| var.as_tensor().clone())));
+/// let layer = fc(&scope)?;
+/// var.set(&values.zeros_like()?)?;
+/// assert_eq!(layer.forward(&x, &Pass::eval())?.tensor()?.to_vec2::<f32>()?, [[0.0]]);
+/// # Ok::<(), candle_core::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Scope {
     params: Arc<Mutex<Params>>,
     path: String,
     seed: u64,
+    dtype: DType,
     device: Device,
+    source: Option<Source>,
 }
 
 impl Scope {
-    /// The root of a new model.
+    /// The root of a new model, whose parameters are f32 and start from initial values.
     pub fn new(seed: u64, device: &Device) -> Self {
-        Self { params: Arc::default(), path: String::new(), seed, device: device.clone() }
+        let (params, path, device) = (Arc::default(), String::new(), device.clone());
+        Self { params, path, seed, dtype: DType::F32, device, source: None }
+    }
+
+    /// The same scope with parameters of another type: f16, bf16, f32 or f64. Initial values are those of f32, rounded
+    /// to it. Layers take inputs of the type of their parameters, and compute in types other than f32 by candle's own
+    /// operations.
+    ///
+    /// # Errors
+    /// If it is another type.
+    pub fn with_dtype(self, dtype: DType) -> Result<Self> {
+        if !is_supported(dtype) {
+            candle_core::bail!("no layer computes in {dtype:?}; choose f16, bf16, f32 or f64")
+        }
+        Ok(Self { dtype, ..self })
+    }
+
+    /// The same scope with the values that `find` has for a full name and a shape. A variable is used itself; any other
+    /// tensor is copied into a new variable, in the type and on the device of the scope.
+    ///
+    /// A parameter without a value is an error, and so is a buffer without one unless it is of integers, as counters
+    /// are. For parts that start from initial values, see [`without_source`](Self::without_source).
+    #[must_use]
+    pub fn with_source(
+        self,
+        find: impl Fn(&str, &Shape) -> Result<Option<Tensor>> + Send + Sync + 'static,
+    ) -> Self {
+        Self { source: Some(Source::new(find)), ..self }
+    }
+
+    /// The same scope with initial values.
+    #[must_use]
+    pub fn without_source(self) -> Self {
+        Self { source: None, ..self }
     }
 
     /// The scope `name` below this one.
@@ -62,7 +134,7 @@ impl Scope {
     /// Registers a parameter.
     ///
     /// # Errors
-    /// If memory or the device cannot hold it, or the name is taken.
+    /// If memory or the device cannot hold it, the name is taken, or a [source](Self::with_source) has no value that fits.
     pub fn param(
         &self,
         name: &str,
@@ -70,49 +142,112 @@ impl Scope {
         kind: ParamKind,
         init: Init,
     ) -> Result<Var> {
-        let (name, shape) = (self.join(name), shape.into());
-        let size = shape.dims().iter().try_fold(size_of::<f32>(), |n, &dim| n.checked_mul(dim));
-        if size.is_none_or(|bytes| isize::try_from(bytes).is_err()) {
-            candle_core::bail!("{name}: {:?} values are more than memory holds", shape.dims())
-        }
-        let var = Var::from_tensor(&Tensor::from_vec(
-            self.values(&name, &shape, init),
-            shape,
-            &self.device,
-        )?)?;
-        self.register(Entry::param(name, kind, var.clone()))?;
-        Ok(var)
+        Ok(self.named_param(name, shape.into(), kind, init)?.0)
     }
 
-    /// Registers a prunable weight, and gives it the next [`LayerId`].
-    pub(crate) fn weight(
+    /// Registers a prunable weight, and gives it the next [`LayerId`]: its place among the gates of a pruner. Its first
+    /// dimension counts outputs.
+    ///
+    /// # Errors
+    /// As [`param`](Self::param), or if weights of this kind are not pruned.
+    pub fn weight(
         &self,
+        name: &str,
         shape: impl Into<Shape>,
         kind: ParamKind,
         init: Init,
     ) -> Result<(Var, LayerId)> {
-        let id = LayerId(self.params.lock().unwrap_or_else(PoisonError::into_inner).layers().len());
-        Ok((self.param("weight", shape, kind, init)?, id))
+        if !kind.is_prunable() {
+            let name = self.join(name);
+            candle_core::bail!("{name}: {kind:?} is not pruned; register it by `Scope::param`")
+        }
+        self.named_param(name, shape.into(), kind, init)
     }
 
-    /// Registers a tensor that is saved but not trained.
-    pub(crate) fn buffer(&self, name: &str, value: Tensor) -> Result<Var> {
-        let var = Var::from_tensor(&value)?;
-        self.register(Entry::buffer(self.join(name), var.clone()))?;
-        Ok(var)
+    /// Registers a tensor that is saved but not trained; without a source it starts with this value.
+    ///
+    /// # Errors
+    /// As [`param`](Self::param).
+    pub fn buffer(&self, name: &str, value: Tensor) -> Result<Var> {
+        self.saved(name, value, None)
     }
 
-    pub(crate) fn device(&self) -> &Device {
+    /// Registers a buffer that a layer moves with each batch of training.
+    ///
+    /// # Errors
+    /// As [`param`](Self::param).
+    pub fn statistic(&self, name: &str, value: Tensor, tracking: Tracking) -> Result<Var> {
+        self.saved(name, value, Some(tracking))
+    }
+
+    /// Where parameters live.
+    pub fn device(&self) -> &Device {
         &self.device
     }
 
-    /// The full path of this scope.
-    pub(crate) fn path(&self) -> &str {
+    /// The type of parameters.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// The full path of this scope: the name of the layer that is built in it.
+    pub fn path(&self) -> &str {
         &self.path
     }
 
-    fn register(&self, entry: Entry) -> Result<()> {
-        self.params.lock().unwrap_or_else(PoisonError::into_inner).push(entry)
+    fn named_param(
+        &self,
+        name: &str,
+        shape: Shape,
+        kind: ParamKind,
+        init: Init,
+    ) -> Result<(Var, LayerId)> {
+        let name = self.join(name);
+        let value_size = self.dtype.size_in_bytes().max(size_of::<f32>());
+        let size = shape.dims().iter().try_fold(value_size, |n, &dim| n.checked_mul(dim));
+        if size.is_none_or(|bytes| isize::try_from(bytes).is_err()) {
+            candle_core::bail!("{name}: {:?} values are more than memory holds", shape.dims())
+        }
+        let var = match self.found(&name, &shape, self.dtype)? {
+            Some(var) => var,
+            None => {
+                let values = self.values(&name, &shape, init);
+                let values = Tensor::from_vec(values, shape, &self.device)?;
+                Var::from_tensor(&values.to_dtype(self.dtype)?)?
+            }
+        };
+        let id = self.register(Entry::param(name, kind, var.clone()))?;
+        Ok((var, id))
+    }
+
+    fn saved(&self, name: &str, value: Tensor, tracking: Option<Tracking>) -> Result<Var> {
+        let name = self.join(name);
+        let var = match self.found(&name, value.shape(), value.dtype())? {
+            Some(var) => var,
+            None => Var::from_tensor(&value)?,
+        };
+        self.register(Entry::buffer(name, tracking, var.clone()))?;
+        Ok(var)
+    }
+
+    /// What the source has, if there is one; a counter may be missing.
+    fn found(&self, name: &str, shape: &Shape, dtype: DType) -> Result<Option<Var>> {
+        let Some(source) = &self.source else { return Ok(None) };
+        let found = source.var(name, shape, dtype, &self.device)?;
+        if found.is_none() && dtype.is_float() {
+            candle_core::bail!(
+                "{name}: the source has no value for it; give one, or build this part in `Scope::without_source`"
+            )
+        }
+        Ok(found)
+    }
+
+    /// Gives the number of prunable weights before this entry.
+    fn register(&self, entry: Entry) -> Result<LayerId> {
+        let mut params = self.params.lock().unwrap_or_else(PoisonError::into_inner);
+        let id = LayerId(params.trained().filter(|(_, kind)| kind.is_prunable()).count());
+        params.push(entry)?;
+        Ok(id)
     }
 
     fn join(&self, name: &str) -> String {
@@ -141,11 +276,6 @@ impl Scope {
     }
 }
 
-/// A zero-dimensional integer, as PyTorch's `num_batches_tracked` is.
-pub(crate) fn counter(device: &Device) -> Result<Tensor> {
-    Tensor::zeros((), DType::I64, device)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -155,9 +285,12 @@ mod tests {
         let value = |seed, path: &str, others: usize| -> Result<Vec<f32>> {
             let scope = Scope::new(seed, &Device::Cpu);
             for i in 0..others {
-                scope.pp("other").pp(i).weight((2, 2), ParamKind::LinearWeight, Init::FanOut)?;
+                let kind = ParamKind::LinearWeight;
+                scope.pp("other").pp(i).weight("weight", (2, 2), kind, Init::FanOut)?;
+                scope.pp("other").pp(i).param("bias", 2, ParamKind::Bias, Init::FanOut)?;
             }
-            let (var, id) = scope.pp(path).weight((3, 2), ParamKind::LinearWeight, Init::FanOut)?;
+            let kind = ParamKind::LinearWeight;
+            let (var, id) = scope.pp(path).weight("weight", (3, 2), kind, Init::FanOut)?;
             assert_eq!(id, LayerId(others));
             var.flatten_all()?.to_vec1()
         };
@@ -188,6 +321,33 @@ mod tests {
         scope.param("bias", 3, ParamKind::Bias, Init::Constant(0.0))?;
         let error = scope.param("bias", 3, ParamKind::Bias, Init::Constant(0.0)).unwrap_err();
         assert!(error.to_string().contains("bias"), "{error}");
+        Ok(())
+    }
+
+    #[test]
+    fn a_weight_is_of_a_kind_that_is_pruned() {
+        let scope = Scope::new(0, &Device::Cpu).pp("norm");
+        let error = scope.weight("weight", 3, ParamKind::NormWeight, Init::Constant(1.0));
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("norm.weight: NormWeight is not pruned"), "{error}");
+    }
+
+    #[test]
+    fn values_of_another_type_are_those_of_f32_rounded() -> Result<()> {
+        let draw = |dtype| -> Result<Tensor> {
+            let scope = Scope::new(7, &Device::Cpu).with_dtype(dtype)?;
+            let var = scope.param("bias", 5, ParamKind::Bias, Init::Normal(1.0))?;
+            assert_eq!((scope.dtype(), var.dtype()), (dtype, dtype));
+            Ok(var.as_detached_tensor())
+        };
+        let single = draw(DType::F32)?;
+        for dtype in [DType::F64, DType::BF16, DType::F16] {
+            let (other, want) = (draw(dtype)?, single.to_dtype(dtype)?);
+            let flat = |t: &Tensor| t.to_dtype(DType::F64)?.to_vec1::<f64>();
+            assert_eq!(flat(&other)?, flat(&want)?, "{dtype:?}");
+        }
+        let error = Scope::new(0, &Device::Cpu).with_dtype(DType::U8).unwrap_err().to_string();
+        assert!(error.contains("no layer computes in U8; choose f16"), "{error}");
         Ok(())
     }
 

@@ -117,7 +117,7 @@ pub fn layer_macs(model: &dyn Model, [channels, height, width]: [usize; 3]) -> R
     let layers: Vec<_> = model.params().prunable().collect();
     let macs = Macs(RefCell::new(vec![0; layers.len()]));
     let device = layers.first().map_or(Device::Cpu, |(_, var)| var.device().clone());
-    let image = Tensor::zeros((1, channels, height, width), DType::F32, &device)?;
+    let image = Tensor::zeros((1, channels, height, width), model.params().dtype(), &device)?;
     model.forward(&image, &Pass::eval().watched_by(&macs))?;
     Ok(macs.0.into_inner())
 }
@@ -127,8 +127,14 @@ struct Macs(RefCell<Vec<u64>>);
 
 impl Probe for Macs {
     fn layer(&self, event: &LayerEvent) -> Result<()> {
-        if let Some(id) = event.id {
-            self.0.borrow_mut()[id.0] = event.macs;
+        let Some(id) = event.id else { return Ok(()) };
+        match self.0.borrow_mut().get_mut(id.0) {
+            Some(macs) => *macs = event.macs,
+            None => candle_core::bail!(
+                "{} reports layer {}, which the model does not have",
+                event.name,
+                id.0
+            ),
         }
         Ok(())
     }
@@ -137,6 +143,41 @@ impl Probe for Macs {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use taper_core::LayerId;
+    use taper_nn::{Init, Linear, Scope};
+
+    /// A linear layer, and what is reported beside it.
+    struct Net(Linear, Option<LayerId>, Params);
+
+    impl Model for Net {
+        fn forward(&self, images: &Tensor, pass: &Pass) -> Result<Tensor> {
+            let y = self.0.forward(images.flatten_from(1)?, pass)?;
+            pass.report("head", self.1, &y, 5)?;
+            y.tensor()
+        }
+
+        fn params(&self) -> &Params {
+            &self.2
+        }
+    }
+
+    #[test]
+    fn networks_of_every_type_are_analysed_and_layers_that_are_not_there_refused() -> Result<()> {
+        let net = |dtype, reported: Option<usize>| -> Result<Net> {
+            let scope = Scope::new(0, &Device::Cpu).with_dtype(dtype)?;
+            let linear = Linear::new(&scope.pp("fc"), 4, 3, Init::Uniform)?;
+            Ok(Net(linear, reported.map(LayerId), scope.finish()))
+        };
+        for dtype in [DType::F32, DType::F64, DType::BF16] {
+            let found = analyse(&net(dtype, None)?, [1, 2, 2])?;
+            assert_eq!(found.total(|l| l.macs_dense), 12, "{dtype:?}");
+            assert_eq!(found.effective_sparsity(), Sparsity::DENSE, "{dtype:?}");
+        }
+        assert_eq!(layer_macs(&net(DType::F32, Some(0))?, [1, 2, 2])?, [5]);
+        let error = layer_macs(&net(DType::F32, Some(1))?, [1, 2, 2]).unwrap_err().to_string();
+        assert!(error.contains("head reports layer 1, which the model does not have"), "{error}");
+        Ok(())
+    }
 
     #[test]
     fn weights_behind_a_dead_channel_are_not_effective() -> Result<()> {

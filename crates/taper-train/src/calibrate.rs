@@ -3,7 +3,7 @@
 use crate::{error::TrainError, eval::tensors};
 use candle_core::{DType, Device, Tensor, Var};
 use taper_data::Loader;
-use taper_nn::{BatchNorm, Gates, Model, Pass};
+use taper_nn::{Entry, Gates, Model, Pass, Tracking};
 
 /// Sets the running means and variances of every normalisation to the plain averages over the first `n_batches` of an
 /// epoch. Weights stay as they are.
@@ -19,28 +19,35 @@ pub fn calibrate(
     n_batches: usize,
     device: &Device,
 ) -> Result<(), TrainError> {
-    let buffers = model.params().entries().iter().filter(|entry| entry.kind.is_none());
-    let (counters, running): (Vec<_>, Vec<_>) =
-        buffers.map(|entry| &entry.var).partition(|var| var.dtype() == DType::I64);
-    let mut sums: Vec<Vec<f64>> = running.iter().map(|var| vec![0.0; var.elem_count()]).collect();
+    let entries = model.params().entries();
+    // A momentum of 0 holds a statistic.
+    let average = |entry: &Entry| match entry.tracking {
+        Some(Tracking::Average(momentum)) if momentum > 0.0 => Some((entry.var.clone(), momentum)),
+        _ => None,
+    };
+    let running: Vec<(Var, f64)> = entries.iter().filter_map(average).collect();
+    let mut sums: Vec<Vec<f64>> =
+        running.iter().map(|(var, _)| vec![0.0; var.elem_count()]).collect();
     let mut n = 0u32;
     for batch in images.epoch(0).take(n_batches) {
         // From zero, a batch leaves its own statistics times the momentum.
-        running.iter().try_for_each(|var| var.set(&var.zeros_like()?))?;
+        running.iter().try_for_each(|(var, _)| var.set(&var.zeros_like()?))?;
         model.forward(&tensors(batch, device)?.0, &Pass::train(&Gates::NONE))?;
-        for (sums, var) in sums.iter_mut().zip(&running) {
+        for (sums, (var, momentum)) in sums.iter_mut().zip(&running) {
             let found = var.flatten_all()?.to_dtype(DType::F64)?.to_vec1::<f64>()?;
-            sums.iter_mut().zip(found).for_each(|(sum, v)| *sum += v / BatchNorm::MOMENTUM);
+            sums.iter_mut().zip(found).for_each(|(sum, v)| *sum += v / momentum);
         }
         n += 1;
     }
     let set = |var: &Var, sums: Vec<f64>| -> candle_core::Result<()> {
-        let means: Vec<f32> = sums.iter().map(|sum| (sum / f64::from(n.max(1))) as f32).collect();
-        var.set(&Tensor::from_vec(means, var.shape(), device)?)
+        let means: Vec<f64> = sums.iter().map(|sum| sum / f64::from(n.max(1))).collect();
+        let means = Tensor::from_vec(means, var.shape(), &Device::Cpu)?.to_dtype(var.dtype())?;
+        var.set(&means.to_device(device)?)
     };
-    running.iter().zip(sums).try_for_each(|(var, sums)| set(var, sums))?;
-    let counted = |var: &&Var| var.set(&Tensor::full(i64::from(n), var.shape(), device)?);
-    Ok(counters.iter().try_for_each(counted)?)
+    running.iter().zip(sums).try_for_each(|((var, _), sums)| set(var, sums))?;
+    let counters = entries.iter().filter(|entry| entry.tracking == Some(Tracking::Count));
+    let counted = |var: &Var| var.set(&Tensor::full(i64::from(n), var.shape(), device)?);
+    Ok(counters.map(|entry| &entry.var).try_for_each(counted)?)
 }
 
 #[cfg(test)]
@@ -48,6 +55,7 @@ mod tests {
     use super::*;
     use candle_core::Result;
     use taper_data::{Augment, Dataset, LoaderConfig, OpenOptions};
+    use taper_nn::{BatchNorm, BatchNormConfig, Params, Scope};
 
     #[test]
     fn statistics_are_the_averages_over_the_batches() -> Result<()> {
@@ -76,6 +84,56 @@ mod tests {
         assert!((at("bn1.running_var")? - var).abs() < 1e-4 * var, "{var}");
         assert_eq!(value("bn1.num_batches_tracked")?.to_scalar::<i64>()?, 3);
         assert_eq!(value("conv1.weight")?.flatten_all()?.to_vec1::<f32>()?, weight);
+        Ok(())
+    }
+
+    /// A normalisation of another momentum, one that is held, and a buffer beside them.
+    struct Net {
+        moved: BatchNorm,
+        held: BatchNorm,
+        params: Params,
+    }
+
+    impl Model for Net {
+        fn forward(&self, images: &Tensor, pass: &Pass) -> Result<Tensor> {
+            self.held.forward(&self.moved.forward(images, pass)?, pass)?.tensor()
+        }
+
+        fn params(&self) -> &Params {
+            &self.params
+        }
+    }
+
+    #[test]
+    fn a_momentum_of_its_own_gives_the_same_averages_and_other_buffers_stay() -> Result<()> {
+        let options = OpenOptions { limit: Some(32), ..OpenOptions::default() };
+        let data = Dataset::open("digits", &options).expect("the digits");
+        let config = LoaderConfig::train(16, Augment::None, data.normalisation.clone(), 3);
+        let images = Loader::new(data.train.clone(), config).expect("a loader");
+        let averages = |momentum: f64| -> Result<Vec<f32>> {
+            let scope = Scope::new(0, &Device::Cpu);
+            let norm = |name: &str, momentum| {
+                let config = BatchNormConfig { momentum, ..BatchNormConfig::default() };
+                BatchNorm::with_config(&scope.pp(name), 1, config)
+            };
+            let (moved, held) = (norm("moved", momentum)?, norm("held", 0.0)?);
+            scope.buffer("index", Tensor::new(7i64, &Device::Cpu)?)?;
+            scope.buffer("scale", Tensor::new(0.5f32, &Device::Cpu)?)?;
+            let net = Net { moved, held, params: scope.finish() };
+            calibrate(&net, &images, 2, &Device::Cpu).expect("statistics");
+            let var = |name: &str| net.params.get(name).expect("a buffer").var.clone();
+            let found = ["moved.running_mean", "moved.running_var"]
+                .map(|name| Ok::<_, candle_core::Error>(var(name).to_vec1::<f32>()?[0]));
+            assert_eq!(var("held.running_mean").to_vec1::<f32>()?, [0.0]);
+            assert_eq!(var("held.running_var").to_vec1::<f32>()?, [1.0]);
+            assert_eq!(var("index").to_scalar::<i64>()?, 7);
+            assert_eq!(var("scale").to_scalar::<f32>()?, 0.5);
+            found.into_iter().collect()
+        };
+        let (tenth, half) = (averages(0.1)?, averages(0.5)?);
+        for (a, b) in tenth.iter().zip(&half) {
+            assert!((a - b).abs() < 1e-5 * (1.0 + b.abs()), "{a} for {b}");
+        }
         Ok(())
     }
 }

@@ -64,7 +64,66 @@ impl Model for DigitsCnn {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::Device;
+    use candle_core::{DType, Device};
+    use taper_nn::Gates;
+
+    fn logits(model: &dyn Model, dtype: DType) -> Result<Vec<f32>> {
+        let pixels = (0..8 * 64).map(|i| (i * 37 % 101) as f32 / 101.0).collect();
+        let images = Tensor::from_vec(pixels, (8, 1, 8, 8), &Device::Cpu)?.to_dtype(dtype)?;
+        let y = model.forward(&images, &Pass::eval())?;
+        assert_eq!(y.dtype(), dtype);
+        y.flatten_all()?.to_dtype(DType::F32)?.to_vec1()
+    }
+
+    /// Every tensor of a network, moved a little by training.
+    fn trained() -> Result<DigitsCnn> {
+        let model = DigitsCnn::new(&Scope::new(3, &Device::Cpu), 10)?;
+        let images = Tensor::rand(0f32, 1.0, (8, 1, 8, 8), &Device::Cpu)?;
+        model.forward(&images, &Pass::train(&Gates::NONE))?;
+        Ok(model)
+    }
+
+    #[test]
+    fn values_of_another_network_are_taken_by_name() -> Result<()> {
+        let model = trained()?;
+        let params = model.params.clone();
+        let scope = Scope::new(0, &Device::Cpu).with_source(move |name, _| {
+            Ok(params.get(name).map(|entry| entry.var.as_detached_tensor()))
+        });
+        let architecture = crate::Architecture::find("digits-cnn").expect("the network");
+        let copy = architecture.build_in(&scope, 10)?;
+        assert_eq!(logits(&*copy, DType::F32)?, logits(&model, DType::F32)?);
+        for (copy, entry) in copy.params().entries().iter().zip(model.params.entries()) {
+            assert_eq!((&copy.name, copy.kind), (&entry.name, entry.kind));
+            assert_ne!(copy.var.id(), entry.var.id());
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn networks_compute_in_every_type() -> Result<()> {
+        let model = trained()?;
+        let want = logits(&model, DType::F32)?;
+        for (dtype, precision) in [(DType::F64, 1e-5), (DType::BF16, 0.1), (DType::F16, 0.02)] {
+            let params = model.params.clone();
+            let scope = Scope::new(0, &Device::Cpu).with_dtype(dtype)?;
+            let scope = scope.with_source(move |name, _| {
+                Ok(params.get(name).map(|entry| entry.var.as_detached_tensor()))
+            });
+            let other = DigitsCnn::new(&scope, 10)?;
+            for (a, b) in logits(&other, dtype)?.iter().zip(&want) {
+                assert!((a - b).abs() < precision * (1.0 + b.abs()), "{dtype:?}: {a} for {b}");
+            }
+            let images = Tensor::rand(0f32, 1.0, (8, 1, 8, 8), &Device::Cpu)?.to_dtype(dtype)?;
+            let loss = other.forward(&images, &Pass::train(&Gates::NONE))?.sqr()?.sum_all()?;
+            let grads = loss.backward()?;
+            for (entry, _) in other.params.trained() {
+                let grad = grads.get(&entry.var).expect("a gradient");
+                assert_eq!(grad.dtype(), dtype, "{}", entry.name);
+            }
+        }
+        Ok(())
+    }
 
     #[test]
     fn counts_are_as_the_table_says() -> Result<()> {

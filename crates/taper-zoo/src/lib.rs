@@ -106,7 +106,16 @@ impl Architecture {
     /// # Errors
     /// If the device cannot hold it.
     pub fn build(&self, classes: usize, seed: u64, device: &Device) -> Result<Box<dyn Model>> {
-        (self.build)(&Scope::new(seed, device), classes)
+        self.build_in(&Scope::new(seed, device), classes)
+    }
+
+    /// The same in a scope, which decides on values and types: those of a checkpoint with
+    /// [`Scope::with_source`], f64 or bf16 with [`Scope::with_dtype`].
+    ///
+    /// # Errors
+    /// If the device cannot hold it, or the values do not fit.
+    pub fn build_in(&self, scope: &Scope, classes: usize) -> Result<Box<dyn Model>> {
+        (self.build)(scope, classes)
     }
 }
 

@@ -44,3 +44,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("{n_zeros} of 256 weights are zero; {:.1} % of the points are right", 100.0 * right);
     Ok(())
 }
+
+#[test]
+fn runs() {
+    main().expect("a pruned model");
+}

@@ -58,8 +58,11 @@ impl Weights<'_> {
         }
     }
 
-    /// The pruned weight, with its straight-through gradient.
-    fn pruned(&self) -> Result<Tensor> {
+    /// The weight, pruned by the gate if there is one; its gradient goes straight through to the dense weight.
+    ///
+    /// # Errors
+    /// As [`threshold_ste`].
+    pub fn pruned(&self) -> Result<Tensor> {
         let weight = tracked(self.weight, self.is_tracked);
         match self.gate {
             Some(gate) => threshold_ste(&weight, gate),
@@ -67,7 +70,8 @@ impl Weights<'_> {
         }
     }
 
-    fn bias(&self) -> Option<Tensor> {
+    /// The bias, with a gradient if one is wanted.
+    pub fn bias(&self) -> Option<Tensor> {
         self.bias.map(|bias| tracked(bias, self.is_tracked))
     }
 }
@@ -149,7 +153,7 @@ impl From<&Activation> for Activation {
 }
 
 impl Activation {
-    /// The activation as a tensor, `[batch, channels, height, width]` or `[batch, features]`, with its gradient.
+    /// The activation as a tensor, with its gradient.
     ///
     /// # Errors
     /// If candle cannot make the tensor.
@@ -182,7 +186,7 @@ impl Activation {
         }
     }
 
-    /// Its shape: `[batch, channels, height, width]` or `[batch, features]`.
+    /// Its shape: `[batch, channels, height, width]`, `[batch, features]`, or that of its tensor.
     pub fn dims(&self) -> Vec<usize> {
         match &self.0 {
             Repr::Plain(tensor) => tensor.dims().to_vec(),
@@ -191,11 +195,12 @@ impl Activation {
         }
     }
 
-    /// Its type: f32, or that of its tensor.
+    /// Its type.
     pub fn dtype(&self) -> DType {
         match &self.0 {
             Repr::Plain(tensor) => tensor.dtype(),
-            Repr::Blocked(_) | Repr::Traced(_) => DType::F32,
+            Repr::Blocked(_) => DType::F32,
+            Repr::Traced(traced) => traced.dtype,
         }
     }
 
@@ -259,22 +264,33 @@ pub fn conv2d(x: &Activation, weights: &Weights, config: &ConvConfig) -> Result<
     }
 }
 
-/// `x·weightᵀ + bias` for `x` `[batch, in]` and `weight` `[out, in]`.
+/// `x·weightᵀ + bias` for `x` `[batch, …, in]` and `weight` `[out, in]`.
 ///
 /// # Errors
 /// If the features do not match.
 pub fn linear(x: &Activation, weights: &Weights) -> Result<Activation> {
     weights.shared_type("linear", x)?;
-    let [batch, features] = x.dims()[..] else {
-        candle_core::bail!("linear: expected [batch, features], got {:?}", x.dims())
-    };
+    let mut dims = x.dims();
     let (features_out, features_in) = weights.weight.dims2()?;
-    if features != features_in {
+    if dims.last() != Some(&features_in) {
         candle_core::bail!(
-            "linear: input of {features} features for a weight of {:?}",
+            "linear: an input of {dims:?} for a weight of {:?}; the last dimension must be {features_in}",
             weights.weight.dims()
         )
     }
+    let [batch, _] = dims[..] else {
+        if x.traced().is_some() {
+            candle_core::bail!(
+                "linear: a graph holds layers over [batch, features] alone, and this input is {dims:?}; \
+                 make it so by `global_average`, or leave the network unexported"
+            )
+        }
+        let rows =
+            x.tensor()?.reshape((dims.iter().rev().skip(1).product::<usize>(), features_in))?;
+        let features = dims.len() - 1;
+        dims[features] = features_out;
+        return Ok(linear(&rows.into(), weights)?.tensor()?.reshape(dims)?.into());
+    };
     if let Some(traced) = x.traced() {
         let (weight, bias) = traced.names(weights)?;
         return Ok(traced.then(Op::Linear { weight, bias }, &[])?.into());

@@ -40,4 +40,5 @@ pub use taper_kernels::{
     adamw::AdamWStep, hyperbolic::HyperbolicStep, pool::MaxWindows, sgd::SgdStep,
 };
 pub use threshold::{flags, threshold, threshold_grad, threshold_ste, threshold_ste_composed};
+pub(crate) use types::is_supported;
 pub use values::{is_finite, tensor_like, with_values};

@@ -2,6 +2,11 @@
 
 use candle_core::{DType, Result, Tensor};
 
+/// Whether operations take tensors of this type.
+pub(crate) fn is_supported(dtype: DType) -> bool {
+    matches!(dtype, DType::F16 | DType::BF16 | DType::F32 | DType::F64)
+}
+
 /// The type that all tensors of an operation share.
 ///
 /// # Errors
@@ -10,7 +15,7 @@ pub(super) fn shared(op: &str, tensors: &[(&str, DType)]) -> Result<DType> {
     let [(name, dtype), others @ ..] = tensors else {
         candle_core::bail!("{op}: there are no tensors")
     };
-    if !matches!(dtype, DType::F16 | DType::BF16 | DType::F32 | DType::F64) {
+    if !is_supported(*dtype) {
         candle_core::bail!(
             "{op}: the {name} is {dtype:?}; convert it to f16, bf16, f32 or f64 with `to_dtype`"
         )
