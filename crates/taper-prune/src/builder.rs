@@ -6,6 +6,7 @@ use crate::{
     criterion::{Criterion, Magnitude},
     error::PruneError,
     renewal::{Cut, Renewal},
+    structure::{Single, Structure},
 };
 use candle_core::Var;
 use taper_core::{LayerInfo, Step};
@@ -22,6 +23,7 @@ pub struct PrunerBuilder {
     pub(crate) threshold: Threshold,
     pub(crate) criterion: Box<dyn Criterion>,
     pub(crate) allocation: Box<dyn Allocation>,
+    pub(crate) structure: Box<dyn Structure>,
     pub(crate) quantile: Quantile,
     pub(crate) renewal: Box<dyn Renewal>,
     pub(crate) remainder: Remainder,
@@ -42,6 +44,7 @@ impl PrunerBuilder {
             threshold: Threshold::FEATHER,
             criterion: Box::new(Magnitude),
             allocation: Box::new(Global),
+            structure: Box::new(Single),
             quantile: Quantile::default(),
             renewal: Box::new(Cut::EVERY_STEP),
             remainder: Remainder::default(),
@@ -82,6 +85,13 @@ impl PrunerBuilder {
     #[must_use]
     pub fn allocation(mut self, allocation: impl Allocation + 'static) -> Self {
         self.allocation = Box::new(allocation);
+        self
+    }
+
+    /// What stands or falls together.
+    #[must_use]
+    pub fn structure(mut self, structure: impl Structure + 'static) -> Self {
+        self.structure = Box::new(structure);
         self
     }
 
@@ -140,6 +150,21 @@ impl PrunerBuilder {
             let reason = "masks that are swapped or held have no cut to shrink weights by; choose the hard threshold, or masks \
                           that are cut";
             return Err(PruneError::Renewal { reason: reason.into() });
+        }
+        Ok(())
+    }
+
+    /// Refuses a structure that goes neither with the operator, nor the renewal, nor the target.
+    pub(crate) fn check_structure(&self) -> Result<(), PruneError> {
+        let refuse = |reason: String| Err(PruneError::Structure { reason });
+        if self.structure.is_single() {
+            return Ok(());
+        }
+        if self.threshold != Threshold::Hard {
+            return refuse("weights that are kept together need the hard threshold, as there is no cut to shrink them by".into());
+        }
+        if self.renewal.swaps_any() {
+            return refuse("masks of weights that are kept together are not swapped; choose masks that are cut".into());
         }
         Ok(())
     }

@@ -6,6 +6,7 @@ use crate::{
     criterion::{Criterion, View},
     error::PruneError,
     pruner::LayerCut,
+    structure::{Demand, Scored},
 };
 use candle_core::Tensor;
 use std::{borrow::Cow, sync::Arc};
@@ -23,6 +24,9 @@ impl Pruner {
             .map(|(i, (info, _))| Layer { id: LayerId(i), info })
             .collect();
         let groups = self.choices.allocation.allocate(&layers, sparsity)?;
+        if let Some(groups) = self.quotas(&groups, sparsity)? {
+            return Ok(groups);
+        }
         let n_keep = sparsity.n_kept(layers.iter().map(|layer| layer.info.n_weights()).sum());
         let n_kept = groups.iter().map(|group| group.n_keep).sum();
         if n_kept != n_keep {
@@ -31,9 +35,63 @@ impl Pruner {
         Ok(groups)
     }
 
+    /// Where the structure decides what each layer keeps: a group for each that is not left dense, of which there are the groups
+    /// of the allocation. `None` where it does not.
+    ///
+    /// # Errors
+    /// [`PruneError::Structure`] for a layer that the structure does not fit.
+    fn quotas(
+        &self,
+        groups: &[Group],
+        sparsity: Sparsity,
+    ) -> Result<Option<Vec<Group>>, PruneError> {
+        let structure = &self.choices.structure;
+        let (mut quotas, mut has_quota) = (Vec::new(), false);
+        for group in groups {
+            for &id in &group.layers {
+                let info = &self.choices.layers[id.0].0;
+                let n = info.n_weights();
+                let n_keep = match group.sparsity.is_dense() {
+                    true => Some(n),
+                    false => {
+                        structure.check(info).map_err(|reason| misfit(info, &reason))?;
+                        structure.quota(info, sparsity)
+                    }
+                };
+                has_quota |= n_keep.is_some() && !group.sparsity.is_dense();
+                let n_keep = n_keep.unwrap_or(n);
+                let sparsity = Sparsity::of(n_keep, n);
+                quotas.push(Group { layers: vec![id], n_keep, sparsity });
+            }
+        }
+        Ok(has_quota.then_some(quotas))
+    }
+
+    /// Refuses a target that the structure does not have.
+    fn check_quota(&self, target: Sparsity) -> Result<(), PruneError> {
+        // Layers that it does not fit are left dense, or refused where they are not.
+        let layers = self.layers().filter(|info| self.choices.structure.check(info).is_ok());
+        let wanted = layers.filter_map(|info| {
+            let n_keep = self.choices.structure.quota(info, target)?;
+            let has = Sparsity::of(n_keep, info.n_weights());
+            ((has.get() - target.get()).abs() > 1e-9).then_some(has)
+        });
+        match { wanted }.next() {
+            Some(has) => {
+                let (has, target) = (has.get(), target.get());
+                let reason = format!(
+                    "the target sparsity is {target}, and the structure has {has}; set the sparsity to {has}"
+                );
+                Err(PruneError::Structure { reason })
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Refuses a target that cannot be met or keeps no weight.
     pub(crate) fn check_target(&self) -> Result<(), PruneError> {
         let (target, n_weights) = (self.target(), self.layers().map(LayerInfo::n_weights).sum());
+        self.check_quota(target)?;
         // The rounded target decides as well: an interpolated cut prunes a lone weight at any sparsity above 0.
         if self.n_kept_at(target)? > 0 || target.n_kept(n_weights) > 0 {
             return Ok(());
@@ -83,9 +141,14 @@ impl Pruner {
                     .collect();
                 let scores: Vec<Cow<[f32]>> =
                     views.iter().map(|v| self.scores(criterion, v)).collect();
-                let scores: Vec<&[f32]> = scores.iter().map(|scores| &**scores).collect();
-                let chosen =
-                    self.choices.quantile.choose(&scores, group.n_keep, group.sparsity.get());
+                let scored: Vec<Scored> = views
+                    .iter()
+                    .zip(&scores)
+                    .map(|(view, scores)| Scored { info: view.info, scores })
+                    .collect();
+                let (n_keep, sparsity) = (group.n_keep, group.sparsity);
+                let demand = Demand { n_keep, sparsity, quantile: self.choices.quantile };
+                let chosen = self.choices.structure.choose(&scored, &demand);
                 for (view, mask) in views.iter().zip(chosen.masks) {
                     // Without a magnitude, nothing shrinks.
                     let at = criterion.magnitude(view, chosen.at).unwrap_or(0.0);
@@ -149,4 +212,12 @@ impl Pruner {
         self.hold_zeros()?;
         self.choose(self.sparsity, &*self.choices.criterion, None)
     }
+}
+
+fn misfit(info: &LayerInfo, reason: &str) -> PruneError {
+    let name = &info.name;
+    let reason = format!(
+        "{name}: {reason}; leave the layer dense with a pin of 0, or choose another structure"
+    );
+    PruneError::Structure { reason }
 }

@@ -15,10 +15,13 @@ pub enum Quantile {
 }
 
 /// The cut of a group and the masks of its layers.
-pub(crate) struct Chosen {
-    /// The largest magnitude below all that is kept, so that an operator which shrinks by it leaves nothing at 0.
-    pub(crate) at: f32,
-    pub(crate) masks: Vec<Mask>,
+#[derive(Clone, Debug)]
+pub struct Chosen {
+    /// The largest magnitude below all that is kept, so that an operator which shrinks by it leaves nothing at 0; 0 where
+    /// single magnitudes decide nothing.
+    pub at: f32,
+    /// The mask of each layer.
+    pub masks: Vec<Mask>,
 }
 
 impl Quantile {

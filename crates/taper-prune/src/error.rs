@@ -89,6 +89,12 @@ pub enum PruneError {
         /// What is impossible.
         reason: String,
     },
+    /// A [`Structure`](crate::structure::Structure) that does not fit a layer, or another choice.
+    #[error("structure of masks: {reason}")]
+    Structure {
+        /// What does not fit, and what to do.
+        reason: String,
+    },
     /// A share of dropped weights that is none.
     #[error("the share of pruned weights to drop is {share}, outside [0, 1]")]
     DropShare {

@@ -44,6 +44,7 @@ mod remainder;
 pub mod renewal;
 mod report;
 mod state;
+pub mod structure;
 mod update;
 mod vars;
 mod weight;

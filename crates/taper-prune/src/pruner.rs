@@ -90,6 +90,7 @@ impl Pruner {
         weight::check(&choices.layers)?;
         choices.remainder.check()?;
         choices.check_renewal()?;
+        choices.check_structure()?;
         let target = choices.schedule.target();
         let total = choices.total_steps;
         let last = Step(total).previous();

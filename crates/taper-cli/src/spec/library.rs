@@ -8,7 +8,7 @@ use taper::{
     data::{Augment, Dataset, Normalisation},
     nn::Params,
     prune::{
-        DropPolicy, Pruner,
+        DropPolicy, PruneError, Pruner,
         allocation::{Pin, Pinned},
     },
     scale::GradientScale,
@@ -106,6 +106,7 @@ impl Resolved {
         let builder = Pruner::builder(params.prunable(), schedule, total)
             .threshold(parts.threshold)
             .criterion(parts.criterion)
+            .structure(parts.structure)
             .renewal(parts.renewal.ending(at(Some(p.swap_end.unwrap_or(0.75)))))
             .remainder(parts.remainder)
             .dead_filters(parts.dead_filters)
@@ -138,7 +139,15 @@ impl Resolved {
             true => builder.allocation(parts.allocation),
             false => builder.allocation(Pinned { inner: parts.allocation, pins }),
         };
-        Ok(Some(builder.build().map_err(usage)?))
+        Ok(Some(builder.build().map_err(|error| match error {
+            PruneError::Structure { reason } => {
+                let structure = p.structure.as_deref().unwrap_or_default();
+                usage(format!(
+                    "prune.structure `{structure}`: {reason} (prune.pins = {{ \"NAME\" = 0 }})"
+                ))
+            }
+            other => usage(other),
+        })?))
     }
 
     /// The schedule of a run of so many steps; a dense run has none, and this is one of sparsity 0.

@@ -170,6 +170,8 @@ pub struct PruneSpec {
     /// What weights are worth: `magnitude`, `scaled-magnitude`, `gradient`, `saliency`, `mest:LAMBDA` or `random`. This key and
     /// those that follow are recorded where a method or an experiment says them.
     pub criterion: Option<String>,
+    /// What is kept together: `single`, `N:M`, `block:RxC` or `filter`.
+    pub structure: Option<String>,
     /// How masks change: `cut`, `swap` or `hold`.
     pub renewal: Option<String>,
     /// Share of each layer's kept weights that a swap replaces.

@@ -10,6 +10,7 @@ use taper::{
         allocation::{Allocation, Erk, Global, Uniform},
         criterion::{Criterion, Gradient, Magnitude, Mest, Random, Saliency, ScaledMagnitude},
         renewal::{Cut, Hold, Renewal, Swap},
+        structure::{Blocks, FilterUnits, NOfM, Single, Structure},
     },
     scale,
     schedule::{Adaptation, Cadence, Curve, Rate, Reference, Signal},
@@ -29,6 +30,7 @@ pub(super) struct Parts {
     pub(super) adaptation: Option<Adaptation>,
     pub(super) dead_filters: DeadFilters,
     pub(super) allocation: Box<dyn Allocation>,
+    pub(super) structure: Box<dyn Structure>,
     pub(super) quantile: Quantile,
 }
 
@@ -101,6 +103,7 @@ impl Parts {
         Ok(Self {
             criterion: criterion("criterion", p.criterion.as_deref().unwrap_or("magnitude"), seed)?,
             renewal: renewal(p, seed)?,
+            structure: structure(p.structure.as_deref().unwrap_or("single"))?,
             remainder: remainder(p, Remainder { gradient, update, drop, ..Remainder::default() })?,
             threshold,
             curve,
@@ -148,6 +151,40 @@ fn criterion(key: &str, text: &str, seed: u64) -> anyhow::Result<Box<dyn Criteri
             Box::new(Mest { lambda: lambda.ok_or_else(|| choose(key, other, &names))? })
         }
     })
+}
+
+/// What `prune.structure` stands for.
+fn structure(text: &str) -> anyhow::Result<Box<dyn Structure>> {
+    if let Some(pattern) = pattern(text) {
+        // Whether it keeps some and not all is the same for every layer.
+        let NOfM { n, m } = pattern;
+        if n == 0 || n >= m {
+            return Err(usage(format!(
+                "prune.structure `{text}` keeps {n} of {m}; give at least 1, and fewer than all, such as 2:4"
+            )));
+        }
+        return Ok(Box::new(pattern));
+    }
+    let block = text.strip_prefix("block:").and_then(|size| {
+        let (rows, columns) = size.split_once('x')?;
+        let [rows, columns] = [rows, columns].map(|n| n.parse().ok().filter(|&n| n > 0));
+        Some(Blocks { rows: rows?, columns: columns? })
+    });
+    Ok(match (text, block) {
+        ("single", _) => Box::new(Single),
+        ("filter", _) => Box::new(FilterUnits),
+        (_, Some(block)) => Box::new(block),
+        (other, None) => {
+            let names = ["single", "N:M such as 2:4", "block:RxC such as block:4x4", "filter"];
+            return Err(choose("structure", other, &names));
+        }
+    })
+}
+
+/// `N:M`, if a structure is one.
+pub(super) fn pattern(text: &str) -> Option<NOfM> {
+    let (n, m) = text.split_once(':')?;
+    Some(NOfM { n: n.parse().ok()?, m: m.parse().ok()? })
 }
 
 /// What `prune.renewal` stands for, and the keys that go with it.

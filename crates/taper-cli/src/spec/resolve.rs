@@ -1,6 +1,6 @@
 //! Filling in what an experiment leaves out, and checking it.
 
-use super::{Method, PruneSpec, Spec, TrainSpec, ranges, start::Start};
+use super::{Method, PruneSpec, Spec, TrainSpec, parts::pattern, ranges, start::Start};
 use crate::error::usage;
 use serde_json::Value;
 use taper::{
@@ -75,7 +75,12 @@ impl Resolved {
                     "method `dense` has no sparsity, but {s} is asked for; choose another method"
                 )));
             }
-            (false, s) => s.unwrap_or(0.9),
+            (false, Some(sparsity)) => sparsity,
+            // A pattern has a sparsity of its own.
+            (false, None) => {
+                let structure = spec.prune.structure.as_deref().or(part.structure.as_deref());
+                structure.and_then(pattern).map_or(0.9, |pattern| pattern.sparsity().get())
+            }
         };
         let initial = match (spec.prune.initial.or(part.initial), &start, Sparsity::new(sparsity)) {
             (Some(initial), ..) => initial,
@@ -313,7 +318,7 @@ mod tests {
             let is_left_out =
                 ["from", "criterion", "renewal", "swap_share", "swap_decay", "swap_end"]
                     .contains(&&**key)
-                    || ["grow", "begin_by", "remainder"].contains(&&**key);
+                    || ["grow", "begin_by", "remainder", "structure"].contains(&&**key);
             assert_eq!(value.is_null(), is_left_out, "{key}");
         }
         let settings = resolved.settings().unwrap();
@@ -337,7 +342,7 @@ mod tests {
             ("train.lr=0", "train.lr is 0"),
             ("train.epochs=0", "train.epochs is 0, outside 1"),
             ("train.momentum=1", "outside [0, 1)"),
-            ("prune.method=fether", "the methods are dense, feather, finetune, gmp, granet"),
+            ("prune.method=fether", "the methods are dense, feather, filter, finetune, gmp"),
             ("prune.criterion=size", "prune.criterion `size` is unknown; it can be magnitude"),
             ("prune.criterion=\"mest:-1\"", "mest:LAMBDA with LAMBDA of at least 0"),
             ("prune.renewal=never", "prune.renewal `never` is unknown; it can be cut, swap, hold"),
@@ -345,6 +350,8 @@ mod tests {
                 "prune.grow=random",
                 "prune.grow is for prune.renewal = \"swap\", and the renewal is `cut`",
             ),
+            ("prune.structure=\"4:4\"", "prune.structure `4:4` keeps 4 of 4"),
+            ("prune.structure=\"block:0x4\"", "block:RxC such as block:4x4"),
             ("prune.remainder=gone", "it can be alive, zero, decay:LAMBDA"),
             (
                 "prune.remainder=zero",

@@ -43,6 +43,11 @@ pub trait Renewal: Debug + Send + Sync {
         None
     }
 
+    /// Whether there are swaps at all.
+    fn swaps_any(&self) -> bool {
+        self.grows_by().is_some()
+    }
+
     /// What weights enter by in a swap.
     fn grows_by(&self) -> Option<&dyn Criterion> {
         None

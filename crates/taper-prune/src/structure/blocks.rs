@@ -1,0 +1,34 @@
+//! Blocks of a weight as a matrix.
+
+use super::{Demand, Scored, Structure, units};
+use crate::cut::Chosen;
+
+/// Blocks of `rows` × `columns` weights of the matrix `[first dimension, all others]`, ranked by the mean magnitude of their
+/// weights; those at the ends may be smaller. What is kept is at most what is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Blocks {
+    /// Rows of a block, at least 1.
+    pub rows: usize,
+    /// Columns of a block, at least 1.
+    pub columns: usize,
+}
+
+impl Structure for Blocks {
+    fn choose(&self, layers: &[Scored], demand: &Demand) -> Chosen {
+        units::choose(layers, demand, |layer| {
+            let n_rows = layer.info.shape.first().copied().unwrap_or(1).max(1);
+            let n_columns = layer.scores.len() / n_rows;
+            let begins = |n: usize, size: usize| (0..n).step_by(size.max(1));
+            let mut blocks = Vec::new();
+            for row in begins(n_rows, self.rows) {
+                for column in begins(n_columns, self.columns) {
+                    let end = n_columns.min(column + self.columns.max(1));
+                    let rows = row..n_rows.min(row + self.rows.max(1));
+                    blocks
+                        .push(rows.map(|r| r * n_columns + column..r * n_columns + end).collect());
+                }
+            }
+            blocks
+        })
+    }
+}

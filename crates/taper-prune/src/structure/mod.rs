@@ -1,0 +1,83 @@
+//! What stands or falls together.
+//!
+//! A [`Structure`] makes masks of scores: of single weights, of N weights in each group of M, of blocks or of filters.
+
+mod blocks;
+mod filters;
+mod n_of_m;
+mod single;
+mod units;
+
+pub use blocks::Blocks;
+pub use filters::FilterUnits;
+pub use n_of_m::NOfM;
+pub use single::Single;
+
+pub use crate::cut::Chosen;
+
+use crate::Quantile;
+use std::fmt::Debug;
+use taper_core::{LayerInfo, Sparsity};
+
+/// The scores of a layer, whose magnitudes count.
+#[derive(Clone, Copy, Debug)]
+pub struct Scored<'a> {
+    /// The layer.
+    pub info: &'a LayerInfo,
+    /// A score for each weight, in row-major order.
+    pub scores: &'a [f32],
+}
+
+/// What a group of layers keeps.
+#[derive(Clone, Copy, Debug)]
+pub struct Demand {
+    /// How many weights.
+    pub n_keep: u64,
+    /// The same as a sparsity: what an interpolated quantile is taken at.
+    pub sparsity: Sparsity,
+    /// How the cut is found where single weights are ranked.
+    pub quantile: Quantile,
+}
+
+/// Says which weights are kept together.
+pub trait Structure: Debug + Send + Sync {
+    /// Checks that a layer can have it.
+    ///
+    /// # Errors
+    /// A sentence: what of the shape or kind does not fit.
+    fn check(&self, _layer: &LayerInfo) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// How many weights a layer keeps at a sparsity of the network, if the structure and no allocation decides that; layers
+    /// that an allocation leaves dense stay so.
+    fn quota(&self, _layer: &LayerInfo, _sparsity: Sparsity) -> Option<u64> {
+        None
+    }
+
+    /// Whether weights stand by themselves. All else needs the hard threshold, and masks that are not swapped.
+    fn is_single(&self) -> bool {
+        false
+    }
+
+    /// The masks of layers that are ranked together.
+    fn choose(&self, layers: &[Scored], demand: &Demand) -> Chosen;
+}
+
+impl<S: Structure + ?Sized> Structure for Box<S> {
+    fn check(&self, layer: &LayerInfo) -> Result<(), String> {
+        (**self).check(layer)
+    }
+
+    fn quota(&self, layer: &LayerInfo, sparsity: Sparsity) -> Option<u64> {
+        (**self).quota(layer, sparsity)
+    }
+
+    fn is_single(&self) -> bool {
+        (**self).is_single()
+    }
+
+    fn choose(&self, layers: &[Scored], demand: &Demand) -> Chosen {
+        (**self).choose(layers, demand)
+    }
+}

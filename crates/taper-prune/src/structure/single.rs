@@ -1,0 +1,19 @@
+//! Single weights.
+
+use super::{Demand, Scored, Structure};
+use crate::cut::Chosen;
+
+/// Each weight by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Single;
+
+impl Structure for Single {
+    fn is_single(&self) -> bool {
+        true
+    }
+
+    fn choose(&self, layers: &[Scored], demand: &Demand) -> Chosen {
+        let scores: Vec<&[f32]> = layers.iter().map(|layer| layer.scores).collect();
+        demand.quantile.choose(&scores, demand.n_keep, demand.sparsity.get())
+    }
+}

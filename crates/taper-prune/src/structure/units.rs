@@ -1,0 +1,43 @@
+//! Ranks units of several weights.
+
+use super::{Demand, Scored};
+use crate::cut::Chosen;
+use std::ops::Range;
+use taper_kernels::mask::Mask;
+
+/// Where the weights of a unit are.
+pub(super) type Unit = Vec<Range<usize>>;
+
+/// Keeps the units of the largest mean magnitude, as many as fit into the number of weights to keep, and at least one; of equal
+/// ones, those of the earlier layer and lower index.
+pub(super) fn choose(
+    layers: &[Scored],
+    demand: &Demand,
+    of: impl Fn(&Scored) -> Vec<Unit>,
+) -> Chosen {
+    let units: Vec<Vec<Unit>> = layers.iter().map(of).collect();
+    let mut ranked = Vec::new();
+    for (place, (layer, units)) in layers.iter().zip(&units).enumerate() {
+        for (index, unit) in units.iter().enumerate() {
+            let weights = || unit.iter().cloned().flatten();
+            let sum: f64 = weights().map(|i| f64::from(layer.scores[i].abs())).sum();
+            let n = weights().count();
+            ranked.push((sum / n.max(1) as f64, n as u64, place, index));
+        }
+    }
+    // A stable order: what comes first stays first among equals.
+    ranked.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let mut masks: Vec<Mask> = layers.iter().map(|l| Mask::empty(l.scores.len())).collect();
+    let mut left = demand.n_keep;
+    for (i, &(_, n, place, index)) in ranked.iter().enumerate() {
+        if n > left && i > 0 {
+            break;
+        }
+        left = left.saturating_sub(n);
+        for weight in units[place][index].iter().cloned().flatten() {
+            masks[place].set(weight, true);
+        }
+    }
+    // Single magnitudes say nothing of units.
+    Chosen { at: 0.0, masks }
+}

@@ -1,0 +1,133 @@
+//! Masks of structures, worked out by hand.
+
+use candle_core::{Device, Tensor, Var};
+use taper_core::{LayerInfo, LayerKind, Sparsity, Step};
+use taper_kernels::{mask::Mask, threshold::Threshold};
+use taper_prune::{
+    PruneError, Pruner, Remainder,
+    allocation::{Global, Pin, Pinned},
+    criterion::Gradient,
+    renewal::Swap,
+    structure::{Blocks, FilterUnits, NOfM, Structure},
+};
+use taper_schedule::{Curve, Ramp};
+
+type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+fn layer(
+    name: &str,
+    kind: LayerKind,
+    shape: &[usize],
+    weights: &[f32],
+) -> Result<(LayerInfo, Var)> {
+    let info = LayerInfo { name: name.into(), kind, shape: shape.to_vec() };
+    Ok((info, Var::from_tensor(&Tensor::from_slice(weights, shape, &Device::Cpu)?)?))
+}
+
+fn build(
+    layers: Vec<(LayerInfo, Var)>,
+    sparsity: f64,
+    structure: impl Structure + 'static,
+) -> std::result::Result<Pruner, PruneError> {
+    let ramp = Ramp::new(Curve::OneShot, Step(0), Step(0), Sparsity::saturating(sparsity));
+    Pruner::builder(layers, ramp, 100).threshold(Threshold::Hard).structure(structure).build()
+}
+
+fn kept(pruner: &Pruner, sizes: &[usize]) -> Vec<Vec<usize>> {
+    let masks = pruner.state().masks.into_iter().zip(sizes);
+    masks.map(|(words, &n)| Mask::from_words(words, n).expect("a mask").kept().collect()).collect()
+}
+
+#[test]
+fn two_of_four_are_kept_along_the_inputs() -> Result {
+    // Two outputs, four inputs, two places of the kernel.
+    let weights = [
+        0.1, 0.9, -0.4, 0.1, 0.3, 0.2, 0.2,
+        -0.8, // inputs of the first output, place by place
+        0.5, 0.5, 0.5, 0.4, 0.5, 0.5, 0.5, 0.6,
+    ];
+    let layers = vec![layer("conv.weight", LayerKind::Conv, &[2, 4, 1, 2], &weights)?];
+    let mut pruner = build(layers, 0.5, NOfM { n: 2, m: 4 })?;
+    pruner.begin_step(Step(0))?;
+    // First place: 0.1, 0.4, 0.3, 0.2; second: 0.9, 0.1, 0.2, 0.8. Equal ones go by index.
+    assert_eq!(kept(&pruner, &[16]), [[1, 2, 4, 7, 8, 9, 10, 15]]);
+    assert_eq!(pruner.report().n_kept(), 8);
+    Ok(())
+}
+
+#[test]
+fn a_layer_that_the_pattern_does_not_fit_is_refused_unless_it_is_pinned() -> Result {
+    let weights: Vec<f32> = (1..=12).map(|i| i as f32).collect();
+    let layers = || -> Result<Vec<(LayerInfo, Var)>> {
+        Ok(vec![
+            layer("first.weight", LayerKind::Conv, &[2, 3, 1, 1], &weights[..6])?,
+            layer("fc.weight", LayerKind::Linear, &[3, 4], &weights)?,
+        ])
+    };
+    let error = build(layers()?, 0.5, NOfM { n: 2, m: 4 }).unwrap_err().to_string();
+    assert!(error.contains("first.weight") && error.contains("no multiple of 4"), "{error}");
+    let ramp = Ramp::new(Curve::Linear, Step(0), Step(2), Sparsity::new(0.5)?);
+    let pins = vec![Pin { pattern: "first.*".into(), at_most: Sparsity::DENSE }];
+    let mut pruner = Pruner::builder(layers()?, ramp, 100)
+        .threshold(Threshold::Hard)
+        .structure(NOfM { n: 2, m: 4 })
+        .allocation(Pinned { inner: Box::new(Global), pins })
+        .build()?;
+    // Half-way, three of four are kept.
+    for (step, n_kept) in [(0, 18), (1, 6 + 9), (2, 6 + 6)] {
+        pruner.begin_step(Step(step))?;
+        assert_eq!(pruner.report().n_kept(), n_kept, "{step}");
+    }
+    assert_eq!(kept(&pruner, &[6, 12])[1], [2, 3, 6, 7, 10, 11]);
+    Ok(())
+}
+
+#[test]
+fn filters_and_blocks_are_ranked_by_their_mean() -> Result {
+    // Means of filters: 2, 1 and, in a layer of larger ones, 1.5, 3.
+    let first = layer("a.weight", LayerKind::Conv, &[2, 1, 1, 2], &[1.0, -3.0, 1.0, 1.0])?;
+    let second = [1.5, 1.5, -1.5, 1.5, 3.0, 3.0, 3.0, 3.0];
+    let second = layer("b.weight", LayerKind::Conv, &[2, 2, 1, 2], &second)?;
+    let mut pruner = build(vec![first, second], 0.5, FilterUnits)?;
+    pruner.begin_step(Step(0))?;
+    // Six weights: the one of 3 and the one of 2.
+    assert_eq!(kept(&pruner, &[4, 8]), [vec![0, 1], vec![4, 5, 6, 7]]);
+    assert_eq!(pruner.report().n_dead_filters(), 2);
+    let weights = [1.0, 1.0, 0.0, 9.0, 0.1, 1.0, 1.0, 0.0, 0.0, 0.1, 2.0, 2.0, 0.0, 0.0, 5.0];
+    let mut pruner = build(
+        vec![layer("fc.weight", LayerKind::Linear, &[3, 5], &weights)?],
+        0.6,
+        Blocks { rows: 2, columns: 2 },
+    )?;
+    pruner.begin_step(Step(0))?;
+    // Means: 1, 2.25, 0.1 above, 2, 0, 5 below. The corner, and four of nine; the next one does not fit into six.
+    assert_eq!(kept(&pruner, &[15]), [[2, 3, 7, 8, 14]]);
+    Ok(())
+}
+
+#[test]
+fn what_a_structure_cannot_go_with_is_refused() -> Result {
+    let fc = || layer("fc.weight", LayerKind::Linear, &[2, 4], &[1.0; 8]);
+    let refusal = |error: PruneError| error.to_string();
+    let error = refusal(build(vec![fc()?], 0.5, FilterUnits).unwrap_err());
+    assert!(error.contains("fc.weight") && error.contains("no filters"), "{error}");
+    let error = refusal(build(vec![fc()?], 0.75, NOfM { n: 2, m: 4 }).unwrap_err());
+    assert!(error.contains("0.75") && error.contains("0.5"), "{error}");
+    let ramp = || Ramp::new(Curve::OneShot, Step(0), Step(0), Sparsity::saturating(0.5));
+    let builder = || Ok::<_, Box<dyn std::error::Error>>(Pruner::builder(vec![fc()?], ramp(), 9));
+    let error = refusal(builder()?.structure(NOfM { n: 2, m: 4 }).build().unwrap_err());
+    assert!(error.contains("hard"), "{error}");
+    let swap = Swap {
+        every: 1,
+        share: 0.5,
+        anneals: false,
+        end: Step(9),
+        grow: Box::new(Gradient),
+        begin: None,
+    };
+    let builder = builder()?.threshold(Threshold::Hard).remainder(Remainder::zero());
+    let builder = builder.structure(NOfM { n: 2, m: 4 }).renewal(swap);
+    let error = refusal(builder.build().unwrap_err());
+    assert!(error.contains("swap"), "{error}");
+    Ok(())
+}
