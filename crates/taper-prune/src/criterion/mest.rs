@@ -14,7 +14,7 @@ pub struct Mest {
 }
 
 impl Default for Mest {
-    /// λ = 0.01, as published for the learning rates of the paper.
+    /// λ = 0.01, about a learning rate: what a weight may move by in a step counts.
     fn default() -> Self {
         Self { lambda: 0.01 }
     }
