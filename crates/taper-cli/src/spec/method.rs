@@ -63,6 +63,19 @@ mod tests {
     }
 
     #[test]
+    fn the_book_has_a_row_for_each_method_with_its_paper() {
+        let book = include_str!("../../../../docs/src/methods.md");
+        for (name, method) in methods().unwrap() {
+            let row = book.lines().find(|line| line.starts_with(&format!("| `{name}` |")));
+            let row = row.unwrap_or_else(|| panic!("{name} is not in the book"));
+            let number = method.paper.as_deref().and_then(|paper| paper.split("arXiv:").nth(1));
+            let number = number.map(|rest| rest.trim_end_matches(')'));
+            assert_eq!(row.contains("arXiv"), number.is_some(), "{name}");
+            assert!(number.is_none_or(|number| row.contains(number)), "{name}: {row}");
+        }
+    }
+
+    #[test]
     fn what_an_experiment_says_is_put_over_its_method() {
         let own = PruneSpec { grow: Some("random".into()), ..PruneSpec::default() };
         let all = own.over(Method::find("rigl").unwrap().prune).unwrap();
