@@ -8,7 +8,7 @@ use crate::{
     error::PruneError,
     pruner::LayerCut,
 };
-use candle_core::{Tensor, backprop::GradStore};
+use candle_core::{Tensor, Var, backprop::GradStore};
 use std::sync::Arc;
 use taper_core::LayerId;
 use taper_kernels::mask::Mask;
@@ -95,11 +95,8 @@ impl Pruner {
         self.replace(cut)?;
         // What has left would be moved by the gradient that it had in this step.
         for (left, var) in self.forgotten.iter().flatten().zip(self.vars()) {
-            if let Some(grad) = grads.get(var).filter(|_| left.n_kept() > 0) {
-                let mut values = with_values(&[grad], |g| g[0].to_vec())?;
-                left.kept().for_each(|index| values[index] = 0.0);
-                let grad = tensor_like(values, grad)?;
-                grads.insert(var, grad);
+            if left.n_kept() > 0 {
+                change(grads, var, |grad| left.kept().for_each(|index| grad[index] = 0.0))?;
             }
         }
         Ok(())
@@ -109,14 +106,12 @@ impl Pruner {
     fn decay(&self, grads: &mut GradStore) -> Result<(), PruneError> {
         let lambda = self.choices.remainder.decay;
         for (cut, var) in self.cut.iter().zip(self.vars()) {
-            let Some(grad) = grads.get(var) else { continue };
-            let mut values = with_values(&[grad], |g| g[0].to_vec())?;
+            let pruned = Mask::full(cut.mask.len()).difference(&cut.mask);
             with_values(&[var.as_tensor()], |w| {
-                let pruned = Mask::full(values.len()).difference(&cut.mask);
-                pruned.kept().for_each(|i| values[i] = lambda.mul_add(w[0][i], values[i]));
-            })?;
-            let grad = tensor_like(values, grad)?;
-            grads.insert(var, grad);
+                change(grads, var, |grad| {
+                    pruned.kept().for_each(|i| grad[i] = lambda.mul_add(w[0][i], grad[i]));
+                })
+            })??;
         }
         Ok(())
     }
@@ -188,6 +183,21 @@ impl Pruner {
         }
         Ok(())
     }
+}
+
+/// Changes the gradient of a variable, if it has one.
+fn change(
+    grads: &mut GradStore,
+    var: &Var,
+    change: impl FnOnce(&mut [f32]),
+) -> candle_core::Result<()> {
+    if let Some(grad) = grads.get(var) {
+        let mut values = with_values(&[grad], |g| g[0].to_vec())?;
+        change(&mut values);
+        let grad = tensor_like(values, grad)?;
+        grads.insert(var, grad);
+    }
+    Ok(())
 }
 
 /// The mask of a layer in which a share of what was kept has been swapped: the weights of the lowest score leave, and of all

@@ -163,7 +163,7 @@ impl PrunerBuilder {
         if self.threshold != Threshold::Hard {
             return refuse("weights that are kept together need the hard threshold, as there is no cut to shrink them by".into());
         }
-        if self.renewal.swaps_any() {
+        if self.renewal.grows_by().is_some() {
             return refuse("masks of weights that are kept together are not swapped; choose masks that are cut".into());
         }
         Ok(())

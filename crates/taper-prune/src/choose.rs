@@ -46,6 +46,10 @@ impl Pruner {
         sparsity: Sparsity,
     ) -> Result<Option<Vec<Group>>, PruneError> {
         let structure = &self.choices.structure;
+        // Asked in every step: weights by themselves have no quota.
+        if structure.is_single() {
+            return Ok(None);
+        }
         let (mut quotas, mut has_quota) = (Vec::new(), false);
         for group in groups {
             for &id in &group.layers {

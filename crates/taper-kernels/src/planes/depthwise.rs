@@ -42,7 +42,7 @@ pub struct Depthwise {
 enum Reads {
     /// A plane.
     Whole,
-    /// A plane that is one vector, with zeros around it.
+    /// A plane that is one vector; rows above and below it count as zeros.
     Alone,
     /// The four planes of every second row and column of one.
     Phases,

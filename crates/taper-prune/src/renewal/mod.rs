@@ -43,12 +43,7 @@ pub trait Renewal: Debug + Send + Sync {
         None
     }
 
-    /// Whether there are swaps at all.
-    fn swaps_any(&self) -> bool {
-        self.grows_by().is_some()
-    }
-
-    /// What weights enter by in a swap.
+    /// What weights enter by in a swap; `None` if there are no swaps.
     fn grows_by(&self) -> Option<&dyn Criterion> {
         None
     }
