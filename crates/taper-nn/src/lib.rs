@@ -47,6 +47,9 @@ pub use params::{Entry, LoadError, ParamKind, Params, Tracking};
 pub use pass::{LayerEvent, Mode, Pass, Probe};
 pub use scope::{Init, Scope};
 
+#[doc(no_inline)]
+pub use candle_core;
+
 use candle_core::{Result, Tensor};
 
 /// A network for images.

@@ -70,6 +70,11 @@ pub use state::{ProbeState, PrunerState};
 pub use update::PrunedUpdate;
 pub use vars::prunable_vars;
 
+#[doc(no_inline)]
+pub use candle_core;
+#[doc(no_inline)]
+pub use taper_core::{Sparsity, Step};
+
 /// Compiles and runs the README's example.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -163,22 +163,22 @@ pub struct PruneSpec {
     pub dead_filters: Option<String>,
     /// Moments, evenly over the run, from which pruned weights are followed to the end.
     pub probes: Option<u64>,
-    /// `global`, `uniform` or `erk`.
+    /// `global`, `uniform`, `erk`, `erk:POWER`, `er` or `given:NAME=DENSITY,…`.
     pub allocation: Option<String>,
     /// `exact` or `interpolated`.
     pub quantile: Option<String>,
     /// Steps from one mask refresh, or swap, to the next.
     pub refresh_every: Option<u64>,
-    /// What weights are worth: `magnitude`, `scaled-magnitude`, `gradient`, `saliency`, `mest:LAMBDA` or `random`. This key and
-    /// those that follow are recorded where a method or an experiment says them.
+    /// What weights are worth: `magnitude`, `scaled-magnitude`, `gradient`, `saliency`, `mest:LAMBDA` or `random`, and
+    /// `normalised:` or `inverted:` before one of them. This key and those that follow are recorded where a method or an experiment says them.
     pub criterion: Option<String>,
-    /// What is kept together: `single`, `N:M`, `block:RxC` or `filter`.
+    /// What is kept together: `single`, `N:M`, `N:M:output`, `block:RxC`, `block-max:RxC`, `filter`, `channel:AXIS` or `fan-in`.
     pub structure: Option<String>,
-    /// How masks change: `cut`, `swap` or `hold`.
+    /// How masks change: `cut`, `cut-hold`, `swap` or `hold`.
     pub renewal: Option<String>,
     /// Share of each layer's kept weights that a swap replaces.
     pub swap_share: Option<f64>,
-    /// How that share goes on: `cosine` or `constant`.
+    /// How that share goes on: `cosine`, `constant` or `power:N`.
     pub swap_decay: Option<String>,
     /// Where the soft choice of `soft-top-k` is frozen, as a share of all steps.
     pub freeze: Option<f64>,
