@@ -43,6 +43,9 @@ impl Pruner {
         if self.choices.remainder.decay > 0.0 {
             self.decay(grads)?;
         }
+        if self.choices.remainder.penalty > 0.0 {
+            self.penalise(grads)?;
+        }
         Ok(Changed { forgotten: self.forgotten.clone(), is_skipped })
     }
 
@@ -69,7 +72,10 @@ impl Pruner {
     /// Chooses the masks that [`begin_step`](Self::begin_step) has left to the gradients.
     fn choose_by(&mut self, grads: &GradStore) -> Result<(), PruneError> {
         let gradients = self.gradients(grads)?;
-        let cut = self.choose(self.sparsity, &*self.choices.criterion, Some(&gradients))?;
+        let are_first = self.cut.iter().all(|cut| cut.mask.n_kept() == cut.mask.len() as u64);
+        let begins_by = self.choices.renewal.begins_by().filter(|_| are_first);
+        let criterion = begins_by.unwrap_or(&*self.choices.criterion);
+        let cut = self.choose(self.sparsity, criterion, Some(&gradients))?;
         self.replace(cut)
     }
 
@@ -186,7 +192,7 @@ impl Pruner {
 }
 
 /// Changes the gradient of a variable, if it has one.
-fn change(
+pub(crate) fn change(
     grads: &mut GradStore,
     var: &Var,
     change: impl FnOnce(&mut [f32]),

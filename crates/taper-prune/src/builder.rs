@@ -143,32 +143,6 @@ impl PrunerBuilder {
         self
     }
 
-    /// Refuses a renewal that is impossible by itself or with the operator.
-    pub(crate) fn check_renewal(&self) -> Result<(), PruneError> {
-        self.renewal.check().map_err(|reason| PruneError::Renewal { reason })?;
-        if self.threshold != Threshold::Hard && !self.renewal.is_cut() {
-            let reason = "masks that are swapped or held have no cut to shrink weights by; choose the hard threshold, or masks \
-                          that are cut";
-            return Err(PruneError::Renewal { reason: reason.into() });
-        }
-        Ok(())
-    }
-
-    /// Refuses a structure that goes neither with the operator, nor the renewal, nor the target.
-    pub(crate) fn check_structure(&self) -> Result<(), PruneError> {
-        let refuse = |reason: String| Err(PruneError::Structure { reason });
-        if self.structure.is_single() {
-            return Ok(());
-        }
-        if self.threshold != Threshold::Hard {
-            return refuse("weights that are kept together need the hard threshold, as there is no cut to shrink them by".into());
-        }
-        if self.renewal.grows_by().is_some() {
-            return refuse("masks of weights that are kept together are not swapped; choose masks that are cut".into());
-        }
-        Ok(())
-    }
-
     /// Checks the choices once.
     ///
     /// # Errors

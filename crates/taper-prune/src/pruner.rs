@@ -50,6 +50,8 @@ pub struct Pruner {
     pub(crate) n_kept: Vec<u64>,
     /// Weights that get a gradient in the step last begun.
     n_live: u64,
+    /// Which they are in each layer; `None` for all.
+    pub(crate) live: Vec<Option<Arc<Mask>>>,
 }
 
 /// What the last refresh decided for a layer.
@@ -89,8 +91,8 @@ impl Pruner {
         }
         weight::check(&choices.layers)?;
         choices.remainder.check()?;
-        choices.check_renewal()?;
-        choices.check_structure()?;
+        choices.renewal.check().map_err(|reason| PruneError::Renewal { reason })?;
+        choices.check_together()?;
         let target = choices.schedule.target();
         let total = choices.total_steps;
         let last = Step(total).previous();
@@ -128,6 +130,7 @@ impl Pruner {
             probes: Vec::new(),
             n_kept: sizes.iter().map(|&n| n as u64).collect(),
             n_live: sizes.iter().map(|&n| n as u64).sum(),
+            live: vec![None; sizes.len()],
             choices,
         };
         pruner.check_target()?;
@@ -181,6 +184,7 @@ impl Pruner {
         }
         let (updates, times) = self.updates()?;
         self.n_live = updates.iter().zip(self.vars()).map(|(u, var)| u.n_live(var)).sum();
+        self.live = updates.iter().map(|update| update.live.clone()).collect();
         let gates = self.gates(&self.cut, updates, times);
         self.n_kept = self.n_kept(&gates)?;
         Ok(gates)
@@ -347,6 +351,11 @@ impl Pruner {
             n_zeros += var.elem_count() as u64 - n_kept(var, None)?;
         }
         Ok(n_zeros)
+    }
+
+    /// The mask of a layer.
+    pub(crate) fn kept(&self, layer: LayerId) -> &Mask {
+        &self.cut[layer.0].mask
     }
 
     pub(crate) fn vars(&self) -> impl Iterator<Item = &Var> {
