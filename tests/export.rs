@@ -37,7 +37,7 @@ fn train(folder: &Folder, model: &str, sparsity: &str) -> String {
     folder.text(&format!("{run}/pruned.safetensors"))
 }
 
-fn load(path: &Path) -> (Box<dyn Model>, &'static Architecture) {
+fn load(path: &Path) -> (Box<dyn Model>, Architecture) {
     let checkpoint = PrunedCheckpoint::load(path).expect("a checkpoint");
     let architecture = Architecture::find(&checkpoint.architecture).expect("an architecture");
     let model = architecture.build(checkpoint.classes, 1, &Device::Cpu).expect("a network");
@@ -70,7 +70,7 @@ fn other_tools_read_what_is_exported() {
         std::fs::create_dir(&files).expect("a folder");
         std::fs::copy(&checkpoint, files.join("pruned.safetensors")).expect("a copy");
         let (network, architecture) = load(checkpoint.as_ref());
-        save_logits(&*network, architecture, &files.join("logits.safetensors"));
+        save_logits(&*network, &architecture, &files.join("logits.safetensors"));
         let exports: [(&str, &[&str]); 8] = [
             ("bitmask.safetensors", &["--format", "bitmask"]),
             ("compact.safetensors", &["--format", "bitmask", "--compact"]),

@@ -111,7 +111,7 @@ fn in_training(path: &Path) -> anyhow::Result<Network> {
     let (n_kept, n) = n_kept(model.params())?;
     let sparsity = Sparsity::of(n_kept, n).get();
     let recipe = checkpoint.recipe;
-    let pruned = PrunedCheckpoint::of(&*model, architecture.name, classes, sparsity, recipe);
+    let pruned = PrunedCheckpoint::of(&*model, &architecture.name, classes, sparsity, recipe);
     Ok(Network::of(&*model, architecture.image, pruned.metadata())?)
 }
 

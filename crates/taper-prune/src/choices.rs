@@ -63,38 +63,10 @@ impl Choices {
         weight::check(&self.layers)?;
         self.remainder.check()?;
         self.operator.check().map_err(|reason| PruneError::Operator { reason })?;
-        self.check_renewal()?;
-        self.check_structure()?;
+        self.renewal.check().map_err(|reason| PruneError::Renewal { reason })?;
+        self.check_together()?;
         self.check_schedule()?;
         self.check_target()
-    }
-
-    fn check_renewal(&self) -> Result<(), PruneError> {
-        self.renewal.check().map_err(|reason| PruneError::Renewal { reason })?;
-        if self.operator.needs_cut() && !self.renewal.is_cut() {
-            let reason = "masks that are swapped or held have no cut to shrink weights by; choose the hard threshold, or masks \
-                          that are cut";
-            return Err(PruneError::Renewal { reason: reason.into() });
-        }
-        Ok(())
-    }
-
-    fn check_structure(&self) -> Result<(), PruneError> {
-        let refuse = |reason: &str| Err(PruneError::Structure { reason: reason.into() });
-        if self.structure.is_single() {
-            return Ok(());
-        }
-        if self.operator.needs_cut() {
-            return refuse(
-                "weights that are kept together need the hard threshold, as there is no cut to shrink them by",
-            );
-        }
-        if self.renewal.grows_by().is_some() {
-            return refuse(
-                "masks of weights that are kept together are not swapped; choose masks that are cut",
-            );
-        }
-        Ok(())
     }
 
     fn check_schedule(&self) -> Result<(), PruneError> {

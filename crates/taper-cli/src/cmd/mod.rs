@@ -59,7 +59,7 @@ pub fn run(command: Command) -> anyhow::Result<ExitCode> {
 /// A pruned checkpoint with its network.
 struct Pruned {
     checkpoint: PrunedCheckpoint,
-    architecture: &'static Architecture,
+    architecture: Architecture,
     model: Box<dyn Model>,
 }
 
@@ -79,15 +79,15 @@ impl Pruned {
     fn data(&self, name: Option<&str>, path: &Path) -> anyhow::Result<(Dataset, Normalisation)> {
         let recipe = &self.checkpoint.recipe;
         let data = match name {
-            Some(name) => open_data(name, self.architecture, None)?,
+            Some(name) => open_data(name, &self.architecture, None)?,
             None => {
                 let source = source::of_checkpoint(recipe, path)?.with_context(|| {
                     format!("checkpoint {}: its recipe does not say its data set", path.display())
                 })?;
-                let data = open_data(&source, self.architecture, None)?;
+                let data = open_data(&source, &self.architecture, None)?;
                 let limit = recipe["train"]["limit"].as_u64().filter(|&limit| limit > 0);
                 let seen = match limit.map(usize::try_from) {
-                    Some(limit) => open_data(&source, self.architecture, Some(limit?))?,
+                    Some(limit) => open_data(&source, &self.architecture, Some(limit?))?,
                     None => data.clone(),
                 };
                 source::expect_same_images(recipe, &seen, path)?;
