@@ -95,7 +95,8 @@ impl Setup {
         let resolved = resolve(args)?;
         let device = machine::device(&args.compute.device)?;
         let architecture = Architecture::find(resolved.model()).map_err(usage)?;
-        let mut data = open_data(resolved.data(), architecture, resolved.limit())?;
+        let (name, image) = (architecture.name, architecture.image);
+        let mut data = open_data(resolved.data(), name, image, resolved.limit())?;
         let record = resolved.record(&data)?;
         let held_out = match resolved.n_validation(data.train.len()) {
             None => None,
