@@ -39,7 +39,7 @@ mod scope;
 mod source;
 
 pub use conv::{Conv2d, ConvConfig};
-pub use gate::{Gate, Gates, Sampling};
+pub use gate::{Gate, Gates, Sampling, Value};
 pub use linear::Linear;
 pub use norm::{BatchNorm, BatchNormConfig};
 pub use ops::{Activation, MaxWindows, average, concat, global_average, max_pool, relu};

@@ -27,8 +27,9 @@
 #![forbid(unsafe_code)]
 
 pub mod allocation;
-mod backward;
 mod builder;
+mod changed;
+mod choices;
 mod choose;
 mod count;
 pub mod criterion;
@@ -37,21 +38,25 @@ mod dead;
 mod drop;
 mod error;
 mod gates;
+mod grads;
 mod history;
 mod impose;
+pub mod operator;
 mod pruner;
+mod queries;
 mod remainder;
 pub mod renewal;
 mod report;
 mod state;
 pub mod structure;
+mod swap;
 mod update;
 mod vars;
 mod weight;
 
 pub use allocation::Allocation;
-pub use backward::Changed;
 pub use builder::PrunerBuilder;
+pub use changed::Changed;
 pub use cut::Quantile;
 pub use dead::DeadFilters;
 pub use drop::{DropPolicy, DropRule};

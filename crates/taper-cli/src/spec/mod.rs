@@ -8,6 +8,7 @@ mod keys;
 mod library;
 mod load;
 mod method;
+mod operator;
 mod optimization;
 mod parts;
 mod ranges;
@@ -110,7 +111,8 @@ pub struct PruneSpec {
     pub method: Option<String>,
     /// Final sparsity.
     pub sparsity: Option<f64>,
-    /// `soft`, `hard`, `feather` or `power:P`.
+    /// The operator on kept weights: `soft`, `hard`, `feather`, `power:P`, `rescaled-soft`, `learned:S`, `learned:S:DECAY`,
+    /// `power-propagation:ALPHA` or `soft-top-k:FROM:TO`.
     pub threshold: Option<String>,
     /// Share of the gradient for pruned weights: `feather`, a number, or one of the policies of [`taper::scale::by_name`].
     #[serde(deserialize_with = "text_or_number")]
@@ -178,6 +180,8 @@ pub struct PruneSpec {
     pub swap_share: Option<f64>,
     /// How that share goes on: `cosine`, `constant` or `power:N`.
     pub swap_decay: Option<String>,
+    /// Where the soft choice of `soft-top-k` is frozen, as a share of all steps.
+    pub freeze: Option<f64>,
     /// Where swaps end, as a share of all steps.
     pub swap_end: Option<f64>,
     /// What weights enter by in a swap: a criterion.

@@ -1,10 +1,9 @@
 //! What the names of a pruning section stand for.
 
-use super::PruneSpec;
+use super::{PruneSpec, TrainSpec, operator::Operators};
 use crate::error::usage;
 use taper::{
     core::{Sparsity, Step},
-    kernels::threshold::{Exponent, Threshold},
     prune::{
         DeadFilters, DropPolicy, DropRule, PrunedUpdate, Quantile, Remainder,
         allocation::{Allocation, Er, Erk, Given, Global, Uniform},
@@ -23,7 +22,7 @@ use taper::{
 
 /// The library's values for a section with a value for every key.
 pub(super) struct Parts {
-    pub(super) threshold: Threshold,
+    pub(super) operator: Operators,
     pub(super) criterion: Box<dyn Criterion>,
     /// With ends that are shares of the steps.
     pub(super) renewal: Renewals,
@@ -61,25 +60,8 @@ impl Renewals {
 
 impl Parts {
     /// Looks every name up; `seed` is that of the run.
-    pub(super) fn of(p: &PruneSpec, seed: u64) -> anyhow::Result<Self> {
+    pub(super) fn of(p: &PruneSpec, t: &TrainSpec, seed: u64) -> anyhow::Result<Self> {
         let text = |value: &Option<String>| value.clone().unwrap_or_default();
-        let threshold = text(&p.threshold);
-        let threshold = match threshold.as_str() {
-            "soft" => Threshold::Soft,
-            "hard" => Threshold::Hard,
-            "feather" => Threshold::FEATHER,
-            other => {
-                let exponent = other.strip_prefix("power:").and_then(|p| p.parse::<f32>().ok());
-                let unknown = || {
-                    choose(
-                        "threshold",
-                        other,
-                        &["soft", "hard", "feather", "power:P with P above 1"],
-                    )
-                };
-                Threshold::Power(Exponent::new(exponent.ok_or_else(unknown)?).map_err(usage)?)
-            }
-        };
         let initial = Sparsity::new(p.initial.unwrap_or(0.0)).map_err(usage)?;
         let gradient = scale::by_name(&text(&p.gradient), initial)
             .map_err(|error| usage(format!("prune.gradient: {error}")))?;
@@ -106,7 +88,7 @@ impl Parts {
             renewal: renewal(p, seed)?,
             structure: structure(p.structure.as_deref().unwrap_or("single"))?,
             remainder: remainder(p, Remainder { gradient, update, drop, ..Remainder::default() })?,
-            threshold,
+            operator: Operators::of(p, t)?,
             curve,
             initial,
             adaptation,

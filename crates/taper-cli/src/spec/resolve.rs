@@ -1,6 +1,8 @@
 //! Filling in what an experiment leaves out, and checking it.
 
-use super::{Method, PruneSpec, Spec, TrainSpec, parts::pattern, ranges, start::Start};
+use super::{
+    Method, PruneSpec, Spec, TrainSpec, operator::is_learned, parts::pattern, ranges, start::Start,
+};
 use crate::error::usage;
 use serde_json::Value;
 use taper::{
@@ -67,8 +69,10 @@ impl Resolved {
         let part = Method::find(&method)?.prune;
         let is_dense = method == "dense";
         let is_finetune = method == FINETUNE;
+        let threshold = spec.prune.threshold.as_ref().or(part.threshold.as_ref());
         let sparsity = match (is_dense, spec.prune.sparsity) {
             (_, asked) if is_finetune => finetuned(start.as_ref(), asked)?,
+            (_, asked) if threshold.is_some_and(|name| is_learned(name)) => learned(asked)?,
             (true, None | Some(0.0)) => 0.0,
             (true, Some(s)) => {
                 return Err(usage(format!(
@@ -284,6 +288,17 @@ impl Resolved {
     }
 }
 
+/// The sparsity that is asked of thresholds which are learned: none.
+fn learned(asked: Option<f64>) -> anyhow::Result<f64> {
+    match asked {
+        None | Some(0.0) => Ok(0.0),
+        Some(asked) => Err(usage(format!(
+            "prune.sparsity is {asked}, and learned thresholds (prune.threshold) find a sparsity of their own; leave prune.sparsity \
+             out, and let prune.threshold = \"learned:S\" with a larger S, or a larger train.weight_decay, prune more"
+        ))),
+    }
+}
+
 /// The sparsity of a checkpoint whose zeros stay.
 fn finetuned(start: Option<&Start>, asked: Option<f64>) -> anyhow::Result<f64> {
     let Some(start) = start else {
@@ -316,7 +331,7 @@ mod tests {
         for (key, value) in sections.iter().flat_map(|s| s.as_object().unwrap()) {
             // Weights are drawn unless a checkpoint is named, and parts that a method has by itself are not said.
             let is_left_out =
-                ["from", "criterion", "renewal", "swap_share", "swap_decay", "swap_end"]
+                ["from", "criterion", "renewal", "swap_share", "swap_decay", "swap_end", "freeze"]
                     .contains(&&**key)
                     || ["grow", "begin_by", "remainder", "structure"].contains(&&**key);
             assert_eq!(value.is_null(), is_left_out, "{key}");
