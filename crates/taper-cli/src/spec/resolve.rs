@@ -393,6 +393,28 @@ mod tests {
     }
 
     #[test]
+    fn the_keys_that_the_book_sets_beside_other_libraries_exist() {
+        let book = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/src/libraries.md");
+        let book = std::fs::read_to_string(book).expect("the book of the repository");
+        let mut n_keys = 0;
+        for row in book.lines().filter(|line| line.starts_with('|')) {
+            let ours = row.trim_end_matches(" |").rsplit(" | ").next().unwrap_or_default();
+            for (key, value) in ours.split('`').filter_map(|code| code.split_once(" = ")) {
+                let base = match key {
+                    "method" => "prune.sparsity=0.9",
+                    "swap_share" | "swap_decay" | "swap_end" | "grow" => "prune.method=rigl",
+                    _ => "prune.method=gmp",
+                };
+                let base = if value == "\"dense\"" { "seed=0" } else { base };
+                let set = format!("prune.{key}={value}");
+                resolve(&[base, &set]).unwrap_or_else(|error| panic!("{row}\n{set}: {error}"));
+                n_keys += 1;
+            }
+        }
+        assert!(n_keys > 50, "{n_keys}");
+    }
+
+    #[test]
     fn parts_have_names_with_numbers() {
         for (set, wanted) in [
             ("prune.allocation=\"erk:0.5\"", "Erk { power: 0.5 }"),
