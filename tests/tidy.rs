@@ -276,6 +276,30 @@ fn sources_keep_the_rules_of_their_crate() {
 }
 
 #[test]
+fn what_a_source_includes_lies_in_its_crate() {
+    let mut n_includes = 0;
+    for package in packages().into_values() {
+        for path in files(&package.folder.join("src"), ".rs") {
+            let text = read(&path);
+            for line in text.lines().filter(|line| !line.trim_start().starts_with("//")) {
+                let included = ["include_str!(\"", "include_bytes!(\"", "include!(\""]
+                    .iter()
+                    .find_map(|call| line.split(call).nth(1)?.split('"').next());
+                // Pages of the book are documentation that a package's own build does not read.
+                let Some(included) = included.filter(|_| !line.starts_with("#[doc = ")) else {
+                    continue;
+                };
+                let target = path.parent().expect("a folder").join(included).canonicalize();
+                let is_inside = target.is_ok_and(|target| target.starts_with(&package.folder));
+                assert!(is_inside, "{} includes {included}, which no archive has", path.display());
+                n_includes += 1;
+            }
+        }
+    }
+    assert!(n_includes >= 4, "{n_includes}");
+}
+
+#[test]
 fn what_architecture_names_exists() {
     let root = repository();
     let text = read(&root.join("ARCHITECTURE.md"));
