@@ -75,6 +75,7 @@ fn swap(share: f64, grow: impl taper_prune::criterion::Criterion + 'static) -> S
         every: 2,
         share,
         decay: SwapDecay::Constant,
+        from: Step::ZERO,
         end: Step(5),
         grow: Box::new(grow),
         begin: None,

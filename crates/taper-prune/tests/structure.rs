@@ -121,6 +121,7 @@ fn what_a_structure_cannot_go_with_is_refused() -> Result {
         every: 1,
         share: 0.5,
         decay: SwapDecay::Constant,
+        from: Step::ZERO,
         end: Step(9),
         grow: Box::new(Gradient),
         begin: None,

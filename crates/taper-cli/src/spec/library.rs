@@ -109,11 +109,12 @@ impl Resolved {
         let (p, parts, at) = (self.prune(), self.parts()?, |share| share_of(total, share));
         let schedule = self.schedule(total)?;
         let drop = parts.remainder.drop;
+        let swaps = [p.swap_begin.unwrap_or(0.0), p.swap_end.unwrap_or(0.75)].map(|x| at(Some(x)));
         let builder = Pruner::builder(params.prunable(), schedule, total)
             .operator(parts.operator.ending(at(Some(p.freeze.unwrap_or(1.0)))))
             .criterion(parts.criterion)
             .structure(parts.structure)
-            .renewal(parts.renewal.ending(at(Some(p.swap_end.unwrap_or(0.75)))))
+            .renewal(parts.renewal.between(swaps[0], swaps[1]))
             .remainder(parts.remainder)
             .dead_filters(parts.dead_filters)
             .probe_at(probes(p.probes.unwrap_or(0), total))

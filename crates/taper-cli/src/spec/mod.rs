@@ -186,6 +186,8 @@ pub struct PruneSpec {
     pub swap_decay: Option<String>,
     /// Where the soft choice of `soft-top-k` is frozen, as a share of all steps.
     pub freeze: Option<f64>,
+    /// Where swaps begin, as a share of all steps.
+    pub swap_begin: Option<f64>,
     /// Where swaps end, as a share of all steps.
     pub swap_end: Option<f64>,
     /// What weights enter by in a swap: a criterion.

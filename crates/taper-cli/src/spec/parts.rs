@@ -47,12 +47,12 @@ pub(super) enum Renewals {
 }
 
 impl Renewals {
-    /// For a run in which swaps end at this step.
-    pub(super) fn ending(self, end: Step) -> Box<dyn Renewal> {
+    /// For a run in which swaps begin and end at these steps.
+    pub(super) fn between(self, from: Step, end: Step) -> Box<dyn Renewal> {
         match self {
             Self::Cut(cadence) => Box::new(Cut { cadence }),
             Self::CutHold(cadence) => Box::new(CutHold { cadence }),
-            Self::Swap(swap) => Box::new(Swap { end, ..swap }),
+            Self::Swap(swap) => Box::new(Swap { from, end, ..swap }),
             Self::Hold => Box::new(Hold),
         }
     }
@@ -258,6 +258,7 @@ fn renewal(p: &PruneSpec, seed: u64) -> anyhow::Result<Renewals> {
     let of_swaps = [
         ("swap_share", p.swap_share.is_some()),
         ("swap_decay", p.swap_decay.is_some()),
+        ("swap_begin", p.swap_begin.is_some()),
         ("swap_end", p.swap_end.is_some()),
         ("grow", p.grow.is_some()),
         ("begin_by", p.begin_by.is_some()),
@@ -275,6 +276,7 @@ fn renewal(p: &PruneSpec, seed: u64) -> anyhow::Result<Renewals> {
             every,
             share: p.swap_share.unwrap_or(0.3),
             decay: swap_decay(p.swap_decay.as_deref().unwrap_or("cosine"))?,
+            from: Step::ZERO,
             end: Step::ZERO,
             grow: criterion("grow", p.grow.as_deref().unwrap_or("gradient"), seed)?,
             begin: p

@@ -75,6 +75,12 @@ pub(super) fn check(train: &TrainSpec, prune: &PruneSpec) -> anyhow::Result<()> 
             return Err(usage(format!("prune.{key} is {value}, outside (0, 1]")));
         }
     }
+    let (swap_begin, swap_end) = (prune.swap_begin.unwrap_or(0.0), prune.swap_end.unwrap_or(1.0));
+    if !(0.0..swap_end).contains(&swap_begin) {
+        return Err(usage(format!(
+            "prune.swap_begin is {swap_begin}, outside [0, {swap_end}) (before prune.swap_end)"
+        )));
+    }
     let deadline = prune.adapt_deadline.unwrap_or(end);
     // A ramp that ends with the run is refused with its number of steps, whatever its clock.
     let is_in_time = deadline < 1.0 || end == 1.0;

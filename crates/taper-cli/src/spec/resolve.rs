@@ -377,7 +377,8 @@ mod tests {
             let is_left_out =
                 ["from", "criterion", "renewal", "swap_share", "swap_decay", "swap_end", "freeze"]
                     .contains(&&**key)
-                    || ["grow", "begin_by", "remainder", "structure"].contains(&&**key);
+                    || ["swap_begin", "grow", "begin_by", "remainder", "structure"]
+                        .contains(&&**key);
             assert_eq!(value.is_null(), is_left_out, "{key}");
         }
         let settings = resolved.settings().unwrap();
@@ -402,12 +403,18 @@ mod tests {
             for (key, value) in ours.split('`').filter_map(|code| code.split_once(" = ")) {
                 let base = match key {
                     "method" => "prune.sparsity=0.9",
-                    "swap_share" | "swap_decay" | "swap_end" | "grow" => "prune.method=rigl",
+                    "swap_share" | "swap_decay" | "swap_begin" | "swap_end" | "grow" => {
+                        "prune.method=rigl"
+                    }
                     _ => "prune.method=gmp",
                 };
                 let base = if value == "\"dense\"" { "seed=0" } else { base };
+                // Layers that patterns and filters do not fit.
+                let pins = "prune.pins={ \"conv1.weight\" = 0, \"fc.weight\" = 0 }";
+                let pins = if key == "structure" { pins } else { "seed=0" };
                 let set = format!("prune.{key}={value}");
-                resolve(&[base, &set]).unwrap_or_else(|error| panic!("{row}\n{set}: {error}"));
+                resolve(&[base, pins, &set])
+                    .unwrap_or_else(|error| panic!("{row}\n{set}: {error}"));
                 n_keys += 1;
             }
         }
@@ -430,7 +437,7 @@ mod tests {
             ("prune.renewal=\"cut-hold\"", "CutHold { cadence: Cadence(10) }"),
         ] {
             let parts = resolve(&["prune.method=gmp", set]).unwrap().parts().unwrap();
-            let renewal = parts.renewal.ending(taper::core::Step(9));
+            let renewal = parts.renewal.between(taper::core::Step(3), taper::core::Step(9));
             let (allocation, structure) = (parts.allocation, parts.structure);
             let said = format!("{:?} {:?}", parts.criterion, parts.curve);
             let said = format!("{said} {allocation:?} {structure:?} {renewal:?}");
@@ -438,8 +445,9 @@ mod tests {
         }
         let sets = ["prune.method=rigl", "prune.swap_decay=\"power:3\""];
         let parts = resolve(&sets).unwrap().parts().unwrap();
-        let renewal = format!("{:?}", parts.renewal.ending(taper::core::Step(9)));
-        assert!(renewal.contains("Power(3.0)"), "{renewal}");
+        let renewal =
+            format!("{:?}", parts.renewal.between(taper::core::Step(3), taper::core::Step(9)));
+        assert!(renewal.contains("Power(3.0), from: Step(3), end: Step(9)"), "{renewal}");
         // A pattern along outputs has its sparsity, too.
         let pattern = resolve(&["prune.structure=\"1:2:output\"", "prune.method=gmp"]).unwrap();
         assert_eq!(pattern.sparsity().get(), 0.5);
@@ -488,6 +496,7 @@ mod tests {
             ),
             ("prune.swap_share=0", "prune.swap_share is 0, outside (0, 1]"),
             ("prune.swap_end=1.5", "prune.swap_end is 1.5, outside (0, 1]"),
+            ("prune.swap_begin=1", "prune.swap_begin is 1, outside [0, 1) (before prune.swap_end)"),
             ("train.dampening=1", "train.dampening is 1, outside [0, 1)"),
             ("train.beta1=1", "train.beta1 is 1, outside [0, 1)"),
             ("train.beta2=-0.5", "train.beta2 is -0.5, outside [0, 1)"),

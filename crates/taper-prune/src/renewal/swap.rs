@@ -20,8 +20,10 @@ pub struct Swap {
     pub every: u64,
     /// Share of the kept weights at the begin, in `(0, 1]`.
     pub share: f64,
-    /// How the share falls until `end`.
+    /// How the share falls between the two steps that follow.
     pub decay: SwapDecay,
+    /// The step before which nothing is swapped; the first swap is at least `every` steps after step 0.
+    pub from: Step,
     /// The step from which on nothing is swapped.
     pub end: Step,
     /// What weights enter by.
@@ -30,7 +32,7 @@ pub struct Swap {
     pub begin: Option<Box<dyn Criterion>>,
 }
 
-/// How the share that is swapped falls from its first value at step 0 towards the end.
+/// How the share that is swapped falls from its first value, where swaps begin, towards their end.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum SwapDecay {
     /// It does not.
@@ -60,8 +62,10 @@ impl Renewal for Swap {
     }
 
     fn swaps(&self, step: Step) -> Option<f64> {
-        let is_due = step > Step::ZERO && step.0.is_multiple_of(self.every) && step < self.end;
-        is_due.then(|| self.share * self.decay.at(step.0 as f64 / self.end.0 as f64))
+        let is_due = step > Step::ZERO && step.0.is_multiple_of(self.every);
+        let (from, end) = (self.from.0, self.end.0);
+        let x = || (step.0 - from) as f64 / (end - from) as f64;
+        (is_due && self.from <= step && step < self.end).then(|| self.share * self.decay.at(x()))
     }
 
     fn grows_by(&self) -> Option<&dyn Criterion> {
@@ -93,7 +97,8 @@ mod tests {
 
     fn swap(decay: SwapDecay) -> Swap {
         let begin = Some(Box::new(Random { seed: 0 }) as Box<dyn Criterion>);
-        Swap { every: 100, share: 0.3, decay, end: Step(400), grow: Box::new(Gradient), begin }
+        let (from, end, grow) = (Step::ZERO, Step(400), Box::new(Gradient));
+        Swap { every: 100, share: 0.3, decay, from, end, grow, begin }
     }
 
     #[test]
@@ -106,6 +111,10 @@ mod tests {
         // A quarter of the way is left: 0.3 · 0.25².
         let power = swap(SwapDecay::Power(2.0)).swaps(Step(300)).unwrap();
         assert!((power - 0.01875).abs() < 1e-15);
+        // From step 200 on, half of the way at step 300.
+        let late = Swap { from: Step(200), ..swap(SwapDecay::Power(1.0)) };
+        assert_eq!([100, 199].map(|step| late.swaps(Step(step))), [None; 2]);
+        assert_eq!([200, 300].map(|step| late.swaps(Step(step))), [Some(0.3), Some(0.15)]);
         assert!(swap(SwapDecay::Power(0.0)).check().unwrap_err().contains("power 0"));
     }
 

@@ -81,7 +81,15 @@ impl Method {
         let begin = Some(Box::new(Random { seed: 0 }) as Box<dyn Criterion>);
         let grow = Box::new(grow);
         let (every, end) = (self.every(), Step(1 << 40));
-        let swap = Swap { every, share: 0.3, decay: SwapDecay::Cosine, end, grow, begin };
+        let swap = Swap {
+            every,
+            share: 0.3,
+            decay: SwapDecay::Cosine,
+            from: Step::ZERO,
+            end,
+            grow,
+            begin,
+        };
         sparse(hard(builder)).allocation(Erk::default()).renewal(swap)
     }
 }
