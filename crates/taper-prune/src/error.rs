@@ -89,6 +89,12 @@ pub enum PruneError {
         /// What is impossible.
         reason: String,
     },
+    /// Masks that need the network [measured](crate::Pruner::prepare), which was not done or not possible.
+    #[error("measuring the network: {reason}")]
+    Preparation {
+        /// What is missing, and what to do.
+        reason: String,
+    },
     /// A [`Structure`](crate::structure::Structure) that does not fit a layer, or another choice.
     #[error("structure of masks: {reason}")]
     Structure {

@@ -8,6 +8,7 @@ use crate::{
     error::PruneError,
     gates::Update,
     history::{self, Probe, Since},
+    prepare::Prepared,
     renewal::Moment,
     weight,
 };
@@ -43,6 +44,8 @@ pub struct Pruner {
     pub(crate) forgotten: Option<Vec<Mask>>,
     /// Whether masks are left to the gradients of the step last begun.
     pub(crate) is_pending: bool,
+    /// What was measured for the step to come, or for the one last begun.
+    pub(crate) prepared: Option<Prepared>,
     /// When each weight was pruned, if somebody asks.
     pub(crate) since: Option<Since>,
     pub(crate) probes: Vec<Probe>,
@@ -90,6 +93,7 @@ impl Pruner {
         weight::check(&choices.layers)?;
         choices.remainder.check()?;
         choices.check_renewal()?;
+        choices.check_measures()?;
         choices.check_structure()?;
         let target = choices.schedule.target();
         let total = choices.total_steps;
@@ -124,6 +128,7 @@ impl Pruner {
             dropped: drop.map(|_| sizes.iter().map(|&n| Mask::empty(n)).collect()),
             forgotten: None,
             is_pending: false,
+            prepared: None,
             since: is_followed.then(|| sizes.iter().map(|&n| vec![history::KEPT; n]).collect()),
             probes: Vec::new(),
             n_kept: sizes.iter().map(|&n| n as u64).collect(),
@@ -148,6 +153,7 @@ impl Pruner {
         if step < self.step {
             return Err(PruneError::Step { step: step.0, last: self.step.0 });
         }
+        self.check_prepared(step)?;
         let is_repeated = self.has_begun && step == self.step;
         (self.step, self.has_begun) = (step, true);
         if !is_repeated {
@@ -164,7 +170,7 @@ impl Pruner {
             let criterion = begins_by.unwrap_or(&*self.choices.criterion);
             self.is_pending = criterion.needs_gradient() && !wanted.is_dense();
             if !self.is_pending {
-                let cut = self.choose(wanted, criterion, None)?;
+                let cut = self.chosen(wanted, criterion)?;
                 let before = std::mem::replace(&mut self.cut, cut);
                 if !is_repeated {
                     let seen = self.changed_since(before.iter().map(|cut| &*cut.mask));
@@ -173,6 +179,9 @@ impl Pruner {
                 }
                 self.follow(&before);
                 self.zero_pruned(&before)?;
+                if self.choices.renewal.restarts(&moment) {
+                    self.forget(before.iter().map(|cut| Mask::full(cut.mask.len())).collect());
+                }
                 self.drop_more()?;
             }
         }
