@@ -8,13 +8,18 @@ use taper::{
     prune::{
         DeadFilters, DropPolicy, DropRule, PrunedUpdate, Quantile, Remainder,
         allocation::{Allocation, Erk, Global, Uniform},
-        criterion::{Criterion, Gradient, Magnitude, Mest, Random, Saliency, ScaledMagnitude},
+        criterion::{
+            Criterion, Gradient, Grasp, Magnitude, Mest, Random, Saliency, ScaledMagnitude, SynFlow,
+        },
         renewal::{Cut, Hold, Renewal, Swap},
         structure::{Blocks, FilterUnits, NOfM, Single, Structure},
     },
     scale,
     schedule::{Adaptation, Cadence, Curve, Rate, Reference, Signal},
 };
+
+/// The schedule that is no ramp.
+const PHASES: &str = "phases";
 
 /// The library's values for a section with a value for every key.
 pub(super) struct Parts {
@@ -24,7 +29,8 @@ pub(super) struct Parts {
     pub(super) renewal: Renewals,
     /// What becomes of pruned weights; begin and end of drops are shares of the steps.
     pub(super) remainder: Remainder,
-    pub(super) curve: Curve,
+    /// Of a ramp; none for phases.
+    pub(super) curve: Option<Curve>,
     pub(super) initial: Sparsity,
     /// If the ramp's clock answers to the masks; its deadline is a share of the steps, which only the data give.
     pub(super) adaptation: Option<Adaptation>,
@@ -76,7 +82,11 @@ impl Parts {
         let initial = Sparsity::new(p.initial.unwrap_or(0.0)).map_err(usage)?;
         let gradient = scale::by_name(&text(&p.gradient), initial)
             .map_err(|error| usage(format!("prune.gradient: {error}")))?;
-        let curve = named("schedule", &text(&p.schedule), &Curve::ALL)?;
+        let mut curves: Vec<_> =
+            Curve::ALL.iter().map(|&(name, curve)| (name, Some(curve))).collect();
+        curves.push((PHASES, None));
+        let curve = named("schedule", &text(&p.schedule), &curves)?;
+        check_phases(p)?;
         let allocation = text(&p.allocation);
         let allocation: Box<dyn Allocation> = match allocation.as_str() {
             "global" => Box::new(Global),
@@ -100,6 +110,7 @@ impl Parts {
             "none" => adaptation(p, "reciprocal").map(|_| None)?,
             rate => Some(adaptation(p, rate)?),
         };
+        check_measured(p, seed)?;
         Ok(Self {
             criterion: criterion("criterion", p.criterion.as_deref().unwrap_or("magnitude"), seed)?,
             renewal: renewal(p, seed)?,
@@ -137,8 +148,20 @@ fn criterion(key: &str, text: &str, seed: u64) -> anyhow::Result<Box<dyn Criteri
         "gradient",
         "saliency",
         "mest:LAMBDA with LAMBDA of at least 0",
+        "grasp:IMAGES with at least 1 of each class",
+        "synflow:ROUNDS with ROUNDS from 1 to 10000",
         "random",
     ];
+    let number = |prefix: &str, most: usize| {
+        let number = text.strip_prefix(prefix)?.parse::<usize>().ok();
+        number.filter(|number| (1..=most).contains(number))
+    };
+    if let Some(per_class) = number("grasp:", usize::MAX) {
+        return Ok(Box::new(Grasp { per_class, ..Grasp::default() }));
+    }
+    if let Some(rounds) = number("synflow:", 10_000) {
+        return Ok(Box::new(SynFlow { rounds: rounds as u32 }));
+    }
     Ok(match text {
         "magnitude" => Box::new(Magnitude),
         "scaled-magnitude" => Box::new(ScaledMagnitude),
@@ -151,6 +174,62 @@ fn criterion(key: &str, text: &str, seed: u64) -> anyhow::Result<Box<dyn Criteri
             Box::new(Mest { lambda: lambda.ok_or_else(|| choose(key, other, &names))? })
         }
     })
+}
+
+/// Refuses criteria that are measured before masks are chosen where masks cannot wait for that.
+fn check_measured(p: &PruneSpec, seed: u64) -> anyhow::Result<()> {
+    let renewal = p.renewal.as_deref().unwrap_or("cut");
+    for (key, value) in [("criterion", &p.criterion), ("grow", &p.grow)] {
+        let Some(name) = value else { continue };
+        if criterion(key, name, seed)?.measure().is_none() {
+            continue;
+        }
+        let is_held = renewal == "cut" && p.refresh_every > Some(1) || renewal == "hold";
+        if !is_held {
+            return Err(usage(format!(
+                "prune.{key} `{name}` measures the network before masks are chosen, and prune.renewal = \"{renewal}\" chooses them too \
+                 often; set the renewal to hold, or with swap say prune.begin_by = \"{name}\""
+            )));
+        }
+        let threshold = p.threshold.as_deref().unwrap_or_default();
+        if threshold != "hard" {
+            return Err(usage(format!(
+                "prune.{key} `{name}` says nothing of magnitudes, which prune.threshold = \"{threshold}\" shrinks weights by; set the \
+                 threshold to hard"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses keys of phases without phases, and what phases cannot be joined with.
+fn check_phases(p: &PruneSpec) -> anyhow::Result<()> {
+    let schedule = p.schedule.as_deref().unwrap_or_default();
+    if schedule != PHASES {
+        let of_phases = [
+            ("sparse_phase", p.sparse_phase),
+            ("dense_phase", p.dense_phase),
+            ("last_dense_phase", p.last_dense_phase),
+        ];
+        return match of_phases.iter().find(|(_, share)| share.is_some()) {
+            Some((key, _)) => Err(usage(format!(
+                "prune.{key} is for prune.schedule = \"{PHASES}\", and the schedule is `{schedule}`; leave the key out, or choose the \
+                 method ac-dc"
+            ))),
+            None => Ok(()),
+        };
+    }
+    if let Some(rate) = p.adapt.as_deref().filter(|&rate| rate != "none") {
+        return Err(usage(format!(
+            "prune.adapt is {rate}, which bends a ramp, and prune.schedule is {PHASES}; set prune.adapt to none, or choose a curve"
+        )));
+    }
+    if !p.points.as_deref().unwrap_or_default().is_empty() {
+        return Err(usage(format!(
+            "prune.points is a schedule of its own, and prune.schedule is {PHASES}; leave one of them out"
+        )));
+    }
+    Ok(())
 }
 
 /// What `prune.structure` stands for.
