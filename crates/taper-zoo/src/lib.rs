@@ -27,6 +27,9 @@ pub use mobilenet::MobileNetV1;
 pub use resnet::ResNet20;
 pub use resnet_imagenet::ResNet;
 
+#[doc(no_inline)]
+pub use candle_core;
+
 use candle_core::{Device, Result};
 use std::fmt;
 use taper_nn::{Model, Scope};

@@ -70,6 +70,7 @@ pub(super) fn check(train: &TrainSpec, prune: &PruneSpec) -> anyhow::Result<()> 
     for (key, value) in [
         ("swap_share", prune.swap_share),
         ("swap_end", prune.swap_end),
+        ("freeze", prune.freeze),
         ("sparse_phase", prune.sparse_phase),
         ("dense_phase", prune.dense_phase),
         ("last_dense_phase", prune.last_dense_phase),

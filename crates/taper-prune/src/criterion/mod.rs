@@ -5,8 +5,10 @@
 
 mod gradient;
 mod grasp;
+mod inverted;
 mod magnitude;
 mod mest;
+mod normalised;
 mod random;
 mod saliency;
 mod scaled;
@@ -14,8 +16,10 @@ mod syn_flow;
 
 pub use gradient::Gradient;
 pub use grasp::Grasp;
+pub use inverted::Inverted;
 pub use magnitude::Magnitude;
 pub use mest::Mest;
+pub use normalised::Normalised;
 pub use random::Random;
 pub use saliency::Saliency;
 pub use scaled::ScaledMagnitude;
