@@ -63,66 +63,10 @@ impl Choices {
         weight::check(&self.layers)?;
         self.remainder.check()?;
         self.operator.check().map_err(|reason| PruneError::Operator { reason })?;
-        self.check_renewal()?;
-        self.check_measures()?;
-        self.check_structure()?;
+        self.renewal.check().map_err(|reason| PruneError::Renewal { reason })?;
+        self.check_together()?;
         self.check_schedule()?;
         self.check_target()
-    }
-
-    fn check_renewal(&self) -> Result<(), PruneError> {
-        self.renewal.check().map_err(|reason| PruneError::Renewal { reason })?;
-        if self.operator.needs_cut() && !self.renewal.is_cut() {
-            let reason = "masks that are swapped or held have no cut to shrink weights by; choose the hard threshold, or masks \
-                          that are cut";
-            return Err(PruneError::Renewal { reason: reason.into() });
-        }
-        Ok(())
-    }
-
-    /// Refuses a criterion that measures the network where masks cannot wait for that.
-    fn check_measures(&self) -> Result<(), PruneError> {
-        let measures = |criterion: &dyn Criterion| criterion.measure().is_some();
-        let refuse = |reason: &str| Err(PruneError::Renewal { reason: reason.into() });
-        let grow = self.renewal.grows_by();
-        if grow.is_some_and(|grow| measures(grow) || measures(&*self.criterion)) {
-            return refuse(
-                "weights are swapped by what a step gives, and GraSP and SynFlow measure the network before it; choose them for the \
-                 first masks alone, or masks that are held",
-            );
-        }
-        if measures(&*self.criterion) && !self.renewal.holds() {
-            return refuse(
-                "criteria that measure the network, such as GraSP and SynFlow, choose masks now and then; choose masks that are held",
-            );
-        }
-        let is_hard = self.operator.threshold() == Some(Threshold::Hard);
-        if !is_hard
-            && (measures(&*self.criterion) || self.renewal.begins_by().is_some_and(measures))
-        {
-            let reason = "criteria that measure the network, such as GraSP and SynFlow, see weights as they are; choose the hard \
-                          threshold";
-            return Err(PruneError::Operator { reason: reason.into() });
-        }
-        Ok(())
-    }
-
-    fn check_structure(&self) -> Result<(), PruneError> {
-        let refuse = |reason: &str| Err(PruneError::Structure { reason: reason.into() });
-        if self.structure.is_single() {
-            return Ok(());
-        }
-        if self.operator.needs_cut() {
-            return refuse(
-                "weights that are kept together need the hard threshold, as there is no cut to shrink them by",
-            );
-        }
-        if self.renewal.grows_by().is_some() {
-            return refuse(
-                "masks of weights that are kept together are not swapped; choose masks that are cut",
-            );
-        }
-        Ok(())
     }
 
     fn check_schedule(&self) -> Result<(), PruneError> {

@@ -1,6 +1,6 @@
 //! What can go wrong in pruning.
 
-use crate::allocation::AllocationError;
+use crate::{Part, allocation::AllocationError};
 use taper_schedule::RestoreError;
 
 /// A pruner that cannot be built, or a step that it cannot take.
@@ -106,6 +106,16 @@ pub enum PruneError {
     Structure {
         /// What does not fit, and what to do.
         reason: String,
+    },
+    /// Two choices that exclude each other.
+    #[error("{first} and {second} exclude each other: {reason}")]
+    Together {
+        /// One of them.
+        first: Part,
+        /// The other one.
+        second: Part,
+        /// Why, and what to do.
+        reason: &'static str,
     },
     /// A share of dropped weights that is none.
     #[error("the share of pruned weights to drop is {share}, outside [0, 1]")]

@@ -19,7 +19,7 @@ use taper_scale::PrunedGrad;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Update {
     /// `None` for all.
-    live: Option<Arc<Mask>>,
+    pub(crate) live: Option<Arc<Mask>>,
     sampling: Option<Sampling>,
 }
 

@@ -52,6 +52,7 @@ mod report;
 mod state;
 pub mod structure;
 mod swap;
+mod together;
 mod update;
 mod vars;
 mod weight;
@@ -70,6 +71,7 @@ pub use pruner::Pruner;
 pub use remainder::Remainder;
 pub use report::{LayerReport, Report};
 pub use state::{ProbeState, PrunerState};
+pub use together::Part;
 pub use update::PrunedUpdate;
 pub use vars::prunable_vars;
 

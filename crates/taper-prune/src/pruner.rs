@@ -57,6 +57,8 @@ pub struct Pruner {
     pub(crate) n_kept: Vec<u64>,
     /// Weights that get a gradient in the step last begun.
     pub(crate) n_live: u64,
+    /// Which they are in each layer; `None` for all.
+    live: Vec<Option<Arc<Mask>>>,
 }
 
 impl Pruner {
@@ -83,6 +85,7 @@ impl Pruner {
             history: History::new(sizes.iter().copied(), is_followed),
             n_kept: sizes.iter().map(|&n| n as u64).collect(),
             n_live: sizes.iter().map(|&n| n as u64).sum(),
+            live: vec![None; sizes.len()],
             choices,
         }
     }
@@ -190,10 +193,11 @@ impl Pruner {
         self.tell_operator()?;
         let imposing = self.imposing();
         let (updates, times) = imposing.updates(self.dropped.as_deref())?;
+        let live = updates.iter().map(|update| update.live.clone()).collect();
         let n_live = updates.iter().zip(self.choices.vars());
         let n_live = n_live.map(|(update, var)| update.n_live(var)).sum();
         let gates = imposing.gates(updates, times)?;
-        self.n_live = n_live;
+        (self.live, self.n_live) = (live, n_live);
         self.n_kept = kept_by(self.choices.vars(), &gates)?;
         Ok(gates)
     }
@@ -339,7 +343,10 @@ impl Pruner {
         if self.is_pending {
             self.is_pending = false;
             let gradients = of_layers(self.choices.vars(), grads)?;
-            let asked = self.asked(&*self.choices.criterion, Some(&gradients));
+            let are_first = self.cut.iter().all(|cut| cut.mask.n_kept() == cut.mask.len() as u64);
+            let begins_by = self.choices.renewal.begins_by().filter(|_| are_first);
+            let criterion = begins_by.unwrap_or(&*self.choices.criterion);
+            let asked = self.asked(criterion, Some(&gradients));
             let cut = self.choices.choose(&asked)?;
             self.replace(cut)?;
         } else if let Some(share) = self.swap_share() {
@@ -354,6 +361,9 @@ impl Pruner {
         }
         if self.choices.remainder.decay > 0.0 {
             self.decay(grads)?;
+        }
+        if self.choices.remainder.penalty > 0.0 {
+            self.penalise(grads)?;
         }
         Ok(Changed { forgotten: self.forgotten.clone(), is_skipped })
     }
@@ -422,6 +432,27 @@ impl Pruner {
             with_values(&[var.as_tensor()], |w| {
                 change(grads, var, |grad| {
                     pruned.kept().for_each(|i| grad[i] = lambda.mul_add(w[0][i], grad[i]));
+                })
+            })??;
+        }
+        Ok(())
+    }
+
+    /// Adds `λ·w` to the gradient of kept weights, and `λ/D·w` to that of pruned weights that learn, with D the density.
+    fn penalise(&self, grads: &mut GradStore) -> Result<(), PruneError> {
+        let lambda = self.choices.remainder.penalty;
+        let density = (1.0 - self.sparsity.get()).max(f64::MIN_POSITIVE);
+        let of_pruned = (f64::from(lambda) / density) as f32;
+        for ((var, cut), live) in self.choices.vars().zip(&self.cut).zip(&self.live) {
+            let kept = &*cut.mask;
+            let learning = match live {
+                Some(live) => live.difference(kept),
+                None => Mask::full(kept.len()).difference(kept),
+            };
+            with_values(&[var.as_tensor()], |w| {
+                change(grads, var, |grad| {
+                    kept.kept().for_each(|i| grad[i] = lambda.mul_add(w[0][i], grad[i]));
+                    learning.kept().for_each(|i| grad[i] = of_pruned.mul_add(w[0][i], grad[i]));
                 })
             })??;
         }

@@ -36,9 +36,10 @@ pub fn plot(args: &Plot) -> anyhow::Result<()> {
     overrides.extend(args.sparsity.map(|s| Override::new("prune.sparsity", s)));
     let resolved = Resolved::new(load(args.experiment.as_deref(), &overrides)?)?;
     if resolved.is_dense() {
-        return Err(usage(
-            "method `dense` has no schedule; choose another with --set prune.method",
-        ));
+        return Err(usage(format!(
+            "method `{}` has no schedule; choose another with --set prune.method",
+            resolved.method()
+        )));
     }
     if resolved.sparsity().get() >= 1.0 {
         return Err(usage("prune.sparsity is 1, outside [0, 1), and would keep no weight"));

@@ -79,7 +79,7 @@ pub(super) fn resolve(args: &Train) -> anyhow::Result<Resolved> {
 pub(super) struct Setup {
     pub(super) resolved: Resolved,
     device: Device,
-    architecture: &'static Architecture,
+    architecture: Architecture,
     data: Dataset,
     pub(super) record: Value,
     pub(super) train: Loader,
@@ -94,8 +94,9 @@ impl Setup {
     pub(super) fn of(args: &Train) -> anyhow::Result<Self> {
         let resolved = resolve(args)?;
         let device = machine::device(&args.compute.device)?;
-        let architecture = Architecture::find(resolved.model()).map_err(usage)?;
-        let mut data = open_data(resolved.data(), architecture, resolved.limit())?;
+        let full = Architecture::find(resolved.model()).map_err(usage)?;
+        let mut data = open_data(resolved.data(), &full.name, full.image, resolved.limit())?;
+        let architecture = resolved.architecture(data.classes.len())?;
         let record = resolved.record(&data)?;
         let held_out = match resolved.n_validation(data.train.len()) {
             None => None,
@@ -258,8 +259,7 @@ fn overrides(args: &Train) -> anyhow::Result<Vec<Override>> {
 
 fn out_folder(args: &Train, resolved: &Resolved, data: &Dataset) -> PathBuf {
     args.out.clone().unwrap_or_else(|| {
-        let sparsity =
-            if resolved.is_dense() { String::new() } else { format!("-{}", resolved.sparsity()) };
+        let sparsity = resolved.asked().map(|asked| format!("-{asked}")).unwrap_or_default();
         let name = format!(
             "{}-{}-{}{sparsity}-seed{}",
             resolved.model(),
@@ -348,7 +348,7 @@ impl Baked {
         let analysis = analyse(run.model, setup.architecture.image)?;
         let checkpoint = PrunedCheckpoint::of(
             run.model,
-            setup.architecture.name,
+            &setup.architecture.name,
             setup.data.classes.len(),
             analysis.sparsity().get(),
             source::with_source(setup.record.clone(), &setup.data),

@@ -1,6 +1,6 @@
 //! A resolved experiment as values of the library: recipe, schedule, pruner.
 
-use super::{Resolved, parts::Parts};
+use super::{Resolved, parts::Parts, together};
 use crate::error::usage;
 use std::str::FromStr;
 use taper::{
@@ -8,7 +8,7 @@ use taper::{
     data::{Augment, Dataset, Normalisation},
     nn::Params,
     prune::{
-        DropPolicy, PruneError, Pruner,
+        DropPolicy, Pruner, PrunerBuilder,
         allocation::{Pin, Pinned},
     },
     scale::GradientScale,
@@ -100,6 +100,12 @@ impl Resolved {
         if self.is_dense() {
             return Ok(None);
         }
+        let built = self.builder(params, total)?.build();
+        Ok(Some(built.map_err(|error| together::refusal(self.prune(), error))?))
+    }
+
+    /// The choices of that pruner.
+    pub(super) fn builder(&self, params: &Params, total: u64) -> anyhow::Result<PrunerBuilder> {
         let (p, parts, at) = (self.prune(), self.parts()?, |share| share_of(total, share));
         let schedule = self.schedule(total)?;
         let drop = parts.remainder.drop;
@@ -135,19 +141,10 @@ impl Resolved {
             let n_wild = pin.pattern.matches(['*', '?']).count();
             (n_wild > 0, std::cmp::Reverse(pin.pattern.len() - n_wild), pin.pattern.clone())
         });
-        let builder = match pins.is_empty() {
+        Ok(match pins.is_empty() {
             true => builder.allocation(parts.allocation),
             false => builder.allocation(Pinned { inner: parts.allocation, pins }),
-        };
-        Ok(Some(builder.build().map_err(|error| match error {
-            PruneError::Structure { reason } => {
-                let structure = p.structure.as_deref().unwrap_or_default();
-                usage(format!(
-                    "prune.structure `{structure}`: {reason} (prune.pins = {{ \"NAME\" = 0 }})"
-                ))
-            }
-            other => usage(other),
-        })?))
+        })
     }
 
     /// The schedule of a run of so many steps; a dense run has none, and this is one of sparsity 0.

@@ -4,6 +4,8 @@
 //! keys are errors. What is left out is filled in by method and data set, so the *resolved* experiment, which every
 //! run records, has a value for each key but that of a checkpoint to start from.
 
+#[cfg(test)]
+mod checks;
 mod keys;
 mod library;
 mod load;
@@ -14,6 +16,7 @@ mod parts;
 mod ranges;
 mod resolve;
 mod start;
+mod together;
 
 pub use load::{Override, load};
 pub use method::{Method, methods};
@@ -25,7 +28,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Spec {
-    /// Architecture.
+    /// Architecture: a name of the zoo, or `NAME@WIDTH`.
     pub model: Option<String>,
     /// Data set: a name or a folder; as `from`, relative to the file that says it.
     pub data: Option<String>,
@@ -176,7 +179,7 @@ pub struct PruneSpec {
     pub dense_phase: Option<f64>,
     /// With `phases`: length of the dense phase before the last sparse one, as a share of all steps.
     pub last_dense_phase: Option<f64>,
-    /// What weights are worth: `magnitude`, `scaled-magnitude`, `gradient`, `saliency`, `mest:LAMBDA`, `grasp:IMAGES`,
+    /// What weights are worth: `magnitude`, `scaled-magnitude`, `per-sign`, `gradient`, `saliency`, `mest:LAMBDA`, `grasp:IMAGES`,
     /// `synflow:ROUNDS` or `random`, and `normalised:` or `inverted:` before one of them.
     pub criterion: Option<String>,
     /// What is kept together: `single`, `N:M`, `N:M:output`, `block:RxC`, `block-max:RxC`, `filter`, `channel:AXIS` or `fan-in`.
@@ -195,7 +198,7 @@ pub struct PruneSpec {
     pub grow: Option<String>,
     /// What the first masks are chosen by: a criterion.
     pub begin_by: Option<String>,
-    /// What becomes of pruned weights: `alive`, `zero` or `decay:LAMBDA`.
+    /// What becomes of pruned weights: `alive`, `zero`, `decay:LAMBDA` or `penalty:LAMBDA`.
     pub remainder: Option<String>,
     /// Limits for single layers: pattern of a name to the most that it may be pruned.
     pub pins: Option<std::collections::BTreeMap<String, f64>>,

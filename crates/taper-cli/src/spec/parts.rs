@@ -8,8 +8,8 @@ use taper::{
         DeadFilters, DropPolicy, DropRule, PrunedUpdate, Quantile, Remainder,
         allocation::{Allocation, Er, Erk, Given, Global, Uniform},
         criterion::{
-            Criterion, Gradient, Grasp, Inverted, Magnitude, Mest, Normalised, Random, Saliency,
-            ScaledMagnitude, SynFlow,
+            Criterion, Gradient, Grasp, Inverted, Magnitude, Mest, Normalised, PerSign, Random,
+            Saliency, ScaledMagnitude, SynFlow,
         },
         renewal::{Cut, CutHold, Hold, Renewal, Swap, SwapDecay},
         structure::{
@@ -179,6 +179,7 @@ fn criterion(key: &str, text: &str, seed: u64) -> anyhow::Result<Box<dyn Criteri
         "gradient",
         "saliency",
         "mest:LAMBDA with LAMBDA of at least 0",
+        "per-sign",
         "grasp:IMAGES with at least 1 of each class",
         "synflow:ROUNDS with ROUNDS from 1 to 10000",
         "random",
@@ -217,6 +218,7 @@ fn criterion(key: &str, text: &str, seed: u64) -> anyhow::Result<Box<dyn Criteri
         "scaled-magnitude" => Box::new(ScaledMagnitude),
         "gradient" => Box::new(Gradient),
         "saliency" => Box::new(Saliency),
+        "per-sign" => Box::new(PerSign),
         "random" => Box::new(Random { seed }),
         other => {
             let lambda = other.strip_prefix("mest:").and_then(|lambda| lambda.parse().ok());
@@ -386,23 +388,20 @@ fn swap_decay(text: &str) -> anyhow::Result<SwapDecay> {
 /// What `prune.remainder` stands for, over what other keys say.
 fn remainder(p: &PruneSpec, said: Remainder) -> anyhow::Result<Remainder> {
     let name = p.remainder.as_deref().unwrap_or("alive");
-    let decay = name.strip_prefix("decay:").and_then(|lambda| lambda.parse().ok());
-    let remainder = match (name, decay) {
-        ("alive", _) => said,
-        ("zero", _) if p.gradient.as_deref() == Some("0") => Remainder { is_zero: true, ..said },
-        ("zero", _) => {
-            let gradient = p.gradient.as_deref().unwrap_or_default();
-            return Err(usage(format!(
-                "prune.gradient is {gradient}, and with prune.remainder = \"zero\" pruned weights have none; set the gradient to 0, or the remainder to alive"
-            )));
-        }
-        (_, Some(decay)) => Remainder { decay, ..said },
-        (other, None) => {
-            let names = ["alive", "zero", "decay:LAMBDA with LAMBDA of at least 0"];
-            return Err(choose("remainder", other, &names));
-        }
+    let lambda = |what: &str| {
+        let lambda = name.strip_prefix(what)?.parse().ok();
+        lambda.filter(|lambda: &f32| *lambda >= 0.0 && lambda.is_finite())
     };
-    Ok(remainder)
+    match (name, lambda("decay:"), lambda("penalty:")) {
+        ("alive", ..) => Ok(said),
+        ("zero", ..) => Ok(Remainder { is_zero: true, ..said }),
+        (_, Some(decay), _) => Ok(Remainder { decay, ..said }),
+        (_, _, Some(penalty)) => Ok(Remainder { penalty, ..said }),
+        (other, None, None) => {
+            let of_lambda = "decay:LAMBDA, penalty:LAMBDA with LAMBDA of at least 0";
+            Err(choose("remainder", other, &["alive", "zero", of_lambda]))
+        }
+    }
 }
 
 /// How a clock answers to the masks, with a rate of this name.

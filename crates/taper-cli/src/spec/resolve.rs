@@ -6,12 +6,16 @@ use super::{
 use crate::error::usage;
 use serde_json::Value;
 use taper::{
-    core::Sparsity,
+    core::{LayerInfo, Sparsity},
     data::{Dataset, Normalisation},
+    zoo::{Architecture, Width},
 };
 
 /// The method that keeps the mask of the checkpoint it starts from.
 const FINETUNE: &str = "finetune";
+/// The methods that prune nothing: the network itself, and a narrower one.
+const DENSE: &str = "dense";
+const DENSE_SMALL: &str = "dense-small";
 
 /// An experiment with a value for every key, checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -67,7 +71,8 @@ impl Resolved {
         let defaults = Defaults::of(&data);
         let method = spec.prune.method.clone().unwrap_or_else(|| "feather".into());
         let part = Method::find(&method)?.prune;
-        let is_dense = method == "dense";
+        let is_dense = method == DENSE;
+        let is_small = method == DENSE_SMALL;
         let is_finetune = method == FINETUNE;
         let threshold = spec.prune.threshold.as_ref().or(part.threshold.as_ref());
         let sparsity = match (is_dense, spec.prune.sparsity) {
@@ -88,12 +93,19 @@ impl Resolved {
         };
         let initial = match (spec.prune.initial.or(part.initial), &start, Sparsity::new(sparsity)) {
             (Some(initial), ..) => initial,
-            (None, Some(start), Ok(target)) if !is_dense => start.begin(target)?,
+            (None, Some(start), Ok(target)) if !is_dense && !is_small => start.begin(target)?,
             _ => 0.0,
         };
         let model = spec.model.or_else(|| Some(start.as_ref()?.model().into()));
         let model = model.unwrap_or_else(|| defaults.model.into());
-        taper::zoo::Architecture::find(&model).map_err(usage)?;
+        // A width may be written in several ways.
+        let model = Architecture::find(&model).map_err(usage)?.name.into_owned();
+        if let Some(start) = start.as_ref().filter(|_| is_small) {
+            return Err(usage(format!(
+                "method `dense-small` trains a network of another width than that of checkpoint {}; leave --from out, or choose another method",
+                start.path().display()
+            )));
+        }
         if let Some(start) = start.as_ref().filter(|start| start.model() != model) {
             return Err(usage(format!(
                 "training cannot start from a checkpoint of {} for model {model}; leave --model out, or choose another --from",
@@ -171,7 +183,8 @@ impl Resolved {
             ..p
         };
         ranges::check(&train, &prune)?;
-        let sparsity = Sparsity::new(sparsity).map_err(usage)?;
+        let asked = Sparsity::new(sparsity).map_err(usage)?;
+        let sparsity = if is_small { Sparsity::DENSE } else { asked };
         let spec = Spec {
             model: Some(model),
             data: Some(data),
@@ -188,6 +201,7 @@ impl Resolved {
         resolved.parts()?;
         resolved.optimizer()?;
         resolved.learning_rate(0, 0)?;
+        resolved.check_together()?;
         Ok(resolved)
     }
 
@@ -248,7 +262,36 @@ impl Resolved {
 
     /// Whether nothing is pruned.
     pub fn is_dense(&self) -> bool {
-        self.method() == "dense"
+        [DENSE, DENSE_SMALL].contains(&self.method())
+    }
+
+    /// The sparsity that is asked for; `dense-small` has as many parameters as a network of that sparsity.
+    pub fn asked(&self) -> Option<f64> {
+        self.prune().sparsity.filter(|_| self.method() != DENSE)
+    }
+
+    /// The network that is trained, for so many classes. That of `dense-small` is the widest one with no more parameters than
+    /// the network of the experiment keeps at its sparsity; a network whose width is said, as it is in the record of a run, is
+    /// taken as it is.
+    ///
+    /// # Errors
+    /// If there is none so narrow.
+    pub fn architecture(&self, classes: usize) -> anyhow::Result<Architecture> {
+        let full = Architecture::find(self.model()).map_err(usage)?;
+        if self.method() != DENSE_SMALL || full.width() != Width::FULL {
+            return Ok(full);
+        }
+        let asked = self.prune().sparsity.unwrap_or(0.0);
+        let params = full.zeros(classes)?.params().clone();
+        let n_prunable = params.layers().iter().map(LayerInfo::n_weights).sum();
+        let n_kept = Sparsity::new(asked).map_err(usage)?.n_kept(n_prunable);
+        let most = params.n_params() - n_prunable + n_kept;
+        full.narrowed(classes, most)?.ok_or_else(|| {
+            usage(format!(
+                "prune.sparsity is {asked}, which leaves {most} parameters of {}, and no narrower network has so few; set a lower sparsity",
+                full.name
+            ))
+        })
     }
 
     /// What training starts from, if not from drawn weights.
@@ -265,6 +308,7 @@ impl Resolved {
     /// wherever it was read from.
     pub fn record(&self, data: &Dataset) -> anyhow::Result<Value> {
         let mut record = self.settings()?;
+        record["model"] = Value::String(self.architecture(data.classes.len())?.name.into_owned());
         record["data"] = Value::String(data.name.clone());
         record["data_fingerprint"] = Value::String(data.fingerprint.clone());
         Ok(record)
@@ -350,6 +394,34 @@ mod tests {
     }
 
     #[test]
+    fn the_keys_that_the_book_sets_beside_other_libraries_exist() {
+        let book = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/src/libraries.md");
+        let book = std::fs::read_to_string(book).expect("the book of the repository");
+        let mut n_keys = 0;
+        for row in book.lines().filter(|line| line.starts_with('|')) {
+            let ours = row.trim_end_matches(" |").rsplit(" | ").next().unwrap_or_default();
+            for (key, value) in ours.split('`').filter_map(|code| code.split_once(" = ")) {
+                let base = match key {
+                    "method" => "prune.sparsity=0.9",
+                    "swap_share" | "swap_decay" | "swap_end" | "grow" => "prune.method=rigl",
+                    _ => "prune.method=gmp",
+                };
+                let base = if value == "\"dense\"" { "seed=0" } else { base };
+                let set = format!("prune.{key}={value}");
+                // Three colours in and ten classes out are no multiple of four.
+                let pins = match key {
+                    "structure" => "prune.pins={ \"conv1.weight\" = 0, \"linear.weight\" = 0 }",
+                    _ => "seed=0",
+                };
+                resolve(&[base, &set, pins])
+                    .unwrap_or_else(|error| panic!("{row}\n{set}: {error}"));
+                n_keys += 1;
+            }
+        }
+        assert!(n_keys > 50, "{n_keys}");
+    }
+
+    #[test]
     fn parts_have_names_with_numbers() {
         for (set, wanted) in [
             ("prune.allocation=\"erk:0.5\"", "Erk { power: 0.5 }"),
@@ -360,11 +432,11 @@ mod tests {
             ("prune.structure=\"channel:1\"", "Channels { axis: 1 }"),
             ("prune.structure=\"fan-in\"", "FanIn"),
             ("prune.structure=\"block-max:2x3\"", "MaxBlocks(Blocks { rows: 2, columns: 3 })"),
-            ("prune.structure=\"1:4:output\"", "OutputNOfM(NOfM { n: 1, m: 4 })"),
+            ("prune.structure=\"1:2:output\"", "OutputNOfM(NOfM { n: 1, m: 2 })"),
             ("prune.schedule=\"power:2\"", "Power(2)"),
-            ("prune.renewal=\"cut-hold\"", "CutHold { cadence: Cadence(1) }"),
+            ("prune.renewal=\"cut-hold\"", "CutHold { cadence: Cadence(10) }"),
         ] {
-            let parts = resolve(&[set]).unwrap().parts().unwrap();
+            let parts = resolve(&["prune.method=gmp", set]).unwrap().parts().unwrap();
             let renewal = parts.renewal.ending(taper::core::Step(9));
             let (allocation, structure) = (parts.allocation, parts.structure);
             let said = format!("{:?} {:?}", parts.criterion, parts.curve);
@@ -376,8 +448,8 @@ mod tests {
         let renewal = format!("{:?}", parts.renewal.ending(taper::core::Step(9)));
         assert!(renewal.contains("Power(3.0)"), "{renewal}");
         // A pattern along outputs has its sparsity, too.
-        let pattern = resolve(&["prune.structure=\"1:4:output\"", "prune.threshold=hard"]).unwrap();
-        assert_eq!(pattern.sparsity().get(), 0.75);
+        let pattern = resolve(&["prune.structure=\"1:2:output\"", "prune.method=gmp"]).unwrap();
+        assert_eq!(pattern.sparsity().get(), 0.5);
     }
 
     #[test]
@@ -389,7 +461,10 @@ mod tests {
             ("train.lr=0", "train.lr is 0"),
             ("train.epochs=0", "train.epochs is 0, outside 1"),
             ("train.momentum=1", "outside [0, 1)"),
-            ("prune.method=fether", "the methods are ac-dc, dense, feather, filter, finetune, gmp"),
+            (
+                "prune.method=fether",
+                "the methods are ac-dc, dense, dense-small, feather, filter, finetune, gmp",
+            ),
             ("prune.criterion=size", "prune.criterion `size` is unknown; it can be magnitude"),
             ("prune.criterion=\"mest:-1\"", "mest:LAMBDA with LAMBDA of at least 0"),
             ("prune.criterion=\"grasp:0\"", "grasp:IMAGES with at least 1 of each class"),
@@ -425,10 +500,10 @@ mod tests {
             ("prune.allocation=\"erk:much\"", "erk:POWER"),
             ("prune.allocation=\"given:fc=2\"", "names of layers and numbers in (0, 1]"),
             ("prune.schedule=\"power:0\"", "power:N with N from 1 to 255"),
-            ("prune.remainder=gone", "it can be alive, zero, decay:LAMBDA"),
+            ("prune.remainder=gone", "it can be alive, zero, decay:LAMBDA, penalty:LAMBDA"),
             (
                 "prune.remainder=zero",
-                "prune.gradient is feather, and with prune.remainder = \"zero\"",
+                "prune.gradient is feather, and prune.remainder is zero: pruned weights that are 0 have no gradient",
             ),
             ("prune.swap_share=0", "prune.swap_share is 0, outside (0, 1]"),
             ("prune.swap_end=1.5", "prune.swap_end is 1.5, outside (0, 1]"),
@@ -479,6 +554,8 @@ mod tests {
             ("prune.initial=0.95", "prune.initial is 0.95"),
             ("prune.pins={ \"a\" = 1.5 }", "prune.pins.\"a\" is 1.5"),
             ("model=resnet21", "the models are resnet20"),
+            ("model=resnet20@5", "no width in (0, 4]"),
+            ("prune.remainder=\"penalty:nan\"", "penalty:LAMBDA with LAMBDA of at least 0"),
             ("train.augment=mixup", "crop-flip"),
             ("train.normalise=imagenet", "cifar10"),
             (
@@ -580,5 +657,28 @@ mod tests {
         assert!(resolve(&["prune.method=rigl", "prune.begin_by=\"synflow:9\""]).is_ok());
         assert!(resolve(&["prune.adapt=\"reciprocal\""]).is_ok());
         assert!(resolve(&["prune.method=dense", "prune.sparsity=0.5"]).is_err());
+    }
+
+    #[test]
+    fn a_small_dense_network_has_as_many_parameters_as_a_pruned_one() {
+        let of = |sets: &[&str], classes| {
+            let resolved = resolve(sets).unwrap();
+            assert!(resolved.is_dense() && resolved.sparsity().is_dense());
+            resolved.architecture(classes).map(|a| (a.name.to_string(), a.zeros(classes).unwrap()))
+        };
+        // 2,382 of 23,824 weights, and 234 other parameters.
+        let small = ["prune.method=dense-small", "prune.sparsity=0.9"];
+        let (name, model) = of(&small, 10).unwrap();
+        assert!(name.starts_with("digits-cnn@0.") && model.params().n_params() <= 2_616, "{name}");
+        assert!(model.params().n_params() > 2_400, "{name} has {}", model.params().n_params());
+        assert_eq!(of(&small[..1], 10).unwrap().0, name, "0.9 if nothing is said");
+        assert_ne!(of(&small, 100).unwrap().0, name, "more classes leave less for the rest");
+        // The record of a run says the width, which is not narrowed again.
+        let model = format!("model={name}");
+        let again = [small[0], small[1], &model];
+        assert_eq!(of(&again, 10).unwrap().0, name);
+        let none = of(&[small[0], "prune.sparsity=1"], 1_000).map(drop).unwrap_err().to_string();
+        assert!(none.contains("prune.sparsity is 1") && none.contains("lower sparsity"), "{none}");
+        assert_eq!(resolve(&["model=digits-cnn@1.0"]).unwrap().model(), "digits-cnn");
     }
 }

@@ -9,6 +9,7 @@ mod inverted;
 mod magnitude;
 mod mest;
 mod normalised;
+mod per_sign;
 mod random;
 mod saliency;
 mod scaled;
@@ -20,6 +21,7 @@ pub use inverted::Inverted;
 pub use magnitude::Magnitude;
 pub use mest::Mest;
 pub use normalised::Normalised;
+pub use per_sign::PerSign;
 pub use random::Random;
 pub use saliency::Saliency;
 pub use scaled::ScaledMagnitude;
@@ -164,6 +166,17 @@ pub(crate) mod tests {
         assert_eq!(ScaledMagnitude.magnitude(&view, 3.0), Some(1.5));
         assert_eq!(Magnitude.magnitude(&view, 3.0), Some(3.0));
         assert_eq!(Gradient.magnitude(&view, 3.0), None);
+    }
+
+    #[test]
+    fn each_sign_is_ranked_by_itself() {
+        let of = |w: &[f32]| scores(&PerSign, w, &vec![0.0; w.len()], 0);
+        assert_eq!(
+            of(&[0.5, -2.0, 0.0, 1.0, -0.0, 0.5]),
+            [2.0 / 3.0, 1.0, 0.0, 1.0, 0.0, 1.0 / 3.0]
+        );
+        assert_eq!(of(&[-0.1, -0.2, 9.0, -0.4, -0.3, 8.0]), [0.25, 0.5, 1.0, 1.0, 0.75, 0.5]);
+        assert!(!PerSign.needs_gradient());
     }
 
     #[test]
