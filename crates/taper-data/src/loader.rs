@@ -142,18 +142,19 @@ impl Loader {
     }
 
     /// The first images of each class in the order of an epoch, as that epoch has them: `per_class` of each, or all of a class
-    /// that has fewer. The epoch itself stays as it is.
+    /// that has fewer. The epoch itself stays as it is. Batches are as large as those of the epoch, or of at most `size` images
+    /// where that is less.
     ///
     /// ```
     /// use taper_data::{Augment, Dataset, Loader, LoaderConfig, OpenOptions};
     /// let data = Dataset::open("digits", &OpenOptions::default())?;
     /// let config = LoaderConfig::train(16, Augment::Shift, data.normalisation.clone(), 0);
-    /// let some = Loader::new(data.train.clone(), config)?.of_each_class(0, 2);
+    /// let some = Loader::new(data.train.clone(), config)?.of_each_class(0, 2, 64);
     /// let sizes: Vec<_> = (0..3).map(|k| some.batch(k).map(|batch| batch.len())).collect();
     /// assert_eq!((some.n_images(), &sizes[..]), (20, &[Some(16), Some(4), None][..]));
     /// # Ok::<(), taper_data::DataError>(())
     /// ```
-    pub fn of_each_class(&self, epoch: u64, per_class: usize) -> Selection {
+    pub fn of_each_class(&self, epoch: u64, per_class: usize, size: usize) -> Selection {
         let labels = self.maker.split.labels();
         let mut seen = HashMap::new();
         let mut order = self.maker.order(epoch);
@@ -162,7 +163,8 @@ impl Loader {
             *n += 1;
             *n <= per_class
         });
-        Selection { maker: Arc::clone(&self.maker), epoch, order }
+        let size = self.maker.config.batch_size.min(size.max(1));
+        Selection { maker: Arc::clone(&self.maker), epoch, order, size }
     }
 
     /// The batches of an epoch, counted from 0.
@@ -207,9 +209,14 @@ impl Maker {
     }
 
     fn batch(&self, order: &[u32], epoch: u64, number: usize) -> Batch {
+        let size = self.config.batch_size;
+        let start = number * size;
+        self.images(&order[start..order.len().min(start.saturating_add(size))], epoch)
+    }
+
+    /// The images of these indices as an epoch has them.
+    fn images(&self, chosen: &[u32], epoch: u64) -> Batch {
         let Self { split, config, tables } = self;
-        let start = number * config.batch_size;
-        let chosen = &order[start..order.len().min(start.saturating_add(config.batch_size))];
         let shape = split.shape();
         let mut images = vec![0.0; chosen.len() * shape.len()];
         images.par_chunks_exact_mut(shape.len()).zip(chosen).for_each(|(target, &index)| {
@@ -224,12 +231,14 @@ impl Maker {
     }
 }
 
-/// Some images of an epoch, in batches of the loader's size.
+/// Some images of an epoch, in batches.
 #[derive(Debug, Clone)]
 pub struct Selection {
     maker: Arc<Maker>,
     epoch: u64,
     order: Vec<u32>,
+    /// Images in a batch.
+    size: usize,
 }
 
 impl Selection {
@@ -240,8 +249,10 @@ impl Selection {
 
     /// A batch, counted from 0; `None` behind the last.
     pub fn batch(&self, number: usize) -> Option<Batch> {
-        let start = number.checked_mul(self.maker.config.batch_size)?;
-        (start < self.order.len()).then(|| self.maker.batch(&self.order, self.epoch, number))
+        let start = number.checked_mul(self.size)?;
+        let chosen = self.order.get(start..)?;
+        let chosen = &chosen[..chosen.len().min(self.size)];
+        (!chosen.is_empty()).then(|| self.maker.images(chosen, self.epoch))
     }
 }
 
@@ -389,7 +400,7 @@ mod tests {
             batch.images.iter().step_by(2).copied().zip(batch.labels).collect()
         };
         for epoch in [0, 3] {
-            let some = l.of_each_class(epoch, 5);
+            let some = l.of_each_class(epoch, 5, 99);
             assert_eq!((some.n_images(), some.batch(3), some.batch(usize::MAX)), (11, None, None));
             let found: Vec<_> = (0..3).flat_map(|k| pairs(some.batch(k).unwrap())).collect();
             let mut seen = [0; 3];
@@ -399,8 +410,12 @@ mod tests {
                 seen[label as usize] <= 5
             });
             assert_eq!(found, wanted);
+            let small = l.of_each_class(epoch, 5, 3);
+            let batches: Vec<_> = (0..4).map(|k| pairs(small.batch(k).unwrap())).collect();
+            assert_eq!((batches[0].len(), batches.concat()), (3, wanted));
         }
-        assert_eq!((l.of_each_class(0, 0).n_images(), l.of_each_class(0, 99).n_images()), (0, 33));
+        let n_images = |per_class| l.of_each_class(0, per_class, 4).n_images();
+        assert_eq!([n_images(0), n_images(99)], [0, 33]);
     }
 
     #[test]

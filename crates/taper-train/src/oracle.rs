@@ -6,10 +6,14 @@ use taper_data::Loader;
 use taper_nn::{Gates, Mode, Model, Pass};
 use taper_prune::{GradientOracle, Sample};
 
+/// Most images of a batch.
+const BATCH: usize = 32;
+
 /// Derivatives of a model over training images.
 ///
-/// A sample has the first images of each class of the first epoch, augmented as that epoch has them, in batches of the loader's
-/// size; the epoch itself stays as it is. The loss is the cross-entropy without smoothing. No weight and no buffer changes.
+/// A sample has the first images of each class of the first epoch, augmented as that epoch has them; the epoch itself stays as it
+/// is. Batches have the loader's size, and at most 32 images, as passes that carry derivatives need several times the memory of
+/// training. The loss is the cross-entropy without smoothing. No weight and no buffer changes.
 ///
 /// Products with the Hessian are exact to rounding: derivatives of the gradient along a direction, by a forward pass that carries
 /// derivatives ([`Pass::along`]) and a backward pass behind it.
@@ -37,7 +41,7 @@ impl<'a> ModelOracle<'a> {
         pass: &Pass,
         factors: impl Fn(&Rows, &[u32], f64) -> Result<Vec<f64>>,
     ) -> Result<Vec<Tensor>> {
-        let selection = self.images.of_each_class(0, sample.per_class);
+        let selection = self.images.of_each_class(0, sample.per_class, BATCH);
         if selection.n_images() == 0 {
             candle_core::bail!("there is no training image to measure the network with")
         }
