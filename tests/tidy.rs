@@ -2,14 +2,14 @@
 
 mod support;
 
-use pulldown_cmark::{CodeBlockKind, Event, Tag, TagEnd};
+use pulldown_cmark::{Event, Tag};
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     process::Command,
 };
-use support::{Folder, repository, run, taper};
+use support::{Folder, code, repository, run, taper};
 
 /// Which crates of the workspace each may depend on. The test compares both ways: an edge that is not here must
 /// not exist, and one that is here must.
@@ -345,26 +345,6 @@ fn every_link_of_a_document_leads_somewhere_and_every_page_is_in_the_book() {
             page.display()
         );
     }
-}
-
-/// The blocks of code in this language on a page.
-fn code(page: &str, language: &str) -> Vec<String> {
-    let (mut blocks, mut open) = (Vec::new(), None);
-    for event in pulldown_cmark::Parser::new(page) {
-        match event {
-            Event::Start(Tag::CodeBlock(CodeBlockKind::Fenced(of))) if *of == *language => {
-                open = Some(String::new());
-            }
-            Event::Text(text) => {
-                if let Some(block) = &mut open {
-                    block.push_str(&text);
-                }
-            }
-            Event::End(TagEnd::CodeBlock) => blocks.extend(open.take()),
-            _ => {}
-        }
-    }
-    blocks
 }
 
 #[test]

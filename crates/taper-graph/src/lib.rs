@@ -8,6 +8,7 @@
 //! | [`interpret`](mod@interpret) | a scalar interpreter, the specification |
 //! | [`op`] | operations and their parameters |
 //! | [`passes`] | folding of batch norm and constants, fusion, elimination of dead channels |
+//! | [`Graph::layers`] | convolutions and linear layers, with their multiply-accumulates |
 //! | [`shape`] | the shape that an operation gives |
 #![forbid(unsafe_code)]
 
@@ -15,6 +16,7 @@ mod affine;
 mod error;
 mod graph;
 pub mod interpret;
+mod layers;
 pub mod op;
 pub mod passes;
 #[cfg(any(test, feature = "random"))]
@@ -27,6 +29,7 @@ pub use affine::Affine;
 pub use error::GraphError;
 pub use graph::{Graph, Node};
 pub use interpret::interpret;
+pub use layers::Layer;
 pub use op::{Activation, Conv, Fused, Norm, Op, Pad, Window};
 pub use tensor::Tensor;
 

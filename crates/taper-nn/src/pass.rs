@@ -224,7 +224,7 @@ mod tests {
         assert_eq!(run(&Pass::eval())?, [2.0, 2.0]);
 
         let gate = Gate {
-            threshold: Threshold::Hard,
+            value: Threshold::Hard.into(),
             cut: 0.0,
             mask: Arc::new(Mask::above(&[0.0, 1.0], 0.5)),
             live: None,

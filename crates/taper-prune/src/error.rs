@@ -89,6 +89,12 @@ pub enum PruneError {
         /// What is impossible.
         reason: String,
     },
+    /// An impossible [`Operator`](crate::operator::Operator).
+    #[error("operator on kept weights: {reason}")]
+    Operator {
+        /// What is impossible.
+        reason: String,
+    },
     /// A [`Structure`](crate::structure::Structure) that does not fit a layer, or another choice.
     #[error("structure of masks: {reason}")]
     Structure {

@@ -1,8 +1,7 @@
 //! The penalty on weights that learn.
 
-use crate::{Pruner, backward::change, error::PruneError};
+use crate::{Pruner, error::PruneError, grads::change};
 use candle_core::backprop::GradStore;
-use taper_core::LayerId;
 use taper_kernels::mask::Mask;
 use taper_nn::ops::with_values;
 
@@ -12,9 +11,9 @@ impl Pruner {
         let lambda = self.choices.remainder.penalty;
         let density = (1.0 - self.sparsity.get()).max(f64::MIN_POSITIVE);
         let of_pruned = (f64::from(lambda) / density) as f32;
-        for (i, var) in self.vars().enumerate() {
-            let kept = self.kept(LayerId(i));
-            let learning = match &self.live[i] {
+        for ((var, cut), live) in self.choices.vars().zip(&self.cut).zip(&self.live) {
+            let kept = &*cut.mask;
+            let learning = match live {
                 Some(live) => live.difference(kept),
                 None => Mask::full(kept.len()).difference(kept),
             };

@@ -1,28 +1,28 @@
 //! Choices that exclude each other.
 
 use crate::{
-    DropRule, PruneError, PrunedUpdate, PrunerBuilder, Quantile,
+    DropRule, PruneError, PrunedUpdate, Quantile,
+    choices::Choices,
     criterion::{Criterion, View},
     renewal::Moment,
 };
 use std::fmt;
 use taper_core::{LayerId, LayerInfo, LayerKind, Sparsity, Step};
-use taper_kernels::threshold::Threshold;
 use taper_scale::{Now, PrunedGrad};
 
-/// A choice of a [`PrunerBuilder`], as [`PruneError::Together`] names it.
+/// A choice of a [`PrunerBuilder`](crate::PrunerBuilder), as [`PruneError::Together`] names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Part {
-    /// [`PrunerBuilder::threshold`].
-    Threshold,
-    /// [`PrunerBuilder::criterion`].
+    /// [`PrunerBuilder::operator`](crate::PrunerBuilder::operator).
+    Operator,
+    /// [`PrunerBuilder::criterion`](crate::PrunerBuilder::criterion).
     Criterion,
-    /// [`PrunerBuilder::structure`].
+    /// [`PrunerBuilder::structure`](crate::PrunerBuilder::structure).
     Structure,
-    /// [`PrunerBuilder::quantile`].
+    /// [`PrunerBuilder::quantile`](crate::PrunerBuilder::quantile).
     Quantile,
-    /// [`PrunerBuilder::renewal`].
+    /// [`PrunerBuilder::renewal`](crate::PrunerBuilder::renewal).
     Renewal,
     /// What weights enter by in a swap.
     Growth,
@@ -30,20 +30,20 @@ pub enum Part {
     Cadence,
     /// The clock of an adaptive schedule.
     Clock,
-    /// [`PrunerBuilder::remainder`].
+    /// [`PrunerBuilder::remainder`](crate::PrunerBuilder::remainder).
     Remainder,
-    /// [`PrunerBuilder::gradient`].
+    /// [`PrunerBuilder::gradient`](crate::PrunerBuilder::gradient).
     Gradient,
-    /// [`PrunerBuilder::pruned_update`].
+    /// [`PrunerBuilder::pruned_update`](crate::PrunerBuilder::pruned_update).
     Update,
-    /// [`PrunerBuilder::drop`].
+    /// [`PrunerBuilder::drop`](crate::PrunerBuilder::drop).
     Drop,
 }
 
 impl fmt::Display for Part {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Threshold => "the threshold",
+            Self::Operator => "the operator",
             Self::Criterion => "the criterion",
             Self::Structure => "the structure",
             Self::Quantile => "the quantile",
@@ -59,7 +59,7 @@ impl fmt::Display for Part {
     }
 }
 
-impl PrunerBuilder {
+impl Choices {
     /// Refuses choices that exclude each other, whatever the layers.
     pub(crate) fn check_together(&self) -> Result<(), PruneError> {
         let rules = [self.without_cut(), self.without_gradient(), self.without_change()];
@@ -73,24 +73,24 @@ impl PrunerBuilder {
     fn without_cut(&self) -> Option<(Part, Part, &'static str)> {
         let has_magnitude = gives_magnitudes(&*self.criterion);
         let is_single = self.structure.is_single();
-        let shrinks = self.threshold != Threshold::Hard;
+        let shrinks = self.operator.needs_cut();
         let is_near_cut = self.gradients().iter().any(|grad| grad.at_zero != grad.at_cut);
         let drops_smallest =
             self.remainder.drop.is_some_and(|drop| drop.rule == DropRule::Smallest);
         let rules = [
             (
                 shrinks && !self.renewal.is_cut(),
-                (Part::Threshold, Part::Renewal),
+                (Part::Operator, Part::Renewal),
                 "masks that are swapped or held have no cut to shrink weights by; choose the hard threshold, or masks that are cut",
             ),
             (
                 shrinks && !is_single,
-                (Part::Threshold, Part::Structure),
+                (Part::Operator, Part::Structure),
                 "weights that are kept together have no cut to shrink them by; choose the hard threshold, or single weights",
             ),
             (
                 shrinks && !has_magnitude,
-                (Part::Threshold, Part::Criterion),
+                (Part::Operator, Part::Criterion),
                 "scores that are no magnitudes give no cut to shrink weights by; choose the hard threshold, or magnitudes",
             ),
             (
@@ -162,7 +162,10 @@ impl PrunerBuilder {
         let swaps = |step| self.renewal.swaps(step).is_some();
         let (is_cut, is_swapped) = (in_two(&cuts), in_two(&swaps));
         let grows_by_gradient = self.renewal.grows_by().is_some_and(Criterion::needs_gradient);
-        let is_held = !self.renewal.is_cut() && self.renewal.grows_by().is_none();
+        // On the way to the target, at a step at which masks of every cadence are chosen.
+        let halfway = Sparsity::saturating(target.get() / 2.0);
+        let begin = Moment { step: Step::ZERO, imposed: halfway, wanted: halfway, target };
+        let is_held = !self.renewal.chooses(&begin) && self.renewal.grows_by().is_none();
         let reason = "a step whose gradients choose masks moves no weight, and every step would be one; choose masks every 2 steps or more \
                       seldom, or a criterion that needs no gradient";
         let rules = [

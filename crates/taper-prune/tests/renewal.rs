@@ -6,7 +6,7 @@ use taper_kernels::{mask::Mask, threshold::Threshold};
 use taper_prune::{
     Changed, Pruner, PrunerBuilder, Remainder,
     criterion::{Gradient, Magnitude, Mest, Random, Saliency},
-    renewal::{Hold, Swap},
+    renewal::{Hold, Swap, SwapDecay},
 };
 use taper_scale::Constant;
 use taper_schedule::{Curve, Ramp};
@@ -71,7 +71,14 @@ fn forgotten(changed: &Changed) -> Vec<usize> {
 }
 
 fn swap(share: f64, grow: impl taper_prune::criterion::Criterion + 'static) -> Swap {
-    Swap { every: 2, share, anneals: false, end: Step(5), grow: Box::new(grow), begin: None }
+    Swap {
+        every: 2,
+        share,
+        decay: SwapDecay::Constant,
+        end: Step(5),
+        grow: Box::new(grow),
+        begin: None,
+    }
 }
 
 #[test]
@@ -192,7 +199,9 @@ fn a_swap_goes_on_from_a_saved_state() -> Result {
         let one = One::new()?;
         let build = || {
             let builder = one.builder(0.5).remainder(Remainder::zero());
-            builder.renewal(Swap { anneals: true, end: Step(9), ..swap(0.5, Gradient) }).build()
+            builder
+                .renewal(Swap { decay: SwapDecay::Cosine, end: Step(9), ..swap(0.5, Gradient) })
+                .build()
         };
         let mut pruner = build()?;
         for step in 0..10 {
@@ -231,7 +240,7 @@ fn what_does_not_go_together_is_refused() -> Result {
     assert!(refused.contains("the criterion and the steps of the renewal"), "{refused}");
     let refused =
         refusal(one.builder(0.5).threshold(Threshold::Soft).criterion(Random { seed: 0 }));
-    assert!(refused.contains("the threshold and the criterion"), "{refused}");
+    assert!(refused.contains("the operator and the criterion"), "{refused}");
     let lambda = Remainder { penalty: -1.0, ..Remainder::near(1.0) };
     assert!(refusal(one.builder(0.5).remainder(lambda)).contains("a penalty of -1"));
     for (share, every) in [(0.0, 2), (1.5, 2), (f64::NAN, 2), (0.5, 0)] {

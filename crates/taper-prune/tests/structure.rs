@@ -8,7 +8,7 @@ use taper_prune::{
     PruneError, Pruner, Remainder,
     allocation::{Global, Pin, Pinned},
     criterion::Gradient,
-    renewal::Swap,
+    renewal::{Swap, SwapDecay},
     structure::{Blocks, FilterUnits, NOfM, Structure},
 };
 use taper_schedule::{Curve, Ramp};
@@ -156,7 +156,7 @@ fn what_a_structure_cannot_go_with_is_refused() -> Result {
     let swap = Swap {
         every: 1,
         share: 0.5,
-        anneals: false,
+        decay: SwapDecay::Constant,
         end: Step(9),
         grow: Box::new(Gradient),
         begin: None,

@@ -39,9 +39,10 @@ pub use ramp::Ramp;
 pub use rate::{Rate, UnknownRate};
 pub use signal::Signal;
 pub use state::{RestoreError, State};
+#[doc(no_inline)]
+pub use taper_core::{MaskFeedback, Sparsity, SparsityError, Step};
 
 use std::fmt::Debug;
-use taper_core::{MaskFeedback, Sparsity, Step};
 
 /// Decides how sparse the network is at each step.
 ///

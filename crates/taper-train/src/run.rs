@@ -151,6 +151,9 @@ impl<'a> Run<'a> {
         };
         if !changed.is_skipped {
             self.optimizer.step(params, &grads, factor, lr)?;
+            if let Some(pruner) = &mut self.pruner {
+                pruner.learn(factor, lr);
+            }
         }
         let n_correct = count_correct(&logits, &labels)?;
         Ok(StepDone { loss: value, norm, n_images: n_images as u64, n_correct })

@@ -29,6 +29,9 @@ pub use resnet::ResNet20;
 pub use resnet_imagenet::ResNet;
 pub use width::Width;
 
+#[doc(no_inline)]
+pub use candle_core;
+
 use candle_core::{DType, Device, Result, Tensor};
 use std::{borrow::Cow, fmt};
 use taper_nn::{Model, Scope};

@@ -110,7 +110,7 @@ impl Resolved {
         let schedule = self.schedule(total)?;
         let drop = parts.remainder.drop;
         let builder = Pruner::builder(params.prunable(), schedule, total)
-            .threshold(parts.threshold)
+            .operator(parts.operator.ending(at(Some(p.freeze.unwrap_or(1.0)))))
             .criterion(parts.criterion)
             .structure(parts.structure)
             .renewal(parts.renewal.ending(at(Some(p.swap_end.unwrap_or(0.75)))))
@@ -174,7 +174,7 @@ impl Resolved {
     }
 
     pub(super) fn parts(&self) -> anyhow::Result<Parts> {
-        Parts::of(self.prune(), self.seed())
+        Parts::of(self.prune(), self.train(), self.seed())
     }
 }
 

@@ -10,6 +10,7 @@ mod keys;
 mod library;
 mod load;
 mod method;
+mod operator;
 mod optimization;
 mod parts;
 mod ranges;
@@ -113,7 +114,8 @@ pub struct PruneSpec {
     pub method: Option<String>,
     /// Final sparsity.
     pub sparsity: Option<f64>,
-    /// `soft`, `hard`, `feather` or `power:P`.
+    /// The operator on kept weights: `soft`, `hard`, `feather`, `power:P`, `rescaled-soft`, `learned:S`, `learned:S:DECAY`,
+    /// `power-propagation:ALPHA` or `soft-top-k:FROM:TO`.
     pub threshold: Option<String>,
     /// Share of the gradient for pruned weights: `feather`, a number, or one of the policies of [`taper::scale::by_name`].
     #[serde(deserialize_with = "text_or_number")]
@@ -164,23 +166,25 @@ pub struct PruneSpec {
     pub dead_filters: Option<String>,
     /// Moments, evenly over the run, from which pruned weights are followed to the end.
     pub probes: Option<u64>,
-    /// `global`, `uniform` or `erk`.
+    /// `global`, `uniform`, `erk`, `erk:POWER`, `er` or `given:NAME=DENSITY,…`.
     pub allocation: Option<String>,
     /// `exact` or `interpolated`.
     pub quantile: Option<String>,
     /// Steps from one mask refresh, or swap, to the next.
     pub refresh_every: Option<u64>,
-    /// What weights are worth: `magnitude`, `scaled-magnitude`, `gradient`, `saliency`, `mest:LAMBDA`, `per-sign` or `random`. This key and
-    /// those that follow are recorded where a method or an experiment says them.
+    /// What weights are worth: `magnitude`, `scaled-magnitude`, `per-sign`, `gradient`, `saliency`, `mest:LAMBDA` or `random`, and
+    /// `normalised:` or `inverted:` before one of them. This key and those that follow are recorded where a method or an experiment says them.
     pub criterion: Option<String>,
-    /// What is kept together: `single`, `N:M`, `block:RxC` or `filter`.
+    /// What is kept together: `single`, `N:M`, `N:M:output`, `block:RxC`, `block-max:RxC`, `filter`, `channel:AXIS` or `fan-in`.
     pub structure: Option<String>,
-    /// How masks change: `cut`, `swap` or `hold`.
+    /// How masks change: `cut`, `cut-hold`, `swap` or `hold`.
     pub renewal: Option<String>,
     /// Share of each layer's kept weights that a swap replaces.
     pub swap_share: Option<f64>,
-    /// How that share goes on: `cosine` or `constant`.
+    /// How that share goes on: `cosine`, `constant` or `power:N`.
     pub swap_decay: Option<String>,
+    /// Where the soft choice of `soft-top-k` is frozen, as a share of all steps.
+    pub freeze: Option<f64>,
     /// Where swaps end, as a share of all steps.
     pub swap_end: Option<f64>,
     /// What weights enter by in a swap: a criterion.

@@ -1,6 +1,8 @@
 //! Filling in what an experiment leaves out, and checking it.
 
-use super::{Method, PruneSpec, Spec, TrainSpec, parts::pattern, ranges, start::Start};
+use super::{
+    Method, PruneSpec, Spec, TrainSpec, operator::is_learned, parts::pattern, ranges, start::Start,
+};
 use crate::error::usage;
 use serde_json::Value;
 use taper::{
@@ -72,8 +74,10 @@ impl Resolved {
         let is_dense = method == DENSE;
         let is_small = method == DENSE_SMALL;
         let is_finetune = method == FINETUNE;
+        let threshold = spec.prune.threshold.as_ref().or(part.threshold.as_ref());
         let sparsity = match (is_dense, spec.prune.sparsity) {
             (_, asked) if is_finetune => finetuned(start.as_ref(), asked)?,
+            (_, asked) if threshold.is_some_and(|name| is_learned(name)) => learned(asked)?,
             (true, None | Some(0.0)) => 0.0,
             (true, Some(s)) => {
                 return Err(usage(format!(
@@ -328,6 +332,17 @@ impl Resolved {
     }
 }
 
+/// The sparsity that is asked of thresholds which are learned: none.
+fn learned(asked: Option<f64>) -> anyhow::Result<f64> {
+    match asked {
+        None | Some(0.0) => Ok(0.0),
+        Some(asked) => Err(usage(format!(
+            "prune.sparsity is {asked}, and learned thresholds (prune.threshold) find a sparsity of their own; leave prune.sparsity \
+             out, and let prune.threshold = \"learned:S\" with a larger S, or a larger train.weight_decay, prune more"
+        ))),
+    }
+}
+
 /// The sparsity of a checkpoint whose zeros stay.
 fn finetuned(start: Option<&Start>, asked: Option<f64>) -> anyhow::Result<f64> {
     let Some(start) = start else {
@@ -360,7 +375,7 @@ mod tests {
         for (key, value) in sections.iter().flat_map(|s| s.as_object().unwrap()) {
             // Weights are drawn unless a checkpoint is named, and parts that a method has by itself are not said.
             let is_left_out =
-                ["from", "criterion", "renewal", "swap_share", "swap_decay", "swap_end"]
+                ["from", "criterion", "renewal", "swap_share", "swap_decay", "swap_end", "freeze"]
                     .contains(&&**key)
                     || ["grow", "begin_by", "remainder", "structure"].contains(&&**key);
             assert_eq!(value.is_null(), is_left_out, "{key}");
@@ -378,6 +393,37 @@ mod tests {
     }
 
     #[test]
+    fn parts_have_names_with_numbers() {
+        for (set, wanted) in [
+            ("prune.allocation=\"erk:0.5\"", "Erk { power: 0.5 }"),
+            ("prune.allocation=er", "Er"),
+            ("prune.allocation=\"given:fc.*=0.5, conv1=1\"", "[(\"fc.*\", 0.5), (\"conv1\", 1.0)]"),
+            ("prune.criterion=\"normalised:saliency\"", "Normalised { of: Saliency }"),
+            ("prune.criterion=\"inverted:mest:0.5\"", "Inverted { of: Mest { lambda: 0.5 } }"),
+            ("prune.structure=\"channel:1\"", "Channels { axis: 1 }"),
+            ("prune.structure=\"fan-in\"", "FanIn"),
+            ("prune.structure=\"block-max:2x3\"", "MaxBlocks(Blocks { rows: 2, columns: 3 })"),
+            ("prune.structure=\"1:4:output\"", "OutputNOfM(NOfM { n: 1, m: 4 })"),
+            ("prune.schedule=\"power:2\"", "Power(2)"),
+            ("prune.renewal=\"cut-hold\"", "CutHold { cadence: Cadence(1) }"),
+        ] {
+            let parts = resolve(&[set]).unwrap().parts().unwrap();
+            let renewal = parts.renewal.ending(taper::core::Step(9));
+            let (allocation, structure) = (parts.allocation, parts.structure);
+            let said = format!("{:?} {:?}", parts.criterion, parts.curve);
+            let said = format!("{said} {allocation:?} {structure:?} {renewal:?}");
+            assert!(said.contains(wanted), "{set}: {said}");
+        }
+        let sets = ["prune.method=rigl", "prune.swap_decay=\"power:3\""];
+        let parts = resolve(&sets).unwrap().parts().unwrap();
+        let renewal = format!("{:?}", parts.renewal.ending(taper::core::Step(9)));
+        assert!(renewal.contains("Power(3.0)"), "{renewal}");
+        // A pattern along outputs has its sparsity, too.
+        let pattern = resolve(&["prune.structure=\"1:4:output\"", "prune.threshold=hard"]).unwrap();
+        assert_eq!(pattern.sparsity().get(), 0.75);
+    }
+
+    #[test]
     fn what_is_out_of_range_is_refused_with_key_and_range() {
         for (set, wanted) in [
             ("prune.sparsity=1.1", "prune.sparsity is 1.1, outside [0, 1)"),
@@ -392,13 +438,27 @@ mod tests {
             ),
             ("prune.criterion=size", "prune.criterion `size` is unknown; it can be magnitude"),
             ("prune.criterion=\"mest:-1\"", "mest:LAMBDA with LAMBDA of at least 0"),
-            ("prune.renewal=never", "prune.renewal `never` is unknown; it can be cut, swap, hold"),
+            (
+                "prune.renewal=never",
+                "prune.renewal `never` is unknown; it can be cut, cut-hold, swap, hold",
+            ),
             (
                 "prune.grow=random",
                 "prune.grow is for prune.renewal = \"swap\", and the renewal is `cut`",
             ),
             ("prune.structure=\"4:4\"", "prune.structure `4:4` keeps 4 of 4"),
             ("prune.structure=\"block:0x4\"", "block:RxC such as block:4x4"),
+            ("prune.structure=\"channel:first\"", "channel:AXIS with 0 for outputs"),
+            ("prune.structure=\"filter:2\"", "prune.structure `filter:2` is unknown"),
+            ("prune.structure=\"3:2:output\"", "prune.structure `3:2:output` keeps 3 of 2"),
+            ("prune.criterion=\"inverted:size\"", "prune.criterion `size` is unknown"),
+            (
+                "prune.criterion=\"inverted:inverted:inverted:inverted:random\"",
+                "inverted:CRITERION",
+            ),
+            ("prune.allocation=\"erk:much\"", "erk:POWER"),
+            ("prune.allocation=\"given:fc=2\"", "names of layers and numbers in (0, 1]"),
+            ("prune.schedule=\"power:0\"", "power:N with N from 1 to 255"),
             ("prune.remainder=gone", "it can be alive, zero, decay:LAMBDA, penalty:LAMBDA"),
             (
                 "prune.remainder=zero",

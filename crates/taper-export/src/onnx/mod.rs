@@ -2,7 +2,9 @@
 
 mod operator;
 mod read;
+mod repeats;
 mod write;
 
 pub(crate) use read::Tensors;
+pub(crate) use repeats::Repeats;
 pub(crate) use write::bytes;

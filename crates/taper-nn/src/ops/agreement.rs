@@ -312,7 +312,7 @@ proptest! {
         let values: Vec<f32> = integers(n, 1).iter().map(|&v| v as f32).collect();
         let cut = cut as f32;
         let gate = Gate {
-            threshold: [Threshold::Soft, Threshold::Power(Exponent::THREE), Threshold::Hard][which],
+            value: [Threshold::Soft, Threshold::Power(Exponent::THREE), Threshold::Hard][which].into(),
             cut,
             mask: Arc::new(Mask::above(&values, cut)),
             live: (!is_all_live).then(|| Arc::new(Mask::above(&values, 0.5 * cut))),

@@ -4,16 +4,20 @@
 //! those of the lower index. Where masks are only swapped, one criterion says which weights leave and another one which enter.
 
 mod gradient;
+mod inverted;
 mod magnitude;
 mod mest;
+mod normalised;
 mod per_sign;
 mod random;
 mod saliency;
 mod scaled;
 
 pub use gradient::Gradient;
+pub use inverted::Inverted;
 pub use magnitude::Magnitude;
 pub use mest::Mest;
+pub use normalised::Normalised;
 pub use per_sign::PerSign;
 pub use random::Random;
 pub use saliency::Saliency;

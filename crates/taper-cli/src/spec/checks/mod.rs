@@ -67,6 +67,7 @@ impl Small {
         }
         if !changed.is_skipped {
             self.optimizer.step(&self.params, &grads, 1.0, self.lr)?;
+            self.pruner.learn(1.0, self.lr);
         }
         Ok(changed)
     }

@@ -14,9 +14,9 @@ const TOTAL: u64 = 24;
 const SHAPES: [(&str, [usize; 2]); 3] =
     [("conv1", [3, 2]), ("middle", [6, 8]), ("linear", [4, 12])];
 
-/// The methods that prune, without those that need a checkpoint or layers of another kind.
+/// The methods that prune to a sparsity, without those that need a checkpoint or layers of another kind.
 fn pruning() -> Vec<(String, Method)> {
-    let others = ["dense", "dense-small", "finetune", "filter"];
+    let others = ["dense", "dense-small", "finetune", "filter", "str"];
     methods().unwrap().into_iter().filter(|(name, _)| !others.contains(&&**name)).collect()
 }
 

@@ -196,7 +196,7 @@ fn gated_grad(
         Arc::new(live)
     });
     let gate = Gate {
-        threshold: Threshold::Hard,
+        value: Threshold::Hard.into(),
         cut: 0.8,
         mask: Arc::new(Mask::above(&values, 0.8)),
         live,
