@@ -145,3 +145,16 @@ pub fn code(page: &str, language: &str) -> Vec<String> {
     }
     blocks
 }
+
+/// Writes an image of 8 bits a channel as PNG.
+pub fn png(folder: &Folder, name: &str, dims: [u32; 3], pixels: &[u8]) -> String {
+    let [channels, height, width] = dims;
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, width, height);
+    encoder.set_color(if channels == 1 { png::ColorType::Grayscale } else { png::ColorType::Rgb });
+    encoder.set_depth(png::BitDepth::Eight);
+    let mut writer = encoder.write_header().expect("a header");
+    writer.write_image_data(pixels).expect("pixels");
+    writer.finish().expect("an end");
+    folder.write(name, bytes)
+}

@@ -141,7 +141,7 @@ impl Network {
     /// ```
     ///
     /// # Errors
-    /// If the graph is not valid.
+    /// As [`shrink`](passes::shrink).
     pub fn shrunk(&self) -> Result<Self, ExportError> {
         let mut network = self.with_graph(passes::shrink(&self.graph)?);
         let sparsity = network.sparsity()?;

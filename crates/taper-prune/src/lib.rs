@@ -42,7 +42,6 @@ mod grads;
 mod history;
 mod impose;
 pub mod operator;
-mod penalty;
 mod pruner;
 mod queries;
 mod remainder;

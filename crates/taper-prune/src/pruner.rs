@@ -54,7 +54,7 @@ pub struct Pruner {
     /// Weights that get a gradient in the step last begun.
     pub(crate) n_live: u64,
     /// Which they are in each layer; `None` for all.
-    pub(crate) live: Vec<Option<Arc<Mask>>>,
+    live: Vec<Option<Arc<Mask>>>,
 }
 
 impl Pruner {
@@ -125,11 +125,11 @@ impl Pruner {
         self.tell_operator()?;
         let imposing = self.imposing();
         let (updates, times) = imposing.updates(self.dropped.as_deref())?;
+        let live = updates.iter().map(|update| update.live.clone()).collect();
         let n_live = updates.iter().zip(self.choices.vars());
         let n_live = n_live.map(|(update, var)| update.n_live(var)).sum();
-        let live = updates.iter().map(|update| update.live.clone()).collect();
         let gates = imposing.gates(updates, times)?;
-        (self.n_live, self.live) = (n_live, live);
+        (self.live, self.n_live) = (live, n_live);
         self.n_kept = kept_by(self.choices.vars(), &gates)?;
         Ok(gates)
     }
@@ -254,7 +254,8 @@ impl Pruner {
             let are_first = self.cut.iter().all(|cut| cut.mask.n_kept() == cut.mask.len() as u64);
             let begins_by = self.choices.renewal.begins_by().filter(|_| are_first);
             let criterion = begins_by.unwrap_or(&*self.choices.criterion);
-            let cut = self.choices.choose(&self.asked(criterion, Some(&gradients)))?;
+            let asked = self.asked(criterion, Some(&gradients));
+            let cut = self.choices.choose(&asked)?;
             self.replace(cut)?;
         } else if let Some(share) = self.swap_share() {
             self.swap(share, grads)?;
@@ -339,6 +340,27 @@ impl Pruner {
             with_values(&[var.as_tensor()], |w| {
                 change(grads, var, |grad| {
                     pruned.kept().for_each(|i| grad[i] = lambda.mul_add(w[0][i], grad[i]));
+                })
+            })??;
+        }
+        Ok(())
+    }
+
+    /// Adds `λ·w` to the gradient of kept weights, and `λ/D·w` to that of pruned weights that learn, with D the density.
+    fn penalise(&self, grads: &mut GradStore) -> Result<(), PruneError> {
+        let lambda = self.choices.remainder.penalty;
+        let density = (1.0 - self.sparsity.get()).max(f64::MIN_POSITIVE);
+        let of_pruned = (f64::from(lambda) / density) as f32;
+        for ((var, cut), live) in self.choices.vars().zip(&self.cut).zip(&self.live) {
+            let kept = &*cut.mask;
+            let learning = match live {
+                Some(live) => live.difference(kept),
+                None => Mask::full(kept.len()).difference(kept),
+            };
+            with_values(&[var.as_tensor()], |w| {
+                change(grads, var, |grad| {
+                    kept.kept().for_each(|i| grad[i] = lambda.mul_add(w[0][i], grad[i]));
+                    learning.kept().for_each(|i| grad[i] = of_pruned.mul_add(w[0][i], grad[i]));
                 })
             })??;
         }

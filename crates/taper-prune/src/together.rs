@@ -15,7 +15,7 @@ use taper_scale::{Now, PrunedGrad};
 #[non_exhaustive]
 pub enum Part {
     /// [`PrunerBuilder::operator`](crate::PrunerBuilder::operator).
-    Operator,
+    Threshold,
     /// [`PrunerBuilder::criterion`](crate::PrunerBuilder::criterion).
     Criterion,
     /// [`PrunerBuilder::structure`](crate::PrunerBuilder::structure).
@@ -43,7 +43,7 @@ pub enum Part {
 impl fmt::Display for Part {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Operator => "the operator",
+            Self::Threshold => "the threshold",
             Self::Criterion => "the criterion",
             Self::Structure => "the structure",
             Self::Quantile => "the quantile",
@@ -80,17 +80,17 @@ impl Choices {
         let rules = [
             (
                 shrinks && !self.renewal.is_cut(),
-                (Part::Operator, Part::Renewal),
+                (Part::Threshold, Part::Renewal),
                 "masks that are swapped or held have no cut to shrink weights by; choose the hard threshold, or masks that are cut",
             ),
             (
                 shrinks && !is_single,
-                (Part::Operator, Part::Structure),
+                (Part::Threshold, Part::Structure),
                 "weights that are kept together have no cut to shrink them by; choose the hard threshold, or single weights",
             ),
             (
                 shrinks && !has_magnitude,
-                (Part::Operator, Part::Criterion),
+                (Part::Threshold, Part::Criterion),
                 "scores that are no magnitudes give no cut to shrink weights by; choose the hard threshold, or magnitudes",
             ),
             (

@@ -240,7 +240,7 @@ fn what_does_not_go_together_is_refused() -> Result {
     assert!(refused.contains("the criterion and the steps of the renewal"), "{refused}");
     let refused =
         refusal(one.builder(0.5).threshold(Threshold::Soft).criterion(Random { seed: 0 }));
-    assert!(refused.contains("the operator and the criterion"), "{refused}");
+    assert!(refused.contains("the threshold and the criterion"), "{refused}");
     let lambda = Remainder { penalty: -1.0, ..Remainder::near(1.0) };
     assert!(refusal(one.builder(0.5).remainder(lambda)).contains("a penalty of -1"));
     for (share, every) in [(0.0, 2), (1.5, 2), (f64::NAN, 2), (0.5, 0)] {

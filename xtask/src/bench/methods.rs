@@ -64,8 +64,12 @@ pub(crate) fn table(
                 std::thread::sleep(REST);
                 side.process.seconds(&json!({ "do": what })).with_context(|| side.row.name())
             };
-            let refresh = (side.every > 1.0).then(|| time("refresh")).transpose()?;
             let step = time("step")?;
+            let refresh = (side.every > 1.0).then(|| time("refresh")).transpose()?;
+            if refresh.is_some() {
+                // Weights that have just entered are 0, and cost nothing in the first step.
+                time("step")?;
+            }
             if round >= 2 {
                 side.steps.push(step);
                 side.refreshes.extend(refresh);
@@ -92,6 +96,8 @@ fn assemble(suite: &Methods, sides: Vec<Side>) -> Result<Table> {
     let mut measured = Vec::new();
     for side in sides {
         let Side { row, mut process, every, steps, refreshes } = side;
+        // So that no weight has just entered.
+        process.ask(&json!({ "do": "step" }))?;
         let share = process.number(&json!({ "do": "multiplications" }), "share")?;
         let memory = process.ask(&json!({ "do": "memory" }))?["bytes"].clone();
         let (step, refresh) = (median(steps), (every > 1.0).then(|| median(refreshes)));

@@ -23,6 +23,7 @@ use taper::{
 pub fn run(args: &Import) -> anyhow::Result<()> {
     refuse_existing("--out", &args.out, args.force)?;
     let opened = open(&args.file)?;
+    network::refuse_shrunk(&opened, &args.file)?;
     let file = args.file.display();
     let named = args.model.as_deref().or_else(|| opened.metadata("architecture"));
     let Some(name) = named else {

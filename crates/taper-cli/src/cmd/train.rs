@@ -95,7 +95,7 @@ impl Setup {
         let resolved = resolve(args)?;
         let device = machine::device(&args.compute.device)?;
         let full = Architecture::find(resolved.model()).map_err(usage)?;
-        let mut data = open_data(resolved.data(), &full, resolved.limit())?;
+        let mut data = open_data(resolved.data(), &full.name, full.image, resolved.limit())?;
         let architecture = resolved.architecture(data.classes.len())?;
         let record = resolved.record(&data)?;
         let held_out = match resolved.n_validation(data.train.len()) {

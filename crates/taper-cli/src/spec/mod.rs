@@ -173,7 +173,8 @@ pub struct PruneSpec {
     /// Steps from one mask refresh, or swap, to the next.
     pub refresh_every: Option<u64>,
     /// What weights are worth: `magnitude`, `scaled-magnitude`, `per-sign`, `gradient`, `saliency`, `mest:LAMBDA` or `random`, and
-    /// `normalised:` or `inverted:` before one of them. This key and those that follow are recorded where a method or an experiment says them.
+    /// `normalised:` or `inverted:` before one of them. This key and those that follow are recorded where a method or an
+    /// experiment says them.
     pub criterion: Option<String>,
     /// What is kept together: `single`, `N:M`, `N:M:output`, `block:RxC`, `block-max:RxC`, `filter`, `channel:AXIS` or `fan-in`.
     pub structure: Option<String>,

@@ -50,7 +50,7 @@ pub(super) fn refusal(p: &PruneSpec, error: PruneError) -> anyhow::Error {
 /// A key and its value.
 fn said(p: &PruneSpec, part: Part) -> String {
     let (key, unsaid) = match part {
-        Part::Operator => ("threshold", ""),
+        Part::Threshold => ("threshold", ""),
         Part::Criterion => ("criterion", "magnitude"),
         Part::Structure => ("structure", "single"),
         Part::Quantile => ("quantile", "exact"),

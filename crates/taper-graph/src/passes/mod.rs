@@ -81,9 +81,13 @@ pub fn optimized(graph: &Graph) -> Result<Graph, GraphError> {
 /// ```
 ///
 /// # Errors
-/// If the graph is not valid.
+/// If the graph is not valid, has an empty value, or has values of more than 2²⁷ elements in all.
 pub fn shrink(graph: &Graph) -> Result<Graph, GraphError> {
-    unfuse(&drop_dead(graph)?)
+    let graph = drop_unread(graph)?;
+    match drop_dead::refusal(&graph) {
+        Some(reason) => Err(GraphError::new(format!("the network cannot be shrunk: {reason}"))),
+        None => unfuse(&drop_dead(&graph)?),
+    }
 }
 
 #[cfg(test)]
