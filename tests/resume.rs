@@ -220,6 +220,45 @@ fn a_run_that_swaps_weights_by_gradient_ends_in_the_same_bytes_after_kills() {
     assert!(result["sparsity"].as_f64() >= Some(0.89), "{result}");
 }
 
+/// Kills and resumes a run of a method, and gives the sparsity of each step.
+fn sparsities(method: &str, n_kills: u32) -> Vec<f64> {
+    let method = format!("prune.method=\"{method}\"");
+    let folder = kill_and_resume(n_kills, &["--set", &method]);
+    let result = json(&folder.path("whole/result.json"));
+    assert!(result["sparsity"].as_f64() >= Some(0.949), "{result}");
+    let lines = String::from_utf8(bytes(&folder.path("whole/steps.jsonl"))).expect("text");
+    let sparsity = |line: &str| {
+        let step: serde_json::Value = serde_json::from_str(line).expect("JSON");
+        step["sparsity_target"].as_f64().expect("a sparsity")
+    };
+    lines.lines().map(sparsity).collect()
+}
+
+#[test]
+fn runs_whose_masks_are_chosen_before_them_end_in_the_same_bytes_after_kills() {
+    for method in ["grasp", "synflow"] {
+        let found = sparsities(method, 3);
+        assert!(found.len() == 90 && found.iter().all(|&s| s == 0.95), "{found:?}");
+    }
+}
+
+#[test]
+fn a_run_of_phases_ends_in_the_same_bytes_after_kills() {
+    let found = sparsities("ac-dc", 4);
+    let phases: String = found.iter().map(|&s| if s == 0.0 { '.' } else { 'x' }).collect();
+    // Of ninety steps: nine a phase, behind a warm-up of four; the last dense one before step 76.
+    let wanted = [
+        "....",
+        "xxxxxxxxx.........",
+        "xxxxxxxxx.........",
+        "xxxxxxxxx.........",
+        "xxxxxxxxx.........",
+    ];
+    let wanted = wanted.concat() + &"x".repeat(14);
+    assert_eq!(phases, wanted);
+    assert!(found.iter().all(|&s| s == 0.0 || s == 0.95), "{found:?}");
+}
+
 /// A soft choice of weights, which is frozen after the third of six epochs.
 const SPARTAN: &[&str] = &["--set", "prune.method=\"spartan\"", "--set", "prune.freeze=0.5"];
 

@@ -6,7 +6,7 @@ use crate::{
     criterion::{Criterion, Magnitude, View},
     error::PruneError,
     operator::Operator,
-    renewal::{Cut, Renewal},
+    renewal::{Cut, Moment, Renewal},
     structure::{Single, Structure},
     weight,
 };
@@ -82,6 +82,12 @@ impl Choices {
             Some(deadline) => Err(PruneError::Deadline { deadline: deadline.0, last: last.0 }),
             None => Ok(()),
         }
+    }
+
+    /// What masks are chosen by in a step.
+    pub(crate) fn chooser(&self, now: &Moment) -> &dyn Criterion {
+        let begins_by = self.renewal.begins_by().filter(|_| now.imposed.is_dense());
+        begins_by.unwrap_or(&*self.criterion)
     }
 
     /// The sparsity at the end of the schedule.

@@ -89,6 +89,12 @@ pub enum PruneError {
         /// What is impossible.
         reason: String,
     },
+    /// Masks that need the network [measured](crate::Pruner::prepare), which was not done or not possible.
+    #[error("measuring the network: {reason}")]
+    Preparation {
+        /// What is missing, and what to do.
+        reason: String,
+    },
     /// An impossible [`Operator`](crate::operator::Operator).
     #[error("operator on kept weights: {reason}")]
     Operator {

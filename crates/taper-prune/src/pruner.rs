@@ -12,7 +12,9 @@ use crate::{
     gates::{Imposing, Update, with_gated},
     grads::{change, of_layers},
     history::History,
+    measure::GradientOracle,
     operator::{Gated, Operator},
+    prepare::Prepared,
     renewal::Moment,
     swap::swapped,
 };
@@ -48,6 +50,8 @@ pub struct Pruner {
     pub(crate) forgotten: Option<Vec<Mask>>,
     /// Whether masks are left to the gradients of the step last begun.
     is_pending: bool,
+    /// What was measured for the step to come, or for the one last begun.
+    prepared: Option<Prepared>,
     pub(crate) history: History,
     /// Weights of each layer that are not 0 once pruned, in the step last begun.
     pub(crate) n_kept: Vec<u64>,
@@ -77,6 +81,7 @@ impl Pruner {
             dropped: drop.map(|_| sizes.iter().map(|&n| Mask::empty(n)).collect()),
             forgotten: None,
             is_pending: false,
+            prepared: None,
             history: History::new(sizes.iter().copied(), is_followed),
             n_kept: sizes.iter().map(|&n| n as u64).collect(),
             n_live: sizes.iter().map(|&n| n as u64).sum(),
@@ -87,6 +92,69 @@ impl Pruner {
 
     // The first moment.
 
+    /// Chooses the masks of `step`, if the step is to choose any by a criterion that [measures](Criterion::measure) the network,
+    /// such as GraSP or SynFlow; in other steps it does nothing. A training loop with such a criterion calls it before the begin of
+    /// each step.
+    ///
+    /// No weight is changed. What was measured serves this one step: masks are held from then on, so a run that is resumed
+    /// behind it measures nothing.
+    ///
+    /// ```
+    /// use candle_core::{DType, Device, Result, Tensor, Var};
+    /// use taper_core::{LayerInfo, LayerKind, Sparsity, Step};
+    /// use taper_kernels::threshold::Threshold;
+    /// use taper_prune::{GradientOracle, Pruner, Remainder, criterion::SynFlow, renewal::Hold};
+    /// use taper_schedule::{Curve, Ramp};
+    ///
+    /// /// One linear layer of four inputs.
+    /// struct Network;
+    ///
+    /// impl GradientOracle for Network {
+    ///     fn flow(&mut self, weights: &[Tensor]) -> Result<Vec<Tensor>> {
+    ///         let weight = Var::from_tensor(&weights[0])?;
+    ///         let ones = Tensor::ones((1, 4), DType::F64, &Device::Cpu)?;
+    ///         let grads = ones.matmul(&weight.t()?)?.sum_all()?.backward()?;
+    ///         Ok(grads.get(&weight).cloned().into_iter().collect())
+    ///     }
+    /// }
+    ///
+    /// let weight = Var::new(&[[0.1f32, -0.9, 0.5, 0.2]], &Device::Cpu)?;
+    /// let info = LayerInfo { name: "fc.weight".into(), kind: LayerKind::Linear, shape: vec![1, 4] };
+    /// let once = Ramp::new(Curve::OneShot, Step(0), Step(0), Sparsity::new(0.5)?);
+    /// let mut pruner = Pruner::builder([(info, weight)], once, 100)
+    ///     .operator(Threshold::Hard)
+    ///     .criterion(SynFlow { rounds: 2 })
+    ///     .renewal(Hold)
+    ///     .remainder(Remainder::zero())
+    ///     .build()?;
+    /// for step in 0..3 {
+    ///     pruner.prepare(Step(step), &mut Network)?; // measures before step 0 alone
+    ///     pruner.begin_step(Step(step))?; // …
+    /// }
+    /// assert_eq!(pruner.report().n_kept(), 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`PruneError::Step`] if a later step was begun before, [`PruneError::Preparation`] if the network does not give what the
+    /// criterion needs.
+    pub fn prepare(
+        &mut self,
+        step: Step,
+        network: &mut dyn GradientOracle,
+    ) -> Result<(), PruneError> {
+        if step < self.step {
+            return Err(PruneError::Step { step: step.0, last: self.step.0 });
+        }
+        let now = self.moment(step);
+        let Some(criterion) = self.measuring(&now) else { return Ok(()) };
+        let Some(measure) = criterion.measure() else { return Ok(()) };
+        self.hold_zeros()?;
+        let asked = Asked { step, sparsity: now.wanted, ..self.asked(criterion, None) };
+        self.prepared = Some(Prepared::of(&self.choices, &asked, measure, network)?);
+        Ok(())
+    }
+
     /// Gates for the forward pass of `step`, from the current weights.
     ///
     /// Masks are refreshed if the cadence says so or the schedule has just reached its target, and held otherwise; the
@@ -96,12 +164,13 @@ impl Pruner {
     /// begun may be begun again; it is then no second observation for the schedule.
     ///
     /// # Errors
-    /// [`PruneError::Step`] if a later step was begun before; the pruner is then as it was. Others if the sparsity cannot be
-    /// met or a weight cannot be read.
+    /// [`PruneError::Step`] if a later step was begun before, [`PruneError::Preparation`] if the step lacks its
+    /// [`prepare`](Self::prepare); the pruner is then as it was. Others if the sparsity cannot be met or a weight cannot be read.
     pub fn begin_step(&mut self, step: Step) -> Result<Gates, PruneError> {
         if step < self.step {
             return Err(PruneError::Step { step: step.0, last: self.step.0 });
         }
+        self.check_prepared(&self.moment(step))?;
         self.initialise()?;
         let is_repeated = self.has_begun && step == self.step;
         (self.step, self.has_begun) = (step, true);
@@ -111,11 +180,10 @@ impl Pruner {
             self.forgotten = None;
         }
         self.hold_zeros()?;
-        let wanted = self.choices.schedule.sparsity(step);
-        let moment = Moment { step, imposed: self.sparsity, wanted, target: self.choices.target() };
-        if self.choices.renewal.chooses(&moment) && !self.choices.operator.is_frozen() {
-            self.sparsity = wanted;
-            self.refresh_masks(&moment, is_repeated)?;
+        let now = self.moment(step);
+        if self.choices.renewal.chooses(&now) && !self.choices.operator.is_frozen() {
+            self.sparsity = now.wanted;
+            self.refresh_masks(&now, is_repeated)?;
         }
         if !is_repeated && self.choices.probes.contains(&step) {
             with_values(&self.choices.tensors(), |weights| {
@@ -152,13 +220,15 @@ impl Pruner {
 
     /// Chooses masks anew, or leaves that to the gradients of this step.
     fn refresh_masks(&mut self, now: &Moment, is_repeated: bool) -> Result<(), PruneError> {
-        let begins_by = self.choices.renewal.begins_by().filter(|_| now.imposed.is_dense());
-        let criterion = begins_by.unwrap_or(&*self.choices.criterion);
+        let criterion = self.choices.chooser(now);
         self.is_pending = criterion.needs_gradient() && !now.wanted.is_dense();
         if self.is_pending {
             return Ok(());
         }
-        let cut = self.choices.choose(&self.asked(criterion, None))?;
+        let cut = match self.prepared.as_ref().and_then(|p| p.cut(now.step, now.wanted)) {
+            Some(prepared) => prepared.to_vec(),
+            None => self.choices.choose(&self.asked(criterion, None))?,
+        };
         let before = std::mem::replace(&mut self.cut, cut);
         if !is_repeated {
             let seen = self.changed_since(before.iter().map(|cut| &*cut.mask));
@@ -167,7 +237,29 @@ impl Pruner {
         }
         self.history.note(&before, &self.cut, self.step);
         self.zero_pruned(&before)?;
+        if self.choices.renewal.restarts(now) {
+            self.forget(before.iter().map(|cut| Mask::full(cut.mask.len())).collect());
+        }
         self.drop_more()
+    }
+
+    /// The criterion that measures the network before a step, if one does.
+    fn measuring(&self, now: &Moment) -> Option<&dyn Criterion> {
+        let is_asked = !now.wanted.is_dense() && self.choices.renewal.chooses(now);
+        Some(self.choices.chooser(now)).filter(|by| is_asked && by.measure().is_some())
+    }
+
+    /// Refuses a step whose masks need what was not measured.
+    fn check_prepared(&self, now: &Moment) -> Result<(), PruneError> {
+        let Some(criterion) = self.measuring(now) else { return Ok(()) };
+        if self.prepared.as_ref().is_some_and(|p| p.cut(now.step, now.wanted).is_some()) {
+            return Ok(());
+        }
+        let reason = format!(
+            "step {} chooses masks by {criterion:?}, which measures the network; call Pruner::prepare before the step",
+            now.step
+        );
+        Err(PruneError::Preparation { reason })
     }
 
     /// Shows an operator without a threshold, or with learned ones, the layers of the step.
@@ -405,6 +497,12 @@ impl Pruner {
         let imposing = Imposing { cut: &cut, ..self.imposing() };
         let gates = imposing.gates(vec![Update::default(); cut.len()], 1.0)?;
         Ok((cut, gates))
+    }
+
+    /// What the renewal is asked with in a step.
+    fn moment(&self, step: Step) -> Moment {
+        let (imposed, wanted) = (self.sparsity, self.choices.schedule.sparsity(step));
+        Moment { step, imposed, wanted, target: self.choices.target() }
     }
 
     fn asked<'a>(

@@ -8,6 +8,7 @@ use crate::{
 };
 use std::fmt;
 use taper_core::{LayerId, LayerInfo, LayerKind, Sparsity, Step};
+use taper_kernels::threshold::Threshold;
 use taper_scale::{Now, PrunedGrad};
 
 /// A choice of a [`PrunerBuilder`](crate::PrunerBuilder), as [`PruneError::Together`] names it.
@@ -62,7 +63,12 @@ impl fmt::Display for Part {
 impl Choices {
     /// Refuses choices that exclude each other, whatever the layers.
     pub(crate) fn check_together(&self) -> Result<(), PruneError> {
-        let rules = [self.without_cut(), self.without_gradient(), self.without_change()];
+        let rules = [
+            self.without_measure(),
+            self.without_cut(),
+            self.without_gradient(),
+            self.without_change(),
+        ];
         match rules.into_iter().flatten().next() {
             None => Ok(()),
             Some((first, second, reason)) => Err(PruneError::Together { first, second, reason }),
@@ -122,6 +128,31 @@ impl Choices {
                 drops_smallest && !is_single,
                 (Part::Drop, Part::Structure),
                 "weights that are kept together have no cut that the smallest could be relative to; drop others first, or choose single weights",
+            ),
+        ];
+        broken(rules)
+    }
+
+    /// Criteria that measure the network where masks cannot wait for that.
+    fn without_measure(&self) -> Option<(Part, Part, &'static str)> {
+        let measures = |criterion: &dyn Criterion| criterion.measure().is_some();
+        let (is_measured, grow) = (measures(&*self.criterion), self.renewal.grows_by());
+        let begins_measured = self.renewal.begins_by().is_some_and(measures);
+        let is_hard = self.operator.threshold() == Some(Threshold::Hard);
+        let swapped = "weights are swapped by what a step gives, and GraSP and SynFlow measure the network before it; choose them for \
+                       the first masks alone, or masks that are held";
+        let rules = [
+            (grow.is_some_and(measures), (Part::Growth, Part::Renewal), swapped),
+            (is_measured && grow.is_some(), (Part::Criterion, Part::Renewal), swapped),
+            (
+                is_measured && !self.renewal.holds(),
+                (Part::Criterion, Part::Renewal),
+                "criteria that measure the network, such as GraSP and SynFlow, choose masks now and then; choose masks that are held",
+            ),
+            (
+                !is_hard && (is_measured || begins_measured),
+                (Part::Threshold, Part::Criterion),
+                "criteria that measure the network, such as GraSP and SynFlow, see weights as they are; choose the hard threshold",
             ),
         ];
         broken(rules)

@@ -12,7 +12,7 @@ use taper::{
         allocation::{Pin, Pinned},
     },
     scale::GradientScale,
-    schedule::{Adaptation, Adaptive, ClosedForm, Points, Ramp, SparsitySchedule},
+    schedule::{Adaptation, Adaptive, ClosedForm, Phases, Points, Ramp, SparsitySchedule},
     train::Recipe,
 };
 
@@ -155,8 +155,22 @@ impl Resolved {
             points.map(|&[x, y]| (at(Some(x)), Sparsity::saturating(y))).collect();
         let adaptation =
             parts.adaptation.map(|a| Adaptation { deadline: at(p.adapt_deadline), ..a });
-        let ramp = Ramp::new(parts.curve, at(p.begin), at(p.end), self.sparsity())
-            .starting_at(parts.initial);
+        let Some(curve) = parts.curve else {
+            // On a short run, too, each phase has a step.
+            let length = |share: Option<f64>| at(share.or(Some(0.1))).0.max(1);
+            let phases = Phases {
+                target: self.sparsity(),
+                begin: at(p.begin),
+                sparse: length(p.sparse_phase),
+                dense: length(p.dense_phase),
+                last_dense: length(p.last_dense_phase.or(p.dense_phase)),
+                end: at(p.end),
+            };
+            phases.check().map_err(|error| usage(format!("prune.schedule: {error}")))?;
+            return Ok(Box::new(phases));
+        };
+        let ramp =
+            Ramp::new(curve, at(p.begin), at(p.end), self.sparsity()).starting_at(parts.initial);
         if points.is_empty() {
             return scheduled(ramp, adaptation);
         }

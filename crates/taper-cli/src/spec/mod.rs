@@ -123,7 +123,7 @@ pub struct PruneSpec {
     /// When and from what the gradient of pruned weights is computed: `exact`, `every:N`, `sampled:SHARE` or
     /// `live:MARGIN`.
     pub pruned_gradient: Option<String>,
-    /// Curve of the ramp.
+    /// Curve of the ramp, or `phases`.
     pub schedule: Option<String>,
     /// Where the ramp begins, as a share of all steps.
     pub begin: Option<f64>,
@@ -172,9 +172,15 @@ pub struct PruneSpec {
     pub quantile: Option<String>,
     /// Steps from one mask refresh, or swap, to the next.
     pub refresh_every: Option<u64>,
-    /// What weights are worth: `magnitude`, `scaled-magnitude`, `per-sign`, `gradient`, `saliency`, `mest:LAMBDA` or `random`, and
-    /// `normalised:` or `inverted:` before one of them. This key and those that follow are recorded where a method or an
-    /// experiment says them.
+    /// With `phases`: length of a sparse phase, as a share of all steps. This key and those that follow are recorded where a method
+    /// or an experiment says them.
+    pub sparse_phase: Option<f64>,
+    /// With `phases`: length of a dense phase, as a share of all steps.
+    pub dense_phase: Option<f64>,
+    /// With `phases`: length of the dense phase before the last sparse one, as a share of all steps.
+    pub last_dense_phase: Option<f64>,
+    /// What weights are worth: `magnitude`, `scaled-magnitude`, `per-sign`, `gradient`, `saliency`, `mest:LAMBDA`, `grasp:IMAGES`,
+    /// `synflow:ROUNDS` or `random`, and `normalised:` or `inverted:` before one of them.
     pub criterion: Option<String>,
     /// What is kept together: `single`, `N:M`, `N:M:output`, `block:RxC`, `block-max:RxC`, `filter`, `channel:AXIS` or `fan-in`.
     pub structure: Option<String>,

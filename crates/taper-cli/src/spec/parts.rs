@@ -8,8 +8,8 @@ use taper::{
         DeadFilters, DropPolicy, DropRule, PrunedUpdate, Quantile, Remainder,
         allocation::{Allocation, Er, Erk, Given, Global, Uniform},
         criterion::{
-            Criterion, Gradient, Inverted, Magnitude, Mest, Normalised, PerSign, Random, Saliency,
-            ScaledMagnitude,
+            Criterion, Gradient, Grasp, Inverted, Magnitude, Mest, Normalised, PerSign, Random,
+            Saliency, ScaledMagnitude, SynFlow,
         },
         renewal::{Cut, CutHold, Hold, Renewal, Swap, SwapDecay},
         structure::{
@@ -20,6 +20,9 @@ use taper::{
     schedule::{Adaptation, Cadence, Curve, Rate, Reference, Signal},
 };
 
+/// The schedule that is no ramp.
+const PHASES: &str = "phases";
+
 /// The library's values for a section with a value for every key.
 pub(super) struct Parts {
     pub(super) operator: Operators,
@@ -28,7 +31,8 @@ pub(super) struct Parts {
     pub(super) renewal: Renewals,
     /// What becomes of pruned weights; begin and end of drops are shares of the steps.
     pub(super) remainder: Remainder,
-    pub(super) curve: Curve,
+    /// Of a ramp; none for phases.
+    pub(super) curve: Option<Curve>,
     pub(super) initial: Sparsity,
     /// If the ramp's clock answers to the masks; its deadline is a share of the steps, which only the data give.
     pub(super) adaptation: Option<Adaptation>,
@@ -65,7 +69,12 @@ impl Parts {
         let initial = Sparsity::new(p.initial.unwrap_or(0.0)).map_err(usage)?;
         let gradient = scale::by_name(&text(&p.gradient), initial)
             .map_err(|error| usage(format!("prune.gradient: {error}")))?;
-        let curve = curve("schedule", &text(&p.schedule))?;
+        let schedule = text(&p.schedule);
+        check_phases(p)?;
+        let curve = match schedule == PHASES {
+            true => None,
+            false => Some(curve("schedule", &schedule)?),
+        };
         let allocation = allocation(&text(&p.allocation))?;
         let quantile = match text(&p.quantile).as_str() {
             "exact" => Quantile::Exact,
@@ -83,6 +92,7 @@ impl Parts {
             "none" => adaptation(p, "reciprocal").map(|_| None)?,
             rate => Some(adaptation(p, rate)?),
         };
+        check_measured(p, seed)?;
         Ok(Self {
             criterion: criterion("criterion", p.criterion.as_deref().unwrap_or("magnitude"), seed)?,
             renewal: renewal(p, seed)?,
@@ -118,7 +128,9 @@ fn curve(key: &str, name: &str) -> anyhow::Result<Curve> {
     let power = || Some(Curve::Power(name.strip_prefix("power:")?.parse().ok()?));
     known.or_else(power).ok_or_else(|| {
         let names = Curve::ALL.iter().map(|(name, _)| *name);
-        choose(key, name, &names.chain(["power:N with N from 1 to 255"]).collect::<Vec<_>>())
+        let names = names.chain(["power:N with N from 1 to 255"]);
+        let phases = (key == "schedule").then_some(PHASES);
+        choose(key, name, &names.chain(phases).collect::<Vec<_>>())
     })
 }
 
@@ -168,6 +180,8 @@ fn criterion(key: &str, text: &str, seed: u64) -> anyhow::Result<Box<dyn Criteri
         "saliency",
         "mest:LAMBDA with LAMBDA of at least 0",
         "per-sign",
+        "grasp:IMAGES with at least 1 of each class",
+        "synflow:ROUNDS with ROUNDS from 1 to 10000",
         "random",
         "normalised:CRITERION",
         "inverted:CRITERION",
@@ -180,8 +194,24 @@ fn criterion(key: &str, text: &str, seed: u64) -> anyhow::Result<Box<dyn Criteri
         let of = criterion(key, of, seed)?;
         return Ok(match word {
             "normalised" => Box::new(Normalised { of }),
+            _ if of.measure().is_some_and(|measure| measure.rounds() > 1) => {
+                return Err(usage(format!(
+                    "prune.{key} `{text}` inverts scores of several rounds, in which weights that have left would come back; take one \
+                     round"
+                )));
+            }
             _ => Box::new(Inverted { of }),
         });
+    }
+    let number = |prefix: &str, most: usize| {
+        let number = text.strip_prefix(prefix)?.parse::<usize>().ok();
+        number.filter(|number| (1..=most).contains(number))
+    };
+    if let Some(per_class) = number("grasp:", usize::MAX) {
+        return Ok(Box::new(Grasp { per_class, ..Grasp::default() }));
+    }
+    if let Some(rounds) = number("synflow:", 10_000) {
+        return Ok(Box::new(SynFlow { rounds: rounds as u32 }));
     }
     Ok(match text {
         "magnitude" => Box::new(Magnitude),
@@ -196,6 +226,63 @@ fn criterion(key: &str, text: &str, seed: u64) -> anyhow::Result<Box<dyn Criteri
             Box::new(Mest { lambda: lambda.ok_or_else(|| choose(key, other, &names))? })
         }
     })
+}
+
+/// Refuses criteria that are measured before masks are chosen where masks cannot wait for that.
+fn check_measured(p: &PruneSpec, seed: u64) -> anyhow::Result<()> {
+    let renewal = p.renewal.as_deref().unwrap_or("cut");
+    for (key, value) in [("criterion", &p.criterion), ("grow", &p.grow)] {
+        let Some(name) = value else { continue };
+        if criterion(key, name, seed)?.measure().is_none() {
+            continue;
+        }
+        let is_held = renewal == "cut" && p.refresh_every > Some(1)
+            || ["hold", "cut-hold"].contains(&renewal);
+        if !is_held {
+            return Err(usage(format!(
+                "prune.{key} `{name}` measures the network before masks are chosen, and prune.renewal = \"{renewal}\" chooses them too \
+                 often; set the renewal to hold, or with swap say prune.begin_by = \"{name}\""
+            )));
+        }
+        let threshold = p.threshold.as_deref().unwrap_or_default();
+        if threshold != "hard" {
+            return Err(usage(format!(
+                "prune.{key} `{name}` sees weights as they are, and prune.threshold = \"{threshold}\" changes them; set the threshold to \
+                 hard"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses keys of phases without phases, and what phases cannot be joined with.
+fn check_phases(p: &PruneSpec) -> anyhow::Result<()> {
+    let schedule = p.schedule.as_deref().unwrap_or_default();
+    if schedule != PHASES {
+        let of_phases = [
+            ("sparse_phase", p.sparse_phase),
+            ("dense_phase", p.dense_phase),
+            ("last_dense_phase", p.last_dense_phase),
+        ];
+        return match of_phases.iter().find(|(_, share)| share.is_some()) {
+            Some((key, _)) => Err(usage(format!(
+                "prune.{key} is for prune.schedule = \"{PHASES}\", and the schedule is `{schedule}`; leave the key out, or choose the \
+                 method ac-dc"
+            ))),
+            None => Ok(()),
+        };
+    }
+    if let Some(rate) = p.adapt.as_deref().filter(|&rate| rate != "none") {
+        return Err(usage(format!(
+            "prune.adapt is {rate}, which bends a ramp, and prune.schedule is {PHASES}; set prune.adapt to none, or choose a curve"
+        )));
+    }
+    if !p.points.as_deref().unwrap_or_default().is_empty() {
+        return Err(usage(format!(
+            "prune.points is a schedule of its own, and prune.schedule is {PHASES}; leave one of them out"
+        )));
+    }
+    Ok(())
 }
 
 /// What `prune.structure` stands for.

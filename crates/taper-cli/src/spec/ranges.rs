@@ -67,9 +67,14 @@ pub(super) fn check(train: &TrainSpec, prune: &PruneSpec) -> anyhow::Result<()> 
         let n = prune.probes.unwrap_or(0);
         return Err(usage(format!("prune.probes is {n}, outside 0 to {MAX_PROBES}")));
     }
-    let shares =
-        [("swap_share", prune.swap_share), ("swap_end", prune.swap_end), ("freeze", prune.freeze)];
-    for (key, value) in shares {
+    for (key, value) in [
+        ("swap_share", prune.swap_share),
+        ("swap_end", prune.swap_end),
+        ("freeze", prune.freeze),
+        ("sparse_phase", prune.sparse_phase),
+        ("dense_phase", prune.dense_phase),
+        ("last_dense_phase", prune.last_dense_phase),
+    ] {
         if value.is_some_and(|value| !(value > 0.0 && value <= 1.0)) {
             let value = value.unwrap_or_default();
             return Err(usage(format!("prune.{key} is {value}, outside (0, 1]")));

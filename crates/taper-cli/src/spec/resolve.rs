@@ -377,7 +377,8 @@ mod tests {
             let is_left_out =
                 ["from", "criterion", "renewal", "swap_share", "swap_decay", "swap_end", "freeze"]
                     .contains(&&**key)
-                    || ["grow", "begin_by", "remainder", "structure"].contains(&&**key);
+                    || ["grow", "begin_by", "remainder", "structure"].contains(&&**key)
+                    || ["sparse_phase", "dense_phase", "last_dense_phase"].contains(&&**key);
             assert_eq!(value.is_null(), is_left_out, "{key}");
         }
         let settings = resolved.settings().unwrap();
@@ -407,12 +408,12 @@ mod tests {
                 };
                 let base = if value == "\"dense\"" { "seed=0" } else { base };
                 let set = format!("prune.{key}={value}");
-                // Not every structure fits the first or the last layer of the network.
+                // Three colours in and ten classes out are no multiple of four.
                 let pins = match key {
                     "structure" => "prune.pins={ \"conv1.weight\" = 0, \"linear.weight\" = 0 }",
-                    _ => "prune.pins={}",
+                    _ => "seed=0",
                 };
-                resolve(&[base, pins, &set])
+                resolve(&[base, &set, pins])
                     .unwrap_or_else(|error| panic!("{row}\n{set}: {error}"));
                 n_keys += 1;
             }
@@ -462,10 +463,22 @@ mod tests {
             ("train.momentum=1", "outside [0, 1)"),
             (
                 "prune.method=fether",
-                "the methods are dense, dense-small, feather, filter, finetune, gmp",
+                "the methods are ac-dc, dense, dense-small, feather, filter, finetune, gmp",
             ),
             ("prune.criterion=size", "prune.criterion `size` is unknown; it can be magnitude"),
             ("prune.criterion=\"mest:-1\"", "mest:LAMBDA with LAMBDA of at least 0"),
+            ("prune.criterion=\"grasp:0\"", "grasp:IMAGES with at least 1 of each class"),
+            ("prune.criterion=\"inverted:synflow:9\"", "inverts scores of several rounds"),
+            ("prune.criterion=\"synflow:10001\"", "synflow:ROUNDS with ROUNDS from 1 to 10000"),
+            (
+                "prune.criterion=\"synflow:9\"",
+                "prune.criterion `synflow:9` measures the network before masks are chosen, and prune.renewal = \"cut\"",
+            ),
+            (
+                "prune.sparse_phase=0.1",
+                "prune.sparse_phase is for prune.schedule = \"phases\", and the schedule is `cubic`",
+            ),
+            ("prune.schedule=phase", "phases"),
             (
                 "prune.renewal=never",
                 "prune.renewal `never` is unknown; it can be cut, cut-hold, swap, hold",
@@ -612,6 +625,36 @@ mod tests {
             let error = resolve(&sets).expect_err(wanted).to_string();
             assert!(error.contains(wanted), "{sets:?}: {error}");
         }
+        for (sets, wanted) in [
+            (
+                ["prune.method=grasp", "prune.renewal=swap"],
+                "prune.renewal = \"swap\" chooses them too often; set the renewal to hold, or with swap say prune.begin_by",
+            ),
+            (
+                ["prune.method=synflow", "prune.threshold=soft"],
+                "prune.criterion `synflow:100` sees weights as they are, and prune.threshold = \"soft\"",
+            ),
+            (
+                ["prune.method=rigl", "prune.grow=\"grasp:3\""],
+                "prune.grow `grasp:3` measures the network before masks are chosen",
+            ),
+            (
+                ["prune.method=ac-dc", "prune.adapt=reciprocal"],
+                "prune.adapt is reciprocal, which bends a ramp, and prune.schedule is phases",
+            ),
+            (
+                ["prune.method=ac-dc", "prune.points=[[0.1, 0.9]]"],
+                "prune.points is a schedule of its own, and prune.schedule is phases",
+            ),
+            (
+                ["prune.method=ac-dc", "prune.sparse_phase=0"],
+                "prune.sparse_phase is 0, outside (0, 1]",
+            ),
+        ] {
+            let error = resolve(&sets).expect_err(wanted).to_string();
+            assert!(error.contains(wanted), "{sets:?}: {error}");
+        }
+        assert!(resolve(&["prune.method=rigl", "prune.begin_by=\"synflow:9\""]).is_ok());
         assert!(resolve(&["prune.adapt=\"reciprocal\""]).is_ok());
         assert!(resolve(&["prune.method=dense", "prune.sparsity=0.5"]).is_err());
     }

@@ -1,9 +1,12 @@
 //! The order of another criterion, upside down.
 
 use super::{Criterion, View};
+use crate::measure::Measure;
 use std::borrow::Cow;
 
 /// Ranks first what another criterion ranks last: the control that shows whether its order matters. Ties stay by index.
+///
+/// One that measures the network in several rounds cannot be inverted: weights that left in a round would come back.
 ///
 /// # References
 /// RigL's `rigl_inverted`, which grows the weights of the smallest gradient.
@@ -23,6 +26,10 @@ impl Criterion for Inverted {
 
     fn needs_gradient(&self) -> bool {
         self.of.needs_gradient()
+    }
+
+    fn measure(&self) -> Option<&dyn Measure> {
+        self.of.measure()
     }
 }
 

@@ -1,6 +1,7 @@
 //! A score relative to those of its layer.
 
 use super::{Criterion, View};
+use crate::measure::Measure;
 use std::borrow::Cow;
 
 /// The score of another criterion, divided by the Euclidean norm of the scores of its layer, `sᵢ / √(Σⱼ sⱼ²)`: one ranking of
@@ -29,6 +30,10 @@ impl Criterion for Normalised {
 
     fn needs_gradient(&self) -> bool {
         self.of.needs_gradient()
+    }
+
+    fn measure(&self) -> Option<&dyn Measure> {
+        self.of.measure()
     }
 
     fn magnitude(&self, layer: &View, score: f32) -> Option<f32> {

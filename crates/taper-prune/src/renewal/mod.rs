@@ -76,6 +76,11 @@ pub trait Renewal: Debug + Send + Sync {
         None
     }
 
+    /// Whether an optimizer forgets all that it remembers of the prunable weights, as masks are chosen: training begins anew.
+    fn restarts(&self, _now: &Moment) -> bool {
+        false
+    }
+
     /// Checks the choices of this renewal.
     ///
     /// # Errors
@@ -110,6 +115,10 @@ impl<R: Renewal + ?Sized> Renewal for Box<R> {
 
     fn begins_by(&self) -> Option<&dyn Criterion> {
         (**self).begins_by()
+    }
+
+    fn restarts(&self, now: &Moment) -> bool {
+        (**self).restarts(now)
     }
 
     fn check(&self) -> Result<(), String> {

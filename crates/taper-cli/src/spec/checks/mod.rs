@@ -10,7 +10,7 @@ use taper::{
     core::Step,
     kernels::mask::Mask,
     nn::{Init, ParamKind, Params, Scope},
-    prune::{Changed, Pruner},
+    prune::{Changed, GradientOracle, Pruner, Sample},
     train::Optimizer,
 };
 
@@ -54,6 +54,7 @@ impl Small {
 
     /// A step in which each pruned weight has this gradient.
     fn step(&mut self, step: u64, slopes: &[Vec<f32>]) -> anyhow::Result<Changed> {
+        self.pruner.prepare(Step(step), &mut Linear { params: &self.params, slopes })?;
         let imposed = self.pruner.impose(Step(step))?;
         let mut loss = Tensor::new(0f32, &Device::Cpu)?;
         for ((_, var), slope) in self.params.prunable().zip(slopes) {
@@ -91,6 +92,30 @@ impl Small {
         masks
             .map(|(words, (_, var))| Mask::from_words(words, var.elem_count()).expect("a mask"))
             .collect()
+    }
+}
+
+/// What criteria at initialisation measure: that the loss is linear, but for a Hessian of the weights themselves.
+struct Linear<'a> {
+    params: &'a Params,
+    slopes: &'a [Vec<f32>],
+}
+
+impl GradientOracle for Linear<'_> {
+    fn gradient(&mut self, _sample: &Sample) -> candle_core::Result<Vec<Tensor>> {
+        let layers = self.params.prunable().zip(self.slopes);
+        layers
+            .map(|((_, var), slope)| Tensor::from_slice(slope, var.shape(), &Device::Cpu))
+            .collect()
+    }
+
+    fn curvature(&mut self, _: &Sample, along: &[Tensor]) -> candle_core::Result<Vec<Tensor>> {
+        let layers = self.params.prunable().zip(along);
+        layers.map(|((_, var), along)| var.as_tensor() * along).collect()
+    }
+
+    fn flow(&mut self, weights: &[Tensor]) -> candle_core::Result<Vec<Tensor>> {
+        weights.iter().map(Tensor::ones_like).collect()
     }
 }
 

@@ -51,6 +51,8 @@ fn sets(name: &str, method: &Method, sparsity: f64, seed: u64) -> Vec<String> {
         format!("seed={seed}"),
         "train.lr=0.125".into(),
         "train.momentum=0.5".into(),
+        // So that the velocity of a weight that was forgotten is its gradient.
+        "train.weight_decay=0".into(),
     ];
     match method.prune.structure {
         Some(_) => sets.push("prune.pins={ \"conv1.weight\" = 0 }".into()),
