@@ -231,6 +231,21 @@ mod tests {
     }
 
     #[test]
+    fn a_narrower_network_is_not_held_to_the_sparsity_of_its_cell() {
+        let mut results = testing::results();
+        let mut narrowed = |model: &str, n_kept: u64| {
+            for run in results.runs.iter_mut().filter(|r| r.row == "feather") {
+                (run.model, run.n_prunable, run.n_kept) = (model.into(), 100, n_kept);
+                run.sparsity = 1.0 - n_kept as f64 / 100.0;
+            }
+            verdict(&results, "feather", Some(0.9))
+        };
+        assert_eq!(narrowed("resnet20@0.3", 100), Verdict::Pass);
+        assert!(!narrowed("resnet20@0.3", 90).reasons().is_empty(), "it is not dense");
+        assert!(!narrowed("resnet20", 100).reasons().is_empty(), "it is not narrower");
+    }
+
+    #[test]
     fn a_sparsity_that_is_not_the_counted_one_is_found() {
         let mut results = testing::results();
         results.runs[0].sparsity = 0.5;

@@ -193,7 +193,10 @@ impl Choices {
         let swaps = |step| self.renewal.swaps(step).is_some();
         let (is_cut, is_swapped) = (in_two(&cuts), in_two(&swaps));
         let grows_by_gradient = self.renewal.grows_by().is_some_and(Criterion::needs_gradient);
-        let is_held = !self.renewal.is_cut() && self.renewal.grows_by().is_none();
+        // On the way to the target, at a step at which masks of every cadence are chosen.
+        let halfway = Sparsity::saturating(target.get() / 2.0);
+        let begin = Moment { step: Step::ZERO, imposed: halfway, wanted: halfway, target };
+        let is_held = !self.renewal.chooses(&begin) && self.renewal.grows_by().is_none();
         let reason = "a step whose gradients choose masks moves no weight, and every step would be one; choose masks every 2 steps or more \
                       seldom, or a criterion that needs no gradient";
         let rules = [

@@ -1,7 +1,8 @@
 //! Masks of structures, worked out by hand.
 
 use candle_core::{Device, Tensor, Var};
-use taper_core::{LayerInfo, LayerKind, Sparsity, Step};
+use proptest::prelude::*;
+use taper_core::{LayerInfo, LayerKind, Sparsity, Step, rng::Rng};
 use taper_kernels::{mask::Mask, threshold::Threshold};
 use taper_prune::{
     PruneError, Pruner, Remainder,
@@ -53,6 +54,41 @@ fn two_of_four_are_kept_along_the_inputs() -> Result {
     assert_eq!(kept(&pruner, &[16]), [[1, 2, 4, 7, 8, 9, 10, 15]]);
     assert_eq!(pruner.report().n_kept(), 8);
     Ok(())
+}
+
+proptest! {
+    #[test]
+    fn each_group_along_the_inputs_keeps_its_largest_and_ties_go_by_index(
+        (outputs, groups, kernel, m) in (1usize..4, 1usize..4, 1usize..4, 2usize..6),
+        n in 1usize..5,
+        seed in any::<u64>(),
+    ) {
+        let n = n.min(m - 1);
+        let inputs = groups * m;
+        let mut rng = Rng::for_key([seed]);
+        // Few values, so that most groups have ties.
+        let weights: Vec<f32> =
+            (0..outputs * inputs * kernel).map(|_| rng.below(7) as f32 - 3.0).collect();
+        let shape = [outputs, inputs, kernel, 1];
+        let layers = vec![layer("conv.weight", LayerKind::Conv, &shape, &weights).unwrap()];
+        let pattern = NOfM { n, m };
+        let mut pruner = build(layers, pattern.sparsity().get(), pattern).unwrap();
+        pruner.begin_step(Step(0)).unwrap();
+        let kept = &kept(&pruner, &[weights.len()])[0];
+        for (output, group, place) in
+            (0..outputs).flat_map(|o| (0..groups).flat_map(move |g| (0..kernel).map(move |k| (o, g, k))))
+        {
+            let index = |i: usize| (output * inputs + group * m + i) * kernel + place;
+            let larger = |i: usize, j: usize| {
+                let (a, b) = (weights[index(i)].abs(), weights[index(j)].abs());
+                b > a || (b == a && j < i)
+            };
+            for i in 0..m {
+                let rank = (0..m).filter(|&j| larger(i, j)).count();
+                prop_assert_eq!(kept.contains(&index(i)), rank < n);
+            }
+        }
+    }
 }
 
 #[test]

@@ -3,14 +3,15 @@
 use super::{Small, resolve, values};
 use taper::zoo::Architecture;
 
-const RENEWALS: [&[&str]; 5] = [
+const RENEWALS: [&[&str]; 6] = [
     &["renewal=cut"],
     &["renewal=cut", "refresh_every=2"],
     &["renewal=swap", "grow=random", "refresh_every=2"],
     &["renewal=swap", "grow=gradient"],
     &["renewal=hold"],
+    &["renewal=cut-hold"],
 ];
-const STRUCTURES: [&str; 4] = ["single", "2:4", "block:2x2", "filter"];
+const STRUCTURES: [&str; 5] = ["single", "2:4", "block:2x2", "filter", "fan-in"];
 const REMAINDERS: [&[&str]; 6] = [
     &["remainder=alive"],
     &["remainder=zero"],
