@@ -151,8 +151,10 @@ impl SoftTopK {
         let (mut weighted, mut total) = (0.0, 0.0);
         for &place in group {
             let (parts, weights, grad) = (&parts[place], layers[place].weights, &grads[place]);
-            weighted += sum(parts.len(), |i| f64::from(grad[i] * weights[i] * slope(parts[i])));
-            total += sum(parts.len(), |i| f64::from(slope(parts[i])));
+            let [moved, moving] = sums(parts.len(), |i| {
+                [grad[i] * weights[i] * slope(parts[i]), slope(parts[i])].map(f64::from)
+            });
+            (weighted, total) = (weighted + moved, total + moving);
         }
         // Where every part is 0 or 1, none of them moves.
         let mean = if total > 0.0 { (weighted / total) as f32 } else { 0.0 };
@@ -192,7 +194,8 @@ fn choice(layers: &[&Gated], sharpness: f32) -> Vec<Vec<f32>> {
     layers.iter().map(of_layer).collect()
 }
 
-/// The `μ` at which parts add up to `wanted`: Newton's method, between bounds that it halves where it would leave them.
+/// The `μ` at which parts add up to `wanted`, to a millionth or as close as f32 comes: Newton's method, between bounds that it
+/// halves where it would leave them.
 fn shift(layers: &[&Gated], sharpness: f32, wanted: f64) -> f32 {
     let largest = layers.iter().flat_map(|layer| layer.weights).fold(0.0f32, |m, w| m.max(w.abs()));
     let n: usize = layers.iter().map(|layer| layer.weights.len()).sum();
@@ -204,8 +207,11 @@ fn shift(layers: &[&Gated], sharpness: f32, wanted: f64) -> f32 {
         let (mut found, mut slope) = (0.0, 0.0);
         for layer in layers {
             let part = |i: usize| logistic(sharpness * layer.weights[i].abs() + at);
-            found += sum(layer.weights.len(), |i| f64::from(part(i)));
-            slope += sum(layer.weights.len(), |i| f64::from(part(i) * (1.0 - part(i))));
+            let [parts, slopes] = sums(layer.weights.len(), |i| {
+                let part = part(i);
+                [f64::from(part), f64::from(part * (1.0 - part))]
+            });
+            (found, slope) = (found + parts, slope + slopes);
         }
         let excess = found - wanted;
         if excess.abs() <= 1e-6 * wanted {
@@ -217,6 +223,10 @@ fn shift(layers: &[&Gated], sharpness: f32, wanted: f64) -> f32 {
             low = at
         }
         let next = at - (excess / slope.max(f64::MIN_POSITIVE)) as f32;
+        // As close as f32 comes.
+        if next == at {
+            break;
+        }
         at = if next > low && next < high { next } else { 0.5 * (low + high) };
         if !(low < at && at < high) {
             break;
@@ -231,13 +241,15 @@ fn logistic(x: f32) -> f32 {
     if x >= 0.0 { 1.0 / (1.0 + small) } else { small / (1.0 + small) }
 }
 
-/// The sum of `n` numbers, in stretches that do not depend on the number of threads.
-fn sum(n: usize, of: impl Fn(usize) -> f64 + Sync) -> f64 {
+/// The sums of `n` pairs, in stretches that do not depend on the number of threads.
+fn sums(n: usize, of: impl Fn(usize) -> [f64; 2] + Sync) -> [f64; 2] {
     const STRETCH: usize = 1 << 13;
+    let add = |[a, b]: [f64; 2], [c, d]: [f64; 2]| [a + c, b + d];
     let stretches = (0..n.div_ceil(STRETCH)).into_par_iter();
-    let sums: Vec<f64> =
-        stretches.map(|s| (s * STRETCH..n.min((s + 1) * STRETCH)).map(&of).sum()).collect();
-    sums.iter().sum()
+    let sums: Vec<[f64; 2]> = stretches
+        .map(|s| (s * STRETCH..n.min((s + 1) * STRETCH)).map(&of).fold([0.0; 2], add))
+        .collect();
+    sums.into_iter().fold([0.0; 2], add)
 }
 
 #[cfg(test)]
