@@ -128,7 +128,7 @@ fn scores(net: &Net, criterion: &dyn Criterion, oracle: &mut dyn GradientOracle)
         .map(|((info, weights), mask)| Measured { info, weights, mask })
         .collect();
     let measure = criterion.measure().expect("a criterion that measures");
-    let scores = measure.measure(oracle, &layers).expect("scores");
+    let scores = measure.score_all(oracle, &layers).expect("scores");
     scores.into_iter().flatten().map(f64::from).collect()
 }
 

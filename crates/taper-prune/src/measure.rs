@@ -73,7 +73,7 @@ pub trait Measure: Debug + Send + Sync {
     ///
     /// # Errors
     /// [`PruneError`] if the network does not give what is needed.
-    fn measure(
+    fn score_all(
         &self,
         network: &mut dyn GradientOracle,
         layers: &[Measured],

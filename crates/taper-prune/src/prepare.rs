@@ -35,7 +35,7 @@ impl Prepared {
             let layers: Vec<Measured> = layers
                 .map(|((info, weights), cut)| Measured { info, weights, mask: &cut.mask })
                 .collect();
-            let scores = measure.measure(network, &layers)?;
+            let scores = measure.score_all(network, &layers)?;
             if !scores.iter().map(Vec::len).eq(weights.iter().map(Vec::len)) {
                 let reason = format!("{:?} gives no score for each weight", asked.criterion);
                 return Err(PruneError::Preparation { reason });

@@ -1,11 +1,12 @@
 //! Masks by criteria that measure the network: on networks of linear layers whose derivatives are known.
+#![allow(clippy::disallowed_methods, reason = "makes inputs, and wants no bits")]
 
 use candle_core::{DType, Device, Tensor, Var};
 use proptest::prelude::*;
 use taper_core::{LayerInfo, LayerKind, Sparsity, Step};
 use taper_kernels::{mask::Mask, threshold::Threshold};
 use taper_prune::{
-    GradientOracle, PruneError, Pruner, PrunerBuilder, Remainder, Sample,
+    GradientOracle, Measure, Measured, PruneError, Pruner, PrunerBuilder, Remainder, Sample,
     criterion::{Criterion, Gradient, Grasp, Magnitude, Random, Saliency, SynFlow},
     renewal::{Cut, Hold, Swap, SwapDecay},
 };
@@ -161,6 +162,31 @@ fn the_network_is_measured_in_the_step_that_chooses_and_in_no_other() -> Result 
         }
         assert_eq!((net.seen.len(), kept(pruner)), (2, masks.clone()));
     }
+    Ok(())
+}
+
+#[test]
+fn what_has_left_ranks_below_what_is_kept_without_any_flow() -> Result {
+    // The second layer reads nothing of the third hidden unit.
+    let mut weights = WEIGHTS;
+    (weights[14], weights[18]) = (0.0, 0.0);
+    let mut net = Net::of(&weights)?;
+    let infos = [0, 1].map(|i| LayerInfo {
+        name: format!("fc{i}.weight"),
+        kind: LayerKind::Linear,
+        shape: vec![SHAPES[i].0, SHAPES[i].1],
+    });
+    let mut masks = [Mask::full(12), Mask::full(8)];
+    masks[0].set(4, false);
+    let layer = |i: usize, weights| Measured { info: &infos[i], weights, mask: &masks[i] };
+    let layers = [layer(0, &weights[..12]), layer(1, &weights[12..])];
+    let scores = SynFlow::default().score_all(&mut net, &layers)?.concat();
+    assert_eq!((scores[4], scores.iter().copied().fold(0.0, f32::max)), (0.0, 1.0));
+    // Weights into that unit, and the zeros behind it.
+    for i in [6, 7, 8, 14, 18] {
+        assert_eq!(scores[i], f32::MIN_POSITIVE, "{i}");
+    }
+    assert_eq!(scores.iter().filter(|score| **score > f32::MIN_POSITIVE).count(), 14);
     Ok(())
 }
 

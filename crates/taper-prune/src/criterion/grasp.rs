@@ -41,7 +41,7 @@ impl Criterion for Grasp {
 }
 
 impl Measure for Grasp {
-    fn measure(
+    fn score_all(
         &self,
         network: &mut dyn GradientOracle,
         layers: &[Measured],

@@ -45,7 +45,7 @@ impl Measure for SynFlow {
         self.rounds
     }
 
-    fn measure(
+    fn score_all(
         &self,
         network: &mut dyn GradientOracle,
         layers: &[Measured],
