@@ -149,16 +149,25 @@ fn objections(run: &RunLine) -> Vec<String> {
             run.sparsity, run.n_kept, run.n_prunable
         ));
     }
-    // With the exact quantile the kept count is the rounded target, so it is off by less than one weight.
-    let target = run.sparsity_target.unwrap_or(0.0);
-    let interpolated = run.quantile.as_deref() == Some("interpolated");
-    let off = (run.sparsity - target).abs() * n;
-    // A network of another width is dense, and shares the parameter count of the pruned networks of its cell alone.
-    let is_narrowed = run.model.contains('@') && run.n_kept == run.n_prunable;
-    if !interpolated && !is_narrowed && (off.is_nan() || off > 1.0 + 1e-6) {
+    // A row without a target has none, or a sparsity of its own: that of a pattern, or of learned thresholds.
+    if let Some(target) = run.sparsity_target.filter(|&target| !is_at(run, target)) {
         object(format!("sparsity {:.6} is not the target {target}", run.sparsity));
     }
     found
+}
+
+/// Whether a run keeps what its target asks for.
+fn is_at(run: &RunLine, target: f64) -> bool {
+    let off = (run.sparsity - target) * run.n_prunable as f64;
+    // A network of another width is dense, and shares the parameter count of the pruned networks of its cell alone.
+    let is_narrowed = run.model.contains('@') && run.n_kept == run.n_prunable;
+    if is_narrowed || run.quantile.as_deref() == Some("interpolated") {
+        return true;
+    }
+    // With the exact quantile the kept count is the rounded target, so it is off by less than one weight. Blocks and filters
+    // are kept as long as they fit.
+    let most = if run.structure.is_some() { f64::INFINITY } else { 1.0 + 1e-6 };
+    (-1.0 - 1e-6..=most).contains(&off)
 }
 
 #[cfg(test)]
@@ -243,6 +252,24 @@ mod tests {
         assert_eq!(narrowed("resnet20@0.3", 100), Verdict::Pass);
         assert!(!narrowed("resnet20@0.3", 90).reasons().is_empty(), "it is not dense");
         assert!(!narrowed("resnet20", 100).reasons().is_empty(), "it is not narrower");
+    }
+
+    #[test]
+    fn filters_keep_at_most_what_is_asked_and_patterns_are_asked_for_nothing() {
+        let mut results = testing::results();
+        let mut keep = |n_kept: u64, structure: Option<&str>| {
+            for run in results.runs.iter_mut() {
+                (run.n_prunable, run.n_kept, run.sparsity) =
+                    (1000, n_kept, 1.0 - n_kept as f64 / 1000.0);
+                run.structure = structure.map(Into::into);
+            }
+            let failed = |row, target| !verdict(&results, row, target).reasons().is_empty();
+            [failed("feather", Some(0.9)), failed("dense", None)]
+        };
+        assert_eq!(keep(100, Some("filter")), [false, false]);
+        assert_eq!(keep(80, Some("filter")), [false, false]);
+        assert_eq!(keep(102, Some("filter")), [true, false]);
+        assert_eq!(keep(80, None), [true, false]);
     }
 
     #[test]

@@ -301,6 +301,7 @@ pub(crate) fn add(results: &mut Results, job: &Job, folder: &Path, dir: &Path) -
         drop: text("/prune/drop"),
         checkpoint: Some(relative(&folder.join("pruned.safetensors"), dir)),
         quantile: text("/prune/quantile"),
+        structure: text("/prune/structure"),
         commit: run.commit(),
         dirty: run.dirty(),
     });
