@@ -93,8 +93,11 @@ fn gated<'a>(vars: impl Iterator<Item = &'a Var>, gates: &Gates) -> Result<Vec<T
     pruned.collect()
 }
 
+/// Chooses an operator, and what goes with it.
+type Choice = fn(PrunerBuilder) -> PrunerBuilder;
+
 /// Each operator with the remainder that its method has.
-fn operators() -> Vec<(&'static str, fn(PrunerBuilder) -> PrunerBuilder)> {
+fn operators() -> Vec<(&'static str, Choice)> {
     vec![
         ("rescaled", |b| b.operator(RescaledSoft).remainder(ste())),
         ("power", |b| b.operator(PowerPropagation { alpha: 2.5 }).remainder(Remainder::resting())),

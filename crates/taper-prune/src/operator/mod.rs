@@ -41,7 +41,10 @@ pub struct Gated<'a> {
 /// Says what kept weights are, and what becomes of their gradient.
 ///
 /// ```
-/// use taper_prune::operator::{Gated, Operator};
+/// use candle_core::{Device, Var};
+/// use taper_core::{LayerInfo, LayerKind, Sparsity, Step};
+/// use taper_prune::{Pruner, operator::{Gated, Operator}};
+/// use taper_schedule::{Curve, Ramp};
 ///
 /// /// Kept weights are their signs, times the mean magnitude of what the layer keeps: one bit a weight.
 /// #[derive(Debug)]
@@ -57,6 +60,15 @@ pub struct Gated<'a> {
 ///         layers.iter().map(of_layer).collect()
 ///     }
 /// }
+///
+/// let weight = Var::new(&[[0.1f32, -0.9, 0.5, 0.2]], &Device::Cpu)?;
+/// let info = LayerInfo { name: "fc.weight".into(), kind: LayerKind::Linear, shape: vec![1, 4] };
+/// let at_once = Ramp::new(Curve::OneShot, Step(0), Step(0), Sparsity::new(0.5)?);
+/// let mut pruner = Pruner::builder([(info, &weight)], at_once, 100).operator(Binary).build()?;
+/// pruner.begin_step(Step(0))?;
+/// pruner.bake()?;
+/// assert_eq!(weight.to_vec2::<f32>()?, [[0.0, -0.7, 0.7, 0.0]]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub trait Operator: Debug + Send + Sync {
     /// The threshold that gives kept weights their values, if one does. Kernels then apply it, and [`values`](Self::values)
