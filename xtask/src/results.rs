@@ -140,6 +140,9 @@ pub(crate) struct RunLine {
     /// What is kept together, if not single weights.
     #[serde(default)]
     pub(crate) structure: Option<String>,
+    /// How masks change, if they are not the best weights at each refresh.
+    #[serde(default)]
+    pub(crate) renewal: Option<String>,
     /// Commit of the run, which may be older than that of the manifest; several with spaces between them where it went on
     /// with another program.
     pub(crate) commit: Option<String>,

@@ -141,6 +141,7 @@ fn add_run(
         checkpoint: Some(format!("runs/{}-{seed}/pruned.safetensors", row.name)),
         quantile: Some("exact".into()),
         structure: None,
+        renewal: None,
         commit: results.manifest.made.commit.clone(),
         dirty: Some(false),
     });
