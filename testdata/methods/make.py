@@ -353,7 +353,7 @@ def top_kast():
             moved.append(only(g[i], learn[i]) + penalty)
         net.sgd(moved)
         net.note(kept)
-    return net.case("top-kast", total, [f"prune.sparsity={1 - density}", f'prune.remainder="penalty:{lam}"'])
+    return net.case("top-kast", total, [f"prune.sparsity={1 - density}", "prune.allocation=uniform", f'prune.remainder="penalty:{lam}"'])
 
 
 if __name__ == "__main__":

@@ -149,16 +149,26 @@ fn objections(run: &RunLine) -> Vec<String> {
             run.sparsity, run.n_kept, run.n_prunable
         ));
     }
-    // With the exact quantile the kept count is the rounded target, so it is off by less than one weight.
-    let target = run.sparsity_target.unwrap_or(0.0);
-    let interpolated = run.quantile.as_deref() == Some("interpolated");
-    let off = (run.sparsity - target).abs() * n;
-    // A network of another width is dense, and shares the parameter count of the pruned networks of its cell alone.
-    let is_narrowed = run.model.contains('@') && run.n_kept == run.n_prunable;
-    if !interpolated && !is_narrowed && (off.is_nan() || off > 1.0 + 1e-6) {
+    // A row without a target has none, or a sparsity of its own: that of a pattern, or of learned thresholds.
+    if let Some(target) = run.sparsity_target.filter(|&target| !is_at(run, target)) {
         object(format!("sparsity {:.6} is not the target {target}", run.sparsity));
     }
     found
+}
+
+/// Whether a run keeps what its target asks for.
+fn is_at(run: &RunLine, target: f64) -> bool {
+    let off = (run.sparsity - target) * run.n_prunable as f64;
+    // A network of another width is dense, and shares the parameter count of the pruned networks of its cell alone.
+    let is_narrowed = run.model.contains('@') && run.n_kept == run.n_prunable;
+    if is_narrowed || run.quantile.as_deref() == Some("interpolated") {
+        return true;
+    }
+    // With the exact quantile the kept count is the rounded target, so it is off by less than one weight. Blocks and filters
+    // are kept as long as they fit, and a weight that a swap has added is 0 until it gets a gradient.
+    let can_be_fewer = run.structure.is_some() || run.renewal.as_deref() == Some("swap");
+    let most = if can_be_fewer { f64::INFINITY } else { 1.0 + 1e-6 };
+    (-1.0 - 1e-6..=most).contains(&off)
 }
 
 #[cfg(test)]
@@ -243,6 +253,27 @@ mod tests {
         assert_eq!(narrowed("resnet20@0.3", 100), Verdict::Pass);
         assert!(!narrowed("resnet20@0.3", 90).reasons().is_empty(), "it is not dense");
         assert!(!narrowed("resnet20", 100).reasons().is_empty(), "it is not narrower");
+    }
+
+    #[test]
+    fn filters_and_swaps_keep_at_most_what_is_asked_and_patterns_are_asked_for_nothing() {
+        let mut results = testing::results();
+        let mut keep = |n_kept: u64, structure: Option<&str>, renewal: Option<&str>| {
+            for run in results.runs.iter_mut() {
+                (run.n_prunable, run.n_kept, run.sparsity) =
+                    (1000, n_kept, 1.0 - n_kept as f64 / 1000.0);
+                run.structure = structure.map(Into::into);
+                run.renewal = renewal.map(Into::into);
+            }
+            let failed = |row, target| !verdict(&results, row, target).reasons().is_empty();
+            [failed("feather", Some(0.9)), failed("dense", None)]
+        };
+        assert_eq!(keep(100, Some("filter"), None), [false, false]);
+        assert_eq!(keep(80, Some("filter"), None), [false, false]);
+        assert_eq!(keep(102, Some("filter"), None), [true, false]);
+        assert_eq!(keep(80, None, Some("swap")), [false, false]);
+        assert_eq!(keep(80, None, Some("hold")), [true, false]);
+        assert_eq!(keep(80, None, None), [true, false]);
     }
 
     #[test]

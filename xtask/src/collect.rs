@@ -301,6 +301,8 @@ pub(crate) fn add(results: &mut Results, job: &Job, folder: &Path, dir: &Path) -
         drop: text("/prune/drop"),
         checkpoint: Some(relative(&folder.join("pruned.safetensors"), dir)),
         quantile: text("/prune/quantile"),
+        structure: text("/prune/structure"),
+        renewal: text("/prune/renewal"),
         commit: run.commit(),
         dirty: run.dirty(),
     });

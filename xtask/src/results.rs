@@ -137,6 +137,12 @@ pub(crate) struct RunLine {
     pub(crate) checkpoint: Option<String>,
     /// `exact` or `interpolated`, as the recipe says; the kept count is checked for the former.
     pub(crate) quantile: Option<String>,
+    /// What is kept together, if not single weights.
+    #[serde(default)]
+    pub(crate) structure: Option<String>,
+    /// How masks change, if they are not the best weights at each refresh.
+    #[serde(default)]
+    pub(crate) renewal: Option<String>,
     /// Commit of the run, which may be older than that of the manifest; several with spaces between them where it went on
     /// with another program.
     pub(crate) commit: Option<String>,

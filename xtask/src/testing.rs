@@ -140,6 +140,8 @@ fn add_run(
         drop: Some("none".into()),
         checkpoint: Some(format!("runs/{}-{seed}/pruned.safetensors", row.name)),
         quantile: Some("exact".into()),
+        structure: None,
+        renewal: None,
         commit: results.manifest.made.commit.clone(),
         dirty: Some(false),
     });

@@ -1,6 +1,6 @@
 //! Keys that exclude each other, or what the network is.
 
-use super::{PruneSpec, Resolved};
+use super::{PruneSpec, Resolved, parts::pattern};
 use crate::error::usage;
 use serde_json::Value;
 use taper::prune::{Part, PruneError};
@@ -17,6 +17,7 @@ impl Resolved {
         if self.is_dense() {
             return Ok(());
         }
+        check_pattern(self.prune())?;
         let model = self.architecture(CLASSES)?.zeros(CLASSES)?;
         match self.builder(model.params(), STEPS)?.build() {
             Err(
@@ -27,6 +28,18 @@ impl Resolved {
             ) => Err(refusal(self.prune(), error)),
             _ => Ok(()),
         }
+    }
+}
+
+/// Refuses another sparsity than a pattern has.
+fn check_pattern(p: &PruneSpec) -> anyhow::Result<()> {
+    let (Some(structure), Some(asked)) = (&p.structure, p.sparsity) else { return Ok(()) };
+    match pattern(structure).map(|pattern| pattern.sparsity().get()) {
+        Some(has) if (has - asked).abs() > 1e-9 => Err(usage(format!(
+            "prune.sparsity is {asked}, and prune.structure {structure} has a sparsity of {has}; leave prune.sparsity out, or choose \
+             another structure"
+        ))),
+        _ => Ok(()),
     }
 }
 

@@ -112,6 +112,9 @@ fn what_a_pattern_does_not_fit_is_refused_when_it_is_read() {
     for part in ["prune.structure `2:4`", "conv1.weight", "no multiple of 4", "prune.pins"] {
         assert!(error.contains(part), "{error}");
     }
+    let sets = ["prune.method=sr-ste", "prune.sparsity=0.9"];
+    let error = resolve(&sets).unwrap_err().to_string();
+    assert!(error.contains("prune.sparsity is 0.9") && error.contains("2:4 has a sparsity of 0.5"));
     let error = resolve(&["prune.method=filter"]).unwrap_err().to_string();
     assert!(error.contains("linear.weight") && error.contains("prune.pins"), "{error}");
     assert!(resolve(&["prune.method=sr-ste", "prune.pins={ \"conv1.weight\" = 0 }"]).is_ok());
