@@ -1,26 +1,21 @@
 //! The shape that an operation gives, and the conditions on its inputs and tensors.
 
-use crate::{Conv, Graph, GraphError, Op, Window, tensor::n_elements};
+use crate::{
+    Conv, Op, Window,
+    tensor::{Tensor, n_elements},
+};
+use std::collections::BTreeMap;
 
-/// Shape of the value of `op` behind the nodes `inputs` of a graph, for one image.
-///
-/// # Errors
-/// If an input or tensor is not there or does not fit; the message names it.
-pub fn of(graph: &Graph, op: &Op, inputs: &[usize]) -> Result<Vec<usize>, GraphError> {
-    let at = graph.nodes.len();
-    fit(graph, op, inputs)
-        .map_err(|message| GraphError::new(format!("node {at} ({}): {message}", op.name())))
+/// The constants of a graph by name.
+type Tensors = BTreeMap<String, Tensor>;
+
+/// The tensor of this name among those of a graph.
+pub(crate) fn tensor<'a>(tensors: &'a Tensors, name: &str) -> Result<&'a Tensor, String> {
+    tensors.get(name).ok_or_else(|| format!("the graph has no tensor `{name}`"))
 }
 
-/// Like [`of`], with messages that do not name the node.
-pub(crate) fn fit(graph: &Graph, op: &Op, inputs: &[usize]) -> Result<Vec<usize>, String> {
-    let mut dims = Vec::with_capacity(inputs.len());
-    for &input in inputs {
-        match graph.nodes.get(input) {
-            Some(node) => dims.push(&node.dims[..]),
-            None => return Err(format!("it reads node {input}, which does not come before it")),
-        }
-    }
+/// Shape of the value of `op` behind inputs of these shapes, for one image.
+pub(crate) fn shape(tensors: &Tensors, op: &Op, inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
     let expected = match op {
         Op::Input | Op::Constant(_) => 0..=0,
         Op::Add | Op::Multiply => 2..=2,
@@ -31,24 +26,23 @@ pub(crate) fn fit(graph: &Graph, op: &Op, inputs: &[usize]) -> Result<Vec<usize>
         }
         _ => 1..=1,
     };
-    if !expected.contains(&dims.len()) {
-        return Err(format!("it has {} inputs instead of {}", dims.len(), expected.start()));
+    if !expected.contains(&inputs.len()) {
+        return Err(format!("it has {} inputs instead of {}", inputs.len(), expected.start()));
     }
-    let dims = infer(graph, op, &dims)?;
+    let dims = infer(tensors, op, inputs)?;
     match n_elements(&dims) {
         Some(_) => Ok(dims),
         None => Err(format!("its shape {dims:?} is too large")),
     }
 }
 
-fn infer(graph: &Graph, op: &Op, inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
-    let text = |e: GraphError| e.to_string();
+fn infer(tensors: &Tensors, op: &Op, inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
     Ok(match op {
         Op::Input => return Err("only the first node is the input".into()),
-        Op::Constant(name) => graph.tensor(name).map_err(text)?.dims().to_vec(),
-        Op::Conv(conv) => convolved(graph, conv, inputs[0])?,
+        Op::Constant(name) => tensor(tensors, name)?.dims().to_vec(),
+        Op::Conv(conv) => convolved(tensors, conv, inputs[0])?,
         Op::Linear { weight, bias } => {
-            let dims = graph.tensor(weight).map_err(text)?.dims();
+            let dims = tensor(tensors, weight)?.dims();
             let (&[out, features], &[n]) = (dims, inputs[0]) else {
                 return Err(format!("a weight {dims:?} does not fit an input {:?}", inputs[0]));
             };
@@ -56,14 +50,14 @@ fn infer(graph: &Graph, op: &Op, inputs: &[&[usize]]) -> Result<Vec<usize>, Stri
                 return Err(format!("a weight {dims:?} does not fit an input of {n}"));
             }
             if let Some(bias) = bias {
-                expect(graph, bias, &[out])?;
+                expect(tensors, bias, &[out])?;
             }
             vec![out]
         }
         Op::Norm(norm) => {
             let channels = *inputs[0].first().ok_or("its input has no channels")?;
             for name in [&norm.weight, &norm.bias, &norm.mean, &norm.var] {
-                expect(graph, name, &[channels])?;
+                expect(tensors, name, &[channels])?;
             }
             inputs[0].to_vec()
         }
@@ -140,9 +134,9 @@ fn infer(graph: &Graph, op: &Op, inputs: &[&[usize]]) -> Result<Vec<usize>, Stri
             let Some(first) = fused.convs.first() else {
                 return Err("it has no convolution".into());
             };
-            let dims = convolved(graph, first, inputs[0])?;
+            let dims = convolved(tensors, first, inputs[0])?;
             for (conv, input) in fused.convs.iter().zip(inputs).skip(1) {
-                let other = convolved(graph, conv, input)?;
+                let other = convolved(tensors, conv, input)?;
                 if other != dims {
                     return Err(format!("its convolutions give {dims:?} and {other:?}"));
                 }
@@ -153,7 +147,7 @@ fn infer(graph: &Graph, op: &Op, inputs: &[&[usize]]) -> Result<Vec<usize>, Stri
                 return Err(format!("it adds {residual:?} to {dims:?}"));
             }
             if let Some(name) = &fused.bias {
-                let bias = graph.tensor(name).map_err(text)?.dims();
+                let bias = tensor(tensors, name)?.dims();
                 if bias != &dims[..1] && bias != &dims[..] {
                     return Err(format!(
                         "its bias {bias:?} fits neither channels nor pixels of {dims:?}"
@@ -166,7 +160,7 @@ fn infer(graph: &Graph, op: &Op, inputs: &[&[usize]]) -> Result<Vec<usize>, Stri
 }
 
 /// Channels, rows and columns.
-pub(crate) fn plane(dims: &[usize]) -> Result<[usize; 3], String> {
+fn plane(dims: &[usize]) -> Result<[usize; 3], String> {
     dims.try_into().map_err(|_| format!("its input {dims:?} is not [channels, rows, columns]"))
 }
 
@@ -200,8 +194,8 @@ pub fn windows(window: &Window, sizes: [usize; 2]) -> Result<[usize; 2], String>
     Ok(counts)
 }
 
-fn convolved(graph: &Graph, conv: &Conv, input: &[usize]) -> Result<Vec<usize>, String> {
-    let weight = graph.tensor(&conv.weight).map_err(|e| e.to_string())?.dims();
+fn convolved(tensors: &Tensors, conv: &Conv, input: &[usize]) -> Result<Vec<usize>, String> {
+    let weight = tensor(tensors, &conv.weight)?.dims();
     let [channels, rows, columns] = plane(input)?;
     let &[out, each, down, across] = weight else {
         return Err(format!(
@@ -221,14 +215,14 @@ fn convolved(graph: &Graph, conv: &Conv, input: &[usize]) -> Result<Vec<usize>, 
         ));
     }
     if let Some(bias) = &conv.bias {
-        expect(graph, bias, &[out])?;
+        expect(tensors, bias, &[out])?;
     }
     let [rows, columns] = windows(&conv.window, [rows, columns])?;
     Ok(vec![out, rows, columns])
 }
 
-fn expect(graph: &Graph, name: &str, dims: &[usize]) -> Result<(), String> {
-    let found = graph.tensor(name).map_err(|e| e.to_string())?.dims();
+fn expect(tensors: &Tensors, name: &str, dims: &[usize]) -> Result<(), String> {
+    let found = tensor(tensors, name)?.dims();
     match found == dims {
         true => Ok(()),
         false => Err(format!("tensor `{name}` has shape {found:?} instead of {dims:?}")),

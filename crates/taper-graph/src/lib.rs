@@ -14,6 +14,7 @@
 mod affine;
 mod error;
 mod graph;
+mod infer;
 pub mod interpret;
 pub mod op;
 pub mod passes;
