@@ -1,9 +1,11 @@
-//! One file for each command.
+//! One file for each command, and what they share.
 
 mod bench;
 mod calibrate;
+mod data;
 mod difference;
 mod eval;
+mod existing;
 mod export;
 mod fetch;
 mod import;
@@ -11,24 +13,18 @@ mod inspect;
 mod methods;
 mod models;
 mod predict;
+mod pruned;
 mod schedule;
 mod study;
 mod train;
 mod watch;
 
-use crate::{
-    args::{Args, Command, Schedule, Study},
-    network, source,
-};
-use anyhow::Context;
+use crate::args::{Args, Command, Schedule, Study};
 use clap::CommandFactory;
-use std::{path::Path, process::ExitCode};
-use taper::{
-    data::{Dataset, ImageShape, Normalisation, OpenOptions},
-    nn::Model,
-    train::checkpoint::PrunedCheckpoint,
-    zoo::Architecture,
-};
+use data::open_data;
+use existing::refuse_existing;
+use pruned::Pruned;
+use std::process::ExitCode;
 
 /// Runs a command.
 pub fn run(command: Command) -> anyhow::Result<ExitCode> {
@@ -54,103 +50,4 @@ pub fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// A pruned checkpoint with its network.
-struct Pruned {
-    checkpoint: PrunedCheckpoint,
-    architecture: &'static Architecture,
-    model: Box<dyn Model>,
-}
-
-impl Pruned {
-    fn load(path: &Path, device: &candle_core::Device) -> anyhow::Result<Self> {
-        let checkpoint = PrunedCheckpoint::load(path)?;
-        let architecture = Architecture::find(&checkpoint.architecture)
-            .with_context(|| format!("checkpoint {}", path.display()))?;
-        let model = architecture.build(checkpoint.classes, 0, device)?;
-        checkpoint.load_into(model.params(), path)?;
-        Ok(Self { checkpoint, architecture, model })
-    }
-}
-
-impl Pruned {
-    /// The data set that it was trained on, or another with as many classes; and its normalisation.
-    fn data(&self, name: Option<&str>, path: &Path) -> anyhow::Result<(Dataset, Normalisation)> {
-        let recipe = &self.checkpoint.recipe;
-        let data = match name {
-            Some(name) => open_data(name, self.architecture, None)?,
-            None => {
-                let source = source::of_checkpoint(recipe, path)?.with_context(|| {
-                    format!("checkpoint {}: its recipe does not say its data set", path.display())
-                })?;
-                let data = open_data(&source, self.architecture, None)?;
-                let limit = recipe["train"]["limit"].as_u64().filter(|&limit| limit > 0);
-                let seen = match limit.map(usize::try_from) {
-                    Some(limit) => open_data(&source, self.architecture, Some(limit?))?,
-                    None => data.clone(),
-                };
-                source::expect_same_images(recipe, &seen, path)?;
-                data
-            }
-        };
-        if data.classes.len() != self.checkpoint.classes {
-            return Err(crate::error::usage(format!(
-                "checkpoint {} has {} classes, and {} has {}; pass the data set it was trained on with --data",
-                path.display(),
-                self.checkpoint.classes,
-                data.name,
-                data.classes.len()
-            )));
-        }
-        // What was imported may not say it; then it is the data set's own.
-        let said = network::normalisation(recipe)?;
-        let normalisation = said.unwrap_or_else(|| data.normalisation.clone());
-        Ok((data, normalisation))
-    }
-}
-
-/// Refuses to write over what is there, unless that was asked for; `flag` names the file.
-fn refuse_existing(flag: &str, out: &Path, force: bool) -> anyhow::Result<()> {
-    if force || out.symlink_metadata().is_err() {
-        return Ok(());
-    }
-    let out = out.display();
-    Err(crate::error::usage(format!("{out} exists already; pass another {flag}, or --force")))
-}
-
-/// Opens a data set and checks that its images fit the architecture; before it is fetched, where that can be told.
-fn open_data(
-    name: &str,
-    architecture: &Architecture,
-    limit: Option<usize>,
-) -> anyhow::Result<Dataset> {
-    if let Some(shape) = Dataset::shape_of(name) {
-        check_shape(name, shape, architecture)?;
-    }
-    let progress = crate::term::FetchBar::default();
-    let options = OpenOptions { progress: Some(&progress), limit, ..OpenOptions::default() };
-    let data = Dataset::open(name, &options).map_err(|error| match error {
-        taper::data::DataError::Unknown { .. } => crate::error::usage(error),
-        other => other.into(),
-    })?;
-    check_shape(&data.name, data.shape(), architecture)?;
-    Ok(data)
-}
-
-fn check_shape(name: &str, shape: ImageShape, architecture: &Architecture) -> anyhow::Result<()> {
-    let found = [shape.channels, shape.height, shape.width];
-    if found == architecture.image {
-        return Ok(());
-    }
-    Err(crate::error::usage(format!(
-        "model {} takes images of {}, and those of {name} are {}; choose another model or data set",
-        architecture.name,
-        size(architecture.image),
-        size(found)
-    )))
-}
-
-fn size([channels, height, width]: [usize; 3]) -> String {
-    format!("{channels}x{height}x{width}")
 }
