@@ -5,7 +5,11 @@ use super::{
     *,
 };
 use crate::{
-    planes::testing::{Numbers, most_vectors},
+    planes::{
+        layout::Layout,
+        spec::{Columns, Output, Source, Spec, Windows},
+        testing::{Numbers, most_vectors},
+    },
     simd::launch_on,
 };
 use std::collections::BTreeSet;
