@@ -48,6 +48,21 @@ fn usage_errors_have_code_2_and_name_the_remedy() {
         (&["--set", "train.schedule=step"], &["train.schedule `step`", "step:FACTOR"]),
         (&["--set", "train.nesterow=true"], &["did you mean `train.nesterov`?"]),
         (&["--set", "prune.pins={ \"stem*\" = 0.0 }"], &["`stem*` matches none"]),
+        (&["--model", "digits-cnn@0"], &["`digits-cnn@0`", "(0, 4]", "digits-cnn@0.5"]),
+        // Before the data are read.
+        (&["--method", "sr-ste", "--dry-run"], &["2:4", "conv1.weight", "prune.pins"]),
+        (
+            &["--method", "rigl", "--set", "prune.threshold=feather", "--dry-run"],
+            &["prune.threshold is feather", "prune.renewal is swap"],
+        ),
+        (
+            &["--method", "rigl", "--set", "prune.gradient=0.5", "--dry-run"],
+            &["prune.gradient is 0.5", "prune.remainder is zero"],
+        ),
+        (
+            &["--method", "rigl", "--set", "prune.refresh_every=1", "--dry-run"],
+            &["prune.grow is gradient", "prune.refresh_every is 1"],
+        ),
     ];
     for (more, parts) in cases {
         refuse(&train(&out, more), 2, parts);

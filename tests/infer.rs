@@ -4,7 +4,7 @@ mod support;
 
 use serde_json::{Value, json};
 use std::path::Path;
-use support::{Folder, refuse, run, succeed, taper};
+use support::{Folder, png, refuse, run, succeed, taper};
 use taper::data::{Dataset, OpenOptions};
 use taper::onnx::proto::{Dimension, INT64, Message, Model, Node, TensorProto, ValueInfo};
 
@@ -153,19 +153,6 @@ fn with_nodes(file: &[u8], operators: &[(&str, &[i64])]) -> Vec<u8> {
         graph.node.push(Node { input, output: vec![output], op_type, ..Node::default() });
     }
     model.encode_to_vec()
-}
-
-/// Writes an image of 8 bits a channel as PNG.
-fn png(folder: &Folder, name: &str, dims: [u32; 3], pixels: &[u8]) -> String {
-    let [channels, height, width] = dims;
-    let mut bytes = Vec::new();
-    let mut encoder = png::Encoder::new(&mut bytes, width, height);
-    encoder.set_color(if channels == 1 { png::ColorType::Grayscale } else { png::ColorType::Rgb });
-    encoder.set_depth(png::BitDepth::Eight);
-    let mut writer = encoder.write_header().expect("a header");
-    writer.write_image_data(pixels).expect("pixels");
-    writer.finish().expect("an end");
-    folder.write(name, bytes)
 }
 
 #[test]

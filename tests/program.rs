@@ -139,6 +139,70 @@ fn every_method_trains_and_only_dense_keeps_all() {
 }
 
 #[test]
+fn every_method_of_the_list_trains_to_its_count() {
+    let methods: serde_json::Value =
+        serde_json::from_str(&succeed(&["methods", "--json"]).out).expect("JSON");
+    for (name, method) in methods.as_object().expect("a table") {
+        if ["dense", "dense-small", "finetune"].contains(&&**name) {
+            continue;
+        }
+        let folder = Folder::new();
+        let out = folder.text("run");
+        let mut args =
+            vec!["train", "--quiet", "--method", name, "--max-steps", "6", "--out", &out];
+        let structure = method["prune"]["structure"].as_str();
+        let threshold = method["prune"]["threshold"].as_str().unwrap_or_default();
+        if structure.is_some() {
+            args.extend(["--set", "prune.pins={ \"conv1.weight\" = 0, \"linear.weight\" = 0 }"]);
+        }
+        succeed(&args);
+        let n_kept = json(&folder.path("run/result.json"))["n_kept"].as_u64().expect("a count");
+        // At 0.9, or half of two layers.
+        match structure {
+            None if threshold.starts_with("learned") => assert!(n_kept > 0, "{name}"),
+            None => assert_eq!(n_kept, 2_382, "{name}"),
+            Some("filter") => assert!((1_500..=2_382).contains(&n_kept), "{name}: {n_kept}"),
+            Some(_) => assert_eq!(n_kept, 144 + 640 + (4_608 + 18_432) / 2, "{name}"),
+        }
+    }
+}
+
+#[test]
+fn a_small_dense_network_goes_by_its_width_everywhere() {
+    let folder = Folder::new();
+    let out = folder.text("run");
+    let args = ["train", "--quiet", "--method", "dense-small", "--sparsity", "0.9"];
+    let args = [&args[..], &["--max-steps", "8", "--out", &out]].concat();
+    succeed(&args);
+    let result = json(&folder.path("run/result.json"));
+    let model = result["model"].as_str().expect("a name");
+    assert!(model.starts_with("digits-cnn@0."), "{model}");
+    // A network of that sparsity has 234 parameters that are not pruned, and 2,382 weights.
+    let n_params = result["n_params"].as_u64().expect("a count");
+    assert!((2_300..=2_616).contains(&n_params), "{n_params}");
+    assert_eq!((&result["sparsity"], &result["sparsity_target"]), (&0.0.into(), &().into()));
+    assert_eq!(json(&folder.path("run/run.json"))["recipe"]["model"], model);
+    succeed(&[&args[..], &["--resume"]].concat());
+    let trained = folder.text("run/pruned.safetensors");
+    assert!(succeed(&["eval", &trained]).out.contains(model));
+    assert!(succeed(&["inspect", &trained]).out.contains(model));
+    let checkpoints = std::fs::read_dir(folder.path("run/checkpoints")).expect("checkpoints");
+    let last = checkpoints.last().expect("a checkpoint").expect("an entry").path();
+    let onnx = folder.text("network.onnx");
+    succeed(&["export", &last.display().to_string(), "--out", &onnx, "--format", "onnx"]);
+    // A network of a width of one's own is pruned like any other.
+    let half = folder.text("half");
+    succeed(&["train", "--quiet", "--model", "digits-cnn@0.5", "--max-steps", "2", "--out", &half]);
+    let result = json(&folder.path("half/result.json"));
+    assert_eq!((&result["n_prunable"], &result["n_kept"]), (&6_152.into(), &615.into()));
+    let tune = ["train", "--quiet", "--from", &folder.text("half/pruned.safetensors")];
+    succeed(
+        &[&tune[..], &["--method", "finetune", "--max-steps", "2", "--out", &folder.text("t")]]
+            .concat(),
+    );
+}
+
+#[test]
 fn choices_of_an_experiment_reach_the_run() {
     let folder = Folder::new();
     let out = folder.text("run");

@@ -9,7 +9,7 @@ use std::{
     thread::sleep,
     time::{Duration, Instant},
 };
-use support::{Folder, bytes, json, run, succeed, taper};
+use support::{Folder, bytes, json, refuse, run, succeed, taper};
 
 /// A run that is over in seconds, but not at once; checkpoints often enough to be killed while writing one.
 const SHORT: &[&str] = &[
@@ -41,7 +41,12 @@ const RECORDS: &[&str] = &[
 ];
 
 fn args<'a>(out: &'a str, more: &[&'a str]) -> Vec<&'a str> {
-    SHORT.iter().chain(&["--out", out]).chain(more).copied().collect()
+    let mut args = SHORT.to_vec();
+    if more.contains(&"--sparsity") {
+        args.drain(5..7);
+    }
+    args.extend(["--out", out].iter().chain(more));
+    args
 }
 
 #[track_caller]
@@ -213,6 +218,74 @@ fn a_run_that_swaps_weights_by_gradient_ends_in_the_same_bytes_after_kills() {
     let folder = kill_and_resume(4, RIGL);
     let result = json(&folder.path("whole/result.json"));
     assert!(result["sparsity"].as_f64() >= Some(0.89), "{result}");
+}
+
+/// Kills and resumes a run of a method, and gives the sparsity of each step.
+fn sparsities(method: &str, n_kills: u32) -> Vec<f64> {
+    let method = format!("prune.method=\"{method}\"");
+    let folder = kill_and_resume(n_kills, &["--set", &method]);
+    let result = json(&folder.path("whole/result.json"));
+    assert!(result["sparsity"].as_f64() >= Some(0.949), "{result}");
+    let lines = String::from_utf8(bytes(&folder.path("whole/steps.jsonl"))).expect("text");
+    let sparsity = |line: &str| {
+        let step: serde_json::Value = serde_json::from_str(line).expect("JSON");
+        step["sparsity_target"].as_f64().expect("a sparsity")
+    };
+    lines.lines().map(sparsity).collect()
+}
+
+#[test]
+fn runs_whose_masks_are_chosen_before_them_end_in_the_same_bytes_after_kills() {
+    for method in ["grasp", "synflow"] {
+        let found = sparsities(method, 3);
+        assert!(found.len() == 90 && found.iter().all(|&s| s == 0.95), "{found:?}");
+    }
+}
+
+#[test]
+fn a_run_of_phases_ends_in_the_same_bytes_after_kills() {
+    let found = sparsities("ac-dc", 4);
+    let phases: String = found.iter().map(|&s| if s == 0.0 { '.' } else { 'x' }).collect();
+    // Of ninety steps: nine a phase, behind a warm-up of four; the last dense one before step 76.
+    let wanted = [
+        "....",
+        "xxxxxxxxx.........",
+        "xxxxxxxxx.........",
+        "xxxxxxxxx.........",
+        "xxxxxxxxx.........",
+    ];
+    let wanted = wanted.concat() + &"x".repeat(14);
+    assert_eq!(phases, wanted);
+    assert!(found.iter().all(|&s| s == 0.0 || s == 0.95), "{found:?}");
+}
+
+/// A soft choice of weights, which is frozen after the third of six epochs.
+const SPARTAN: &[&str] = &["--set", "prune.method=\"spartan\"", "--set", "prune.freeze=0.5"];
+
+#[test]
+fn a_run_with_a_frozen_choice_of_weights_ends_in_the_same_bytes_after_kills() {
+    let folder = kill_and_resume(5, SPARTAN);
+    let result = json(&folder.path("whole/result.json"));
+    assert_eq!(result["sparsity"].as_f64().map(|s| (s * 100.0).round()), Some(95.0), "{result}");
+}
+
+/// Thresholds that are learned, and find a sparsity of their own.
+const STR: &[&str] = &[
+    "--sparsity",
+    "0",
+    "--set",
+    "prune.method=\"str\"",
+    "--set",
+    "prune.threshold=\"learned:-5:0.05\"",
+];
+
+#[test]
+fn a_run_with_learned_thresholds_ends_in_the_same_bytes_after_kills() {
+    let folder = kill_and_resume(5, STR);
+    let result = json(&folder.path("whole/result.json"));
+    assert!(result["sparsity"].as_f64().is_some_and(|s| s > 0.2 && s < 0.99), "{result}");
+    let parts = ["prune.sparsity is 0.95", "leave prune.sparsity out", "train.weight_decay"];
+    refuse(&args(&folder.text("none"), &STR[2..]), 2, &parts);
 }
 
 #[test]

@@ -3,14 +3,14 @@
 mod imports;
 mod support;
 
-use pulldown_cmark::{CodeBlockKind, Event, Tag, TagEnd};
+use pulldown_cmark::{Event, Tag};
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     process::Command,
 };
-use support::{Folder, repository, run, taper};
+use support::{Folder, code, repository, run, taper};
 
 /// Which crates of the workspace each may depend on. The test compares both ways: an edge that is not here must
 /// not exist, and one that is here must.
@@ -79,31 +79,20 @@ const OUTERMOST: &[&str] = &["taper-cli", "xtask"];
 const FEATURES: &[&str] = &["accelerate", "cuda", "cudnn", "metal", "mkl"];
 
 /// Circles of files that are still to be untied. The test compares both ways.
-const CIRCLES: &[&[&str]] = &[
-    &[
-        "crates/taper-nn/src/conv.rs",
-        "crates/taper-nn/src/graph.rs",
-        "crates/taper-nn/src/lib.rs",
-        "crates/taper-nn/src/ops/activation.rs",
-        "crates/taper-nn/src/ops/blocked/node.rs",
-        "crates/taper-nn/src/ops/conv.rs",
-        "crates/taper-nn/src/pass.rs",
-    ],
-    &[
-        "crates/taper-prune/src/builder.rs",
-        "crates/taper-prune/src/count.rs",
-        "crates/taper-prune/src/drop.rs",
-        "crates/taper-prune/src/gates.rs",
-        "crates/taper-prune/src/pruner.rs",
-        "crates/taper-prune/src/remainder.rs",
-        "crates/taper-prune/src/update.rs",
-    ],
-    &[
-        "crates/taper-train/src/checkpoint/keep.rs",
-        "crates/taper-train/src/checkpoint/training.rs",
-        "crates/taper-train/src/run.rs",
-    ],
-];
+const CIRCLES: &[&[&str]] = &[&[
+    "crates/taper-prune/src/choices.rs",
+    "crates/taper-prune/src/criterion/magnitude.rs",
+    "crates/taper-prune/src/criterion/mod.rs",
+    "crates/taper-prune/src/drop.rs",
+    "crates/taper-prune/src/error.rs",
+    "crates/taper-prune/src/measure.rs",
+    "crates/taper-prune/src/remainder.rs",
+    "crates/taper-prune/src/renewal/cut.rs",
+    "crates/taper-prune/src/renewal/mod.rs",
+    "crates/taper-prune/src/together.rs",
+    "crates/taper-prune/src/update.rs",
+    "crates/taper-prune/src/weight.rs",
+]];
 
 struct Package {
     folder: PathBuf,
@@ -330,6 +319,30 @@ fn no_file_imports_in_a_circle() {
 }
 
 #[test]
+fn what_a_source_includes_lies_in_its_crate() {
+    let mut n_includes = 0;
+    for package in packages().into_values() {
+        for path in files(&package.folder.join("src"), ".rs") {
+            let text = read(&path);
+            for line in text.lines().filter(|line| !line.trim_start().starts_with("//")) {
+                let included = ["include_str!(\"", "include_bytes!(\"", "include!(\""]
+                    .iter()
+                    .find_map(|call| line.split(call).nth(1)?.split('"').next());
+                // Pages of the book are documentation that a package's own build does not read.
+                let Some(included) = included.filter(|_| !line.starts_with("#[doc = ")) else {
+                    continue;
+                };
+                let target = path.parent().expect("a folder").join(included).canonicalize();
+                let is_inside = target.is_ok_and(|target| target.starts_with(&package.folder));
+                assert!(is_inside, "{} includes {included}, which no archive has", path.display());
+                n_includes += 1;
+            }
+        }
+    }
+    assert!(n_includes >= 4, "{n_includes}");
+}
+
+#[test]
 fn what_architecture_names_exists() {
     let root = repository();
     let text = read(&root.join("ARCHITECTURE.md"));
@@ -399,26 +412,6 @@ fn every_link_of_a_document_leads_somewhere_and_every_page_is_in_the_book() {
             page.display()
         );
     }
-}
-
-/// The blocks of code in this language on a page.
-fn code(page: &str, language: &str) -> Vec<String> {
-    let (mut blocks, mut open) = (Vec::new(), None);
-    for event in pulldown_cmark::Parser::new(page) {
-        match event {
-            Event::Start(Tag::CodeBlock(CodeBlockKind::Fenced(of))) if *of == *language => {
-                open = Some(String::new());
-            }
-            Event::Text(text) => {
-                if let Some(block) = &mut open {
-                    block.push_str(&text);
-                }
-            }
-            Event::End(TagEnd::CodeBlock) => blocks.extend(open.take()),
-            _ => {}
-        }
-    }
-    blocks
 }
 
 #[test]

@@ -9,6 +9,7 @@
 
 mod check;
 mod fill;
+mod initial;
 mod loaders;
 mod optimizers;
 mod reader;

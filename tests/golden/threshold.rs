@@ -32,7 +32,7 @@ struct Case<'a> {
 impl Case<'_> {
     fn gate(&self, threshold: Threshold, theta: f32) -> Gate {
         Gate {
-            threshold,
+            value: threshold.into(),
             cut: self.at,
             mask: self.mask.clone(),
             live: None,
@@ -118,7 +118,7 @@ fn golden_threshold_forward_and_gradient() {
             let p = real(p);
             let gate = case.gate(operator(p), 1.0);
             let mut out = vec![f32::NAN; w.len()];
-            gate.threshold.forward(w, &case.mask, at, &mut out);
+            operator(p).forward(w, &case.mask, at, &mut out);
             case.check_forward(&mut check, p, "kernel", &out, want);
             for (how, composed) in [("candle", false), ("composed", true)] {
                 let (out, _) = case.on_candle(&gate, g, composed);

@@ -13,7 +13,7 @@ use taper::train::analyse;
 use taper::zoo::Architecture;
 
 /// The architecture of the zoo under the name of the reference values, which has underscores.
-fn architecture(model: &str) -> Option<&'static Architecture> {
+fn architecture(model: &str) -> Option<Architecture> {
     Architecture::find(model).or_else(|_| Architecture::find(&model.replace('_', "-"))).ok()
 }
 
@@ -33,7 +33,7 @@ fn each(test: impl Fn(&str, &Folder, &Architecture, &Value)) {
         let json = folder.json(&stem);
         match architecture(json.text("model")) {
             Some(architecture) => {
-                test(&stem, &folder, architecture, &json);
+                test(&stem, &folder, &architecture, &json);
                 n_tested += 1;
             }
             None => panic!("the zoo does not have {}", json.text("model")),

@@ -44,8 +44,12 @@ pub fn circles(roots: &[PathBuf], read: &dyn Fn(&Path) -> Option<String>) -> Vec
 
 fn add_edges(found: &Crate, edges: &mut Edges) {
     for (path, module) in &found.modules {
-        for used in &module.uses {
-            let Some(Name::Item(target)) = found.resolve(path, used) else { continue };
+        let brought = module.brought.iter().map(|used| (used, true));
+        let uses = module.uses.iter().map(|used| (used, false));
+        for (used, prefers_module) in brought.chain(uses) {
+            let Some(Name::Item(target)) = found.resolve(path, used, prefers_module) else {
+                continue;
+            };
             if target != module.file {
                 let item = used.join("::");
                 let from = edges.entry(module.file.clone()).or_default();

@@ -25,7 +25,9 @@ pub struct Module {
     pub imports: Vec<(String, Names)>,
     /// Paths in front of `::*`.
     pub globs: Vec<Names>,
-    /// All paths that count as a use of what they name.
+    /// Paths behind `use` that re-export nothing. One to a module is no use of an item that shares its path.
+    pub brought: BTreeSet<Names>,
+    /// Paths in code.
     pub uses: BTreeSet<Names>,
 }
 
@@ -39,8 +41,9 @@ pub enum Name {
 
 impl Crate {
     /// What a path means that is written in module `at`; nothing if it leads to another crate or is no path at all.
-    pub fn resolve(&self, at: &[String], path: &[String]) -> Option<Name> {
-        self.follow(at, path, &mut BTreeSet::new())
+    /// A module and an item may share a path: `prefers_module` says which is meant.
+    pub fn resolve(&self, at: &[String], path: &[String], prefers_module: bool) -> Option<Name> {
+        self.follow(at, path, prefers_module, &mut BTreeSet::new())
     }
 
     /// `seen` has the paths that are being followed, as globs and imports may lead to themselves.
@@ -48,6 +51,7 @@ impl Crate {
         &self,
         at: &[String],
         path: &[String],
+        prefers_module: bool,
         seen: &mut BTreeSet<(Names, Names)>,
     ) -> Option<Name> {
         if !seen.insert((at.to_vec(), path.to_vec())) {
@@ -64,7 +68,8 @@ impl Crate {
             rest = behind;
         }
         while let Some((first, behind)) = rest.split_first() {
-            match self.look_up(&place, first, !behind.is_empty(), seen)? {
+            let leads_on = prefers_module || !behind.is_empty();
+            match self.look_up(&place, first, leads_on, seen)? {
                 Name::Module(path) => place = path,
                 // What lies behind is associated with it.
                 item => return Some(item),
@@ -93,11 +98,11 @@ impl Crate {
         }
         let imports = module.imports.iter().filter(|(known, _)| known == name);
         let imported: Vec<Name> =
-            imports.filter_map(|(_, path)| self.follow(at, path, seen)).collect();
-        let is_item = |name: &&Name| matches!(name, Name::Item(_));
-        let imported = imported.iter().find(is_item).or(imported.first()).cloned();
+            imports.filter_map(|(_, path)| self.follow(at, path, leads_on, seen)).collect();
+        let is_meant = |name: &&Name| matches!(name, Name::Module(_)) == leads_on;
+        let imported = imported.iter().find(is_meant).or(imported.first()).cloned();
         imported.or(child).or_else(|| {
-            module.globs.iter().find_map(|glob| match self.follow(at, glob, seen)? {
+            module.globs.iter().find_map(|glob| match self.follow(at, glob, true, seen)? {
                 Name::Module(path) => self.look_up(&path, name, leads_on, seen),
                 Name::Item(_) => None, // Variants of an enum, whose file the glob itself names.
             })

@@ -109,7 +109,7 @@ impl Reader {
                 path.pop();
             }
             if !exports {
-                self.module.uses.insert(path.clone());
+                self.module.brought.insert(path.clone());
             }
             self.module.imports.push((known, path));
         };
@@ -122,7 +122,7 @@ impl Reader {
             UseTree::Rename(tree) => add(name(&tree.rename), with(&tree.ident)),
             UseTree::Glob(_) => {
                 self.module.globs.push(before.to_vec());
-                self.module.uses.insert(before.to_vec());
+                self.module.brought.insert(before.to_vec());
             }
             UseTree::Group(tree) => {
                 tree.items.iter().for_each(|tree| self.import(tree, before, exports));

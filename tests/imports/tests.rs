@@ -57,3 +57,15 @@ fn macros_are_read_and_code_for_tests_and_variables_are_not() {
     assert_eq!(of("#[cfg(not(test))] use a::f;").len(), 1);
     assert!(of("pub use a::f; fn g(f: u8) -> u8 { f }").is_empty());
 }
+
+#[test]
+fn a_module_and_an_item_of_one_name_are_told_apart() {
+    let root = "mod a; mod f; pub use a::f;";
+    let of = |code: &str| {
+        let a = "use super::f; pub fn f() {} fn g() { f::h() }";
+        let files = [("lib.rs", root), ("a.rs", a), ("f.rs", code)];
+        found(&files).len()
+    };
+    assert_eq!(of("pub fn h() {}"), 0);
+    assert_eq!(of("pub fn h() { super::f() }"), 1);
+}

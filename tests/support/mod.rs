@@ -7,6 +7,7 @@ mod python;
 #[allow(unused_imports, reason = "each test uses a part of it")]
 pub use python::{python, skip};
 
+use pulldown_cmark::{CodeBlockKind, Event, Tag, TagEnd};
 use std::{
     path::{Path, PathBuf},
     process::{Command, Output},
@@ -123,4 +124,37 @@ pub fn cifar_of_noise(folder: &Folder) -> String {
         folder.write(&format!("data/{name}.bin"), bytes);
     }
     folder.text("data")
+}
+
+/// The blocks of code in this language on a page.
+pub fn code(page: &str, language: &str) -> Vec<String> {
+    let (mut blocks, mut open) = (Vec::new(), None);
+    for event in pulldown_cmark::Parser::new(page) {
+        match event {
+            Event::Start(Tag::CodeBlock(CodeBlockKind::Fenced(of))) if *of == *language => {
+                open = Some(String::new());
+            }
+            Event::Text(text) => {
+                if let Some(block) = &mut open {
+                    block.push_str(&text);
+                }
+            }
+            Event::End(TagEnd::CodeBlock) => blocks.extend(open.take()),
+            _ => {}
+        }
+    }
+    blocks
+}
+
+/// Writes an image of 8 bits a channel as PNG.
+pub fn png(folder: &Folder, name: &str, dims: [u32; 3], pixels: &[u8]) -> String {
+    let [channels, height, width] = dims;
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, width, height);
+    encoder.set_color(if channels == 1 { png::ColorType::Grayscale } else { png::ColorType::Rgb });
+    encoder.set_depth(png::BitDepth::Eight);
+    let mut writer = encoder.write_header().expect("a header");
+    writer.write_image_data(pixels).expect("pixels");
+    writer.finish().expect("an end");
+    folder.write(name, bytes)
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, ensure};
 
 use crate::relative::relative;
-use crate::results::{Made, MadeOn, Results, RunLine};
+use crate::results::{Made, MadeOn, Origin, Results, RunLine};
 use crate::suite::Job;
 use taper_report::host::Usage;
 

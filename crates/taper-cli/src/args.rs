@@ -27,7 +27,7 @@ pub enum Command {
     Study(Study),
     /// Show how far a run is, or all runs of a folder, until they are finished
     Watch(Watch),
-    /// Measure a pruned checkpoint on the test images
+    /// Measure a pruned checkpoint or an ONNX file on the test images
     Eval(Eval),
     /// Compile a network and measure latency, throughput and memory on random images
     #[command(after_help = BENCH_HELP)]
@@ -37,11 +37,14 @@ pub enum Command {
     Predict(Predict),
     /// Estimate the statistics of a pruned checkpoint's normalisations again, from training images
     Calibrate(Calibrate),
-    /// List what is kept in each layer of a pruned checkpoint, and what that is worth
+    /// List what is kept in each layer of a pruned checkpoint or an ONNX file, and what that is worth
     Inspect(Inspect),
     /// Write a pruned checkpoint as a file for other tools
     #[command(after_help = EXPORT_HELP)]
     Export(Export),
+    /// Remove dead channels: write a smaller dense network of equal results as an ONNX file
+    #[command(after_help = SHRINK_HELP)]
+    Shrink(Shrink),
     /// Make a pruned checkpoint of a file: of any that `export` writes, or of a PyTorch state dict
     #[command(after_help = IMPORT_HELP)]
     Import(Import),
@@ -256,11 +259,14 @@ pub struct Watch {
     pub every: u64,
 }
 
-/// Measure a pruned checkpoint.
+/// Measure a network.
 #[derive(Debug, ClapArgs)]
 pub struct Eval {
-    /// The pruned.safetensors of a run
+    /// The pruned.safetensors of a run, or an ONNX file
     pub checkpoint: PathBuf,
+    /// What the file leaves open
+    #[command(flatten)]
+    pub left_open: LeftOpen,
     /// Data set: a name or a folder [default: the one it was trained on]
     #[arg(long, value_name = "NAME|DIR")]
     pub data: Option<String>,
@@ -417,8 +423,11 @@ pub struct Calibrate {
 /// List what is kept.
 #[derive(Debug, ClapArgs)]
 pub struct Inspect {
-    /// The pruned.safetensors of a run
+    /// The pruned.safetensors of a run, or an ONNX file
     pub checkpoint: PathBuf,
+    /// What the file leaves open
+    #[command(flatten)]
+    pub left_open: LeftOpen,
     /// Print the table as JSON
     #[arg(long)]
     pub json: bool,
@@ -445,6 +454,9 @@ Examples:
 pub struct Export {
     /// The pruned.safetensors of a run, one of its checkpoints, or a file or folder that was exported
     pub checkpoint: PathBuf,
+    /// What the file leaves open
+    #[command(flatten)]
+    pub left_open: LeftOpen,
     /// dense, bitmask, csr, npz or onnx
     #[arg(long)]
     pub format: Format,
@@ -467,6 +479,34 @@ pub struct Export {
     #[arg(long)]
     pub force: bool,
     /// Print what was written as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+const SHRINK_HELP: &str = "\
+Examples:
+  taper shrink runs/digits/pruned.safetensors
+  taper shrink network.onnx --size 3x224x224 --out small.onnx
+
+A channel is dead if all weights that make it are 0, if nothing reads it, or if all that it is made of is constant. Its readers get its constant as part of their bias. Results are equal up to rounding, and zeros in live channels stay.
+
+FILE is a pruned or training checkpoint, a file that `taper export` writes, or an ONNX file. The result is for `taper eval`, `bench`, `predict`, `inspect` and `export`, and for other runtimes. It cannot be trained or imported, as no architecture has its widths: keep the checkpoint for that.";
+
+/// Remove dead channels.
+#[derive(Debug, ClapArgs)]
+pub struct Shrink {
+    /// Pruned or training checkpoint, exported file or ONNX file
+    pub file: PathBuf,
+    /// What the file leaves open
+    #[command(flatten)]
+    pub left_open: LeftOpen,
+    /// ONNX file to write [default: beside the file, such as pruned.shrunk.onnx]
+    #[arg(long, short, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Replace what is there
+    #[arg(long)]
+    pub force: bool,
+    /// Print what was removed as JSON
     #[arg(long)]
     pub json: bool,
 }

@@ -1,6 +1,10 @@
 //! The network in a file of any kind.
 
-use crate::{args::LeftOpen, error::usage, spec::Resolved};
+use crate::{
+    args::LeftOpen,
+    error::{printable, usage},
+    spec::Resolved,
+};
 use anyhow::{Context, bail};
 use candle_core::Device;
 use serde_json::{Map, Value};
@@ -8,8 +12,8 @@ use std::{collections::BTreeMap, path::Path};
 use taper::{
     core::Sparsity,
     data::Normalisation,
-    export::{Network, is_onnx, open},
-    graph::Graph,
+    export::{Network, Opened, is_onnx, open},
+    graph::{Graph, Op},
     infer::{Engine, Options},
     nn::Model,
     onnx,
@@ -26,31 +30,53 @@ pub const MOST_CLASSES: usize = 1 << 16;
 /// The graph of a network in a file of any kind: that of an ONNX file, whoever wrote it, or of what [`load`] reads.
 ///
 /// # Errors
-/// As [`load`], or if the ONNX file is damaged, has an operation that is not known, or leaves open what is not given; and if
-/// something is given for another file, which leaves nothing open.
+/// As [`load`].
 pub fn graph(path: &Path, given: &LeftOpen) -> anyhow::Result<Graph> {
-    if is_onnx(path)? {
-        let options = onnx::Options { image: given.size, output: given.output.clone() };
-        return options.open(path).map_err(|error| match error.left_open() {
-            Some(onnx::LeftOpen::Image) => {
-                usage(format!("{}; pass it with --size, such as --size 3x224x224", error.reason()))
-            }
-            Some(onnx::LeftOpen::Output) => {
-                usage(format!("{}; name it with --output", error.reason()))
-            }
-            None => error.into(),
-        });
+    match is_onnx(path)? {
+        true => of_onnx(path, given),
+        false => Ok(load(path, given)?.into_graph()),
     }
+}
+
+/// The graph of an ONNX file.
+fn of_onnx(path: &Path, given: &LeftOpen) -> anyhow::Result<Graph> {
+    let options = onnx::Options { image: given.size, output: given.output.clone() };
+    options.open(path).map_err(|error| match error.left_open() {
+        Some(onnx::LeftOpen::Image) => {
+            usage(format!("{}; pass it with --size, such as --size 3x224x224", error.reason()))
+        }
+        Some(onnx::LeftOpen::Output) => usage(format!("{}; name it with --output", error.reason())),
+        None => error.into(),
+    })
+}
+
+/// Refuses what is given for a file that leaves nothing open.
+///
+/// # Errors
+/// If something is given.
+pub fn refuse_given(path: &Path, given: &LeftOpen) -> anyhow::Result<()> {
     for (flag, is_given) in [("--size", given.size.is_some()), ("--output", given.output.is_some())]
     {
         if is_given {
             let file = path.display();
             return Err(usage(format!(
-                "{flag} is for ONNX files, which {file} is not; leave it out"
+                "{flag} is for ONNX files of other tools, and {file} is none; leave it out"
             )));
         }
     }
-    Ok(load(path)?.into_graph())
+    Ok(())
+}
+
+/// Refuses a file of a network that was shrunk, which is none of the zoo any more.
+///
+/// # Errors
+/// If it is one.
+pub fn refuse_shrunk(opened: &Opened, path: &Path) -> anyhow::Result<()> {
+    let Some(architecture) = opened.metadata("shrunk_from") else { return Ok(()) };
+    Err(usage(format!(
+        "{} holds a network that was shrunk, and has no longer the layers of {architecture}; pass the ONNX file that `taper shrink` wrote to eval, bench, predict, inspect or export, or go on from the checkpoint that was shrunk",
+        path.display()
+    )))
 }
 
 /// Compiles the network of a file.
@@ -63,12 +89,20 @@ pub fn compile(graph: &Graph, options: &Options, path: &Path) -> anyhow::Result<
 }
 
 /// Reads the network of a checkpoint, pruned or of training, or of any exported format, with folded normalisations or not.
-/// Its metadata are those of a pruned checkpoint, `architecture`, `classes` and `recipe` among them.
+/// Its metadata are those of a pruned checkpoint, `architecture`, `classes` and `recipe` among them. An ONNX file that names
+/// no architecture has its own graph.
 ///
 /// # Errors
-/// If the file cannot be read, does not say which network of the zoo it holds, or does not hold it whole.
-pub fn load(path: &Path) -> anyhow::Result<Network> {
+/// If the file cannot be read, does not say which network of the zoo it holds, or does not hold it whole; if an ONNX file is
+/// damaged, has an operation that is not known, or leaves open what is not given; and if something is given for another
+/// file, which leaves nothing open.
+pub fn load(path: &Path, given: &LeftOpen) -> anyhow::Result<Network> {
     let opened = open(path)?;
+    if opened.metadata("architecture").is_none() && is_onnx(path)? {
+        return of_onnx(path, given).map(Network::from);
+    }
+    refuse_given(path, given)?;
+    refuse_shrunk(&opened, path)?;
     if opened.metadata("kind").is_some_and(TrainingCheckpoint::is_kind) {
         return in_training(path);
     }
@@ -91,6 +125,45 @@ pub fn load(path: &Path) -> anyhow::Result<Network> {
     Ok(opened.network(&like)?)
 }
 
+/// The images that a network takes: channels, rows, columns.
+///
+/// # Errors
+/// If it takes something else.
+pub fn image(graph: &Graph, file: &Path) -> anyhow::Result<[usize; 3]> {
+    let dims = graph.input_dims();
+    let image = dims.try_into().ok();
+    image.with_context(|| {
+        format!("{} takes inputs of shape {dims:?}, and not images", file.display())
+    })
+}
+
+/// Classes that a network tells apart.
+///
+/// # Errors
+/// If it gives something else.
+pub fn n_classes(graph: &Graph, file: &Path) -> anyhow::Result<usize> {
+    match *graph.output_dims() {
+        [n] | [n, 1, 1] if n > 0 => Ok(n),
+        ref dims => bail!("{} gives {dims:?}, and not a score for each class", file.display()),
+    }
+}
+
+/// Whether a network ends with a softmax over its classes, in whatever shape it gives them.
+pub fn ends_with_softmax(graph: &Graph) -> bool {
+    let mut node = &graph.nodes[graph.output];
+    while let (Op::Reshape(_), &[input]) = (&node.op, &node.inputs[..]) {
+        node = &graph.nodes[input];
+    }
+    matches!(node.op, Op::Softmax { axis } if node.dims.iter().product::<usize>() == node.dims[axis])
+}
+
+/// What a network is called: its architecture, or else its file.
+pub fn title(graph: &Graph, file: &Path) -> String {
+    let said = |key: &str| graph.metadata.get(key).map(|name| printable(name));
+    let shrunk = said("shrunk_from").map(|name| format!("{name}, shrunk"));
+    shrunk.or_else(|| said("architecture")).unwrap_or_else(|| file.display().to_string())
+}
+
 /// Steps of a run whose end is not known: enough for every moment of a schedule to have one of its own.
 const MANY_STEPS: u64 = 1 << 30;
 
@@ -111,7 +184,7 @@ fn in_training(path: &Path) -> anyhow::Result<Network> {
     let (n_kept, n) = n_kept(model.params())?;
     let sparsity = Sparsity::of(n_kept, n).get();
     let recipe = checkpoint.recipe;
-    let pruned = PrunedCheckpoint::of(&*model, architecture.name, classes, sparsity, recipe);
+    let pruned = PrunedCheckpoint::of(&*model, &architecture.name, classes, sparsity, recipe);
     Ok(Network::of(&*model, architecture.image, pruned.metadata())?)
 }
 
@@ -159,7 +232,7 @@ mod tests {
         let metadata = metadata.iter().map(|(k, v)| ((*k).to_string(), (*v).to_string()));
         let file = RawFile { metadata: metadata.collect(), ..RawFile::default() };
         file.save(&path).unwrap();
-        load(&path).unwrap_err()
+        load(&path, &LeftOpen::default()).unwrap_err()
     }
 
     #[test]

@@ -31,6 +31,11 @@ pub fn cross_entropy(logits: &[f32], label: usize) -> f64 {
     largest + log(sum) - f64::from(logits[label])
 }
 
+/// Cross-entropy of probabilities with a label, which must be below their number.
+pub fn log_loss(probabilities: &[f32], label: usize) -> f64 {
+    -log(f64::from(probabilities[label]))
+}
+
 fn largest(logits: &[f32]) -> f64 {
     logits.iter().copied().fold(f32::NEG_INFINITY, f32::max).into()
 }
@@ -61,6 +66,7 @@ mod tests {
         let logits = [1.5, -0.5, 0.25];
         for (label, probability) in probabilities(&logits).into_iter().enumerate() {
             assert!((cross_entropy(&logits, label) + log(probability)).abs() < 1e-12);
+            assert!((log_loss(&[probability as f32], 0) + log(probability)).abs() < 1e-6);
         }
         assert!((cross_entropy(&[1000.0, 0.0], 1) - 1000.0).abs() < 1e-9);
     }

@@ -62,7 +62,7 @@ pub use dataset::{DATASETS, Dataset, OpenOptions};
 pub use error::{DataError, Result};
 pub use hub::{Fetched, HubOptions, fetch_file};
 pub use image::{Image, decode_png};
-pub use loader::{Batch, Epoch, Loader, LoaderConfig};
+pub use loader::{Batch, Epoch, Loader, LoaderConfig, Selection};
 pub use normalise::Normalisation;
 pub use origin::Origin;
 pub use parquet::read_parquet;

@@ -3,6 +3,7 @@
 use crate::order::shuffled;
 use crate::{Augment, DataError, ImageShape, Normalisation, Result, Split};
 use rayon::prelude::*;
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -135,6 +136,37 @@ impl Loader {
         self.maker.split.len()
     }
 
+    /// Shape of one image.
+    pub fn shape(&self) -> ImageShape {
+        self.maker.split.shape()
+    }
+
+    /// The first images of each class in the order of an epoch, as that epoch has them: `per_class` of each, or all of a class
+    /// that has fewer. The epoch itself stays as it is. Batches are as large as those of the epoch, or of at most `size` images
+    /// where that is less.
+    ///
+    /// ```
+    /// use taper_data::{Augment, Dataset, Loader, LoaderConfig, OpenOptions};
+    /// let data = Dataset::open("digits", &OpenOptions::default())?;
+    /// let config = LoaderConfig::train(16, Augment::Shift, data.normalisation.clone(), 0);
+    /// let some = Loader::new(data.train.clone(), config)?.of_each_class(0, 2, 64);
+    /// let sizes: Vec<_> = (0..3).map(|k| some.batch(k).map(|batch| batch.len())).collect();
+    /// assert_eq!((some.n_images(), &sizes[..]), (20, &[Some(16), Some(4), None][..]));
+    /// # Ok::<(), taper_data::DataError>(())
+    /// ```
+    pub fn of_each_class(&self, epoch: u64, per_class: usize, size: usize) -> Selection {
+        let labels = self.maker.split.labels();
+        let mut seen = HashMap::new();
+        let mut order = self.maker.order(epoch);
+        order.retain(|&index| {
+            let n = seen.entry(labels[index as usize]).or_insert(0);
+            *n += 1;
+            *n <= per_class
+        });
+        let size = self.maker.config.batch_size.min(size.max(1));
+        Selection { maker: Arc::clone(&self.maker), epoch, order, size }
+    }
+
     /// The batches of an epoch, counted from 0.
     pub fn epoch(&self, epoch: u64) -> Epoch {
         self.epoch_from(epoch, 0)
@@ -177,9 +209,14 @@ impl Maker {
     }
 
     fn batch(&self, order: &[u32], epoch: u64, number: usize) -> Batch {
+        let size = self.config.batch_size;
+        let start = number * size;
+        self.images(&order[start..order.len().min(start.saturating_add(size))], epoch)
+    }
+
+    /// The images of these indices as an epoch has them.
+    fn images(&self, chosen: &[u32], epoch: u64) -> Batch {
         let Self { split, config, tables } = self;
-        let start = number * config.batch_size;
-        let chosen = &order[start..order.len().min(start.saturating_add(config.batch_size))];
         let shape = split.shape();
         let mut images = vec![0.0; chosen.len() * shape.len()];
         images.par_chunks_exact_mut(shape.len()).zip(chosen).for_each(|(target, &index)| {
@@ -191,6 +228,31 @@ impl Maker {
         });
         let labels = chosen.iter().map(|&index| split.labels()[index as usize]).collect();
         Batch { images, labels, shape }
+    }
+}
+
+/// Some images of an epoch, in batches.
+#[derive(Debug, Clone)]
+pub struct Selection {
+    maker: Arc<Maker>,
+    epoch: u64,
+    order: Vec<u32>,
+    /// Images in a batch.
+    size: usize,
+}
+
+impl Selection {
+    /// Number of images.
+    pub fn n_images(&self) -> usize {
+        self.order.len()
+    }
+
+    /// A batch, counted from 0; `None` behind the last.
+    pub fn batch(&self, number: usize) -> Option<Batch> {
+        let start = number.checked_mul(self.size)?;
+        let chosen = self.order.get(start..)?;
+        let chosen = &chosen[..chosen.len().min(self.size)];
+        (!chosen.is_empty()).then(|| self.maker.images(chosen, self.epoch))
     }
 }
 
@@ -323,6 +385,37 @@ mod tests {
         };
         assert_eq!(on(1), on(3));
         assert_eq!(on(1), l.epoch(2).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn the_first_images_of_each_class_are_those_of_the_epoch() {
+        let shape = ImageShape { channels: 1, height: 1, width: 2 };
+        // Three classes, the last of one image.
+        let labels = (0..33).map(|i| if i == 32 { 2 } else { u32::from(i % 8 > 4) }).collect();
+        let images = (0..33).flat_map(|i| [i as u8, 0]).collect();
+        let split = Split::new(shape, images, labels, None).unwrap();
+        let plain = Normalisation::new(vec![0.0], vec![1.0], 1.0).unwrap();
+        let l = Loader::new(split, LoaderConfig::train(4, Augment::None, plain, 7)).unwrap();
+        let pairs = |batch: Batch| -> Vec<(f32, u32)> {
+            batch.images.iter().step_by(2).copied().zip(batch.labels).collect()
+        };
+        for epoch in [0, 3] {
+            let some = l.of_each_class(epoch, 5, 99);
+            assert_eq!((some.n_images(), some.batch(3), some.batch(usize::MAX)), (11, None, None));
+            let found: Vec<_> = (0..3).flat_map(|k| pairs(some.batch(k).unwrap())).collect();
+            let mut seen = [0; 3];
+            let mut wanted: Vec<_> = l.epoch(epoch).flat_map(pairs).collect();
+            wanted.retain(|&(_, label)| {
+                seen[label as usize] += 1;
+                seen[label as usize] <= 5
+            });
+            assert_eq!(found, wanted);
+            let small = l.of_each_class(epoch, 5, 3);
+            let batches: Vec<_> = (0..4).map(|k| pairs(small.batch(k).unwrap())).collect();
+            assert_eq!((batches[0].len(), batches.concat()), (3, wanted));
+        }
+        let n_images = |per_class| l.of_each_class(0, per_class, 4).n_images();
+        assert_eq!([n_images(0), n_images(99)], [0, 33]);
     }
 
     #[test]

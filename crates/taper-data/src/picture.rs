@@ -182,9 +182,9 @@ mod tests {
         }
     }
 
-    const COLOURS: &[u8] = include_bytes!("../../../testdata/pictures/colours.jpg");
-    const PROGRESSIVE: &[u8] = include_bytes!("../../../testdata/pictures/progressive.jpg");
-    const GREY: &[u8] = include_bytes!("../../../testdata/pictures/grey.jpg");
+    const COLOURS: &[u8] = include_bytes!("../testdata/pictures/colours.jpg");
+    const PROGRESSIVE: &[u8] = include_bytes!("../testdata/pictures/progressive.jpg");
+    const GREY: &[u8] = include_bytes!("../testdata/pictures/grey.jpg");
 
     #[test]
     fn jpegs_are_read() {

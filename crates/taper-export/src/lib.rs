@@ -56,6 +56,8 @@ pub use import::{Opened, open};
 pub use import::{check_npz, check_onnx, check_safetensors, check_torch};
 pub use kind::is_onnx;
 pub use network::Network;
+#[doc(no_inline)]
+pub use taper_graph as graph;
 
 use std::{fmt, path::Path, str::FromStr};
 use taper_train::checkpoint::RawFile;

@@ -1,9 +1,9 @@
 //! A network apart from its model: what is written to files.
 
-use crate::{Element, ExportError};
+use crate::{Element, ExportError, onnx::Repeats};
 use candle_core::DType;
 use std::collections::BTreeMap;
-use taper_graph::{Graph, Op, Tensor, passes};
+use taper_graph::{Graph, Layer, Op, Tensor, passes};
 use taper_nn::{Model, graph, ops::with_values};
 use taper_train::checkpoint::RawTensor;
 
@@ -107,8 +107,91 @@ impl Network {
     /// # Errors
     /// If the graph is not valid.
     pub fn folded(&self) -> Result<Self, ExportError> {
-        let graph = passes::fold_norms(&self.graph)?;
-        // A counter goes with its normalisation.
+        Ok(self.with_graph(passes::fold_norms(&self.graph)?))
+    }
+
+    /// A smaller network with equal results: without channels that have no effect, or a constant one
+    /// ([`shrink`](passes::shrink)). Results differ by rounding alone: that of the bias that a constant becomes.
+    ///
+    /// It is no architecture of the zoo any more, and cannot be trained. Its metadata name the one that it was made of under
+    /// `shrunk_from` instead of `architecture`, and `sparsity` is that of the weights that are left. An ONNX file holds it
+    /// whole; the other formats hold its tensors without the graph.
+    ///
+    /// ```
+    /// use std::collections::BTreeMap;
+    /// use taper_export::{Format, Network, Options, export};
+    /// use taper_graph::Tensor;
+    ///
+    /// // The last 8 of the 16 filters of the first layer are pruned.
+    /// let model = taper_zoo::build("digits-cnn", 10, 0, &candle_core::Device::Cpu)?;
+    /// let mut graph = Network::of(&*model, [1, 8, 8], BTreeMap::new())?.into_graph();
+    /// let filters = graph.tensor("conv1.weight")?.values()[..8 * 9].to_vec();
+    /// let pruned = Tensor::new(&[16, 1, 3, 3], [filters, vec![0.0; 8 * 9]].concat())?;
+    /// graph.add_tensor("conv1.weight", pruned);
+    /// let network = Network::from(graph);
+    ///
+    /// let small = network.shrunk()?;
+    /// assert_eq!(small.tensors()["conv1.weight"].dims(), [8, 1, 3, 3]);
+    /// assert_eq!(small.tensors()["conv2.weight"].dims(), [32, 8, 3, 3]);
+    /// let folder = tempfile::tempdir()?;
+    /// let path = folder.path().join("small.onnx");
+    /// let written = export(&small, Format::Onnx, &path, &Options::default())?;
+    /// assert!(written.bytes < network.bytes());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`shrink`](passes::shrink).
+    pub fn shrunk(&self) -> Result<Self, ExportError> {
+        let mut network = self.with_graph(passes::shrink(&self.graph)?);
+        let sparsity = network.sparsity()?;
+        let metadata = &mut network.graph.metadata;
+        if let Some(architecture) = metadata.remove("architecture") {
+            metadata.insert("shrunk_from".into(), architecture);
+        }
+        if let Some(said) = metadata.get_mut("sparsity") {
+            *said = sparsity.to_string();
+        }
+        Ok(network)
+    }
+
+    /// Share of the weights of convolutions and linear layers that are 0; 0 if there are none.
+    ///
+    /// # Errors
+    /// If a weight is not there.
+    pub fn sparsity(&self) -> Result<f64, ExportError> {
+        let layers = self.graph.layers()?;
+        let n: u64 = layers.iter().map(Layer::n_weights).sum();
+        let n_kept: u64 = layers.iter().map(Layer::n_kept).sum();
+        Ok((n - n_kept) as f64 / n.max(1) as f64)
+    }
+
+    /// Numbers that the network is made of: weights, biases and constants, without running statistics. Of a constant whose
+    /// rows or columns are equal, those that differ count, which are what an ONNX file holds.
+    ///
+    /// # Errors
+    /// If a tensor is not there.
+    pub fn n_params(&self) -> Result<u64, ExportError> {
+        let mut sizes = BTreeMap::new();
+        for node in &self.graph.nodes {
+            for name in node.op.tensors() {
+                let tensor = self.graph.tensor(name)?;
+                let n = match &node.op {
+                    Op::Norm(norm) if name == norm.mean || name == norm.var => 0,
+                    Op::Constant(_) => {
+                        let repeats = Repeats::of(tensor)?;
+                        repeats.as_ref().map_or(tensor, |found| &found.distinct).values().len()
+                    }
+                    _ => tensor.values().len(),
+                };
+                sizes.insert(name, n as u64);
+            }
+        }
+        Ok(sizes.into_values().sum())
+    }
+
+    /// The network with a graph that a pass has made of its own. A counter goes with its normalisation.
+    fn with_graph(&self, graph: Graph) -> Self {
         let is_there = |counter: &str| match counter.strip_suffix(".num_batches_tracked") {
             Some(norm) => {
                 // Weight and bias may be missing.
@@ -119,7 +202,7 @@ impl Network {
         };
         let mut counters = self.counters.clone();
         counters.retain(|name, _| is_there(name));
-        Ok(Self { graph, counters })
+        Self { graph, counters }
     }
 }
 
@@ -170,6 +253,24 @@ mod tests {
         }
     }
 
+    /// A convolution, its normalisation, and another convolution.
+    struct Stack((Conv2d, BatchNorm, Conv2d), Params);
+
+    impl Model for Stack {
+        fn forward(
+            &self,
+            images: &candle_core::Tensor,
+            pass: &Pass,
+        ) -> Result<candle_core::Tensor> {
+            let (first, norm, last) = &self.0;
+            last.forward(norm.forward(first.forward(images, pass)?, pass)?, pass)?.tensor()
+        }
+
+        fn params(&self) -> &Params {
+            &self.1
+        }
+    }
+
     #[test]
     fn a_normalisation_without_parameters_is_folded_with_its_counter() -> Result<()> {
         let scope = Scope::new(0, &Device::Cpu);
@@ -184,6 +285,49 @@ mod tests {
         assert!(folded.shapes().keys().eq(["conv.bias", "conv.weight"]));
         // The running variance is 1.
         assert_eq!(folded.tensors()["conv.weight"].values(), [0.25; 6]);
+        Ok(())
+    }
+
+    #[test]
+    fn a_shrunk_network_says_what_it_was_and_how_sparse_it_is() -> Result<()> {
+        let scope = Scope::new(0, &Device::Cpu);
+        let (first, last) = (scope.pp("a"), scope.pp("b"));
+        let first = Conv2d::new(&first, 1, 4, ConvConfig::same(3), Init::Constant(0.5))?;
+        let norm = BatchNorm::new(&scope.pp("bn"), 4)?;
+        let last = Conv2d::new(&last, 4, 1, ConvConfig::same(1), Init::Constant(2.0))?;
+        let model = Stack((first, norm, last), scope.finish());
+        let said = [("architecture", "stack"), ("sparsity", "0.5"), ("recipe", "{}")];
+        let said = said.map(|(key, value)| (key.to_string(), value.to_string()));
+        let mut network = Network::of(&model, [1, 6, 6], said.into()).expect("a network");
+        // Two of four filters, and one weight of another one. The normalisation makes a constant of one of them.
+        let weight: Vec<f32> = (0..36).map(|i| f32::from(u8::from(i < 18 && i != 4))).collect();
+        let tensor = |dims: &[usize], values: Vec<f32>| Tensor::new(dims, values).expect("a shape");
+        network.graph.add_tensor("a.weight", tensor(&[4, 1, 3, 3], weight));
+        network.graph.add_tensor("bn.bias", tensor(&[4], vec![0.0, 0.0, 3.0, 0.0]));
+        // 36 + 4 weights, and two for each of four channels.
+        assert_eq!(network.n_params().expect("tensors"), 48);
+        let small = network.shrunk().expect("a network");
+        let shapes = |name: &str| small.tensors()[name].dims().to_vec();
+        assert_eq!((shapes("a.weight"), shapes("b.weight")), (vec![2, 1, 3, 3], vec![1, 2, 1, 1]));
+        assert_eq!(
+            (shapes("bn.running_var"), small.tensors()["b.bias"].values()),
+            (vec![2], &[6.0][..])
+        );
+        assert!(small.shapes().contains_key("bn.num_batches_tracked"));
+        let expected = [("recipe", "{}"), ("shrunk_from", "stack"), ("sparsity", "0.05")];
+        assert!(small.metadata().iter().map(|(k, v)| (&k[..], &v[..])).eq(expected));
+        // 18 + 2 weights, a bias, and two for each of two channels.
+        assert_eq!(small.n_params().expect("tensors"), 25);
+        // A border of 3 × 3 distinct pixels.
+        let constant = Tensor::new(
+            &[1, 6, 6],
+            (0..36).map(|i| f32::from(u8::from(i == 0))).collect::<Vec<_>>(),
+        );
+        let mut graph = Graph::new(&[1, 6, 6]);
+        graph.add_tensor("c", constant.expect("a shape"));
+        let c = graph.push(Op::Constant("c".into()), &[]).expect("a constant");
+        graph.output = graph.push(Op::Add, &[0, c]).expect("a sum");
+        assert_eq!(Network::from(graph).n_params().expect("tensors"), 4);
         Ok(())
     }
 

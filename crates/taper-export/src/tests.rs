@@ -121,6 +121,34 @@ fn an_onnx_file_is_read_back_as_a_graph_of_the_same_function() {
 }
 
 #[test]
+fn a_shrunk_network_is_the_same_function_in_its_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("small.onnx");
+    let options = Options { overwrite: true, ..Options::default() };
+    let mut n_smaller = 0;
+    for seed in 0..150 {
+        let graph = taper_graph::random::graph(seed);
+        let images = taper_graph::random::images(&graph, 2, seed);
+        let want = taper_graph::interpret(&graph, &images).unwrap();
+        let network = Network::from(graph);
+        let small = network.shrunk().unwrap();
+        match export(&small, Format::Onnx, &path, &options) {
+            Err(error) if error.to_string().contains("with dilation") => continue,
+            written => drop(written.unwrap()),
+        }
+        n_smaller += u32::from(small.bytes() < network.bytes());
+        let back = taper_onnx::open(&path).unwrap();
+        let found = taper_graph::interpret(&back, &images).unwrap();
+        let most = want.iter().fold(1e-3f32, |most, x| most.max(x.abs()));
+        for (found, want) in found.iter().zip(&want) {
+            let is_equal = (found - want).abs() <= 1e-5 * most || found.is_nan() && want.is_nan();
+            assert!(is_equal || found == want, "{seed}: {found} instead of {want}");
+        }
+    }
+    assert!(n_smaller > 30, "{n_smaller}");
+}
+
+#[test]
 fn a_file_is_read_into_the_network_that_it_is_of_folded_or_not() {
     let folder = tempfile::tempdir().unwrap();
     for architecture in ["digits-cnn", "densenet40-24"] {

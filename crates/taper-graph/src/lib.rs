@@ -8,6 +8,7 @@
 //! | [`interpret`](mod@interpret) | a scalar interpreter, the specification |
 //! | [`op`] | operations and their parameters |
 //! | [`passes`] | folding of batch norm and constants, fusion, elimination of dead channels |
+//! | [`Graph::layers`] | convolutions and linear layers, with their multiply-accumulates |
 //! | [`shape`] | the shape that an operation gives |
 #![forbid(unsafe_code)]
 
@@ -16,6 +17,7 @@ mod error;
 mod graph;
 mod infer;
 pub mod interpret;
+mod layers;
 pub mod op;
 pub mod passes;
 #[cfg(any(test, feature = "random"))]
@@ -28,6 +30,7 @@ pub use affine::Affine;
 pub use error::GraphError;
 pub use graph::{Graph, Node};
 pub use interpret::interpret;
+pub use layers::Layer;
 pub use op::{Activation, Conv, Fused, Norm, Op, Pad, Window};
 pub use tensor::Tensor;
 

@@ -11,7 +11,7 @@ fn main() -> candle_core::Result<()> {
     let weights = scope.finish().entries()[0].var.flatten_all()?.to_vec1::<f32>()?;
     let cut = 0.3;
     let gate = Gate {
-        threshold: Threshold::FEATHER,
+        value: Threshold::FEATHER.into(),
         cut,
         mask: Arc::new(Mask::above(&weights, cut)),
         live: None,

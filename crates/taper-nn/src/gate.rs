@@ -15,13 +15,29 @@ pub struct Sampling {
     pub key: u64,
 }
 
+/// What the value of a kept weight is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// The threshold operator of the weight, which shrinks it by the gate's cut.
+    Threshold(Threshold),
+    /// A value for each weight of the layer, in row-major order; those of pruned weights have no effect. Whatever the type of
+    /// the weight, these are f32.
+    Given(Arc<Vec<f32>>),
+}
+
+impl From<Threshold> for Value {
+    fn from(threshold: Threshold) -> Self {
+        Self::Threshold(threshold)
+    }
+}
+
 /// How one layer's weight is pruned in this step.
 ///
-/// The mask is the decision; `cut` only says how far the operator shrinks what is kept.
+/// The mask is the decision; `cut` only says how far a threshold operator shrinks what is kept.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Gate {
-    /// The operator on kept weights.
-    pub threshold: Threshold,
+    /// The value of kept weights.
+    pub value: Value,
     /// The largest magnitude below all that a fresh mask keeps, at least 0. It is that of the largest pruned weight,
     /// except where weights of this magnitude are kept as well: the operator then leaves them above 0.
     pub cut: f32,
@@ -39,13 +55,19 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// The pruned weight, `T(w; cut)`.
+    /// The pruned weight: the value of what is kept, 0 elsewhere.
     ///
     /// # Panics
-    /// If `weights` and the mask differ in length.
+    /// If `weights`, given values and the mask differ in length.
     pub fn apply(&self, weights: &[f32]) -> Vec<f32> {
         let mut out = vec![0.0; weights.len()];
-        self.threshold.forward(weights, &self.mask, self.cut, &mut out);
+        match &self.value {
+            Value::Threshold(threshold) => {
+                threshold.forward(weights, &self.mask, self.cut, &mut out);
+            }
+            // Hard is the value itself.
+            Value::Given(values) => Threshold::Hard.forward(values, &self.mask, 0.0, &mut out),
+        }
         out
     }
 

@@ -209,7 +209,8 @@ mod tests {
             let small = concat(&[&small, &self.strided.forward(images, pass)?])?;
             let x = self.linear.forward(global_average(average(&small, 2)?)?, pass)?;
             let weight = &self.constant;
-            let weights = Weights { weight, bias: None, gate: None, is_tracked: false };
+            let weights =
+                Weights { weight, bias: None, gate: None, is_tracked: false, direction: None };
             ops::linear(&x, &weights)?.tensor()
         }
 

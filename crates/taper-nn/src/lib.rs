@@ -39,13 +39,16 @@ mod scope;
 mod source;
 
 pub use conv::{Conv2d, ConvConfig};
-pub use gate::{Gate, Gates, Sampling};
+pub use gate::{Gate, Gates, Sampling, Value};
 pub use linear::Linear;
 pub use norm::{BatchNorm, BatchNormConfig};
 pub use ops::{Activation, MaxWindows, average, concat, global_average, max_pool, relu};
 pub use params::{Entry, LoadError, ParamKind, Params, Tracking};
 pub use pass::{LayerEvent, Mode, Pass, Probe};
 pub use scope::{Init, Scope};
+
+#[doc(no_inline)]
+pub use candle_core;
 
 use candle_core::{Result, Tensor};
 

@@ -163,7 +163,7 @@ mod tests {
             assert!(error.starts_with("linear: "), "{error}");
         }
         let error = forward(&[2, 6], &Pass::new(Mode::Paths(&[]), &Gates::NONE)).unwrap_err();
-        assert!(error.to_string().contains("0 weights, and layer 0 has none"), "{error}");
+        assert!(error.to_string().contains("given 0 weights, and layer 0 has none"), "{error}");
         Ok(())
     }
 }

@@ -117,14 +117,28 @@ impl BatchNorm {
         let y = match pass.mode() {
             Mode::Train => {
                 let normed = ops::batch_norm_train(&x, &params)?;
-                self.track(&normed.mean, &normed.unbiased_var)?;
+                if pass.tracks_statistics() {
+                    self.track(&normed.mean, &normed.unbiased_var)?;
+                }
                 normed.y
             }
             Mode::Eval => ops::batch_norm_eval(&x, &params, &self.running_mean, &self.running_var)?,
             Mode::Paths(_) => ops::indicator(&x.tensor()?)?.into(),
+            Mode::Flow(_) => self.flow(&x, pass)?,
         };
         pass.report(&self.name, None, &y, 0)?;
         Ok(y)
+    }
+
+    /// `x·|γ|/√(variance + ε)`, in the type and on the device of `x`.
+    fn flow(&self, x: &Activation, pass: &Pass) -> Result<Activation> {
+        let tensor = x.tensor()?;
+        let like = |t: &Tensor| t.to_device(tensor.device())?.to_dtype(tensor.dtype());
+        let (weight, var) = (like(&self.weight.abs()?)?, like(&self.running_var)?);
+        let zeros = weight.zeros_like()?;
+        let (eps, is_tracked) = (self.config.eps, pass.tracks_gradients());
+        let params = ops::NormParams { weight: &weight, bias: &zeros, eps, is_tracked };
+        ops::batch_norm_eval(x, &params, &zeros, &var)
     }
 
     fn track(&self, mean: &Tensor, unbiased_var: &Tensor) -> Result<()> {

@@ -16,6 +16,10 @@ pub enum Mode<'a> {
     /// left out, and a normalisation maps what is positive to 1. A weight lies on a path from input to output
     /// if the sum of the logits of an all-ones image has a gradient in it.
     Paths(&'a [Tensor]),
+    /// Adds up what flows along paths: each weight is replaced by the tensor given for its layer, biases are left out, and a
+    /// normalisation multiplies by `|γ|/√(variance + ε)` with its running variance. The sum of the logits of an all-ones image
+    /// is then the sum over all paths of the products of their weights.
+    Flow(&'a [Tensor]),
 }
 
 /// What a layer tells a [`Probe`].
@@ -47,14 +51,17 @@ pub struct Pass<'a> {
     gates: &'a Gates,
     probe: Option<&'a dyn Probe>,
     tracks_gradients: bool,
+    tracks_statistics: bool,
+    direction: Option<&'a [Tensor]>,
     tracer: Option<&'a Arc<Tracer>>,
 }
 
 impl<'a> Pass<'a> {
     /// A pass in any mode.
     pub fn new(mode: Mode<'a>, gates: &'a Gates) -> Self {
-        let tracks_gradients = !matches!(mode, Mode::Eval);
-        Self { mode, gates, probe: None, tracks_gradients, tracer: None }
+        let (tracks_gradients, tracks_statistics) = (!matches!(mode, Mode::Eval), true);
+        let (probe, direction, tracer) = (None, None, None);
+        Self { mode, gates, probe, tracks_gradients, tracks_statistics, direction, tracer }
     }
 
     /// Training with these gates.
@@ -71,6 +78,35 @@ impl<'a> Pass<'a> {
     /// Evaluation with these gates.
     pub fn eval_gated(gates: &'a Gates) -> Self {
         Self::new(Mode::Eval, gates)
+    }
+
+    /// Training of all weights that also computes derivatives along a direction, which has a tensor for each prunable layer.
+    ///
+    /// The output has the logits of the batch, and as further rows their derivatives. A backward pass from a function of both
+    /// gives second derivatives. Running statistics stay as they are.
+    ///
+    /// ```
+    /// use candle_core::{Device, Tensor};
+    /// use taper_nn::{Init, Linear, Pass, Scope};
+    ///
+    /// let scope = Scope::new(0, &Device::Cpu);
+    /// let layer = Linear::new(&scope.pp("fc"), 2, 1, Init::Constant(1.0))?;
+    /// let direction = [Tensor::new(&[[0.5f32, 0.0]], &Device::Cpu)?];
+    /// let x = Tensor::new(&[[3f32, 4.0]], &Device::Cpu)?;
+    /// let both = layer.forward(&x, &Pass::along(&direction))?.tensor()?;
+    /// assert_eq!(both.to_vec2::<f32>()?, [[7.0], [1.5]]);
+    /// # Ok::<(), candle_core::Error>(())
+    /// ```
+    pub fn along(direction: &'a [Tensor]) -> Self {
+        static NONE: Gates = Gates::NONE;
+        let pass = Self::new(Mode::Train, &NONE).without_statistics();
+        Self { direction: Some(direction), ..pass }
+    }
+
+    /// The same pass, in which running statistics stay as they are.
+    #[must_use]
+    pub fn without_statistics(self) -> Self {
+        Self { tracks_statistics: false, ..self }
     }
 
     /// The same pass, watched.
@@ -98,8 +134,14 @@ impl<'a> Pass<'a> {
     pub fn enter(&self, name: &str, x: impl Into<Activation>) -> Result<Activation> {
         match self.tracer {
             Some(tracer) => tracer.enter(name, x.into()),
+            None if self.direction.is_some() => x.into().dual(),
             None => Ok(x.into()),
         }
+    }
+
+    /// Whether training moves running statistics towards those of the batch.
+    pub fn tracks_statistics(&self) -> bool {
+        self.tracks_statistics
     }
 
     /// Whether a backward pass may follow.
@@ -117,11 +159,12 @@ impl<'a> Pass<'a> {
         self.gates.get(layer)
     }
 
-    /// What a layer computes with: its weight and gate, or in [`Mode::Paths`] the weight given for it, without a bias.
+    /// What a layer computes with: its weight and gate, or in [`Mode::Paths`] and [`Mode::Flow`] the weight given for it, without a
+    /// bias.
     /// [`Weights::pruned`] is the pruned weight.
     ///
     /// # Errors
-    /// If paths are counted, and no weight is given for the layer.
+    /// If weights are given, and none for the layer.
     pub fn weights<'b>(
         &'b self,
         layer: LayerId,
@@ -130,20 +173,16 @@ impl<'a> Pass<'a> {
     ) -> Result<Weights<'b>> {
         let is_tracked = self.tracks_gradients;
         Ok(match self.mode {
-            Mode::Paths(weights) => {
-                let Some(weight) = weights.get(layer.0) else {
-                    let (n, at) = (weights.len(), layer.0);
-                    candle_core::bail!(
-                        "paths are counted with {n} weights, and layer {at} has none"
-                    )
-                };
-                Weights { weight, bias: None, gate: None, is_tracked }
+            Mode::Paths(weights) | Mode::Flow(weights) => {
+                let weight = of_layer(weights, layer, "weights")?;
+                Weights { weight, bias: None, gate: None, is_tracked, direction: None }
             }
             Mode::Train | Mode::Eval => Weights {
                 weight: weight.as_tensor(),
                 bias: bias.map(Var::as_tensor),
                 gate: self.gate(layer),
                 is_tracked,
+                direction: self.direction.map(|d| of_layer(d, layer, "directions")).transpose()?,
             },
         })
     }
@@ -163,6 +202,17 @@ impl<'a> Pass<'a> {
         match self.probe {
             Some(probe) => probe.layer(&LayerEvent { name, id, output: &output.tensor()?, macs }),
             None => Ok(()),
+        }
+    }
+}
+
+/// The tensor of a layer.
+fn of_layer<'a>(tensors: &'a [Tensor], layer: LayerId, what: &str) -> Result<&'a Tensor> {
+    match tensors.get(layer.0) {
+        Some(tensor) => Ok(tensor),
+        None => {
+            let (n, at) = (tensors.len(), layer.0);
+            candle_core::bail!("the pass is given {n} {what}, and layer {at} has none")
         }
     }
 }
@@ -224,7 +274,7 @@ mod tests {
         assert_eq!(run(&Pass::eval())?, [2.0, 2.0]);
 
         let gate = Gate {
-            threshold: Threshold::Hard,
+            value: Threshold::Hard.into(),
             cut: 0.0,
             mask: Arc::new(Mask::above(&[0.0, 1.0], 0.5)),
             live: None,

@@ -2,110 +2,112 @@
 
 use crate::{
     DeadFilters, DropPolicy, PrunedUpdate, Pruner, Quantile, Remainder,
-    allocation::{Allocation, Global},
-    criterion::{Criterion, Magnitude},
+    allocation::Allocation,
+    choices::Choices,
+    criterion::Criterion,
     error::PruneError,
+    operator::Operator,
     renewal::{Cut, Renewal},
-    structure::{Single, Structure},
+    structure::Structure,
 };
 use candle_core::Var;
-use taper_core::{LayerInfo, Step};
+use std::borrow::Borrow;
+use taper_core::{LayerInfo, Sparsity, Step};
 use taper_kernels::threshold::Threshold;
 use taper_scale::GradientScale;
-use taper_schedule::{Cadence, SparsitySchedule};
+use taper_schedule::{Cadence, Ramp, SparsitySchedule};
 
 /// Choices of a [`Pruner`]; what is not said is as in Feather, with exact counts.
 #[derive(Debug)]
 pub struct PrunerBuilder {
-    pub(crate) layers: Vec<(LayerInfo, Var)>,
-    pub(crate) schedule: Box<dyn SparsitySchedule>,
-    pub(crate) total_steps: u64,
-    pub(crate) threshold: Threshold,
-    pub(crate) criterion: Box<dyn Criterion>,
-    pub(crate) allocation: Box<dyn Allocation>,
-    pub(crate) structure: Box<dyn Structure>,
-    pub(crate) quantile: Quantile,
-    pub(crate) renewal: Box<dyn Renewal>,
-    pub(crate) remainder: Remainder,
-    pub(crate) dead_filters: DeadFilters,
-    pub(crate) probes: Vec<Step>,
+    choices: Choices,
+}
+
+impl Pruner {
+    /// Starts building a pruner of these weights for a run of `total_steps`.
+    pub fn builder<V: Borrow<Var>>(
+        layers: impl IntoIterator<Item = (LayerInfo, V)>,
+        schedule: impl SparsitySchedule + 'static,
+        total_steps: u64,
+    ) -> PrunerBuilder {
+        let layers = layers.into_iter().map(|(info, var)| (info, var.borrow().clone())).collect();
+        PrunerBuilder { choices: Choices::new(layers, Box::new(schedule), total_steps) }
+    }
+
+    /// Feather as published: cubic schedule over the first half of `total_steps`, one global cut, `p = 3`, and half
+    /// the gradient for pruned weights above 95 %. Counts are exact.
+    ///
+    /// # Errors
+    /// [`PruneError`] if there are no layers, or the target keeps no weight.
+    pub fn feather<V: Borrow<Var>>(
+        layers: impl IntoIterator<Item = (LayerInfo, V)>,
+        target: Sparsity,
+        total_steps: u64,
+    ) -> Result<Self, PruneError> {
+        Self::builder(layers, Ramp::feather(target, total_steps), total_steps).build()
+    }
 }
 
 impl PrunerBuilder {
-    pub(crate) fn new(
-        layers: Vec<(LayerInfo, Var)>,
-        schedule: Box<dyn SparsitySchedule>,
-        total_steps: u64,
-    ) -> Self {
-        Self {
-            layers,
-            schedule,
-            total_steps,
-            threshold: Threshold::FEATHER,
-            criterion: Box::new(Magnitude),
-            allocation: Box::new(Global),
-            structure: Box::new(Single),
-            quantile: Quantile::default(),
-            renewal: Box::new(Cut::EVERY_STEP),
-            remainder: Remainder::default(),
-            dead_filters: DeadFilters::default(),
-            probes: Vec::new(),
-        }
+    /// The threshold on kept weights: an [`operator`](Self::operator).
+    #[must_use]
+    pub fn threshold(self, threshold: Threshold) -> Self {
+        self.operator(threshold)
     }
 
-    /// The operator on kept weights.
+    /// The value of kept weights, and what their gradient becomes.
     #[must_use]
-    pub fn threshold(mut self, threshold: Threshold) -> Self {
-        self.threshold = threshold;
+    pub fn operator(mut self, operator: impl Operator + 'static) -> Self {
+        self.choices.operator = Box::new(operator);
         self
     }
 
     /// What weights are worth.
     #[must_use]
     pub fn criterion(mut self, criterion: impl Criterion + 'static) -> Self {
-        self.criterion = Box::new(criterion);
+        self.choices.criterion = Box::new(criterion);
         self
     }
 
     /// What becomes of pruned weights.
     #[must_use]
     pub fn remainder(mut self, remainder: Remainder) -> Self {
-        self.remainder = remainder;
+        self.choices.remainder = remainder;
         self
     }
 
     /// The share of the gradient that pruned weights receive: a part of the [`remainder`](Self::remainder).
     #[must_use]
     pub fn gradient(mut self, gradient: impl GradientScale + 'static) -> Self {
-        self.remainder.gradient = Box::new(gradient);
+        self.choices.remainder.gradient = Box::new(gradient);
         self
     }
 
     /// How the sparsity is spread over the layers.
     #[must_use]
     pub fn allocation(mut self, allocation: impl Allocation + 'static) -> Self {
-        self.allocation = Box::new(allocation);
+        self.choices.allocation = Box::new(allocation);
         self
     }
 
     /// What stands or falls together.
     #[must_use]
     pub fn structure(mut self, structure: impl Structure + 'static) -> Self {
-        self.structure = Box::new(structure);
+        self.choices.structure = Box::new(structure);
         self
     }
 
     /// How cuts are found.
     #[must_use]
     pub fn quantile(mut self, quantile: Quantile) -> Self {
-        self.quantile = quantile;
+        self.choices.quantile = quantile;
         self
     }
 
     /// How masks change.
     #[must_use]
     pub fn renewal(mut self, renewal: impl Renewal + 'static) -> Self {
-        self.renewal = Box::new(renewal);
+        self.choices.renewal = Box::new(renewal);
         self
     }
 
@@ -118,55 +120,29 @@ impl PrunerBuilder {
     /// When and from what the gradient of pruned weights is computed: a part of the [`remainder`](Self::remainder).
     #[must_use]
     pub fn pruned_update(mut self, update: PrunedUpdate) -> Self {
-        self.remainder.update = update;
+        self.choices.remainder.update = update;
         self
     }
 
     /// Which pruned weights leave for good: a part of the [`remainder`](Self::remainder).
     #[must_use]
     pub fn drop(mut self, policy: DropPolicy) -> Self {
-        self.remainder.drop = Some(policy);
+        self.choices.remainder.drop = Some(policy);
         self
     }
 
     /// What becomes of filters that have lost every weight.
     #[must_use]
     pub fn dead_filters(mut self, choice: DeadFilters) -> Self {
-        self.dead_filters = choice;
+        self.choices.dead_filters = choice;
         self
     }
 
     /// Follows the weights that are pruned at these steps; see [`Pruner::fates`].
     #[must_use]
     pub fn probe_at(mut self, steps: Vec<Step>) -> Self {
-        self.probes = steps;
+        self.choices.probes = steps;
         self
-    }
-
-    /// Refuses a renewal that is impossible by itself or with the operator.
-    pub(crate) fn check_renewal(&self) -> Result<(), PruneError> {
-        self.renewal.check().map_err(|reason| PruneError::Renewal { reason })?;
-        if self.threshold != Threshold::Hard && !self.renewal.is_cut() {
-            let reason = "masks that are swapped or held have no cut to shrink weights by; choose the hard threshold, or masks \
-                          that are cut";
-            return Err(PruneError::Renewal { reason: reason.into() });
-        }
-        Ok(())
-    }
-
-    /// Refuses a structure that goes neither with the operator, nor the renewal, nor the target.
-    pub(crate) fn check_structure(&self) -> Result<(), PruneError> {
-        let refuse = |reason: String| Err(PruneError::Structure { reason });
-        if self.structure.is_single() {
-            return Ok(());
-        }
-        if self.threshold != Threshold::Hard {
-            return refuse("weights that are kept together need the hard threshold, as there is no cut to shrink them by".into());
-        }
-        if self.renewal.grows_by().is_some() {
-            return refuse("masks of weights that are kept together are not swapped; choose masks that are cut".into());
-        }
-        Ok(())
     }
 
     /// Checks the choices once.
@@ -174,6 +150,7 @@ impl PrunerBuilder {
     /// # Errors
     /// [`PruneError`] if there are no layers, the target cannot be met, or a choice is out of range.
     pub fn build(self) -> Result<Pruner, PruneError> {
-        Pruner::from_builder(self)
+        self.choices.check()?;
+        Ok(Pruner::new(self.choices))
     }
 }

@@ -1,29 +1,43 @@
 //! Which weights are kept: groups, their cuts, and the masks of their layers.
 
 use crate::{
-    Pruner,
     allocation::{AllocationError, Group, Layer},
+    choices::Choices,
     criterion::{Criterion, View},
     error::PruneError,
-    pruner::LayerCut,
     structure::{Demand, Scored},
 };
-use candle_core::Tensor;
 use std::{borrow::Cow, sync::Arc};
-use taper_core::{LayerId, LayerInfo, Sparsity};
-use taper_kernels::{mask::Mask, threshold::Threshold};
+use taper_core::{LayerId, LayerInfo, Sparsity, Step};
+use taper_kernels::mask::Mask;
 use taper_nn::ops::with_values;
 
-impl Pruner {
+/// What a refresh decides for a layer.
+#[derive(Clone, Debug)]
+pub(crate) struct LayerCut {
+    pub(crate) at: f32,
+    pub(crate) mask: Arc<Mask>,
+}
+
+/// What masks are chosen by.
+pub(crate) struct Asked<'a> {
+    pub(crate) step: Step,
+    pub(crate) sparsity: Sparsity,
+    pub(crate) criterion: &'a dyn Criterion,
+    /// The gradient of each layer, if the criterion needs it.
+    pub(crate) gradients: Option<&'a [Vec<f32>]>,
+    /// The dropped weights of each layer, if any can be.
+    pub(crate) dropped: Option<&'a [Mask]>,
+    /// The cuts so far.
+    pub(crate) before: &'a [LayerCut],
+}
+
+impl Choices {
+    /// The layers that are ranked together, and how many weights each group keeps.
     pub(crate) fn groups(&self, sparsity: Sparsity) -> Result<Vec<Group>, PruneError> {
-        let layers: Vec<Layer> = self
-            .choices
-            .layers
-            .iter()
-            .enumerate()
-            .map(|(i, (info, _))| Layer { id: LayerId(i), info })
-            .collect();
-        let groups = self.choices.allocation.allocate(&layers, sparsity)?;
+        let layers: Vec<Layer> =
+            self.infos().enumerate().map(|(i, info)| Layer { id: LayerId(i), info }).collect();
+        let groups = self.allocation.allocate(&layers, sparsity)?;
         if let Some(groups) = self.quotas(&groups, sparsity)? {
             return Ok(groups);
         }
@@ -33,6 +47,21 @@ impl Pruner {
             return Err(AllocationError::Sum { n_kept, n_keep, overall: sparsity.get() }.into());
         }
         Ok(groups)
+    }
+
+    /// The number of each layer's group at this sparsity; `None` for layers that are left dense.
+    pub(crate) fn group_numbers(
+        &self,
+        sparsity: Sparsity,
+    ) -> Result<Vec<Option<usize>>, PruneError> {
+        let mut numbers = vec![None; self.layers.len()];
+        if !sparsity.is_dense() {
+            let groups = self.groups(sparsity)?.into_iter().enumerate();
+            for (number, group) in groups.filter(|(_, group)| !group.sparsity.is_dense()) {
+                group.layers.iter().for_each(|id| numbers[id.0] = Some(number));
+            }
+        }
+        Ok(numbers)
     }
 
     /// Where the structure decides what each layer keeps: a group for each that is not left dense, of which there are the groups
@@ -45,7 +74,7 @@ impl Pruner {
         groups: &[Group],
         sparsity: Sparsity,
     ) -> Result<Option<Vec<Group>>, PruneError> {
-        let structure = &self.choices.structure;
+        let structure = &self.structure;
         // Asked in every step: weights by themselves have no quota.
         if structure.is_single() {
             return Ok(None);
@@ -53,7 +82,7 @@ impl Pruner {
         let (mut quotas, mut has_quota) = (Vec::new(), false);
         for group in groups {
             for &id in &group.layers {
-                let info = &self.choices.layers[id.0].0;
+                let info = &self.layers[id.0].0;
                 let n = info.n_weights();
                 let n_keep = match group.sparsity.is_dense() {
                     true => Some(n),
@@ -74,9 +103,9 @@ impl Pruner {
     /// Refuses a target that the structure does not have.
     fn check_quota(&self, target: Sparsity) -> Result<(), PruneError> {
         // Layers that it does not fit are left dense, or refused where they are not.
-        let layers = self.layers().filter(|info| self.choices.structure.check(info).is_ok());
+        let layers = self.infos().filter(|info| self.structure.check(info).is_ok());
         let wanted = layers.filter_map(|info| {
-            let n_keep = self.choices.structure.quota(info, target)?;
+            let n_keep = self.structure.quota(info, target)?;
             let has = Sparsity::of(n_keep, info.n_weights());
             ((has.get() - target.get()).abs() > 1e-9).then_some(has)
         });
@@ -94,7 +123,7 @@ impl Pruner {
 
     /// Refuses a target that cannot be met or keeps no weight.
     pub(crate) fn check_target(&self) -> Result<(), PruneError> {
-        let (target, n_weights) = (self.target(), self.layers().map(LayerInfo::n_weights).sum());
+        let (target, n_weights) = (self.target(), self.infos().map(LayerInfo::n_weights).sum());
         self.check_quota(target)?;
         // The rounded target decides as well: an interpolated cut prunes a lone weight at any sparsity above 0.
         if self.n_kept_at(target)? > 0 || target.n_kept(n_weights) > 0 {
@@ -111,26 +140,24 @@ impl Pruner {
 
     /// How many weights are kept at this sparsity.
     fn n_kept_at(&self, sparsity: Sparsity) -> Result<u64, PruneError> {
-        let size = |id: &LayerId| self.choices.layers[id.0].0.n_weights();
+        let size = |id: &LayerId| self.layers[id.0].0.n_weights();
         let n_kept = |group: &Group| {
             let n = group.layers.iter().map(size).sum();
-            self.choices.quantile.n_kept(n, group.n_keep, group.sparsity)
+            self.quantile.n_kept(n, group.n_keep, group.sparsity)
         };
         Ok(self.groups(sparsity)?.iter().map(n_kept).sum())
     }
 
-    /// Cuts and masks of every layer at this sparsity, by this criterion of the current weights, in which dropped ones are 0.
-    pub(crate) fn choose(
-        &self,
-        sparsity: Sparsity,
-        criterion: &dyn Criterion,
-        gradients: Option<&[Vec<f32>]>,
-    ) -> Result<Vec<LayerCut>, PruneError> {
-        let groups = if sparsity.is_dense() { Vec::new() } else { self.groups(sparsity)? };
-        let tensors: Vec<&Tensor> = self.vars().map(|var| var.as_tensor()).collect();
-        Ok(with_values(&tensors, |weights| {
+    /// Cuts and masks of every layer, by the current weights, in which dropped ones are 0.
+    pub(crate) fn choose(&self, asked: &Asked) -> Result<Vec<LayerCut>, PruneError> {
+        if self.has_learned_cuts() {
+            return self.cut_as_learned(asked);
+        }
+        let groups =
+            if asked.sparsity.is_dense() { Vec::new() } else { self.groups(asked.sparsity)? };
+        Ok(with_values(&self.tensors(), |weights| {
             let mut cut: Vec<LayerCut> = (0..weights.len())
-                .map(|i| self.layer_cut(i, 0.0, Mask::full(weights[i].len())))
+                .map(|i| asked.layer_cut(i, 0.0, Mask::full(weights[i].len())))
                 .collect();
             for group in groups.iter().filter(|g| !g.layers.is_empty()) {
                 let n: usize = group.layers.iter().map(|id| weights[id.0].len()).sum();
@@ -141,34 +168,47 @@ impl Pruner {
                 let views: Vec<View> = group
                     .layers
                     .iter()
-                    .map(|&id| self.view(id, weights[id.0], gradients))
+                    .map(|&id| self.view(id, weights[id.0], asked.gradients, asked.step))
                     .collect();
-                let scores: Vec<Cow<[f32]>> =
-                    views.iter().map(|v| self.scores(criterion, v)).collect();
+                let scores: Vec<Cow<[f32]>> = views.iter().map(|v| asked.scores(v)).collect();
                 let scored: Vec<Scored> = views
                     .iter()
                     .zip(&scores)
                     .map(|(view, scores)| Scored { info: view.info, scores })
                     .collect();
                 let (n_keep, sparsity) = (group.n_keep, group.sparsity);
-                let demand = Demand { n_keep, sparsity, quantile: self.choices.quantile };
-                let chosen = self.choices.structure.choose(&scored, &demand);
+                let demand = Demand { n_keep, sparsity, quantile: self.quantile };
+                let chosen = self.structure.choose(&scored, &demand);
                 for (view, mask) in views.iter().zip(chosen.masks) {
                     // Without a magnitude, nothing shrinks.
-                    let at = criterion.magnitude(view, chosen.at).unwrap_or(0.0);
-                    cut[view.id.0] = self.layer_cut(view.id.0, at, mask);
+                    let at = asked.criterion.magnitude(view, chosen.at).unwrap_or(0.0);
+                    cut[view.id.0] = asked.layer_cut(view.id.0, at, mask);
                 }
                 let weights: Vec<&[f32]> = group.layers.iter().map(|id| weights[id.0]).collect();
-                self.keep_cut(group, &weights, &mut cut);
+                asked.keep_cut(group, &weights, &mut cut);
             }
             cut
         })?)
     }
 
+    /// Keeps what is above the cuts of the operator.
+    fn cut_as_learned(&self, asked: &Asked) -> Result<Vec<LayerCut>, PruneError> {
+        Ok(with_values(&self.tensors(), |weights| {
+            let layers = weights.iter().enumerate();
+            let cut = layers.map(|(i, weights)| {
+                let at = self.operator.cut(LayerId(i)).unwrap_or(0.0);
+                asked.layer_cut(i, at, Mask::above(weights, at))
+            });
+            cut.collect()
+        })?)
+    }
+}
+
+impl Asked<'_> {
     /// The scores of a layer, 0 where weights were dropped: these rank below all others.
-    fn scores<'a>(&self, criterion: &dyn Criterion, view: &View<'a>) -> Cow<'a, [f32]> {
-        let mut scores = criterion.scores(view);
-        if let Some(dropped) = &self.dropped {
+    fn scores<'a>(&self, view: &View<'a>) -> Cow<'a, [f32]> {
+        let mut scores = self.criterion.scores(view);
+        if let Some(dropped) = self.dropped {
             let dropped = &dropped[view.id.0];
             if dropped.kept().any(|index| scores[index] != 0.0) {
                 let scores = scores.to_mut();
@@ -180,7 +220,7 @@ impl Pruner {
 
     /// A layer's mask without what was dropped, should a schedule that falls ask for more weights than there are left.
     fn layer_cut(&self, layer: usize, at: f32, mask: Mask) -> LayerCut {
-        let mask = match &self.dropped {
+        let mask = match self.dropped {
             Some(dropped) => mask.difference(&dropped[layer]),
             None => mask,
         };
@@ -190,7 +230,7 @@ impl Pruner {
     /// Where every pruned weight of a group was dropped, the largest of them says nothing of a cut any more, and the
     /// operator would stop to shrink. The cut then stays where it was, below all that is kept.
     fn keep_cut(&self, group: &Group, layers: &[&[f32]], cut: &mut [LayerCut]) {
-        let Some(dropped) = &self.dropped else { return };
+        let Some(dropped) = self.dropped else { return };
         let is_open = |id: &LayerId| {
             let mask = &cut[id.0].mask;
             mask.n_kept() + dropped[id.0].n_kept() < mask.len() as u64
@@ -203,18 +243,9 @@ impl Pruner {
             .flat_map(|(id, weights)| cut[id.0].mask.kept().map(|index| weights[index].abs()))
             .fold(f32::INFINITY, f32::min);
         for id in &group.layers {
-            let before = self.cut[id.0].at;
+            let before = self.before[id.0].at;
             cut[id.0].at = cut[id.0].at.max(before).min(smallest.next_down().max(0.0));
         }
-    }
-
-    pub(crate) fn refreshed(&self) -> Result<Vec<LayerCut>, PruneError> {
-        // A shrinking operator would turn kept weights that have fallen below a held cut into zeros that no count knows.
-        if self.choices.renewal.holds() && self.choices.threshold == Threshold::Hard {
-            return Ok(self.cut.clone());
-        }
-        self.hold_zeros()?;
-        self.choose(self.sparsity, &*self.choices.criterion, None)
     }
 }
 

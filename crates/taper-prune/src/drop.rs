@@ -1,7 +1,7 @@
 //! Removing pruned weights for good.
 
-use crate::{Pruner, cut::relative, error::PruneError};
-use candle_core::{DType, Tensor, Var};
+use crate::{cut::relative, error::PruneError};
+use candle_core::{DType, Var};
 use taper_core::{Sparsity, Step, rng::Rng};
 use taper_kernels::mask::Mask;
 use taper_nn::ops::{flags, with_values};
@@ -126,43 +126,6 @@ pub(crate) fn choose(rule: DropRule, layers: &[Candidates], n: usize) -> Vec<Mas
         found[place as usize].set(index as usize, true);
     }
     found
-}
-
-impl Pruner {
-    /// Drops as many weights as the policy wants more of them than there are.
-    pub(crate) fn drop_more(&mut self) -> Result<(), PruneError> {
-        let (Some(policy), Some(dropped)) = (self.choices.remainder.drop, &self.dropped) else {
-            return Ok(());
-        };
-        let n_pruned: u64 =
-            self.cut.iter().map(|cut| cut.mask.len() as u64 - cut.mask.n_kept()).sum();
-        let wanted = (policy.share_at(self.step, self.sparsity) * n_pruned as f64).floor() as u64;
-        let n_dropped = dropped.iter().map(Mask::n_kept).sum();
-        if wanted <= n_dropped {
-            return Ok(());
-        }
-        let tensors: Vec<&Tensor> = self.vars().map(|var| var.as_tensor()).collect();
-        let new = with_values(&tensors, |weights| {
-            let layers: Vec<Candidates> = (0..weights.len())
-                .map(|i| Candidates {
-                    weights: weights[i],
-                    cut: self.cut[i].at,
-                    kept: &self.cut[i].mask,
-                    dropped: &dropped[i],
-                    since: self.since.as_ref().map(|since| &since[i][..]),
-                })
-                .collect();
-            choose(policy.rule, &layers, (wanted - n_dropped) as usize)
-        })?;
-        for (new, var) in new.iter().zip(self.vars()) {
-            zero_where(new, var)?;
-        }
-        for (dropped, new) in self.dropped.iter_mut().flatten().zip(&new) {
-            *dropped = dropped.union(new);
-        }
-        self.forget(new);
-        Ok(())
-    }
 }
 
 /// Sets the weights of a mask to 0, and leaves the others as they are to the bit.

@@ -1,6 +1,6 @@
 //! What can go wrong in pruning.
 
-use crate::allocation::AllocationError;
+use crate::{Part, allocation::AllocationError};
 use taper_schedule::RestoreError;
 
 /// A pruner that cannot be built, or a step that it cannot take.
@@ -89,11 +89,33 @@ pub enum PruneError {
         /// What is impossible.
         reason: String,
     },
+    /// Masks that need the network [measured](crate::Pruner::prepare), which was not done or not possible.
+    #[error("measuring the network: {reason}")]
+    Preparation {
+        /// What is missing, and what to do.
+        reason: String,
+    },
+    /// An impossible [`Operator`](crate::operator::Operator).
+    #[error("operator on kept weights: {reason}")]
+    Operator {
+        /// What is impossible.
+        reason: String,
+    },
     /// A [`Structure`](crate::structure::Structure) that does not fit a layer, or another choice.
     #[error("structure of masks: {reason}")]
     Structure {
         /// What does not fit, and what to do.
         reason: String,
+    },
+    /// Two choices that exclude each other.
+    #[error("{first} and {second} exclude each other: {reason}")]
+    Together {
+        /// One of them.
+        first: Part,
+        /// The other one.
+        second: Part,
+        /// Why, and what to do.
+        reason: &'static str,
     },
     /// A share of dropped weights that is none.
     #[error("the share of pruned weights to drop is {share}, outside [0, 1]")]

@@ -1,23 +1,25 @@
 //! From masks to gates: which weights get which gradient.
 
 use crate::{
-    DeadFilters, PrunedUpdate, Pruner, Quantile,
+    DeadFilters, PrunedUpdate, Quantile,
+    choices::Choices,
+    choose::LayerCut,
     dead::{Filters, dead_filters},
     error::PruneError,
-    pruner::LayerCut,
+    operator::Gated,
 };
 use candle_core::{Tensor, Var};
 use std::sync::Arc;
-use taper_core::{LayerId, Sparsity, rng::Rng};
-use taper_kernels::mask::Mask;
-use taper_nn::{Gate, Gates, Sampling, ops::with_values};
+use taper_core::{LayerId, LayerInfo, Sparsity, Step, rng::Rng};
+use taper_kernels::{mask::Mask, threshold::Threshold};
+use taper_nn::{Gate, Gates, Sampling, Value, ops::with_values};
 use taper_scale::PrunedGrad;
 
 /// Which weights of a layer get a gradient in a step, and how.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Update {
     /// `None` for all.
-    live: Option<Arc<Mask>>,
+    pub(crate) live: Option<Arc<Mask>>,
     sampling: Option<Sampling>,
 }
 
@@ -43,17 +45,31 @@ impl Update {
     }
 }
 
-impl Pruner {
-    /// Where the gradients of pruned weights come from in the step begun, and how many times they count.
-    pub(crate) fn updates(&self) -> Result<(Vec<Update>, f32), PruneError> {
+/// What gates are made of, in a step or for an evaluation.
+pub(crate) struct Imposing<'a> {
+    pub(crate) choices: &'a Choices,
+    pub(crate) step: Step,
+    pub(crate) sparsity: Sparsity,
+    pub(crate) cut: &'a [LayerCut],
+    /// Whether gradients choose masks in this step: pruned weights must then have theirs whole.
+    pub(crate) reads_gradients: bool,
+}
+
+impl Imposing<'_> {
+    /// Where the gradients of pruned weights come from in a step, and how many times they count.
+    pub(crate) fn updates(
+        &self,
+        dropped: Option<&[Mask]>,
+    ) -> Result<(Vec<Update>, f32), PruneError> {
         let all = |update: Update| vec![update; self.cut.len()];
-        if self.reads_gradients() {
+        if self.reads_gradients {
             return Ok((all(Update::default()), 1.0));
         }
-        if self.choices.remainder.is_zero {
+        let remainder = &self.choices.remainder;
+        if remainder.is_zero || self.choices.operator.is_frozen() {
             return Ok((self.of_kept(), 1.0));
         }
-        let (mut updates, times) = match self.choices.remainder.update {
+        let (mut updates, times) = match remainder.update {
             PrunedUpdate::EveryStep => (all(Update::default()), 1.0),
             PrunedUpdate::EveryNth(n) if self.step.0.is_multiple_of(n) => {
                 (all(Update::default()), n as f32)
@@ -66,12 +82,13 @@ impl Pruner {
             }
             PrunedUpdate::Live { margin } => (self.live(margin)?, 1.0),
         };
-        for (update, dropped) in updates.iter_mut().zip(self.dropped.iter().flatten()) {
+        for (update, dropped) in updates.iter_mut().zip(dropped.into_iter().flatten()) {
             update.leave_out(dropped);
         }
         if self.choices.dead_filters == DeadFilters::Silent {
-            for (i, update) in updates.iter_mut().enumerate() {
-                update.leave_out(&self.silent(LayerId(i)));
+            let layers = self.choices.infos().zip(self.cut);
+            for (update, (info, cut)) in updates.iter_mut().zip(layers) {
+                update.leave_out(&silent(info, &cut.mask));
             }
         }
         Ok((updates, times))
@@ -82,24 +99,13 @@ impl Pruner {
         self.cut.iter().map(|cut| Update::of_live(cut.mask.clone())).collect()
     }
 
-    /// The weights of a layer's dead filters.
-    fn silent(&self, layer: LayerId) -> Mask {
-        let ((info, _), cut) = (&self.choices.layers[layer.0], &self.cut[layer.0]);
-        let mut silent = Mask::empty(cut.mask.len());
-        let filters = Filters::of(info);
-        let dead = dead_filters(info, &cut.mask).into_iter();
-        dead.flat_map(|filter| filters.weights(filter))
-            .flatten()
-            .for_each(|index| silent.set(index, true));
-        silent
-    }
-
     /// The kept weights and the largest pruned ones, as many as `margin` times the kept ones of their group.
     fn live(&self, margin: f64) -> Result<Vec<Update>, PruneError> {
-        let groups =
-            if self.sparsity.is_dense() { Vec::new() } else { self.groups(self.sparsity)? };
-        let tensors: Vec<&Tensor> = self.vars().map(|var| var.as_tensor()).collect();
-        Ok(with_values(&tensors, |weights| {
+        let groups = match self.sparsity.is_dense() {
+            true => Vec::new(),
+            false => self.choices.groups(self.sparsity)?,
+        };
+        Ok(with_values(&self.choices.tensors(), |weights| {
             let mut updates = vec![Update::default(); weights.len()];
             for group in groups {
                 let layers: Vec<&[f32]> = group.layers.iter().map(|id| weights[id.0]).collect();
@@ -115,21 +121,21 @@ impl Pruner {
         })?)
     }
 
-    pub(crate) fn gates(&self, cut: &[LayerCut], updates: Vec<Update>, times: f32) -> Gates {
-        // Where gradients choose masks, pruned weights must have theirs whole.
-        let of_all = match self.reads_gradients() {
+    /// The gates, with gradients of pruned weights that count so many times.
+    pub(crate) fn gates(&self, updates: Vec<Update>, times: f32) -> Result<Gates, PruneError> {
+        let of_all = match self.reads_gradients {
             true => PrunedGrad::uniform(1.0),
-            false => self.pruned_grad(),
+            false => self.choices.pruned_grad(self.step, self.sparsity),
         };
         let is_per_layer = self.choices.remainder.gradient.is_per_layer();
-        let gate = |(cut, update): (&LayerCut, Update)| {
+        let gate = |((cut, update), value): ((&LayerCut, Update), Option<Value>)| {
+            let (n_kept, n) = (cut.mask.n_kept(), cut.mask.len() as u64);
             let PrunedGrad { at_zero, at_cut } = match is_per_layer {
-                true => self.pruned_grad_at(Sparsity::of(cut.mask.n_kept(), cut.mask.len() as u64)),
+                true => self.choices.pruned_grad(self.step, Sparsity::of(n_kept, n)),
                 false => of_all,
             };
-            // A layer that keeps all its weights above a cut is still shrunk by it.
-            (cut.at > 0.0 || cut.mask.n_kept() < cut.mask.len() as u64).then(|| Gate {
-                threshold: self.choices.threshold,
+            Some(Gate {
+                value: value?,
                 cut: cut.at,
                 mask: cut.mask.clone(),
                 live: update.live,
@@ -138,6 +144,55 @@ impl Pruner {
                 grad_at_cut: times * at_cut,
             })
         };
-        Gates::new(cut.iter().zip(updates).map(gate).collect())
+        Ok(Gates::new(self.cut.iter().zip(updates).zip(self.values()?).map(gate).collect()))
     }
+
+    /// The values of kept weights; `None` for a layer that needs no gate.
+    fn values(&self) -> Result<Vec<Option<Value>>, PruneError> {
+        // A layer that keeps all its weights above a cut is still shrunk by it.
+        let is_changed = |cut: &LayerCut| cut.at > 0.0 || cut.mask.n_kept() < cut.mask.len() as u64;
+        if let Some(threshold) = self.choices.operator.threshold() {
+            let layers = self.cut.iter();
+            return Ok(layers.map(|cut| is_changed(cut).then(|| threshold.into())).collect());
+        }
+        let Choices { layers, operator, .. } = self.choices;
+        let groups = self.choices.group_numbers(self.sparsity)?;
+        let given = with_gated(layers, self.cut, &groups, self.step, |l| operator.values(l))?;
+        let hard = Value::from(Threshold::Hard);
+        let value = |(cut, given): (&LayerCut, Option<Vec<f32>>)| match given {
+            Some(values) => Some(Value::Given(Arc::new(values))),
+            None => is_changed(cut).then(|| hard.clone()),
+        };
+        Ok(self.cut.iter().zip(given).map(value).collect())
+    }
+}
+
+/// Shows the layers of a step to an operator; `groups` has the number of each layer's group.
+pub(crate) fn with_gated<T>(
+    layers: &[(LayerInfo, Var)],
+    cut: &[LayerCut],
+    groups: &[Option<usize>],
+    step: Step,
+    look: impl FnOnce(&[Gated]) -> T,
+) -> Result<T, PruneError> {
+    let tensors: Vec<&Tensor> = layers.iter().map(|(_, var)| var.as_tensor()).collect();
+    Ok(with_values(&tensors, |weights| {
+        let layers = layers.iter().zip(weights).zip(cut).zip(groups).enumerate();
+        let gated = layers.map(|(i, ((((info, _), weights), cut), &group))| {
+            let (id, mask, cut) = (LayerId(i), &*cut.mask, cut.at);
+            Gated { id, info, weights, mask, cut, group, step }
+        });
+        look(&gated.collect::<Vec<_>>())
+    })?)
+}
+
+/// The weights of a layer's dead filters.
+fn silent(info: &LayerInfo, mask: &Mask) -> Mask {
+    let mut silent = Mask::empty(mask.len());
+    let filters = Filters::of(info);
+    let dead = dead_filters(info, mask).into_iter();
+    dead.flat_map(|filter| filters.weights(filter))
+        .flatten()
+        .for_each(|index| silent.set(index, true));
+    silent
 }

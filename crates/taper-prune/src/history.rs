@@ -1,17 +1,17 @@
 //! When weights were pruned, and what became of them.
 
-use crate::cut::relative;
+use crate::{choose::LayerCut, cut::relative};
 use taper_core::Step;
 use taper_kernels::mask::Mask;
 
 /// A kept weight's entry in [`Since`].
-pub(crate) const KEPT: u32 = u32::MAX;
+const KEPT: u32 = u32::MAX;
 
 /// The step at which each weight of each layer was pruned, or [`KEPT`].
 pub(crate) type Since = Vec<Vec<u32>>;
 
 /// Brings the record of a layer up to date with a mask refresh.
-pub(crate) fn note(since: &mut [u32], before: &Mask, now: &Mask, step: Step) {
+fn note(since: &mut [u32], before: &Mask, now: &Mask, step: Step) {
     let at = u32::try_from(step.0).unwrap_or(KEPT - 1).min(KEPT - 1);
     before.difference(now).kept().for_each(|left| since[left] = at);
     now.difference(before).kept().for_each(|entered| since[entered] = KEPT);
@@ -51,13 +51,7 @@ pub(crate) struct Probe {
 
 impl Probe {
     /// Looks at one layer; `since` says when its weights were pruned.
-    pub(crate) fn codes(
-        weights: &[f32],
-        cut: f32,
-        kept: &Mask,
-        since: &[u32],
-        step: Step,
-    ) -> Vec<u8> {
+    fn codes(weights: &[f32], cut: f32, kept: &Mask, since: &[u32], step: Step) -> Vec<u8> {
         let mut codes = vec![NOT_PRUNED; weights.len()];
         for index in Mask::full(weights.len()).difference(kept).kept() {
             let share = relative(weights[index], cut);
@@ -69,14 +63,14 @@ impl Probe {
     }
 
     /// Notes what is kept now.
-    pub(crate) fn note<'a>(&mut self, kept: impl Iterator<Item = &'a Mask>) {
+    fn note<'a>(&mut self, kept: impl Iterator<Item = &'a Mask>) {
         for (back, kept) in self.back.iter_mut().zip(kept) {
             *back = back.union(kept);
         }
     }
 
     /// Counts by decile and age; `kept` is the mask at the end.
-    pub(crate) fn counts<'a>(&self, kept: impl Iterator<Item = &'a Mask>) -> Vec<Fate> {
+    fn counts<'a>(&self, kept: impl Iterator<Item = &'a Mask>) -> Vec<Fate> {
         let mut fates = vec![Fate::default(); N_DECILES * N_AGES];
         for ((codes, back), kept) in self.codes.iter().zip(&self.back).zip(kept) {
             for (index, &code) in codes.iter().enumerate().filter(|(_, code)| **code != NOT_PRUNED)
@@ -92,6 +86,54 @@ impl Probe {
         }
         fates.retain(|fate| fate.n_pruned > 0);
         fates
+    }
+}
+
+/// The weights that a pruner follows: what they were when, for rules that drop by age and for probes.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct History {
+    /// When each weight was pruned, if somebody asks.
+    pub(crate) since: Option<Since>,
+    pub(crate) probes: Vec<Probe>,
+}
+
+impl History {
+    /// Of layers of these sizes, or of none if nobody asks.
+    pub(crate) fn new(sizes: impl Iterator<Item = usize>, is_followed: bool) -> Self {
+        let since = is_followed.then(|| sizes.map(|n| vec![KEPT; n]).collect());
+        Self { since, probes: Vec::new() }
+    }
+
+    /// Takes a refresh down.
+    pub(crate) fn note(&mut self, before: &[LayerCut], now: &[LayerCut], step: Step) {
+        for ((since, now), before) in self.since.iter_mut().flatten().zip(now).zip(before) {
+            note(since, &before.mask, &now.mask, step);
+        }
+        for probe in self.probes.iter_mut().filter(|probe| probe.step < step) {
+            probe.note(now.iter().map(|cut| &*cut.mask));
+        }
+    }
+
+    /// Looks at what is pruned in this step.
+    pub(crate) fn probe(&mut self, weights: &[&[f32]], cut: &[LayerCut], step: Step) {
+        let Some(since) = &self.since else { return };
+        let layers = weights.iter().zip(cut).zip(since);
+        let codes = layers
+            .map(|((weights, cut), since)| Probe::codes(weights, cut.at, &cut.mask, since, step))
+            .collect();
+        let back = cut.iter().map(|cut| Mask::empty(cut.mask.len())).collect();
+        self.probes.push(Probe { step, codes, back });
+    }
+
+    /// What has become of what probes have seen, with these masks at the end.
+    pub(crate) fn fates(&self, cut: &[LayerCut]) -> Vec<Fate> {
+        let fates = self.probes.iter().flat_map(|probe| {
+            // What is kept now has come back, too.
+            let mut probe = probe.clone();
+            probe.note(cut.iter().map(|cut| &*cut.mask));
+            probe.counts(cut.iter().map(|cut| &*cut.mask))
+        });
+        fates.collect()
     }
 }
 

@@ -72,7 +72,7 @@ impl Pruner {
     }
 
     fn impose_gates(&mut self, gates: &Gates, is_step: bool) -> Result<Imposed<'_>, PruneError> {
-        let vars: Vec<Var> = self.vars().cloned().collect();
+        let vars: Vec<Var> = self.choices.vars().cloned().collect();
         // Collected as it grows, so that an error half-way drops it and puts the dense weights back.
         let mut imposed = Imposed { pruner: self, is_step, layers: Vec::new() };
         for (i, var) in vars.into_iter().enumerate() {

@@ -27,8 +27,9 @@
 #![forbid(unsafe_code)]
 
 pub mod allocation;
-mod backward;
 mod builder;
+mod changed;
+mod choices;
 mod choose;
 mod count;
 pub mod criterion;
@@ -37,33 +38,47 @@ mod dead;
 mod drop;
 mod error;
 mod gates;
+mod grads;
 mod history;
 mod impose;
+mod measure;
+pub mod operator;
+mod prepare;
 mod pruner;
+mod queries;
 mod remainder;
 pub mod renewal;
 mod report;
 mod state;
 pub mod structure;
+mod swap;
+mod together;
 mod update;
 mod vars;
 mod weight;
 
 pub use allocation::Allocation;
-pub use backward::Changed;
 pub use builder::PrunerBuilder;
+pub use changed::Changed;
 pub use cut::Quantile;
 pub use dead::DeadFilters;
 pub use drop::{DropPolicy, DropRule};
 pub use error::PruneError;
 pub use history::{Fate, N_AGES, N_DECILES, age_class, least_age};
 pub use impose::Imposed;
+pub use measure::{GradientOracle, Measure, Measured, Sample};
 pub use pruner::Pruner;
 pub use remainder::Remainder;
 pub use report::{LayerReport, Report};
 pub use state::{ProbeState, PrunerState};
+pub use together::Part;
 pub use update::PrunedUpdate;
 pub use vars::prunable_vars;
+
+#[doc(no_inline)]
+pub use candle_core;
+#[doc(no_inline)]
+pub use taper_core::{Sparsity, Step};
 
 /// Compiles and runs the README's example.
 #[cfg(doctest)]

@@ -1,40 +1,47 @@
-//! The pruner: schedule → allocation → cuts → masks → gates → feedback.
+//! The pruner, in the three moments of a step: masks and gates before the forward pass, gradients after the backward pass, and
+//! what is learned along with the weights.
 
 use crate::{
-    DeadFilters, Fate, LayerReport, PrunerBuilder, Report,
-    count::n_kept,
-    dead::{Filters, dead_filters},
-    drop::DropRule,
+    Changed,
+    choices::Choices,
+    choose::{Asked, LayerCut},
+    count::kept_by,
+    criterion::Criterion,
+    drop::{self, Candidates, DropRule, zero_where},
     error::PruneError,
-    gates::Update,
-    history::{self, Probe, Since},
+    gates::{Imposing, Update, with_gated},
+    grads::{change, of_layers},
+    history::History,
+    measure::GradientOracle,
+    operator::{Gated, Operator},
+    prepare::Prepared,
     renewal::Moment,
-    weight,
+    swap::swapped,
 };
-use candle_core::{Tensor, Var};
-use std::{borrow::Borrow, sync::Arc};
-use taper_core::{LayerId, LayerInfo, MaskFeedback, Sparsity, Step};
+use candle_core::backprop::GradStore;
+use std::sync::Arc;
+use taper_core::{LayerId, MaskFeedback, Sparsity, Step};
 use taper_kernels::mask::Mask;
 use taper_nn::{
     Gates,
-    ops::{threshold, with_values},
+    ops::{tensor_like, with_values},
 };
-use taper_scale::{Now, PrunedGrad};
-use taper_schedule::{Ramp, SparsitySchedule};
 
 /// Prunes the weights of a network step by step; see the [crate].
 #[derive(Debug)]
 pub struct Pruner {
-    pub(crate) choices: PrunerBuilder,
+    pub(crate) choices: Choices,
     /// The step last begun, 0 before the first.
     pub(crate) step: Step,
     /// Whether a step was begun.
     pub(crate) has_begun: bool,
+    /// Whether weights are those that the operator begins a run with.
+    pub(crate) has_initial: bool,
     pub(crate) sparsity: Sparsity,
     pub(crate) cut: Vec<LayerCut>,
     pub(crate) feedback: Option<MaskFeedback>,
     /// What the schedule was told in the step last begun.
-    told_feedback: Option<MaskFeedback>,
+    pub(crate) told_feedback: Option<MaskFeedback>,
     /// The step and masks that the schedule was last told of, if it listens over more than one step.
     pub(crate) told: Option<(Step, Vec<Arc<Mask>>)>,
     /// The dropped weights of each layer, if any can be.
@@ -42,112 +49,129 @@ pub struct Pruner {
     /// Weights whose momentum must go in the step last begun.
     pub(crate) forgotten: Option<Vec<Mask>>,
     /// Whether masks are left to the gradients of the step last begun.
-    pub(crate) is_pending: bool,
-    /// When each weight was pruned, if somebody asks.
-    pub(crate) since: Option<Since>,
-    pub(crate) probes: Vec<Probe>,
+    is_pending: bool,
+    /// What was measured for the step to come, or for the one last begun.
+    prepared: Option<Prepared>,
+    pub(crate) history: History,
     /// Weights of each layer that are not 0 once pruned, in the step last begun.
     pub(crate) n_kept: Vec<u64>,
     /// Weights that get a gradient in the step last begun.
-    n_live: u64,
-}
-
-/// What the last refresh decided for a layer.
-#[derive(Clone, Debug)]
-pub(crate) struct LayerCut {
-    pub(crate) at: f32,
-    pub(crate) mask: Arc<Mask>,
+    pub(crate) n_live: u64,
+    /// Which they are in each layer; `None` for all.
+    live: Vec<Option<Arc<Mask>>>,
 }
 
 impl Pruner {
-    /// Starts building a pruner of these weights for a run of `total_steps`.
-    pub fn builder<V: Borrow<Var>>(
-        layers: impl IntoIterator<Item = (LayerInfo, V)>,
-        schedule: impl SparsitySchedule + 'static,
-        total_steps: u64,
-    ) -> PrunerBuilder {
-        let layers = layers.into_iter().map(|(info, var)| (info, var.borrow().clone())).collect();
-        PrunerBuilder::new(layers, Box::new(schedule), total_steps)
-    }
-
-    /// Feather as published: cubic schedule over the first half of `total_steps`, one global cut, `p = 3`, and half
-    /// the gradient for pruned weights above 95 %. Counts are exact.
-    ///
-    /// # Errors
-    /// [`PruneError`] if there are no layers, or the target keeps no weight.
-    pub fn feather<V: Borrow<Var>>(
-        layers: impl IntoIterator<Item = (LayerInfo, V)>,
-        target: Sparsity,
-        total_steps: u64,
-    ) -> Result<Self, PruneError> {
-        Self::builder(layers, Ramp::feather(target, total_steps), total_steps).build()
-    }
-
-    pub(crate) fn from_builder(choices: PrunerBuilder) -> Result<Self, PruneError> {
-        if choices.layers.iter().all(|(info, _)| info.n_weights() == 0) {
-            return Err(PruneError::NoLayers);
-        }
-        weight::check(&choices.layers)?;
-        choices.remainder.check()?;
-        choices.check_renewal()?;
-        choices.check_structure()?;
-        let target = choices.schedule.target();
-        let total = choices.total_steps;
-        let last = Step(total).previous();
-        let reached = choices.schedule.sparsity(last);
-        if total > 0 && reached < target {
-            let (reached, target) = (reached.get(), target.get());
-            return Err(PruneError::NeverReached { reached, total, target });
-        }
-        // An adaptive schedule that has heard nothing says what it would do if masks were calm.
-        if let Some(deadline) = choices.schedule.deadline().filter(|&step| total > 0 && step > last)
-        {
-            return Err(PruneError::Deadline { deadline: deadline.0, last: last.0 });
-        }
-        let cut = choices
-            .layers
-            .iter()
-            .map(|(_, var)| LayerCut { at: 0.0, mask: Arc::new(Mask::full(var.elem_count())) })
-            .collect();
-        let sizes: Vec<usize> = choices.layers.iter().map(|(_, var)| var.elem_count()).collect();
+    /// A pruner that has begun no step.
+    pub(crate) fn new(choices: Choices) -> Self {
+        let sizes: Vec<usize> = choices.vars().map(|var| var.elem_count()).collect();
+        let full = |&n: &usize| LayerCut { at: 0.0, mask: Arc::new(Mask::full(n)) };
         let drop = choices.remainder.drop;
         let is_followed =
             !choices.probes.is_empty() || drop.is_some_and(|d| d.rule == DropRule::Longest);
-        let pruner = Self {
+        Self {
             step: Step::ZERO,
             has_begun: false,
+            has_initial: false,
             sparsity: Sparsity::DENSE,
-            cut,
+            cut: sizes.iter().map(full).collect(),
             feedback: None,
             told_feedback: None,
             told: None,
             dropped: drop.map(|_| sizes.iter().map(|&n| Mask::empty(n)).collect()),
             forgotten: None,
             is_pending: false,
-            since: is_followed.then(|| sizes.iter().map(|&n| vec![history::KEPT; n]).collect()),
-            probes: Vec::new(),
+            prepared: None,
+            history: History::new(sizes.iter().copied(), is_followed),
             n_kept: sizes.iter().map(|&n| n as u64).collect(),
             n_live: sizes.iter().map(|&n| n as u64).sum(),
+            live: vec![None; sizes.len()],
             choices,
-        };
-        pruner.check_target()?;
-        Ok(pruner)
+        }
+    }
+
+    // The first moment.
+
+    /// Chooses the masks of `step`, if the step is to choose any by a criterion that [measures](Criterion::measure) the network,
+    /// such as GraSP or SynFlow; in other steps it does nothing. A training loop with such a criterion calls it before the begin of
+    /// each step.
+    ///
+    /// No weight is changed. What was measured serves this one step: masks are held from then on, so a run that is resumed
+    /// behind it measures nothing.
+    ///
+    /// ```
+    /// use candle_core::{DType, Device, Result, Tensor, Var};
+    /// use taper_core::{LayerInfo, LayerKind, Sparsity, Step};
+    /// use taper_kernels::threshold::Threshold;
+    /// use taper_prune::{GradientOracle, Pruner, Remainder, criterion::SynFlow, renewal::Hold};
+    /// use taper_schedule::{Curve, Ramp};
+    ///
+    /// /// One linear layer of four inputs.
+    /// struct Network;
+    ///
+    /// impl GradientOracle for Network {
+    ///     fn flow(&mut self, weights: &[Tensor]) -> Result<Vec<Tensor>> {
+    ///         let weight = Var::from_tensor(&weights[0])?;
+    ///         let ones = Tensor::ones((1, 4), DType::F64, &Device::Cpu)?;
+    ///         let grads = ones.matmul(&weight.t()?)?.sum_all()?.backward()?;
+    ///         Ok(grads.get(&weight).cloned().into_iter().collect())
+    ///     }
+    /// }
+    ///
+    /// let weight = Var::new(&[[0.1f32, -0.9, 0.5, 0.2]], &Device::Cpu)?;
+    /// let info = LayerInfo { name: "fc.weight".into(), kind: LayerKind::Linear, shape: vec![1, 4] };
+    /// let once = Ramp::new(Curve::OneShot, Step(0), Step(0), Sparsity::new(0.5)?);
+    /// let mut pruner = Pruner::builder([(info, weight)], once, 100)
+    ///     .operator(Threshold::Hard)
+    ///     .criterion(SynFlow { rounds: 2 })
+    ///     .renewal(Hold)
+    ///     .remainder(Remainder::zero())
+    ///     .build()?;
+    /// for step in 0..3 {
+    ///     pruner.prepare(Step(step), &mut Network)?; // measures before step 0 alone
+    ///     pruner.begin_step(Step(step))?; // …
+    /// }
+    /// assert_eq!(pruner.report().n_kept(), 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`PruneError::Step`] if a later step was begun before, [`PruneError::Preparation`] if the network does not give what the
+    /// criterion needs.
+    pub fn prepare(
+        &mut self,
+        step: Step,
+        network: &mut dyn GradientOracle,
+    ) -> Result<(), PruneError> {
+        if step < self.step {
+            return Err(PruneError::Step { step: step.0, last: self.step.0 });
+        }
+        let now = self.moment(step);
+        let Some(criterion) = self.measuring(&now) else { return Ok(()) };
+        let Some(measure) = criterion.measure() else { return Ok(()) };
+        self.hold_zeros()?;
+        let asked = Asked { step, sparsity: now.wanted, ..self.asked(criterion, None) };
+        self.prepared = Some(Prepared::of(&self.choices, &asked, measure, network)?);
+        Ok(())
     }
 
     /// Gates for the forward pass of `step`, from the current weights.
     ///
     /// Masks are refreshed if the cadence says so or the schedule has just reached its target, and held otherwise; the
-    /// schedule sees what a refresh changed. At sparsity 0 there are no gates: no operator at all.
+    /// schedule sees what a refresh changed. At sparsity 0 there are no gates, unless the operator has values of its own.
     ///
-    /// The step last begun may be begun again; it is then no second observation for the schedule.
+    /// The first step of a new run gives the weights the values that the operator begins with, if it has any. The step last
+    /// begun may be begun again; it is then no second observation for the schedule.
     ///
     /// # Errors
-    /// [`PruneError::Step`] if a later step was begun before; the pruner is then as it was. Others if the sparsity cannot be
-    /// met or a weight cannot be read.
+    /// [`PruneError::Step`] if a later step was begun before, [`PruneError::Preparation`] if the step lacks its
+    /// [`prepare`](Self::prepare); the pruner is then as it was. Others if the sparsity cannot be met or a weight cannot be read.
     pub fn begin_step(&mut self, step: Step) -> Result<Gates, PruneError> {
         if step < self.step {
             return Err(PruneError::Step { step: step.0, last: self.step.0 });
         }
+        self.check_prepared(&self.moment(step))?;
+        self.initialise()?;
         let is_repeated = self.has_begun && step == self.step;
         (self.step, self.has_begun) = (step, true);
         if !is_repeated {
@@ -156,201 +180,94 @@ impl Pruner {
             self.forgotten = None;
         }
         self.hold_zeros()?;
-        let wanted = self.choices.schedule.sparsity(step);
-        let moment = Moment { step, imposed: self.sparsity, wanted, target: self.target() };
-        if self.choices.renewal.chooses(&moment) {
-            self.sparsity = wanted;
-            let begins_by = self.choices.renewal.begins_by().filter(|_| moment.imposed.is_dense());
-            let criterion = begins_by.unwrap_or(&*self.choices.criterion);
-            self.is_pending = criterion.needs_gradient() && !wanted.is_dense();
-            if !self.is_pending {
-                let cut = self.choose(wanted, criterion, None)?;
-                let before = std::mem::replace(&mut self.cut, cut);
-                if !is_repeated {
-                    let seen = self.changed_since(before.iter().map(|cut| &*cut.mask));
-                    self.tell(&seen);
-                    self.feedback = Some(seen);
-                }
-                self.follow(&before);
-                self.zero_pruned(&before)?;
-                self.drop_more()?;
-            }
+        let now = self.moment(step);
+        if self.choices.renewal.chooses(&now) && !self.choices.operator.is_frozen() {
+            self.sparsity = now.wanted;
+            self.refresh_masks(&now, is_repeated)?;
         }
-        if !is_repeated {
-            self.probe()?;
+        if !is_repeated && self.choices.probes.contains(&step) {
+            with_values(&self.choices.tensors(), |weights| {
+                self.history.probe(weights, &self.cut, step);
+            })?;
         }
-        let (updates, times) = self.updates()?;
-        self.n_live = updates.iter().zip(self.vars()).map(|(u, var)| u.n_live(var)).sum();
-        let gates = self.gates(&self.cut, updates, times);
-        self.n_kept = self.n_kept(&gates)?;
+        self.tell_operator()?;
+        let imposing = self.imposing();
+        let (updates, times) = imposing.updates(self.dropped.as_deref())?;
+        let live = updates.iter().map(|update| update.live.clone()).collect();
+        let n_live = updates.iter().zip(self.choices.vars());
+        let n_live = n_live.map(|(update, var)| update.n_live(var)).sum();
+        let gates = imposing.gates(updates, times)?;
+        (self.live, self.n_live) = (live, n_live);
+        self.n_kept = kept_by(self.choices.vars(), &gates)?;
         Ok(gates)
     }
 
-    /// Keeps the record of when weights were pruned, and of those that a probe has seen.
-    pub(crate) fn follow(&mut self, before: &[LayerCut]) {
-        for ((since, cut), before) in self.since.iter_mut().flatten().zip(&self.cut).zip(before) {
-            history::note(since, &before.mask, &cut.mask, self.step);
-        }
-        for probe in self.probes.iter_mut().filter(|probe| probe.step < self.step) {
-            probe.note(self.cut.iter().map(|cut| &*cut.mask));
-        }
-    }
-
-    /// Looks at what is pruned, if this is a step to do so.
-    fn probe(&mut self) -> Result<(), PruneError> {
-        let (true, Some(since)) = (self.choices.probes.contains(&self.step), &self.since) else {
+    /// Gives the weights of a new run the values that the operator begins with.
+    fn initialise(&mut self) -> Result<(), PruneError> {
+        if self.has_initial {
             return Ok(());
-        };
-        let tensors: Vec<&Tensor> = self.vars().map(|var| var.as_tensor()).collect();
-        let codes = with_values(&tensors, |weights| {
-            let layers = weights.iter().zip(&self.cut).zip(since);
-            layers
-                .map(|((weights, cut), since)| {
-                    Probe::codes(weights, cut.at, &cut.mask, since, self.step)
-                })
-                .collect()
-        })?;
-        let back = self.cut.iter().map(|cut| Mask::empty(cut.mask.len())).collect();
-        self.probes.push(Probe { step: self.step, codes, back });
+        }
+        for var in self.choices.vars() {
+            let weight = var.as_tensor();
+            let initial = with_values(&[weight], |w| self.choices.operator.initial(w[0]))?;
+            if let Some(initial) = initial {
+                var.set(&tensor_like(initial, weight)?)?;
+            }
+        }
+        self.has_initial = true;
         Ok(())
     }
 
-    /// What has become by now of the weights that were pruned at the steps of
-    /// [`probe_at`](PrunerBuilder::probe_at); the present masks are those of [`refresh`](Self::refresh).
-    ///
-    /// # Errors
-    /// As [`begin_step`](Self::begin_step).
-    pub fn fates(&self) -> Result<Vec<Fate>, PruneError> {
-        let cut = self.refreshed()?;
-        let fates = self.probes.iter().flat_map(|probe| {
-            // What is kept now has come back, too.
-            let mut probe = probe.clone();
-            probe.note(cut.iter().map(|cut| &*cut.mask));
-            probe.counts(cut.iter().map(|cut| &*cut.mask))
-        });
-        Ok(fates.collect())
-    }
-
-    /// Weights that get a gradient in the step last begun.
-    pub fn n_live(&self) -> u64 {
-        self.n_live
-    }
-
-    /// What becomes of dead filters.
-    pub fn dead_filter_choice(&self) -> DeadFilters {
-        self.choices.dead_filters
-    }
-
-    /// The dead filters of each layer in the step last begun: output channels of convolutions that have lost every
-    /// weight.
-    pub fn dead_filters(&self) -> Vec<Vec<usize>> {
-        let layers = self.choices.layers.iter().zip(&self.cut);
-        layers.map(|((info, _), cut)| dead_filters(info, &cut.mask)).collect()
-    }
-
-    /// Gates from the current weights at the sparsity of the last step begun: for evaluation, after the
-    /// optimizer has moved the weights. Changes nothing in the pruner, and is no feedback for the schedule; dropped weights
-    /// that an optimizer has moved are put back to 0.
-    ///
-    /// Cuts and masks are those that a step would begin with now. With the hard operator and another cadence than every
-    /// step, the masks are held instead, so that what is evaluated is the very network that was trained.
-    ///
-    /// # Errors
-    /// As [`begin_step`](Self::begin_step).
-    pub fn refresh(&self) -> Result<Gates, PruneError> {
-        Ok(self.refresh_counted()?.0)
-    }
-
-    /// Counts of the last step begun.
-    pub fn report(&self) -> Report {
-        self.report_of(&self.cut, &self.n_kept)
-    }
-
-    /// The gates of [`refresh`](Self::refresh), and the counts of what they keep.
-    ///
-    /// # Errors
-    /// As [`begin_step`](Self::begin_step).
-    pub fn refresh_counted(&self) -> Result<(Gates, Report), PruneError> {
-        let cut = self.refreshed()?;
-        let updates = vec![Update::default(); cut.len()];
-        let gates = self.gates(&cut, updates, 1.0);
-        let n_kept = self.n_kept(&gates)?;
-        Ok((gates, self.report_of(&cut, &n_kept)))
-    }
-
-    /// What the last refresh in [`begin_step`](Self::begin_step) changed; `None` if masks were held.
-    pub fn feedback(&self) -> Option<&MaskFeedback> {
-        self.feedback.as_ref()
-    }
-
-    /// What the schedule was told in the last step begun: the change over its window, if that was over.
-    pub fn told_feedback(&self) -> Option<&MaskFeedback> {
-        self.told_feedback.as_ref()
-    }
-
-    /// The sparsity that the schedule asked for in the last step begun.
-    pub fn sparsity(&self) -> Sparsity {
-        self.sparsity
-    }
-
-    /// What the clock of an adaptive schedule showed in the last step begun, in steps of the plain ramp.
-    pub fn clock(&self) -> Option<f64> {
-        self.choices.schedule.clock(self.step)
-    }
-
-    /// The instability that an adaptive schedule goes by, once it has heard of a change.
-    pub fn instability(&self) -> Option<f64> {
-        self.choices.schedule.instability()
-    }
-
-    /// The sparsity at the end of the schedule.
-    pub fn target(&self) -> Sparsity {
-        self.choices.schedule.target()
-    }
-
-    /// The factors on the gradient of pruned weights in the last step begun; where a policy has others for each layer,
-    /// those for a layer as sparse as the network.
-    pub fn pruned_grad(&self) -> PrunedGrad {
-        self.pruned_grad_at(self.sparsity)
-    }
-
-    pub(crate) fn pruned_grad_at(&self, achieved: Sparsity) -> PrunedGrad {
-        let progress = match self.choices.total_steps {
-            0 => 1.0,
-            total => (self.step.0 as f64 / total as f64).min(1.0),
-        };
-        self.choices.remainder.gradient.at(&Now { achieved, target: self.target(), progress })
-    }
-
-    /// The largest cut among the layers, 0 while dense: the one cut there is if layers are ranked together.
-    pub fn cut(&self) -> f32 {
-        self.cut.iter().fold(0.0, |max, cut| cut.at.max(max))
-    }
-
-    /// The prunable layers.
-    pub fn layers(&self) -> impl Iterator<Item = &LayerInfo> {
-        self.choices.layers.iter().map(|(info, _)| info)
-    }
-
-    /// Writes the pruned weights into the variables, and returns how many zeros they hold. The weights are
-    /// those of a fresh [`refresh`](Self::refresh); at sparsity 0 nothing is written.
-    ///
-    /// # Errors
-    /// As [`begin_step`](Self::begin_step), or if a variable cannot be written.
-    pub fn bake(self) -> Result<u64, PruneError> {
-        let gates = self.refresh()?;
-        let mut n_zeros = 0;
-        for (i, var) in self.vars().enumerate() {
-            if let Some(gate) = gates.get(LayerId(i)) {
-                var.set(&threshold(var, gate)?)?;
-            }
-            n_zeros += var.elem_count() as u64 - n_kept(var, None)?;
+    /// Chooses masks anew, or leaves that to the gradients of this step.
+    fn refresh_masks(&mut self, now: &Moment, is_repeated: bool) -> Result<(), PruneError> {
+        let criterion = self.choices.chooser(now);
+        self.is_pending = criterion.needs_gradient() && !now.wanted.is_dense();
+        if self.is_pending {
+            return Ok(());
         }
-        Ok(n_zeros)
+        let cut = match self.prepared.as_ref().and_then(|p| p.cut(now.step, now.wanted)) {
+            Some(prepared) => prepared.to_vec(),
+            None => self.choices.choose(&self.asked(criterion, None))?,
+        };
+        let before = std::mem::replace(&mut self.cut, cut);
+        if !is_repeated {
+            let seen = self.changed_since(before.iter().map(|cut| &*cut.mask));
+            self.tell(&seen);
+            self.feedback = Some(seen);
+        }
+        self.history.note(&before, &self.cut, self.step);
+        self.zero_pruned(&before)?;
+        if self.choices.renewal.restarts(now) {
+            self.forget(before.iter().map(|cut| Mask::full(cut.mask.len())).collect());
+        }
+        self.drop_more()
     }
 
-    pub(crate) fn vars(&self) -> impl Iterator<Item = &Var> {
-        self.choices.layers.iter().map(|(_, var)| var)
+    /// The criterion that measures the network before a step, if one does.
+    fn measuring(&self, now: &Moment) -> Option<&dyn Criterion> {
+        let is_asked = !now.wanted.is_dense() && self.choices.renewal.chooses(now);
+        Some(self.choices.chooser(now)).filter(|by| is_asked && by.measure().is_some())
+    }
+
+    /// Refuses a step whose masks need what was not measured.
+    fn check_prepared(&self, now: &Moment) -> Result<(), PruneError> {
+        let Some(criterion) = self.measuring(now) else { return Ok(()) };
+        if self.prepared.as_ref().is_some_and(|p| p.cut(now.step, now.wanted).is_some()) {
+            return Ok(());
+        }
+        let reason = format!(
+            "step {} chooses masks by {criterion:?}, which measures the network; call Pruner::prepare before the step",
+            now.step
+        );
+        Err(PruneError::Preparation { reason })
+    }
+
+    /// Shows an operator without a threshold, or with learned ones, the layers of the step.
+    fn tell_operator(&mut self) -> Result<(), PruneError> {
+        if self.choices.operator.threshold().is_some() {
+            return Ok(());
+        }
+        self.with_operator(|operator, layers| operator.begin_step(layers))
     }
 
     /// Tells the schedule what it listens to.
@@ -377,8 +294,245 @@ impl Pruner {
         self.told = Some((self.step, self.cut.iter().map(|cut| cut.mask.clone()).collect()));
     }
 
+    /// Drops as many weights as the policy wants more of them than there are.
+    fn drop_more(&mut self) -> Result<(), PruneError> {
+        let (Some(policy), Some(dropped)) = (self.choices.remainder.drop, &self.dropped) else {
+            return Ok(());
+        };
+        let n_pruned: u64 =
+            self.cut.iter().map(|cut| cut.mask.len() as u64 - cut.mask.n_kept()).sum();
+        let wanted = (policy.share_at(self.step, self.sparsity) * n_pruned as f64).floor() as u64;
+        let n_dropped = dropped.iter().map(Mask::n_kept).sum();
+        if wanted <= n_dropped {
+            return Ok(());
+        }
+        let new = with_values(&self.choices.tensors(), |weights| {
+            let layers: Vec<Candidates> = (0..weights.len())
+                .map(|i| Candidates {
+                    weights: weights[i],
+                    cut: self.cut[i].at,
+                    kept: &self.cut[i].mask,
+                    dropped: &dropped[i],
+                    since: self.history.since.as_ref().map(|since| &since[i][..]),
+                })
+                .collect();
+            drop::choose(policy.rule, &layers, (wanted - n_dropped) as usize)
+        })?;
+        for (new, var) in new.iter().zip(self.choices.vars()) {
+            zero_where(new, var)?;
+        }
+        for (dropped, new) in self.dropped.iter_mut().flatten().zip(&new) {
+            *dropped = dropped.union(new);
+        }
+        self.forget(new);
+        Ok(())
+    }
+
+    // The second moment.
+
+    /// Swaps kept weights if this is a step to do so, makes gradients those of the dense weights where the operator has a
+    /// derivative, gives pruned weights what their remainder adds, and says what the optimizer has to do.
+    ///
+    /// Gradients are those of the loss in the dense weights, as the backward pass of a model with the gates of
+    /// [`begin_step`](Self::begin_step) gives them; a layer without one has been left out of the loss.
+    ///
+    /// # Errors
+    /// [`PruneError::Candle`] if a gradient cannot be read or written.
+    pub fn after_backward(&mut self, grads: &mut GradStore) -> Result<Changed, PruneError> {
+        let is_skipped = self.reads_gradients();
+        if self.is_pending {
+            self.is_pending = false;
+            let gradients = of_layers(self.choices.vars(), grads)?;
+            let are_first = self.cut.iter().all(|cut| cut.mask.n_kept() == cut.mask.len() as u64);
+            let begins_by = self.choices.renewal.begins_by().filter(|_| are_first);
+            let criterion = begins_by.unwrap_or(&*self.choices.criterion);
+            let asked = self.asked(criterion, Some(&gradients));
+            let cut = self.choices.choose(&asked)?;
+            self.replace(cut)?;
+        } else if let Some(share) = self.swap_share() {
+            self.swap(share, grads)?;
+        }
+        if self.choices.operator.has_backward() && !is_skipped {
+            let mut gradients = of_layers(self.choices.vars(), grads)?;
+            self.with_operator(|operator, layers| operator.backward(layers, &mut gradients))?;
+            for (var, gradient) in self.choices.vars().zip(gradients) {
+                change(grads, var, |grad| grad.copy_from_slice(&gradient))?;
+            }
+        }
+        if self.choices.remainder.decay > 0.0 {
+            self.decay(grads)?;
+        }
+        if self.choices.remainder.penalty > 0.0 {
+            self.penalise(grads)?;
+        }
+        Ok(Changed { forgotten: self.forgotten.clone(), is_skipped })
+    }
+
+    /// What [`after_backward`](Self::after_backward) says of the step last begun so far: the weights of each layer that an
+    /// optimizer has to forget.
+    pub fn forgotten(&self) -> Option<&[Mask]> {
+        self.forgotten.as_deref()
+    }
+
+    /// Whether the step begun is one whose gradients choose masks: then that of pruned weights is computed whole.
+    fn reads_gradients(&self) -> bool {
+        let grows_by_gradient =
+            || self.choices.renewal.grows_by().is_some_and(Criterion::needs_gradient);
+        let is_swap = self.swap_share().is_some();
+        self.is_pending
+            || is_swap && (self.choices.criterion.needs_gradient() || grows_by_gradient())
+    }
+
+    /// The share of kept weights that the step begun swaps, once there are any masks.
+    fn swap_share(&self) -> Option<f64> {
+        self.choices.renewal.swaps(self.step).filter(|_| !self.sparsity.is_dense())
+    }
+
+    /// Swaps this share of each layer's kept weights.
+    fn swap(&mut self, share: f64, grads: &mut GradStore) -> Result<(), PruneError> {
+        let gradients = of_layers(self.choices.vars(), grads)?;
+        let Some(grow) = self.choices.renewal.grows_by() else { return Ok(()) };
+        let masks = with_values(&self.choices.tensors(), |weights| {
+            let layers = weights.iter().zip(&self.cut).enumerate();
+            let masks = layers.map(|(i, (weights, cut))| {
+                let view = self.choices.view(LayerId(i), weights, Some(&gradients), self.step);
+                let open = match &self.dropped {
+                    Some(dropped) => Mask::full(weights.len()).difference(&dropped[i]),
+                    None => Mask::full(weights.len()),
+                };
+                swapped(&view, &cut.mask, &open, share, &*self.choices.criterion, grow)
+            });
+            masks.collect::<Vec<Mask>>()
+        })?;
+        let cut = self.cut.iter().zip(masks);
+        let cut = cut.map(|(cut, mask)| LayerCut { at: cut.at, mask: Arc::new(mask) }).collect();
+        self.replace(cut)?;
+        // What has left would be moved by the gradient that it had in this step.
+        for (left, var) in self.forgotten.iter().flatten().zip(self.choices.vars()) {
+            if left.n_kept() > 0 {
+                change(grads, var, |grad| left.kept().for_each(|index| grad[index] = 0.0))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes new masks in the middle of a step, and puts what has left to 0 if that is what becomes of pruned weights.
+    fn replace(&mut self, cut: Vec<LayerCut>) -> Result<(), PruneError> {
+        let before = std::mem::replace(&mut self.cut, cut);
+        self.feedback = Some(self.changed_since(before.iter().map(|cut| &*cut.mask)));
+        self.history.note(&before, &self.cut, self.step);
+        self.zero_pruned(&before)
+    }
+
+    /// Adds the decay of pruned weights to their gradient.
+    fn decay(&self, grads: &mut GradStore) -> Result<(), PruneError> {
+        let lambda = self.choices.remainder.decay;
+        for (cut, var) in self.cut.iter().zip(self.choices.vars()) {
+            let pruned = Mask::full(cut.mask.len()).difference(&cut.mask);
+            with_values(&[var.as_tensor()], |w| {
+                change(grads, var, |grad| {
+                    pruned.kept().for_each(|i| grad[i] = lambda.mul_add(w[0][i], grad[i]));
+                })
+            })??;
+        }
+        Ok(())
+    }
+
+    /// Adds `λ·w` to the gradient of kept weights, and `λ/D·w` to that of pruned weights that learn, with D the density.
+    fn penalise(&self, grads: &mut GradStore) -> Result<(), PruneError> {
+        let lambda = self.choices.remainder.penalty;
+        let density = (1.0 - self.sparsity.get()).max(f64::MIN_POSITIVE);
+        let of_pruned = (f64::from(lambda) / density) as f32;
+        for ((var, cut), live) in self.choices.vars().zip(&self.cut).zip(&self.live) {
+            let kept = &*cut.mask;
+            let learning = match live {
+                Some(live) => live.difference(kept),
+                None => Mask::full(kept.len()).difference(kept),
+            };
+            with_values(&[var.as_tensor()], |w| {
+                change(grads, var, |grad| {
+                    kept.kept().for_each(|i| grad[i] = lambda.mul_add(w[0][i], grad[i]));
+                    learning.kept().for_each(|i| grad[i] = of_pruned.mul_add(w[0][i], grad[i]));
+                })
+            })??;
+        }
+        Ok(())
+    }
+
+    // The third moment.
+
+    /// Moves what the operator learns along with the weights, such as thresholds, by the gradients of the step; to be called
+    /// where the optimizer moves the weights. `factor` is what clipping has multiplied the gradients by, 1 without.
+    pub fn learn(&mut self, factor: f64, lr: f64) {
+        self.choices.operator.learn(factor, lr);
+    }
+
+    // What the moments share.
+
+    /// Gates from the current weights at the sparsity of the last step begun: for evaluation, after the
+    /// optimizer has moved the weights. Changes nothing in the pruner, and is no feedback for the schedule; dropped weights
+    /// that an optimizer has moved are put back to 0.
+    ///
+    /// Cuts and masks are those that a step would begin with now. Where masks are held between the steps that choose them and
+    /// nothing shrinks by the cut, they are held here as well, so that what is evaluated is the very network that was trained.
+    ///
+    /// # Errors
+    /// As [`begin_step`](Self::begin_step).
+    pub fn refresh(&self) -> Result<Gates, PruneError> {
+        Ok(self.refreshed()?.1)
+    }
+
+    /// The cuts and gates of [`refresh`](Self::refresh).
+    pub(crate) fn refreshed(&self) -> Result<(Vec<LayerCut>, Gates), PruneError> {
+        // A shrinking operator would turn kept weights that have fallen below a held cut into zeros that no count knows.
+        let operator = &self.choices.operator;
+        let is_held = self.choices.renewal.holds() && !operator.needs_cut();
+        let cut = match is_held || operator.is_frozen() {
+            true => self.cut.clone(),
+            false => {
+                self.hold_zeros()?;
+                self.choices.choose(&self.asked(&*self.choices.criterion, None))?
+            }
+        };
+        let imposing = Imposing { cut: &cut, ..self.imposing() };
+        let gates = imposing.gates(vec![Update::default(); cut.len()], 1.0)?;
+        Ok((cut, gates))
+    }
+
+    /// What the renewal is asked with in a step.
+    fn moment(&self, step: Step) -> Moment {
+        let (imposed, wanted) = (self.sparsity, self.choices.schedule.sparsity(step));
+        Moment { step, imposed, wanted, target: self.choices.target() }
+    }
+
+    fn asked<'a>(
+        &'a self,
+        criterion: &'a dyn Criterion,
+        gradients: Option<&'a [Vec<f32>]>,
+    ) -> Asked<'a> {
+        let (step, sparsity) = (self.step, self.sparsity);
+        let (dropped, before) = (self.dropped.as_deref(), &self.cut[..]);
+        Asked { step, sparsity, criterion, gradients, dropped, before }
+    }
+
+    fn imposing(&self) -> Imposing<'_> {
+        let reads_gradients = self.reads_gradients();
+        let (choices, cut) = (&self.choices, &self.cut[..]);
+        Imposing { choices, step: self.step, sparsity: self.sparsity, cut, reads_gradients }
+    }
+
+    /// Hands the operator the layers of the step begun.
+    fn with_operator(
+        &mut self,
+        act: impl FnOnce(&mut dyn Operator, &[Gated]),
+    ) -> Result<(), PruneError> {
+        let groups = self.choices.group_numbers(self.sparsity)?;
+        let Choices { layers, operator, .. } = &mut self.choices;
+        with_gated(layers, &self.cut, &groups, self.step, |layers| act(&mut **operator, layers))
+    }
+
     /// How the masks differ from these, layer by layer.
-    pub(crate) fn changed_since<'a>(&self, before: impl Iterator<Item = &'a Mask>) -> MaskFeedback {
+    fn changed_since<'a>(&self, before: impl Iterator<Item = &'a Mask>) -> MaskFeedback {
         let mut seen = MaskFeedback {
             step: self.step,
             n_weights: 0,
@@ -398,14 +552,42 @@ impl Pruner {
         seen
     }
 
-    fn report_of(&self, cut: &[LayerCut], n_kept: &[u64]) -> Report {
-        let layer = |(i, ((info, _), cut)): (usize, (&(LayerInfo, Var), &LayerCut))| LayerReport {
-            info: info.clone(),
-            n_kept: n_kept[i],
-            n_dropped: self.dropped.as_ref().map_or(0, |dropped| dropped[i].n_kept()),
-            n_filters: Filters::of(info).n() as u64,
-            n_dead_filters: dead_filters(info, &cut.mask).len() as u64,
-        };
-        Report { layers: self.choices.layers.iter().zip(cut).enumerate().map(layer).collect() }
+    /// Where pruned weights are 0: puts those that have left since to 0. An optimizer forgets them, and those that enter.
+    fn zero_pruned(&mut self, before: &[LayerCut]) -> Result<(), PruneError> {
+        if !self.choices.remainder.is_zero {
+            return Ok(());
+        }
+        let changed = self.cut.iter().zip(before).map(|(now, before)| {
+            let left = before.mask.difference(&now.mask);
+            left.union(&now.mask.difference(&before.mask))
+        });
+        let changed: Vec<Mask> = changed.collect();
+        self.hold_zeros()?;
+        if changed.iter().any(|mask| mask.n_kept() > 0) {
+            self.forget(changed);
+        }
+        Ok(())
+    }
+
+    /// Adds to what an optimizer has to forget in this step.
+    fn forget(&mut self, weights: Vec<Mask>) {
+        self.forgotten = Some(match self.forgotten.take() {
+            Some(others) => others.iter().zip(&weights).map(|(a, b)| a.union(b)).collect(),
+            None => weights,
+        });
+    }
+
+    /// Puts weights that are to be 0 back there, should an optimizer with a momentum of its own have moved them: dropped
+    /// ones, and pruned ones if that is what becomes of them.
+    fn hold_zeros(&self) -> Result<(), PruneError> {
+        for (dropped, var) in self.dropped.iter().flatten().zip(self.choices.vars()) {
+            zero_where(dropped, var)?;
+        }
+        if self.choices.remainder.is_zero {
+            for (cut, var) in self.cut.iter().zip(self.choices.vars()) {
+                zero_where(&Mask::full(cut.mask.len()).difference(&cut.mask), var)?;
+            }
+        }
+        Ok(())
     }
 }

@@ -12,6 +12,9 @@ pub struct Remainder {
     pub update: PrunedUpdate,
     /// Factor λ, at least 0: `λ·w` is added to their gradient.
     pub decay: f32,
+    /// Factor λ, at least 0: `λ·w` is added to the gradient of kept weights, and `λ/D·w` to that of pruned weights that get a
+    /// gradient, with D the density of the network.
+    pub penalty: f32,
     /// Whether their dense values are 0, without a gradient, and an optimizer forgets what it remembers of them.
     pub is_zero: bool,
     /// Which of them leave for good.
@@ -29,7 +32,7 @@ impl Remainder {
     /// Their dense values go on learning, with a share of the gradient.
     pub fn alive(gradient: impl GradientScale + 'static) -> Self {
         let (gradient, update) = (Box::new(gradient), PrunedUpdate::EveryStep);
-        Self { gradient, update, decay: 0.0, is_zero: false, drop: None }
+        Self { gradient, update, decay: 0.0, penalty: 0.0, is_zero: false, drop: None }
     }
 
     /// Their dense values stay, without a gradient; decay and momentum go on moving them.
@@ -56,27 +59,25 @@ impl Remainder {
     /// Those nearest to the cut learn, as many as `margin` times the kept ones, and the others rest.
     ///
     /// # References
-    /// Jayakumar et al., "Top-KAST" (arXiv:2106.03517).
+    /// Jayakumar et al., "Top-KAST" (arXiv:2106.03517), who penalise all that learns; see [`penalty`](Self::penalty).
     pub fn near(margin: f64) -> Self {
         Self { update: PrunedUpdate::Live { margin }, ..Self::alive(constant(1.0)) }
     }
 
-    /// Checks the choices, by themselves and with each other.
+    /// Checks each choice by itself.
     ///
     /// # Errors
-    /// [`PruneError`] for one that is out of range, or for drops and gradients of weights that are 0 anyway.
+    /// [`PruneError`] for one that is out of range.
     pub(crate) fn check(&self) -> Result<(), PruneError> {
         self.update.check()?;
         if let Some(drop) = &self.drop {
             drop.check()?;
         }
-        if !(self.decay >= 0.0 && self.decay.is_finite()) {
-            let reason = format!("a decay of {} is not a number of at least 0", self.decay);
-            return Err(PruneError::Update { reason });
-        }
-        if self.is_zero && (self.drop.is_some() || self.update != PrunedUpdate::EveryStep) {
-            let reason = "pruned weights that are 0 have none, and none of them can be dropped; leave one of the two out";
-            return Err(PruneError::Update { reason: reason.into() });
+        for (what, lambda) in [("decay", self.decay), ("penalty", self.penalty)] {
+            if !(lambda >= 0.0 && lambda.is_finite()) {
+                let reason = format!("a {what} of {lambda} is not a number of at least 0");
+                return Err(PruneError::Update { reason });
+            }
         }
         Ok(())
     }

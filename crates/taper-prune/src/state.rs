@@ -2,12 +2,12 @@
 
 use crate::{
     Pruner,
+    choose::LayerCut,
     error::PruneError,
-    history::{self, Probe, Since},
-    pruner::LayerCut,
+    history::{self, History, Probe, Since},
 };
 use std::sync::Arc;
-use taper_core::{Sparsity, Step};
+use taper_core::{LayerInfo, Sparsity, Step};
 use taper_kernels::mask::Mask;
 use taper_schedule::State;
 
@@ -24,6 +24,8 @@ pub struct PrunerState {
     pub masks: Vec<Vec<u64>>,
     /// The schedule's own state.
     pub schedule: State,
+    /// What the operator has learned or keeps, in its own order; empty for most.
+    pub operator: Vec<f32>,
     /// The step and masks that the schedule was last told of, if it listens over more than one step.
     pub told: Option<(u64, Vec<Vec<u64>>)>,
     /// The dropped weights of each layer, if any can be.
@@ -59,10 +61,12 @@ impl Pruner {
             cuts: self.cut.iter().map(|c| c.at).collect(),
             masks: words(self.cut.iter().map(|c| &*c.mask)),
             schedule: self.choices.schedule.state(),
+            operator: self.choices.operator.state(),
             told: told.map(|(step, masks)| (step.0, words(masks.iter().map(|mask| &**mask)))),
             dropped: self.dropped.as_ref().map(words),
-            since: self.since.clone(),
+            since: self.history.since.clone(),
             probes: self
+                .history
                 .probes
                 .iter()
                 .map(|Probe { step, codes, back }| ProbeState {
@@ -113,20 +117,27 @@ impl Pruner {
             Ok(Probe { step: Step(saved.step), codes: saved.codes, back })
         };
         let probes = state.probes.into_iter().map(probe).collect::<Result<_, _>>()?;
-        self.choices.schedule.restore(&state.schedule)?;
+        let layers: Vec<&LayerInfo> = self.choices.layers.iter().map(|(info, _)| info).collect();
+        let operator = self.choices.operator.state();
+        self.choices.operator.restore(&state.operator, &layers).map_err(misfit)?;
+        if let Err(error) = self.choices.schedule.restore(&state.schedule) {
+            self.choices.operator.restore(&operator, &layers).map_err(misfit)?;
+            return Err(error.into());
+        }
         let cuts = masks.into_iter().zip(state.cuts);
         self.cut = cuts.map(|(mask, at)| LayerCut { at, mask: Arc::new(mask) }).collect();
         (self.sparsity, self.step, self.told) = (sparsity, Step(state.step), told);
         // Beginning step 0 again changes nothing while it is dense.
         self.has_begun = state.step > 0 || !sparsity.is_dense();
         self.n_kept = self.cut.iter().map(|cut| cut.mask.n_kept()).collect();
-        (self.dropped, self.since, self.probes) = (dropped, since, probes);
+        self.history = History { since, probes };
+        (self.dropped, self.has_initial) = (dropped, true);
         Ok(())
     }
 
     fn since_of(&self, saved: Option<Since>) -> Result<Option<Since>, PruneError> {
         let sizes = |since: &Since| since.iter().map(Vec::len).collect::<Vec<_>>();
-        match saved.as_ref().map(sizes) == self.since.as_ref().map(sizes) {
+        match saved.as_ref().map(sizes) == self.history.since.as_ref().map(sizes) {
             true => Ok(saved),
             false => Err(misfit("it follows other weights".into())),
         }

@@ -1,6 +1,6 @@
 //! When and from what the gradient of pruned weights is computed.
 
-use crate::{Pruner, error::PruneError};
+use crate::error::PruneError;
 
 /// When and from what the gradient of pruned weights is computed; that of kept ones is exact in every step.
 ///
@@ -41,13 +41,5 @@ impl PrunedUpdate {
             }
             _ => Ok(()),
         }
-    }
-}
-
-impl Pruner {
-    /// When and from what the gradient of pruned weights is computed: what is computed is not always what exact training
-    /// has, which a norm that kept weights are clipped by must account for.
-    pub fn pruned_update(&self) -> PrunedUpdate {
-        self.choices.remainder.update
     }
 }

@@ -6,7 +6,7 @@ use taper_kernels::{mask::Mask, threshold::Threshold};
 use taper_prune::{
     Changed, Pruner, PrunerBuilder, Remainder,
     criterion::{Gradient, Magnitude, Mest, Random, Saliency},
-    renewal::{Hold, Swap},
+    renewal::{Hold, Swap, SwapDecay},
 };
 use taper_scale::Constant;
 use taper_schedule::{Curve, Ramp};
@@ -71,7 +71,15 @@ fn forgotten(changed: &Changed) -> Vec<usize> {
 }
 
 fn swap(share: f64, grow: impl taper_prune::criterion::Criterion + 'static) -> Swap {
-    Swap { every: 2, share, anneals: false, end: Step(5), grow: Box::new(grow), begin: None }
+    Swap {
+        every: 2,
+        share,
+        decay: SwapDecay::Constant,
+        from: Step::ZERO,
+        end: Step(5),
+        grow: Box::new(grow),
+        begin: None,
+    }
 }
 
 #[test]
@@ -174,13 +182,27 @@ fn the_gradient_of_pruned_weights_is_decayed() -> Result {
 }
 
 #[test]
+fn first_masks_may_be_chosen_by_gradients_and_later_ones_by_weights() -> Result {
+    let one = One::new()?;
+    let begin: Option<Box<dyn taper_prune::criterion::Criterion>> = Some(Box::new(Gradient));
+    let builder = one.builder(0.5).remainder(Remainder::zero());
+    let mut pruner = builder.renewal(Swap { begin, ..swap(0.5, Gradient) }).build()?;
+    let (changed, _) = one.step(&mut pruner, 0, &[0.0, 4.0, -3.0, 0.0, 2.0, 0.0, 0.0, 1.0])?;
+    assert!(changed.is_skipped);
+    assert_eq!(kept(&pruner), [1, 2, 4, 7]);
+    Ok(())
+}
+
+#[test]
 fn a_swap_goes_on_from_a_saved_state() -> Result {
     let slope = |step: u64| std::array::from_fn(|i| ((i as u64 * 5 + step * 3) % 7) as f32 - 3.0);
     let run = |restart: bool| -> Result<(Vec<f32>, Vec<usize>)> {
         let one = One::new()?;
         let build = || {
             let builder = one.builder(0.5).remainder(Remainder::zero());
-            builder.renewal(Swap { anneals: true, end: Step(9), ..swap(0.5, Gradient) }).build()
+            builder
+                .renewal(Swap { decay: SwapDecay::Cosine, end: Step(9), ..swap(0.5, Gradient) })
+                .build()
         };
         let mut pruner = build()?;
         for step in 0..10 {
@@ -212,6 +234,16 @@ fn what_does_not_go_together_is_refused() -> Result {
         refusal(zero().pruned_update(taper_prune::PrunedUpdate::EveryNth(2))).contains("leave one")
     );
     assert!(refusal(one.builder(0.5).remainder(Remainder::decayed(f32::NAN))).contains("NaN"));
+    let every_step = Swap { every: 1, ..swap(0.5, Gradient) };
+    let refused = refusal(zero().renewal(every_step));
+    assert!(refused.contains("every step") && refused.contains("growth"), "{refused}");
+    let refused = refusal(one.builder(0.5).criterion(Saliency));
+    assert!(refused.contains("the criterion and the steps of the renewal"), "{refused}");
+    let refused =
+        refusal(one.builder(0.5).threshold(Threshold::Soft).criterion(Random { seed: 0 }));
+    assert!(refused.contains("the threshold and the criterion"), "{refused}");
+    let lambda = Remainder { penalty: -1.0, ..Remainder::near(1.0) };
+    assert!(refusal(one.builder(0.5).remainder(lambda)).contains("a penalty of -1"));
     for (share, every) in [(0.0, 2), (1.5, 2), (f64::NAN, 2), (0.5, 0)] {
         let refused = refusal(zero().renewal(Swap { every, ..swap(share, Gradient) }));
         assert!(refused.contains("swap"), "{refused}");

@@ -1,16 +1,17 @@
 //! Masks of structures, worked out by hand.
 
 use candle_core::{Device, Tensor, Var};
-use taper_core::{LayerInfo, LayerKind, Sparsity, Step};
+use proptest::prelude::*;
+use taper_core::{LayerInfo, LayerKind, Sparsity, Step, rng::Rng};
 use taper_kernels::{mask::Mask, threshold::Threshold};
 use taper_prune::{
     PruneError, Pruner, Remainder,
-    allocation::{Global, Pin, Pinned},
+    allocation::{Allocation, Global, Pin, Pinned, Uniform},
     criterion::Gradient,
-    renewal::Swap,
-    structure::{Blocks, FilterUnits, NOfM, Structure},
+    renewal::{Swap, SwapDecay},
+    structure::{Blocks, Channels, FanIn, FilterUnits, NOfM, OutputNOfM, Structure},
 };
-use taper_schedule::{Curve, Ramp};
+use taper_schedule::{Curve, Ramp, SparsitySchedule};
 
 type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -53,6 +54,41 @@ fn two_of_four_are_kept_along_the_inputs() -> Result {
     assert_eq!(kept(&pruner, &[16]), [[1, 2, 4, 7, 8, 9, 10, 15]]);
     assert_eq!(pruner.report().n_kept(), 8);
     Ok(())
+}
+
+proptest! {
+    #[test]
+    fn each_group_along_the_inputs_keeps_its_largest_and_ties_go_by_index(
+        (outputs, groups, kernel, m) in (1usize..4, 1usize..4, 1usize..4, 2usize..6),
+        n in 1usize..5,
+        seed in any::<u64>(),
+    ) {
+        let n = n.min(m - 1);
+        let inputs = groups * m;
+        let mut rng = Rng::for_key([seed]);
+        // Few values, so that most groups have ties.
+        let weights: Vec<f32> =
+            (0..outputs * inputs * kernel).map(|_| rng.below(7) as f32 - 3.0).collect();
+        let shape = [outputs, inputs, kernel, 1];
+        let layers = vec![layer("conv.weight", LayerKind::Conv, &shape, &weights).unwrap()];
+        let pattern = NOfM { n, m };
+        let mut pruner = build(layers, pattern.sparsity().get(), pattern).unwrap();
+        pruner.begin_step(Step(0)).unwrap();
+        let kept = &kept(&pruner, &[weights.len()])[0];
+        for (output, group, place) in
+            (0..outputs).flat_map(|o| (0..groups).flat_map(move |g| (0..kernel).map(move |k| (o, g, k))))
+        {
+            let index = |i: usize| (output * inputs + group * m + i) * kernel + place;
+            let larger = |i: usize, j: usize| {
+                let (a, b) = (weights[index(i)].abs(), weights[index(j)].abs());
+                b > a || (b == a && j < i)
+            };
+            for i in 0..m {
+                let rank = (0..m).filter(|&j| larger(i, j)).count();
+                prop_assert_eq!(kept.contains(&index(i)), rank < n);
+            }
+        }
+    }
 }
 
 #[test]
@@ -120,7 +156,8 @@ fn what_a_structure_cannot_go_with_is_refused() -> Result {
     let swap = Swap {
         every: 1,
         share: 0.5,
-        anneals: false,
+        decay: SwapDecay::Constant,
+        from: Step::ZERO,
         end: Step(9),
         grow: Box::new(Gradient),
         begin: None,
@@ -129,5 +166,50 @@ fn what_a_structure_cannot_go_with_is_refused() -> Result {
     let builder = builder.structure(NOfM { n: 2, m: 4 }).renewal(swap);
     let error = refusal(builder.build().unwrap_err());
     assert!(error.contains("swap"), "{error}");
+    Ok(())
+}
+
+#[test]
+fn each_output_keeps_as_many_weights_while_the_sparsity_rises() -> Result {
+    let values = |n: usize| (0..n).map(|i| ((i * 7919) % 97) as f32 - 48.5).collect::<Vec<f32>>();
+    let layers = || {
+        let first = layer("a.weight", LayerKind::Linear, &[4, 10], &values(40))?;
+        let second = layer("b.weight", LayerKind::Conv, &[6, 2, 3, 1], &values(36))?;
+        Ok::<_, Box<dyn std::error::Error>>(vec![first, second])
+    };
+    for allocation in [Box::new(Global) as Box<dyn Allocation>, Box::new(Uniform)] {
+        let ramp = Ramp::new(Curve::Cubic, Step(0), Step(8), Sparsity::saturating(0.8));
+        let builder = Pruner::builder(layers()?, ramp, 20).threshold(Threshold::Hard);
+        let mut pruner = builder.structure(FanIn).allocation(allocation).build()?;
+        for step in 0..10 {
+            pruner.begin_step(Step(step))?;
+            let n_kept = ramp.sparsity(Step(step)).n_kept(76);
+            assert_eq!(pruner.report().n_kept(), n_kept, "step {step}");
+            for (kept, each) in kept(&pruner, &[40, 36]).iter().zip([10, 6]) {
+                let of = |output| kept.iter().filter(|&&index| index / each == output).count();
+                let counts: Vec<usize> = (0..if each == 10 { 4 } else { 6 }).map(of).collect();
+                let (least, most) = (counts.iter().min(), counts.iter().max());
+                assert!(most.zip(least).is_some_and(|(m, l)| m - l <= 1), "{step}: {counts:?}");
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn patterns_lie_along_outputs_and_channels_along_any_axis() -> Result {
+    let weights = [1.0, 4.0, 3.0, -5.0, -0.2, 0.1, 0.4, 0.3];
+    let fc = || layer("fc.weight", LayerKind::Linear, &[4, 2], &weights);
+    let mut pruner = build(vec![fc()?], 0.5, OutputNOfM(NOfM { n: 1, m: 2 }))?;
+    pruner.begin_step(Step(0))?;
+    // Of each two rows, column by column.
+    assert_eq!(kept(&pruner, &[8]), [[2, 3, 6, 7]]);
+    let mut pruner = build(vec![fc()?], 0.5, Channels { axis: 1 })?;
+    pruner.begin_step(Step(0))?;
+    assert_eq!(kept(&pruner, &[8]), [[1, 3, 5, 7]], "the second input has the larger mean");
+    let error = build(vec![fc()?], 0.5, Channels { axis: 2 }).unwrap_err().to_string();
+    assert!(error.contains("fc.weight") && error.contains("2 axes"), "{error}");
+    let error = build(vec![fc()?], 0.5, OutputNOfM(NOfM { n: 4, m: 8 })).unwrap_err().to_string();
+    assert!(error.contains("output axis has 4 weights"), "{error}");
     Ok(())
 }

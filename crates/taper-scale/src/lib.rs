@@ -31,9 +31,10 @@ pub use name::{NameError, by_name};
 pub use per_layer::PerLayer;
 pub use proximity::Proximity;
 pub use range::OutOfRange;
+#[doc(no_inline)]
+pub use taper_core::{Sparsity, SparsityError};
 
 use std::fmt::Debug;
-use taper_core::Sparsity;
 
 /// Factor on the gradient of a pruned weight, linear in `min(|w| / cut, 1)` between its two ends.
 ///

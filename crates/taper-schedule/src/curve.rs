@@ -1,6 +1,6 @@
 //! Shapes of a ramp.
 
-use std::f64::consts::PI;
+use std::{f64::consts::PI, num::NonZeroU8};
 
 /// How a ramp gets from its first value to its last: a function from `[0, 1]` onto `[0, 1]`.
 ///
@@ -34,10 +34,12 @@ pub enum Curve {
     Lats,
     /// 1 for every x: the whole step at once.
     OneShot,
+    /// `1 − (1 − x)ⁿ`: the larger n, the faster at first. 1 is [`Linear`](Self::Linear), 3 is [`Cubic`](Self::Cubic).
+    Power(NonZeroU8),
 }
 
 impl Curve {
-    /// Names as in experiment files, with their curves.
+    /// Names as in experiment files, with their curves, of which [`Power`](Self::Power) is none.
     pub const ALL: [(&'static str, Self); 7] = [
         ("linear", Self::Linear),
         ("cubic", Self::Cubic),
@@ -67,6 +69,10 @@ impl Curve {
                 (logistic(x) - logistic(0.0)) / (logistic(1.0) - logistic(0.0))
             }
             Self::OneShot => 1.0,
+            Self::Power(n) => {
+                let left = 1.0 - x;
+                1.0 - (0..n.get()).fold(1.0, |product, _| product * left)
+            }
         }
     }
 }
@@ -82,6 +88,8 @@ mod tests {
         assert_eq!(Curve::Cubic.at(0.25), 1.0 - 0.421875);
         assert!((Curve::Cosine.at(0.25) - 0.146_446_609_406_726_2).abs() < 1e-15);
         assert_eq!(Curve::OneShot.at(0.0), 1.0);
+        let power = |n| Curve::Power(NonZeroU8::new(n).unwrap()).at(0.25);
+        assert_eq!([1, 2, 3].map(power), [0.25, 1.0 - 0.5625, Curve::Cubic.at(0.25)]);
         assert!((Curve::Exponential.at(0.25) - 0.643_914_259_887_971_9).abs() < 1e-12);
         assert!((Curve::OneCycle.at(0.25) - 0.176_938_730_709_091_02).abs() < 1e-12);
         assert!((Curve::Lats.at(0.25) - (0.25 + 0.5f64.sqrt() / PI)).abs() < 1e-15);
@@ -90,8 +98,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn curves_stay_in_range_end_at_one_and_never_fall(a in 0.0..=1.0f64, b in 0.0..=1.0f64) {
-            for (_, curve) in Curve::ALL {
+        fn curves_stay_in_range_end_at_one_and_never_fall(a in 0.0..=1.0f64, b in 0.0..=1.0f64, n in 1u8..) {
+            let power = Curve::Power(NonZeroU8::new(n).unwrap());
+            for curve in Curve::ALL.map(|(_, curve)| curve).into_iter().chain([power]) {
                 let (low, high) = (curve.at(a.min(b)), curve.at(a.max(b)));
                 prop_assert!((0.0..=1.0).contains(&low) && low <= high);
                 prop_assert_eq!(curve.at(1.0), 1.0);

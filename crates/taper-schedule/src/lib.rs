@@ -2,7 +2,7 @@
 //!
 //! A [`SparsitySchedule`] answers one question, the sparsity to impose before the forward pass of a step.
 //! [`Ramp`] is the [closed form](ClosedForm) that Feather and gradual magnitude pruning use, [`Points`] and [`Joined`]
-//! are others; [`Adaptive`] bends the clock of one by how stable the masks are. *When* masks are refreshed is a
+//! are others; [`Phases`] alternate with dense ones; [`Adaptive`] bends the clock of one by how stable the masks are. *When* masks are refreshed is a
 //! separate choice: a [`Cadence`].
 //!
 //! ```
@@ -23,6 +23,7 @@ mod cadence;
 mod closed_form;
 mod curve;
 mod joined;
+mod phases;
 mod points;
 mod ramp;
 mod rate;
@@ -34,14 +35,16 @@ pub use cadence::{Cadence, CadenceError};
 pub use closed_form::{ClosedForm, PointsError};
 pub use curve::Curve;
 pub use joined::Joined;
+pub use phases::Phases;
 pub use points::Points;
 pub use ramp::Ramp;
 pub use rate::{Rate, UnknownRate};
 pub use signal::Signal;
 pub use state::{RestoreError, State};
+#[doc(no_inline)]
+pub use taper_core::{MaskFeedback, Sparsity, SparsityError, Step};
 
 use std::fmt::Debug;
-use taper_core::{MaskFeedback, Sparsity, Step};
 
 /// Decides how sparse the network is at each step.
 ///

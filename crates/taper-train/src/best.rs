@@ -2,17 +2,18 @@
 
 use crate::EpochMetrics;
 
-/// The epoch of the best accuracy among those at the sparsity of the last one, the first of equals; `None` if none of them
-/// was evaluated.
+/// The epoch of the best accuracy among the last ones, which have the sparsity of the very last, the first of equals; `None` if
+/// none of them was evaluated.
 ///
 /// The accuracy is that on the validation images, or on the test images where none are held out; see
 /// [`EpochMetrics::choice_accuracy`].
 ///
-/// Epochs at another sparsity are no rivals: accuracy falls while a network is being pruned.
+/// Epochs at another sparsity, and those before them, are no rivals: accuracy falls while a network is being pruned.
 pub fn best_epoch(history: &[EpochMetrics]) -> Option<&EpochMetrics> {
     let sparsity = history.last()?.sparsity_target;
     let accuracy = EpochMetrics::choice_accuracy;
-    let rivals = history.iter().filter(|e| e.sparsity_target == sparsity && !accuracy(e).is_nan());
+    let first = history.iter().rposition(|e| e.sparsity_target != sparsity).map_or(0, |i| i + 1);
+    let rivals = history[first..].iter().filter(|e| !accuracy(e).is_nan());
     rivals.reduce(|best, e| if accuracy(e) > accuracy(best) { e } else { best })
 }
 
@@ -54,6 +55,9 @@ mod tests {
         assert_eq!(best(&[(0.9, 0.2), (0.9, 0.2)]), Some(0));
         assert_eq!(best(&[(0.9, 0.2), (0.9, f64::NAN)]), Some(0));
         assert_eq!(best(&[(0.9, f64::NAN)]), None);
+        // A phase at the same sparsity that dense epochs have followed is over.
+        assert_eq!(best(&[(0.9, 0.5), (0.0, 0.7), (0.9, 0.3), (0.9, 0.2)]), Some(2));
+        assert_eq!(best(&[(0.9, 0.5), (0.0, 0.7)]), Some(1));
         // Held-out images decide where there are any.
         let mut held_out = history(&[(0.9, f64::NAN), (0.9, f64::NAN)]);
         (held_out[0].validation_accuracy, held_out[1].validation_accuracy) = (0.2, 0.1);

@@ -183,7 +183,7 @@ mod tests {
         let mut mask = Mask::empty(6);
         [0, 5].into_iter().for_each(|i| mask.set(i, true));
         Gates::new(vec![Some(Gate {
-            threshold: Threshold::Hard,
+            value: Threshold::Hard.into(),
             cut: 0.5,
             mask: Arc::new(mask),
             live: None,

@@ -41,6 +41,7 @@ mod learning_rate;
 mod loss;
 mod metrics;
 mod optimizer;
+mod oracle;
 mod recipe;
 mod run;
 
@@ -57,6 +58,7 @@ pub use learning_rate::{Constant, Cosine, LearningRate, StepDecay, Warmup};
 pub use loss::{CrossEntropy, Loss};
 pub use metrics::{EpochMetrics, Progress, Tally};
 pub use optimizer::{AdamW, FromCandle, Ham, Optimizer, OptimizerState, Sgd, forget_at};
+pub use oracle::ModelOracle;
 pub use recipe::Recipe;
 pub use run::{Outcome, Run, StepDone, train};
 pub use taper_nn::ops::cross_entropy;

@@ -2,7 +2,7 @@
 
 use crate::{
     Callback, Callbacks, CrossEntropy, EpochEvent, EpochMetrics, Evaluation, Flow, GradNorm,
-    LearningRate, Loss, Optimizer, Progress, Recipe, Sgd, StepEvent,
+    LearningRate, Loss, ModelOracle, Optimizer, Progress, Recipe, Sgd, StepEvent,
     checkpoint::{Checkpoints, Snapshot},
     clip::scale_dead,
     clip_factor,
@@ -111,6 +111,9 @@ impl<'a> Run<'a> {
         let params = self.model.params();
         let n_images = batch.len();
         let (images, labels) = tensors(batch, self.device)?;
+        if let Some(pruner) = &mut self.pruner {
+            pruner.prepare(step, &mut ModelOracle::new(self.model, self.train, self.device))?;
+        }
         let gates =
             self.pruner.as_mut().map(|p| p.begin_step(step)).transpose()?.unwrap_or_default();
         let logits = self.model.forward(&images, &Pass::train(&gates))?;
@@ -151,6 +154,9 @@ impl<'a> Run<'a> {
         };
         if !changed.is_skipped {
             self.optimizer.step(params, &grads, factor, lr)?;
+            if let Some(pruner) = &mut self.pruner {
+                pruner.learn(factor, lr);
+            }
         }
         let n_correct = count_correct(&logits, &labels)?;
         Ok(StepDone { loss: value, norm, n_images: n_images as u64, n_correct })

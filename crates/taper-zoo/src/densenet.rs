@@ -17,6 +17,7 @@
 //! As in Huang et al. (arXiv:1608.06993), with half of the channels left by a transition. Convolutions start
 //! Kaiming-normal on the outgoing side, the classifier as PyTorch's do by default.
 
+use crate::Width;
 use candle_core::{Result, Tensor};
 use taper_nn::{
     Activation, BatchNorm, Conv2d, ConvConfig, Init, Linear, Model, Params, Pass, Scope, average,
@@ -24,7 +25,8 @@ use taper_nn::{
 };
 
 const GROWTH: usize = 24;
-const BOTTLENECK: usize = 4 * GROWTH;
+/// Channels inside of a layer over those that it adds.
+const BOTTLENECK: usize = 4;
 const LAYERS_PER_BLOCK: usize = 6;
 const BLOCKS: usize = 3;
 
@@ -45,7 +47,17 @@ impl DenseNet40 {
     /// # Errors
     /// If the device cannot hold it.
     pub fn new(scope: &Scope, classes: usize) -> Result<Self> {
-        let mut channels = 2 * GROWTH;
+        Self::of_width(scope, classes, Width::FULL)
+    }
+
+    /// Builds a narrower or wider one.
+    ///
+    /// # Errors
+    /// If the device cannot hold it.
+    pub fn of_width(scope: &Scope, classes: usize, width: Width) -> Result<Self> {
+        let growth = width.of(GROWTH);
+        let bottleneck = BOTTLENECK * growth;
+        let mut channels = 2 * growth;
         let conv1 =
             Conv2d::new(&scope.pp("conv1"), 3, channels, ConvConfig::same(3), Init::FanOut)?;
         let (mut blocks, mut transitions) = (Vec::new(), Vec::new());
@@ -54,10 +66,10 @@ impl DenseNet40 {
             for layer in 0..LAYERS_PER_BLOCK {
                 let scope = scope.pp(format!("block{block}")).pp("layer").pp(layer);
                 layers.push([
-                    Unit::new(&scope, 1, (channels, BOTTLENECK), ConvConfig::same(1))?,
-                    Unit::new(&scope, 2, (BOTTLENECK, GROWTH), ConvConfig::same(3))?,
+                    Unit::new(&scope, 1, (channels, bottleneck), ConvConfig::same(1))?,
+                    Unit::new(&scope, 2, (bottleneck, growth), ConvConfig::same(3))?,
                 ]);
-                channels += GROWTH;
+                channels += growth;
             }
             blocks.push(layers);
             if block < BLOCKS {

@@ -9,6 +9,7 @@
 //!
 //! For ten classes: 24,058 parameters, of which 23,824 are prunable, and 378,496 MACs.
 
+use crate::Width;
 use candle_core::{Result, Tensor};
 use taper_nn::{
     Activation, BatchNorm, Conv2d, ConvConfig, Init, Linear, Model, Params, Pass, Scope,
@@ -29,7 +30,16 @@ impl DigitsCnn {
     /// # Errors
     /// If the device cannot hold it.
     pub fn new(scope: &Scope, classes: usize) -> Result<Self> {
-        let widths = [(1, 16, 1), (16, 32, 2), (32, 64, 1)];
+        Self::of_width(scope, classes, Width::FULL)
+    }
+
+    /// Builds a narrower or wider one.
+    ///
+    /// # Errors
+    /// If the device cannot hold it.
+    pub fn of_width(scope: &Scope, classes: usize, width: Width) -> Result<Self> {
+        let [first, second, third] = [16, 32, 64].map(|full| width.of(full));
+        let widths = [(1, first, 1), (first, second, 2), (second, third, 1)];
         let blocks = widths
             .iter()
             .zip(1..)
@@ -42,7 +52,7 @@ impl DigitsCnn {
                 ))
             })
             .collect::<Result<_>>()?;
-        let linear = Linear::new(&scope.pp("linear"), 64, classes, Init::Normal(0.01))?;
+        let linear = Linear::new(&scope.pp("linear"), third, classes, Init::Normal(0.01))?;
         Ok(Self { blocks, linear, params: scope.finish() })
     }
 }

@@ -20,85 +20,158 @@ mod digits_cnn;
 mod mobilenet;
 mod resnet;
 mod resnet_imagenet;
+mod width;
 
 pub use densenet::DenseNet40;
 pub use digits_cnn::DigitsCnn;
 pub use mobilenet::MobileNetV1;
 pub use resnet::ResNet20;
 pub use resnet_imagenet::ResNet;
+pub use width::Width;
 
-use candle_core::{Device, Result};
-use std::fmt;
+#[doc(no_inline)]
+pub use candle_core;
+
+use candle_core::{DType, Device, Result, Tensor};
+use std::{borrow::Cow, fmt};
 use taper_nn::{Model, Scope};
 
 /// An architecture of the zoo.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Architecture {
-    /// Name on the command line and in checkpoints.
-    pub name: &'static str,
+    /// Name on the command line and in checkpoints: that of a family, and behind `@` its width if it is not the full one.
+    pub name: Cow<'static, str>,
     /// One line for a list.
     pub summary: &'static str,
     /// Image it is built for: channels, height, width.
     pub image: [usize; 3],
-    build: fn(&Scope, usize) -> Result<Box<dyn Model>>,
+    width: Width,
+    build: fn(&Scope, usize, Width) -> Result<Box<dyn Model>>,
 }
 
-/// Every architecture, in the order of a list.
+/// Every architecture at full width, in the order of a list.
 pub const ARCHITECTURES: &[Architecture] = &[
     Architecture {
-        name: "resnet20",
+        name: Cow::Borrowed("resnet20"),
         summary: "wide ResNet-20 for 32x32 images (32/64/128 channels), as in Feather",
         image: [3, 32, 32],
-        build: |scope, classes| Ok(Box::new(ResNet20::new(scope, classes)?)),
+        width: Width::FULL,
+        build: |scope, classes, width| Ok(Box::new(ResNet20::of_width(scope, classes, width)?)),
     },
     Architecture {
-        name: "mobilenet-v1",
+        name: Cow::Borrowed("mobilenet-v1"),
         summary: "MobileNetV1 for 32x32 images, as in Feather",
         image: [3, 32, 32],
-        build: |scope, classes| Ok(Box::new(MobileNetV1::new(scope, classes)?)),
+        width: Width::FULL,
+        build: |scope, classes, width| Ok(Box::new(MobileNetV1::of_width(scope, classes, width)?)),
     },
     Architecture {
-        name: "densenet40-24",
+        name: Cow::Borrowed("densenet40-24"),
         summary: "DenseNet of depth 40 and growth 24 with bottlenecks, for 32x32 images",
         image: [3, 32, 32],
-        build: |scope, classes| Ok(Box::new(DenseNet40::new(scope, classes)?)),
+        width: Width::FULL,
+        build: |scope, classes, width| Ok(Box::new(DenseNet40::of_width(scope, classes, width)?)),
     },
     Architecture {
-        name: "resnet18",
+        name: Cow::Borrowed("resnet18"),
         summary: "ResNet-18 for 224x224 images, as in torchvision",
         image: [3, 224, 224],
-        build: |scope, classes| Ok(Box::new(ResNet::resnet18(scope, classes)?)),
+        width: Width::FULL,
+        build: |scope, classes, width| {
+            Ok(Box::new(ResNet::resnet18_of_width(scope, classes, width)?))
+        },
     },
     Architecture {
-        name: "resnet50",
+        name: Cow::Borrowed("resnet50"),
         summary: "ResNet-50 for 224x224 images, as in torchvision",
         image: [3, 224, 224],
-        build: |scope, classes| Ok(Box::new(ResNet::resnet50(scope, classes)?)),
+        width: Width::FULL,
+        build: |scope, classes, width| {
+            Ok(Box::new(ResNet::resnet50_of_width(scope, classes, width)?))
+        },
     },
     Architecture {
-        name: "mobilenet-v1-imagenet",
+        name: Cow::Borrowed("mobilenet-v1-imagenet"),
         summary: "MobileNetV1 for 224x224 images, as in its paper",
         image: [3, 224, 224],
-        build: |scope, classes| Ok(Box::new(MobileNetV1::imagenet(scope, classes)?)),
+        width: Width::FULL,
+        build: |scope, classes, width| {
+            Ok(Box::new(MobileNetV1::imagenet_of_width(scope, classes, width)?))
+        },
     },
     Architecture {
-        name: "digits-cnn",
+        name: Cow::Borrowed("digits-cnn"),
         summary: "three convolutions for the 8x8 digits of the quick suite",
         image: [1, 8, 8],
-        build: |scope, classes| Ok(Box::new(DigitsCnn::new(scope, classes)?)),
+        width: Width::FULL,
+        build: |scope, classes, width| Ok(Box::new(DigitsCnn::of_width(scope, classes, width)?)),
     },
 ];
 
 impl Architecture {
-    /// The architecture of this name.
+    /// The architecture of this name: `resnet20`, or `resnet20@0.5` for one of half as many channels.
     ///
     /// # Errors
-    /// [`UnknownArchitecture`], which lists the names there are.
-    pub fn find(name: &str) -> std::result::Result<&'static Self, UnknownArchitecture> {
-        ARCHITECTURES
-            .iter()
-            .find(|a| a.name == name)
-            .ok_or_else(|| UnknownArchitecture { name: name.into() })
+    /// [`UnknownArchitecture`], which lists the names there are, or says what a width may be.
+    pub fn find(name: &str) -> std::result::Result<Self, UnknownArchitecture> {
+        let (family, width) = match name.split_once('@') {
+            None => (name, Some(Width::FULL)),
+            Some((family, width)) => (family, width.parse().ok().and_then(Width::new)),
+        };
+        let unknown = |has_family| UnknownArchitecture { name: name.into(), has_family };
+        let found = ARCHITECTURES.iter().find(|a| a.name == family);
+        let found = found.ok_or_else(|| unknown(false))?;
+        Ok(found.of_width(width.ok_or_else(|| unknown(true))?))
+    }
+
+    /// Factor on the channel counts of its family.
+    pub fn width(&self) -> Width {
+        self.width
+    }
+
+    /// The architecture of its family that has this width.
+    #[must_use]
+    pub fn of_width(&self, width: Width) -> Self {
+        let family = self.name.split('@').next().unwrap_or_default();
+        let name = match width == Width::FULL {
+            true => family.to_string(),
+            false => format!("{family}@{width}"),
+        };
+        Self { name: name.into(), width, ..self.clone() }
+    }
+
+    /// The widest architecture of its family, up to its own width, whose network of `classes` outputs has at most so many
+    /// parameters; `None` if a single channel a layer is too many. Widths have four decimals.
+    ///
+    /// ```
+    /// use taper_zoo::Architecture;
+    ///
+    /// let full = Architecture::find("resnet20")?;
+    /// let narrow = full.narrowed(100, 112_532)?.expect("a network");
+    /// assert_eq!(narrow.name, "resnet20@0.3123");
+    /// assert_eq!(narrow.zeros(100)?.params().n_params(), 111_076);
+    /// # Ok::<(), taper_zoo::BuildError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If memory cannot hold one of them.
+    pub fn narrowed(&self, classes: usize, n_params: u64) -> Result<Option<Self>> {
+        const STEPS: u32 = 10_000;
+        let narrowed = |step: u32| {
+            let width = Width::new(self.width.factor() * f64::from(step) / f64::from(STEPS));
+            width.map(|width| self.of_width(width))
+        };
+        // Parameters do not fall with the width: the widest that fits lies between one that does and one that does not.
+        let (mut fits, mut is_too_wide) = (0, STEPS + 1);
+        while is_too_wide - fits > 1 {
+            let middle = fits.midpoint(is_too_wide);
+            let Some(narrow) = narrowed(middle) else { break };
+            match narrow.zeros(classes)?.params().n_params() <= n_params {
+                true => fits = middle,
+                false => is_too_wide = middle,
+            }
+        }
+        Ok(narrowed(fits))
     }
 
     /// A network with `classes` outputs, initialised from `seed`.
@@ -109,13 +182,24 @@ impl Architecture {
         self.build_in(&Scope::new(seed, device), classes)
     }
 
+    /// A network whose values are 0: for its names, shapes and counts.
+    ///
+    /// # Errors
+    /// If memory cannot hold it.
+    pub fn zeros(&self, classes: usize) -> Result<Box<dyn Model>> {
+        let scope = Scope::new(0, &Device::Cpu).with_source(|_, shape| {
+            Ok(Some(Tensor::zeros(shape.clone(), DType::F32, &Device::Cpu)?))
+        });
+        self.build_in(&scope, classes)
+    }
+
     /// The same in a scope, which decides on values and types: those of a checkpoint with
     /// [`Scope::with_source`], f64 or bf16 with [`Scope::with_dtype`].
     ///
     /// # Errors
     /// If the device cannot hold it, or the values do not fit.
     pub fn build_in(&self, scope: &Scope, classes: usize) -> Result<Box<dyn Model>> {
-        (self.build)(scope, classes)
+        (self.build)(scope, classes, self.width)
     }
 }
 
@@ -169,12 +253,22 @@ impl From<candle_core::Error> for BuildError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnknownArchitecture {
     name: String,
+    /// Whether its family is known, and its width is not.
+    has_family: bool,
 }
 
 impl fmt::Display for UnknownArchitecture {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<&str> = ARCHITECTURES.iter().map(|a| a.name).collect();
-        write!(f, "unknown model `{}`; the models are {}", self.name, names.join(", "))
+        let Self { name, has_family } = self;
+        if *has_family {
+            let family = name.split('@').next().unwrap_or_default();
+            return write!(
+                f,
+                "model `{name}` has no width in (0, 4] behind its @; give {family}@0.5, for example"
+            );
+        }
+        let names: Vec<&str> = ARCHITECTURES.iter().map(|a| &*a.name).collect();
+        write!(f, "unknown model `{name}`; the models are {}", names.join(", "))
     }
 }
 
@@ -213,9 +307,66 @@ mod tests {
     }
 
     #[test]
+    fn every_architecture_can_be_narrower_and_goes_by_that_name()
+    -> std::result::Result<(), BuildError> {
+        for full in ARCHITECTURES {
+            let [channels, height, width] = full.image;
+            let images = Tensor::ones(
+                (1, channels, height.min(32), width.min(32)),
+                DType::F32,
+                &Device::Cpu,
+            )?;
+            let mut n_params = u64::MAX;
+            for factor in ["1", "0.5", "0.15", "0.001"] {
+                let narrow = Architecture::find(&format!("{}@{factor}", full.name))?;
+                let model = narrow.build(7, 0, &Device::Cpu)?;
+                assert!(model.params().n_params() < n_params, "{}", narrow.name);
+                n_params = model.params().n_params();
+                assert_eq!(narrow.zeros(7)?.params().layers(), model.params().layers());
+                assert_eq!(
+                    model.forward(&images, &Pass::eval())?.dims(),
+                    [1, 7],
+                    "{}",
+                    narrow.name
+                );
+                let again = Architecture::find(&narrow.name)?;
+                assert_eq!((again.name, again.width), (narrow.name.clone(), narrow.width));
+                assert_eq!(narrow.of_width(Width::FULL).name, full.name);
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn the_widest_network_of_a_number_of_parameters_is_found() -> Result<()> {
+        let full = Architecture::find("digits-cnn").expect("the network");
+        let n_params =
+            |a: &Architecture| Ok::<_, candle_core::Error>(a.zeros(10)?.params().n_params());
+        assert_eq!(full.narrowed(10, 24_058)?.map(|a| a.name), Some("digits-cnn".into()));
+        // One channel a layer: three of 9 weights, 10 weights and 10 biases, and two of three normalisations.
+        assert_eq!(full.narrowed(10, 52)?.map(|a| a.name), None);
+        for most in [53, 500, 2_616, 24_057] {
+            let narrow = full.narrowed(10, most)?.expect("a network");
+            let wider = full.of_width(Width::new(narrow.width().factor() + 1e-4).expect("a width"));
+            assert!(n_params(&narrow)? <= most && n_params(&wider)? > most, "{most}");
+        }
+        Ok(())
+    }
+
+    #[test]
     fn an_unknown_name_is_refused_with_the_names_there_are() {
         let error = build("resnet21", 10, 0, &Device::Cpu).err().expect("an error").to_string();
         assert!(error.contains("resnet21") && error.contains("digits-cnn"), "{error}");
+        for width in ["0", "-1", "4.1", "nan", "", "half", "1@1"] {
+            let error = Architecture::find(&format!("resnet20@{width}"))
+                .err()
+                .expect("an error")
+                .to_string();
+            assert!(
+                error.contains("no width in (0, 4]") && error.contains("resnet20@0.5"),
+                "{error}"
+            );
+        }
     }
 }
 

@@ -19,6 +19,7 @@
 //! For 224×224 images it is that of the paper: the stem halves the plane, and nothing has a bias before its
 //! normalisation. For 1000 classes: 4,231,976 parameters, 4,209,088 of them prunable, 568,740,352 MACs.
 
+use crate::Width;
 use candle_core::{Result, Tensor};
 use taper_nn::{
     Activation, BatchNorm, Conv2d, ConvConfig, Init, Linear, Model, Params, Pass, Scope,
@@ -43,7 +44,15 @@ impl MobileNetV1 {
     /// # Errors
     /// If the device cannot hold it.
     pub fn new(scope: &Scope, classes: usize) -> Result<Self> {
-        Self::with(scope, classes, ConvConfig::same(3), ConvConfig::same(1).biased())
+        Self::of_width(scope, classes, Width::FULL)
+    }
+
+    /// Builds a narrower or wider one.
+    ///
+    /// # Errors
+    /// If the device cannot hold it.
+    pub fn of_width(scope: &Scope, classes: usize, width: Width) -> Result<Self> {
+        Self::with(scope, classes, width, [ConvConfig::same(3), ConvConfig::same(1).biased()])
     }
 
     /// Builds that of the paper, for 224×224 images.
@@ -51,20 +60,29 @@ impl MobileNetV1 {
     /// # Errors
     /// If the device cannot hold it.
     pub fn imagenet(scope: &Scope, classes: usize) -> Result<Self> {
-        Self::with(scope, classes, ConvConfig::same(3).stride(2), ConvConfig::same(1))
+        Self::imagenet_of_width(scope, classes, Width::FULL)
+    }
+
+    /// Builds a narrower or wider one for 224×224 images.
+    ///
+    /// # Errors
+    /// If the device cannot hold it.
+    pub fn imagenet_of_width(scope: &Scope, classes: usize, width: Width) -> Result<Self> {
+        Self::with(scope, classes, width, [ConvConfig::same(3).stride(2), ConvConfig::same(1)])
     }
 
     fn with(
         scope: &Scope,
         classes: usize,
-        first: ConvConfig,
-        pointwise: ConvConfig,
+        width: Width,
+        [first, pointwise]: [ConvConfig; 2],
     ) -> Result<Self> {
+        let (narrow, mut channels) = (width.of(32), width.of(64));
         let names = scope.pp("stem").pp(0);
-        let stem = Unit::new(&names.pp("conv"), &names.pp("bn"), (3, 32), first)?;
-        let mut blocks = vec![block(&scope.pp("stem").pp(1), (32, 64), 1, pointwise)?];
-        let mut channels = 64;
-        for (stage, (wider, n)) in (1..).zip(STAGES) {
+        let stem = Unit::new(&names.pp("conv"), &names.pp("bn"), (3, narrow), first)?;
+        let mut blocks = vec![block(&scope.pp("stem").pp(1), (narrow, channels), 1, pointwise)?];
+        for (stage, (full, n)) in (1..).zip(STAGES) {
+            let wider = width.of(full);
             for i in 0..n {
                 let stride = if i == 0 { 2 } else { 1 };
                 let scope = scope.pp(format!("conv{stage}")).pp(i);

@@ -14,6 +14,7 @@
 //! convolution with batch normalisation on the shortcut where the shape changes. Convolutions start
 //! Kaiming-normal on the outgoing side, the classifier normal with deviation 0.01.
 
+use crate::Width;
 use candle_core::{Result, Tensor};
 use taper_nn::{
     Activation, BatchNorm, Conv2d, ConvConfig, Init, Linear, Model, Params, Pass, Scope,
@@ -39,14 +40,28 @@ impl ResNet20 {
     /// # Errors
     /// If the device cannot hold it.
     pub fn new(scope: &Scope, classes: usize) -> Result<Self> {
+        Self::of_width(scope, classes, Width::FULL)
+    }
+
+    /// Builds a narrower or wider one.
+    ///
+    /// # Errors
+    /// If the device cannot hold it.
+    pub fn of_width(scope: &Scope, classes: usize, width: Width) -> Result<Self> {
+        let widths = WIDTHS.map(|full| width.of(full));
         let conv1 =
-            Conv2d::new(&scope.pp("conv1"), 3, WIDTHS[0], ConvConfig::same(3), Init::FanOut)?;
-        let bn = BatchNorm::new(&scope.pp("bn"), WIDTHS[0])?;
-        let (mut blocks, mut channels_in) = (Vec::new(), WIDTHS[0]);
-        for (stage, channels_out) in (1..).zip(WIDTHS) {
+            Conv2d::new(&scope.pp("conv1"), 3, widths[0], ConvConfig::same(3), Init::FanOut)?;
+        let bn = BatchNorm::new(&scope.pp("bn"), widths[0])?;
+        let (mut blocks, mut channels_in) = (Vec::new(), widths[0]);
+        for (stage, channels_out) in (1..).zip(widths) {
             for block in 0..BLOCKS_PER_STAGE {
                 let scope = scope.pp(format!("layer{stage}")).pp(block);
-                blocks.push(Block::new(&scope, channels_in, channels_out)?);
+                blocks.push(Block::new(
+                    &scope,
+                    channels_in,
+                    channels_out,
+                    stage > 1 && block == 0,
+                )?);
                 channels_in = channels_out;
             }
         }
@@ -80,9 +95,8 @@ struct Block {
 }
 
 impl Block {
-    /// A block whose stride is 2 where the channels change.
-    fn new(scope: &Scope, channels_in: usize, channels_out: usize) -> Result<Self> {
-        let changes = channels_in != channels_out;
+    /// A block that begins a stage has stride 2 and a convolution on its shortcut.
+    fn new(scope: &Scope, channels_in: usize, channels_out: usize, changes: bool) -> Result<Self> {
         let stride = if changes { 2 } else { 1 };
         let first = ConvConfig::same(3).stride(stride);
         Ok(Self {

@@ -16,6 +16,7 @@
 //! As in He et al. (arXiv:1512.03385), but for the stride of the bottleneck, which torchvision puts into its 3×3
 //! convolution. Convolutions start Kaiming-normal on the outgoing side, the classifier as PyTorch's do by default.
 
+use crate::Width;
 use candle_core::{Result, Tensor};
 use taper_nn::{
     Activation, BatchNorm, Conv2d, ConvConfig, Init, Linear, MaxWindows, Model, Params, Pass,
@@ -45,7 +46,15 @@ impl ResNet {
     /// # Errors
     /// If the device cannot hold it.
     pub fn resnet18(scope: &Scope, classes: usize) -> Result<Self> {
-        Self::new(scope, classes, [2, 2, 2, 2], false)
+        Self::resnet18_of_width(scope, classes, Width::FULL)
+    }
+
+    /// Builds a narrower or wider ResNet-18.
+    ///
+    /// # Errors
+    /// If the device cannot hold it.
+    pub fn resnet18_of_width(scope: &Scope, classes: usize, width: Width) -> Result<Self> {
+        Self::new(scope, classes, WIDTHS.map(|full| width.of(full)), [2, 2, 2, 2], false)
     }
 
     /// Builds ResNet-50 in `scope`, with `classes` outputs.
@@ -53,14 +62,28 @@ impl ResNet {
     /// # Errors
     /// If the device cannot hold it.
     pub fn resnet50(scope: &Scope, classes: usize) -> Result<Self> {
-        Self::new(scope, classes, [3, 4, 6, 3], true)
+        Self::resnet50_of_width(scope, classes, Width::FULL)
     }
 
-    fn new(scope: &Scope, classes: usize, depths: [usize; 4], is_bottleneck: bool) -> Result<Self> {
-        let conv1 = Conv2d::new(&scope.pp("conv1"), 3, WIDTHS[0], STEM, Init::FanOut)?;
-        let bn1 = BatchNorm::new(&scope.pp("bn1"), WIDTHS[0])?;
-        let (mut blocks, mut channels) = (Vec::new(), WIDTHS[0]);
-        for (stage, (width, depth)) in (1..).zip(WIDTHS.into_iter().zip(depths)) {
+    /// Builds a narrower or wider ResNet-50.
+    ///
+    /// # Errors
+    /// If the device cannot hold it.
+    pub fn resnet50_of_width(scope: &Scope, classes: usize, width: Width) -> Result<Self> {
+        Self::new(scope, classes, WIDTHS.map(|full| width.of(full)), [3, 4, 6, 3], true)
+    }
+
+    fn new(
+        scope: &Scope,
+        classes: usize,
+        widths: [usize; 4],
+        depths: [usize; 4],
+        is_bottleneck: bool,
+    ) -> Result<Self> {
+        let conv1 = Conv2d::new(&scope.pp("conv1"), 3, widths[0], STEM, Init::FanOut)?;
+        let bn1 = BatchNorm::new(&scope.pp("bn1"), widths[0])?;
+        let (mut blocks, mut channels) = (Vec::new(), widths[0]);
+        for (stage, (width, depth)) in (1..).zip(widths.into_iter().zip(depths)) {
             for block in 0..depth {
                 let scope = scope.pp(format!("layer{stage}")).pp(block);
                 let stride = if block == 0 && stage > 1 { 2 } else { 1 };

@@ -18,7 +18,7 @@ fn noise(n: usize, seed: u64) -> Vec<f32> {
 #[test]
 fn the_interpreted_graph_gives_the_logits_of_every_network() -> Result<()> {
     for architecture in ARCHITECTURES {
-        let name = architecture.name;
+        let name = &*architecture.name;
         let model = architecture.build(7, 3, &Device::Cpu)?;
         // Statistics and parameters of normalisations as after a training.
         for (i, entry) in model.params().entries().iter().enumerate() {

@@ -2,8 +2,12 @@
 //!
 //! Reads requests as lines of JSON, answers each by one. Its peer in PyTorch, `benches/peers/step.py`, takes the same.
 
+#[path = "session/method.rs"]
+mod method;
+
 use anyhow::{Context, bail, ensure};
 use candle_core::{D, DType, Device, Tensor};
+use method::{Method, multiplications};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::{collections::HashMap, io::BufRead, path::PathBuf, time::Instant};
@@ -24,7 +28,7 @@ use taper::{
         Gates, Model, ParamKind, Pass,
         ops::{choice::Choice, profile},
     },
-    prune::{PrunedUpdate, Pruner},
+    prune::{Changed, PrunedUpdate, Pruner},
     schedule::{Curve, Ramp},
     train::{GradNorm, Optimizer, Sgd, clip_factor, cross_entropy},
 };
@@ -41,9 +45,14 @@ enum Request {
         path: PathBuf,
     },
     Open(Open),
+    /// A training step; of a method that changes masks now and then, one that does not.
     Step,
+    /// A training step in which such a method changes masks.
+    Refresh,
     Eval,
     Cut,
+    /// The share of multiplications that masks leave.
+    Multiplications,
     Memory,
     Profile {
         steps: u32,
@@ -61,6 +70,9 @@ struct Open {
     /// Where the gradient of pruned weights comes from: `exact`, `{"every": n}`, `{"sampled": share}`, `{"live": margin}`.
     #[serde(default)]
     update: Update,
+    /// A whole method, if it is not Feather with that gradient.
+    #[serde(default)]
+    method: Option<Method>,
     weights: Option<PathBuf>,
 }
 
@@ -125,16 +137,24 @@ fn answer(session: &mut Option<Session>, request: Request) -> anyhow::Result<Val
         }
         Request::Open(open) => {
             set_threads(open.threads);
-            *session = Some(Session::new(&open)?);
-            return Ok(json!({ "kernels": taper::kernels::Variant::current().name() }));
+            let opened = session.insert(Session::new(&open)?);
+            return Ok(json!({
+                "kernels": taper::kernels::Variant::current().name(),
+                "every": opened.every,
+            }));
         }
         Request::Kernel(kernel) => {
             set_threads(kernel.threads);
             return kernel.time();
         }
+        Request::Multiplications => {
+            let share = session.as_ref().context(needed)?.multiplications()?;
+            return Ok(json!({ "share": share }));
+        }
         Request::Memory => return Ok(json!({ "bytes": peak_memory() })),
         Request::Profile { steps } => return session.as_mut().context(needed)?.profile(steps),
         Request::Step => session.as_mut().context(needed)?.step()?,
+        Request::Refresh => session.as_mut().context(needed)?.refresh()?,
         Request::Eval => session.as_mut().context(needed)?.evaluate()?,
         Request::Cut => {
             let pruner = session.as_mut().context(needed)?.pruner.as_mut();
@@ -178,6 +198,23 @@ fn spread_weights(model: &str, sparsity: f64, path: &PathBuf) -> anyhow::Result<
     Ok(candle_core::safetensors::save(&tensors, path)?)
 }
 
+/// Feather with a gradient of pruned weights from elsewhere.
+fn feather(model: &dyn Model, open: &Open) -> anyhow::Result<Option<Pruner>> {
+    if open.sparsity == 0.0 {
+        return Ok(None);
+    }
+    let update = match open.update {
+        Update::Exact => PrunedUpdate::EveryStep,
+        Update::Every(n) => PrunedUpdate::EveryNth(n),
+        Update::Sampled(share) => PrunedUpdate::Sampled { share, seed: 0 },
+        Update::Live(margin) => PrunedUpdate::Live { margin },
+    };
+    let target = Sparsity::new(open.sparsity)?;
+    let ramp = Ramp::new(Curve::OneShot, Step::ZERO, Step(1), target);
+    let builder = Pruner::builder(model.params().prunable(), ramp, 1 << 40);
+    Ok(Some(builder.pruned_update(update).build()?))
+}
+
 struct Session {
     model: Box<dyn Model>,
     pruner: Option<Pruner>,
@@ -185,6 +222,8 @@ struct Session {
     images: Tensor,
     labels: Tensor,
     step: u64,
+    /// Steps from one that changes masks to the next, where not all do.
+    every: u64,
 }
 
 impl Session {
@@ -199,31 +238,36 @@ impl Session {
                 }
             }
         }
-        let update = match open.update {
-            Update::Exact => PrunedUpdate::EveryStep,
-            Update::Every(n) => PrunedUpdate::EveryNth(n),
-            Update::Sampled(share) => PrunedUpdate::Sampled { share, seed: 0 },
-            Update::Live(margin) => PrunedUpdate::Live { margin },
+        let mut pruner = match open.method {
+            Some(method) => method.pruner(&*model, open.sparsity)?,
+            None => feather(&*model, open)?,
         };
-        let mut pruner = (open.sparsity > 0.0)
-            .then(|| {
-                let target = Sparsity::new(open.sparsity)?;
-                let ramp = Ramp::new(Curve::OneShot, Step::ZERO, Step(1), target);
-                let builder = Pruner::builder(model.params().prunable(), ramp, 1 << 40);
-                anyhow::Ok(builder.pruned_update(update).build()?)
-            })
-            .transpose()?;
         if let Some(pruner) = &mut pruner {
             pruner.begin_step(Step(1))?; // so that an evaluation without a step before it is sparse
         }
         let labels = Tensor::rand(0f32, 100.0, open.batch, &device)?.to_dtype(DType::U32)?;
         let images = Tensor::randn(0f32, 1.0, (open.batch, 3, 32, 32), &device)?;
-        Ok(Self { model, pruner, sgd: Sgd::new(0.9, 5e-4), images, labels, step: 1 })
+        let every = open.method.map_or(1, Method::every);
+        Ok(Self { model, pruner, sgd: Sgd::new(0.9, 5e-4), images, labels, step: 1, every })
     }
 
-    /// A training step, from the batch to the updated weights.
+    /// A training step, and not one that changes masks if there are others.
     fn step(&mut self) -> anyhow::Result<()> {
         self.step += 1;
+        if self.every > 1 && self.step.is_multiple_of(self.every) {
+            self.step += 1;
+        }
+        self.train()
+    }
+
+    /// A training step that changes masks.
+    fn refresh(&mut self) -> anyhow::Result<()> {
+        self.step = (self.step + 1).next_multiple_of(self.every);
+        self.train()
+    }
+
+    /// The step begun, from the batch to the updated weights.
+    fn train(&mut self) -> anyhow::Result<()> {
         let gates: Gates = match &mut self.pruner {
             Some(pruner) => pruner.begin_step(Step(self.step))?,
             None => Gates::default(),
@@ -231,9 +275,18 @@ impl Session {
         let params = self.model.params();
         let logits = self.model.forward(&self.images, &Pass::train(&gates))?;
         let loss = cross_entropy(&logits, &self.labels, 0.0)?;
-        let grads = loss.backward()?;
+        let mut grads = loss.backward()?;
+        let changed = match &mut self.pruner {
+            Some(pruner) => pruner.after_backward(&mut grads)?,
+            None => Changed::default(),
+        };
+        if let Some(weights) = &changed.forgotten {
+            self.sgd.forget(params, weights)?;
+        }
         let factor = clip_factor(GradNorm::of(params, &grads, &[])?.all, 3.0);
-        self.sgd.step(params, &grads, factor, 1e-3)?;
+        if !changed.is_skipped {
+            self.sgd.step(params, &grads, factor, 1e-3)?;
+        }
         ensure!(loss.to_scalar::<f32>()?.is_finite(), "the loss is not finite");
         Ok(())
     }
@@ -243,6 +296,11 @@ impl Session {
         let logits = self.model.forward(&self.images, &Pass::eval_gated(&gates))?;
         logits.argmax(D::Minus1)?.to_vec1::<u32>()?;
         Ok(())
+    }
+
+    fn multiplications(&self) -> anyhow::Result<f64> {
+        let dims = self.images.dims();
+        multiplications(&*self.model, [dims[1], dims[2], dims[3]], self.pruner.as_ref())
     }
 
     /// Seconds by kind of work over some steps, and the choices that were measured.

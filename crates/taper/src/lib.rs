@@ -24,6 +24,9 @@
 
 pub mod guide;
 
+#[doc(no_inline)]
+pub use taper_nn::candle_core;
+
 pub use taper_core as core;
 pub use taper_data as data;
 pub use taper_export as export;

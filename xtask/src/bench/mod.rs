@@ -5,6 +5,7 @@
 //! in turn, A B A B, so that whatever disturbs the machine disturbs all of them.
 
 pub(crate) mod infer;
+pub(crate) mod methods;
 mod peer;
 mod process;
 pub(crate) mod suite;

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use clap::ValueEnum;
 
-use super::suite::INFER;
+use super::suite::{INFER, METHODS};
 
 /// Another tool that does the same work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
@@ -30,7 +30,8 @@ impl Peer {
 
     /// Whether it does the work of a suite.
     pub(crate) fn fits(self, suite: &str) -> bool {
-        (self == Self::Torch) != (suite == INFER)
+        // Methods are compared with each other.
+        suite != METHODS && (self == Self::Torch) != (suite == INFER)
     }
 
     /// Its version; none if that Python lacks it, or what it is compared by.
@@ -56,5 +57,6 @@ mod tests {
         let of = |suite| [Peer::Torch, Peer::Onnxruntime, Peer::Openvino].map(|p| p.fits(suite));
         assert_eq!(of("step"), [true, false, false]);
         assert_eq!(of(INFER), [false, true, true]);
+        assert_eq!(of(METHODS), [false; 3]);
     }
 }

@@ -11,6 +11,8 @@ use crate::suite::parse;
 
 /// The suite of compiled networks.
 pub(crate) const INFER: &str = "infer";
+/// The suite of pruning methods.
+pub(crate) const METHODS: &str = "methods";
 
 /// Networks at some sparsities.
 #[derive(Debug, Deserialize)]
@@ -69,7 +71,39 @@ pub(crate) struct CompiledRow {
     pub(crate) compile: Option<f64>,
 }
 
+/// Pruning methods.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Methods {
+    pub(crate) model: String,
+    pub(crate) batch: usize,
+    /// Method of the row that the others are compared with.
+    pub(crate) baseline: String,
+    #[serde(rename = "row")]
+    pub(crate) rows: Vec<MethodRow>,
+}
+
+/// One line of their table.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct MethodRow {
+    /// As the session takes it.
+    pub(crate) method: String,
+    pub(crate) label: String,
+    pub(crate) sparsity: f64,
+    /// The least ratio to the baseline's images per second that is accepted.
+    #[serde(default)]
+    pub(crate) floor: Option<f64>,
+}
+
 impl Row {
+    /// What is measured, for people.
+    pub(crate) fn name(&self) -> String {
+        name(&self.label, self.sparsity)
+    }
+}
+
+impl MethodRow {
     /// What is measured, for people.
     pub(crate) fn name(&self) -> String {
         name(&self.label, self.sparsity)
@@ -137,6 +171,9 @@ mod tests {
         }
         let compiled: Compiled = load(&root, INFER).expect("a valid suite");
         assert!(compiled.rows.iter().all(|row| (0.0..1.0).contains(&row.sparsity)));
+        let methods: Methods = load(&root, METHODS).expect("a valid suite");
+        assert!(methods.rows.iter().all(|row| (0.0..1.0).contains(&row.sparsity)));
+        assert!(methods.rows.iter().any(|row| row.method == methods.baseline));
         let kernels: Kernels = load(&root, "kernels").expect("a valid suite");
         assert!(!kernels.shapes.is_empty() && !kernels.densities.is_empty());
     }

@@ -7,15 +7,15 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
-use crate::bench::suite::{Compiled, INFER, Kernels, Networks, load};
-use crate::bench::{Peer, Process, REST, Table, infer, judge};
+use crate::bench::suite::{Compiled, INFER, Kernels, METHODS, Methods, Networks, load};
+use crate::bench::{Peer, Process, REST, Table, infer, judge, methods};
 use crate::date::Utc;
 use crate::{cells::Verdict, machine::Machine, place, provenance, suite::matches, summary, write};
 use taper_report::host::{Exit, Usage};
 use taper_report::{format, stats::median};
 
-/// Suites, in their order; all but the last are those of training.
-const SUITES: [&str; 6] = ["cut", "kernels", "step", "eval", "zoo", INFER];
+/// Suites, in their order; all but the last two compare training with a peer.
+const SUITES: [&str; 7] = ["cut", "kernels", "step", "eval", "zoo", METHODS, INFER];
 /// How many of them run where none is named.
 const N_DEFAULT: usize = 5;
 /// Those of them that can be profiled.
@@ -31,10 +31,10 @@ pub(crate) const ROUNDS: u64 = 9;
 /// Arguments of `bench`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Which of them [default: all but infer]
+    /// Which of them [default: all but methods and infer]
     #[arg(value_parser = SUITES)]
     pub(crate) suites: Vec<String>,
-    /// Measure it beside Taper, in turn: onnxruntime and openvino with infer, torch with the others
+    /// Measure it beside Taper, in turn: onnxruntime and openvino with infer, none with methods, torch with the others
     #[arg(long = "peer", value_enum, value_name = "PEER")]
     pub(crate) peers: Vec<Peer>,
     /// The Python that has the peers; with torch also safetensors, with the others numpy
@@ -74,6 +74,10 @@ impl Args {
                 rows.extend(chosen.map(|shape| (format!("{name}: {}", shape.label), None)));
             } else if name == INFER {
                 let suite: Compiled = load(root, name)?;
+                let chosen = suite.rows.iter().filter(|row| self.chooses(name, &row.name()));
+                rows.extend(chosen.map(|row| (format!("{name}: {}", row.name()), row.floor)));
+            } else if name == METHODS {
+                let suite: Methods = load(root, name)?;
                 let chosen = suite.rows.iter().filter(|row| self.chooses(name, &row.name()));
                 rows.extend(chosen.map(|row| (format!("{name}: {}", row.name()), row.floor)));
             } else {
@@ -157,6 +161,7 @@ fn tables<'a>(root: &Path, args: &Args, suite: &'a str) -> Result<Vec<(&'a str, 
     match suite {
         INFER => return compiled(root, args).map(Vec::from),
         KERNELS => kernels(root, args, &mut table)?,
+        METHODS => table = compared(root, args)?,
         name => networks(root, args, name, &mut table)?,
     }
     Ok(vec![(suite, table)])
@@ -185,6 +190,13 @@ fn compiled(root: &Path, args: &Args) -> Result<[(&'static str, Table); 2]> {
         profile: args.profile,
     };
     infer::tables(&settings, &suite, |row| args.chooses(INFER, &row.name()))
+}
+
+/// Pruning methods.
+fn compared(root: &Path, args: &Args) -> Result<Table> {
+    let settings = methods::Settings { root, threads: args.threads, rounds: args.rounds };
+    let suite: Methods = load(root, METHODS)?;
+    methods::table(&settings, &suite, |row| args.chooses(METHODS, &row.name()))
 }
 
 /// Makes the folder that the results go to.

@@ -1,6 +1,6 @@
 //! `taper eval`.
 
-use super::Pruned;
+use super::{Pruned, images::Trained};
 use crate::{
     args::{Eval, EvalEngine},
     error::usage,
@@ -10,53 +10,97 @@ use clap::ValueEnum;
 use serde_json::json;
 use std::collections::BTreeMap;
 use taper::{
-    data::{Loader, LoaderConfig},
-    export::Network,
+    data::{Dataset, Loader, LoaderConfig, Normalisation},
+    export::{Network, is_onnx},
+    graph::Graph,
     infer::Options,
     nn::Gates,
     train::{CrossEntropy, Evaluation, evaluate},
 };
 
-/// Measures a pruned checkpoint on the test images.
+/// Measures a network on the test images.
 pub fn run(args: &Eval) -> anyhow::Result<()> {
     let engine = engine(args)?;
     machine::prepare(&args.compute)?;
+    // What cannot be read is no checkpoint either, and the message says what one is.
+    let is_onnx = is_onnx(&args.checkpoint).unwrap_or(false);
+    let measured = if is_onnx { of_onnx(args, engine) } else { of_checkpoint(args, engine) }?;
+    let Measured { model, data, found, sparsity } = measured;
+    if args.json {
+        return term::print(json!({
+            "checkpoint": args.checkpoint.display().to_string(),
+            "data": data,
+            "engine": engine.to_possible_value().map(|value| value.get_name().to_owned()),
+            "n_images": found.n_images,
+            "test_accuracy": found.accuracy,
+            "test_loss": found.loss,
+            "sparsity": sparsity,
+        }));
+    }
+    term::print(format_args!(
+        "{model} on {} test images of {data}: accuracy {:.2} %, loss {:.4}, sparsity {:.2} %",
+        found.n_images,
+        100.0 * found.accuracy,
+        found.loss,
+        100.0 * sparsity
+    ))
+}
+
+/// What was measured, and of what.
+struct Measured {
+    model: String,
+    data: String,
+    found: Evaluation,
+    sparsity: f64,
+}
+
+/// Measures a pruned checkpoint.
+fn of_checkpoint(args: &Eval, engine: EvalEngine) -> anyhow::Result<Measured> {
+    network::refuse_given(&args.checkpoint, &args.left_open)?;
     let device = machine::device(&args.compute.device)?;
     let pruned = Pruned::load(&args.checkpoint, &device)?;
-    let (data, normalisation) = pruned.data(args.data.as_deref(), &args.checkpoint)?;
-    let config = LoaderConfig::evaluation(args.batch_size as usize, normalisation);
-    let images = Loader::new(data.test.clone(), config)?;
+    let data = pruned.data(args.data.as_deref(), &args.checkpoint)?;
+    let (name, images) = (data.0.name.clone(), test_images(data, args)?);
     let found = match engine {
         EvalEngine::Candle => {
             evaluate(&*pruned.model, &Gates::NONE, &images, &CrossEntropy::default(), &device)?
         }
-        EvalEngine::Compiled => compiled(&pruned, &images, args)?,
+        EvalEngine::Compiled => {
+            let image = pruned.architecture.image;
+            let network = Network::of(&*pruned.model, image, BTreeMap::new())?;
+            compiled(network.graph(), pruned.checkpoint.classes, &images, args)?
+        }
     };
-    if args.json {
-        term::print(format_args!(
-            "{}",
-            json!({
-                "checkpoint": args.checkpoint.display().to_string(),
-                "data": data.name,
-                "engine": engine.to_possible_value().map(|value| value.get_name().to_owned()),
-                "n_images": found.n_images,
-                "test_accuracy": found.accuracy,
-                "test_loss": found.loss,
-                "sparsity": pruned.checkpoint.sparsity,
-            })
-        ))?;
-    } else {
-        term::print(format_args!(
-            "{} on {} test images of {}: accuracy {:.2} %, loss {:.4}, sparsity {:.2} %",
-            pruned.architecture.name,
-            found.n_images,
-            data.name,
-            100.0 * found.accuracy,
-            found.loss,
-            100.0 * pruned.checkpoint.sparsity
-        ))?;
+    let (model, sparsity) = (pruned.architecture.name.into(), pruned.checkpoint.sparsity);
+    Ok(Measured { model, data: name, found, sparsity })
+}
+
+/// Measures the network of an ONNX file.
+fn of_onnx(args: &Eval, engine: EvalEngine) -> anyhow::Result<Measured> {
+    let file = &args.checkpoint;
+    if engine == EvalEngine::Candle {
+        return Err(usage(format!(
+            "candle runs pruned checkpoints, and {} is an ONNX file; leave out --engine, --kernels and --device",
+            file.display()
+        )));
     }
-    Ok(())
+    let network = Network::from(network::graph(file, &args.left_open)?);
+    let (graph, model) = (network.graph(), network::title(network.graph(), file));
+    let (image, classes) = (network::image(graph, file)?, network::n_classes(graph, file)?);
+    let recipe = network::recipe(graph.metadata.get("recipe").map(String::as_str), file)?;
+    let trained = Trained { path: file, model: &model, image, classes, recipe: &recipe };
+    let data = trained.data(args.data.as_deref())?;
+    let (name, images) = (data.0.name.clone(), test_images(data, args)?);
+    let found = compiled(graph, classes, &images, args)?;
+    Ok(Measured { model, data: name, found, sparsity: network.sparsity()? })
+}
+
+fn test_images(
+    (data, normalisation): (Dataset, Normalisation),
+    args: &Eval,
+) -> anyhow::Result<Loader> {
+    let config = LoaderConfig::evaluation(args.batch_size as usize, normalisation);
+    Ok(Loader::new(data.test, config)?)
 }
 
 /// What runs the network.
@@ -77,22 +121,29 @@ fn engine(args: &Eval) -> anyhow::Result<EvalEngine> {
 }
 
 /// Loss and accuracy of the compiled network, whose bits do not depend on the kernels that are chosen.
-fn compiled(pruned: &Pruned, images: &Loader, args: &Eval) -> anyhow::Result<Evaluation> {
+fn compiled(
+    graph: &Graph,
+    n_classes: usize,
+    images: &Loader,
+    args: &Eval,
+) -> anyhow::Result<Evaluation> {
     let threads = rayon::current_num_threads();
-    let network = Network::of(&*pruned.model, pruned.architecture.image, BTreeMap::new())?;
     let variant = Some(machine::variant()?);
     let batch = args.batch_size as usize;
     let options = Options { batch, threads, deterministic: false, variant };
-    let engine = network::compile(network.graph(), &options, &args.checkpoint)?;
+    let engine = network::compile(graph, &options, &args.checkpoint)?;
+    let loss_of = match network::ends_with_softmax(graph) {
+        true => scores::log_loss,
+        false => scores::cross_entropy,
+    };
     let (mut workspace, mut results) = (engine.workspace()?, Vec::new());
-    let n_classes = pruned.checkpoint.classes;
     let (mut loss, mut n_correct, mut n_images) = (0.0, 0u64, 0u64);
     for batch in images.epoch(0) {
         results.resize(batch.len() * n_classes, 0.0);
         engine.run_with(&mut workspace, &batch.images, &mut results)?;
-        for (logits, &label) in results.chunks_exact(n_classes).zip(&batch.labels) {
-            loss += scores::cross_entropy(logits, label as usize);
-            n_correct += u64::from(scores::is_correct(logits, label as usize));
+        for (results, &label) in results.chunks_exact(n_classes).zip(&batch.labels) {
+            loss += loss_of(results, label as usize);
+            n_correct += u64::from(scores::is_correct(results, label as usize));
         }
         n_images += batch.len() as u64;
     }

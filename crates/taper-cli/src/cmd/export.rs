@@ -3,7 +3,7 @@
 use crate::{args::Export, error::usage, network, term};
 use serde_json::json;
 use std::path::{Path, PathBuf};
-use taper::export::{ExportError, Format, Options};
+use taper::export::{ExportError, Format, Network, Options, Written};
 
 /// Writes a network for other tools.
 pub fn run(args: &Export) -> anyhow::Result<()> {
@@ -13,28 +13,16 @@ pub fn run(args: &Export) -> anyhow::Result<()> {
     if args.sparse_initializer && args.format != Format::Onnx {
         return Err(usage("--sparse-initializer is for --format onnx alone; leave it out"));
     }
-    let network = network::load(&args.checkpoint)?;
+    let network = network::load(&args.checkpoint, &args.left_open)?;
     let exported = if args.fold_bn { network.folded()? } else { network.clone() };
-    let out = args.out.clone().unwrap_or_else(|| beside(&args.checkpoint, args.format));
-    if out.canonicalize().is_ok_and(|out| args.checkpoint.canonicalize().is_ok_and(|it| it == out))
-    {
-        let out = out.display();
-        return Err(usage(format!("{out} is the checkpoint that is exported; pass another --out")));
-    }
+    let out = args.out.clone().unwrap_or_else(|| beside(&args.checkpoint, args.format.suffix()));
     let options = Options {
         element: args.dtype,
         compact: args.compact,
         sparse_initializers: args.sparse_initializer,
         overwrite: args.force,
     };
-    let written = taper::export::export(&exported, args.format, &out, &options);
-    let written = written.map_err(|error| match error {
-        ExportError::Exists(path) => {
-            usage(format!("{} exists already; pass another --out, or --force", path.display()))
-        }
-        ExportError::Impossible(reason) => usage(reason),
-        other => other.into(),
-    })?;
+    let written = write(&exported, args.format, &args.checkpoint, &out, &options)?;
     let dense = network.bytes();
     let share = written.bytes as f64 / dense as f64;
     if args.json {
@@ -55,8 +43,32 @@ pub fn run(args: &Export) -> anyhow::Result<()> {
     ))
 }
 
-/// `runs/x/pruned.onnx` of `runs/x/pruned.safetensors`.
-fn beside(checkpoint: &Path, format: Format) -> PathBuf {
-    let stem = checkpoint.file_stem().unwrap_or_default().to_string_lossy();
-    checkpoint.with_file_name(format!("{stem}{}", format.suffix()))
+/// Writes a network that comes from the file `from` to another one.
+///
+/// # Errors
+/// If `out` is that file, or is there and may not be replaced.
+pub(super) fn write(
+    network: &Network,
+    format: Format,
+    from: &Path,
+    out: &Path,
+    options: &Options,
+) -> anyhow::Result<Written> {
+    if out.canonicalize().is_ok_and(|out| from.canonicalize().is_ok_and(|from| from == out)) {
+        let out = out.display();
+        return Err(usage(format!("{out} is the file that is read; pass another --out")));
+    }
+    taper::export::export(network, format, out, options).map_err(|error| match error {
+        ExportError::Exists(path) => {
+            usage(format!("{} exists already; pass another --out, or --force", path.display()))
+        }
+        ExportError::Impossible(reason) => usage(reason),
+        other => other.into(),
+    })
+}
+
+/// `runs/x/pruned.onnx` of `runs/x/pruned.safetensors`, for the suffix `.onnx`.
+pub(super) fn beside(file: &Path, suffix: &str) -> PathBuf {
+    let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+    file.with_file_name(format!("{stem}{suffix}"))
 }

@@ -23,6 +23,7 @@ use taper::{
 pub fn run(args: &Import) -> anyhow::Result<()> {
     refuse_existing("--out", &args.out, args.force)?;
     let opened = open(&args.file)?;
+    network::refuse_shrunk(&opened, &args.file)?;
     let file = args.file.display();
     let named = args.model.as_deref().or_else(|| opened.metadata("architecture"));
     let Some(name) = named else {
@@ -47,12 +48,12 @@ pub fn run(args: &Import) -> anyhow::Result<()> {
     let (n_kept, n) = n_kept(model.params())?;
     let sparsity = Sparsity::of(n_kept, n).get();
     let recipe = network::recipe(opened.metadata("recipe"), &args.file)?;
-    let checkpoint = PrunedCheckpoint::of(&*model, name, classes, sparsity, recipe);
+    let checkpoint = PrunedCheckpoint::of(&*model, &architecture.name, classes, sparsity, recipe);
     checkpoint.save(&args.out)?;
     if args.json {
         let seen = json!({
             "file": args.out.display().to_string(),
-            "model": name,
+            "model": architecture.name,
             "classes": classes,
             "n_prunable": n,
             "n_kept": n_kept,
@@ -61,8 +62,9 @@ pub fn run(args: &Import) -> anyhow::Result<()> {
         return term::print(seen);
     }
     term::print(format_args!(
-        "{}: {name} with {classes} classes, {n_kept} of {n} weights kept, sparsity {:.2} %",
+        "{}: {} with {classes} classes, {n_kept} of {n} weights kept, sparsity {:.2} %",
         args.out.display(),
+        architecture.name,
         100.0 * sparsity
     ))
 }

@@ -1,12 +1,27 @@
 //! `taper inspect`.
 
 use super::Pruned;
-use crate::{args::Inspect, term};
+use crate::{args::Inspect, error::printable, network, term};
 use serde_json::{Value, json};
-use taper::train::{Analysis, analyse};
+use taper::{
+    core::{LayerKind, Sparsity},
+    export::{Network, is_onnx},
+    train::{Analysis, analyse},
+};
+use taper_report::format;
 
 /// Lists what is kept in each layer, and what that is worth.
 pub fn run(args: &Inspect) -> anyhow::Result<()> {
+    // What cannot be read is no checkpoint either, and the message says what one is.
+    match is_onnx(&args.checkpoint).unwrap_or(false) {
+        true => of_onnx(args),
+        false => of_checkpoint(args),
+    }
+}
+
+/// Lists the layers of a pruned checkpoint.
+fn of_checkpoint(args: &Inspect) -> anyhow::Result<()> {
+    network::refuse_given(&args.checkpoint, &args.left_open)?;
     let pruned = Pruned::load(&args.checkpoint, &candle_core::Device::Cpu)?;
     let analysis = analyse(&*pruned.model, pruned.architecture.image)?;
     let n_params = pruned.model.params().n_params();
@@ -16,48 +31,117 @@ pub fn run(args: &Inspect) -> anyhow::Result<()> {
         report["classes"] = json!(pruned.checkpoint.classes);
         report["n_params"] = json!(n_params);
         report["layers"] = layers(&analysis);
-        term::print(format_args!("{}", serde_json::to_string_pretty(&report)?))?;
-        return Ok(());
+        return term::print(serde_json::to_string_pretty(&report)?);
     }
-    let width = analysis.layers.iter().map(|l| l.info.name.len()).max().unwrap_or(5).max(5);
-    term::print(format_args!(
-        "{:<width$}  {:<17} {:>9} {:>9} {:>9} {:>9} {:>12} {:>12}",
-        "layer", "shape", "weights", "kept", "sparsity", "effective", "MACs dense", "MACs sparse"
-    ))?;
-    let row = |name: &str, shape: &str, of: [u64; 5]| -> anyhow::Result<()> {
-        let [n, kept, effective, dense, sparse] = of;
-        let percent = |kept: u64| format!("{:.2} %", 100.0 * (1.0 - kept as f64 / n.max(1) as f64));
-        term::print(format_args!(
-            "{name:<width$}  {shape:<17} {n:>9} {kept:>9} {:>9} {:>9} {dense:>12} {sparse:>12}",
-            percent(kept),
-            percent(effective)
-        ))
-    };
-    for l in &analysis.layers {
-        let shape: Vec<String> = l.info.shape.iter().map(ToString::to_string).collect();
-        row(
-            &l.info.name,
-            &shape.join("x"),
-            [l.info.n_weights(), l.n_kept, l.n_effective, l.macs_dense, l.macs_sparse],
-        )?;
-    }
-    let total = |of: fn(&taper::train::LayerAnalysis) -> u64| analysis.total(of);
-    row(
-        "total",
-        "",
-        [
-            total(|l| l.info.n_weights()),
-            total(|l| l.n_kept),
-            total(|l| l.n_effective),
-            total(|l| l.macs_dense),
-            total(|l| l.macs_sparse),
-        ],
-    )?;
+    let rows = analysis.layers.iter().map(|l| Row {
+        name: l.info.name.clone(),
+        shape: l.info.shape.clone(),
+        n: l.info.n_weights(),
+        n_kept: l.n_kept,
+        n_effective: Some(l.n_effective),
+        macs: [l.macs_dense, l.macs_sparse],
+    });
+    term::print(table(&rows.collect::<Vec<Row>>()))?;
     term::print(format_args!(
         "\n{} with {} classes: {n_params} parameters in all. Effective sparsity counts weights cut off from input or output as zero.",
         pruned.architecture.name, pruned.checkpoint.classes
-    ))?;
-    Ok(())
+    ))
+}
+
+/// Lists the layers of an ONNX file. Paths are those of architectures, so no effective sparsity is known.
+fn of_onnx(args: &Inspect) -> anyhow::Result<()> {
+    let network = Network::from(network::graph(&args.checkpoint, &args.left_open)?);
+    let graph = network.graph();
+    let (title, n_params) = (network::title(graph, &args.checkpoint), network.n_params()?);
+    let layers = graph.layers()?;
+    let rows = layers.iter().map(|l| Row {
+        name: l.name.into(),
+        shape: l.weight.dims().to_vec(),
+        n: l.n_weights(),
+        n_kept: l.n_kept(),
+        n_effective: None,
+        macs: [l.macs_dense(), l.macs_sparse()],
+    });
+    let rows: Vec<Row> = rows.collect();
+    if args.json {
+        let layer = |row: &Row| {
+            // A weight of four dimensions is that of a convolution.
+            let kind = if row.shape.len() > 2 { LayerKind::Conv } else { LayerKind::Linear };
+            json!({
+                "name": row.name,
+                "kind": kind.name(),
+                "shape": row.shape,
+                "n_weights": row.n,
+                "n_kept": row.n_kept,
+                "sparsity": Sparsity::of(row.n_kept, row.n).get(),
+                "macs_dense": row.macs[0],
+                "macs_sparse": row.macs[1],
+            })
+        };
+        let total = Row::total(&rows);
+        let report = json!({
+            "model": title,
+            "n_params": n_params,
+            "sparsity": network.sparsity()?,
+            "n_prunable": total.n,
+            "n_kept": total.n_kept,
+            "macs_dense": total.macs[0],
+            "macs_sparse": total.macs[1],
+            "layers": rows.iter().map(layer).collect::<Vec<Value>>(),
+        });
+        return term::print(serde_json::to_string_pretty(&report)?);
+    }
+    term::print(table(&rows))?;
+    term::print(format_args!("\n{title}: {n_params} parameters in all."))
+}
+
+/// A layer, or all of them.
+struct Row {
+    name: String,
+    shape: Vec<usize>,
+    n: u64,
+    n_kept: u64,
+    /// Kept weights on a path from the input to the output, where that is known.
+    n_effective: Option<u64>,
+    /// With all weights, and with those that are kept.
+    macs: [u64; 2],
+}
+
+impl Row {
+    /// The sum of all rows.
+    fn total(rows: &[Self]) -> Self {
+        let sum = |of: fn(&Self) -> u64| rows.iter().map(of).sum();
+        Self {
+            name: "total".into(),
+            shape: Vec::new(),
+            n: sum(|row| row.n),
+            n_kept: sum(|row| row.n_kept),
+            n_effective: rows.iter().map(|row| row.n_effective).sum(),
+            macs: [sum(|row| row.macs[0]), sum(|row| row.macs[1])],
+        }
+    }
+}
+
+/// A table with a line for each layer and one for all of them.
+fn table(rows: &[Row]) -> String {
+    let width = rows.iter().map(|row| printable(&row.name).chars().count()).fold(5, usize::max);
+    let mut lines = vec![format!(
+        "{:<width$}  {:<17} {:>9} {:>9} {:>9} {:>9} {:>12} {:>12}",
+        "layer", "shape", "weights", "kept", "sparsity", "effective", "MACs dense", "MACs sparse"
+    )];
+    for row in rows.iter().chain([&Row::total(rows)]) {
+        let Row { n, n_kept, n_effective, macs: [dense, sparse], .. } = *row;
+        let percent = |kept: u64| format!("{:.2} %", 100.0 * (1.0 - kept as f64 / n.max(1) as f64));
+        let shape: Vec<String> = row.shape.iter().map(ToString::to_string).collect();
+        lines.push(format!(
+            "{:<width$}  {:<17} {n:>9} {n_kept:>9} {:>9} {:>9} {dense:>12} {sparse:>12}",
+            printable(&row.name),
+            shape.join("x"),
+            percent(n_kept),
+            n_effective.map_or_else(|| format::NOTHING.into(), percent)
+        ));
+    }
+    lines.join("\n")
 }
 
 /// Counts over all layers, as in `result.json`.
@@ -83,7 +167,7 @@ pub fn layers(analysis: &Analysis) -> Value {
             "n_weights": n,
             "n_kept": l.n_kept,
             "n_effective": l.n_effective,
-            "sparsity": taper::core::Sparsity::of(l.n_kept, n).get(),
+            "sparsity": Sparsity::of(l.n_kept, n).get(),
             "macs_dense": l.macs_dense,
             "macs_sparse": l.macs_sparse,
         })

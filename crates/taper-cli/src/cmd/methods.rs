@@ -21,7 +21,7 @@ pub fn run(args: &Methods) -> anyhow::Result<()> {
         return term::print(format_args!("{}", serde_json::to_string_pretty(&rows)?));
     }
     for (name, method) in methods {
-        term::print(format_args!("{name:<10} {}", method.summary))?;
+        term::print(format_args!("{name:<12} {}", method.summary))?;
     }
     term::print(format_args!("\ntaper methods NAME prints the parts of one."))
 }

@@ -2,12 +2,12 @@
 
 mod bench;
 mod calibrate;
-mod data;
 mod difference;
 mod eval;
 mod existing;
 mod export;
 mod fetch;
+mod images;
 mod import;
 mod inspect;
 mod methods;
@@ -15,14 +15,15 @@ mod models;
 mod predict;
 mod pruned;
 mod schedule;
+mod shrink;
 mod study;
 mod train;
 mod watch;
 
 use crate::args::{Args, Command, Schedule, Study};
 use clap::CommandFactory;
-use data::open_data;
 use existing::refuse_existing;
+use images::{Trained, open_data};
 use pruned::Pruned;
 use std::process::ExitCode;
 
@@ -38,6 +39,7 @@ pub fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Predict(args) => predict::run(&args)?,
         Command::Calibrate(args) => calibrate::run(&args)?,
         Command::Export(args) => export::run(&args)?,
+        Command::Shrink(args) => shrink::run(&args)?,
         Command::Import(args) => import::run(&args)?,
         Command::Inspect(args) => inspect::run(&args)?,
         Command::Fetch(args) => fetch::run(&args)?,

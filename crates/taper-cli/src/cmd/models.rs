@@ -39,5 +39,5 @@ pub fn run(args: &Json) -> anyhow::Result<()> {
             text("summary")
         ))?;
     }
-    Ok(())
+    term::print("\nNAME@WIDTH is a network of WIDTH times as many channels, such as resnet20@0.5.")
 }

@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 use std::path::Path;
 use taper::{
     data::{Dataset, ImageShape, Normalisation, Picture},
-    graph::{Graph, Op},
     infer::Options,
 };
 use taper_report::format;
@@ -15,8 +14,9 @@ use taper_report::format;
 pub fn run(args: &Predict) -> anyhow::Result<()> {
     let variant = Some(machine::variant()?);
     let graph = network::graph(&args.file, &args.left_open)?;
-    let shape = shape(&graph, &args.file)?;
-    let n_classes = n_classes(&graph, &args.file)?;
+    let [channels, height, width] = network::image(&graph, &args.file)?;
+    let shape = ImageShape { channels, height, width };
+    let n_classes = network::n_classes(&graph, &args.file)?;
     let recipe = network::recipe(graph.metadata.get("recipe").map(String::as_str), &args.file)?;
     let names = names(args, &recipe, n_classes)?;
     let normalisation = normalisation(args, &recipe, shape)?;
@@ -26,7 +26,7 @@ pub fn run(args: &Predict) -> anyhow::Result<()> {
     let options = Options { batch: 1, threads: 1, deterministic: true, variant };
     let engine = network::compile(&graph, &options, &args.file)?;
     let (mut workspace, mut results) = (engine.workspace()?, vec![0.0; n_classes]);
-    let (is_softmax, mut records) = (ends_with_softmax(&graph), Vec::new());
+    let (is_softmax, mut records) = (network::ends_with_softmax(&graph), Vec::new());
     for (path, image) in args.images.iter().zip(&images) {
         engine.run_with(&mut workspace, image, &mut results)?;
         let probabilities = match is_softmax {
@@ -62,31 +62,6 @@ pub fn run(args: &Predict) -> anyhow::Result<()> {
         true => term::print(serde_json::to_string_pretty(&records)?),
         false => Ok(()),
     }
-}
-
-/// The images that the network takes.
-fn shape(graph: &Graph, file: &Path) -> anyhow::Result<ImageShape> {
-    match *graph.input_dims() {
-        [channels, height, width] => Ok(ImageShape { channels, height, width }),
-        ref dims => bail!("{} takes inputs of shape {dims:?}, and not images", file.display()),
-    }
-}
-
-/// Classes that the network tells apart.
-fn n_classes(graph: &Graph, file: &Path) -> anyhow::Result<usize> {
-    match *graph.output_dims() {
-        [n] | [n, 1, 1] if n > 0 => Ok(n),
-        ref dims => bail!("{} gives {dims:?}, and not a score for each class", file.display()),
-    }
-}
-
-/// Whether the network ends with a softmax over its classes, in whatever shape it gives them.
-fn ends_with_softmax(graph: &Graph) -> bool {
-    let mut node = &graph.nodes[graph.output];
-    while let (Op::Reshape(_), &[input]) = (&node.op, &node.inputs[..]) {
-        node = &graph.nodes[input];
-    }
-    matches!(node.op, Op::Softmax { axis } if node.dims.iter().product::<usize>() == node.dims[axis])
 }
 
 /// Names of the classes: those of the given file, or of the data set that the network was trained on; `None` if neither is

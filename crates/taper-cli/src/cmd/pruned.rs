@@ -1,7 +1,6 @@
 //! A pruned checkpoint, its network and its data.
 
-use super::open_data;
-use crate::{network, source};
+use super::Trained;
 use anyhow::Context;
 use std::path::Path;
 use taper::{
@@ -14,7 +13,7 @@ use taper::{
 /// A pruned checkpoint with its network.
 pub(super) struct Pruned {
     pub(super) checkpoint: PrunedCheckpoint,
-    pub(super) architecture: &'static Architecture,
+    pub(super) architecture: Architecture,
     pub(super) model: Box<dyn Model>,
 }
 
@@ -34,35 +33,9 @@ impl Pruned {
         name: Option<&str>,
         path: &Path,
     ) -> anyhow::Result<(Dataset, Normalisation)> {
-        let recipe = &self.checkpoint.recipe;
-        let data = match name {
-            Some(name) => open_data(name, self.architecture, None)?,
-            None => {
-                let source = source::of_checkpoint(recipe, path)?.with_context(|| {
-                    format!("checkpoint {}: its recipe does not say its data set", path.display())
-                })?;
-                let data = open_data(&source, self.architecture, None)?;
-                let limit = recipe["train"]["limit"].as_u64().filter(|&limit| limit > 0);
-                let seen = match limit.map(usize::try_from) {
-                    Some(limit) => open_data(&source, self.architecture, Some(limit?))?,
-                    None => data.clone(),
-                };
-                source::expect_same_images(recipe, &seen, path)?;
-                data
-            }
-        };
-        if data.classes.len() != self.checkpoint.classes {
-            return Err(crate::error::usage(format!(
-                "checkpoint {} has {} classes, and {} has {}; pass the data set it was trained on with --data",
-                path.display(),
-                self.checkpoint.classes,
-                data.name,
-                data.classes.len()
-            )));
-        }
-        // What was imported may not say it; then it is the data set's own.
-        let said = network::normalisation(recipe)?;
-        let normalisation = said.unwrap_or_else(|| data.normalisation.clone());
-        Ok((data, normalisation))
+        let (Architecture { name: model, image, .. }, checkpoint) =
+            (&self.architecture, &self.checkpoint);
+        let (classes, recipe) = (checkpoint.classes, &checkpoint.recipe);
+        Trained { path, model, image: *image, classes, recipe }.data(name)
     }
 }

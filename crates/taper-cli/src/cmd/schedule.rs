@@ -36,9 +36,10 @@ pub fn plot(args: &Plot) -> anyhow::Result<()> {
     overrides.extend(args.sparsity.map(|s| Override::new("prune.sparsity", s)));
     let resolved = Resolved::new(load(args.experiment.as_deref(), &overrides)?)?;
     if resolved.is_dense() {
-        return Err(usage(
-            "method `dense` has no schedule; choose another with --set prune.method",
-        ));
+        return Err(usage(format!(
+            "method `{}` has no schedule; choose another with --set prune.method",
+            resolved.method()
+        )));
     }
     if resolved.sparsity().get() >= 1.0 {
         return Err(usage("prune.sparsity is 1, outside [0, 1), and would keep no weight"));
@@ -112,7 +113,7 @@ impl Told {
                 let half = (2 * step / total.max(1)).min(shares.len() as u64 - 1);
                 let (n_before, n_kept) = (before.n_kept(N_WEIGHTS), now.n_kept(N_WEIGHTS));
                 let n_entered = (shares[half as usize] * n_kept as f64).round() as u64;
-                let n_left = n_before + n_entered - n_kept;
+                let n_left = (n_before + n_entered).saturating_sub(n_kept);
                 let (step, n_weights) = (Step(step), N_WEIGHTS);
                 Some(MaskFeedback { step, n_weights, n_before, n_kept, n_entered, n_left })
             }
@@ -240,9 +241,12 @@ impl Drawing {
 
     /// When the target is reached, in words.
     fn reached(&self) -> String {
-        match self.asked.iter().position(|&sparsity| sparsity >= self.target) {
-            Some(step) => format!("the target from step {step} on"),
-            None => "short of the target at the end".to_owned(),
+        // A schedule of phases is there before, too.
+        match self.asked.iter().rposition(|&sparsity| sparsity < self.target) {
+            Some(last) if last + 1 == self.asked.len() => {
+                "short of the target at the end".to_owned()
+            }
+            last => format!("the target from step {} on", last.map_or(0, |last| last + 1)),
         }
     }
 

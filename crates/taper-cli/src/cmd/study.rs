@@ -115,7 +115,10 @@ fn jobs(args: &Significance, out: &Path) -> anyhow::Result<Vec<Job>> {
     }
     let experiment = train::resolve(&args.train)?;
     if experiment.is_dense() {
-        return Err(usage("method `dense` prunes nothing; choose another with --method"));
+        let method = experiment.method();
+        return Err(usage(format!(
+            "method `{method}` prunes nothing; choose another with --method"
+        )));
     }
     let mut kinds: Vec<(&str, f64)> = Vec::new();
     let none = [NONE.to_owned()];

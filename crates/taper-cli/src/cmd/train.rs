@@ -142,8 +142,7 @@ pub(super) fn when_asked_to_stop() -> anyhow::Result<Interrupt> {
 
 fn out_folder(args: &Train, resolved: &Resolved, data: &Dataset) -> PathBuf {
     args.out.clone().unwrap_or_else(|| {
-        let sparsity =
-            if resolved.is_dense() { String::new() } else { format!("-{}", resolved.sparsity()) };
+        let sparsity = resolved.asked().map(|asked| format!("-{asked}")).unwrap_or_default();
         let name = format!(
             "{}-{}-{}{sparsity}-seed{}",
             resolved.model(),

@@ -1,6 +1,6 @@
 //! A resolved experiment as values of the library: recipe, schedule, pruner.
 
-use super::{Resolved, parts::Parts};
+use super::{Resolved, parts::Parts, together};
 use crate::error::usage;
 use std::str::FromStr;
 use taper::{
@@ -8,11 +8,11 @@ use taper::{
     data::{Augment, Dataset, Normalisation},
     nn::Params,
     prune::{
-        DropPolicy, PruneError, Pruner,
+        DropPolicy, Pruner, PrunerBuilder,
         allocation::{Pin, Pinned},
     },
     scale::GradientScale,
-    schedule::{Adaptation, Adaptive, ClosedForm, Points, Ramp, SparsitySchedule},
+    schedule::{Adaptation, Adaptive, ClosedForm, Phases, Points, Ramp, SparsitySchedule},
     train::Recipe,
 };
 
@@ -100,14 +100,21 @@ impl Resolved {
         if self.is_dense() {
             return Ok(None);
         }
+        let built = self.builder(params, total)?.build();
+        Ok(Some(built.map_err(|error| together::refusal(self.prune(), error))?))
+    }
+
+    /// The choices of that pruner.
+    pub(super) fn builder(&self, params: &Params, total: u64) -> anyhow::Result<PrunerBuilder> {
         let (p, parts, at) = (self.prune(), self.parts()?, |share| share_of(total, share));
         let schedule = self.schedule(total)?;
         let drop = parts.remainder.drop;
+        let swaps = [p.swap_begin.unwrap_or(0.0), p.swap_end.unwrap_or(0.75)].map(|x| at(Some(x)));
         let builder = Pruner::builder(params.prunable(), schedule, total)
-            .threshold(parts.threshold)
+            .operator(parts.operator.ending(at(Some(p.freeze.unwrap_or(1.0)))))
             .criterion(parts.criterion)
             .structure(parts.structure)
-            .renewal(parts.renewal.ending(at(Some(p.swap_end.unwrap_or(0.75)))))
+            .renewal(parts.renewal.between(swaps[0], swaps[1]))
             .remainder(parts.remainder)
             .dead_filters(parts.dead_filters)
             .probe_at(probes(p.probes.unwrap_or(0), total))
@@ -135,19 +142,10 @@ impl Resolved {
             let n_wild = pin.pattern.matches(['*', '?']).count();
             (n_wild > 0, std::cmp::Reverse(pin.pattern.len() - n_wild), pin.pattern.clone())
         });
-        let builder = match pins.is_empty() {
+        Ok(match pins.is_empty() {
             true => builder.allocation(parts.allocation),
             false => builder.allocation(Pinned { inner: parts.allocation, pins }),
-        };
-        Ok(Some(builder.build().map_err(|error| match error {
-            PruneError::Structure { reason } => {
-                let structure = p.structure.as_deref().unwrap_or_default();
-                usage(format!(
-                    "prune.structure `{structure}`: {reason} (prune.pins = {{ \"NAME\" = 0 }})"
-                ))
-            }
-            other => usage(other),
-        })?))
+        })
     }
 
     /// The schedule of a run of so many steps; a dense run has none, and this is one of sparsity 0.
@@ -158,8 +156,22 @@ impl Resolved {
             points.map(|&[x, y]| (at(Some(x)), Sparsity::saturating(y))).collect();
         let adaptation =
             parts.adaptation.map(|a| Adaptation { deadline: at(p.adapt_deadline), ..a });
-        let ramp = Ramp::new(parts.curve, at(p.begin), at(p.end), self.sparsity())
-            .starting_at(parts.initial);
+        let Some(curve) = parts.curve else {
+            // On a short run, too, each phase has a step.
+            let length = |share: Option<f64>| at(share.or(Some(0.1))).0.max(1);
+            let phases = Phases {
+                target: self.sparsity(),
+                begin: at(p.begin),
+                sparse: length(p.sparse_phase),
+                dense: length(p.dense_phase),
+                last_dense: length(p.last_dense_phase.or(p.dense_phase)),
+                end: at(p.end),
+            };
+            phases.check().map_err(|error| usage(format!("prune.schedule: {error}")))?;
+            return Ok(Box::new(phases));
+        };
+        let ramp =
+            Ramp::new(curve, at(p.begin), at(p.end), self.sparsity()).starting_at(parts.initial);
         if points.is_empty() {
             return scheduled(ramp, adaptation);
         }
@@ -177,7 +189,7 @@ impl Resolved {
     }
 
     pub(super) fn parts(&self) -> anyhow::Result<Parts> {
-        Parts::of(self.prune(), self.seed())
+        Parts::of(self.prune(), self.train(), self.seed())
     }
 }
 

@@ -4,15 +4,19 @@
 //! keys are errors. What is left out is filled in by method and data set, so the *resolved* experiment, which every
 //! run records, has a value for each key but that of a checkpoint to start from.
 
+#[cfg(test)]
+mod checks;
 mod keys;
 mod library;
 mod load;
 mod method;
+mod operator;
 mod optimization;
 mod parts;
 mod ranges;
 mod resolve;
 mod start;
+mod together;
 
 pub use load::{Override, load};
 pub use method::{Method, methods};
@@ -24,7 +28,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Spec {
-    /// Architecture.
+    /// Architecture: a name of the zoo, or `NAME@WIDTH`.
     pub model: Option<String>,
     /// Data set: a name or a folder; as `from`, relative to the file that says it.
     pub data: Option<String>,
@@ -110,7 +114,8 @@ pub struct PruneSpec {
     pub method: Option<String>,
     /// Final sparsity.
     pub sparsity: Option<f64>,
-    /// `soft`, `hard`, `feather` or `power:P`.
+    /// The operator on kept weights: `soft`, `hard`, `feather`, `power:P`, `rescaled-soft`, `learned:S`, `learned:S:DECAY`,
+    /// `power-propagation:ALPHA` or `soft-top-k:FROM:TO`.
     pub threshold: Option<String>,
     /// Share of the gradient for pruned weights: `feather`, a number, or one of the policies of [`taper::scale::by_name`].
     #[serde(deserialize_with = "text_or_number")]
@@ -118,7 +123,7 @@ pub struct PruneSpec {
     /// When and from what the gradient of pruned weights is computed: `exact`, `every:N`, `sampled:SHARE` or
     /// `live:MARGIN`.
     pub pruned_gradient: Option<String>,
-    /// Curve of the ramp.
+    /// Curve of the ramp, or `phases`.
     pub schedule: Option<String>,
     /// Where the ramp begins, as a share of all steps.
     pub begin: Option<f64>,
@@ -161,30 +166,41 @@ pub struct PruneSpec {
     pub dead_filters: Option<String>,
     /// Moments, evenly over the run, from which pruned weights are followed to the end.
     pub probes: Option<u64>,
-    /// `global`, `uniform` or `erk`.
+    /// `global`, `uniform`, `erk`, `erk:POWER`, `er` or `given:NAME=DENSITY,…`.
     pub allocation: Option<String>,
     /// `exact` or `interpolated`.
     pub quantile: Option<String>,
     /// Steps from one mask refresh, or swap, to the next.
     pub refresh_every: Option<u64>,
-    /// What weights are worth: `magnitude`, `scaled-magnitude`, `gradient`, `saliency`, `mest:LAMBDA` or `random`. This key and
-    /// those that follow are recorded where a method or an experiment says them.
+    /// With `phases`: length of a sparse phase, as a share of all steps. This key and those that follow are recorded where a method
+    /// or an experiment says them.
+    pub sparse_phase: Option<f64>,
+    /// With `phases`: length of a dense phase, as a share of all steps.
+    pub dense_phase: Option<f64>,
+    /// With `phases`: length of the dense phase before the last sparse one, as a share of all steps.
+    pub last_dense_phase: Option<f64>,
+    /// What weights are worth: `magnitude`, `scaled-magnitude`, `per-sign`, `gradient`, `saliency`, `mest:LAMBDA`, `grasp:IMAGES`,
+    /// `synflow:ROUNDS` or `random`, and `normalised:` or `inverted:` before one of them.
     pub criterion: Option<String>,
-    /// What is kept together: `single`, `N:M`, `block:RxC` or `filter`.
+    /// What is kept together: `single`, `N:M`, `N:M:output`, `block:RxC`, `block-max:RxC`, `filter`, `channel:AXIS` or `fan-in`.
     pub structure: Option<String>,
-    /// How masks change: `cut`, `swap` or `hold`.
+    /// How masks change: `cut`, `cut-hold`, `swap` or `hold`.
     pub renewal: Option<String>,
     /// Share of each layer's kept weights that a swap replaces.
     pub swap_share: Option<f64>,
-    /// How that share goes on: `cosine` or `constant`.
+    /// How that share goes on: `cosine`, `constant` or `power:N`.
     pub swap_decay: Option<String>,
+    /// Where the soft choice of `soft-top-k` is frozen, as a share of all steps.
+    pub freeze: Option<f64>,
+    /// Where swaps begin, as a share of all steps.
+    pub swap_begin: Option<f64>,
     /// Where swaps end, as a share of all steps.
     pub swap_end: Option<f64>,
     /// What weights enter by in a swap: a criterion.
     pub grow: Option<String>,
     /// What the first masks are chosen by: a criterion.
     pub begin_by: Option<String>,
-    /// What becomes of pruned weights: `alive`, `zero` or `decay:LAMBDA`.
+    /// What becomes of pruned weights: `alive`, `zero`, `decay:LAMBDA` or `penalty:LAMBDA`.
     pub remainder: Option<String>,
     /// Limits for single layers: pattern of a name to the most that it may be pruned.
     pub pins: Option<std::collections::BTreeMap<String, f64>>,

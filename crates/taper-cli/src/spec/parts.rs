@@ -1,30 +1,38 @@
 //! What the names of a pruning section stand for.
 
-use super::PruneSpec;
+use super::{PruneSpec, TrainSpec, operator::Operators};
 use crate::error::usage;
 use taper::{
     core::{Sparsity, Step},
-    kernels::threshold::{Exponent, Threshold},
     prune::{
         DeadFilters, DropPolicy, DropRule, PrunedUpdate, Quantile, Remainder,
-        allocation::{Allocation, Erk, Global, Uniform},
-        criterion::{Criterion, Gradient, Magnitude, Mest, Random, Saliency, ScaledMagnitude},
-        renewal::{Cut, Hold, Renewal, Swap},
-        structure::{Blocks, FilterUnits, NOfM, Single, Structure},
+        allocation::{Allocation, Er, Erk, Given, Global, Uniform},
+        criterion::{
+            Criterion, Gradient, Grasp, Inverted, Magnitude, Mest, Normalised, PerSign, Random,
+            Saliency, ScaledMagnitude, SynFlow,
+        },
+        renewal::{Cut, CutHold, Hold, Renewal, Swap, SwapDecay},
+        structure::{
+            Blocks, Channels, FanIn, FilterUnits, MaxBlocks, NOfM, OutputNOfM, Single, Structure,
+        },
     },
     scale,
     schedule::{Adaptation, Cadence, Curve, Rate, Reference, Signal},
 };
 
+/// The schedule that is no ramp.
+const PHASES: &str = "phases";
+
 /// The library's values for a section with a value for every key.
 pub(super) struct Parts {
-    pub(super) threshold: Threshold,
+    pub(super) operator: Operators,
     pub(super) criterion: Box<dyn Criterion>,
     /// With ends that are shares of the steps.
     pub(super) renewal: Renewals,
     /// What becomes of pruned weights; begin and end of drops are shares of the steps.
     pub(super) remainder: Remainder,
-    pub(super) curve: Curve,
+    /// Of a ramp; none for phases.
+    pub(super) curve: Option<Curve>,
     pub(super) initial: Sparsity,
     /// If the ramp's clock answers to the masks; its deadline is a share of the steps, which only the data give.
     pub(super) adaptation: Option<Adaptation>,
@@ -37,16 +45,18 @@ pub(super) struct Parts {
 /// How masks change, before the number of steps is known.
 pub(super) enum Renewals {
     Cut(Cadence),
+    CutHold(Cadence),
     Swap(Swap),
     Hold,
 }
 
 impl Renewals {
-    /// For a run in which swaps end at this step.
-    pub(super) fn ending(self, end: Step) -> Box<dyn Renewal> {
+    /// For a run in which swaps begin and end at these steps.
+    pub(super) fn between(self, from: Step, end: Step) -> Box<dyn Renewal> {
         match self {
             Self::Cut(cadence) => Box::new(Cut { cadence }),
-            Self::Swap(swap) => Box::new(Swap { end, ..swap }),
+            Self::CutHold(cadence) => Box::new(CutHold { cadence }),
+            Self::Swap(swap) => Box::new(Swap { from, end, ..swap }),
             Self::Hold => Box::new(Hold),
         }
     }
@@ -54,36 +64,18 @@ impl Renewals {
 
 impl Parts {
     /// Looks every name up; `seed` is that of the run.
-    pub(super) fn of(p: &PruneSpec, seed: u64) -> anyhow::Result<Self> {
+    pub(super) fn of(p: &PruneSpec, t: &TrainSpec, seed: u64) -> anyhow::Result<Self> {
         let text = |value: &Option<String>| value.clone().unwrap_or_default();
-        let threshold = text(&p.threshold);
-        let threshold = match threshold.as_str() {
-            "soft" => Threshold::Soft,
-            "hard" => Threshold::Hard,
-            "feather" => Threshold::FEATHER,
-            other => {
-                let exponent = other.strip_prefix("power:").and_then(|p| p.parse::<f32>().ok());
-                let unknown = || {
-                    choose(
-                        "threshold",
-                        other,
-                        &["soft", "hard", "feather", "power:P with P above 1"],
-                    )
-                };
-                Threshold::Power(Exponent::new(exponent.ok_or_else(unknown)?).map_err(usage)?)
-            }
-        };
         let initial = Sparsity::new(p.initial.unwrap_or(0.0)).map_err(usage)?;
         let gradient = scale::by_name(&text(&p.gradient), initial)
             .map_err(|error| usage(format!("prune.gradient: {error}")))?;
-        let curve = named("schedule", &text(&p.schedule), &Curve::ALL)?;
-        let allocation = text(&p.allocation);
-        let allocation: Box<dyn Allocation> = match allocation.as_str() {
-            "global" => Box::new(Global),
-            "uniform" => Box::new(Uniform),
-            "erk" => Box::new(Erk::default()),
-            other => return Err(choose("allocation", other, &["global", "uniform", "erk"])),
+        let schedule = text(&p.schedule);
+        check_phases(p)?;
+        let curve = match schedule == PHASES {
+            true => None,
+            false => Some(curve("schedule", &schedule)?),
         };
+        let allocation = allocation(&text(&p.allocation))?;
         let quantile = match text(&p.quantile).as_str() {
             "exact" => Quantile::Exact,
             "interpolated" => Quantile::Interpolated,
@@ -100,12 +92,13 @@ impl Parts {
             "none" => adaptation(p, "reciprocal").map(|_| None)?,
             rate => Some(adaptation(p, rate)?),
         };
+        check_measured(p, seed)?;
         Ok(Self {
             criterion: criterion("criterion", p.criterion.as_deref().unwrap_or("magnitude"), seed)?,
             renewal: renewal(p, seed)?,
             structure: structure(p.structure.as_deref().unwrap_or("single"))?,
             remainder: remainder(p, Remainder { gradient, update, drop, ..Remainder::default() })?,
-            threshold,
+            operator: Operators::of(p, t)?,
             curve,
             initial,
             adaptation,
@@ -129,6 +122,55 @@ fn named<T: Copy>(key: &str, name: &str, all: &[(&str, T)]) -> anyhow::Result<T>
     })
 }
 
+/// The curve of a name.
+fn curve(key: &str, name: &str) -> anyhow::Result<Curve> {
+    let known = Curve::ALL.iter().find(|(known, _)| *known == name).map(|&(_, curve)| curve);
+    let power = || Some(Curve::Power(name.strip_prefix("power:")?.parse().ok()?));
+    known.or_else(power).ok_or_else(|| {
+        let names = Curve::ALL.iter().map(|(name, _)| *name);
+        let names = names.chain(["power:N with N from 1 to 255"]);
+        let phases = (key == "schedule").then_some(PHASES);
+        choose(key, name, &names.chain(phases).collect::<Vec<_>>())
+    })
+}
+
+/// The allocation of a name.
+fn allocation(text: &str) -> anyhow::Result<Box<dyn Allocation>> {
+    let unknown = || {
+        let names =
+            ["global", "uniform", "erk", "erk:POWER", "er", "given:NAME=DENSITY,NAME=DENSITY"];
+        choose("allocation", text, &names)
+    };
+    Ok(match text {
+        "global" => Box::new(Global),
+        "uniform" => Box::new(Uniform),
+        "er" => Box::new(Er),
+        "erk" => Box::new(Erk::default()),
+        other => match other.split_once(':') {
+            Some(("erk", power)) => {
+                let power = power.parse().ok().filter(|power: &f64| power.is_finite());
+                Box::new(Erk { power: power.ok_or_else(unknown)? })
+            }
+            Some(("given", densities)) => {
+                let densities = densities.split(',').map(|given| {
+                    let (name, density) = given.split_once('=')?;
+                    let density = density.trim().parse().ok()?;
+                    (density > 0.0 && density <= 1.0).then(|| (name.trim().to_owned(), density))
+                });
+                let densities = densities.collect::<Option<Vec<(String, f64)>>>();
+                Box::new(Given {
+                    densities: densities.ok_or_else(|| {
+                        usage(format!(
+                            "prune.allocation `{text}` is no list of densities; give names of layers and numbers in (0, 1], as in given:conv1.weight=0.5,layer1.*=0.1"
+                        ))
+                    })?,
+                })
+            }
+            _ => return Err(unknown()),
+        },
+    })
+}
+
 /// The criterion of a name.
 fn criterion(key: &str, text: &str, seed: u64) -> anyhow::Result<Box<dyn Criterion>> {
     let names = [
@@ -137,13 +179,46 @@ fn criterion(key: &str, text: &str, seed: u64) -> anyhow::Result<Box<dyn Criteri
         "gradient",
         "saliency",
         "mest:LAMBDA with LAMBDA of at least 0",
+        "per-sign",
+        "grasp:IMAGES with at least 1 of each class",
+        "synflow:ROUNDS with ROUNDS from 1 to 10000",
         "random",
+        "normalised:CRITERION",
+        "inverted:CRITERION",
     ];
+    if let Some((word @ ("normalised" | "inverted"), of)) = text.split_once(':') {
+        // One within one is as deep as the text says, and nobody means more than both.
+        if of.matches(':').count() > 2 {
+            return Err(choose(key, text, &names));
+        }
+        let of = criterion(key, of, seed)?;
+        return Ok(match word {
+            "normalised" => Box::new(Normalised { of }),
+            _ if of.measure().is_some_and(|measure| measure.rounds() > 1) => {
+                return Err(usage(format!(
+                    "prune.{key} `{text}` inverts scores of several rounds, in which weights that have left would come back; take one \
+                     round"
+                )));
+            }
+            _ => Box::new(Inverted { of }),
+        });
+    }
+    let number = |prefix: &str, most: usize| {
+        let number = text.strip_prefix(prefix)?.parse::<usize>().ok();
+        number.filter(|number| (1..=most).contains(number))
+    };
+    if let Some(per_class) = number("grasp:", usize::MAX) {
+        return Ok(Box::new(Grasp { per_class, ..Grasp::default() }));
+    }
+    if let Some(rounds) = number("synflow:", 10_000) {
+        return Ok(Box::new(SynFlow { rounds: rounds as u32 }));
+    }
     Ok(match text {
         "magnitude" => Box::new(Magnitude),
         "scaled-magnitude" => Box::new(ScaledMagnitude),
         "gradient" => Box::new(Gradient),
         "saliency" => Box::new(Saliency),
+        "per-sign" => Box::new(PerSign),
         "random" => Box::new(Random { seed }),
         other => {
             let lambda = other.strip_prefix("mest:").and_then(|lambda| lambda.parse().ok());
@@ -151,6 +226,63 @@ fn criterion(key: &str, text: &str, seed: u64) -> anyhow::Result<Box<dyn Criteri
             Box::new(Mest { lambda: lambda.ok_or_else(|| choose(key, other, &names))? })
         }
     })
+}
+
+/// Refuses criteria that are measured before masks are chosen where masks cannot wait for that.
+fn check_measured(p: &PruneSpec, seed: u64) -> anyhow::Result<()> {
+    let renewal = p.renewal.as_deref().unwrap_or("cut");
+    for (key, value) in [("criterion", &p.criterion), ("grow", &p.grow)] {
+        let Some(name) = value else { continue };
+        if criterion(key, name, seed)?.measure().is_none() {
+            continue;
+        }
+        let is_held = renewal == "cut" && p.refresh_every > Some(1)
+            || ["hold", "cut-hold"].contains(&renewal);
+        if !is_held {
+            return Err(usage(format!(
+                "prune.{key} `{name}` measures the network before masks are chosen, and prune.renewal = \"{renewal}\" chooses them too \
+                 often; set the renewal to hold, or with swap say prune.begin_by = \"{name}\""
+            )));
+        }
+        let threshold = p.threshold.as_deref().unwrap_or_default();
+        if threshold != "hard" {
+            return Err(usage(format!(
+                "prune.{key} `{name}` sees weights as they are, and prune.threshold = \"{threshold}\" changes them; set the threshold to \
+                 hard"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses keys of phases without phases, and what phases cannot be joined with.
+fn check_phases(p: &PruneSpec) -> anyhow::Result<()> {
+    let schedule = p.schedule.as_deref().unwrap_or_default();
+    if schedule != PHASES {
+        let of_phases = [
+            ("sparse_phase", p.sparse_phase),
+            ("dense_phase", p.dense_phase),
+            ("last_dense_phase", p.last_dense_phase),
+        ];
+        return match of_phases.iter().find(|(_, share)| share.is_some()) {
+            Some((key, _)) => Err(usage(format!(
+                "prune.{key} is for prune.schedule = \"{PHASES}\", and the schedule is `{schedule}`; leave the key out, or choose the \
+                 method ac-dc"
+            ))),
+            None => Ok(()),
+        };
+    }
+    if let Some(rate) = p.adapt.as_deref().filter(|&rate| rate != "none") {
+        return Err(usage(format!(
+            "prune.adapt is {rate}, which bends a ramp, and prune.schedule is {PHASES}; set prune.adapt to none, or choose a curve"
+        )));
+    }
+    if !p.points.as_deref().unwrap_or_default().is_empty() {
+        return Err(usage(format!(
+            "prune.points is a schedule of its own, and prune.schedule is {PHASES}; leave one of them out"
+        )));
+    }
+    Ok(())
 }
 
 /// What `prune.structure` stands for.
@@ -163,27 +295,46 @@ fn structure(text: &str) -> anyhow::Result<Box<dyn Structure>> {
                 "prune.structure `{text}` keeps {n} of {m}; give at least 1, and fewer than all, such as 2:4"
             )));
         }
-        return Ok(Box::new(pattern));
+        return Ok(match text.ends_with(OUTPUT) {
+            true => Box::new(OutputNOfM(pattern)),
+            false => Box::new(pattern),
+        });
     }
-    let block = text.strip_prefix("block:").and_then(|size| {
+    let blocks = |size: &str| {
         let (rows, columns) = size.split_once('x')?;
         let [rows, columns] = [rows, columns].map(|n| n.parse().ok().filter(|&n| n > 0));
         Some(Blocks { rows: rows?, columns: columns? })
-    });
-    Ok(match (text, block) {
-        ("single", _) => Box::new(Single),
-        ("filter", _) => Box::new(FilterUnits),
-        (_, Some(block)) => Box::new(block),
-        (other, None) => {
-            let names = ["single", "N:M such as 2:4", "block:RxC such as block:4x4", "filter"];
-            return Err(choose("structure", other, &names));
-        }
+    };
+    let found: Option<Box<dyn Structure>> = match text.split_once(':').unwrap_or((text, "")) {
+        ("single", "") => Some(Box::new(Single)),
+        ("filter", "") => Some(Box::new(FilterUnits)),
+        ("fan-in", "") => Some(Box::new(FanIn)),
+        ("channel", axis) => axis.parse().ok().map(|axis| Box::new(Channels { axis }) as _),
+        ("block", size) => blocks(size).map(|blocks| Box::new(blocks) as _),
+        ("block-max", size) => blocks(size).map(|blocks| Box::new(MaxBlocks(blocks)) as _),
+        _ => None,
+    };
+    found.ok_or_else(|| {
+        let names = [
+            "single",
+            "N:M such as 2:4",
+            "N:M:output",
+            "block:RxC such as block:4x4",
+            "block-max:RxC",
+            "filter",
+            "channel:AXIS with 0 for outputs and 1 for inputs",
+            "fan-in",
+        ];
+        choose("structure", text, &names)
     })
 }
 
-/// `N:M`, if a structure is one.
+/// What follows a pattern along the output axis.
+const OUTPUT: &str = ":output";
+
+/// `N:M`, along either axis, if a structure is one.
 pub(super) fn pattern(text: &str) -> Option<NOfM> {
-    let (n, m) = text.split_once(':')?;
+    let (n, m) = text.strip_suffix(OUTPUT).unwrap_or(text).split_once(':')?;
     Some(NOfM { n: n.parse().ok()?, m: m.parse().ok()? })
 }
 
@@ -194,6 +345,7 @@ fn renewal(p: &PruneSpec, seed: u64) -> anyhow::Result<Renewals> {
     let of_swaps = [
         ("swap_share", p.swap_share.is_some()),
         ("swap_decay", p.swap_decay.is_some()),
+        ("swap_begin", p.swap_begin.is_some()),
         ("swap_end", p.swap_end.is_some()),
         ("grow", p.grow.is_some()),
         ("begin_by", p.begin_by.is_some()),
@@ -205,15 +357,13 @@ fn renewal(p: &PruneSpec, seed: u64) -> anyhow::Result<Renewals> {
     }
     Ok(match name {
         "cut" => Renewals::Cut(Cadence::every(every).map_err(usage)?),
+        "cut-hold" => Renewals::CutHold(Cadence::every(every).map_err(usage)?),
         "hold" => Renewals::Hold,
         "swap" => Renewals::Swap(Swap {
             every,
             share: p.swap_share.unwrap_or(0.3),
-            anneals: named(
-                "swap_decay",
-                p.swap_decay.as_deref().unwrap_or("cosine"),
-                &[("cosine", true), ("constant", false)],
-            )?,
+            decay: swap_decay(p.swap_decay.as_deref().unwrap_or("cosine"))?,
+            from: Step::ZERO,
             end: Step::ZERO,
             grow: criterion("grow", p.grow.as_deref().unwrap_or("gradient"), seed)?,
             begin: p
@@ -222,30 +372,38 @@ fn renewal(p: &PruneSpec, seed: u64) -> anyhow::Result<Renewals> {
                 .map(|name| criterion("begin_by", name, seed))
                 .transpose()?,
         }),
-        other => return Err(choose("renewal", other, &["cut", "swap", "hold"])),
+        other => return Err(choose("renewal", other, &["cut", "cut-hold", "swap", "hold"])),
     })
+}
+
+/// What `prune.swap_decay` stands for.
+fn swap_decay(text: &str) -> anyhow::Result<SwapDecay> {
+    let power = text.strip_prefix("power:").and_then(|n| n.parse().ok());
+    match (text, power.filter(|n: &f64| *n > 0.0 && n.is_finite())) {
+        ("cosine", _) => Ok(SwapDecay::Cosine),
+        ("constant", _) => Ok(SwapDecay::Constant),
+        (_, Some(n)) => Ok(SwapDecay::Power(n)),
+        _ => Err(choose("swap_decay", text, &["cosine", "constant", "power:N with N above 0"])),
+    }
 }
 
 /// What `prune.remainder` stands for, over what other keys say.
 fn remainder(p: &PruneSpec, said: Remainder) -> anyhow::Result<Remainder> {
     let name = p.remainder.as_deref().unwrap_or("alive");
-    let decay = name.strip_prefix("decay:").and_then(|lambda| lambda.parse().ok());
-    let remainder = match (name, decay) {
-        ("alive", _) => said,
-        ("zero", _) if p.gradient.as_deref() == Some("0") => Remainder { is_zero: true, ..said },
-        ("zero", _) => {
-            let gradient = p.gradient.as_deref().unwrap_or_default();
-            return Err(usage(format!(
-                "prune.gradient is {gradient}, and with prune.remainder = \"zero\" pruned weights have none; set the gradient to 0, or the remainder to alive"
-            )));
-        }
-        (_, Some(decay)) => Remainder { decay, ..said },
-        (other, None) => {
-            let names = ["alive", "zero", "decay:LAMBDA with LAMBDA of at least 0"];
-            return Err(choose("remainder", other, &names));
-        }
+    let lambda = |what: &str| {
+        let lambda = name.strip_prefix(what)?.parse().ok();
+        lambda.filter(|lambda: &f32| *lambda >= 0.0 && lambda.is_finite())
     };
-    Ok(remainder)
+    match (name, lambda("decay:"), lambda("penalty:")) {
+        ("alive", ..) => Ok(said),
+        ("zero", ..) => Ok(Remainder { is_zero: true, ..said }),
+        (_, Some(decay), _) => Ok(Remainder { decay, ..said }),
+        (_, _, Some(penalty)) => Ok(Remainder { penalty, ..said }),
+        (other, None, None) => {
+            let of_lambda = "decay:LAMBDA, penalty:LAMBDA with LAMBDA of at least 0";
+            Err(choose("remainder", other, &["alive", "zero", of_lambda]))
+        }
+    }
 }
 
 /// How a clock answers to the masks, with a rate of this name.
@@ -292,7 +450,7 @@ fn drop_policy(p: &PruneSpec, text: &str, seed: u64) -> anyhow::Result<DropPolic
     })?;
     policy.check().map_err(|error| usage(format!("prune.drop `{text}`: {error}")))?;
     Ok(DropPolicy {
-        curve: named("drop_schedule", p.drop_schedule.as_deref().unwrap_or_default(), &Curve::ALL)?,
+        curve: curve("drop_schedule", p.drop_schedule.as_deref().unwrap_or_default())?,
         from: Sparsity::new(p.drop_from.unwrap_or(0.0)).map_err(usage)?,
         ..policy
     })

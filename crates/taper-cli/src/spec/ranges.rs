@@ -67,11 +67,24 @@ pub(super) fn check(train: &TrainSpec, prune: &PruneSpec) -> anyhow::Result<()> 
         let n = prune.probes.unwrap_or(0);
         return Err(usage(format!("prune.probes is {n}, outside 0 to {MAX_PROBES}")));
     }
-    for (key, value) in [("swap_share", prune.swap_share), ("swap_end", prune.swap_end)] {
+    for (key, value) in [
+        ("swap_share", prune.swap_share),
+        ("swap_end", prune.swap_end),
+        ("freeze", prune.freeze),
+        ("sparse_phase", prune.sparse_phase),
+        ("dense_phase", prune.dense_phase),
+        ("last_dense_phase", prune.last_dense_phase),
+    ] {
         if value.is_some_and(|value| !(value > 0.0 && value <= 1.0)) {
             let value = value.unwrap_or_default();
             return Err(usage(format!("prune.{key} is {value}, outside (0, 1]")));
         }
+    }
+    let (swap_begin, swap_end) = (prune.swap_begin.unwrap_or(0.0), prune.swap_end.unwrap_or(1.0));
+    if !(0.0..swap_end).contains(&swap_begin) {
+        return Err(usage(format!(
+            "prune.swap_begin is {swap_begin}, outside [0, {swap_end}) (before prune.swap_end)"
+        )));
     }
     let deadline = prune.adapt_deadline.unwrap_or(end);
     // A ramp that ends with the run is refused with its number of steps, whatever its clock.

@@ -1,15 +1,21 @@
 //! Filling in what an experiment leaves out, and checking it.
 
-use super::{Method, PruneSpec, Spec, TrainSpec, parts::pattern, ranges, start::Start};
+use super::{
+    Method, PruneSpec, Spec, TrainSpec, operator::is_learned, parts::pattern, ranges, start::Start,
+};
 use crate::error::usage;
 use serde_json::Value;
 use taper::{
-    core::Sparsity,
+    core::{LayerInfo, Sparsity},
     data::{Dataset, Normalisation},
+    zoo::{Architecture, Width},
 };
 
 /// The method that keeps the mask of the checkpoint it starts from.
 const FINETUNE: &str = "finetune";
+/// The methods that prune nothing: the network itself, and a narrower one.
+const DENSE: &str = "dense";
+const DENSE_SMALL: &str = "dense-small";
 
 /// An experiment with a value for every key, checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -65,10 +71,13 @@ impl Resolved {
         let defaults = Defaults::of(&data);
         let method = spec.prune.method.clone().unwrap_or_else(|| "feather".into());
         let part = Method::find(&method)?.prune;
-        let is_dense = method == "dense";
+        let is_dense = method == DENSE;
+        let is_small = method == DENSE_SMALL;
         let is_finetune = method == FINETUNE;
+        let threshold = spec.prune.threshold.as_ref().or(part.threshold.as_ref());
         let sparsity = match (is_dense, spec.prune.sparsity) {
             (_, asked) if is_finetune => finetuned(start.as_ref(), asked)?,
+            (_, asked) if threshold.is_some_and(|name| is_learned(name)) => learned(asked)?,
             (true, None | Some(0.0)) => 0.0,
             (true, Some(s)) => {
                 return Err(usage(format!(
@@ -84,12 +93,19 @@ impl Resolved {
         };
         let initial = match (spec.prune.initial.or(part.initial), &start, Sparsity::new(sparsity)) {
             (Some(initial), ..) => initial,
-            (None, Some(start), Ok(target)) if !is_dense => start.begin(target)?,
+            (None, Some(start), Ok(target)) if !is_dense && !is_small => start.begin(target)?,
             _ => 0.0,
         };
         let model = spec.model.or_else(|| Some(start.as_ref()?.model().into()));
         let model = model.unwrap_or_else(|| defaults.model.into());
-        taper::zoo::Architecture::find(&model).map_err(usage)?;
+        // A width may be written in several ways.
+        let model = Architecture::find(&model).map_err(usage)?.name.into_owned();
+        if let Some(start) = start.as_ref().filter(|_| is_small) {
+            return Err(usage(format!(
+                "method `dense-small` trains a network of another width than that of checkpoint {}; leave --from out, or choose another method",
+                start.path().display()
+            )));
+        }
         if let Some(start) = start.as_ref().filter(|start| start.model() != model) {
             return Err(usage(format!(
                 "training cannot start from a checkpoint of {} for model {model}; leave --model out, or choose another --from",
@@ -167,7 +183,8 @@ impl Resolved {
             ..p
         };
         ranges::check(&train, &prune)?;
-        let sparsity = Sparsity::new(sparsity).map_err(usage)?;
+        let asked = Sparsity::new(sparsity).map_err(usage)?;
+        let sparsity = if is_small { Sparsity::DENSE } else { asked };
         let spec = Spec {
             model: Some(model),
             data: Some(data),
@@ -184,6 +201,7 @@ impl Resolved {
         resolved.parts()?;
         resolved.optimizer()?;
         resolved.learning_rate(0, 0)?;
+        resolved.check_together()?;
         Ok(resolved)
     }
 
@@ -244,7 +262,36 @@ impl Resolved {
 
     /// Whether nothing is pruned.
     pub fn is_dense(&self) -> bool {
-        self.method() == "dense"
+        [DENSE, DENSE_SMALL].contains(&self.method())
+    }
+
+    /// The sparsity that is asked for; `dense-small` has as many parameters as a network of that sparsity.
+    pub fn asked(&self) -> Option<f64> {
+        self.prune().sparsity.filter(|_| self.method() != DENSE)
+    }
+
+    /// The network that is trained, for so many classes. That of `dense-small` is the widest one with no more parameters than
+    /// the network of the experiment keeps at its sparsity; a network whose width is said, as it is in the record of a run, is
+    /// taken as it is.
+    ///
+    /// # Errors
+    /// If there is none so narrow.
+    pub fn architecture(&self, classes: usize) -> anyhow::Result<Architecture> {
+        let full = Architecture::find(self.model()).map_err(usage)?;
+        if self.method() != DENSE_SMALL || full.width() != Width::FULL {
+            return Ok(full);
+        }
+        let asked = self.prune().sparsity.unwrap_or(0.0);
+        let params = full.zeros(classes)?.params().clone();
+        let n_prunable = params.layers().iter().map(LayerInfo::n_weights).sum();
+        let n_kept = Sparsity::new(asked).map_err(usage)?.n_kept(n_prunable);
+        let most = params.n_params() - n_prunable + n_kept;
+        full.narrowed(classes, most)?.ok_or_else(|| {
+            usage(format!(
+                "prune.sparsity is {asked}, which leaves {most} parameters of {}, and no narrower network has so few; set a lower sparsity",
+                full.name
+            ))
+        })
     }
 
     /// What training starts from, if not from drawn weights.
@@ -261,6 +308,7 @@ impl Resolved {
     /// wherever it was read from.
     pub fn record(&self, data: &Dataset) -> anyhow::Result<Value> {
         let mut record = self.settings()?;
+        record["model"] = Value::String(self.architecture(data.classes.len())?.name.into_owned());
         record["data"] = Value::String(data.name.clone());
         record["data_fingerprint"] = Value::String(data.fingerprint.clone());
         Ok(record)
@@ -281,6 +329,17 @@ impl Resolved {
             }
         }
         Ok(record)
+    }
+}
+
+/// The sparsity that is asked of thresholds which are learned: none.
+fn learned(asked: Option<f64>) -> anyhow::Result<f64> {
+    match asked {
+        None | Some(0.0) => Ok(0.0),
+        Some(asked) => Err(usage(format!(
+            "prune.sparsity is {asked}, and learned thresholds (prune.threshold) find a sparsity of their own; leave prune.sparsity \
+             out, and let prune.threshold = \"learned:S\" with a larger S, or a larger train.weight_decay, prune more"
+        ))),
     }
 }
 
@@ -316,9 +375,11 @@ mod tests {
         for (key, value) in sections.iter().flat_map(|s| s.as_object().unwrap()) {
             // Weights are drawn unless a checkpoint is named, and parts that a method has by itself are not said.
             let is_left_out =
-                ["from", "criterion", "renewal", "swap_share", "swap_decay", "swap_end"]
+                ["from", "criterion", "renewal", "swap_share", "swap_decay", "swap_end", "freeze"]
                     .contains(&&**key)
-                    || ["grow", "begin_by", "remainder", "structure"].contains(&&**key);
+                    || ["swap_begin", "grow", "begin_by", "remainder", "structure"]
+                        .contains(&&**key)
+                    || ["sparse_phase", "dense_phase", "last_dense_phase"].contains(&&**key);
             assert_eq!(value.is_null(), is_left_out, "{key}");
         }
         let settings = resolved.settings().unwrap();
@@ -334,6 +395,68 @@ mod tests {
     }
 
     #[test]
+    fn the_keys_that_the_book_sets_beside_other_libraries_exist() {
+        let book = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/src/libraries.md");
+        let book = std::fs::read_to_string(book).expect("the book of the repository");
+        let mut n_keys = 0;
+        for row in book.lines().filter(|line| line.starts_with('|')) {
+            let ours = row.trim_end_matches(" |").rsplit(" | ").next().unwrap_or_default();
+            for (key, value) in ours.split('`').filter_map(|code| code.split_once(" = ")) {
+                let base = match key {
+                    "method" => "prune.sparsity=0.9",
+                    "swap_share" | "swap_decay" | "swap_begin" | "swap_end" | "grow" => {
+                        "prune.method=rigl"
+                    }
+                    _ => "prune.method=gmp",
+                };
+                let base = if value == "\"dense\"" { "seed=0" } else { base };
+                let set = format!("prune.{key}={value}");
+                // One channel in and ten classes out are no multiple of four.
+                let pins = match key {
+                    "structure" => "prune.pins={ \"conv1.weight\" = 0, \"linear.weight\" = 0 }",
+                    _ => "seed=0",
+                };
+                resolve(&[base, &set, pins])
+                    .unwrap_or_else(|error| panic!("{row}\n{set}: {error}"));
+                n_keys += 1;
+            }
+        }
+        assert!(n_keys > 50, "{n_keys}");
+    }
+
+    #[test]
+    fn parts_have_names_with_numbers() {
+        for (set, wanted) in [
+            ("prune.allocation=\"erk:0.5\"", "Erk { power: 0.5 }"),
+            ("prune.allocation=er", "Er"),
+            ("prune.allocation=\"given:fc.*=0.5, conv1=1\"", "[(\"fc.*\", 0.5), (\"conv1\", 1.0)]"),
+            ("prune.criterion=\"normalised:saliency\"", "Normalised { of: Saliency }"),
+            ("prune.criterion=\"inverted:mest:0.5\"", "Inverted { of: Mest { lambda: 0.5 } }"),
+            ("prune.structure=\"channel:1\"", "Channels { axis: 1 }"),
+            ("prune.structure=\"fan-in\"", "FanIn"),
+            ("prune.structure=\"block-max:2x3\"", "MaxBlocks(Blocks { rows: 2, columns: 3 })"),
+            ("prune.structure=\"1:2:output\"", "OutputNOfM(NOfM { n: 1, m: 2 })"),
+            ("prune.schedule=\"power:2\"", "Power(2)"),
+            ("prune.renewal=\"cut-hold\"", "CutHold { cadence: Cadence(10) }"),
+        ] {
+            let parts = resolve(&["prune.method=gmp", set]).unwrap().parts().unwrap();
+            let renewal = parts.renewal.between(taper::core::Step(3), taper::core::Step(9));
+            let (allocation, structure) = (parts.allocation, parts.structure);
+            let said = format!("{:?} {:?}", parts.criterion, parts.curve);
+            let said = format!("{said} {allocation:?} {structure:?} {renewal:?}");
+            assert!(said.contains(wanted), "{set}: {said}");
+        }
+        let sets = ["prune.method=rigl", "prune.swap_decay=\"power:3\""];
+        let parts = resolve(&sets).unwrap().parts().unwrap();
+        let renewal =
+            format!("{:?}", parts.renewal.between(taper::core::Step(3), taper::core::Step(9)));
+        assert!(renewal.contains("Power(3.0), from: Step(3), end: Step(9)"), "{renewal}");
+        // A pattern along outputs has its sparsity, too.
+        let pattern = resolve(&["prune.structure=\"1:2:output\"", "prune.method=gmp"]).unwrap();
+        assert_eq!(pattern.sparsity().get(), 0.5);
+    }
+
+    #[test]
     fn what_is_out_of_range_is_refused_with_key_and_range() {
         for (set, wanted) in [
             ("prune.sparsity=1.1", "prune.sparsity is 1.1, outside [0, 1)"),
@@ -342,23 +465,53 @@ mod tests {
             ("train.lr=0", "train.lr is 0"),
             ("train.epochs=0", "train.epochs is 0, outside 1"),
             ("train.momentum=1", "outside [0, 1)"),
-            ("prune.method=fether", "the methods are dense, feather, filter, finetune, gmp"),
+            (
+                "prune.method=fether",
+                "the methods are ac-dc, dense, dense-small, feather, filter, finetune, gmp",
+            ),
             ("prune.criterion=size", "prune.criterion `size` is unknown; it can be magnitude"),
             ("prune.criterion=\"mest:-1\"", "mest:LAMBDA with LAMBDA of at least 0"),
-            ("prune.renewal=never", "prune.renewal `never` is unknown; it can be cut, swap, hold"),
+            ("prune.criterion=\"grasp:0\"", "grasp:IMAGES with at least 1 of each class"),
+            ("prune.criterion=\"inverted:synflow:9\"", "inverts scores of several rounds"),
+            ("prune.criterion=\"synflow:10001\"", "synflow:ROUNDS with ROUNDS from 1 to 10000"),
+            (
+                "prune.criterion=\"synflow:9\"",
+                "prune.criterion `synflow:9` measures the network before masks are chosen, and prune.renewal = \"cut\"",
+            ),
+            (
+                "prune.sparse_phase=0.1",
+                "prune.sparse_phase is for prune.schedule = \"phases\", and the schedule is `cubic`",
+            ),
+            ("prune.schedule=phase", "phases"),
+            (
+                "prune.renewal=never",
+                "prune.renewal `never` is unknown; it can be cut, cut-hold, swap, hold",
+            ),
             (
                 "prune.grow=random",
                 "prune.grow is for prune.renewal = \"swap\", and the renewal is `cut`",
             ),
             ("prune.structure=\"4:4\"", "prune.structure `4:4` keeps 4 of 4"),
             ("prune.structure=\"block:0x4\"", "block:RxC such as block:4x4"),
-            ("prune.remainder=gone", "it can be alive, zero, decay:LAMBDA"),
+            ("prune.structure=\"channel:first\"", "channel:AXIS with 0 for outputs"),
+            ("prune.structure=\"filter:2\"", "prune.structure `filter:2` is unknown"),
+            ("prune.structure=\"3:2:output\"", "prune.structure `3:2:output` keeps 3 of 2"),
+            ("prune.criterion=\"inverted:size\"", "prune.criterion `size` is unknown"),
+            (
+                "prune.criterion=\"inverted:inverted:inverted:inverted:random\"",
+                "inverted:CRITERION",
+            ),
+            ("prune.allocation=\"erk:much\"", "erk:POWER"),
+            ("prune.allocation=\"given:fc=2\"", "names of layers and numbers in (0, 1]"),
+            ("prune.schedule=\"power:0\"", "power:N with N from 1 to 255"),
+            ("prune.remainder=gone", "it can be alive, zero, decay:LAMBDA, penalty:LAMBDA"),
             (
                 "prune.remainder=zero",
-                "prune.gradient is feather, and with prune.remainder = \"zero\"",
+                "prune.gradient is feather, and prune.remainder is zero: pruned weights that are 0 have no gradient",
             ),
             ("prune.swap_share=0", "prune.swap_share is 0, outside (0, 1]"),
             ("prune.swap_end=1.5", "prune.swap_end is 1.5, outside (0, 1]"),
+            ("prune.swap_begin=1", "prune.swap_begin is 1, outside [0, 1) (before prune.swap_end)"),
             ("train.dampening=1", "train.dampening is 1, outside [0, 1)"),
             ("train.beta1=1", "train.beta1 is 1, outside [0, 1)"),
             ("train.beta2=-0.5", "train.beta2 is -0.5, outside [0, 1)"),
@@ -406,6 +559,8 @@ mod tests {
             ("prune.initial=0.95", "prune.initial is 0.95"),
             ("prune.pins={ \"a\" = 1.5 }", "prune.pins.\"a\" is 1.5"),
             ("model=resnet21", "the models are resnet20"),
+            ("model=resnet20@5", "no width in (0, 4]"),
+            ("prune.remainder=\"penalty:nan\"", "penalty:LAMBDA with LAMBDA of at least 0"),
             ("train.augment=mixup", "crop-flip"),
             ("train.normalise=imagenet", "cifar10"),
             (
@@ -475,7 +630,60 @@ mod tests {
             let error = resolve(&sets).expect_err(wanted).to_string();
             assert!(error.contains(wanted), "{sets:?}: {error}");
         }
+        for (sets, wanted) in [
+            (
+                ["prune.method=grasp", "prune.renewal=swap"],
+                "prune.renewal = \"swap\" chooses them too often; set the renewal to hold, or with swap say prune.begin_by",
+            ),
+            (
+                ["prune.method=synflow", "prune.threshold=soft"],
+                "prune.criterion `synflow:100` sees weights as they are, and prune.threshold = \"soft\"",
+            ),
+            (
+                ["prune.method=rigl", "prune.grow=\"grasp:3\""],
+                "prune.grow `grasp:3` measures the network before masks are chosen",
+            ),
+            (
+                ["prune.method=ac-dc", "prune.adapt=reciprocal"],
+                "prune.adapt is reciprocal, which bends a ramp, and prune.schedule is phases",
+            ),
+            (
+                ["prune.method=ac-dc", "prune.points=[[0.1, 0.9]]"],
+                "prune.points is a schedule of its own, and prune.schedule is phases",
+            ),
+            (
+                ["prune.method=ac-dc", "prune.sparse_phase=0"],
+                "prune.sparse_phase is 0, outside (0, 1]",
+            ),
+        ] {
+            let error = resolve(&sets).expect_err(wanted).to_string();
+            assert!(error.contains(wanted), "{sets:?}: {error}");
+        }
+        assert!(resolve(&["prune.method=rigl", "prune.begin_by=\"synflow:9\""]).is_ok());
         assert!(resolve(&["prune.adapt=\"reciprocal\""]).is_ok());
         assert!(resolve(&["prune.method=dense", "prune.sparsity=0.5"]).is_err());
+    }
+
+    #[test]
+    fn a_small_dense_network_has_as_many_parameters_as_a_pruned_one() {
+        let of = |sets: &[&str], classes| {
+            let resolved = resolve(sets).unwrap();
+            assert!(resolved.is_dense() && resolved.sparsity().is_dense());
+            resolved.architecture(classes).map(|a| (a.name.to_string(), a.zeros(classes).unwrap()))
+        };
+        // 2,382 of 23,824 weights, and 234 other parameters.
+        let small = ["prune.method=dense-small", "prune.sparsity=0.9"];
+        let (name, model) = of(&small, 10).unwrap();
+        assert!(name.starts_with("digits-cnn@0.") && model.params().n_params() <= 2_616, "{name}");
+        assert!(model.params().n_params() > 2_400, "{name} has {}", model.params().n_params());
+        assert_eq!(of(&small[..1], 10).unwrap().0, name, "0.9 if nothing is said");
+        assert_ne!(of(&small, 100).unwrap().0, name, "more classes leave less for the rest");
+        // The record of a run says the width, which is not narrowed again.
+        let model = format!("model={name}");
+        let again = [small[0], small[1], &model];
+        assert_eq!(of(&again, 10).unwrap().0, name);
+        let none = of(&[small[0], "prune.sparsity=1"], 1_000).map(drop).unwrap_err().to_string();
+        assert!(none.contains("prune.sparsity is 1") && none.contains("lower sparsity"), "{none}");
+        assert_eq!(resolve(&["model=digits-cnn@1.0"]).unwrap().model(), "digits-cnn");
     }
 }

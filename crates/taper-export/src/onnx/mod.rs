@@ -3,7 +3,9 @@
 mod operator;
 mod parts;
 mod read;
+mod repeats;
 mod write;
 
 pub(crate) use read::Tensors;
+pub(crate) use repeats::Repeats;
 pub(crate) use write::bytes;

@@ -3,6 +3,7 @@
 use super::{
     operator::{Operator, operator},
     parts::{int, integers, raw, sizes},
+    repeats::Repeats,
 };
 use crate::{ExportError, Network, element::Element};
 use prost::Message;
@@ -78,6 +79,8 @@ struct Writer<'a> {
     repeated: BTreeMap<usize, String>,
     /// Initializers that have been written.
     written: BTreeSet<String>,
+    /// Names of the values of constants, by those of their tensors.
+    planes: BTreeMap<&'a str, String>,
 }
 
 impl<'a> Writer<'a> {
@@ -104,6 +107,7 @@ impl<'a> Writer<'a> {
             constants,
             repeated: BTreeMap::new(),
             written: BTreeSet::new(),
+            planes: BTreeMap::new(),
         };
         writer.values = writer.names();
         writer
@@ -146,7 +150,7 @@ impl<'a> Writer<'a> {
             match &node.op {
                 Op::Input => continue,
                 Op::Constant(name) => {
-                    self.values[i] = self.tensor(name)?;
+                    self.values[i] = self.planes(name)?;
                     continue;
                 }
                 _ => {}
@@ -230,10 +234,39 @@ impl<'a> Writer<'a> {
         name
     }
 
+    /// Adds a constant, of which equal rows and columns are stored once; gives the name of its value.
+    fn planes(&mut self, name: &'a str) -> Result<String, ExportError> {
+        if let Some(value) = self.planes.get(name) {
+            return Ok(value.clone());
+        }
+        let network = self.network;
+        let value = match Repeats::of(network.graph.tensor(name)?)? {
+            None => self.tensor(name)?,
+            Some(Repeats { distinct, rows, columns }) => {
+                let mut value = self.initializer(name, &distinct)?;
+                for (axis, part, places) in [(1, "rows", rows), (2, "columns", columns)] {
+                    let Some(places) = places else { continue };
+                    let places = self.constant(name, part, integers(&places));
+                    let gathered = self.free(format!("{name}.all_{part}"));
+                    let axis = vec![int("axis", axis)];
+                    self.push("Gather", vec![value, places], gathered.clone(), axis);
+                    value = gathered;
+                }
+                value
+            }
+        };
+        self.planes.insert(name, value.clone());
+        Ok(value)
+    }
+
     /// Adds a tensor of the network as an initializer; gives the name that nodes read it by.
     fn tensor(&mut self, name: &str) -> Result<String, ExportError> {
         let network = self.network;
-        let tensor = network.graph.tensor(name)?;
+        self.initializer(name, network.graph.tensor(name)?)
+    }
+
+    /// Adds an initializer; gives the name that nodes read it by.
+    fn initializer(&mut self, name: &str, tensor: &Tensor) -> Result<String, ExportError> {
         let is_new = self.written.insert(name.into());
         if is_new {
             if self.is_sparse && self.layers.contains_key(name) {
@@ -483,6 +516,46 @@ mod tests {
         graph.output = taper_graph::Graph::INPUT;
         let last = lines(&written(graph, Element::F32)?).pop();
         assert_eq!(last.as_deref(), Some("logits = Identity(images)"));
+        Ok(())
+    }
+
+    #[test]
+    fn equal_rows_and_columns_of_constants_are_stored_once() -> Result<()> {
+        let mut graph = taper_graph::Graph::new(&[2, 4, 9]);
+        // Rows and columns differ at one border.
+        let pixel = |i: usize| ((i / 36) * 100 + usize::from(i % 36 < 9) * 10) as f32;
+        let rows: Vec<f32> = (0..72).map(pixel).collect();
+        graph.add_tensor("rows", Tensor::new(&[2, 4, 9], rows.clone())?);
+        let both: Vec<f32> = (0..72).map(|i| pixel(i) + f32::from(u8::from(i % 9 == 8))).collect();
+        graph.add_tensor("both", Tensor::new(&[2, 4, 9], both)?);
+        let mut x = 0;
+        for name in ["rows", "both", "both"] {
+            let constant = graph.push(Op::Constant(name.into()), &[])?;
+            x = graph.push(Op::Add, &[x, constant])?;
+        }
+        graph.output = x;
+        let model = written(graph.clone(), Element::F32)?;
+        let expected = [
+            "rows.all_rows = Gather(rows, rows.rows)",
+            "rows.all_columns = Gather(rows.all_rows, rows.columns)",
+            "value2 = Add(images, rows.all_columns)",
+            "both.all_rows = Gather(both, both.rows)",
+            "both.all_columns = Gather(both.all_rows, both.columns)",
+            "value4 = Add(value2, both.all_columns)",
+            "logits = Add(value4, both.all_columns)",
+        ];
+        assert_eq!(lines(&model), expected);
+        assert_eq!(attributes(&model, "both.all_columns"), ["axis=2"]);
+        assert_eq!(constant(&model, "rows"), (vec![2, 2, 1], vec![10.0, 0.0, 110.0, 100.0]));
+        let columns = vec![0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0];
+        assert_eq!(constant(&model, "both.columns"), (vec![9], columns));
+        let half = lines(&written(graph.clone(), Element::F16)?);
+        let expected = ["rows.f32 = Cast(rows)", "rows.all_rows = Gather(rows.f32, rows.rows)"];
+        assert_eq!(half[..2], expected);
+        let back = taper_onnx::read(&model.encode_to_vec(), None)?;
+        let image: Vec<f32> = (0..72).map(|i| i as f32).collect();
+        assert_eq!(taper_graph::interpret(&back, &image)?, taper_graph::interpret(&graph, &image)?);
+        assert_eq!(back.tensors["rows"].values(), rows);
         Ok(())
     }
 

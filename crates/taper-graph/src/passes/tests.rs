@@ -88,7 +88,7 @@ fn difference(a: &[f32], b: &[f32]) -> f32 {
 /// A pass.
 pub(super) type Pass = fn(&Graph) -> Result<Graph, GraphError>;
 
-const PASSES: [(&str, Pass); 8] = [
+const PASSES: [(&str, Pass); 11] = [
     ("drop_unread", drop_unread),
     ("fold_constants", fold_constants),
     ("fold_pads", fold_pads),
@@ -97,6 +97,9 @@ const PASSES: [(&str, Pass); 8] = [
     ("fuse", fuse),
     ("drop_dead", drop_dead),
     ("optimized", optimized),
+    ("unfuse", unfuse),
+    ("unfuse behind optimized", |graph| unfuse(&optimized(graph)?)),
+    ("shrink", shrink),
 ];
 
 #[test]
@@ -131,6 +134,70 @@ proptest! {
             prop_assert!(passed.nodes.iter().all(|node| is_named(&node.name)), "{name}: {passed:#?}");
         }
     }
+}
+
+/// A network with one dead filter in each of two layers: 3×3 on 4×4 pixels, then 1×1, then a linear layer of the means.
+fn half_dead() -> Graph {
+    let mut graph = Graph::new(&[1, 4, 4]);
+    let filter = |value: f32| vec![value; 9];
+    let weight = [filter(1.0), filter(0.0), filter(-1.0)].concat();
+    let x = conv(&mut graph, "a", 0, [3, 1, 3, 3], &weight, &[0.0, 2.0, 0.5]);
+    let x = relu(&mut graph, x);
+    let weight = [filter(1.0), filter(4.0), filter(5.0), vec![0.0; 27]].concat();
+    let x = conv(&mut graph, "b", x, [2, 3, 3, 3], &weight, &[0.0, -3.0]);
+    let x = relu(&mut graph, x);
+    let x = push(&mut graph, Op::GlobalAverage, &[x]);
+    let x = push(&mut graph, Op::Reshape(vec![2]), &[x]);
+    put(&mut graph, "c.weight", &[3, 2], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+    let linear = Op::Linear { weight: "c.weight".into(), bias: None };
+    graph.output = push(&mut graph, linear, &[x]);
+    graph
+}
+
+#[test]
+fn a_shrunk_network_costs_what_is_counted_by_hand() {
+    let graph = half_dead();
+    let small = passed(shrink, &graph);
+    let cost = |graph: &Graph| -> Vec<(String, Vec<usize>, u64)> {
+        let layers = graph.layers().unwrap().into_iter();
+        layers.map(|l| (l.name.into(), l.weight.dims().to_vec(), l.macs_dense())).collect()
+    };
+    let layer = |name: &str, dims: &[usize], macs| (format!("{name}.weight"), dims.to_vec(), macs);
+    let before = [
+        layer("a", &[3, 1, 3, 3], 27 * 16),
+        layer("b", &[2, 3, 3, 3], 54 * 16),
+        layer("c", &[3, 2], 6),
+    ];
+    let after = [
+        layer("a", &[2, 1, 3, 3], 18 * 16),
+        layer("b", &[1, 2, 3, 3], 18 * 16),
+        layer("c", &[3, 1], 3),
+    ];
+    assert_eq!((cost(&graph), cost(&small)), (before.to_vec(), after.to_vec()));
+    // The dead filter of the first layer gives 2, so that of a corner, a side and the middle 4, 6 and 9 times 2 · 4.
+    let border = values(&small, "b.bias");
+    assert_eq!(small.tensor("b.bias").unwrap().dims(), [1, 4, 4]);
+    assert_eq!((border[0], border[1], border[5]), (32.0, 48.0, 72.0));
+    // That of the second gives max(−3, 0).
+    assert!(!small.tensors.contains_key("c.bias"));
+    assert_eq!(ops(&small)[..4], ["convolution", "activation", "convolution", "constant"]);
+}
+
+#[test]
+fn what_is_shrunk_has_fewer_weights_and_no_fused_operation() {
+    let mut n_smaller = 0;
+    for seed in 0..500 {
+        let graph = random::graph(seed);
+        let small = shrink(&graph).unwrap();
+        assert!(!ops(&small).contains(&"fused convolution"), "{seed}");
+        let cost = |graph: &Graph| graph.layers().unwrap().iter().map(|l| l.macs_dense()).sum();
+        let (before, after): (u64, u64) = (cost(&graph), cost(&small));
+        assert!(after <= before, "{seed}");
+        n_smaller += u32::from(after < before);
+        // Nothing is left to remove.
+        assert_eq!(cost(&shrink(&small).unwrap()), after, "{seed}");
+    }
+    assert!(n_smaller > 100, "{n_smaller}");
 }
 
 #[test]

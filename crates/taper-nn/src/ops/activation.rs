@@ -2,7 +2,9 @@
 
 use super::{
     blocked::{MIN_BATCH, Node, Norm},
-    conv, cpu, norm as plain_norm, pool, relu as plain_relu, sums,
+    conv, cpu,
+    dual::{Dual, DualWeights},
+    norm as plain_norm, pool, relu as plain_relu, sums,
     threshold::threshold_ste,
     types,
 };
@@ -29,6 +31,8 @@ pub struct Activation(Repr);
 enum Repr {
     Plain(Tensor),
     Blocked(Arc<Node>),
+    /// With derivatives along a direction of the weights.
+    Dual(Dual),
     /// Of a pass that is noted, not computed.
     Traced(Traced),
 }
@@ -44,6 +48,8 @@ pub struct Weights<'a> {
     pub gate: Option<&'a Gate>,
     /// Whether gradients are wanted.
     pub is_tracked: bool,
+    /// The direction of the weight, of its shape, in a pass that computes derivatives along one.
+    pub direction: Option<&'a Tensor>,
 }
 
 impl Weights<'_> {
@@ -61,13 +67,35 @@ impl Weights<'_> {
     /// The weight, pruned by the gate if there is one; its gradient goes straight through to the dense weight.
     ///
     /// # Errors
-    /// As [`threshold_ste`].
+    /// As [`threshold_ste`], or in a pass that computes derivatives along a direction, which operations of candle's own do not
+    /// have.
     pub fn pruned(&self) -> Result<Tensor> {
+        if self.direction.is_some() {
+            candle_core::bail!(
+                "a layer computes by operations of candle's own, which have no derivatives along a direction of the weights; \
+                 compute by those of taper_nn::ops"
+            )
+        }
         let weight = tracked(self.weight, self.is_tracked);
         match self.gate {
             Some(gate) => threshold_ste(&weight, gate),
             None => Ok(weight),
         }
+    }
+
+    /// What duals are multiplied with.
+    fn dual(&self, op: &str) -> Result<DualWeights<'_>> {
+        let Some(direction) = self.direction else {
+            candle_core::bail!("{op}: an input with derivatives for a weight without a direction")
+        };
+        if direction.dims() != self.weight.dims() {
+            candle_core::bail!(
+                "{op}: a direction of {:?} for a weight of {:?}",
+                direction.dims(),
+                self.weight.dims()
+            )
+        }
+        Ok(DualWeights { weight: self.weight, direction, bias: self.bias })
     }
 
     /// The bias, with a gradient if one is wanted.
@@ -140,6 +168,12 @@ impl From<Tensor> for Activation {
     }
 }
 
+impl From<Dual> for Activation {
+    fn from(dual: Dual) -> Self {
+        Self(Repr::Dual(dual))
+    }
+}
+
 impl From<Traced> for Activation {
     fn from(traced: Traced) -> Self {
         Self(Repr::Traced(traced))
@@ -153,7 +187,16 @@ impl From<&Activation> for Activation {
 }
 
 impl Activation {
-    /// The activation as a tensor, with its gradient.
+    /// An input of which derivatives along a direction of the weights are computed; they are 0 in itself.
+    pub(crate) fn dual(self) -> Result<Self> {
+        match self.0 {
+            Repr::Plain(tensor) => Ok(Self(Repr::Dual(Dual::constant(tensor)?))),
+            _ => Ok(self),
+        }
+    }
+
+    /// The activation as a tensor, with its gradient. In a pass along a direction, the derivatives follow the values as
+    /// further rows.
     ///
     /// # Errors
     /// If candle cannot make the tensor.
@@ -161,6 +204,7 @@ impl Activation {
         match &self.0 {
             Repr::Plain(tensor) => Ok(tensor.clone()),
             Repr::Blocked(node) => node.tensor(),
+            Repr::Dual(dual) => dual.tensor(),
             Repr::Traced(traced) => traced.tensor(),
         }
     }
@@ -186,11 +230,19 @@ impl Activation {
         }
     }
 
+    fn as_dual(&self) -> Option<&Dual> {
+        match &self.0 {
+            Repr::Dual(dual) => Some(dual),
+            _ => None,
+        }
+    }
+
     /// Its shape: `[batch, channels, height, width]`, `[batch, features]`, or that of its tensor.
     pub fn dims(&self) -> Vec<usize> {
         match &self.0 {
             Repr::Plain(tensor) => tensor.dims().to_vec(),
             Repr::Blocked(node) => node.dims(),
+            Repr::Dual(dual) => dual.value.dims().to_vec(),
             Repr::Traced(traced) => traced.dims.clone(),
         }
     }
@@ -200,6 +252,7 @@ impl Activation {
         match &self.0 {
             Repr::Plain(tensor) => tensor.dtype(),
             Repr::Blocked(_) => DType::F32,
+            Repr::Dual(dual) => dual.value.dtype(),
             Repr::Traced(traced) => traced.dtype,
         }
     }
@@ -232,7 +285,7 @@ impl Activation {
     fn blocked(&self, is_tracked: bool) -> Result<Option<Arc<Node>>> {
         match &self.0 {
             Repr::Blocked(node) => Ok(Some(node.clone())),
-            Repr::Traced(_) => Ok(None),
+            Repr::Traced(_) | Repr::Dual(_) => Ok(None),
             Repr::Plain(tensor) => {
                 let fits = cpu::has_kernels(tensor) && tensor.dim(0)? >= MIN_BATCH;
                 fits.then(|| Node::input(tensor, is_tracked)).transpose()
@@ -254,6 +307,9 @@ pub fn conv2d(x: &Activation, weights: &Weights, config: &ConvConfig) -> Result<
         let ConvConfig { kernel, stride, padding, dilation, groups, .. } = *config;
         let window = Window { dilation: [dilation; 2], ..Window::square(kernel, stride, padding) };
         return Ok(traced.then(Op::Conv(Conv { weight, bias, window, groups }), &[])?.into());
+    }
+    if let Some(dual) = x.as_dual() {
+        return Ok(dual.conv2d(&weights.dual("conv2d")?, config)?.into());
     }
     match x.blocked(weights.is_tracked)?.filter(|_| cpu::has_kernels(weights.weight)) {
         Some(node) => blocked_conv(&node, shape, weights),
@@ -285,15 +341,23 @@ pub fn linear(x: &Activation, weights: &Weights) -> Result<Activation> {
                  make it so by `global_average`, or leave the network unexported"
             )
         }
-        let rows =
-            x.tensor()?.reshape((dims.iter().rev().skip(1).product::<usize>(), features_in))?;
+        let rows = (dims.iter().rev().skip(1).product::<usize>(), features_in);
         let features = dims.len() - 1;
         dims[features] = features_out;
+        if let Some(dual) = x.as_dual() {
+            let y = linear(&dual.each(|x| x.reshape(rows))?.into(), weights)?;
+            let Some(y) = y.as_dual() else { return Ok(y) };
+            return Ok(y.each(|y| y.reshape(&dims[..]))?.into());
+        }
+        let rows = x.tensor()?.reshape(rows)?;
         return Ok(linear(&rows.into(), weights)?.tensor()?.reshape(dims)?.into());
     };
     if let Some(traced) = x.traced() {
         let (weight, bias) = traced.names(weights)?;
         return Ok(traced.then(Op::Linear { weight, bias }, &[])?.into());
+    }
+    if let Some(dual) = x.as_dual() {
+        return Ok(dual.linear(&weights.dual("linear")?)?.into());
     }
     match x.blocked(weights.is_tracked)?.filter(|_| cpu::has_kernels(weights.weight)) {
         Some(node) => {
@@ -317,6 +381,11 @@ fn blocked_conv(node: &Arc<Node>, shape: ConvShape, weights: &Weights) -> Result
 pub fn batch_norm_train(x: &Activation, params: &NormParams) -> Result<BatchNormed> {
     params.check(x)?;
     let NormParams { weight, bias, eps, is_tracked } = *params;
+    if let Some(dual) = x.as_dual() {
+        let [weight, bias] = params.tracked();
+        let (y, mean, unbiased_var) = dual.batch_norm_train(&weight, &bias, eps)?;
+        return Ok(BatchNormed { y: y.into(), mean, unbiased_var });
+    }
     let Some(node) = x.blocked(is_tracked)?.filter(|_| cpu::has_kernels(weight)) else {
         let [weight, bias] = params.tracked();
         let normed = plain_norm::batch_norm_train(&x.read(is_tracked)?, &weight, &bias, eps)?;
@@ -373,6 +442,10 @@ pub fn batch_norm_eval(
     if let Some(node) = x.blocked(is_tracked)?.filter(|_| has_kernels) {
         return Ok(Activation(Repr::Blocked(of_blocks(&node)?)));
     }
+    if let Some(dual) = x.as_dual() {
+        let [weight, bias] = params.tracked();
+        return Ok(dual.batch_norm_eval([&weight, &bias], [mean, var], eps)?.into());
+    }
     let x = x.read(is_tracked)?;
     if is_tracked && has_kernels && cpu::has_kernels(&x) {
         // The gradients of weight and bias are sums, which candle takes in an order that depends on the machine.
@@ -392,6 +465,7 @@ pub fn relu(x: impl Into<Activation>) -> Result<Activation> {
     Ok(match x.0 {
         Repr::Plain(tensor) => plain_relu::relu(&tensor)?.into(),
         Repr::Blocked(node) => Activation(Repr::Blocked(node.relu())),
+        Repr::Dual(dual) => dual.relu()?.into(),
         Repr::Traced(traced) => traced.then(Op::Activation(op::Activation::Relu), &[])?.into(),
     })
 }
@@ -406,6 +480,7 @@ pub fn global_average(x: impl Into<Activation>) -> Result<Activation> {
     Ok(match x.0 {
         Repr::Plain(tensor) => sums::plane_mean(&tensor)?.into(),
         Repr::Blocked(node) => Activation(Repr::Blocked(Node::global_average(&node))),
+        Repr::Dual(dual) => dual.each(sums::plane_mean)?.into(),
         Repr::Traced(traced) => {
             traced.then(Op::GlobalAverage, &[])?.then(Op::Reshape(vec![channels]), &[])?.into()
         }
@@ -429,6 +504,7 @@ pub fn average(x: impl Into<Activation>, size: usize) -> Result<Activation> {
     Ok(match x.0 {
         Repr::Plain(tensor) => pool::average(&tensor, size)?.into(),
         Repr::Blocked(node) => Activation(Repr::Blocked(Node::average(&node, windows, false))),
+        Repr::Dual(dual) => dual.each(|x| pool::average(x, size))?.into(),
         Repr::Traced(traced) => {
             let window = Window::square(size, size, 0);
             traced.then(Op::AveragePool { window, counts_padding: false }, &[])?.into()
@@ -454,6 +530,7 @@ pub fn max_pool(x: impl Into<Activation>, windows: MaxWindows) -> Result<Activat
     Ok(match x.0 {
         Repr::Plain(tensor) => pool::maximum(&tensor, windows, sizes)?.into(),
         Repr::Blocked(node) => Activation(Repr::Blocked(Node::maximum(&node, windows)?)),
+        Repr::Dual(dual) => dual.max_pool(windows, sizes)?.into(),
         Repr::Traced(traced) => {
             let MaxWindows { size, stride, padding } = windows;
             traced.then(Op::MaxPool(Window::square(size, stride, padding)), &[])?.into()
@@ -489,6 +566,10 @@ pub fn concat(parts: &[&Activation]) -> Result<Activation> {
     if let Some([first, others @ ..]) = traced.as_deref() {
         return Ok(first.then(Op::Concat, others)?.into());
     }
+    let duals: Option<Vec<&Dual>> = parts.iter().map(|part| part.as_dual()).collect();
+    if let Some(duals) = duals {
+        return Ok(Dual::all(&duals, |parts| Tensor::cat(parts, 1))?.into());
+    }
     Ok(match blocked {
         Some(nodes) => Activation(Repr::Blocked(Node::concat(&nodes)?)),
         None => {
@@ -511,6 +592,9 @@ impl Add<&Activation> for &Activation {
         }
         if let (Some(a), Some(b)) = (self.traced(), other.traced()) {
             return Ok(a.then(Op::Add, &[b])?.into());
+        }
+        if let (Some(a), Some(b)) = (self.as_dual(), other.as_dual()) {
+            return Ok(Dual::all(&[a, b], |parts| parts[0] + parts[1])?.into());
         }
         Ok((self.tensor()? + other.tensor()?)?.into())
     }

@@ -140,7 +140,7 @@ fn flat(tensor: &Tensor) -> Result<Vec<f64>> {
 
 fn weights<'a>(params: &'a [Var], gate: Option<&'a Gate>) -> Weights<'a> {
     let bias = params.get(1).map(Var::as_tensor);
-    Weights { weight: &params[0], bias, gate, is_tracked: true }
+    Weights { weight: &params[0], bias, gate, is_tracked: true, direction: None }
 }
 
 /// One image, a small batch, and batches of one block and more.
@@ -312,7 +312,7 @@ proptest! {
         let values: Vec<f32> = integers(n, 1).iter().map(|&v| v as f32).collect();
         let cut = cut as f32;
         let gate = Gate {
-            threshold: [Threshold::Soft, Threshold::Power(Exponent::THREE), Threshold::Hard][which],
+            value: [Threshold::Soft, Threshold::Power(Exponent::THREE), Threshold::Hard][which].into(),
             cut,
             mask: Arc::new(Mask::above(&values, cut)),
             live: (!is_all_live).then(|| Arc::new(Mask::above(&values, 0.5 * cut))),
@@ -416,7 +416,13 @@ fn without_gradients_nothing_is_kept_for_them() -> Result<()> {
             Var::from_tensor(&Tensor::ones(dims, DType::F32, &Device::Cpu)?.to_dtype(dtype)?)
         };
         let (x, weight, each) = (var(&[2, 3, 4, 4])?, var(&[3, 3, 3, 3])?, var(&[3])?);
-        let weights = Weights { weight: &weight, bias: Some(&each), gate: None, is_tracked: false };
+        let weights = Weights {
+            weight: &weight,
+            bias: Some(&each),
+            gate: None,
+            is_tracked: false,
+            direction: None,
+        };
         let params = NormParams { weight: &each, bias: &each, eps: 1e-5, is_tracked: false };
         let x = Activation::from(x.as_tensor());
         let all = [
@@ -441,7 +447,13 @@ fn what_does_not_fit_is_refused_in_one_sentence() -> Result<()> {
     let bytes = Activation::from(zeros(&[2, 3, 4, 4], DType::U8)?);
     let empty = Activation::from(zeros(&[2, 3, 0, 4], DType::F32)?);
     let (weight, each) = (zeros(&[3, 3, 3, 3], DType::F32)?, zeros(&[3], DType::F32)?);
-    let weights = Weights { weight: &weight, bias: Some(&each), gate: None, is_tracked: true };
+    let weights = Weights {
+        weight: &weight,
+        bias: Some(&each),
+        gate: None,
+        is_tracked: true,
+        direction: None,
+    };
     let params = NormParams { weight: &each, bias: &each, eps: 1e-5, is_tracked: true };
     let windows = MaxWindows { size: 2, stride: 2, padding: 1 };
     let refused: [(Result<Activation>, &str); 14] = [

@@ -13,6 +13,7 @@ mod blocked;
 mod conv;
 mod cpu;
 mod depthwise;
+mod dual;
 mod hyperbolic;
 mod in_place;
 mod loss;

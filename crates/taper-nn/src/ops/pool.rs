@@ -24,10 +24,20 @@ pub(super) fn average(x: &Tensor, size: usize) -> Result<Tensor> {
 ///
 /// Pixels are gathered from their positions in the plane, so that each gradient goes to one pixel.
 pub(super) fn maximum(x: &Tensor, windows: MaxWindows, sizes: [usize; 2]) -> Result<Tensor> {
+    at_largest(x, x, windows, sizes)
+}
+
+/// The pixels of `x` where those of `values`, of the same shape, are the largest of their windows.
+pub(super) fn at_largest(
+    x: &Tensor,
+    values: &Tensor,
+    windows: MaxWindows,
+    sizes: [usize; 2],
+) -> Result<Tensor> {
     let (batch, channels, ..) = x.dims4()?;
     let [rows, columns] = sizes;
     let wide = wide(x)?.flatten(2, 3)?;
-    let positions = positions_of_largest(&x.detach(), windows, sizes)?.flatten(2, 3)?;
+    let positions = positions_of_largest(&values.detach(), windows, sizes)?.flatten(2, 3)?;
     let largest = wide.contiguous()?.gather(&positions.contiguous()?, 2)?;
     largest.reshape((batch, channels, rows, columns))?.to_dtype(x.dtype())
 }

@@ -6,7 +6,7 @@ use super::{
     types::{self, wide},
     with_values,
 };
-use crate::Gate;
+use crate::{Gate, Value};
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 use taper_kernels::{mask::Mask, threshold::Threshold};
 
@@ -66,6 +66,12 @@ fn check(weight: &Tensor, gate: &Gate) -> Result<()> {
     if found != wanted {
         candle_core::bail!("{NAME}: a mask of {found} weights for a weight of {:?}", weight.dims())
     }
+    if let Value::Given(values) = &gate.value
+        && values.len() != wanted
+    {
+        let found = values.len();
+        candle_core::bail!("{NAME}: {found} values for a weight of {:?}", weight.dims())
+    }
     Ok(())
 }
 
@@ -83,7 +89,14 @@ pub fn threshold_ste_composed(weight: &Tensor, gate: &Gate) -> Result<Tensor> {
 /// `T(w)` from candle's own operations.
 fn pruned(w: &Tensor, gate: &Gate) -> Result<Tensor> {
     let kept = flags(&gate.mask, w)?;
-    let shrunk = match gate.threshold {
+    let threshold = match &gate.value {
+        Value::Threshold(threshold) => *threshold,
+        Value::Given(values) => {
+            let values = Tensor::from_slice(values, w.dims(), w.device())?.to_dtype(w.dtype())?;
+            return kept.where_cond(&values, &w.zeros_like()?);
+        }
+    };
+    let shrunk = match threshold {
         _ if gate.cut == 0.0 => w.clone(),
         Threshold::Hard => w.clone(),
         Threshold::Soft => {
@@ -167,7 +180,7 @@ mod tests {
             {
                 let live = Arc::new(Mask::above(&values, 0.6 * cut));
                 let gate = Gate {
-                    threshold,
+                    value: threshold.into(),
                     cut,
                     mask: Arc::new(Mask::above(&values, cut)),
                     live: (!is_all_live).then_some(live),
@@ -201,7 +214,7 @@ mod tests {
     /// What a mask keeps of these weights, above a cut.
     fn gate(threshold: Threshold, values: &[f32], cut: f32) -> Gate {
         Gate {
-            threshold,
+            value: threshold.into(),
             cut,
             mask: Arc::new(Mask::above(values, cut)),
             live: None,
@@ -282,7 +295,7 @@ mod tests {
             [(Threshold::Hard, 0.5), (Threshold::Soft, 0.5), (Threshold::FEATHER, 0.0)]
         {
             let gate = Gate {
-                threshold,
+                value: threshold.into(),
                 cut,
                 mask: Arc::new(Mask::above(&[1.0, 0.25, -1.0], 0.5)),
                 live: None,
@@ -305,7 +318,7 @@ mod tests {
     #[test]
     fn a_mask_of_another_layer_is_refused() -> Result<()> {
         let gate = Gate {
-            threshold: Threshold::Hard,
+            value: Threshold::Hard.into(),
             cut: 0.0,
             mask: Arc::new(Mask::full(3)),
             live: None,

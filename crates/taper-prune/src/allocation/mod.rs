@@ -5,12 +5,16 @@
 //! add up exactly to what the overall sparsity asks for, and none of them rises while the overall sparsity rises.
 
 mod apportion;
+mod er;
 mod erk;
+mod given;
 mod global;
 mod pinned;
 mod uniform;
 
+pub use er::Er;
 pub use erk::Erk;
+pub use given::Given;
 pub use global::Global;
 pub use pinned::{Pin, Pinned};
 pub use uniform::Uniform;
@@ -107,6 +111,21 @@ pub enum AllocationError {
     },
 }
 
+/// The error of a pattern that matches none of these layers.
+fn no_match(pattern: &str, layers: &[Layer]) -> AllocationError {
+    AllocationError::NoMatch {
+        pattern: pattern.into(),
+        n_layers: layers.len(),
+        example: layers.first().map(|layer| layer.info.name.clone()).unwrap_or_default(),
+    }
+}
+
+/// How many of each of these groups of weights are kept, `n_keep` in all and in proportion to their sizes.
+pub(crate) fn share_out(sizes: &[u64], n_keep: u64) -> Vec<u64> {
+    let claims: Vec<Claim> = sizes.iter().map(|&size| Claim::new(size, size as f64)).collect();
+    apportion(&claims, n_keep.min(sizes.iter().sum()))
+}
+
 /// Number of weights in all `layers`.
 fn n_weights(layers: &[Layer]) -> u64 {
     layers.iter().map(|l| l.info.n_weights()).sum()
@@ -170,6 +189,9 @@ pub(crate) mod tests {
         for power in [1.0, 0.0, 0.5, 2.0, -1.0] {
             all.push(Box::new(Erk { power }));
         }
+        all.push(Box::new(Er));
+        let densities = vec![("layer0.*".to_string(), 0.5), ("layer*".to_string(), 0.2)];
+        all.push(Box::new(Given { densities }));
         let pins: Vec<Pin> = pins
             .iter()
             .map(|&(i, at_most)| Pin {

@@ -3,7 +3,7 @@
 use super::{
     Allocation, AllocationError, Group, Layer,
     apportion::{Claim, apportion},
-    n_weights,
+    n_weights, no_match,
 };
 use taper_core::Sparsity;
 use wildmatch::WildMatch;
@@ -35,11 +35,7 @@ impl Allocation for Pinned {
             self.pins.iter().map(|p| WildMatch::new(&p.pattern)).collect();
         for (pin, matcher) in self.pins.iter().zip(&matchers) {
             if !layers.iter().any(|l| matcher.matches(&l.info.name)) {
-                return Err(AllocationError::NoMatch {
-                    pattern: pin.pattern.clone(),
-                    n_layers: layers.len(),
-                    example: layers.first().map(|l| l.info.name.clone()).unwrap_or_default(),
-                });
+                return Err(no_match(&pin.pattern, layers));
             }
         }
         // Each pinned layer has a claim of its own, with what it keeps at its pin as lower bound; the free layers share

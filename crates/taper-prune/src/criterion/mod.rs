@@ -4,19 +4,30 @@
 //! those of the lower index. Where masks are only swapped, one criterion says which weights leave and another one which enter.
 
 mod gradient;
+mod grasp;
+mod inverted;
 mod magnitude;
 mod mest;
+mod normalised;
+mod per_sign;
 mod random;
 mod saliency;
 mod scaled;
+mod syn_flow;
 
 pub use gradient::Gradient;
+pub use grasp::Grasp;
+pub use inverted::Inverted;
 pub use magnitude::Magnitude;
 pub use mest::Mest;
+pub use normalised::Normalised;
+pub use per_sign::PerSign;
 pub use random::Random;
 pub use saliency::Saliency;
 pub use scaled::ScaledMagnitude;
+pub use syn_flow::SynFlow;
 
+use crate::measure::Measure;
 use std::{borrow::Cow, fmt::Debug};
 use taper_core::{LayerId, LayerInfo, Step};
 
@@ -30,7 +41,7 @@ pub struct View<'a> {
     /// Its dense weights, in row-major order.
     pub weights: &'a [f32],
     /// The gradient of the loss in each pruned weight; there is one where the criterion
-    /// [needs it](Criterion::needs_gradient).
+    /// [needs it](Criterion::needs_gradient). For one that [measures](Criterion::measure) the network: what was measured.
     pub gradient: Option<&'a [f32]>,
     /// The step.
     pub step: Step,
@@ -63,6 +74,12 @@ pub trait Criterion: Debug + Send + Sync {
         false
     }
 
+    /// How the network is measured before a step that chooses masks by this criterion, if weights and the gradient of the step do
+    /// not suffice: see [`Pruner::prepare`](crate::Pruner::prepare).
+    fn measure(&self) -> Option<&dyn Measure> {
+        None
+    }
+
     /// The magnitude that a weight of this score has in a layer: what operators that shrink kept weights shrink them by.
     /// `None` if scores say nothing of magnitudes; weights are then not shrunk.
     fn magnitude(&self, _layer: &View, _score: f32) -> Option<f32> {
@@ -77,6 +94,10 @@ impl<C: Criterion + ?Sized> Criterion for Box<C> {
 
     fn needs_gradient(&self) -> bool {
         (**self).needs_gradient()
+    }
+
+    fn measure(&self) -> Option<&dyn Measure> {
+        (**self).measure()
     }
 
     fn magnitude(&self, layer: &View, score: f32) -> Option<f32> {
@@ -145,6 +166,17 @@ pub(crate) mod tests {
         assert_eq!(ScaledMagnitude.magnitude(&view, 3.0), Some(1.5));
         assert_eq!(Magnitude.magnitude(&view, 3.0), Some(3.0));
         assert_eq!(Gradient.magnitude(&view, 3.0), None);
+    }
+
+    #[test]
+    fn each_sign_is_ranked_by_itself() {
+        let of = |w: &[f32]| scores(&PerSign, w, &vec![0.0; w.len()], 0);
+        assert_eq!(
+            of(&[0.5, -2.0, 0.0, 1.0, -0.0, 0.5]),
+            [2.0 / 3.0, 1.0, 0.0, 1.0, 0.0, 1.0 / 3.0]
+        );
+        assert_eq!(of(&[-0.1, -0.2, 9.0, -0.4, -0.3, 8.0]), [0.25, 0.5, 1.0, 1.0, 0.75, 0.5]);
+        assert!(!PerSign.needs_gradient());
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! How masks change.
 
 mod cut;
+mod cut_hold;
 mod hold;
 mod swap;
 
 pub use cut::Cut;
+pub use cut_hold::CutHold;
 pub use hold::Hold;
-pub use swap::Swap;
+pub use swap::{Swap, SwapDecay};
 
 use crate::criterion::Criterion;
 use std::fmt::Debug;
@@ -33,6 +35,27 @@ impl Moment {
 }
 
 /// Decides when masks are chosen anew from the weights, and when some of what they keep is swapped.
+///
+/// ```
+/// use taper_core::{Sparsity, Step};
+/// use taper_prune::renewal::{Moment, Renewal};
+///
+/// /// At the steps 0, 1, 4, 9 and so on, and where the schedule arrives.
+/// #[derive(Debug)]
+/// struct Rarer;
+///
+/// impl Renewal for Rarer {
+///     fn chooses(&self, now: &Moment) -> bool {
+///         let root = now.step.0.isqrt();
+///         root * root == now.step.0 || now.is_arrival()
+///     }
+/// }
+///
+/// let [dense, target] = [Sparsity::DENSE, Sparsity::new(0.9)?];
+/// let chooses = |step, imposed| Rarer.chooses(&Moment { step: Step(step), imposed, wanted: target, target });
+/// assert!(chooses(9, target) && chooses(10, dense) && !chooses(10, target));
+/// # Ok::<(), taper_core::SparsityError>(())
+/// ```
 pub trait Renewal: Debug + Send + Sync {
     /// Whether masks are chosen at the begin of a step: all that is kept, by the pruner's criterion.
     fn chooses(&self, now: &Moment) -> bool;
@@ -51,6 +74,11 @@ pub trait Renewal: Debug + Send + Sync {
     /// What the first masks are chosen by, if not by the pruner's criterion.
     fn begins_by(&self) -> Option<&dyn Criterion> {
         None
+    }
+
+    /// Whether an optimizer forgets all that it remembers of the prunable weights, as masks are chosen: training begins anew.
+    fn restarts(&self, _now: &Moment) -> bool {
+        false
     }
 
     /// Checks the choices of this renewal.
@@ -87,6 +115,10 @@ impl<R: Renewal + ?Sized> Renewal for Box<R> {
 
     fn begins_by(&self) -> Option<&dyn Criterion> {
         (**self).begins_by()
+    }
+
+    fn restarts(&self, now: &Moment) -> bool {
+        (**self).restarts(now)
     }
 
     fn check(&self) -> Result<(), String> {

@@ -1,6 +1,9 @@
 //! Blocks of a weight as a matrix.
 
-use super::{Demand, Scored, Structure, units};
+use super::{
+    Demand, Scored, Structure,
+    units::{self, Unit},
+};
 use crate::cut::Chosen;
 
 /// Blocks of `rows` × `columns` weights of the matrix `[first dimension, all others]`, ranked by the mean magnitude of their
@@ -13,22 +16,26 @@ pub struct Blocks {
     pub columns: usize,
 }
 
+impl Blocks {
+    /// The blocks of a layer, row by row.
+    pub(super) fn of(&self, layer: &Scored) -> Vec<Unit> {
+        let n_rows = layer.info.shape.first().copied().unwrap_or(1).max(1);
+        let n_columns = layer.scores.len() / n_rows;
+        let begins = |n: usize, size: usize| (0..n).step_by(size.max(1));
+        let mut blocks = Vec::new();
+        for row in begins(n_rows, self.rows) {
+            for column in begins(n_columns, self.columns) {
+                let end = n_columns.min(column + self.columns.max(1));
+                let rows = row..n_rows.min(row + self.rows.max(1));
+                blocks.push(rows.map(|r| r * n_columns + column..r * n_columns + end).collect());
+            }
+        }
+        blocks
+    }
+}
+
 impl Structure for Blocks {
     fn choose(&self, layers: &[Scored], demand: &Demand) -> Chosen {
-        units::choose(layers, demand, |layer| {
-            let n_rows = layer.info.shape.first().copied().unwrap_or(1).max(1);
-            let n_columns = layer.scores.len() / n_rows;
-            let begins = |n: usize, size: usize| (0..n).step_by(size.max(1));
-            let mut blocks = Vec::new();
-            for row in begins(n_rows, self.rows) {
-                for column in begins(n_columns, self.columns) {
-                    let end = n_columns.min(column + self.columns.max(1));
-                    let rows = row..n_rows.min(row + self.rows.max(1));
-                    blocks
-                        .push(rows.map(|r| r * n_columns + column..r * n_columns + end).collect());
-                }
-            }
-            blocks
-        })
+        units::choose(layers, demand, units::mean, |layer| self.of(layer))
     }
 }

@@ -21,7 +21,7 @@ impl Structure for FilterUnits {
     }
 
     fn choose(&self, layers: &[Scored], demand: &Demand) -> Chosen {
-        units::choose(layers, demand, |layer| {
+        units::choose(layers, demand, units::mean, |layer| {
             let filters = Filters::of(layer.info);
             (0..filters.n()).map(|filter| filters.weights(filter).collect()).collect()
         })

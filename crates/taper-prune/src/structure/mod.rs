@@ -3,14 +3,20 @@
 //! A [`Structure`] makes masks of scores: of single weights, of N weights in each group of M, of blocks or of filters.
 
 mod blocks;
+mod channels;
+mod fan_in;
 mod filters;
+mod max_blocks;
 mod n_of_m;
 mod single;
 mod units;
 
 pub use blocks::Blocks;
+pub use channels::Channels;
+pub use fan_in::FanIn;
 pub use filters::FilterUnits;
-pub use n_of_m::NOfM;
+pub use max_blocks::MaxBlocks;
+pub use n_of_m::{NOfM, OutputNOfM};
 pub use single::Single;
 
 pub use crate::cut::Chosen;
@@ -40,6 +46,33 @@ pub struct Demand {
 }
 
 /// Says which weights are kept together.
+///
+/// ```
+/// use taper_kernels::mask::Mask;
+/// use taper_prune::structure::{Chosen, Demand, Scored, Structure};
+///
+/// /// Whole layers: the first of those that are ranked together stay, as long as they fit.
+/// #[derive(Debug)]
+/// struct Layers;
+///
+/// impl Structure for Layers {
+///     fn choose(&self, layers: &[Scored], demand: &Demand) -> Chosen {
+///         let mut left = demand.n_keep;
+///         let masks = layers.iter().map(|layer| {
+///             let n = layer.scores.len();
+///             match left.checked_sub(n as u64) {
+///                 Some(rest) => {
+///                     left = rest;
+///                     Mask::full(n)
+///                 }
+///                 None => Mask::empty(n),
+///             }
+///         });
+///         // No single magnitude says where the others begin.
+///         Chosen { masks: masks.collect(), at: 0.0 }
+///     }
+/// }
+/// ```
 pub trait Structure: Debug + Send + Sync {
     /// Checks that a layer can have it.
     ///
@@ -79,5 +112,32 @@ impl<S: Structure + ?Sized> Structure for Box<S> {
 
     fn choose(&self, layers: &[Scored], demand: &Demand) -> Chosen {
         (**self).choose(layers, demand)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use taper_core::LayerKind;
+
+    /// A layer of this shape.
+    pub(crate) fn info(shape: &[usize]) -> LayerInfo {
+        let kind = if shape.len() == 4 { LayerKind::Conv } else { LayerKind::Linear };
+        LayerInfo { name: "layer.weight".into(), kind, shape: shape.to_vec() }
+    }
+
+    /// The weights that each layer keeps of those that are ranked together.
+    pub(crate) fn chosen(
+        structure: &dyn Structure,
+        layers: &[(&LayerInfo, &[f32])],
+        n_keep: u64,
+    ) -> Vec<Vec<usize>> {
+        let layers: Vec<Scored> =
+            layers.iter().map(|&(info, scores)| Scored { info, scores }).collect();
+        let n = layers.iter().map(|layer| layer.scores.len() as u64).sum();
+        let sparsity = Sparsity::of(n_keep, n);
+        let demand = Demand { n_keep, sparsity, quantile: Quantile::Exact };
+        let masks = structure.choose(&layers, &demand).masks;
+        masks.iter().map(|mask| mask.kept().collect()).collect()
     }
 }

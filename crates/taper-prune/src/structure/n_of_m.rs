@@ -31,39 +31,38 @@ impl NOfM {
     }
 }
 
-impl Structure for NOfM {
-    fn check(&self, layer: &LayerInfo) -> Result<(), String> {
+impl NOfM {
+    /// Checks that an axis of this length has whole groups.
+    fn check(self, axis: &str, length: Option<usize>) -> Result<(), String> {
         let Self { n, m } = self;
-        if *n == 0 || n >= m {
+        if n == 0 || n >= m {
             return Err(format!("{n}:{m} keeps {n} of {m}; give at least 1, and fewer than all"));
         }
-        match (layer.kind, layer.shape.get(1)) {
-            (LayerKind::ConvTranspose { .. }, _) => {
-                Err("the input axis of a transposed convolution is its first".into())
-            }
-            (_, Some(inputs)) if inputs.is_multiple_of(*m) => Ok(()),
-            (_, inputs) => {
-                let inputs = inputs.copied().unwrap_or(0);
-                Err(format!("its input axis has {inputs} weights, which is no multiple of {m}"))
+        match length.unwrap_or(0) {
+            length if length > 0 && length.is_multiple_of(m) => Ok(()),
+            length => {
+                Err(format!("its {axis} axis has {length} weights, which is no multiple of {m}"))
             }
         }
     }
 
-    fn quota(&self, layer: &LayerInfo, sparsity: Sparsity) -> Option<u64> {
-        Some(layer.n_weights() / self.m as u64 * self.kept(sparsity) as u64)
+    fn quota(self, layer: &LayerInfo, sparsity: Sparsity) -> u64 {
+        layer.n_weights() / self.m as u64 * self.kept(sparsity) as u64
     }
 
-    fn choose(&self, layers: &[Scored], demand: &Demand) -> Chosen {
+    /// Masks of layers whose groups lie along an axis.
+    fn choose(self, layers: &[Scored], demand: &Demand, axis: usize) -> Chosen {
         let masks = layers.iter().map(|layer| {
             let n_groups = layer.scores.len() / self.m;
             // A group's layers keep equally many of each M.
             let n_keep = (demand.n_keep as usize).checked_div(n_groups).unwrap_or(0);
-            let kernel: usize = layer.info.shape.iter().skip(2).product();
+            // From one index of the axis to the next.
+            let stride: usize = layer.info.shape.iter().skip(axis + 1).product();
             let mut mask = Mask::empty(layer.scores.len());
-            // Groups of consecutive inputs, at each output and place of the kernel.
-            for first in (0..layer.scores.len()).step_by((self.m * kernel).max(1)) {
-                for place in first..first + kernel {
-                    let index = |i: usize| place + i * kernel;
+            // Groups of consecutive indices, at each place of the other axes.
+            for first in (0..layer.scores.len()).step_by((self.m * stride).max(1)) {
+                for place in first..first + stride {
+                    let index = |i: usize| place + i * stride;
                     let mut ranked: Vec<usize> = (0..self.m).map(index).collect();
                     ranked
                         .sort_by(|&a, &b| layer.scores[b].abs().total_cmp(&layer.scores[a].abs()));
@@ -73,5 +72,71 @@ impl Structure for NOfM {
             mask
         });
         Chosen { at: 0.0, masks: masks.collect() }
+    }
+}
+
+/// The axes of inputs and of outputs, which a transposed convolution has the other way round.
+fn is_transposed(layer: &LayerInfo) -> bool {
+    matches!(layer.kind, LayerKind::ConvTranspose { .. })
+}
+
+impl Structure for NOfM {
+    fn check(&self, layer: &LayerInfo) -> Result<(), String> {
+        if is_transposed(layer) {
+            return Err("the input axis of a transposed convolution is its first".into());
+        }
+        (*self).check("input", layer.shape.get(1).copied())
+    }
+
+    fn quota(&self, layer: &LayerInfo, sparsity: Sparsity) -> Option<u64> {
+        Some((*self).quota(layer, sparsity))
+    }
+
+    fn choose(&self, layers: &[Scored], demand: &Demand) -> Chosen {
+        (*self).choose(layers, demand, 1)
+    }
+}
+
+/// [`NOfM`] along the output axis: of each M outputs that lie side by side, the N of the largest scores read an input.
+///
+/// # References
+/// JaxPruner's `NByM` along the last axis of its weights (arXiv:2304.14082).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutputNOfM(pub NOfM);
+
+impl Structure for OutputNOfM {
+    fn check(&self, layer: &LayerInfo) -> Result<(), String> {
+        if is_transposed(layer) {
+            return Err("the output axis of a transposed convolution is its second".into());
+        }
+        self.0.check("output", layer.shape.first().copied())
+    }
+
+    fn quota(&self, layer: &LayerInfo, sparsity: Sparsity) -> Option<u64> {
+        Some(self.0.quota(layer, sparsity))
+    }
+
+    fn choose(&self, layers: &[Scored], demand: &Demand) -> Chosen {
+        self.0.choose(layers, demand, 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{chosen, info};
+    use super::*;
+
+    #[test]
+    fn groups_lie_along_either_axis() {
+        let (info, one_of_two) = (info(&[4, 2]), NOfM { n: 1, m: 2 });
+        let scores = [1.0, 4.0, 3.0, -4.0, -0.2, 0.1, 0.2, 0.3];
+        assert_eq!(chosen(&one_of_two, &[(&info, &scores)], 4), [[1, 3, 4, 7]]);
+        // Columns (1, 3), (4, -4), (-0.2, 0.2) and (0.1, 0.3); ties go to the lower index.
+        let output = OutputNOfM(one_of_two);
+        assert_eq!(chosen(&output, &[(&info, &scores)], 4), [[1, 2, 4, 7]]);
+        assert_eq!(Structure::quota(&output, &info, Sparsity::new(0.5).unwrap()), Some(4));
+        let refused = OutputNOfM(NOfM { n: 1, m: 3 });
+        let reason = Structure::check(&refused, &info).unwrap_err();
+        assert!(reason.contains("output axis has 4 weights"), "{reason}");
     }
 }

@@ -8,11 +8,22 @@ use taper_kernels::mask::Mask;
 /// Where the weights of a unit are.
 pub(super) type Unit = Vec<Range<usize>>;
 
-/// Keeps the units of the largest mean magnitude, as many as fit into the number of weights to keep, and at least one; of equal
-/// ones, those of the earlier layer and lower index.
+/// The mean of the magnitudes of a unit, of which there are `n`.
+pub(super) fn mean(magnitudes: &mut dyn Iterator<Item = f64>, n: usize) -> f64 {
+    magnitudes.sum::<f64>() / n.max(1) as f64
+}
+
+/// The largest magnitude of a unit.
+pub(super) fn largest(magnitudes: &mut dyn Iterator<Item = f64>, _: usize) -> f64 {
+    magnitudes.fold(0.0, f64::max)
+}
+
+/// Keeps the units that are worth most, as many as fit into the number of weights to keep, and at least one; of equal ones,
+/// those of the earlier layer and lower index.
 pub(super) fn choose(
     layers: &[Scored],
     demand: &Demand,
+    worth: fn(&mut dyn Iterator<Item = f64>, usize) -> f64,
     of: impl Fn(&Scored) -> Vec<Unit>,
 ) -> Chosen {
     let units: Vec<Vec<Unit>> = layers.iter().map(of).collect();
@@ -20,9 +31,9 @@ pub(super) fn choose(
     for (place, (layer, units)) in layers.iter().zip(&units).enumerate() {
         for (index, unit) in units.iter().enumerate() {
             let weights = || unit.iter().cloned().flatten();
-            let sum: f64 = weights().map(|i| f64::from(layer.scores[i].abs())).sum();
             let n = weights().count();
-            ranked.push((sum / n.max(1) as f64, n as u64, place, index));
+            let mut magnitudes = weights().map(|i| f64::from(layer.scores[i].abs()));
+            ranked.push((worth(&mut magnitudes, n), n as u64, place, index));
         }
     }
     // A stable order: what comes first stays first among equals.

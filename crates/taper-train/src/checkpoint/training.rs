@@ -91,6 +91,9 @@ impl<'a> Snapshot<'a> {
             }
             put("", "cuts", Tensor::new(&state.cuts[..], &Device::Cpu)?);
             put("", "schedule", Tensor::new(&state.schedule.0[..], &Device::Cpu)?);
+            if !state.operator.is_empty() {
+                put("", "operator", Tensor::new(&state.operator[..], &Device::Cpu)?);
+            }
             let mut pruner = json!({
                 "step": state.step,
                 "sparsity": state.sparsity.to_string(),
@@ -294,7 +297,9 @@ impl TrainingCheckpoint {
                 Some((step, masks(TOLD)?))
             }
         };
+        let operator = self.file.tensors.get("operator");
         Ok(PrunerState {
+            operator: operator.map_or(Ok(Vec::new()), |saved| saved.flatten_all()?.to_vec1())?,
             step: read("step")?
                 .as_u64()
                 .ok_or_else(|| malformed("the pruner's `step` is no number"))?,

@@ -27,7 +27,7 @@ impl Baked {
         let analysis = analyse(run.model, setup.architecture.image)?;
         let checkpoint = PrunedCheckpoint::of(
             run.model,
-            setup.architecture.name,
+            &setup.architecture.name,
             setup.data.classes.len(),
             analysis.sparsity().get(),
             source::with_source(setup.record.clone(), &setup.data),

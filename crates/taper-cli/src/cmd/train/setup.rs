@@ -49,7 +49,7 @@ fn overrides(args: &Train) -> anyhow::Result<Vec<Override>> {
 pub(in crate::cmd) struct Setup {
     pub(in crate::cmd) resolved: Resolved,
     pub(super) device: Device,
-    pub(super) architecture: &'static Architecture,
+    pub(super) architecture: Architecture,
     pub(super) data: Dataset,
     pub(in crate::cmd) record: Value,
     pub(in crate::cmd) train: Loader,
@@ -64,8 +64,9 @@ impl Setup {
     pub(in crate::cmd) fn of(args: &Train) -> anyhow::Result<Self> {
         let resolved = resolve(args)?;
         let device = machine::device(&args.compute.device)?;
-        let architecture = Architecture::find(resolved.model()).map_err(usage)?;
-        let mut data = open_data(resolved.data(), architecture, resolved.limit())?;
+        let full = Architecture::find(resolved.model()).map_err(usage)?;
+        let mut data = open_data(resolved.data(), &full.name, full.image, resolved.limit())?;
+        let architecture = resolved.architecture(data.classes.len())?;
         let record = resolved.record(&data)?;
         let held_out = match resolved.n_validation(data.train.len()) {
             None => None,

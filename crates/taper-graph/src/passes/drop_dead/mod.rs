@@ -31,8 +31,7 @@ const ELEMENTS: usize = 1 << 27;
 /// If the graph is not valid.
 pub fn drop_dead(graph: &Graph) -> Result<Graph, GraphError> {
     let mut graph = drop_unread(graph)?;
-    let sizes = || graph.nodes.iter().map(|node| n_elements(&node.dims).unwrap_or(usize::MAX));
-    if sizes().fold(0, usize::saturating_add) > ELEMENTS || sizes().any(|n| n == 0) {
+    if refusal(&graph).is_some() {
         return Ok(graph);
     }
     loop {
@@ -43,6 +42,18 @@ pub fn drop_dead(graph: &Graph) -> Result<Graph, GraphError> {
             return Ok(graph);
         }
     }
+}
+
+/// Why a graph is left as it is.
+pub(super) fn refusal(graph: &Graph) -> Option<String> {
+    let sizes = || graph.nodes.iter().map(|node| n_elements(&node.dims).unwrap_or(usize::MAX));
+    if let Some(node) = sizes().position(|n| n == 0) {
+        return Some(format!("the value of {} is empty", graph.title(node)));
+    }
+    let n = sizes().fold(0, usize::saturating_add);
+    (n > ELEMENTS).then(|| {
+        format!("the values of all nodes have {n} elements for an image, more than {ELEMENTS}")
+    })
 }
 
 /// Values that a graph computes and reads.

@@ -271,6 +271,8 @@ fn graphs_of_immense_values_stay() {
     let x = push(&mut graph, Op::Conv(crate::Conv::new("a", window)), &[0]);
     graph.output = push(&mut graph, Op::GlobalAverage, &[x]);
     assert_eq!(drop_dead(&graph).unwrap(), graph);
+    let error = crate::passes::shrink(&graph).unwrap_err().to_string();
+    assert!(error.contains("elements for an image, more than 134217728"), "{error}");
     assert_eq!(ops(&crate::passes::optimized(&graph).unwrap()).len(), 2);
 }
 
@@ -281,4 +283,6 @@ fn graphs_of_empty_values_stay() {
     let conv = crate::Conv::new("a", crate::Window::same(1));
     graph.output = push(&mut graph, Op::Conv(conv), &[0]);
     assert_eq!(drop_dead(&graph).unwrap(), graph);
+    let error = crate::passes::shrink(&graph).unwrap_err().to_string();
+    assert!(error.contains("node 0 (input) is empty"), "{error}");
 }

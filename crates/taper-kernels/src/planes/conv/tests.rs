@@ -10,7 +10,7 @@ use crate::{
         spec::{Columns, Output, Source, Spec, Windows},
         testing::{Numbers, most_vectors},
     },
-    simd::launch_on,
+    simd::{Simd, launch_on},
 };
 use std::collections::BTreeSet;
 

@@ -130,7 +130,7 @@ impl Node {
 
     /// Convolves, and takes the moments of the result in training.
     pub(crate) fn conv(x: &Arc<Self>, shape: ConvShape, weights: &Weights) -> Result<Arc<Self>> {
-        let Weights { weight: dense, bias, gate, is_tracked } = *weights;
+        let Weights { weight: dense, bias, gate, is_tracked, .. } = *weights;
         let weight = match gate {
             Some(gate) => threshold(dense, gate)?,
             None => dense.contiguous()?,

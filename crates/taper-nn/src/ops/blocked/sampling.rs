@@ -59,7 +59,7 @@ mod tests {
             Arc::new(mask)
         };
         let gate = |n_kept: usize, live: Option<usize>, share: Option<f64>| Gate {
-            threshold: Threshold::Hard,
+            value: Threshold::Hard.into(),
             cut: 0.1,
             mask: mask(n_kept),
             live: live.map(mask),

@@ -61,6 +61,7 @@ impl Net {
             bias: bias.map(|bias| self.vars[bias].as_tensor()),
             gate: None,
             is_tracked: true,
+            direction: None,
         };
         ops::conv2d(x, &weights, &config)
     }
@@ -98,6 +99,7 @@ impl Net {
             bias: Some(&self.vars[10]),
             gate: None,
             is_tracked: true,
+            direction: None,
         };
         let logits = ops::linear(&ops::global_average(&y)?, &linear)?;
         Ok((logits.tensor()?, x.tensor()?))
@@ -196,7 +198,7 @@ fn gated_grad(
         Arc::new(live)
     });
     let gate = Gate {
-        threshold: Threshold::Hard,
+        value: Threshold::Hard.into(),
         cut: 0.8,
         mask: Arc::new(Mask::above(&values, 0.8)),
         live,
@@ -205,7 +207,8 @@ fn gated_grad(
         grad_at_cut: 1.0,
     };
     let x = Tensor::from_vec(wave(64 * 6 * 36, 0.37), (64, 6, 6, 6), &Device::Cpu)?;
-    let weights = Weights { weight: &weight, bias: None, gate: Some(&gate), is_tracked };
+    let weights =
+        Weights { weight: &weight, bias: None, gate: Some(&gate), is_tracked, direction: None };
     let y = ops::conv2d(&Activation::from(&x), &weights, &ConvConfig::same(3))?;
     let grads = y.tensor()?.sqr()?.sum_all()?.backward()?;
     let grad = match grads.get(&weight) {

@@ -1,0 +1,118 @@
+//! Every combination of parts trains, or is refused by a sentence that names two keys.
+
+use super::{Small, resolve, values};
+use taper::zoo::Architecture;
+
+const RENEWALS: [&[&str]; 6] = [
+    &["renewal=cut"],
+    &["renewal=cut", "refresh_every=2"],
+    &["renewal=swap", "grow=random", "refresh_every=2"],
+    &["renewal=swap", "grow=gradient"],
+    &["renewal=hold"],
+    &["renewal=cut-hold"],
+];
+const STRUCTURES: [&str; 5] = ["single", "2:4", "block:2x2", "filter", "fan-in"];
+const REMAINDERS: [&[&str]; 6] = [
+    &["remainder=alive"],
+    &["remainder=zero"],
+    &["remainder=zero", "gradient=0"],
+    &["remainder=\"decay:0.1\"", "pruned_gradient=\"every:2\""],
+    &["remainder=\"penalty:0.1\"", "pruned_gradient=\"live:1\""],
+    &["gradient=\"proximity:0.2,0.8\"", "drop=\"smallest:0.5\""],
+];
+const THRESHOLDS: [&str; 2] = ["hard", "feather"];
+const CRITERIA: [&str; 4] = ["magnitude", "per-sign", "saliency", "random"];
+const SCHEDULES: [&[&str]; 3] = [
+    &["schedule=cubic"],
+    &["schedule=one-shot", "quantile=interpolated"],
+    &["adapt=reciprocal", "adapt_window=1"],
+];
+
+/// Keys that a sentence names.
+fn n_keys(sentence: &str) -> usize {
+    let mut keys: Vec<&str> = sentence
+        .split("prune.")
+        .skip(1)
+        .map(|rest| rest.split(|c: char| !(c.is_ascii_lowercase() || c == '_')).next().unwrap())
+        .collect();
+    keys.sort_unstable();
+    keys.dedup();
+    keys.len()
+}
+
+#[test]
+fn every_combination_trains_or_is_refused_by_two_keys() -> anyhow::Result<()> {
+    let (mut n_trained, mut n_refused) = (0, 0);
+    for renewal in RENEWALS {
+        for structure in STRUCTURES {
+            for remainder in REMAINDERS {
+                for threshold in THRESHOLDS {
+                    for criterion in CRITERIA {
+                        for schedule in SCHEDULES {
+                            let mut sets = vec![
+                                format!("prune.structure=\"{structure}\""),
+                                format!("prune.threshold={threshold}"),
+                                format!("prune.criterion={criterion}"),
+                                // Neither has inputs in fours, nor has the last one filters.
+                                "prune.pins={ \"conv1.weight\" = 0, \"linear.weight\" = 0 }".into(),
+                                "prune.sparsity=0.5".into(),
+                            ];
+                            let parts = [renewal, remainder, schedule].into_iter().flatten();
+                            sets.extend(parts.map(|set| format!("prune.{set}")));
+                            match train(&sets) {
+                                Ok(()) => n_trained += 1,
+                                Err(error) => {
+                                    let sentence = error.to_string();
+                                    assert!(n_keys(&sentence) >= 2, "{sets:?}: {sentence}");
+                                    assert_eq!(crate::error::exit_code(&error), 2, "{sentence}");
+                                    n_refused += 1;
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+    assert!(n_trained > 200 && n_refused > 1000, "{n_trained} trained, {n_refused} refused");
+    Ok(())
+}
+
+/// Trains for three steps; an error is a refusal, before anything is built.
+fn train(sets: &[String]) -> anyhow::Result<()> {
+    let resolved = resolve(sets)?;
+    let model = Architecture::find("digits-cnn")?.build(10, 0, &candle_core::Device::Cpu)?;
+    let total = 4;
+    let mut run =
+        Small::new(&resolved, model.params().clone(), total).expect("what was read can be built");
+    let slopes: Vec<Vec<f32>> = run.params.prunable().map(|(_, var)| values(var)).collect();
+    for step in 0..3 {
+        run.step(step, &slopes).expect("a step");
+    }
+    let masks = run.masks();
+    let (n_kept, n) =
+        masks.iter().fold((0, 0), |(kept, n), mask| (kept + mask.n_kept(), n + mask.len() as u64));
+    assert!(n_kept > 0 && n_kept < n, "{sets:?}");
+    assert!(run.weights().iter().flatten().all(|w| w.is_finite()));
+    Ok(())
+}
+
+#[test]
+fn keys_are_counted_once() {
+    assert_eq!(
+        n_keys("prune.threshold is feather, and prune.renewal is hold: … prune.threshold"),
+        2
+    );
+    assert_eq!(n_keys("prune.swap_share is 0"), 1);
+}
+
+#[test]
+fn what_a_pattern_does_not_fit_is_refused_when_it_is_read() {
+    let error = resolve(&["prune.method=sr-ste"]).unwrap_err().to_string();
+    for part in ["prune.structure `2:4`", "conv1.weight", "no multiple of 4", "prune.pins"] {
+        assert!(error.contains(part), "{error}");
+    }
+    let error = resolve(&["prune.method=filter"]).unwrap_err().to_string();
+    assert!(error.contains("linear.weight") && error.contains("prune.pins"), "{error}");
+    assert!(resolve(&["prune.method=sr-ste", "prune.pins={ \"conv1.weight\" = 0 }"]).is_ok());
+}

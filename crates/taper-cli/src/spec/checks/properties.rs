@@ -1,0 +1,156 @@
+//! What holds for every method, whatever the weights, gradients and sparsity.
+
+use super::{Small, layers, resolve};
+use crate::spec::{Method, methods};
+use proptest::{prelude::*, test_runner::TestCaseResult};
+use taper::{
+    core::{LayerInfo, Step, rng::Rng},
+    kernels::mask::Mask,
+    nn::Params,
+};
+
+const TOTAL: u64 = 24;
+/// The first is pinned for N:M, which does not fit it.
+const SHAPES: [(&str, [usize; 2]); 3] =
+    [("conv1", [3, 2]), ("middle", [6, 8]), ("linear", [4, 12])];
+
+/// The methods that prune, without those that need a checkpoint or layers of another kind.
+fn pruning() -> Vec<(String, Method)> {
+    let others = ["dense", "dense-small", "finetune", "filter"];
+    methods().unwrap().into_iter().filter(|(name, _)| !others.contains(&&**name)).collect()
+}
+
+fn noise(key: [u64; 3], n: usize) -> Vec<f32> {
+    let mut rng = Rng::for_key(key);
+    // Coarse numbers, so that there are ties.
+    (0..n).map(|_| (rng.below(17) as f32 - 8.0) / 8.0).collect()
+}
+
+fn slopes(seed: u64, step: u64) -> Vec<Vec<f32>> {
+    let of = |(i, (_, [rows, columns])): (usize, (&str, [usize; 2]))| {
+        noise([seed, step + 1, i as u64], rows * columns)
+    };
+    SHAPES.into_iter().enumerate().map(of).collect()
+}
+
+fn params(seed: u64) -> Params {
+    let weights: Vec<Vec<f32>> = SHAPES
+        .iter()
+        .enumerate()
+        .map(|(i, (_, [rows, columns]))| noise([seed, 0, i as u64], rows * columns))
+        .collect();
+    let of: Vec<_> =
+        SHAPES.iter().zip(&weights).map(|((name, shape), w)| (*name, *shape, &w[..])).collect();
+    layers(&of).unwrap()
+}
+
+/// Keys of an experiment with a method at a sparsity.
+fn sets(name: &str, method: &Method, sparsity: f64, seed: u64) -> Vec<String> {
+    let mut sets = vec![
+        format!("prune.method={name}"),
+        format!("seed={seed}"),
+        "train.lr=0.125".into(),
+        "train.momentum=0.5".into(),
+        // So that the velocity of a weight that was forgotten is its gradient.
+        "train.weight_decay=0".into(),
+    ];
+    match method.prune.structure {
+        Some(_) => sets.push("prune.pins={ \"conv1.weight\" = 0 }".into()),
+        None if name == "str" => {}
+        None => sets.push(format!("prune.sparsity={sparsity}")),
+    }
+    if method.prune.refresh_every.is_some() {
+        sets.push("prune.refresh_every=3".into());
+    }
+    sets
+}
+
+/// What a method must do in a run.
+fn check(name: &str, method: &Method, sparsity: f64, seed: u64, resumed: u64) -> TestCaseResult {
+    let resolved = resolve(&sets(name, method, sparsity, seed)).unwrap();
+    let schedule = resolved.schedule(TOTAL).unwrap();
+    let start = || Small::new(&resolved, params(seed), TOTAL).unwrap();
+    let (mut run, mut other) = (start(), start());
+    let n: u64 = run.params.layers().iter().map(LayerInfo::n_weights).sum();
+    let is_zero = method.prune.remainder.as_deref() == Some("zero");
+    let mut n_kept = n;
+    for step in 0..TOTAL {
+        let before = run.weights();
+        let changed = run.step(step, &slopes(seed, step)).unwrap();
+        if step == resumed {
+            // A pruner of another process, with the weights and velocity of this one.
+            let (state, velocity) =
+                (other.pruner.state(), other.optimizer.state(&other.params).unwrap());
+            let mut fresh = start();
+            for ((_, var), (_, before)) in fresh.params.prunable().zip(other.params.prunable()) {
+                var.set(before.as_tensor()).unwrap();
+            }
+            fresh.pruner.restore(state).unwrap();
+            fresh.optimizer.restore(&fresh.params, &velocity).unwrap();
+            other = fresh;
+        }
+        let again = other.step(step, &slopes(seed, step)).unwrap();
+        let masks = run.masks();
+        prop_assert_eq!(&changed, &again, "{} at step {}", name, step);
+        prop_assert_eq!(&masks, &other.masks(), "{} at step {}", name, step);
+        prop_assert_eq!(run.weights(), other.weights(), "{} at step {}", name, step);
+        prop_assert_eq!(run.pruner.state(), other.pruner.state(), "{} at step {}", name, step);
+
+        let kept: u64 = masks.iter().map(Mask::n_kept).sum();
+        if name == "sr-ste" {
+            prop_assert!(two_of_four(&masks), "{} at step {}", name, step);
+        } else if name == "str" {
+            let above = before.iter().zip(cuts(&run)).map(|(w, cut)| Mask::above(w, cut));
+            prop_assert_eq!(&masks, &above.collect::<Vec<_>>(), "{} at step {}", name, step);
+        } else if run.pruner.sparsity() == schedule.sparsity(Step(step)) {
+            prop_assert_eq!(kept, run.pruner.sparsity().n_kept(n), "{} at step {}", name, step);
+        } else {
+            prop_assert_eq!(kept, n_kept, "{} at step {}: masks are held", name, step);
+        }
+        n_kept = kept;
+        for (layer, forgotten) in changed.forgotten.iter().flatten().enumerate() {
+            let (velocity, slopes) = (&run.velocity()[layer], &slopes(seed, step)[layer]);
+            // What has entered before the forward pass has the velocity of this very step.
+            let is_fresh = |i| velocity[i] == 0.0 || velocity[i] == slopes[i];
+            prop_assert!(forgotten.kept().all(is_fresh), "{} at step {}", name, step);
+        }
+        for ((mask, weights), velocity) in masks.iter().zip(run.weights()).zip(run.velocity()) {
+            let mut pruned = (0..mask.len()).filter(|&i| !mask.is_kept(i));
+            let rests = |i| weights[i] == 0.0 && velocity[i] == 0.0;
+            prop_assert!(!is_zero || pruned.all(rests), "{} at step {}", name, step);
+        }
+    }
+    prop_assert_eq!(run.pruner.sparsity(), resolved.sparsity(), "{} ends at its target", name);
+    Ok(())
+}
+
+/// The cut of each layer.
+fn cuts(run: &Small) -> Vec<f32> {
+    run.pruner.state().cuts
+}
+
+/// Whether each four weights along the inputs of all layers but the pinned one have two.
+fn two_of_four(masks: &[Mask]) -> bool {
+    masks[0].n_kept() == masks[0].len() as u64
+        && masks[1..].iter().all(|mask| {
+            let fours = (0..mask.len()).step_by(4);
+            fours.into_iter().all(|i| (i..i + 4).filter(|&i| mask.is_kept(i)).count() == 2)
+        })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_method_keeps_what_it_should_and_resumes_to_the_bit(
+        sparsity in 0.5f64..0.95,
+        seed in 0u64..1000,
+        resumed in 1..TOTAL,
+    ) {
+        let methods = pruning();
+        prop_assert!(methods.len() >= 11);
+        for (name, method) in methods {
+            check(&name, &method, sparsity, seed, resumed)?;
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! Keys that exclude each other, or what the network is.
+
+use super::{PruneSpec, Resolved};
+use crate::error::usage;
+use serde_json::Value;
+use taper::prune::{Part, PruneError};
+
+/// Classes of the network that parts are checked with before the data are read.
+const CLASSES: usize = 10;
+/// Steps of the run that they are checked with: enough for every moment of a schedule to have one of its own.
+const STEPS: u64 = 1 << 30;
+
+impl Resolved {
+    /// Builds a pruner of the network's layers without values, to refuse what does not go together before the data are read.
+    /// What depends on the number of classes and steps is left to the run.
+    pub(super) fn check_together(&self) -> anyhow::Result<()> {
+        if self.is_dense() {
+            return Ok(());
+        }
+        let model = self.architecture(CLASSES)?.zeros(CLASSES)?;
+        match self.builder(model.params(), STEPS)?.build() {
+            Err(
+                error @ (PruneError::Together { .. }
+                | PruneError::Structure { .. }
+                | PruneError::Renewal { .. }
+                | PruneError::Update { .. }),
+            ) => Err(refusal(self.prune(), error)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What a pruner cannot be built of, in the words of an experiment.
+pub(super) fn refusal(p: &PruneSpec, error: PruneError) -> anyhow::Error {
+    match error {
+        PruneError::Together { first, second, reason } => {
+            let (first, second) = (said(p, first), said(p, second));
+            usage(format!("{first}, and {second}: {reason}"))
+        }
+        PruneError::Structure { reason } => {
+            let structure = p.structure.as_deref().unwrap_or_default();
+            usage(format!(
+                "prune.structure `{structure}`: {reason} (prune.pins = {{ \"NAME\" = 0 }})"
+            ))
+        }
+        other => usage(other),
+    }
+}
+
+/// A key and its value.
+fn said(p: &PruneSpec, part: Part) -> String {
+    let (key, unsaid) = match part {
+        Part::Threshold => ("threshold", ""),
+        Part::Criterion => ("criterion", "magnitude"),
+        Part::Structure => ("structure", "single"),
+        Part::Quantile => ("quantile", "exact"),
+        Part::Renewal => ("renewal", "cut"),
+        Part::Growth => ("grow", "gradient"),
+        Part::Cadence => ("refresh_every", "1"),
+        Part::Clock => ("adapt", "none"),
+        Part::Remainder => ("remainder", "alive"),
+        Part::Gradient => ("gradient", ""),
+        Part::Update => ("pruned_gradient", "exact"),
+        Part::Drop => ("drop", "none"),
+        _ => ("method", ""),
+    };
+    let value = match serde_json::to_value(p).map(|p| p[key].clone()) {
+        Ok(Value::String(text)) => text,
+        Ok(Value::Null) | Err(_) => unsaid.into(),
+        Ok(other) => other.to_string(),
+    };
+    format!("prune.{key} is {value}")
+}

@@ -1,0 +1,66 @@
+//! Densities that are given, by name.
+
+use super::{Allocation, AllocationError, Group, Layer, no_match, per_layer};
+use taper_core::Sparsity;
+use wildmatch::WildMatch;
+
+/// Gives each layer a density proportional to a number of its own, at most 1.
+///
+/// Where the numbers are the densities that a network is to have and add up to its overall density, each layer has its own
+/// exactly, up to rounding.
+///
+/// # References
+/// JaxPruner's `custom_sparsity_map` and RigL's `str`, which takes the densities that STR has learned.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Given {
+    /// Patterns of names of weights, with `*` for any characters and `?` for one, and a number above 0 for each. The first
+    /// pattern that matches a layer counts, and a layer that none matches has 1.
+    pub densities: Vec<(String, f64)>,
+}
+
+impl Allocation for Given {
+    fn allocate(&self, layers: &[Layer], overall: Sparsity) -> Result<Vec<Group>, AllocationError> {
+        let given = self.densities.iter().map(|(name, density)| (WildMatch::new(name), *density));
+        let given: Vec<(WildMatch, f64)> = given.collect();
+        for ((pattern, _), (matcher, _)) in self.densities.iter().zip(&given) {
+            if !layers.iter().any(|layer| matcher.matches(&layer.info.name)) {
+                return Err(no_match(pattern, layers));
+            }
+        }
+        Ok(per_layer(layers, overall, |layer| {
+            let found = given.iter().find(|(matcher, _)| matcher.matches(&layer.name));
+            found.map_or(1.0, |&(_, density)| density) * layer.n_weights() as f64
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{infos, layers};
+    use super::*;
+
+    fn counts(densities: &[(&str, f64)], sparsity: f64) -> Result<Vec<u64>, AllocationError> {
+        let infos = infos(&[&[10, 10], &[20, 10], &[30, 10]]);
+        let densities = densities.iter().map(|&(name, density)| (name.to_string(), density));
+        let given = Given { densities: densities.collect() };
+        let groups = given.allocate(&layers(&infos), Sparsity::new(sparsity).unwrap())?;
+        Ok(groups.iter().map(|group| group.n_keep).collect())
+    }
+
+    #[test]
+    fn densities_that_add_up_are_met_and_others_are_scaled() {
+        // 100·0.5 + 200·0.2 + 300·0.1 = 120 of 600.
+        let densities = [("layer0.*", 0.5), ("layer1.weight", 0.2), ("layer*", 0.1)];
+        assert_eq!(counts(&densities, 0.8).unwrap(), [50, 40, 30]);
+        assert_eq!(counts(&densities, 0.9).unwrap(), [25, 20, 15]);
+        // Twice as many would be all of the first, which stays full: the others share what is left in 40 to 30.
+        assert_eq!(counts(&densities, 0.475).unwrap(), [100, 123, 92]);
+        assert_eq!(counts(&[("layer0.*", 2.0)], 0.5).unwrap(), [86, 86, 128]);
+    }
+
+    #[test]
+    fn a_pattern_that_matches_nothing_is_refused() {
+        let error = counts(&[("stem*", 0.5)], 0.5).unwrap_err().to_string();
+        assert!(error.contains("`stem*` matches none of the 3"), "{error}");
+    }
+}

@@ -1,0 +1,135 @@
+//! What a pruner consists of, and whether its parts go together.
+
+use crate::{
+    DeadFilters, Quantile, Remainder,
+    allocation::{Allocation, Global},
+    criterion::{Criterion, Magnitude, View},
+    error::PruneError,
+    operator::Operator,
+    renewal::{Cut, Moment, Renewal},
+    structure::{Single, Structure},
+    weight,
+};
+use candle_core::{Tensor, Var};
+use taper_core::{LayerId, LayerInfo, Sparsity, Step};
+use taper_kernels::threshold::Threshold;
+use taper_scale::{Now, PrunedGrad};
+use taper_schedule::SparsitySchedule;
+
+/// The weights to prune, and a choice for each part of pruning; what is not said is as in Feather, with exact counts.
+#[derive(Debug)]
+pub(crate) struct Choices {
+    pub(crate) layers: Vec<(LayerInfo, Var)>,
+    pub(crate) schedule: Box<dyn SparsitySchedule>,
+    pub(crate) total_steps: u64,
+    pub(crate) operator: Box<dyn Operator>,
+    pub(crate) criterion: Box<dyn Criterion>,
+    pub(crate) allocation: Box<dyn Allocation>,
+    pub(crate) structure: Box<dyn Structure>,
+    pub(crate) quantile: Quantile,
+    pub(crate) renewal: Box<dyn Renewal>,
+    pub(crate) remainder: Remainder,
+    pub(crate) dead_filters: DeadFilters,
+    pub(crate) probes: Vec<Step>,
+}
+
+impl Choices {
+    pub(crate) fn new(
+        layers: Vec<(LayerInfo, Var)>,
+        schedule: Box<dyn SparsitySchedule>,
+        total_steps: u64,
+    ) -> Self {
+        Self {
+            layers,
+            schedule,
+            total_steps,
+            operator: Box::new(Threshold::FEATHER),
+            criterion: Box::new(Magnitude),
+            allocation: Box::new(Global),
+            structure: Box::new(Single),
+            quantile: Quantile::default(),
+            renewal: Box::new(Cut::EVERY_STEP),
+            remainder: Remainder::default(),
+            dead_filters: DeadFilters::default(),
+            probes: Vec::new(),
+        }
+    }
+
+    /// Refuses what is impossible by itself or with another choice.
+    pub(crate) fn check(&self) -> Result<(), PruneError> {
+        if self.layers.iter().all(|(info, _)| info.n_weights() == 0) {
+            return Err(PruneError::NoLayers);
+        }
+        weight::check(&self.layers)?;
+        self.remainder.check()?;
+        self.operator.check().map_err(|reason| PruneError::Operator { reason })?;
+        self.renewal.check().map_err(|reason| PruneError::Renewal { reason })?;
+        self.check_together()?;
+        self.check_schedule()?;
+        self.check_target()
+    }
+
+    fn check_schedule(&self) -> Result<(), PruneError> {
+        let (target, total) = (self.target(), self.total_steps);
+        let last = Step(total).previous();
+        let reached = self.schedule.sparsity(last);
+        if total > 0 && reached < target {
+            let (reached, target) = (reached.get(), target.get());
+            return Err(PruneError::NeverReached { reached, total, target });
+        }
+        // An adaptive schedule that has heard nothing says what it would do if masks were calm.
+        match self.schedule.deadline().filter(|&step| total > 0 && step > last) {
+            Some(deadline) => Err(PruneError::Deadline { deadline: deadline.0, last: last.0 }),
+            None => Ok(()),
+        }
+    }
+
+    /// What masks are chosen by in a step.
+    pub(crate) fn chooser(&self, now: &Moment) -> &dyn Criterion {
+        let begins_by = self.renewal.begins_by().filter(|_| now.imposed.is_dense());
+        begins_by.unwrap_or(&*self.criterion)
+    }
+
+    /// The sparsity at the end of the schedule.
+    pub(crate) fn target(&self) -> Sparsity {
+        self.schedule.target()
+    }
+
+    pub(crate) fn infos(&self) -> impl Iterator<Item = &LayerInfo> {
+        self.layers.iter().map(|(info, _)| info)
+    }
+
+    pub(crate) fn vars(&self) -> impl Iterator<Item = &Var> {
+        self.layers.iter().map(|(_, var)| var)
+    }
+
+    pub(crate) fn tensors(&self) -> Vec<&Tensor> {
+        self.vars().map(|var| var.as_tensor()).collect()
+    }
+
+    /// Whether the operator decides what is kept.
+    pub(crate) fn has_learned_cuts(&self) -> bool {
+        self.operator.cut(LayerId(0)).is_some()
+    }
+
+    /// The factors on the gradient of pruned weights in a step in which this sparsity is achieved.
+    pub(crate) fn pruned_grad(&self, step: Step, achieved: Sparsity) -> PrunedGrad {
+        let progress = match self.total_steps {
+            0 => 1.0,
+            total => (step.0 as f64 / total as f64).min(1.0),
+        };
+        self.remainder.gradient.at(&Now { achieved, target: self.target(), progress })
+    }
+
+    /// A layer as criteria see it.
+    pub(crate) fn view<'a>(
+        &'a self,
+        id: LayerId,
+        weights: &'a [f32],
+        gradients: Option<&'a [Vec<f32>]>,
+        step: Step,
+    ) -> View<'a> {
+        let info = &self.layers[id.0].0;
+        View { id, info, weights, gradient: gradients.map(|gradients| &gradients[id.0][..]), step }
+    }
+}

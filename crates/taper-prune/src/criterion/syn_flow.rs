@@ -1,0 +1,86 @@
+//! How much flows through a weight.
+
+use super::{Criterion, View, of_both};
+use crate::{
+    error::PruneError,
+    measure::{GradientOracle, Measure, Measured, values},
+};
+use candle_core::{Device, Tensor};
+use std::borrow::Cow;
+
+/// `|w·∂R/∂w|` with the synaptic flow R: the sum over all paths through the network of the products of their weights'
+/// magnitudes. No data is needed.
+///
+/// The network is measured again and again while its density falls exponentially, so that no layer loses all of its weights
+/// before the network has to. A weight that has left has a score of 0, below all that are kept.
+///
+/// # References
+/// Tanaka et al., "Pruning neural networks without any data by iteratively conserving synaptic flow" (arXiv:2006.05467),
+/// algorithm 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SynFlow {
+    /// Times that the network is measured, at least 1.
+    pub rounds: u32,
+}
+
+impl Default for SynFlow {
+    /// A hundred, as published.
+    fn default() -> Self {
+        Self { rounds: 100 }
+    }
+}
+
+impl Criterion for SynFlow {
+    fn scores<'a>(&self, layer: &View<'a>) -> Cow<'a, [f32]> {
+        of_both(layer, |_, measured| measured)
+    }
+
+    fn measure(&self) -> Option<&dyn Measure> {
+        Some(self)
+    }
+}
+
+impl Measure for SynFlow {
+    fn rounds(&self) -> u32 {
+        self.rounds
+    }
+
+    fn measure(
+        &self,
+        network: &mut dyn GradientOracle,
+        layers: &[Measured],
+    ) -> Result<Vec<Vec<f32>>, PruneError> {
+        let magnitudes: Vec<Vec<f64>> = layers.iter().map(magnitudes).collect();
+        let weights = magnitudes.iter().zip(layers);
+        let weights: Vec<Tensor> = weights
+            .map(|(w, layer)| Tensor::from_slice(w, &layer.info.shape[..], &Device::Cpu))
+            .collect::<candle_core::Result<_>>()?;
+        let mut scores = values(&network.flow(&weights)?, layers)?;
+        for (scores, magnitudes) in scores.iter_mut().zip(&magnitudes) {
+            scores.iter_mut().zip(magnitudes).for_each(|(s, w)| *s = (*s * w).abs());
+        }
+        let most = scores.iter().flatten().fold(0.0, |most: f64, &score| most.max(score));
+        if !(most > 0.0 && most.is_finite()) {
+            let reason = format!(
+                "the largest synaptic flow of a weight is {most}, so no path of kept weights leads from the input to the output; lower the sparsity, or take more rounds"
+            );
+            return Err(PruneError::Preparation { reason });
+        }
+        let scores = scores.iter().zip(layers).map(|(scores, layer)| {
+            let mut relative: Vec<f32> = scores.iter().map(|s| (s / most) as f32).collect();
+            // What is kept ranks above what has left, even without any flow.
+            for index in layer.mask.kept() {
+                relative[index] = relative[index].max(f32::MIN_POSITIVE);
+            }
+            relative
+        });
+        Ok(scores.collect())
+    }
+}
+
+/// The magnitudes of what is kept, and 0 elsewhere.
+fn magnitudes(layer: &Measured) -> Vec<f64> {
+    let mut found = vec![0.0; layer.weights.len()];
+    layer.mask.kept().for_each(|index| found[index] = f64::from(layer.weights[index]).abs());
+    found
+}

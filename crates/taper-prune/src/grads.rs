@@ -1,0 +1,31 @@
+//! Gradients as slices.
+
+use candle_core::{Var, backprop::GradStore};
+use taper_nn::ops::{tensor_like, with_values};
+
+/// The gradient of each layer, 0 where it has none.
+pub(crate) fn of_layers<'a>(
+    vars: impl Iterator<Item = &'a Var>,
+    grads: &GradStore,
+) -> candle_core::Result<Vec<Vec<f32>>> {
+    let layers = vars.map(|var| match grads.get(var) {
+        Some(grad) => with_values(&[grad], |g| g[0].to_vec()),
+        None => Ok(vec![0.0; var.elem_count()]),
+    });
+    layers.collect()
+}
+
+/// Changes the gradient of a variable, if it has one.
+pub(crate) fn change(
+    grads: &mut GradStore,
+    var: &Var,
+    change: impl FnOnce(&mut [f32]),
+) -> candle_core::Result<()> {
+    if let Some(grad) = grads.get(var) {
+        let mut values = with_values(&[grad], |g| g[0].to_vec())?;
+        change(&mut values);
+        let grad = tensor_like(values, grad)?;
+        grads.insert(var, grad);
+    }
+    Ok(())
+}

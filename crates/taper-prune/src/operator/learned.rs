@@ -1,0 +1,146 @@
+//! A threshold for each layer that is learned with the weights.
+
+use super::{Gated, Operator};
+use taper_core::{LayerId, LayerInfo};
+use taper_kernels::threshold::Threshold;
+
+/// The soft threshold with a cut of each layer that is learned: `σ(s)`, the logistic function of a number `s` that moves with
+/// the weights, by stochastic gradient descent with momentum and decay. The sparsity is what comes of it: decay pulls `s` to 0,
+/// where half of the largest possible cut is, and the loss holds against it.
+///
+/// Pruned weights have no gradient: their remainder is [resting](crate::Remainder::resting).
+///
+/// # References
+/// Kusupati et al., "Soft threshold weight reparameterization for learnable sparsity" (arXiv:2002.03231): STR.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LearnedThreshold {
+    /// `s` of every layer at the begin, such as −10: a cut of 5e-5.
+    initial: f32,
+    momentum: f32,
+    /// Factor on `s` that is added to its gradient.
+    decay: f32,
+    /// Of each layer that has been seen; the others are at the begin.
+    learned: Vec<Learned>,
+}
+
+/// What is learned of a layer.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Learned {
+    s: f32,
+    velocity: f32,
+    /// The gradient of `s` in the step begun.
+    gradient: f32,
+}
+
+impl LearnedThreshold {
+    /// Thresholds that begin at `σ(initial)`, and move with this momentum and decay.
+    pub fn new(initial: f32, momentum: f32, decay: f32) -> Self {
+        Self { initial, momentum, decay, learned: Vec::new() }
+    }
+}
+
+/// `σ(s) = 1 / (1 + e^−s)`.
+fn logistic(s: f32) -> f64 {
+    1.0 / (1.0 + libm::exp(-f64::from(s)))
+}
+
+impl Operator for LearnedThreshold {
+    fn threshold(&self) -> Option<Threshold> {
+        Some(Threshold::Soft)
+    }
+
+    fn cut(&self, layer: LayerId) -> Option<f32> {
+        Some(logistic(self.learned.get(layer.0).map_or(self.initial, |learned| learned.s)) as f32)
+    }
+
+    fn has_backward(&self) -> bool {
+        true
+    }
+
+    fn backward(&mut self, layers: &[Gated], grads: &mut [Vec<f32>]) {
+        self.learned.resize(layers.len(), Learned { s: self.initial, ..Learned::default() });
+        for ((learned, layer), grad) in self.learned.iter_mut().zip(layers).zip(grads) {
+            let kept = layer.mask.kept();
+            let moved = kept.map(|i| f64::from(grad[i] * layer.weights[i].signum()));
+            let cut = logistic(learned.s);
+            learned.gradient = (-moved.sum::<f64>() * cut * (1.0 - cut)) as f32;
+        }
+    }
+
+    fn learn(&mut self, factor: f64, lr: f64) {
+        for Learned { s, velocity, gradient } in &mut self.learned {
+            let gradient = (factor * f64::from(*gradient)) as f32 + self.decay * *s;
+            *velocity = self.momentum * *velocity + gradient;
+            *s -= (lr * f64::from(*velocity)) as f32;
+        }
+    }
+
+    fn state(&self) -> Vec<f32> {
+        self.learned.iter().flat_map(|learned| [learned.s, learned.velocity]).collect()
+    }
+
+    fn restore(&mut self, state: &[f32], layers: &[&LayerInfo]) -> Result<(), String> {
+        if !state.is_empty() && state.len() != 2 * layers.len() {
+            let found = state.len() / 2;
+            return Err(format!("it has {found} learned thresholds for {} layers", layers.len()));
+        }
+        let learned = state.chunks_exact(2);
+        self.learned =
+            learned.map(|l| Learned { s: l[0], velocity: l[1], gradient: 0.0 }).collect();
+        Ok(())
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let Self { initial, momentum, decay, .. } = self;
+        match (initial.is_finite(), *momentum >= 0.0 && *momentum < 1.0, *decay >= 0.0) {
+            (false, ..) => Err(format!("a threshold cannot begin at σ({initial}); give a number")),
+            (_, false, _) => Err(format!("a momentum of {momentum} is outside [0, 1)")),
+            (.., false) => Err(format!("a decay of {decay} is below 0")),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{gated, info};
+    use super::*;
+    use taper_kernels::mask::Mask;
+
+    #[test]
+    fn the_gradient_of_a_threshold_is_that_of_finite_differences() {
+        let (info, w, g) = (info(&[2, 2]), [0.5f32, -0.9, 0.1, -0.2], [0.3f32, 0.7, 5.0, -0.1]);
+        let mut operator = LearnedThreshold::new(-1.5, 0.9, 0.1);
+        let loss = |s: f32| {
+            let cut = logistic(s) as f32;
+            let value = |w: f32| Threshold::Soft.apply(w, cut);
+            w.iter().zip(g).map(|(&w, g)| f64::from(value(w) * g)).sum::<f64>()
+        };
+        let cut = operator.cut(LayerId(0)).unwrap();
+        assert!((cut - 0.18242552).abs() < 1e-7, "{cut}");
+        let mask = Mask::above(&w, cut);
+        operator.backward(&[gated(&info, &w, &mask, cut)], &mut [g.to_vec()]);
+        let want = (loss(-1.499) - loss(-1.501)) / 0.002;
+        let got = f64::from(operator.learned[0].gradient);
+        assert!((got - want).abs() < 1e-3 * want.abs(), "{got} for {want}");
+
+        // Velocity 0.5·g + 0.1·s, then 0.9 times that and as much again.
+        operator.learn(0.5, 0.2);
+        let first = 0.5 * got - 0.15;
+        assert!((f64::from(operator.learned[0].s) - (-1.5 - 0.2 * first)).abs() < 1e-6);
+        let state = operator.state();
+        let mut other = LearnedThreshold::new(3.0, 0.9, 0.1);
+        other.restore(&state, &[&info]).unwrap();
+        assert_eq!((other.state(), other.cut(LayerId(0))), (state, operator.cut(LayerId(0))));
+        assert!(other.restore(&[1.0], &[&info]).is_err());
+    }
+
+    #[test]
+    fn numbers_out_of_range_are_refused() {
+        let check = |initial, momentum, decay| {
+            LearnedThreshold::new(initial, momentum, decay).check().is_ok()
+        };
+        assert!(check(-5.0, 0.0, 0.0));
+        assert!(!check(f32::NAN, 0.0, 0.0) && !check(0.0, 1.0, 0.0) && !check(0.0, 0.0, -1.0));
+    }
+}

@@ -1,0 +1,325 @@
+//! Weights weighted by a soft choice of the largest ones.
+
+use super::{Gated, Operator};
+use rayon::prelude::*;
+use taper_core::{LayerInfo, Step};
+
+/// Each kept weight times its part `m = σ(β·|w| + μ)` of a soft choice, in which `μ` makes the parts of all weights of a group
+/// add up to the number of kept ones. The gradient is that of the soft choice: it reaches pruned weights as well. With a
+/// small β all weights have the same part, with a large one those of kept weights are 1. β rises linearly; once it has
+/// arrived, the parts and masks stay as they are, and pruned weights have no gradient.
+///
+/// # References
+/// Tai, Tian and Lim, "Spartan: differentiable sparsity via regularized transportation" (arXiv:2205.14107), with weights of
+/// equal cost: the regularised transport then has the closed form above.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SoftTopK {
+    /// β at the begin and at the end, above 0.
+    sharpness: [f32; 2],
+    /// The step at which β arrives.
+    end: Step,
+    /// The parts of each layer since then.
+    frozen: Option<Vec<Vec<f32>>>,
+}
+
+impl SoftTopK {
+    /// A choice whose sharpness β rises between these two until the step `end`.
+    pub fn new(sharpness: [f32; 2], end: Step) -> Self {
+        Self { sharpness, end, frozen: None }
+    }
+
+    /// β in a step.
+    fn sharpness_at(&self, step: Step) -> f32 {
+        let [begin, end] = self.sharpness;
+        match step < self.end {
+            true => begin + (end - begin) * (step.0 as f64 / self.end.0 as f64) as f32,
+            false => end,
+        }
+    }
+
+    /// The parts of every weight in the choice; 1 in layers that are left dense.
+    fn parts(&self, layers: &[Gated]) -> Vec<Vec<f32>> {
+        if let Some(frozen) = &self.frozen {
+            return frozen.clone();
+        }
+        let mut parts = vec![Vec::new(); layers.len()];
+        for group in groups(layers) {
+            let members: Vec<&Gated> = group.iter().map(|&place| &layers[place]).collect();
+            let sharpness = self.sharpness_at(members[0].step);
+            for (place, found) in group.iter().zip(choice(&members, sharpness)) {
+                parts[*place] = found;
+            }
+        }
+        for (parts, layer) in parts.iter_mut().zip(layers).filter(|(_, l)| l.group.is_none()) {
+            *parts = vec![1.0; layer.weights.len()];
+        }
+        parts
+    }
+}
+
+impl Operator for SoftTopK {
+    fn values(&self, layers: &[Gated]) -> Vec<Option<Vec<f32>>> {
+        let parts = self.parts(layers).into_iter().zip(layers);
+        let values = parts.map(|(mut parts, layer)| {
+            layer.group?;
+            parts.par_iter_mut().zip(layer.weights).for_each(|(part, w)| *part *= w);
+            Some(parts)
+        });
+        values.collect()
+    }
+
+    fn begin_step(&mut self, layers: &[Gated]) {
+        if self.frozen.is_none() && layers.first().is_some_and(|layer| layer.step >= self.end) {
+            let mut parts = self.parts(layers);
+            for (parts, layer) in parts.iter_mut().zip(layers) {
+                // What is pruned stays so, and has no part.
+                let kept = |place| layer.mask.is_kept(place);
+                let pruned = parts.iter_mut().enumerate().filter(|(place, _)| !kept(*place));
+                pruned.for_each(|(_, part)| *part = 0.0);
+            }
+            self.frozen = Some(parts);
+        }
+    }
+
+    fn has_backward(&self) -> bool {
+        true
+    }
+
+    fn backward(&mut self, layers: &[Gated], grads: &mut [Vec<f32>]) {
+        let parts = self.parts(layers);
+        if self.frozen.is_none() {
+            for group in groups(layers) {
+                self.through_choice(&group, layers, &parts, grads);
+            }
+            return;
+        }
+        for (grad, parts) in grads.iter_mut().zip(parts) {
+            grad.par_iter_mut().zip(parts).for_each(|(g, part)| *g *= part);
+        }
+    }
+
+    fn is_frozen(&self) -> bool {
+        self.frozen.is_some()
+    }
+
+    fn state(&self) -> Vec<f32> {
+        self.frozen.iter().flatten().flatten().copied().collect()
+    }
+
+    fn restore(&mut self, state: &[f32], layers: &[&LayerInfo]) -> Result<(), String> {
+        if state.is_empty() {
+            self.frozen = None;
+            return Ok(());
+        }
+        let n: u64 = layers.iter().map(|layer| layer.n_weights()).sum();
+        if state.len() as u64 != n {
+            return Err(format!("it has {} parts of a choice for {n} weights", state.len()));
+        }
+        let mut rest = state;
+        let parts = layers.iter().map(|layer| {
+            let (parts, after) = rest.split_at(layer.n_weights() as usize);
+            rest = after;
+            parts.to_vec()
+        });
+        self.frozen = Some(parts.collect());
+        Ok(())
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let is_right = self.sharpness.iter().all(|beta| *beta > 0.0 && beta.is_finite());
+        match is_right {
+            true => Ok(()),
+            false => Err(format!("a sharpness from {:?} is not above 0", self.sharpness)),
+        }
+    }
+}
+
+impl SoftTopK {
+    /// The gradients of a group, through the parts that its weights have in the choice.
+    ///
+    /// With `G = g·w` and `u = m·(1 − m)`, that of a weight is `m·g + sign(w)·β·u·(G − Σ G·u / Σ u)`: `μ` moves with all weights,
+    /// so that the sum of parts stays.
+    fn through_choice(
+        &self,
+        group: &[usize],
+        layers: &[Gated],
+        parts: &[Vec<f32>],
+        grads: &mut [Vec<f32>],
+    ) {
+        let sharpness = self.sharpness_at(layers[group[0]].step);
+        let slope = |part: f32| part * (1.0 - part);
+        let (mut weighted, mut total) = (0.0, 0.0);
+        for &place in group {
+            let (parts, weights, grad) = (&parts[place], layers[place].weights, &grads[place]);
+            weighted += sum(parts.len(), |i| f64::from(grad[i] * weights[i] * slope(parts[i])));
+            total += sum(parts.len(), |i| f64::from(slope(parts[i])));
+        }
+        // Where every part is 0 or 1, none of them moves.
+        let mean = if total > 0.0 { (weighted / total) as f32 } else { 0.0 };
+        for &place in group {
+            let moving = parts[place].par_iter().zip(layers[place].weights);
+            grads[place].par_iter_mut().zip(moving).for_each(|(g, (&part, &w))| {
+                let sign = if w == 0.0 { 0.0 } else { w.signum() };
+                *g = part * *g + sign * sharpness * slope(part) * (*g * w - mean);
+            });
+        }
+    }
+}
+
+/// The places of the layers of each group.
+fn groups(layers: &[Gated]) -> Vec<Vec<usize>> {
+    let n = layers.iter().filter_map(|layer| layer.group).max().map_or(0, |last| last + 1);
+    let mut groups = vec![Vec::new(); n];
+    for (place, group) in layers.iter().enumerate().filter_map(|(i, l)| Some((i, l.group?))) {
+        groups[group].push(place);
+    }
+    groups.retain(|group| !group.is_empty());
+    groups
+}
+
+/// The parts of the weights of a group: `σ(β·|w| + μ)` with the `μ` of the wanted sum.
+fn choice(layers: &[&Gated], sharpness: f32) -> Vec<Vec<f32>> {
+    let n_kept: u64 = layers.iter().map(|layer| layer.mask.n_kept()).sum();
+    let n: usize = layers.iter().map(|layer| layer.weights.len()).sum();
+    if n_kept == 0 || n_kept == n as u64 {
+        let part = if n_kept == 0 { 0.0 } else { 1.0 };
+        return layers.iter().map(|layer| vec![part; layer.weights.len()]).collect();
+    }
+    let shift = shift(layers, sharpness, n_kept as f64);
+    let of_layer = |layer: &&Gated| {
+        layer.weights.par_iter().map(|w| logistic(sharpness * w.abs() + shift)).collect()
+    };
+    layers.iter().map(of_layer).collect()
+}
+
+/// The `μ` at which parts add up to `wanted`: Newton's method, between bounds that it halves where it would leave them.
+fn shift(layers: &[&Gated], sharpness: f32, wanted: f64) -> f32 {
+    let largest = layers.iter().flat_map(|layer| layer.weights).fold(0.0f32, |m, w| m.max(w.abs()));
+    let n: usize = layers.iter().map(|layer| layer.weights.len()).sum();
+    // With every weight at 0, or at the largest magnitude, μ would be one of these.
+    let log_odds = libm::log(wanted / (n as f64 - wanted)) as f32;
+    let (mut low, mut high) = (log_odds - sharpness * largest, log_odds);
+    let mut at = high - sharpness * layers[0].cut.min(largest);
+    for _ in 0..60 {
+        let (mut found, mut slope) = (0.0, 0.0);
+        for layer in layers {
+            let part = |i: usize| logistic(sharpness * layer.weights[i].abs() + at);
+            found += sum(layer.weights.len(), |i| f64::from(part(i)));
+            slope += sum(layer.weights.len(), |i| f64::from(part(i) * (1.0 - part(i))));
+        }
+        let excess = found - wanted;
+        if excess.abs() <= 1e-6 * wanted {
+            break;
+        }
+        if excess > 0.0 {
+            high = at
+        } else {
+            low = at
+        }
+        let next = at - (excess / slope.max(f64::MIN_POSITIVE)) as f32;
+        at = if next > low && next < high { next } else { 0.5 * (low + high) };
+        if !(low < at && at < high) {
+            break;
+        }
+    }
+    at
+}
+
+/// `σ(x)`, on either side without overflow.
+fn logistic(x: f32) -> f32 {
+    let small = libm::expf(-x.abs());
+    if x >= 0.0 { 1.0 / (1.0 + small) } else { small / (1.0 + small) }
+}
+
+/// The sum of `n` numbers, in stretches that do not depend on the number of threads.
+fn sum(n: usize, of: impl Fn(usize) -> f64 + Sync) -> f64 {
+    const STRETCH: usize = 1 << 13;
+    let stretches = (0..n.div_ceil(STRETCH)).into_par_iter();
+    let sums: Vec<f64> =
+        stretches.map(|s| (s * STRETCH..n.min((s + 1) * STRETCH)).map(&of).sum()).collect();
+    sums.iter().sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{gated, info};
+    use super::*;
+    use taper_kernels::mask::Mask;
+
+    const W: [f32; 6] = [0.5, -0.9, 0.1, -0.2, 0.7, 0.05];
+
+    /// The values of two layers of one group.
+    fn values(operator: &SoftTopK, w: &[f32; 6], step: u64) -> Vec<f32> {
+        let (info, masks) = (info(&[1, 3]), [0, 3].map(|i| Mask::above(&W[i..i + 3], 0.2)));
+        let layers = [0, 1].map(|i| Gated {
+            step: Step(step),
+            ..gated(&info, &w[3 * i..3 * i + 3], &masks[i], 0.2)
+        });
+        operator.values(&layers).into_iter().flat_map(|values| values.unwrap()).collect()
+    }
+
+    #[test]
+    fn parts_add_up_to_the_number_of_kept_weights() {
+        for (step, beta) in [(0, 1.0), (40, 10.5), (80, 20.0), (99, 20.0)] {
+            let operator = SoftTopK::new([1.0, 20.0], Step(80));
+            assert!((operator.sharpness_at(Step(step)) - beta).abs() < 1e-5);
+            let values = values(&operator, &W, step);
+            let parts: Vec<f32> = values.iter().zip(W).map(|(v, w)| v / w).collect();
+            assert!((parts.iter().sum::<f32>() - 3.0).abs() < 1e-4, "{parts:?}");
+            // The log-odds of two parts differ by β times the difference of magnitudes.
+            let odds = |i: usize| libm::logf(parts[i] / (1.0 - parts[i]));
+            assert!((odds(1) - odds(2) - beta * 0.8).abs() < 2e-2, "{beta}: {parts:?}");
+        }
+    }
+
+    #[test]
+    fn gradients_are_those_of_finite_differences() {
+        let g = [0.3f32, 0.7, 5.0, -0.4, -1.0, 2.0];
+        let mut operator = SoftTopK::new([8.0, 8.0], Step(80));
+        let loss = |w: &[f32; 6]| -> f64 {
+            values(&operator, w, 0).iter().zip(g).map(|(v, g)| f64::from(v * g)).sum()
+        };
+        let want = [0, 1, 2, 3, 4, 5].map(|i| {
+            let at = |d: f32| {
+                let mut w = W;
+                w[i] += d;
+                loss(&w)
+            };
+            (at(4e-3) - at(-4e-3)) / 8e-3
+        });
+        let (info, masks) = (info(&[1, 3]), [0, 3].map(|i| Mask::above(&W[i..i + 3], 0.2)));
+        let layers = [0, 1].map(|i| gated(&info, &W[3 * i..3 * i + 3], &masks[i], 0.2));
+        let mut grads = [g[..3].to_vec(), g[3..].to_vec()];
+        operator.backward(&layers, &mut grads);
+        for (got, want) in grads.iter().flatten().zip(want) {
+            assert!(
+                (f64::from(*got) - want).abs() < 2e-2 * want.abs().max(0.5),
+                "{grads:?}, {want}"
+            );
+        }
+    }
+
+    #[test]
+    fn parts_stay_once_the_sharpness_has_arrived() {
+        let (info, mask) = (info(&[1, 6]), Mask::above(&W, 0.2));
+        let mut operator = SoftTopK::new([1.0, 20.0], Step(2));
+        let at = |step| Gated { step: Step(step), ..gated(&info, &W, &mask, 0.2) };
+        operator.begin_step(&[at(1)]);
+        assert!(operator.state().is_empty() && !operator.is_frozen());
+        operator.begin_step(&[at(2)]);
+        let parts = operator.state();
+        assert!(parts[2] == 0.0 && parts[1] > 0.99 && operator.is_frozen());
+        let mut grads = [vec![1.0f32; 6]];
+        operator.backward(&[at(3)], &mut grads);
+        assert_eq!(grads[0], parts);
+        let mut other = SoftTopK::new([1.0, 20.0], Step(2));
+        other.restore(&parts, &[&info]).unwrap();
+        assert_eq!(other, operator);
+        assert!(other.restore(&parts[1..], &[&info]).is_err());
+        let moved = W.map(|w| 2.0 * w);
+        let layer = Gated { weights: &moved, ..at(3) };
+        let want: Vec<f32> = parts.iter().zip(moved).map(|(part, w)| part * w).collect();
+        assert_eq!(operator.values(&[layer]), [Some(want)]);
+        assert!(SoftTopK::new([0.0, 1.0], Step(1)).check().is_err());
+    }
+}

@@ -1,0 +1,60 @@
+//! Masks by what is measured of the network, round by round.
+
+use crate::{
+    choices::Choices,
+    choose::{Asked, LayerCut},
+    error::PruneError,
+    measure::{GradientOracle, Measure, Measured},
+};
+use taper_core::{Sparsity, Step};
+use taper_nn::ops::with_values;
+
+/// What was measured for a step.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    step: Step,
+    sparsity: Sparsity,
+    cut: Vec<LayerCut>,
+}
+
+impl Prepared {
+    /// Measures the network for what is asked, at a density that falls by the same factor in each round.
+    pub(crate) fn of(
+        choices: &Choices,
+        asked: &Asked,
+        measure: &dyn Measure,
+        network: &mut dyn GradientOracle,
+    ) -> Result<Self, PruneError> {
+        // A copy: the network reads the weights meanwhile.
+        let weights: Vec<Vec<f32>> =
+            with_values(&choices.tensors(), |w| w.iter().map(|w| w.to_vec()).collect())?;
+        let rounds = measure.rounds().max(1);
+        let mut cut = asked.before.to_vec();
+        for round in 1..=rounds {
+            let layers = choices.infos().zip(&weights).zip(&cut);
+            let layers: Vec<Measured> = layers
+                .map(|((info, weights), cut)| Measured { info, weights, mask: &cut.mask })
+                .collect();
+            let scores = measure.measure(network, &layers)?;
+            if !scores.iter().map(Vec::len).eq(weights.iter().map(Vec::len)) {
+                let reason = format!("{:?} gives no score for each weight", asked.criterion);
+                return Err(PruneError::Preparation { reason });
+            }
+            let sparsity = match round == rounds {
+                true => asked.sparsity,
+                false => {
+                    let share = f64::from(round) / f64::from(rounds);
+                    Sparsity::saturating(1.0 - libm::pow(asked.sparsity.density(), share))
+                }
+            };
+            let asked = Asked { sparsity, gradients: Some(&scores), before: &cut, ..*asked };
+            cut = choices.choose(&asked)?;
+        }
+        Ok(Self { step: asked.step, sparsity: asked.sparsity, cut })
+    }
+
+    /// The masks, if they are those of this step at this sparsity.
+    pub(crate) fn cut(&self, step: Step, sparsity: Sparsity) -> Option<&[LayerCut]> {
+        (self.step == step && self.sparsity == sparsity).then_some(&self.cut)
+    }
+}

@@ -1,0 +1,242 @@
+//! Choices that exclude each other.
+
+use crate::{
+    DropRule, PruneError, PrunedUpdate, Quantile,
+    choices::Choices,
+    criterion::{Criterion, View},
+    renewal::Moment,
+};
+use std::fmt;
+use taper_core::{LayerId, LayerInfo, LayerKind, Sparsity, Step};
+use taper_kernels::threshold::Threshold;
+use taper_scale::{Now, PrunedGrad};
+
+/// A choice of a [`PrunerBuilder`](crate::PrunerBuilder), as [`PruneError::Together`] names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Part {
+    /// [`PrunerBuilder::operator`](crate::PrunerBuilder::operator).
+    Threshold,
+    /// [`PrunerBuilder::criterion`](crate::PrunerBuilder::criterion).
+    Criterion,
+    /// [`PrunerBuilder::structure`](crate::PrunerBuilder::structure).
+    Structure,
+    /// [`PrunerBuilder::quantile`](crate::PrunerBuilder::quantile).
+    Quantile,
+    /// [`PrunerBuilder::renewal`](crate::PrunerBuilder::renewal).
+    Renewal,
+    /// What weights enter by in a swap.
+    Growth,
+    /// The steps of a renewal.
+    Cadence,
+    /// The clock of an adaptive schedule.
+    Clock,
+    /// [`PrunerBuilder::remainder`](crate::PrunerBuilder::remainder).
+    Remainder,
+    /// [`PrunerBuilder::gradient`](crate::PrunerBuilder::gradient).
+    Gradient,
+    /// [`PrunerBuilder::pruned_update`](crate::PrunerBuilder::pruned_update).
+    Update,
+    /// [`PrunerBuilder::drop`](crate::PrunerBuilder::drop).
+    Drop,
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Threshold => "the threshold",
+            Self::Criterion => "the criterion",
+            Self::Structure => "the structure",
+            Self::Quantile => "the quantile",
+            Self::Renewal => "the renewal",
+            Self::Growth => "the criterion of growth",
+            Self::Cadence => "the steps of the renewal",
+            Self::Clock => "the clock of the schedule",
+            Self::Remainder => "the remainder",
+            Self::Gradient => "the gradient scale",
+            Self::Update => "the update of pruned weights",
+            Self::Drop => "the drop policy",
+        })
+    }
+}
+
+impl Choices {
+    /// Refuses choices that exclude each other, whatever the layers.
+    pub(crate) fn check_together(&self) -> Result<(), PruneError> {
+        let rules = [
+            self.without_measure(),
+            self.without_cut(),
+            self.without_gradient(),
+            self.without_change(),
+        ];
+        match rules.into_iter().flatten().next() {
+            None => Ok(()),
+            Some((first, second, reason)) => Err(PruneError::Together { first, second, reason }),
+        }
+    }
+
+    /// Choices that need a cut, or single weights, where there is none.
+    fn without_cut(&self) -> Option<(Part, Part, &'static str)> {
+        let has_magnitude = gives_magnitudes(&*self.criterion);
+        let is_single = self.structure.is_single();
+        let shrinks = self.operator.needs_cut();
+        let is_near_cut = self.gradients().iter().any(|grad| grad.at_zero != grad.at_cut);
+        let drops_smallest =
+            self.remainder.drop.is_some_and(|drop| drop.rule == DropRule::Smallest);
+        let rules = [
+            (
+                shrinks && !self.renewal.is_cut(),
+                (Part::Threshold, Part::Renewal),
+                "masks that are swapped or held have no cut to shrink weights by; choose the hard threshold, or masks that are cut",
+            ),
+            (
+                shrinks && !is_single,
+                (Part::Threshold, Part::Structure),
+                "weights that are kept together have no cut to shrink them by; choose the hard threshold, or single weights",
+            ),
+            (
+                shrinks && !has_magnitude,
+                (Part::Threshold, Part::Criterion),
+                "scores that are no magnitudes give no cut to shrink weights by; choose the hard threshold, or magnitudes",
+            ),
+            (
+                !is_single && self.renewal.grows_by().is_some(),
+                (Part::Structure, Part::Renewal),
+                "weights that are kept together are not swapped one by one; choose single weights, or masks that are cut",
+            ),
+            (
+                !is_single && self.quantile == Quantile::Interpolated,
+                (Part::Structure, Part::Quantile),
+                "weights that are kept together are counted, not cut; choose the exact quantile, or single weights",
+            ),
+            (
+                is_near_cut && !has_magnitude,
+                (Part::Gradient, Part::Criterion),
+                "scores that are no magnitudes give no cut to be near to; choose a gradient that is the same for all pruned weights, or magnitudes",
+            ),
+            (
+                is_near_cut && !is_single,
+                (Part::Gradient, Part::Structure),
+                "weights that are kept together have no cut to be near to; choose a gradient that is the same for all pruned weights, or single weights",
+            ),
+            (
+                drops_smallest && !has_magnitude,
+                (Part::Drop, Part::Criterion),
+                "scores that are no magnitudes give no cut that the smallest weights could be relative to; drop others first, or choose magnitudes",
+            ),
+            (
+                drops_smallest && !is_single,
+                (Part::Drop, Part::Structure),
+                "weights that are kept together have no cut that the smallest could be relative to; drop others first, or choose single weights",
+            ),
+        ];
+        broken(rules)
+    }
+
+    /// Criteria that measure the network where masks cannot wait for that.
+    fn without_measure(&self) -> Option<(Part, Part, &'static str)> {
+        let measures = |criterion: &dyn Criterion| criterion.measure().is_some();
+        let (is_measured, grow) = (measures(&*self.criterion), self.renewal.grows_by());
+        let begins_measured = self.renewal.begins_by().is_some_and(measures);
+        let is_hard = self.operator.threshold() == Some(Threshold::Hard);
+        let swapped = "weights are swapped by what a step gives, and GraSP and SynFlow measure the network before it; choose them for \
+                       the first masks alone, or masks that are held";
+        let rules = [
+            (grow.is_some_and(measures), (Part::Growth, Part::Renewal), swapped),
+            (is_measured && grow.is_some(), (Part::Criterion, Part::Renewal), swapped),
+            (
+                is_measured && !self.renewal.holds(),
+                (Part::Criterion, Part::Renewal),
+                "criteria that measure the network, such as GraSP and SynFlow, choose masks now and then; choose masks that are held",
+            ),
+            (
+                !is_hard && (is_measured || begins_measured),
+                (Part::Threshold, Part::Criterion),
+                "criteria that measure the network, such as GraSP and SynFlow, see weights as they are; choose the hard threshold",
+            ),
+        ];
+        broken(rules)
+    }
+
+    /// Choices about the gradient of pruned weights that have none.
+    fn without_gradient(&self) -> Option<(Part, Part, &'static str)> {
+        let remainder = &self.remainder;
+        let is_zero = remainder.is_zero;
+        let rules = [
+            (
+                is_zero && self.gradients().iter().any(|grad| *grad != PrunedGrad::NONE),
+                (Part::Gradient, Part::Remainder),
+                "pruned weights that are 0 have no gradient; choose a gradient of 0, or let them live",
+            ),
+            (
+                is_zero && remainder.update != PrunedUpdate::EveryStep,
+                (Part::Update, Part::Remainder),
+                "pruned weights that are 0 have no gradient to compute now and then; leave one of the two out",
+            ),
+            (
+                is_zero && remainder.drop.is_some(),
+                (Part::Drop, Part::Remainder),
+                "pruned weights that are 0 cannot be dropped as well; leave one of the two out",
+            ),
+        ];
+        broken(rules)
+    }
+
+    /// Steps that move no weight, or masks that do not answer.
+    fn without_change(&self) -> Option<(Part, Part, &'static str)> {
+        let target = self.schedule.target();
+        let in_two = |changes: &dyn Fn(Step) -> bool| changes(Step(1)) && changes(Step(2));
+        let cuts = |step| {
+            let moment = Moment { step, imposed: target, wanted: target, target };
+            self.renewal.chooses(&moment)
+        };
+        let swaps = |step| self.renewal.swaps(step).is_some();
+        let (is_cut, is_swapped) = (in_two(&cuts), in_two(&swaps));
+        let grows_by_gradient = self.renewal.grows_by().is_some_and(Criterion::needs_gradient);
+        // On the way to the target, at a step at which masks of every cadence are chosen.
+        let halfway = Sparsity::saturating(target.get() / 2.0);
+        let begin = Moment { step: Step::ZERO, imposed: halfway, wanted: halfway, target };
+        let is_held = !self.renewal.chooses(&begin) && self.renewal.grows_by().is_none();
+        let reason = "a step whose gradients choose masks moves no weight, and every step would be one; choose masks every 2 steps or more \
+                      seldom, or a criterion that needs no gradient";
+        let rules = [
+            (
+                self.criterion.needs_gradient() && (is_cut || is_swapped),
+                (Part::Criterion, Part::Cadence),
+                reason,
+            ),
+            (grows_by_gradient && is_swapped, (Part::Growth, Part::Cadence), reason),
+            (
+                is_held && self.schedule.clock(Step::ZERO).is_some(),
+                (Part::Clock, Part::Renewal),
+                "a clock that waits for masks to settle learns nothing of masks that are held; choose a schedule without it, or masks that are cut",
+            ),
+        ];
+        broken(rules)
+    }
+
+    /// The factors of the gradient scale at both ends of a run, and of the sparsity.
+    fn gradients(&self) -> [PrunedGrad; 4] {
+        let target = self.schedule.target();
+        let ends = [(Sparsity::DENSE, 0.0), (Sparsity::DENSE, 1.0), (target, 0.0), (target, 1.0)];
+        ends.map(|(achieved, progress)| {
+            self.remainder.gradient.at(&Now { achieved, target, progress })
+        })
+    }
+}
+
+/// Two parts, whether they exclude each other, and why.
+type Rule = (bool, (Part, Part), &'static str);
+
+/// The first rule that is broken.
+fn broken<const N: usize>(rules: [Rule; N]) -> Option<(Part, Part, &'static str)> {
+    let found = rules.into_iter().find(|(is_broken, ..)| *is_broken);
+    found.map(|(_, (first, second), reason)| (first, second, reason))
+}
+
+/// Whether scores of a criterion say how large a weight is.
+fn gives_magnitudes(criterion: &dyn Criterion) -> bool {
+    let info = LayerInfo { name: String::new(), kind: LayerKind::Linear, shape: vec![1, 1] };
+    let view = View { id: LayerId(0), info: &info, weights: &[], gradient: None, step: Step::ZERO };
+    criterion.magnitude(&view, 1.0).is_some()
+}

@@ -1,0 +1,272 @@
+//! Operators with values of their own, in a pruner: gates, gradients, state.
+
+use candle_core::{Device, Tensor, Var};
+use taper_core::{LayerId, LayerInfo, LayerKind, Sparsity, Step};
+use taper_kernels::threshold::Threshold;
+use taper_nn::{Gates, ops::threshold_ste};
+use taper_prune::{
+    Pruner, PrunerBuilder, Remainder,
+    allocation::Uniform,
+    operator::{Gated, LearnedThreshold, Operator, PowerPropagation, RescaledSoft, SoftTopK},
+    renewal::Hold,
+    structure::NOfM,
+};
+use taper_schedule::{Curve, Ramp};
+
+type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+const TOTAL: u64 = 10;
+
+/// Two layers, of which the second is a convolution.
+struct Two(Vec<(LayerInfo, Var)>);
+
+impl Two {
+    fn new() -> Result<Self> {
+        let value = |i: usize| ((i * 37 + 11) % 64) as f32 / 64.0 - 0.45;
+        let layer = |name: &str, kind, shape: &[usize], first: usize| {
+            let n: usize = shape.iter().product();
+            let values: Vec<f32> = (first..first + n).map(value).collect();
+            let info = LayerInfo { name: name.into(), kind, shape: shape.to_vec() };
+            Result::Ok((info, Var::from_vec(values, shape, &Device::Cpu)?))
+        };
+        Ok(Self(vec![
+            layer("fc.weight", LayerKind::Linear, &[4, 6], 0)?,
+            layer("conv.weight", LayerKind::Conv, &[3, 2, 2, 2], 24)?,
+        ]))
+    }
+
+    /// Sparse from step 2 on.
+    fn builder(&self, sparsity: f64) -> PrunerBuilder {
+        let ramp = Ramp::new(Curve::OneShot, Step(2), Step(2), Sparsity::saturating(sparsity));
+        Pruner::builder(self.0.iter().map(|(info, var)| (info.clone(), var)), ramp, TOTAL)
+    }
+
+    fn values(&self) -> Result<Vec<f32>> {
+        let mut values = Vec::new();
+        for (_, var) in &self.0 {
+            values.extend(var.flatten_all()?.to_vec1::<f32>()?);
+        }
+        Ok(values)
+    }
+
+    /// The loss `Σ c·w̃²` of pruned weights.
+    fn loss(&self, pruned: &[Tensor]) -> Result<Tensor> {
+        let mut loss = Tensor::zeros((), candle_core::DType::F32, &Device::Cpu)?;
+        for (i, pruned) in pruned.iter().enumerate() {
+            loss = (loss + (pruned.sqr()?.sum_all()? * (0.5 + i as f64))?)?;
+        }
+        Ok(loss)
+    }
+
+    /// A step with gates in the forward pass, as layers compute it, or with the pruned weights in the variables.
+    fn step(&self, pruner: &mut Pruner, step: u64, is_imposed: bool) -> Result {
+        let vars = || self.0.iter().map(|(_, var)| var);
+        let grads = match is_imposed {
+            true => {
+                let pruned = pruner.impose(Step(step))?;
+                let tensors: Vec<Tensor> = vars().map(|var| var.as_tensor().clone()).collect();
+                let mut grads = self.loss(&tensors)?.backward()?;
+                pruned.lift(&mut grads)?;
+                grads
+            }
+            false => {
+                let gates = pruner.begin_step(Step(step))?;
+                let mut grads = self.loss(&gated(vars(), &gates)?)?.backward()?;
+                pruner.after_backward(&mut grads)?;
+                grads
+            }
+        };
+        for var in vars() {
+            let grad = grads.get(var).ok_or("no gradient")?;
+            var.set(&(var.as_tensor() - (grad * 0.1)?)?)?;
+        }
+        pruner.learn(1.0, 0.1);
+        Ok(())
+    }
+}
+
+fn gated<'a>(vars: impl Iterator<Item = &'a Var>, gates: &Gates) -> Result<Vec<Tensor>> {
+    let pruned = vars.enumerate().map(|(i, var)| match gates.get(LayerId(i)) {
+        Some(gate) => Ok(threshold_ste(var, gate)?),
+        None => Ok(var.as_tensor().clone()),
+    });
+    pruned.collect()
+}
+
+/// Chooses an operator, and what goes with it.
+type Choice = fn(PrunerBuilder) -> PrunerBuilder;
+
+/// Each operator with the remainder that its method has.
+fn operators() -> Vec<(&'static str, Choice)> {
+    vec![
+        ("rescaled", |b| b.operator(RescaledSoft).remainder(ste())),
+        ("power", |b| b.operator(PowerPropagation { alpha: 2.5 }).remainder(Remainder::resting())),
+        ("soft-top-k", |b| b.operator(SoftTopK::new([1.0, 20.0], Step(6))).remainder(ste())),
+        ("soft-top-k of layers", |b| {
+            let operator = SoftTopK::new([4.0, 20.0], Step(8));
+            b.operator(operator).allocation(Uniform).remainder(ste())
+        }),
+    ]
+}
+
+fn ste() -> Remainder {
+    Remainder {
+        gradient: Box::new(taper_scale::Constant::new(1.0).expect("a share")),
+        ..Remainder::default()
+    }
+}
+
+fn learned() -> LearnedThreshold {
+    LearnedThreshold::new(-2.0, 0.9, 0.01)
+}
+
+#[test]
+fn counts_are_exact_and_layers_agree_with_weights_in_the_variables() -> Result {
+    for (name, choose) in operators() {
+        let mut ends = Vec::new();
+        for is_imposed in [false, true] {
+            let two = Two::new()?;
+            let mut pruner = choose(two.builder(0.75)).build()?;
+            for step in 0..TOTAL {
+                two.step(&mut pruner, step, is_imposed)?;
+                let wanted = if step < 2 { 48 } else { 12 };
+                assert_eq!(pruner.report().n_kept(), wanted, "{name} in step {step}");
+            }
+            let weights = two.values()?;
+            assert_eq!(pruner.bake()?, 36, "{name}");
+            ends.push((weights, two.values()?));
+        }
+        assert_eq!(ends[0], ends[1], "{name}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_restored_pruner_goes_on_with_the_same_bits() -> Result {
+    let mut all = operators();
+    all.push(("learned", |b| b.operator(learned()).remainder(Remainder::resting())));
+    for (name, choose) in all {
+        let sparsity = if name == "learned" { 0.0 } else { 0.75 };
+        for stop in [1, 4, 7] {
+            let (whole, cut) = (Two::new()?, Two::new()?);
+            let mut pruner = choose(whole.builder(sparsity)).build()?;
+            for step in 0..TOTAL {
+                whole.step(&mut pruner, step, false)?;
+            }
+            let mut first = choose(cut.builder(sparsity)).build()?;
+            for step in 0..stop {
+                cut.step(&mut first, step, false)?;
+            }
+            let mut second = choose(cut.builder(sparsity)).build()?;
+            second.restore(first.state())?;
+            for step in stop..TOTAL {
+                cut.step(&mut second, step, false)?;
+            }
+            assert_eq!(whole.values()?, cut.values()?, "{name} from step {stop} on");
+            assert_eq!(pruner.state(), second.state(), "{name} from step {stop} on");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_learned_threshold_decides_what_is_kept() -> Result {
+    let two = Two::new()?;
+    let builder = two.builder(0.0).operator(learned()).remainder(Remainder::resting());
+    let mut pruner = builder.build()?;
+    pruner.begin_step(Step(0))?;
+    // σ(−2) = 0.1192.
+    assert!((pruner.cut() - 0.119_202_92).abs() < 1e-7, "{}", pruner.cut());
+    let n_above = two.values()?.iter().filter(|w| w.abs() > pruner.cut()).count();
+    assert!(n_above < 48 && pruner.report().n_kept() == n_above as u64);
+    // Kept weights pull on it: the loss falls with their magnitude.
+    two.step(&mut pruner, 0, false)?;
+    pruner.begin_step(Step(1))?;
+    assert!(pruner.cut() > 0.1193, "{}", pruner.cut());
+    Ok(())
+}
+
+#[test]
+fn a_new_run_begins_with_the_initial_weights() -> Result {
+    let two = Two::new()?;
+    let before = two.values()?;
+    let builder = || {
+        let builder = two.builder(0.75).operator(PowerPropagation { alpha: 2.0 });
+        builder.remainder(Remainder::resting())
+    };
+    let mut pruner = builder().build()?;
+    assert_eq!(two.values()?, before);
+    let gates = pruner.begin_step(Step(0))?;
+    let pruned = gated(two.0.iter().map(|(_, var)| var), &gates)?;
+    let pruned = pruned.iter().map(|t| Ok(t.flatten_all()?.to_vec1::<f32>()?));
+    let pruned = pruned.collect::<Result<Vec<_>>>()?.concat();
+    assert!(pruned.iter().zip(&before).all(|(a, b)| (a - b).abs() < 1e-6));
+    let learned = two.values()?;
+    assert_ne!(learned, before);
+    // Once is enough, also for a pruner that goes on from a state.
+    pruner.begin_step(Step(1))?;
+    let mut other = builder().build()?;
+    other.restore(pruner.state())?;
+    other.begin_step(Step(1))?;
+    assert_eq!(two.values()?, learned);
+    Ok(())
+}
+
+/// Signs times the mean magnitude of a layer's kept weights.
+#[derive(Debug)]
+struct Binary;
+
+impl Operator for Binary {
+    fn values(&self, layers: &[Gated]) -> Vec<Option<Vec<f32>>> {
+        let of_layer = |layer: &Gated| {
+            let sum: f32 = layer.mask.kept().map(|i| layer.weights[i].abs()).sum();
+            let mean = sum / layer.mask.n_kept().max(1) as f32;
+            Some(layer.weights.iter().map(|w| mean.copysign(*w)).collect())
+        };
+        layers.iter().map(of_layer).collect()
+    }
+}
+
+#[test]
+fn an_operator_of_ones_own_goes_with_masks_that_have_no_cut() -> Result {
+    let two = Two::new()?;
+    let mut pruner = two.builder(0.5).operator(Binary).structure(NOfM { n: 1, m: 2 }).build()?;
+    pruner.begin_step(Step(2))?;
+    let mut held = two.builder(0.5).operator(Binary).renewal(Hold).build()?;
+    held.begin_step(Step(2))?;
+    assert_eq!(held.bake()?, 24);
+    let mut magnitudes: Vec<u32> =
+        two.values()?.iter().filter(|w| **w != 0.0).map(|w| w.abs().to_bits()).collect();
+    magnitudes.sort_unstable();
+    magnitudes.dedup();
+    assert_eq!(magnitudes.len(), 2);
+    // One that shrinks by a cut does not.
+    for shrinking in
+        [two.builder(0.5).operator(RescaledSoft), two.builder(0.5).threshold(Threshold::Soft)]
+    {
+        let error = shrinking.renewal(Hold).build().err().ok_or("it was built")?;
+        assert!(error.to_string().contains("no cut to shrink weights by"), "{error}");
+    }
+    let error = two.builder(0.5).operator(SoftTopK::new([1.0, 0.0], Step(1))).build();
+    assert!(error.is_err_and(|error| error.to_string().starts_with("operator on kept weights: ")));
+    Ok(())
+}
+
+#[test]
+fn frozen_parts_leave_pruned_weights_without_gradient() -> Result {
+    let two = Two::new()?;
+    let (_, choose) = operators()[2];
+    let mut pruner = choose(two.builder(0.75)).build()?;
+    for (step, n_live) in [(0, 48), (5, 48), (6, 12), (9, 12)] {
+        two.step(&mut pruner, step, false)?;
+        assert_eq!(pruner.n_live(), n_live, "step {step}");
+    }
+    // Their masks stay, whatever becomes of the weights.
+    let kept = pruner.state().masks;
+    for (_, var) in &two.0 {
+        var.set(&(var.as_tensor() * -3.0)?.sin()?)?;
+    }
+    pruner.begin_step(Step(9))?;
+    assert_eq!(pruner.state().masks, kept);
+    Ok(())
+}

@@ -1,0 +1,121 @@
+//! Pruning methods at their final sparsity, composed as `taper methods NAME` says.
+
+use anyhow::{Context, bail};
+use serde::Deserialize;
+use taper::{
+    core::{Sparsity, Step},
+    kernels::threshold::Threshold,
+    nn::Model,
+    prune::{
+        Pruner, PrunerBuilder, Remainder,
+        allocation::{Erk, Global, Pin, Pinned},
+        criterion::{Criterion, Gradient, Random, Saliency},
+        renewal::{Cut, Hold, Swap, SwapDecay},
+        structure::NOfM,
+    },
+    scale::FeatherRule,
+    schedule::{Cadence, Curve, Ramp},
+    train::analyse,
+};
+
+/// A method by its name.
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Method {
+    Dense,
+    Feather,
+    Gmp,
+    Random,
+    Set,
+    Rigl,
+    Snip,
+    SrSte,
+}
+
+impl Method {
+    /// The pruner of a model whose sparsity is the target from the first step on.
+    pub fn pruner(self, model: &dyn Model, sparsity: f64) -> anyhow::Result<Option<Pruner>> {
+        let target = Sparsity::new(sparsity)?;
+        if (self == Self::Dense) != target.is_dense() {
+            bail!("dense has sparsity 0, and nothing else has");
+        }
+        let ramp = Ramp::new(Curve::OneShot, Step::ZERO, Step(1), target);
+        let builder = Pruner::builder(model.params().prunable(), ramp, 1 << 40);
+        let builder = match self {
+            Self::Dense => return Ok(None),
+            Self::Feather => builder.remainder(Remainder::alive(FeatherRule)),
+            Self::Gmp => {
+                let cadence = Cadence::every(self.every())?;
+                hard(builder).renewal(Cut { cadence }).remainder(Remainder::resting())
+            }
+            Self::Random => {
+                let builder = sparse(hard(builder)).allocation(Erk::default());
+                builder.criterion(Random { seed: 0 }).renewal(Hold)
+            }
+            Self::Set => self.swapping(builder, Random { seed: 0 }),
+            Self::Rigl => self.swapping(builder, Gradient),
+            Self::Snip => sparse(hard(builder)).criterion(Saliency).renewal(Hold),
+            Self::SrSte => {
+                // Three input channels are no multiple of four.
+                let stem = model.params().layers().first().context("no layer")?.name.clone();
+                let pins = vec![Pin { pattern: stem, at_most: Sparsity::DENSE }];
+                hard(builder)
+                    .structure(NOfM { n: 2, m: 4 })
+                    .allocation(Pinned { inner: Box::new(Global), pins })
+                    .remainder(Remainder::decayed(2e-4))
+            }
+        };
+        Ok(Some(builder.build()?))
+    }
+
+    /// One step of so many changes masks; 1 if each does, or none.
+    pub fn every(self) -> u64 {
+        match self {
+            Self::Set | Self::Rigl => 100,
+            Self::Gmp => 10,
+            Self::Dense | Self::Feather | Self::Random | Self::Snip | Self::SrSte => 1,
+        }
+    }
+
+    fn swapping(self, builder: PrunerBuilder, grow: impl Criterion + 'static) -> PrunerBuilder {
+        let begin = Some(Box::new(Random { seed: 0 }) as Box<dyn Criterion>);
+        let grow = Box::new(grow);
+        let (every, end) = (self.every(), Step(1 << 40));
+        let swap = Swap {
+            every,
+            share: 0.3,
+            decay: SwapDecay::Cosine,
+            from: Step::ZERO,
+            end,
+            grow,
+            begin,
+        };
+        sparse(hard(builder)).allocation(Erk::default()).renewal(swap)
+    }
+}
+
+fn hard(builder: PrunerBuilder) -> PrunerBuilder {
+    builder.threshold(Threshold::Hard)
+}
+
+fn sparse(builder: PrunerBuilder) -> PrunerBuilder {
+    builder.remainder(Remainder::zero())
+}
+
+/// The share of a model's multiplications that a pruner's masks leave.
+pub fn multiplications(
+    model: &dyn Model,
+    image: [usize; 3],
+    pruner: Option<&Pruner>,
+) -> anyhow::Result<f64> {
+    let Some(pruner) = pruner else { return Ok(1.0) };
+    let analysis = analyse(model, image)?;
+    let report = pruner.report();
+    let left = |name: &str, macs: u64| {
+        let layer = report.layers.iter().find(|layer| layer.info.name == name);
+        let density = layer.map_or(1.0, |l| l.n_kept as f64 / l.info.n_weights() as f64);
+        macs as f64 * density
+    };
+    let left: f64 = analysis.layers.iter().map(|l| left(&l.info.name, l.macs_dense)).sum();
+    Ok(left / analysis.total(|layer| layer.macs_dense) as f64)
+}
