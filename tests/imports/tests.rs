@@ -60,12 +60,11 @@ fn macros_are_read_and_code_for_tests_and_variables_are_not() {
 
 #[test]
 fn a_module_and_an_item_of_one_name_are_told_apart() {
-    let root = "mod a; mod f; pub use a::f;";
     let of = |code: &str| {
-        let a = "use super::f; pub fn f() {} fn g() { f::h() }";
-        let files = [("lib.rs", root), ("a.rs", a), ("f.rs", code)];
-        found(&files).len()
+        let b = format!("use super::f; pub fn g() {{ {code} }}");
+        let a = "pub fn f() { crate::b::g() }";
+        let root = "mod a; mod b; mod f; pub use a::f;";
+        found(&[("lib.rs", root), ("a.rs", a), ("b.rs", &b), ("f.rs", "pub fn h() {}")]).len()
     };
-    assert_eq!(of("pub fn h() {}"), 0);
-    assert_eq!(of("pub fn h() { super::f() }"), 1);
+    assert_eq!([of("f::h()"), of("f()")], [0, 1]);
 }
