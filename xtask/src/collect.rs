@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
-use std::path::{Component, Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
@@ -12,6 +12,7 @@ use taper_report::study::Fate;
 
 use crate::bands::same_sparsity;
 use crate::machine::Machine;
+use crate::relative::relative;
 use crate::results::{
     CurveLine, FateLine, LayerLine, Results, RunLine, StepLine, Versions, read_csv,
 };
@@ -309,28 +310,6 @@ pub(crate) fn add(results: &mut Results, job: &Job, folder: &Path, dir: &Path) -
     Ok(())
 }
 
-/// A path as it is from a folder, with `/` between its parts; the path itself where they have nothing in common.
-pub(crate) fn relative(path: &Path, dir: &Path) -> String {
-    let absolute = |path: &Path| {
-        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
-        path.components().fold(PathBuf::new(), |mut resolved, part| {
-            match part {
-                Component::ParentDir => drop(resolved.pop()),
-                part => resolved.push(part),
-            }
-            resolved
-        })
-    };
-    let (path, dir) = (absolute(path), absolute(dir));
-    let n_common = path.iter().zip(dir.iter()).take_while(|(a, b)| a == b).count();
-    if n_common == 0 {
-        return path.display().to_string();
-    }
-    let up = dir.iter().skip(n_common).map(|_| "..".into());
-    let down = path.iter().skip(n_common).map(|part| part.to_string_lossy());
-    up.chain(down).collect::<Vec<_>>().join("/")
-}
-
 fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
     let text =
         std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -357,15 +336,6 @@ fn read_steps(path: &Path) -> Result<Vec<StepsLine>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_path_is_told_from_a_folder() {
-        let told = |path: &str, dir: &str| relative(Path::new(path), Path::new(dir));
-        assert_eq!(told("/a/runs/x/p", "/a/results/y"), "../../runs/x/p");
-        assert_eq!(told("/a/results/y/p", "/a/results/y"), "p");
-        assert_eq!(told("runs/p", "out"), "../runs/p");
-        assert_eq!(told("/a/b/runs/p", "/a/b/../out"), "../b/runs/p");
-    }
 
     #[test]
     fn a_run_says_who_computed_it() {

@@ -19,6 +19,7 @@ mod page;
 mod place;
 mod progress;
 mod provenance;
+mod relative;
 mod results;
 mod runner;
 mod suite;

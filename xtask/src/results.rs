@@ -13,7 +13,6 @@ use taper_report::study::Fate;
 use crate::bands::{Band, same_sparsity};
 use crate::machine::Machine;
 use crate::suite::Row;
-use crate::taken::Origin;
 use crate::write;
 
 /// Version of the files; a higher one is refused. Up to 2, runs had keys by their recipe as written.
@@ -54,6 +53,16 @@ pub(crate) struct Made {
     pub(crate) dirty: bool,
     pub(crate) machine: Machine,
     pub(crate) versions: Versions,
+}
+
+/// Results that some runs were taken from. Its command gathered them, and may have made only the last of them; the commit
+/// of each run is in `runs.csv`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Origin {
+    #[serde(flatten)]
+    pub(crate) made: Made,
+    /// Keys of the runs.
+    pub(crate) runs: Vec<String>,
 }
 
 /// A machine, and what it made.

@@ -3,22 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
-use serde::{Deserialize, Serialize};
 
-use crate::collect::relative;
-use crate::results::{Made, MadeOn, Results, RunLine};
+use crate::relative::relative;
+use crate::results::{Made, MadeOn, Origin, Results, RunLine};
 use crate::suite::Job;
 use taper_report::host::Usage;
-
-/// Results that some runs were taken from. Its command gathered them, and may have made only the last of them; the commit
-/// of each run is in `runs.csv`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Origin {
-    #[serde(flatten)]
-    pub(crate) made: Made,
-    /// Keys of the runs.
-    pub(crate) runs: Vec<String>,
-}
 
 /// Results folders whose runs need not be made again.
 pub(crate) struct Sources(Vec<(PathBuf, Results)>);

@@ -173,7 +173,7 @@ pub fn export(
         }
         Format::Npz => replace_folder(path, |folder| npz::write(network, folder))?,
         Format::Onnx => {
-            let bytes = onnx::bytes(network, options)?;
+            let bytes = onnx::bytes(network, options.element, options.sparse_initializers)?;
             taper_train::write_atomically(path, |file| file.write_all(&bytes))
                 .map_err(ExportError::io("write", path))?;
         }

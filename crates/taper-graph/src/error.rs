@@ -1,6 +1,5 @@
 //! What is wrong with a graph.
 
-use crate::Graph;
 use std::fmt;
 
 /// A graph that cannot be computed. The message names the node or tensor, the value and the legal range.
@@ -11,11 +10,6 @@ impl GraphError {
     /// An error with this message.
     pub fn new(message: impl Into<String>) -> Self {
         Self(message.into())
-    }
-
-    /// This error of a node, whose [`title`](Graph::title) comes first.
-    pub fn at(self, graph: &Graph, node: usize) -> Self {
-        Self(format!("{}: {}", graph.title(node), self.0))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Nodes in order, and the tensors that they name.
 
-use crate::{GraphError, Op, Tensor, shape, tensor::n_elements};
+use crate::{GraphError, Op, Tensor, infer, tensor::n_elements};
 use std::collections::BTreeMap;
 
 /// What a network computes for one image.
@@ -61,8 +61,7 @@ impl Graph {
     /// # Errors
     /// If there is none.
     pub fn tensor(&self, name: &str) -> Result<&Tensor, GraphError> {
-        let missing = || GraphError::new(format!("the graph has no tensor `{name}`"));
-        self.tensors.get(name).ok_or_else(missing)
+        infer::tensor(&self.tensors, name).map_err(GraphError::new)
     }
 
     /// Adds an operation behind the others, and gives its place. Its tensors must be there.
@@ -70,7 +69,7 @@ impl Graph {
     /// # Errors
     /// If an input is not there, or the operation does not fit its inputs or tensors.
     pub fn push(&mut self, op: Op, inputs: &[usize]) -> Result<usize, GraphError> {
-        let dims = shape::of(self, &op, inputs)?;
+        let dims = self.shape_of(&op, inputs)?;
         self.nodes.push(Node::new(op, inputs, dims));
         Ok(self.nodes.len() - 1)
     }
@@ -94,7 +93,7 @@ impl Graph {
         before.tensors.clone_from(&self.tensors);
         for (i, node) in nodes.iter().enumerate() {
             let fail = |message: String| GraphError::new(message).at(self, i + 1);
-            let expected = shape::fit(&before, &node.op, &node.inputs).map_err(fail)?;
+            let expected = before.fit(&node.op, &node.inputs).map_err(fail)?;
             if node.dims != expected {
                 return Err(fail(format!("its shape is {:?} instead of {expected:?}", node.dims)));
             }
@@ -162,6 +161,34 @@ impl Graph {
 
     fn dims(&self, node: usize) -> &[usize] {
         self.nodes.get(node).map_or(&[], |node| &node.dims)
+    }
+
+    /// Shape of the value of `op` behind these nodes.
+    pub(crate) fn shape_of(&self, op: &Op, inputs: &[usize]) -> Result<Vec<usize>, GraphError> {
+        let at = self.nodes.len();
+        self.fit(op, inputs)
+            .map_err(|message| GraphError::new(format!("node {at} ({}): {message}", op.name())))
+    }
+
+    /// Like [`shape_of`](Self::shape_of), with messages that do not name the node.
+    fn fit(&self, op: &Op, inputs: &[usize]) -> Result<Vec<usize>, String> {
+        let mut dims = Vec::with_capacity(inputs.len());
+        for &input in inputs {
+            match self.nodes.get(input) {
+                Some(node) => dims.push(&node.dims[..]),
+                None => {
+                    return Err(format!("it reads node {input}, which does not come before it"));
+                }
+            }
+        }
+        infer::shape(&self.tensors, op, &dims)
+    }
+}
+
+impl GraphError {
+    /// This error of a node, whose [`title`](Graph::title) comes first.
+    pub fn at(self, graph: &Graph, node: usize) -> Self {
+        Self::new(format!("{}: {self}", graph.title(node)))
     }
 }
 

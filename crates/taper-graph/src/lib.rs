@@ -15,6 +15,7 @@
 mod affine;
 mod error;
 mod graph;
+mod infer;
 pub mod interpret;
 mod layers;
 pub mod op;

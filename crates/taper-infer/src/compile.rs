@@ -7,6 +7,7 @@ use crate::{
     draft::{Drafts, Work},
     lower::{Lowered, check_all, check_size, lower, planes_of},
     memory::{ALIGNMENT, places, unify_halos},
+    pack::pack,
     place::Places,
     step::Step,
     value::Plane,
@@ -103,7 +104,7 @@ pub(crate) fn compile_by(
             _ => [0, 0],
         };
         labels.push(Label { name, dims, nonzeros, weights });
-        steps.push(here.step(draft.work, chooser));
+        steps.push(pack(draft.work, &here, chooser));
     }
     let mut constants = Vec::new();
     for (i, region) in regions.iter().enumerate() {

@@ -64,6 +64,7 @@ mod error;
 mod lower;
 mod memory;
 mod options;
+mod pack;
 mod place;
 mod plan;
 mod step;

@@ -1,6 +1,6 @@
 //! Constants with a shape, and their copies in another order.
 
-use crate::{budget::Budget, stored::n_elements};
+use crate::{budget::Budget, sizes::n_elements};
 use std::sync::Arc;
 
 /// Dimensions that a constant may have.

@@ -1,5 +1,7 @@
 //! How much memory a file justifies.
 
+use crate::sizes::n_elements;
+
 /// Elements for each byte that the file stores of a tensor: a weight of which one in 2048 is not zero.
 const PER_BYTE: usize = 256;
 
@@ -26,7 +28,7 @@ impl Budget {
 
     /// Takes the elements of a tensor of this shape, and gives their number.
     pub(crate) fn take(&mut self, dims: &[usize]) -> Result<usize, String> {
-        let n = crate::stored::n_elements(dims).filter(|&n| n <= self.left);
+        let n = n_elements(dims).filter(|&n| n <= self.left);
         let n = n.ok_or_else(|| {
             format!("a constant of shape {dims:?} is larger than the weights of the file justify")
         })?;
@@ -36,7 +38,7 @@ impl Budget {
 
     /// Checks that a constant of integers of this shape is small, as shapes and what is computed from them are.
     pub(crate) fn check_sizes(dims: &[usize]) -> Result<(), String> {
-        match crate::stored::n_elements(dims) {
+        match n_elements(dims) {
             Some(n) if n <= MAX_SIZES => Ok(()),
             _ => Err(format!(
                 "a constant of integers has shape {dims:?}; weights must be floats, and shapes have at most {MAX_SIZES} numbers"

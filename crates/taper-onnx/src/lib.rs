@@ -16,8 +16,10 @@ mod external;
 mod importer;
 mod numbers;
 mod operators;
+mod pass;
 mod patterns;
 pub mod proto;
+mod sizes;
 mod source;
 mod stored;
 mod stream;
@@ -59,7 +61,7 @@ impl Options {
         let path = path.as_ref();
         let read = || {
             let model = tensors::decode_file(path)?;
-            importer::import(model, Some(path), self)
+            pass::import(model, Some(path), self.image, self.output.as_deref())
         };
         read().map_err(|e| e.of_file(path))
     }
@@ -69,7 +71,7 @@ impl Options {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn read(&self, bytes: &[u8], file: Option<&Path>) -> Result<Graph, OnnxError> {
-        importer::import(tensors::decode(bytes)?, file, self)
+        pass::import(tensors::decode(bytes)?, file, self.image, self.output.as_deref())
     }
 }
 

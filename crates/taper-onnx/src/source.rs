@@ -3,7 +3,7 @@
 use crate::{
     LeftOpen, OnnxError,
     proto::{FLOAT, Graph, Model, Node, ValueInfo},
-    stored::n_elements,
+    sizes::n_elements,
 };
 use std::collections::BTreeSet;
 

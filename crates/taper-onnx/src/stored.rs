@@ -5,6 +5,7 @@ use crate::{
     external::Beside,
     numbers::{DataType, Numbers},
     proto::{INT64, SparseTensor, TensorProto},
+    sizes::n_elements,
 };
 use std::borrow::Cow;
 
@@ -68,11 +69,6 @@ impl Stored<'_> {
             Self::Sparse(tensor) => scattered(tensor, dims, n, beside, budget).map(Numbers::Floats),
         }
     }
-}
-
-/// Number of elements of a tensor of this shape, unless it overflows.
-pub(crate) fn n_elements(dims: &[usize]) -> Option<usize> {
-    dims.iter().try_fold(1usize, |n, &size| n.checked_mul(size))
 }
 
 /// Sizes, if none is negative.

@@ -1,6 +1,5 @@
 //! Sparsity as a function of time alone.
 
-use crate::{Joined, Points, Ramp, SparsitySchedule};
 use std::fmt::Debug;
 use taper_core::{Sparsity, Step};
 
@@ -21,21 +20,22 @@ pub trait ClosedForm: Debug + Send + Sync {
     fn last(&self) -> Sparsity;
 }
 
-macro_rules! schedule_of_closed_form {
-    ($($name:ty),*) => {$(
-        impl SparsitySchedule for $name {
-            fn sparsity(&self, step: Step) -> Sparsity {
-                self.at(step.0 as f64)
+/// Makes a closed form a schedule, which feedback does not change.
+macro_rules! closed_form_is_schedule {
+    ($name:ty) => {
+        impl $crate::SparsitySchedule for $name {
+            fn sparsity(&self, step: taper_core::Step) -> taper_core::Sparsity {
+                $crate::ClosedForm::at(self, step.0 as f64)
             }
 
-            fn target(&self) -> Sparsity {
-                self.last()
+            fn target(&self) -> taper_core::Sparsity {
+                $crate::ClosedForm::last(self)
             }
         }
-    )*};
+    };
 }
 
-schedule_of_closed_form!(Ramp, Points, Joined);
+pub(crate) use closed_form_is_schedule;
 
 /// Points or parts that make no schedule.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! One closed form after another.
 
-use crate::{ClosedForm, PointsError};
+use crate::{ClosedForm, PointsError, closed_form::closed_form_is_schedule};
 use std::sync::Arc;
 use taper_core::{Sparsity, Step};
 
@@ -27,6 +27,8 @@ impl Joined {
         Ok(Self(parts))
     }
 }
+
+closed_form_is_schedule!(Joined);
 
 impl ClosedForm for Joined {
     fn at(&self, time: f64) -> Sparsity {

@@ -1,6 +1,6 @@
 //! Sparsity along lines between points.
 
-use crate::{ClosedForm, PointsError};
+use crate::{ClosedForm, PointsError, closed_form::closed_form_is_schedule};
 use taper_core::{Sparsity, Step};
 
 /// Lines between points, `[step, sparsity]`: dense before the first, and at the last sparsity from the last on.
@@ -40,6 +40,8 @@ impl Points {
         Ok(Self(points))
     }
 }
+
+closed_form_is_schedule!(Points);
 
 impl ClosedForm for Points {
     fn at(&self, time: f64) -> Sparsity {

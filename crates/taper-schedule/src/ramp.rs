@@ -1,6 +1,6 @@
 //! Sparsity along a curve between two steps.
 
-use crate::{ClosedForm, Curve};
+use crate::{ClosedForm, Curve, closed_form::closed_form_is_schedule};
 use taper_core::{Sparsity, Step};
 
 /// Sparsity along a [`Curve`] between two steps.
@@ -41,6 +41,8 @@ impl Ramp {
         Self { from: if from > self.to { self.to } else { from }, ..self }
     }
 }
+
+closed_form_is_schedule!(Ramp);
 
 impl ClosedForm for Ramp {
     fn at(&self, time: f64) -> Sparsity {

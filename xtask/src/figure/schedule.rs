@@ -2,9 +2,9 @@
 
 use anyhow::Result;
 use plotters::prelude::*;
-use taper_report::chart::{self, Area, Axis, axes, line, px, variable};
+use taper_report::chart::{self, Area, Axis, Key, axes, line, px, variable};
 
-use super::{Figure, Key, has_many_rows, panels, style_of};
+use super::{Figure, has_many_rows, panels, style_of};
 use crate::results::{Results, StepLine};
 use crate::suite::Row;
 use taper_report::format;

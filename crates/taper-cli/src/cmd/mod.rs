@@ -1,9 +1,10 @@
-//! One file for each command.
+//! One file for each command, and what they share.
 
 mod bench;
 mod calibrate;
 mod difference;
 mod eval;
+mod existing;
 mod export;
 mod fetch;
 mod images;
@@ -12,6 +13,7 @@ mod inspect;
 mod methods;
 mod models;
 mod predict;
+mod pruned;
 mod schedule;
 mod shrink;
 mod study;
@@ -19,16 +21,11 @@ mod train;
 mod watch;
 
 use crate::args::{Args, Command, Schedule, Study};
-use anyhow::Context;
 use clap::CommandFactory;
+use existing::refuse_existing;
 use images::{Trained, open_data};
-use std::{path::Path, process::ExitCode};
-use taper::{
-    data::{Dataset, Normalisation},
-    nn::Model,
-    train::checkpoint::PrunedCheckpoint,
-    zoo::Architecture,
-};
+use pruned::Pruned;
+use std::process::ExitCode;
 
 /// Runs a command.
 pub fn run(command: Command) -> anyhow::Result<ExitCode> {
@@ -55,41 +52,4 @@ pub fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// A pruned checkpoint with its network.
-struct Pruned {
-    checkpoint: PrunedCheckpoint,
-    architecture: Architecture,
-    model: Box<dyn Model>,
-}
-
-impl Pruned {
-    fn load(path: &Path, device: &candle_core::Device) -> anyhow::Result<Self> {
-        let checkpoint = PrunedCheckpoint::load(path)?;
-        let architecture = Architecture::find(&checkpoint.architecture)
-            .with_context(|| format!("checkpoint {}", path.display()))?;
-        let model = architecture.build(checkpoint.classes, 0, device)?;
-        checkpoint.load_into(model.params(), path)?;
-        Ok(Self { checkpoint, architecture, model })
-    }
-}
-
-impl Pruned {
-    /// The data set that it was trained on, or another with as many classes; and its normalisation.
-    fn data(&self, name: Option<&str>, path: &Path) -> anyhow::Result<(Dataset, Normalisation)> {
-        let (Architecture { name: model, image, .. }, checkpoint) =
-            (&self.architecture, &self.checkpoint);
-        let (classes, recipe) = (checkpoint.classes, &checkpoint.recipe);
-        Trained { path, model, image: *image, classes, recipe }.data(name)
-    }
-}
-
-/// Refuses to write over what is there, unless that was asked for; `flag` names the file.
-fn refuse_existing(flag: &str, out: &Path, force: bool) -> anyhow::Result<()> {
-    if force || out.symlink_metadata().is_err() {
-        return Ok(());
-    }
-    let out = out.display();
-    Err(crate::error::usage(format!("{out} exists already; pass another {flag}, or --force")))
 }

@@ -1,39 +1,31 @@
 //! `taper train`.
 
+mod baked;
 mod best;
 pub(super) mod folder;
 mod resume;
 mod segments;
+mod setup;
 mod watch;
 
-use super::{inspect, open_data};
-use crate::{
-    args::Train,
-    error::usage,
-    machine, source,
-    spec::{Override, Resolved, load},
-    term,
-};
+pub(super) use setup::{Setup, resolve};
+
+use super::inspect;
+use crate::{args::Train, machine, source, spec::Resolved, term};
 use anyhow::Context;
-use candle_core::Device;
+use baked::Baked;
 use folder::{Request, RunFolder};
 use serde_json::{Value, json};
-use std::{
-    path::{Path, PathBuf},
-    process::ExitCode,
-    sync::OnceLock,
-};
+use std::{path::PathBuf, process::ExitCode, sync::OnceLock};
 use taper::{
-    data::{Dataset, Loader, LoaderConfig},
-    nn::Model,
-    prune::{Fate, Report, least_age},
+    data::{Dataset, Loader},
+    prune::{Fate, least_age},
     train::{
-        Analysis, Callbacks, Outcome, Progress, Run, analyse,
+        Callbacks, Outcome, Progress, Run,
         callback::{EarlyStop, EpochCsv, Interrupt, MaskTrace, StepLines, TensorBoard, TimingCsv},
-        checkpoint::{Checkpoints, PrunedCheckpoint},
+        checkpoint::Checkpoints,
         train,
     },
-    zoo::Architecture,
 };
 use taper_report::{
     host::{Exit, on_stop},
@@ -68,92 +60,6 @@ pub(super) enum Ended {
         /// The command that goes on.
         resume: String,
     },
-}
-
-/// The experiment of a command line.
-pub(super) fn resolve(args: &Train) -> anyhow::Result<Resolved> {
-    Resolved::new(load(args.experiment.as_deref(), &overrides(args)?)?)
-}
-
-/// What a run is made of, but for what it changes.
-pub(super) struct Setup {
-    pub(super) resolved: Resolved,
-    device: Device,
-    architecture: Architecture,
-    data: Dataset,
-    pub(super) record: Value,
-    pub(super) train: Loader,
-    test: Loader,
-    /// Training images that are held out; `data` is without them.
-    validation: Option<Loader>,
-    model: Box<dyn Model>,
-}
-
-impl Setup {
-    /// Reads the experiment and the data, and builds the network.
-    pub(super) fn of(args: &Train) -> anyhow::Result<Self> {
-        let resolved = resolve(args)?;
-        let device = machine::device(&args.compute.device)?;
-        let full = Architecture::find(resolved.model()).map_err(usage)?;
-        let mut data = open_data(resolved.data(), &full.name, full.image, resolved.limit())?;
-        let architecture = resolved.architecture(data.classes.len())?;
-        let record = resolved.record(&data)?;
-        let held_out = match resolved.n_validation(data.train.len()) {
-            None => None,
-            Some(n) => {
-                let parts = data.train.hold_out(n);
-                let (rest, held_out) =
-                    parts.map_err(|error| usage(format!("train.validation: {error}")))?;
-                data.train = rest.into();
-                Some(held_out)
-            }
-        };
-        let normalisation = resolved.normalisation(&data)?;
-        let train_config = LoaderConfig::train(
-            resolved.batch_size(),
-            resolved.augment()?,
-            normalisation.clone(),
-            resolved.seed(),
-        );
-        let test_config = LoaderConfig::evaluation(resolved.batch_size().max(128), normalisation);
-        let train = Loader::new(data.train.clone(), train_config)?;
-        let test = Loader::new(data.test.clone(), test_config.clone())?;
-        let validation = held_out.map(|part| Loader::new(part, test_config)).transpose()?;
-        let model = architecture.build(data.classes.len(), resolved.seed(), &device)?;
-        if let Some(start) = resolved.start() {
-            start.load_into(model.params(), data.classes.len())?;
-        }
-        Ok(Self { resolved, device, architecture, data, record, train, test, validation, model })
-    }
-
-    /// A run from the start.
-    pub(super) fn run(&self) -> anyhow::Result<Run<'_>> {
-        let recipe = self.resolved.recipe();
-        recipe.check(&self.train).map_err(|error| usage(format!("train.{error}")))?;
-        let total = recipe.total_steps(&self.train);
-        let pruner = self.resolved.pruner(self.model.params(), total)?;
-        let mut run = Run::new(&*self.model, pruner, &self.train, &self.test, recipe, &self.device);
-        run.optimizer = self.resolved.optimizer()?;
-        let warmup = run.recipe.warmup_steps(&self.train);
-        run.learning_rate = self.resolved.learning_rate(total, warmup)?;
-        run.validation = self.validation.as_ref();
-        Ok(run)
-    }
-
-    /// Which images choices between epochs are made on; none if no such choice is made.
-    fn chosen_on(&self) -> Option<&'static str> {
-        let on = if self.validation.is_some() { "validation" } else { "test" };
-        self.resolved.choices().map(|_| on)
-    }
-
-    /// The checkpoints of a run folder.
-    pub(super) fn checkpoints(&self, folder: &Path) -> anyhow::Result<Checkpoints> {
-        let (every, keep_last, keep_best) = self.resolved.checkpointing();
-        Ok(Checkpoints::new(&folder.join("checkpoints"), self.record.clone())?
-            .every(every)
-            .keep_last(keep_last)
-            .keep_best(keep_best))
-    }
 }
 
 /// Trains from where the run is to its end; the machine has been prepared.
@@ -234,29 +140,6 @@ pub(super) fn when_asked_to_stop() -> anyhow::Result<Interrupt> {
     Ok(interrupt)
 }
 
-fn overrides(args: &Train) -> anyhow::Result<Vec<Override>> {
-    let mut overrides =
-        args.set.iter().map(|text| Override::parse(text)).collect::<anyhow::Result<Vec<_>>>()?;
-    let mut flag = |key: &str, value: Option<toml::Value>| {
-        overrides.extend(value.map(|value| Override::new(key, value)));
-    };
-    let text = |value: &Option<String>| value.clone().map(toml::Value::from);
-    let whole = |name: &str, value: Option<u64>| -> anyhow::Result<Option<toml::Value>> {
-        let too_large = |n: u64| usage(format!("--{name} {n} is too large"));
-        value.map(|n| i64::try_from(n).map(toml::Value::from).map_err(|_| too_large(n))).transpose()
-    };
-    flag("model", text(&args.model));
-    flag("data", text(&args.data));
-    flag("from", text(&args.from));
-    flag("prune.method", text(&args.method));
-    flag("prune.sparsity", args.sparsity.map(toml::Value::from));
-    flag("train.epochs", whole("epochs", args.epochs)?);
-    flag("train.batch_size", whole("batch-size", args.batch_size)?);
-    flag("train.max_steps", whole("max-steps", args.max_steps)?);
-    flag("seed", whole("seed", args.seed)?);
-    Ok(overrides)
-}
-
 fn out_folder(args: &Train, resolved: &Resolved, data: &Dataset) -> PathBuf {
     args.out.clone().unwrap_or_else(|| {
         let sparsity = resolved.asked().map(|asked| format!("-{asked}")).unwrap_or_default();
@@ -326,35 +209,6 @@ fn callbacks(
         callbacks = callbacks.with(watch::ProgressLine::default());
     }
     callbacks
-}
-
-/// A network with its zeros in place.
-struct Baked {
-    report: Report,
-    fates: Vec<Fate>,
-    analysis: Analysis,
-    checkpoint: PrunedCheckpoint,
-}
-
-impl Baked {
-    /// Writes the zeros of a run into its network.
-    fn of(mut run: Run, setup: &Setup) -> anyhow::Result<Self> {
-        let (mut report, mut fates) = (Report::default(), Vec::new());
-        if let Some(pruner) = run.pruner.take() {
-            report = pruner.refresh_counted()?.1;
-            fates = pruner.fates()?;
-            pruner.bake()?;
-        }
-        let analysis = analyse(run.model, setup.architecture.image)?;
-        let checkpoint = PrunedCheckpoint::of(
-            run.model,
-            &setup.architecture.name,
-            setup.data.classes.len(),
-            analysis.sparsity().get(),
-            source::with_source(setup.record.clone(), &setup.data),
-        );
-        Ok(Self { report, fates, analysis, checkpoint })
-    }
 }
 
 /// Bakes the zeros, and writes the pruned checkpoints and then the result.

@@ -1,6 +1,7 @@
 //! ONNX: the graph with its weights, for runtimes of other makers.
 
 mod operator;
+mod parts;
 mod read;
 mod repeats;
 mod write;

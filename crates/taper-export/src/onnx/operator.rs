@@ -1,6 +1,6 @@
 //! The ONNX operator of each operation of a graph.
 
-use super::write::{floats, int, integers, scalar};
+use super::parts::{float, floats, int, integers, ints, scalar};
 use crate::ExportError;
 use taper_graph::{Activation, Op, Pad, Window};
 use taper_onnx::proto::{Attribute, TensorProto};
@@ -111,13 +111,4 @@ fn windows(window: &Window) -> [Attribute; 3] {
         ints("pads", &window.padding),
         ints("strides", &window.stride),
     ]
-}
-
-fn float(name: &str, f: f32) -> Attribute {
-    Attribute { name: name.into(), f: Some(f), kind: 1, ..Attribute::default() }
-}
-
-fn ints(name: &str, sizes: &[usize]) -> Attribute {
-    let ints = sizes.iter().map(|&size| size as i64).collect();
-    Attribute { name: name.into(), ints, kind: 7, ..Attribute::default() }
 }

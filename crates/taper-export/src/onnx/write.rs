@@ -2,9 +2,10 @@
 
 use super::{
     operator::{Operator, operator},
+    parts::{int, integers, raw, sizes},
     repeats::Repeats,
 };
-use crate::{ExportError, Network, Options, element::Element};
+use crate::{ExportError, Network, element::Element};
 use prost::Message;
 use std::collections::{BTreeMap, BTreeSet};
 use taper_graph::{Op, Tensor};
@@ -21,14 +22,19 @@ const KIND: &str = "taper-onnx-1";
 const OPSET: i64 = 17;
 const IR_VERSION: i64 = 8;
 
-/// The bytes of the file. The input is `images`, the output `logits`; the batch is open.
-pub(crate) fn bytes(network: &Network, options: &Options) -> Result<Vec<u8>, ExportError> {
-    if options.sparse_initializers && options.element != Element::F32 {
+/// The bytes of the file. The input is `images`, the output `logits`; the batch is open. `is_sparse`: weights are places and
+/// values.
+pub(crate) fn bytes(
+    network: &Network,
+    element: Element,
+    is_sparse: bool,
+) -> Result<Vec<u8>, ExportError> {
+    if is_sparse && element != Element::F32 {
         let message =
             "sparse initializers are of f32 alone; leave out the other type or the sparseness";
         return Err(ExportError::Impossible(message.into()));
     }
-    let mut writer = Writer::new(network, options);
+    let mut writer = Writer::new(network, element, is_sparse);
     // A name must be there.
     let architecture = network.metadata().get("architecture").filter(|name| !name.is_empty());
     writer.graph.name = architecture.map_or("network", String::as_str).into();
@@ -61,7 +67,8 @@ pub(crate) fn bytes(network: &Network, options: &Options) -> Result<Vec<u8>, Exp
 
 struct Writer<'a> {
     network: &'a Network,
-    options: &'a Options,
+    element: Element,
+    is_sparse: bool,
     layers: BTreeMap<&'a str, &'static str>,
     graph: Graph,
     /// Name of the value of each node.
@@ -77,7 +84,7 @@ struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    fn new(network: &'a Network, options: &'a Options) -> Self {
+    fn new(network: &'a Network, element: Element, is_sparse: bool) -> Self {
         let mut constants = BTreeSet::new();
         for (i, node) in network.graph.nodes.iter().enumerate() {
             let is_constant = match node.op {
@@ -92,7 +99,8 @@ impl<'a> Writer<'a> {
         }
         let mut writer = Self {
             network,
-            options,
+            element,
+            is_sparse,
             layers: network.layers(),
             graph: Graph::default(),
             values: Vec::new(),
@@ -261,13 +269,13 @@ impl<'a> Writer<'a> {
     fn initializer(&mut self, name: &str, tensor: &Tensor) -> Result<String, ExportError> {
         let is_new = self.written.insert(name.into());
         if is_new {
-            if self.options.sparse_initializers && self.layers.contains_key(name) {
+            if self.is_sparse && self.layers.contains_key(name) {
                 self.graph.sparse_initializer.push(sparse(name, tensor));
             } else {
-                self.graph.initializer.push(dense(name, self.options.element, tensor)?);
+                self.graph.initializer.push(dense(name, self.element, tensor)?);
             }
         }
-        if self.options.element == Element::F32 {
+        if self.element == Element::F32 {
             return Ok(name.into());
         }
         // It is stored in few bits and computed with in f32.
@@ -302,34 +310,6 @@ fn sparse(name: &str, tensor: &Tensor) -> SparseTensor {
     }
 }
 
-fn raw(data_type: i32, dims: &[usize], raw_data: Vec<u8>) -> TensorProto {
-    TensorProto { dims: sizes(dims), data_type, raw_data, ..TensorProto::default() }
-}
-
-/// One number.
-pub(super) fn scalar(value: f32) -> TensorProto {
-    raw(FLOAT, &[], value.to_le_bytes().into())
-}
-
-/// A list of floats.
-pub(super) fn floats(values: &[f32]) -> TensorProto {
-    raw(FLOAT, &[values.len()], values.iter().flat_map(|v| v.to_le_bytes()).collect())
-}
-
-/// A list of sizes.
-pub(super) fn integers(values: &[usize]) -> TensorProto {
-    let data = values.iter().flat_map(|&v| (v as i64).to_le_bytes()).collect();
-    raw(INT64, &[values.len()], data)
-}
-
-fn sizes(dims: &[usize]) -> Vec<i64> {
-    dims.iter().map(|&size| size as i64).collect()
-}
-
-pub(super) fn int(name: &str, i: i64) -> Attribute {
-    Attribute { name: name.into(), i: Some(i), kind: 2, ..Attribute::default() }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -338,8 +318,7 @@ mod tests {
     type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
     fn written(graph: taper_graph::Graph, element: Element) -> Result<Model> {
-        let options = Options { element, ..Options::default() };
-        Ok(Model::decode(&bytes(&graph.into(), &options)?[..])?)
+        Ok(Model::decode(&bytes(&graph.into(), element, false)?[..])?)
     }
 
     /// `output = Type(inputs)`, in order.

@@ -1,7 +1,12 @@
 //! The archive that PyTorch writes since version 1.6: a zip with `NAME/data.pkl`, and `NAME/data/KEY` for each storage.
 //! Nothing in it is compressed, so storages are parts of the file.
 
-use super::{Entry, choice::state_dict, pickle::Pickle, unreadable, view::View};
+use super::{
+    choice::state_dict,
+    entry::{Entry, unreadable},
+    pickle::Pickle,
+    view::View,
+};
 use std::{
     collections::{BTreeMap, HashMap},
     io::{self, Cursor},

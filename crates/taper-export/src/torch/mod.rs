@@ -5,6 +5,7 @@
 
 mod archive;
 mod choice;
+mod entry;
 mod legacy;
 mod pickle;
 mod rebuild;
@@ -14,15 +15,11 @@ use crate::{
     numbers::{self, Numbers},
     source::{Source, missing},
 };
+use entry::Entry;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
-    ops::Range,
 };
-use view::View;
-
-/// A tensor whose storage is a part of the file, or what is said of one that cannot be read.
-type Entry = Result<View<Range<usize>>, String>;
 
 /// The tensors of a state dict.
 pub(crate) struct StateDict {
@@ -75,9 +72,4 @@ impl Source for StateDict {
         });
         gathered.map_err(|e| format!("tensor {name}: {e}"))
     }
-}
-
-/// What is said of a file that is damaged.
-fn unreadable(why: impl fmt::Display) -> String {
-    format!("it is no state dict that can be read ({why}); save model.state_dict() with torch.save")
 }

@@ -9,8 +9,11 @@ pub(crate) mod conv;
 pub(crate) mod elementwise;
 pub(crate) mod pool;
 pub(crate) mod rearrange;
+mod value;
 
-use crate::{Graph, GraphError, Node, Op, Tensor, tensor::n_elements};
+pub(crate) use value::{Value, channels, pixels, sizes};
+
+use crate::{Graph, GraphError, Node, Op, tensor::n_elements};
 
 /// The results for images that lie one after the other.
 ///
@@ -39,50 +42,6 @@ pub fn interpret(graph: &Graph, images: &[f32]) -> Result<Vec<f32>, GraphError> 
         results.append(&mut values[graph.output]);
     }
     Ok(results)
-}
-
-/// What a node reads: a shape, and values in row-major order.
-#[derive(Clone, Copy)]
-pub(crate) struct Value<'a, T = f32> {
-    pub(crate) dims: &'a [usize],
-    pub(crate) values: &'a [T],
-}
-
-impl<'a> From<&'a Tensor> for Value<'a> {
-    fn from(tensor: &'a Tensor) -> Self {
-        Self { dims: tensor.dims(), values: tensor.values() }
-    }
-}
-
-impl Value<'_> {
-    /// A function of each plane of pixels.
-    fn each_plane(&self, f: impl Fn(&[f32]) -> Vec<f64>) -> Vec<f64> {
-        let pixels = pixels(self.dims);
-        (0..channels(self.dims)).flat_map(|c| f(&self.values[c * pixels..][..pixels])).collect()
-    }
-
-    /// A function of each element.
-    fn each(&self, f: impl Fn(f64) -> f64) -> Vec<f64> {
-        self.values.iter().map(|&x| f(f64::from(x))).collect()
-    }
-}
-
-/// Number of channels: the first size, or 1 for a single number.
-pub(crate) fn channels(dims: &[usize]) -> usize {
-    dims.first().copied().unwrap_or(1)
-}
-
-/// Elements of a channel.
-pub(crate) fn pixels(dims: &[usize]) -> usize {
-    dims.iter().skip(1).product()
-}
-
-/// Rows and columns of a channel; what is no plane is one row.
-pub(crate) fn sizes(dims: &[usize]) -> [usize; 2] {
-    match dims {
-        &[_, rows, columns] => [rows, columns],
-        _ => [1, pixels(dims)],
-    }
 }
 
 /// The value of a node of a valid graph.

@@ -2,7 +2,6 @@
 
 use super::{
     drop_unread,
-    fold_norms::of_norm,
     rebuild::Rebuild,
     tensors::{self, bias_of, spread, wide},
 };
@@ -60,6 +59,14 @@ pub(super) fn fold(
         }
     }
     drop_unread(&rebuild.finish()?)
+}
+
+/// The functions of a batch norm, for each channel.
+pub(super) fn of_norm(graph: &Graph, node: usize) -> Result<Option<Vec<Affine>>, GraphError> {
+    match &graph.nodes[node].op {
+        Op::Norm(norm) => norm.affine(graph).map(Some),
+        _ => Ok(None),
+    }
 }
 
 /// What is done to a layer: factors of its output channels, and its bias for each of them or for each element.

@@ -1,7 +1,7 @@
 //! Batch norm as part of the layer before it.
 
-use super::affine::fold;
-use crate::{Affine, Graph, GraphError, Op};
+use super::affine::{fold, of_norm};
+use crate::{Graph, GraphError};
 
 /// The graph with each batch norm that follows a convolution or linear layer in its weight and bias. A layer that has no
 /// bias gets one: `x.bias` for a weight `x.weight`. Zeros stay zeros. A batch norm behind something else, or behind a layer
@@ -13,18 +13,13 @@ pub fn fold_norms(graph: &Graph) -> Result<Graph, GraphError> {
     fold(graph, |graph, node, _| of_norm(graph, node))
 }
 
-/// The functions of a batch norm, for each channel.
-pub(super) fn of_norm(graph: &Graph, node: usize) -> Result<Option<Vec<Affine>>, GraphError> {
-    match &graph.nodes[node].op {
-        Op::Norm(norm) => norm.affine(graph).map(Some),
-        _ => Ok(None),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::passes::tests::{conv, norm, ops, passed, push, put, relu, values};
+    use crate::{
+        Op,
+        passes::tests::{conv, norm, ops, passed, push, put, relu, values},
+    };
 
     #[test]
     fn weights_are_scaled_and_zeros_stay() {

@@ -4,15 +4,11 @@ mod run;
 mod window;
 
 use super::{
-    conv::{Columns, Finish, Output, Packing, Source, Spec, Windows},
     layout::Layout,
+    spec::{Columns, Finish, Output, Packing, Source, Spec, Windows},
 };
-use crate::{
-    Variant,
-    simd::{Kernel, launch_on},
-};
-use run::{Alone, Run};
-use window::{Direct, Phases, Whole, places};
+use crate::Variant;
+use window::{Phases, Whole, places};
 
 /// A convolution each of whose output channels reads a 3×3 window of one plane, or of the four planes that
 /// [`Split`](super::Split) makes of one, or of every second pixel of a plane.
@@ -176,22 +172,6 @@ impl Depthwise {
         size_of::<Channel>() * self.channels.len() + 4 * self.masks.len()
     }
 
-    /// Computes it.
-    ///
-    /// # Panics
-    /// If the arena is another one.
-    pub fn run(&self, arena: &mut [f32]) {
-        assert!(arena.len() >= self.arena, "another arena");
-        let arena = arena.as_mut_ptr();
-        match self.reads {
-            Reads::Whole => self.launch(Run::<Whole>::new(self, arena)),
-            Reads::Alone => self.launch(Alone { depthwise: self, arena }),
-            Reads::Phases => self.launch(Run::<Phases>::new(self, arena)),
-            Reads::Wide => self.launch(Run::<Direct<false>>::new(self, arena)),
-            Reads::Paired => self.launch(Run::<Direct<true>>::new(self, arena)),
-        }
-    }
-
     /// Whether every second pixel of planes of a layout can be read for planes of another.
     pub fn strides(from: &Layout, to: &Layout) -> bool {
         Reads::strided(from, to).is_some()
@@ -206,10 +186,6 @@ impl Depthwise {
             _ => 2 * to.rows - 1,
         };
         rows * from.pitch
-    }
-
-    fn launch(&self, kernel: impl Kernel<Out = ()>) {
-        launch_on(self.variant, self.layout.lanes, kernel);
     }
 }
 

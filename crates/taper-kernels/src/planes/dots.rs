@@ -2,8 +2,8 @@
 #![allow(clippy::needless_range_loop, reason = "loops over constants by index become registers")]
 
 use super::{
-    conv::{Finish, Output, Packing, Spec},
     layout::Layout,
+    spec::{Finish, Output, Packing, Spec},
 };
 use crate::{
     Variant,

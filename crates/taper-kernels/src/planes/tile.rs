@@ -1,7 +1,10 @@
 //! The inner loops of a convolution on planes: a tile of one or several output channels.
 #![allow(clippy::needless_range_loop, reason = "loops over constants by index become registers")]
 
-use super::conv::{Finish, Packing, is_needed};
+use super::{
+    conv::{MASKED, is_needed},
+    spec::{Finish, Packing},
+};
 use crate::simd::{Kernel, Simd};
 use std::{marker::PhantomData, ops::Range};
 
@@ -12,11 +15,6 @@ pub(super) struct Tap {
     pub(super) weight: f32,
     pub(super) at: u32,
 }
-
-/// Value of `ROW` for planes whose rows have zeros behind them: a shift takes these from one row to the next.
-pub(super) const PADDED: usize = 255;
-/// Value of `ROW` for planes whose rows lie one behind the other: masks set what a shift takes in from another row to 0.
-pub(super) const MASKED: usize = 0;
 
 /// The tables of a convolution, as [`Conv`](super::Conv) has packed them; copied, so that the compiler knows that nothing
 /// which is written changes them.

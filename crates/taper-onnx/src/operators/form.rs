@@ -4,7 +4,7 @@ use crate::{
     array::Array,
     call::{Call, axis},
     importer::Importer,
-    stored::n_elements,
+    sizes::n_elements,
     value::{Size, Value},
 };
 use std::rc::Rc;

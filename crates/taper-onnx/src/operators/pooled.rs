@@ -4,7 +4,7 @@ use super::form::reshaped;
 use crate::{
     call::{Call, axis},
     importer::Importer,
-    stored::n_elements,
+    sizes::n_elements,
     value::Value,
 };
 use std::collections::BTreeSet;

@@ -1,6 +1,6 @@
 //! The network of the best epoch as a pruned checkpoint, for `train.keep_best`.
 
-use super::{Baked, Setup, folder::BEST};
+use super::{Setup, baked::Baked, folder::BEST};
 use serde_json::{Value, json};
 use std::path::Path;
 use taper::train::{Progress, best_epoch, checkpoint::Checkpoints};

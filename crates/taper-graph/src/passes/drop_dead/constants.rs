@@ -1,6 +1,6 @@
 //! Channels that do not depend on the image, and their pixels.
 
-use super::sum::Sum;
+use super::{channel::Channel, sum::Sum};
 use crate::{
     Graph, GraphError, Op,
     interpret::{
@@ -10,9 +10,6 @@ use crate::{
     },
     passes::tensors::spread,
 };
-
-/// The pixels of a constant channel; none if it depends on the image.
-pub(super) type Channel = Option<Vec<f64>>;
 
 /// The channels of each node of a valid graph without empty values.
 pub(super) fn of(graph: &Graph) -> Result<Vec<Vec<Channel>>, GraphError> {

@@ -11,13 +11,14 @@
 //! Then each node is computed for the channels that are kept. What constant channels add to a sum goes into its bias, and
 //! their weights become 0.
 
+mod channel;
 mod constants;
 mod reads;
 mod sum;
 
 use super::{drop_unread, rebuild::Rebuild, tensors};
 use crate::{Activation, Fused, Graph, GraphError, Op, Tensor, tensor::n_elements};
-use constants::Channel;
+use channel::Channel;
 use sum::Sum;
 
 /// Elements of all values of a graph, at most: the analysis keeps constant ones, in f64.

@@ -1,6 +1,6 @@
 //! Channels that the output is made of.
 
-use super::{constants::Channel, sum::Sum};
+use super::{channel::Channel, sum::Sum};
 use crate::{
     Graph, GraphError, Op,
     interpret::{

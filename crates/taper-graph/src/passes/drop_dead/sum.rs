@@ -1,6 +1,6 @@
 //! Convolutions and linear layers alike, as sums over weights.
 
-use super::constants::Channel;
+use super::channel::Channel;
 use crate::{
     Activation, Conv, Fused, Graph, GraphError, Op, Tensor, Window,
     interpret::{

@@ -7,8 +7,7 @@
 use super::{
     gather::Gather,
     source::Packed,
-    weights::{DenseWeights, SPARSE_TILE, SparsePhase, SparseWeights, Weights},
-    winograd,
+    weights::{DenseWeights, SPARSE_TILE, SparsePhase, SparseWeights},
 };
 use crate::{
     lanes::{LANES, Lanes},
@@ -26,40 +25,6 @@ pub(super) enum Start<'a> {
     Bias(&'a [f32]),
     /// What is there already.
     Stored,
-}
-
-/// Computes the destination rows `band` of a block.
-///
-/// # Panics
-/// If `dst` is not as long as the band.
-///
-/// # Safety
-/// The instructions of `S` must be available, `packed` must hold the rows that `gather` names for this band, and `weights`
-/// must have been packed for `gather`.
-#[inline(always)]
-pub(super) unsafe fn band<S: Simd>(
-    gather: &Gather,
-    weights: &Weights,
-    packed: &Packed,
-    band: Range<usize>,
-    start: Start,
-    buffers: winograd::Buffers,
-    dst: &mut [Lanes],
-) {
-    assert_eq!(dst.len(), band.len() * gather.dst_channels() * gather.dst.1, "a band of rows");
-    if let Start::Bias(bias) = start {
-        assert_eq!(bias.len(), gather.dst_channels(), "one bias a channel");
-    }
-    // SAFETY: passed on.
-    unsafe {
-        match weights {
-            Weights::Dense(weights) => dense::<S>(gather, weights, packed, band, start, dst),
-            Weights::Sparse(weights) => sparse::<S>(gather, weights, packed, band, start, dst),
-            Weights::Winograd(weights) => {
-                winograd::output::band::<S>(gather, weights, packed, band, start, buffers, dst);
-            }
-        }
-    }
 }
 
 /// Where a row of one channel and phase is written and read.
@@ -97,8 +62,12 @@ unsafe fn row(
     }
 }
 
+/// Computes the destination rows `band` of a block from dense weights.
+///
+/// # Safety
+/// As [`band`](super::band::band).
 #[inline(always)]
-unsafe fn dense<S: Simd>(
+pub(super) unsafe fn dense<S: Simd>(
     gather: &Gather,
     weights: &DenseWeights,
     packed: &Packed,
@@ -276,8 +245,12 @@ unsafe fn unsigned_zero<S: Simd>(sum: S::V) -> S::V {
     unsafe { S::add(sum, S::splat(0.0)) }
 }
 
+/// Computes the destination rows `band` of a block from sparse weights.
+///
+/// # Safety
+/// As [`band`](super::band::band).
 #[inline(always)]
-unsafe fn sparse<S: Simd>(
+pub(super) unsafe fn sparse<S: Simd>(
     gather: &Gather,
     weights: &SparseWeights,
     packed: &Packed,

@@ -1,8 +1,8 @@
 //! What one thread does at a time: some rows of the output, or the backward pass of a block.
 
 use super::{
-    Conv, GradSource, Moments, OfRows, PackedWeights, PassWhere, Source,
-    multiply::{self, Start},
+    Conv, GradSource, Moments, OfRows, PackedWeights, PassWhere, Source, band,
+    multiply::Start,
     source::{self, Window},
     weight_grad::{Pair, Positions},
     winograd,
@@ -78,7 +78,7 @@ impl Kernel for Forward<'_> {
                 let packed =
                     source::pack::<S, _>(&source, &conv.input, block, rows, packing, window);
                 let buffers = (&mut scratch.points.0, &mut scratch.points.1);
-                multiply::band::<S>(gather, &weights.weights, &packed, band, start, buffers, out);
+                band::band::<S>(gather, &weights.weights, &packed, band, start, buffers, out);
             }
             if bias.is_some() {
                 clear_tail(out, filled);
@@ -193,7 +193,7 @@ impl Kernel for Backward<'_> {
                     let out = &mut to.out[in_band.start * row..in_band.end * row];
                     let weights = &to.weights.weights;
                     let (band, buffers) = (in_band.clone(), (&mut *u, &mut *v));
-                    multiply::band::<S>(transposed, weights, &grad, band, start, buffers, out);
+                    band::band::<S>(transposed, weights, &grad, band, start, buffers, out);
                     if let Some((pass, x, mean)) = to.finish {
                         let start = block * conv.input.block() + in_band.start * row;
                         let sums = &mut sums.finish;

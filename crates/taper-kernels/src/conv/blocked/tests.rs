@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     conv::{
-        scalar,
+        ConvShape, scalar,
         tests::{integers, shapes},
     },
     lanes::{LANES, clear_tail, from_nchw, to_nchw},

@@ -1,21 +1,7 @@
 //! Weights in the order in which the kernels read them.
 
-use super::{
-    gather::{Gather, Tap},
-    winograd::output::WinogradWeights,
-};
+use super::gather::{Gather, Tap};
 use crate::{lanes::LANES, mask::Mask};
-
-/// Weights of one direction of a convolution, for every phase.
-#[derive(Clone, Debug)]
-pub(super) enum Weights {
-    /// All of them.
-    Dense(DenseWeights),
-    /// Those that are not zero.
-    Sparse(SparseWeights),
-    /// All of them, as points.
-    Winograd(WinogradWeights),
-}
 
 /// All weights: for each tile of destination channels, position by position.
 #[derive(Clone, Debug)]

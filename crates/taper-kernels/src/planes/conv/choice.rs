@@ -1,9 +1,8 @@
 //! Which tiles can compute a convolution.
 
-use super::{Packing, Spec};
 use crate::planes::{
     layout::Layout,
-    tile::{MASKED, PADDED},
+    spec::{Packing, Spec},
 };
 
 /// What is computed at a time.
@@ -16,6 +15,11 @@ pub struct Tile {
     /// Output channels.
     pub each: usize,
 }
+
+/// The kind of rows of planes whose rows have zeros behind them: a shift takes these from one row to the next.
+pub(in crate::planes) const PADDED: usize = 255;
+/// The kind of rows of planes whose rows lie one behind the other: masks set what a shift takes in from another row to 0.
+pub(in crate::planes) const MASKED: usize = 0;
 
 /// Vectors of a tile and output channels at a time: those that leave registers for a weight and pixels, where there are
 /// thirty-two of them or a few.

@@ -1,17 +1,30 @@
 //! Packs the output channels of a convolution for a tile.
 
-use super::{Columns, Conv, Output, Packing, Source, Spec, Tile, Windows, choice::Units};
+use super::{
+    Conv,
+    choice::{MASKED, Tile, Units},
+};
 use crate::{
     Variant,
-    planes::tile::{MASKED, Tap},
+    planes::{
+        spec::{Columns, Output, Packing, Source, Spec, Windows},
+        tile::Tap,
+    },
 };
 use std::cmp::Reverse;
 
+impl Conv {
+    /// Packs it for a tile that [`Tile::choices`] gives.
+    ///
+    /// # Panics
+    /// If a source or output lies outside of the arena or of the reach, or there is no such tile.
+    pub fn new(variant: Variant, spec: &Spec<'_>, tile: Tile) -> Self {
+        pack(variant, spec, tile)
+    }
+}
+
 /// Packs all output channels, a block at a time.
-///
-/// # Panics
-/// If a source or output lies outside of the arena or of the reach, or there is no such tile.
-pub(super) fn pack(variant: Variant, spec: &Spec<'_>, tile: Tile) -> Conv {
+fn pack(variant: Variant, spec: &Spec<'_>, tile: Tile) -> Conv {
     let mut channels: Vec<usize> = (0..spec.outputs.count()).collect();
     let mut packer = Packer::new(variant, spec, tile);
     let output = |&o: &usize| spec.outputs.output(o, tile.packing);

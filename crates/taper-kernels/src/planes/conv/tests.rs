@@ -5,8 +5,12 @@ use super::{
     *,
 };
 use crate::{
-    planes::testing::{Numbers, most_vectors},
-    simd::launch_on,
+    planes::{
+        layout::Layout,
+        spec::{Columns, Output, Source, Spec, Windows},
+        testing::{Numbers, most_vectors},
+    },
+    simd::{Simd, launch_on},
 };
 use std::collections::BTreeSet;
 

@@ -1,23 +1,45 @@
 //! The inner loops of depthwise convolutions.
 
 use super::{
-    Channel, Depthwise,
-    window::{Whole, Window},
+    Channel, Depthwise, Reads,
+    window::{Direct, Phases, Whole, Window},
 };
 use crate::{
-    planes::{conv::Finish, layout::Layout},
-    simd::{Kernel, Simd},
+    planes::{layout::Layout, spec::Finish},
+    simd::{Kernel, Simd, launch_on},
 };
 use std::marker::PhantomData;
 
-pub(super) struct Run<'a, W> {
+impl Depthwise {
+    /// Computes it.
+    ///
+    /// # Panics
+    /// If the arena is another one.
+    pub fn run(&self, arena: &mut [f32]) {
+        assert!(arena.len() >= self.arena, "another arena");
+        let arena = arena.as_mut_ptr();
+        match self.reads {
+            Reads::Whole => self.launch(Run::<Whole>::new(self, arena)),
+            Reads::Alone => self.launch(Alone { depthwise: self, arena }),
+            Reads::Phases => self.launch(Run::<Phases>::new(self, arena)),
+            Reads::Wide => self.launch(Run::<Direct<false>>::new(self, arena)),
+            Reads::Paired => self.launch(Run::<Direct<true>>::new(self, arena)),
+        }
+    }
+
+    fn launch(&self, kernel: impl Kernel<Out = ()>) {
+        launch_on(self.variant, self.layout.lanes, kernel);
+    }
+}
+
+struct Run<'a, W> {
     depthwise: &'a Depthwise,
     arena: *mut f32,
     window: PhantomData<W>,
 }
 
 impl<'a, W> Run<'a, W> {
-    pub(super) fn new(depthwise: &'a Depthwise, arena: *mut f32) -> Self {
+    fn new(depthwise: &'a Depthwise, arena: *mut f32) -> Self {
         Self { depthwise, arena, window: PhantomData }
     }
 }
@@ -82,9 +104,9 @@ impl<W: Window> Kernel for Run<'_, W> {
 }
 
 /// Planes that are one vector: the rows above and below are made of it.
-pub(super) struct Alone<'a> {
-    pub(super) depthwise: &'a Depthwise,
-    pub(super) arena: *mut f32,
+struct Alone<'a> {
+    depthwise: &'a Depthwise,
+    arena: *mut f32,
 }
 
 impl Kernel for Alone<'_> {

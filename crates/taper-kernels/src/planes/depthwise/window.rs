@@ -1,7 +1,7 @@
 //! The pixels that windows multiply, for a vector of results.
 #![allow(clippy::needless_range_loop, reason = "loops over constants by index become registers")]
 
-use crate::{planes::conv::Source, simd::Simd};
+use crate::{planes::spec::Source, simd::Simd};
 
 /// Which pixels are in reach of a vector of the output, and which of them the weights multiply, in the order of their sum: those
 /// of the column to the right, of the own, and of the one to the left.

@@ -64,7 +64,7 @@ fn points(g: &[f32; 9]) -> [f32; POINTS] {
 /// If the band does not begin and end at even rows.
 ///
 /// # Safety
-/// As [`multiply::band`](super::super::multiply::band).
+/// As [`band`](super::super::band::band).
 #[inline(always)]
 pub(in super::super) unsafe fn band<S: Simd>(
     gather: &Gather,

@@ -1,0 +1,12 @@
+//! What is there already stays, unless asked otherwise.
+
+use std::path::Path;
+
+/// Refuses to write over what is there, unless that was asked for; `flag` names the file.
+pub(super) fn refuse_existing(flag: &str, out: &Path, force: bool) -> anyhow::Result<()> {
+    if force || out.symlink_metadata().is_err() {
+        return Ok(());
+    }
+    let out = out.display();
+    Err(crate::error::usage(format!("{out} exists already; pass another {flag}, or --force")))
+}
