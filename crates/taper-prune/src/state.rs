@@ -26,6 +26,8 @@ pub struct PrunerState {
     pub schedule: State,
     /// What the operator has learned or keeps, in its own order; empty for most.
     pub operator: Vec<f32>,
+    /// Whether weights are those that the operator begins a run with: after the first step, they are.
+    pub has_initial: bool,
     /// The step and masks that the schedule was last told of, if it listens over more than one step.
     pub told: Option<(u64, Vec<Vec<u64>>)>,
     /// The dropped weights of each layer, if any can be.
@@ -62,6 +64,7 @@ impl Pruner {
             masks: words(self.cut.iter().map(|c| &*c.mask)),
             schedule: self.choices.schedule.state(),
             operator: self.choices.operator.state(),
+            has_initial: self.has_initial,
             told: told.map(|(step, masks)| (step.0, words(masks.iter().map(|mask| &**mask)))),
             dropped: self.dropped.as_ref().map(words),
             since: self.history.since.clone(),
@@ -131,7 +134,7 @@ impl Pruner {
         self.has_begun = state.step > 0 || !sparsity.is_dense();
         self.n_kept = self.cut.iter().map(|cut| cut.mask.n_kept()).collect();
         self.history = History { since, probes };
-        (self.dropped, self.has_initial) = (dropped, true);
+        (self.dropped, self.has_initial) = (dropped, state.has_initial);
         Ok(())
     }
 

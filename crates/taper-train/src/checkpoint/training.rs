@@ -99,6 +99,7 @@ impl<'a> Snapshot<'a> {
                 "sparsity": state.sparsity.to_string(),
                 "has_dropped": state.dropped.is_some(),
                 "has_since": state.since.is_some(),
+                "has_initial": state.has_initial,
                 "probes": state.probes.iter().map(|probe| probe.step).collect::<Vec<_>>(),
             });
             if let Some((step, _)) = state.told {
@@ -300,6 +301,8 @@ impl TrainingCheckpoint {
         let operator = self.file.tensors.get("operator");
         Ok(PrunerState {
             operator: operator.map_or(Ok(Vec::new()), |saved| saved.flatten_all()?.to_vec1())?,
+            // Pruners of before had no initial values.
+            has_initial: scalars.get("has_initial").and_then(Value::as_bool).unwrap_or(true),
             step: read("step")?
                 .as_u64()
                 .ok_or_else(|| malformed("the pruner's `step` is no number"))?,
