@@ -27,16 +27,10 @@
 //! # Ok::<(), candle_core::Error>(())
 //! ```
 
-use crate::{
-    Activation, Model, Params, Pass,
-    ops::{Weights, with_values},
-};
-use candle_core::{DType, Device, Error, Result, Tensor, TensorId};
-use std::{
-    collections::{BTreeSet, HashMap},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
-use taper_graph::{Graph, Op};
+use crate::{Model, Pass, traced::Tracer};
+use candle_core::Result;
+use std::sync::Arc;
+use taper_graph::Graph;
 
 /// The graph of a network for images of this shape, channels first. It holds copies of the tensors that the network
 /// computes with, as f32 under the names of its [`Params`]; one that is no parameter is called `constant.N`.
@@ -47,131 +41,19 @@ pub fn trace(model: &dyn Model, image: [usize; 3]) -> Result<Graph> {
     let tracer = Arc::new(Tracer::new(model.params(), image));
     let images = tracer.value(Graph::INPUT).tensor()?;
     let output = model.forward(&images, &Pass::eval().traced_by(&tracer))?;
-    let mut trace = tracer.lock();
-    let Some(&output) = trace.values.get(&output.id()) else {
+    let Some(output) = tracer.node(&output) else {
         candle_core::bail!("the network's output is computed by an operation of candle's own")
     };
-    trace.graph.output = output;
-    Ok(std::mem::replace(&mut trace.graph, Graph::new(&[])))
-}
-
-/// Notes the operations of a pass.
-#[derive(Debug)]
-pub(crate) struct Tracer(Mutex<Trace>);
-
-#[derive(Debug)]
-struct Trace {
-    graph: Graph,
-    /// What the network computes in; the graph holds f32.
-    dtype: DType,
-    /// Names of parameters, and of the other constants that were read.
-    names: HashMap<TensorId, String>,
-    taken: BTreeSet<String>,
-    /// Tensors that stand for a node.
-    values: HashMap<TensorId, usize>,
-}
-
-impl Tracer {
-    fn new(params: &Params, image: [usize; 3]) -> Self {
-        let named = params.entries().iter().map(|e| (e.var.as_tensor().id(), e.name.clone()));
-        let names: HashMap<_, _> = named.collect();
-        let taken = names.values().cloned().collect();
-        let (graph, dtype) = (Graph::new(&image), params.dtype());
-        Self(Mutex::new(Trace { graph, dtype, names, taken, values: HashMap::new() }))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Trace> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The value of a node, for a batch of one image.
-    fn value(self: &Arc<Self>, node: usize) -> Traced {
-        let trace = self.lock();
-        let dims = std::iter::once(1).chain(trace.graph.nodes[node].dims.iter().copied()).collect();
-        Traced { tracer: self.clone(), node, dims, dtype: trace.dtype }
-    }
-
-    /// The activation that a layer reads, as one of the graph.
-    pub(crate) fn enter(self: &Arc<Self>, layer: &str, x: Activation) -> Result<Activation> {
-        let Some(tensor) = x.as_tensor() else { return Ok(x) };
-        let found = self.lock().values.get(&tensor.id()).copied();
-        match found {
-            Some(node) => Ok(self.value(node).into()),
-            None => candle_core::bail!(
-                "{layer} reads what an operation of candle's own has computed, which a graph cannot hold"
-            ),
-        }
-    }
-}
-
-impl Trace {
-    /// Name of a tensor that the network computes with; the graph has it afterwards.
-    fn name(&mut self, tensor: &Tensor) -> Result<String> {
-        let name = match self.names.get(&tensor.id()) {
-            Some(name) => name.clone(),
-            None => {
-                let mut n = self.names.len();
-                while self.taken.contains(&format!("constant.{n}")) {
-                    n += 1;
-                }
-                let name = format!("constant.{n}");
-                self.taken.insert(name.clone());
-                self.names.insert(tensor.id(), name.clone());
-                name
-            }
-        };
-        if !self.graph.tensors.contains_key(&name) {
-            let values = with_values(&[tensor], |values| values[0].to_vec())?;
-            let copy = taper_graph::Tensor::new(tensor.dims(), values).map_err(Error::wrap)?;
-            self.graph.add_tensor(name.clone(), copy);
-        }
-        Ok(name)
-    }
-}
-
-/// An activation of which the shape is known alone.
-#[derive(Clone, Debug)]
-pub(crate) struct Traced {
-    tracer: Arc<Tracer>,
-    node: usize,
-    pub(crate) dims: Vec<usize>,
-    pub(crate) dtype: DType,
-}
-
-impl Traced {
-    /// Name in the graph of a tensor that an operation takes.
-    pub(crate) fn name(&self, tensor: &Tensor) -> Result<String> {
-        self.tracer.lock().name(tensor)
-    }
-
-    /// Names of weight and bias.
-    pub(crate) fn names(&self, weights: &Weights) -> Result<(String, Option<String>)> {
-        let bias = weights.bias.map(|bias| self.name(bias)).transpose()?;
-        Ok((self.name(weights.weight)?, bias))
-    }
-
-    /// What an operation over this activation and others gives.
-    pub(crate) fn then(&self, op: Op, others: &[&Self]) -> Result<Self> {
-        let inputs: Vec<usize> =
-            std::iter::once(self).chain(others.iter().copied()).map(|t| t.node).collect();
-        let node = self.tracer.lock().graph.push(op, &inputs).map_err(Error::wrap)?;
-        Ok(self.tracer.value(node))
-    }
-
-    /// A tensor of zeros that stands for it.
-    pub(crate) fn tensor(&self) -> Result<Tensor> {
-        let tensor = Tensor::zeros(&self.dims[..], self.dtype, &Device::Cpu)?;
-        self.tracer.lock().values.insert(tensor.id(), self.node);
-        Ok(tensor)
-    }
+    Ok(tracer.graph_to(output))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{BatchNorm, BatchNormConfig, Conv2d, ConvConfig, Init, Linear, MaxWindows, Scope};
-    use crate::{average, concat, global_average, max_pool, ops, relu};
-    use taper_graph::{Conv, Norm, Window};
+    use crate::{Params, average, concat, global_average, max_pool, ops, ops::Weights, relu};
+    use candle_core::{DType, Device, Tensor};
+    use taper_graph::{Conv, Norm, Op, Window};
 
     /// Every operation that a layer has, and a constant beside the parameters.
     struct Net {

@@ -28,6 +28,7 @@
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "makes inputs, and wants no bits"))]
 
 mod conv;
+mod conv_config;
 mod gate;
 pub mod graph;
 mod linear;
@@ -37,8 +38,10 @@ mod params;
 mod pass;
 mod scope;
 mod source;
+mod traced;
 
-pub use conv::{Conv2d, ConvConfig};
+pub use conv::Conv2d;
+pub use conv_config::ConvConfig;
 pub use gate::{Gate, Gates, Sampling, Value};
 pub use linear::Linear;
 pub use norm::{BatchNorm, BatchNormConfig};

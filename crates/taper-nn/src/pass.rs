@@ -1,6 +1,6 @@
 //! What a forward pass needs to know besides its input.
 
-use crate::{Activation, Gate, Gates, graph::Tracer, ops::Weights};
+use crate::{Activation, Gate, Gates, ops::Weights, traced::Tracer};
 use candle_core::{Result, Tensor, Var};
 use std::sync::Arc;
 use taper_core::LayerId;
@@ -133,7 +133,7 @@ impl<'a> Pass<'a> {
     /// If the pass is traced, and an operation of candle's own has computed `x`.
     pub fn enter(&self, name: &str, x: impl Into<Activation>) -> Result<Activation> {
         match self.tracer {
-            Some(tracer) => tracer.enter(name, x.into()),
+            Some(tracer) => entered(tracer, name, x.into()),
             None if self.direction.is_some() => x.into().dual(),
             None => Ok(x.into()),
         }
@@ -214,6 +214,17 @@ fn of_layer<'a>(tensors: &'a [Tensor], layer: LayerId, what: &str) -> Result<&'a
             let (n, at) = (tensors.len(), layer.0);
             candle_core::bail!("the pass is given {n} {what}, and layer {at} has none")
         }
+    }
+}
+
+/// The activation that a layer reads, as one of the graph.
+fn entered(tracer: &Arc<Tracer>, layer: &str, x: Activation) -> Result<Activation> {
+    let Some(tensor) = x.as_tensor() else { return Ok(x) };
+    match tracer.node(tensor) {
+        Some(node) => Ok(tracer.value(node).into()),
+        None => candle_core::bail!(
+            "{layer} reads what an operation of candle's own has computed, which a graph cannot hold"
+        ),
     }
 }
 

@@ -3,12 +3,11 @@
 use super::{
     blocked::{MIN_BATCH, Node, Norm},
     conv, cpu,
-    dual::{Dual, DualWeights},
-    norm as plain_norm, pool, relu as plain_relu, sums,
-    threshold::threshold_ste,
-    types,
+    dual::Dual,
+    norm as plain_norm, pool, relu as plain_relu, sums, types,
+    weights::{Weights, tracked},
 };
-use crate::{ConvConfig, Gate, graph::Traced};
+use crate::{ConvConfig, traced::Traced};
 use candle_core::{DType, Result, Tensor};
 use std::{ops::Add, sync::Arc};
 use taper_graph::{Conv, Op, Window, op};
@@ -35,78 +34,6 @@ enum Repr {
     Dual(Dual),
     /// Of a pass that is noted, not computed.
     Traced(Traced),
-}
-
-/// What a convolution or linear layer computes with.
-#[derive(Clone, Copy, Debug)]
-pub struct Weights<'a> {
-    /// All weights; the gate prunes them.
-    pub weight: &'a Tensor,
-    /// A value for each output channel.
-    pub bias: Option<&'a Tensor>,
-    /// Which weights are kept, if not all.
-    pub gate: Option<&'a Gate>,
-    /// Whether gradients are wanted.
-    pub is_tracked: bool,
-    /// The direction of the weight, of its shape, in a pass that computes derivatives along one.
-    pub direction: Option<&'a Tensor>,
-}
-
-impl Weights<'_> {
-    /// The type that an input shares with weight and bias.
-    fn shared_type(&self, op: &str, x: &Activation) -> Result<DType> {
-        let weight = ("weight", self.weight.dtype());
-        match self.bias {
-            Some(bias) => {
-                types::shared(op, &[("input", x.dtype()), weight, ("bias", bias.dtype())])
-            }
-            None => types::shared(op, &[("input", x.dtype()), weight]),
-        }
-    }
-
-    /// The weight, pruned by the gate if there is one; its gradient goes straight through to the dense weight.
-    ///
-    /// # Errors
-    /// As [`threshold_ste`], or in a pass that computes derivatives along a direction, which operations of candle's own do not
-    /// have.
-    pub fn pruned(&self) -> Result<Tensor> {
-        if self.direction.is_some() {
-            candle_core::bail!(
-                "a layer computes by operations of candle's own, which have no derivatives along a direction of the weights; \
-                 compute by those of taper_nn::ops"
-            )
-        }
-        let weight = tracked(self.weight, self.is_tracked);
-        match self.gate {
-            Some(gate) => threshold_ste(&weight, gate),
-            None => Ok(weight),
-        }
-    }
-
-    /// What duals are multiplied with.
-    fn dual(&self, op: &str) -> Result<DualWeights<'_>> {
-        let Some(direction) = self.direction else {
-            candle_core::bail!("{op}: an input with derivatives for a weight without a direction")
-        };
-        if direction.dims() != self.weight.dims() {
-            candle_core::bail!(
-                "{op}: a direction of {:?} for a weight of {:?}",
-                direction.dims(),
-                self.weight.dims()
-            )
-        }
-        Ok(DualWeights { weight: self.weight, direction, bias: self.bias })
-    }
-
-    /// The bias, with a gradient if one is wanted.
-    pub fn bias(&self) -> Option<Tensor> {
-        self.bias.map(|bias| tracked(bias, self.is_tracked))
-    }
-}
-
-/// The tensor, without a gradient unless one is wanted.
-fn tracked(tensor: &Tensor, is_tracked: bool) -> Tensor {
-    if is_tracked { tensor.clone() } else { tensor.detach() }
 }
 
 /// What a normalisation computes with.
@@ -299,7 +226,7 @@ impl Activation {
 /// # Errors
 /// If channels do not match, or the kernel is larger than the padded plane.
 pub fn conv2d(x: &Activation, weights: &Weights, config: &ConvConfig) -> Result<Activation> {
-    weights.shared_type("conv2d", x)?;
+    weights.shared_type("conv2d", x.dtype())?;
     let [batch, channels, height, width] = x.dims4()?;
     let shape = conv::shape((batch, channels, height, width), weights.weight, config)?;
     if let Some(traced) = x.traced() {
@@ -325,7 +252,7 @@ pub fn conv2d(x: &Activation, weights: &Weights, config: &ConvConfig) -> Result<
 /// # Errors
 /// If the features do not match.
 pub fn linear(x: &Activation, weights: &Weights) -> Result<Activation> {
-    weights.shared_type("linear", x)?;
+    weights.shared_type("linear", x.dtype())?;
     let mut dims = x.dims();
     let (features_out, features_in) = weights.weight.dims2()?;
     if dims.last() != Some(&features_in) {

@@ -25,11 +25,12 @@ mod sums;
 mod threshold;
 mod types;
 mod values;
+mod weights;
 
 pub use accelerator::accelerator;
 pub use activation::{
-    Activation, BatchNormed, NormParams, Weights, average, batch_norm_eval, batch_norm_train,
-    concat, conv2d, global_average, linear, max_pool, relu,
+    Activation, BatchNormed, NormParams, average, batch_norm_eval, batch_norm_train, concat,
+    conv2d, global_average, linear, max_pool, relu,
 };
 pub use adamw::adamw_step;
 pub use blocked::{choice, profile, release_buffers, sampled_share};
@@ -43,3 +44,4 @@ pub use taper_kernels::{
 pub use threshold::{flags, threshold, threshold_grad, threshold_ste, threshold_ste_composed};
 pub(crate) use types::is_supported;
 pub use values::{is_finite, tensor_like, with_values};
+pub use weights::Weights;

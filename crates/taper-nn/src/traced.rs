@@ -1,0 +1,123 @@
+//! A pass whose operations are noted, not computed.
+
+use crate::{
+    Params,
+    ops::{Weights, with_values},
+};
+use candle_core::{DType, Device, Error, Result, Tensor, TensorId};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+use taper_graph::{Graph, Op};
+
+/// Notes the operations of a pass.
+#[derive(Debug)]
+pub(crate) struct Tracer(Mutex<Trace>);
+
+#[derive(Debug)]
+struct Trace {
+    graph: Graph,
+    /// What the network computes in; the graph holds f32.
+    dtype: DType,
+    /// Names of parameters, and of the other constants that were read.
+    names: HashMap<TensorId, String>,
+    taken: BTreeSet<String>,
+    /// Tensors that stand for a node.
+    values: HashMap<TensorId, usize>,
+}
+
+impl Tracer {
+    pub(crate) fn new(params: &Params, image: [usize; 3]) -> Self {
+        let named = params.entries().iter().map(|e| (e.var.as_tensor().id(), e.name.clone()));
+        let names: HashMap<_, _> = named.collect();
+        let taken = names.values().cloned().collect();
+        let (graph, dtype) = (Graph::new(&image), params.dtype());
+        Self(Mutex::new(Trace { graph, dtype, names, taken, values: HashMap::new() }))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Trace> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The value of a node, for a batch of one image.
+    pub(crate) fn value(self: &Arc<Self>, node: usize) -> Traced {
+        let trace = self.lock();
+        let dims = std::iter::once(1).chain(trace.graph.nodes[node].dims.iter().copied()).collect();
+        Traced { tracer: self.clone(), node, dims, dtype: trace.dtype }
+    }
+
+    /// The node that a tensor stands for.
+    pub(crate) fn node(&self, tensor: &Tensor) -> Option<usize> {
+        self.lock().values.get(&tensor.id()).copied()
+    }
+
+    /// Takes the graph, which gives the value of this node.
+    pub(crate) fn graph_to(&self, output: usize) -> Graph {
+        let mut trace = self.lock();
+        trace.graph.output = output;
+        std::mem::replace(&mut trace.graph, Graph::new(&[]))
+    }
+}
+
+impl Trace {
+    /// Name of a tensor that the network computes with; the graph has it afterwards.
+    fn name(&mut self, tensor: &Tensor) -> Result<String> {
+        let name = match self.names.get(&tensor.id()) {
+            Some(name) => name.clone(),
+            None => {
+                let mut n = self.names.len();
+                while self.taken.contains(&format!("constant.{n}")) {
+                    n += 1;
+                }
+                let name = format!("constant.{n}");
+                self.taken.insert(name.clone());
+                self.names.insert(tensor.id(), name.clone());
+                name
+            }
+        };
+        if !self.graph.tensors.contains_key(&name) {
+            let values = with_values(&[tensor], |values| values[0].to_vec())?;
+            let copy = taper_graph::Tensor::new(tensor.dims(), values).map_err(Error::wrap)?;
+            self.graph.add_tensor(name.clone(), copy);
+        }
+        Ok(name)
+    }
+}
+
+/// An activation of which the shape is known alone.
+#[derive(Clone, Debug)]
+pub(crate) struct Traced {
+    tracer: Arc<Tracer>,
+    node: usize,
+    pub(crate) dims: Vec<usize>,
+    pub(crate) dtype: DType,
+}
+
+impl Traced {
+    /// Name in the graph of a tensor that an operation takes.
+    pub(crate) fn name(&self, tensor: &Tensor) -> Result<String> {
+        self.tracer.lock().name(tensor)
+    }
+
+    /// Names of weight and bias.
+    pub(crate) fn names(&self, weights: &Weights) -> Result<(String, Option<String>)> {
+        let bias = weights.bias.map(|bias| self.name(bias)).transpose()?;
+        Ok((self.name(weights.weight)?, bias))
+    }
+
+    /// What an operation over this activation and others gives.
+    pub(crate) fn then(&self, op: Op, others: &[&Self]) -> Result<Self> {
+        let inputs: Vec<usize> =
+            std::iter::once(self).chain(others.iter().copied()).map(|t| t.node).collect();
+        let node = self.tracer.lock().graph.push(op, &inputs).map_err(Error::wrap)?;
+        Ok(self.tracer.value(node))
+    }
+
+    /// A tensor of zeros that stands for it.
+    pub(crate) fn tensor(&self) -> Result<Tensor> {
+        let tensor = Tensor::zeros(&self.dims[..], self.dtype, &Device::Cpu)?;
+        self.tracer.lock().values.insert(tensor.id(), self.node);
+        Ok(tensor)
+    }
+}
