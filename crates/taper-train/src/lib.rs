@@ -1,6 +1,6 @@
 //! The training loop, optimizers, learning rates, losses, callbacks and checkpoints.
 //!
-//! [`train`] is one function that reads from top to bottom. What changes the numbers is a visible line in
+//! [`train()`] is one function that reads from top to bottom. What changes the numbers is a visible line in
 //! it; what only watches is a [`Callback`]. A [`Run`] takes any [`Optimizer`], [`LearningRate`] and [`Loss`]. A run resumed from a [`checkpoint`] ends in the same bytes
 //! as one that was never interrupted.
 //!
@@ -44,6 +44,7 @@ mod optimizer;
 mod oracle;
 mod recipe;
 mod run;
+mod train;
 
 pub use analysis::{Analysis, LayerAnalysis, analyse, layer_macs, n_kept};
 pub use atomic::{remove_partial_files, write_atomically};
@@ -60,8 +61,9 @@ pub use metrics::{EpochMetrics, Progress, Tally};
 pub use optimizer::{AdamW, FromCandle, Ham, Optimizer, OptimizerState, Sgd, forget_at};
 pub use oracle::ModelOracle;
 pub use recipe::Recipe;
-pub use run::{Outcome, Run, StepDone, train};
+pub use run::{Run, StepDone};
 pub use taper_nn::ops::cross_entropy;
+pub use train::{Outcome, train};
 
 /// Compiles and runs the README's example.
 #[cfg(doctest)]
