@@ -78,22 +78,6 @@ const OUTERMOST: &[&str] = &["taper-cli", "xtask"];
 /// Features that every crate above candle forwards.
 const FEATURES: &[&str] = &["accelerate", "cuda", "cudnn", "metal", "mkl"];
 
-/// Circles of files that are still to be untied. The test compares both ways.
-const CIRCLES: &[&[&str]] = &[&[
-    "crates/taper-prune/src/choices.rs",
-    "crates/taper-prune/src/criterion/magnitude.rs",
-    "crates/taper-prune/src/criterion/mod.rs",
-    "crates/taper-prune/src/drop.rs",
-    "crates/taper-prune/src/error.rs",
-    "crates/taper-prune/src/measure.rs",
-    "crates/taper-prune/src/remainder.rs",
-    "crates/taper-prune/src/renewal/cut.rs",
-    "crates/taper-prune/src/renewal/mod.rs",
-    "crates/taper-prune/src/together.rs",
-    "crates/taper-prune/src/update.rs",
-    "crates/taper-prune/src/weight.rs",
-]];
-
 struct Package {
     folder: PathBuf,
     /// The root file of each target: library, program, test, example, benchmark.
@@ -305,17 +289,14 @@ fn no_file_imports_in_a_circle() {
     let shown = |path: &PathBuf| {
         path.strip_prefix(&root).unwrap_or(path).display().to_string().replace('\\', "/")
     };
-    let mut known = CIRCLES.to_vec();
-    let mut unknown = Vec::new();
-    for circle in circles {
-        let files: Vec<String> = circle.files.iter().map(shown).collect();
-        match known.iter().position(|known| *known == files) {
-            Some(at) => drop(known.remove(at)),
-            None => unknown.push(format!("{files:?}\n{}", circle.uses)),
-        }
-    }
-    assert!(unknown.is_empty(), "{} circles:\n{}", unknown.len(), unknown.join("\n"));
-    assert!(known.is_empty(), "no circles any more: {known:?}");
+    let found: Vec<String> = circles
+        .iter()
+        .map(|circle| {
+            let files: Vec<String> = circle.files.iter().map(shown).collect();
+            format!("{files:?}\n{}", circle.uses)
+        })
+        .collect();
+    assert!(roots.len() > 30 && found.is_empty(), "{} circles:\n{}", found.len(), found.join("\n"));
 }
 
 #[test]

@@ -121,3 +121,24 @@ impl Traced {
         Ok(tensor)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Init, Scope};
+    use candle_core::Device;
+
+    /// A parameter that has the name of the first constant.
+    #[test]
+    fn a_constant_takes_no_name_of_a_parameter() -> Result<()> {
+        let scope = Scope::new(0, &Device::Cpu);
+        scope.param("constant.1", 1, crate::ParamKind::Bias, Init::Constant(0.0))?;
+        let tracer = Tracer::new(&scope.finish(), [1, 1, 1]);
+        let constant = Tensor::new(&[7.0f32], &Device::Cpu)?;
+        let mut trace = tracer.lock();
+        assert_eq!(trace.name(&constant)?, "constant.2");
+        assert_eq!(trace.name(&constant)?, "constant.2");
+        assert_eq!(trace.graph.tensors["constant.2"].values(), [7.0]);
+        Ok(())
+    }
+}

@@ -1,64 +1,14 @@
 //! Choices that exclude each other.
 
 use crate::{
-    DropRule, PruneError, PrunedUpdate, Quantile,
+    DropRule, Part, PruneError, PrunedUpdate, Quantile,
     choices::Choices,
     criterion::{Criterion, View},
     renewal::Moment,
 };
-use std::fmt;
 use taper_core::{LayerId, LayerInfo, LayerKind, Sparsity, Step};
 use taper_kernels::threshold::Threshold;
 use taper_scale::{Now, PrunedGrad};
-
-/// A choice of a [`PrunerBuilder`](crate::PrunerBuilder), as [`PruneError::Together`] names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Part {
-    /// [`PrunerBuilder::operator`](crate::PrunerBuilder::operator).
-    Threshold,
-    /// [`PrunerBuilder::criterion`](crate::PrunerBuilder::criterion).
-    Criterion,
-    /// [`PrunerBuilder::structure`](crate::PrunerBuilder::structure).
-    Structure,
-    /// [`PrunerBuilder::quantile`](crate::PrunerBuilder::quantile).
-    Quantile,
-    /// [`PrunerBuilder::renewal`](crate::PrunerBuilder::renewal).
-    Renewal,
-    /// What weights enter by in a swap.
-    Growth,
-    /// The steps of a renewal.
-    Cadence,
-    /// The clock of an adaptive schedule.
-    Clock,
-    /// [`PrunerBuilder::remainder`](crate::PrunerBuilder::remainder).
-    Remainder,
-    /// [`PrunerBuilder::gradient`](crate::PrunerBuilder::gradient).
-    Gradient,
-    /// [`PrunerBuilder::pruned_update`](crate::PrunerBuilder::pruned_update).
-    Update,
-    /// [`PrunerBuilder::drop`](crate::PrunerBuilder::drop).
-    Drop,
-}
-
-impl fmt::Display for Part {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Threshold => "the threshold",
-            Self::Criterion => "the criterion",
-            Self::Structure => "the structure",
-            Self::Quantile => "the quantile",
-            Self::Renewal => "the renewal",
-            Self::Growth => "the criterion of growth",
-            Self::Cadence => "the steps of the renewal",
-            Self::Clock => "the clock of the schedule",
-            Self::Remainder => "the remainder",
-            Self::Gradient => "the gradient scale",
-            Self::Update => "the update of pruned weights",
-            Self::Drop => "the drop policy",
-        })
-    }
-}
 
 impl Choices {
     /// Refuses choices that exclude each other, whatever the layers.
