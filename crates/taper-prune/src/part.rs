@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// A choice of a [`PrunerBuilder`](crate::PrunerBuilder), as [`PruneError::Together`] names it.
+/// A choice of a [`PrunerBuilder`](crate::PrunerBuilder), as [`PruneError::Together`](crate::PruneError::Together) names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Part {

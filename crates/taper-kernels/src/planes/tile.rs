@@ -83,7 +83,7 @@ impl<'a> Tables<'a> {
 }
 
 /// Blocks of a convolution, tile by tile: `NV` vectors of each of `NO` output channels. `ROW` is the number of vectors in a
-/// row where rows are whole vectors, or [`PADDED`] or [`MASKED`].
+/// row where rows are whole vectors, or `PADDED` or [`MASKED`].
 pub(super) struct Tiles<'a, G, const NV: usize, const NO: usize, const ROW: usize> {
     tables: Tables<'a>,
     arena: *mut f32,

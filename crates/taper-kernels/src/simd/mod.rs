@@ -1,6 +1,6 @@
 //! One source for every instruction set.
 //!
-//! A kernel is written once over [`Simd`] and compiled for each [`Variant`]; [`launch`] picks the variant at run
+//! A kernel is written once over [`Simd`] and compiled for each [`Variant`]; [`launch`](launch()) picks the variant at run
 //! time. All of them compute on sixteen lanes, in one vector or several, and round after each fused
 //! multiply-add alike, so that a result does not depend on the variant, to the bit.
 

@@ -8,7 +8,7 @@ use plotters::prelude::*;
 /// Draws both versions with the colours of a page.
 ///
 /// # Errors
-/// [`ChartError`] if `paint` fails.
+/// [`ChartError`](super::ChartError) if `paint` fails.
 pub fn draw(
     height: impl Fn(Screen) -> i32,
     paint: impl for<'a> Fn(Screen, &Area<'a>) -> Result<()>,
@@ -24,7 +24,7 @@ pub fn draw(
 /// cannot see it.
 ///
 /// # Errors
-/// [`ChartError`] if `paint` fails.
+/// [`ChartError`](super::ChartError) if `paint` fails.
 pub fn file(
     height: i32,
     alt: &str,
