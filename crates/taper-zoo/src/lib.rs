@@ -148,8 +148,8 @@ impl Architecture {
     ///
     /// let full = Architecture::find("resnet20")?;
     /// let narrow = full.narrowed(100, 112_532)?.expect("a network");
-    /// assert_eq!(narrow.name, "resnet20@0.3123");
-    /// assert_eq!(narrow.zeros(100)?.params().n_params(), 111_076);
+    /// assert_eq!(narrow.name, "resnet20@0.3164");
+    /// assert_eq!(narrow.zeros(100)?.params().n_params(), 110_750);
     /// # Ok::<(), taper_zoo::BuildError>(())
     /// ```
     ///
