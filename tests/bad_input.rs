@@ -168,7 +168,7 @@ fn a_checkpoint_is_not_replaced_by_its_own_export() {
     let before = bytes(checkpoint.as_ref());
     let beside = folder.text("run/../run/pruned.safetensors");
     let export = ["export", &checkpoint, "--format", "csr", "--force", "--out", &beside];
-    refuse(&export, 2, &["is the checkpoint that is exported"]);
+    refuse(&export, 2, &["is the file that is read"]);
     assert!(bytes(checkpoint.as_ref()) == before);
 }
 
