@@ -20,8 +20,9 @@ pub fn run(args: &Methods) -> anyhow::Result<()> {
             .collect::<anyhow::Result<_>>()?;
         return term::print(format_args!("{}", serde_json::to_string_pretty(&rows)?));
     }
+    let width = methods.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
     for (name, method) in methods {
-        term::print(format_args!("{name:<12} {}", method.summary))?;
+        term::print(format_args!("{name:<width$} {}", method.summary))?;
     }
     term::print(format_args!("\ntaper methods NAME prints the parts of one."))
 }
