@@ -104,7 +104,7 @@ pub(crate) fn choose(rule: DropRule, layers: &[Candidates], n: usize) -> Vec<Mas
     let mut found: Vec<Mask> = layers.iter().map(|layer| Mask::empty(layer.kept.len())).collect();
     let mut ranked = Vec::new();
     for (place, layer) in layers.iter().enumerate() {
-        let open = Mask::full(layer.kept.len()).difference(layer.kept).difference(layer.dropped);
+        let open = layer.kept.complement().difference(layer.dropped);
         ranked.extend(open.kept().map(|index| {
             // The bits of a number that is not negative rank like the number.
             let size = u64::from(relative(layer.weights[index], layer.cut).to_bits());

@@ -28,17 +28,12 @@ impl Update {
         Self { live: Some(live), sampling: None }
     }
 
-    /// Weights that get a gradient.
-    pub(crate) fn n_live(&self, var: &Var) -> u64 {
-        self.live.as_ref().map_or(var.elem_count() as u64, |live| live.n_kept())
-    }
-
     /// Gives these weights none.
     fn leave_out(&mut self, weights: &Mask) {
         if weights.n_kept() > 0 {
             let live = match &self.live {
                 Some(live) => live.difference(weights),
-                None => Mask::full(weights.len()).difference(weights),
+                None => weights.complement(),
             };
             self.live = Some(Arc::new(live));
         }

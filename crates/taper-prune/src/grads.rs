@@ -1,6 +1,7 @@
 //! Gradients as slices.
 
 use candle_core::{Var, backprop::GradStore};
+use taper_kernels::mask::Mask;
 use taper_nn::ops::{tensor_like, with_values};
 
 /// The gradient of each layer, 0 where it has none.
@@ -28,4 +29,19 @@ pub(crate) fn change(
         grads.insert(var, grad);
     }
     Ok(())
+}
+
+/// Adds `λ·w` to the gradient of a variable, for the weights of each mask with its λ.
+pub(crate) fn add_decay(
+    grads: &mut GradStore,
+    var: &Var,
+    parts: &[(&Mask, f32)],
+) -> candle_core::Result<()> {
+    with_values(&[var.as_tensor()], |w| {
+        change(grads, var, |grad| {
+            for (mask, lambda) in parts {
+                mask.kept().for_each(|i| grad[i] = lambda.mul_add(w[0][i], grad[i]));
+            }
+        })
+    })?
 }

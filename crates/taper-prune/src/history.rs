@@ -53,7 +53,7 @@ impl Probe {
     /// Looks at one layer; `since` says when its weights were pruned.
     fn codes(weights: &[f32], cut: f32, kept: &Mask, since: &[u32], step: Step) -> Vec<u8> {
         let mut codes = vec![NOT_PRUNED; weights.len()];
-        for index in Mask::full(weights.len()).difference(kept).kept() {
+        for index in kept.complement().kept() {
             let share = relative(weights[index], cut);
             let decile = ((share * N_DECILES as f32) as usize).min(N_DECILES - 1);
             let age = age_class(step.0.saturating_sub(u64::from(since[index])));

@@ -10,7 +10,7 @@ use crate::{
     drop::{self, Candidates, DropRule, zero_where},
     error::PruneError,
     gates::{Imposing, Update, with_gated},
-    grads::{change, of_layers},
+    grads::{add_decay, change, of_layers},
     history::History,
     measure::GradientOracle,
     operator::{Gated, Operator},
@@ -55,10 +55,8 @@ pub struct Pruner {
     pub(crate) history: History,
     /// Weights of each layer that are not 0 once pruned, in the step last begun.
     pub(crate) n_kept: Vec<u64>,
-    /// Weights that get a gradient in the step last begun.
-    pub(crate) n_live: u64,
-    /// Which they are in each layer; `None` for all.
-    live: Vec<Option<Arc<Mask>>>,
+    /// The weights of each layer that get a gradient in the step last begun; `None` for all.
+    pub(crate) live: Vec<Option<Arc<Mask>>>,
 }
 
 impl Pruner {
@@ -84,7 +82,6 @@ impl Pruner {
             prepared: None,
             history: History::new(sizes.iter().copied(), is_followed),
             n_kept: sizes.iter().map(|&n| n as u64).collect(),
-            n_live: sizes.iter().map(|&n| n as u64).sum(),
             live: vec![None; sizes.len()],
             choices,
         }
@@ -194,10 +191,8 @@ impl Pruner {
         let imposing = self.imposing();
         let (updates, times) = imposing.updates(self.dropped.as_deref())?;
         let live = updates.iter().map(|update| update.live.clone()).collect();
-        let n_live = updates.iter().zip(self.choices.vars());
-        let n_live = n_live.map(|(update, var)| update.n_live(var)).sum();
         let gates = imposing.gates(updates, times)?;
-        (self.live, self.n_live) = (live, n_live);
+        self.live = live;
         self.n_kept = kept_by(self.choices.vars(), &gates)?;
         Ok(gates)
     }
@@ -262,7 +257,7 @@ impl Pruner {
         Err(PruneError::Preparation { reason })
     }
 
-    /// Shows an operator without a threshold, or with learned ones, the layers of the step.
+    /// Shows an operator with values of its own the layers of the step.
     fn tell_operator(&mut self) -> Result<(), PruneError> {
         if self.choices.operator.threshold().is_some() {
             return Ok(());
@@ -397,7 +392,7 @@ impl Pruner {
             let masks = layers.map(|(i, (weights, cut))| {
                 let view = self.choices.view(LayerId(i), weights, Some(&gradients), self.step);
                 let open = match &self.dropped {
-                    Some(dropped) => Mask::full(weights.len()).difference(&dropped[i]),
+                    Some(dropped) => dropped[i].complement(),
                     None => Mask::full(weights.len()),
                 };
                 swapped(&view, &cut.mask, &open, share, &*self.choices.criterion, grow)
@@ -428,12 +423,7 @@ impl Pruner {
     fn decay(&self, grads: &mut GradStore) -> Result<(), PruneError> {
         let lambda = self.choices.remainder.decay;
         for (cut, var) in self.cut.iter().zip(self.choices.vars()) {
-            let pruned = Mask::full(cut.mask.len()).difference(&cut.mask);
-            with_values(&[var.as_tensor()], |w| {
-                change(grads, var, |grad| {
-                    pruned.kept().for_each(|i| grad[i] = lambda.mul_add(w[0][i], grad[i]));
-                })
-            })??;
+            add_decay(grads, var, &[(&cut.mask.complement(), lambda)])?;
         }
         Ok(())
     }
@@ -447,14 +437,9 @@ impl Pruner {
             let kept = &*cut.mask;
             let learning = match live {
                 Some(live) => live.difference(kept),
-                None => Mask::full(kept.len()).difference(kept),
+                None => kept.complement(),
             };
-            with_values(&[var.as_tensor()], |w| {
-                change(grads, var, |grad| {
-                    kept.kept().for_each(|i| grad[i] = lambda.mul_add(w[0][i], grad[i]));
-                    learning.kept().for_each(|i| grad[i] = of_pruned.mul_add(w[0][i], grad[i]));
-                })
-            })??;
+            add_decay(grads, var, &[(kept, lambda), (&learning, of_pruned)])?;
         }
         Ok(())
     }
@@ -585,7 +570,7 @@ impl Pruner {
         }
         if self.choices.remainder.is_zero {
             for (cut, var) in self.cut.iter().zip(self.choices.vars()) {
-                zero_where(&Mask::full(cut.mask.len()).difference(&cut.mask), var)?;
+                zero_where(&cut.mask.complement(), var)?;
             }
         }
         Ok(())

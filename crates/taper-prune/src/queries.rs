@@ -34,7 +34,12 @@ impl Pruner {
 
     /// Weights that get a gradient in the step last begun.
     pub fn n_live(&self) -> u64 {
-        self.n_live
+        let layers = self.live.iter().zip(self.choices.infos());
+        let n_live = layers.map(|(live, info)| match live {
+            Some(live) => live.n_kept(),
+            None => info.n_weights(),
+        });
+        n_live.sum()
     }
 
     /// What the last refresh in [`begin_step`](Self::begin_step) changed; `None` if masks were held.

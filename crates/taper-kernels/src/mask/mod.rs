@@ -141,6 +141,12 @@ impl Mask {
         self.combine(other, |a, b| a & !b)
     }
 
+    /// Keeps what this mask does not.
+    #[must_use]
+    pub fn complement(&self) -> Self {
+        Self::full(self.len).difference(self)
+    }
+
     fn combine(&self, other: &Self, of: impl Fn(u64, u64) -> u64) -> Self {
         assert_eq!(self.len, other.len, "masks differ in length");
         let words = self.words.iter().zip(&other.words).map(|(&a, &b)| of(a, b)).collect();
