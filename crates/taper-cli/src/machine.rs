@@ -9,11 +9,14 @@ use clap::ValueEnum;
 use serde_json::{Value, json};
 use taper::{
     kernels::Variant,
-    nn::ops::{accelerator, choice::Choice},
+    nn::{
+        KernelContext,
+        ops::{accelerator, choice::Choice},
+    },
 };
 use taper_report::host::Machine;
 
-/// Sets what the CPU computes with, once, before anything does: threads, instruction set, and dense or sparse kernels.
+/// Sets the number of threads, once, before anything is computed, and refuses kernels that this machine lacks.
 pub fn prepare(compute: &Compute) -> anyhow::Result<()> {
     if let Some(n) = compute.threads {
         rayon::ThreadPoolBuilder::new().num_threads(n as usize).build_global()?;
@@ -25,14 +28,17 @@ pub fn prepare(compute: &Compute) -> anyhow::Result<()> {
             compute.device
         )));
     }
-    let choice = match compute.kernels {
+    Ok(())
+}
+
+/// What the passes of a command share: how they choose between dense and sparse kernels.
+pub fn kernels(compute: &Compute) -> KernelContext {
+    KernelContext::new(match compute.kernels {
         None | Some(Kernels::Measured) => Choice::Measured,
         Some(Kernels::Rule) => Choice::ByRule,
         Some(Kernels::Dense) => Choice::Dense,
         Some(Kernels::Sparse) => Choice::Sparse,
-    };
-    choice.set();
-    Ok(())
+    })
 }
 
 /// The instruction set of the CPU's kernels.
