@@ -7,7 +7,7 @@ use crate::{
     criterion::Criterion,
     error::PruneError,
     operator::Operator,
-    renewal::{Cut, Renewal},
+    renewal::{Renewal, TopK},
     structure::Structure,
 };
 use candle_core::Var;
@@ -111,10 +111,10 @@ impl PrunerBuilder {
         self
     }
 
-    /// The steps at which masks are chosen anew: a [`renewal`](Self::renewal) by [`Cut`].
+    /// The steps at which masks are chosen anew: a [`renewal`](Self::renewal) by [`TopK`].
     #[must_use]
     pub fn cadence(self, cadence: Cadence) -> Self {
-        self.renewal(Cut { cadence })
+        self.renewal(TopK { cadence })
     }
 
     /// When and from what the gradient of pruned weights is computed: a part of the [`remainder`](Self::remainder).

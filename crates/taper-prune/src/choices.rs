@@ -6,7 +6,7 @@ use crate::{
     criterion::{Criterion, Magnitude, View},
     error::PruneError,
     operator::Operator,
-    renewal::{Cut, Moment, Renewal},
+    renewal::{Moment, Renewal, TopK},
     structure::{Single, Structure},
     weight,
 };
@@ -48,7 +48,7 @@ impl Choices {
             allocation: Box::new(Global),
             structure: Box::new(Single),
             quantile: Quantile::default(),
-            renewal: Box::new(Cut::EVERY_STEP),
+            renewal: Box::new(TopK::EVERY_STEP),
             remainder: Remainder::default(),
             dead_filters: DeadFilters::default(),
             probes: Vec::new(),

@@ -227,7 +227,7 @@ impl Pruner {
             return Ok(());
         }
         self.pending = None;
-        let cut = match self.prepared.as_ref().and_then(|p| p.cut(now.step, now.wanted)) {
+        let cut = match self.prepared.as_ref().and_then(|p| p.at(now.step, now.wanted)) {
             Some(prepared) => prepared.to_vec(),
             None => self.choices.choose(&self.asked(criterion, self.known(criterion, None)))?,
         };
@@ -254,7 +254,7 @@ impl Pruner {
     /// Refuses a step whose masks need what was not measured.
     fn check_prepared(&self, now: &Moment) -> Result<(), PruneError> {
         let Some(criterion) = self.measuring(now) else { return Ok(()) };
-        if self.prepared.as_ref().is_some_and(|p| p.cut(now.step, now.wanted).is_some()) {
+        if self.prepared.as_ref().is_some_and(|p| p.at(now.step, now.wanted).is_some()) {
             return Ok(());
         }
         let reason = format!(
@@ -318,7 +318,7 @@ impl Pruner {
                     since: self.history.since.as_ref().map(|since| &since[i][..]),
                 })
                 .collect();
-            drop::choose(policy.rule, &layers, (wanted - n_dropped) as usize)
+            drop::first_dropped(policy.rule, &layers, (wanted - n_dropped) as usize)
         })?;
         for (new, var) in new.iter().zip(self.choices.vars()) {
             zero_where(new, var)?;

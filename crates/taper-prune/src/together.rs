@@ -36,7 +36,7 @@ impl Choices {
             self.remainder.drop.is_some_and(|drop| drop.rule == DropRule::Smallest);
         let rules = [
             (
-                shrinks && !self.renewal.is_cut(),
+                shrinks && !self.renewal.is_top_k(),
                 (Part::Threshold, Part::Renewal),
                 "masks that are swapped or held have no cut to shrink weights by; choose the hard threshold, or masks that are cut",
             ),
@@ -175,12 +175,12 @@ impl Choices {
     fn without_change(&self) -> Option<(Part, Part, &'static str)> {
         let target = self.schedule.target();
         let in_two = |changes: &dyn Fn(Step) -> bool| changes(Step(1)) && changes(Step(2));
-        let cuts = |step| {
+        let chooses = |step| {
             let moment = Moment { step, imposed: target, wanted: target, target };
             self.renewal.chooses(&moment)
         };
         let swaps = |step| self.renewal.swaps(step).is_some();
-        let (is_cut, is_swapped) = (in_two(&cuts), in_two(&swaps));
+        let (is_renewed, is_swapped) = (in_two(&chooses), in_two(&swaps));
         let grows_by_gradient = self.renewal.grows_by().is_some_and(Criterion::needs_gradient);
         // On the way to the target, at a step at which masks of every cadence are chosen.
         let halfway = Sparsity::saturating(target.get() / 2.0);
@@ -190,7 +190,7 @@ impl Choices {
                       seldom, or a criterion that needs no gradient";
         let rules = [
             (
-                self.criterion.needs_gradient() && (is_cut || is_swapped),
+                self.criterion.needs_gradient() && (is_renewed || is_swapped),
                 (Part::Criterion, Part::Cadence),
                 reason,
             ),

@@ -8,7 +8,7 @@ use taper_kernels::{mask::Mask, threshold::Threshold};
 use taper_prune::{
     GradientOracle, Measure, Measured, PruneError, Pruner, PrunerBuilder, Remainder, Sample,
     criterion::{Criterion, Gradient, Grasp, Magnitude, Random, Saliency, SynFlow},
-    renewal::{Cut, Hold, Swap, SwapDecay},
+    renewal::{Hold, Swap, SwapDecay, TopK},
 };
 use taper_schedule::{Cadence, Curve, Ramp};
 
@@ -283,10 +283,10 @@ fn masks_that_cannot_wait_are_refused() -> Result {
         assert!(refused.unwrap_err().contains("weights are swapped by what a step gives"));
     }
     for refused in [
-        build(&|b| b.criterion(flow()).renewal(Cut::EVERY_STEP)),
+        build(&|b| b.criterion(flow()).renewal(TopK::EVERY_STEP)),
         build(&|b| {
             let cadence = Cadence::every(9).unwrap();
-            b.criterion(flow()).renewal(Cut { cadence }).threshold(Threshold::Soft)
+            b.criterion(flow()).renewal(TopK { cadence }).threshold(Threshold::Soft)
         }),
     ] {
         let refused = refused.unwrap_err();

@@ -14,7 +14,7 @@ use candle_core::{Device, Tensor};
 use std::cell::RefCell;
 use taper_core::Step;
 use taper_data::{Batch, Loader};
-use taper_nn::{Gates, LayerEvent, Model, Pass, Probe, ops::is_finite};
+use taper_nn::{ForwardHook, Gates, LayerEvent, Model, Pass, ops::is_finite};
 use taper_prune::{Changed, DeadFilters, PrunedUpdate, Pruner, Report};
 
 /// Everything that a run works on.
@@ -187,7 +187,7 @@ fn not_finite(
     gates: &Gates,
 ) -> Result<TrainError, TrainError> {
     struct FirstBad(RefCell<Option<String>>);
-    impl Probe for FirstBad {
+    impl ForwardHook for FirstBad {
         fn layer(&self, event: &LayerEvent) -> candle_core::Result<()> {
             if self.0.borrow().is_none() && !is_finite(event.output)? {
                 *self.0.borrow_mut() =
@@ -202,9 +202,9 @@ fn not_finite(
     } else if let Some(entry) = model.params().first_not_finite()?.filter(|e| e.kind.is_some()) {
         format!("parameter {} is not finite", entry.name)
     } else {
-        let probe = FirstBad(RefCell::new(None));
-        model.forward(images, &Pass::train(gates).watched_by(&probe))?;
-        probe.0.into_inner().unwrap_or_else(|| {
+        let hook = FirstBad(RefCell::new(None));
+        model.forward(images, &Pass::train(gates).watched_by(&hook))?;
+        hook.0.into_inner().unwrap_or_else(|| {
             "every layer's output is finite, so it arose in the loss or the backward pass".into()
         })
     };

@@ -184,7 +184,7 @@ pub struct PruneSpec {
     pub criterion: Option<String>,
     /// What is kept together: `single`, `N:M`, `N:M:output`, `block:RxC`, `block-max:RxC`, `filter`, `channel:AXIS` or `fan-in`.
     pub structure: Option<String>,
-    /// How masks change: `cut`, `cut-hold`, `swap` or `hold`.
+    /// How masks change: `top-k`, `top-k-hold`, `swap` or `hold`.
     pub renewal: Option<String>,
     /// Share of each layer's kept weights that a swap replaces.
     pub swap_share: Option<f64>,

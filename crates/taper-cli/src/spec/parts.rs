@@ -11,7 +11,7 @@ use taper::{
             Criterion, Fisher, Gradient, GradientEma, Grasp, Inverted, Magnitude, Mest, Movement,
             Normalised, PerSign, Random, Saliency, ScaledMagnitude, SynFlow,
         },
-        renewal::{Cut, CutHold, Hold, Renewal, Swap, SwapDecay},
+        renewal::{Hold, Renewal, Swap, SwapDecay, TopK, TopKHold},
         structure::{
             Blocks, Channels, FanIn, FilterUnits, MaxBlocks, NOfM, OutputNOfM, Single, Structure,
         },
@@ -44,8 +44,8 @@ pub(super) struct Parts {
 
 /// How masks change, before the number of steps is known.
 pub(super) enum Renewals {
-    Cut(Cadence),
-    CutHold(Cadence),
+    TopK(Cadence),
+    TopKHold(Cadence),
     Swap(Swap),
     Hold,
 }
@@ -54,8 +54,8 @@ impl Renewals {
     /// For a run in which swaps begin and end at these steps.
     pub(super) fn between(self, from: Step, end: Step) -> Box<dyn Renewal> {
         match self {
-            Self::Cut(cadence) => Box::new(Cut { cadence }),
-            Self::CutHold(cadence) => Box::new(CutHold { cadence }),
+            Self::TopK(cadence) => Box::new(TopK { cadence }),
+            Self::TopKHold(cadence) => Box::new(TopKHold { cadence }),
             Self::Swap(swap) => Box::new(Swap { from, end, ..swap }),
             Self::Hold => Box::new(Hold),
         }
@@ -79,7 +79,7 @@ impl Parts {
         let quantile = match text(&p.quantile).as_str() {
             "exact" => Quantile::Exact,
             "interpolated" => Quantile::Interpolated,
-            other => return Err(choose("quantile", other, &["exact", "interpolated"])),
+            other => return Err(unknown("quantile", other, &["exact", "interpolated"])),
         };
         let update = update(&text(&p.pruned_gradient), seed)?;
         let drop = match text(&p.drop).as_str() {
@@ -109,7 +109,7 @@ impl Parts {
     }
 }
 
-fn choose(key: &str, value: &str, names: &[&str]) -> anyhow::Error {
+fn unknown(key: &str, value: &str, names: &[&str]) -> anyhow::Error {
     usage(format!("prune.{key} `{value}` is unknown; it can be {}", names.join(", ")))
 }
 
@@ -118,7 +118,7 @@ fn named<T: Copy>(key: &str, name: &str, all: &[(&str, T)]) -> anyhow::Result<T>
     let found = all.iter().find(|(known, _)| *known == name);
     found.map(|&(_, value)| value).ok_or_else(|| {
         let names: Vec<&str> = all.iter().map(|(name, _)| *name).collect();
-        choose(key, name, &names)
+        unknown(key, name, &names)
     })
 }
 
@@ -130,7 +130,7 @@ fn curve(key: &str, name: &str) -> anyhow::Result<Curve> {
         let names = Curve::ALL.iter().map(|(name, _)| *name);
         let names = names.chain(["power:N with N from 1 to 255"]);
         let phases = (key == "schedule").then_some(PHASES);
-        choose(key, name, &names.chain(phases).collect::<Vec<_>>())
+        unknown(key, name, &names.chain(phases).collect::<Vec<_>>())
     })
 }
 
@@ -139,7 +139,7 @@ fn allocation(text: &str) -> anyhow::Result<Box<dyn Allocation>> {
     let unknown = || {
         let names =
             ["global", "uniform", "erk", "erk:POWER", "er", "given:NAME=DENSITY,NAME=DENSITY"];
-        choose("allocation", text, &names)
+        unknown("allocation", text, &names)
     };
     Ok(match text {
         "global" => Box::new(Global),
@@ -192,7 +192,7 @@ fn criterion(key: &str, text: &str, seed: u64) -> anyhow::Result<Box<dyn Criteri
     if let Some((word @ ("normalised" | "inverted"), of)) = text.split_once(':') {
         // One within one is as deep as the text says, and nobody means more than both.
         if of.matches(':').count() > 2 {
-            return Err(choose(key, text, &names));
+            return Err(unknown(key, text, &names));
         }
         let of = criterion(key, of, seed)?;
         return Ok(match word {
@@ -242,21 +242,21 @@ fn criterion(key: &str, text: &str, seed: u64) -> anyhow::Result<Box<dyn Criteri
         other => {
             let lambda = other.strip_prefix("mest:").and_then(|lambda| lambda.parse().ok());
             let lambda = lambda.filter(|lambda: &f32| *lambda >= 0.0 && lambda.is_finite());
-            Box::new(Mest { lambda: lambda.ok_or_else(|| choose(key, other, &names))? })
+            Box::new(Mest { lambda: lambda.ok_or_else(|| unknown(key, other, &names))? })
         }
     })
 }
 
 /// Refuses criteria that are measured before masks are chosen where masks cannot wait for that.
 fn check_measured(p: &PruneSpec, seed: u64) -> anyhow::Result<()> {
-    let renewal = p.renewal.as_deref().unwrap_or("cut");
+    let renewal = p.renewal.as_deref().unwrap_or("top-k");
     for (key, value) in [("criterion", &p.criterion), ("grow", &p.grow)] {
         let Some(name) = value else { continue };
         if criterion(key, name, seed)?.measure().is_none() {
             continue;
         }
-        let is_held = renewal == "cut" && p.refresh_every > Some(1)
-            || ["hold", "cut-hold"].contains(&renewal);
+        let is_held = renewal == "top-k" && p.refresh_every > Some(1)
+            || ["hold", "top-k-hold"].contains(&renewal);
         if !is_held {
             return Err(usage(format!(
                 "prune.{key} `{name}` measures the network before masks are chosen, and prune.renewal = \"{renewal}\" chooses them too \
@@ -344,7 +344,7 @@ fn structure(text: &str) -> anyhow::Result<Box<dyn Structure>> {
             "channel:AXIS with 0 for outputs and 1 for inputs",
             "fan-in",
         ];
-        choose("structure", text, &names)
+        unknown("structure", text, &names)
     })
 }
 
@@ -359,7 +359,7 @@ pub(super) fn pattern(text: &str) -> Option<NOfM> {
 
 /// What `prune.renewal` stands for, and the keys that go with it.
 fn renewal(p: &PruneSpec, seed: u64) -> anyhow::Result<Renewals> {
-    let name = p.renewal.as_deref().unwrap_or("cut");
+    let name = p.renewal.as_deref().unwrap_or("top-k");
     let every = p.refresh_every.unwrap_or(1);
     let of_swaps = [
         ("swap_share", p.swap_share.is_some()),
@@ -375,8 +375,8 @@ fn renewal(p: &PruneSpec, seed: u64) -> anyhow::Result<Renewals> {
         )));
     }
     Ok(match name {
-        "cut" => Renewals::Cut(Cadence::every(every).map_err(usage)?),
-        "cut-hold" => Renewals::CutHold(Cadence::every(every).map_err(usage)?),
+        "top-k" => Renewals::TopK(Cadence::every(every).map_err(usage)?),
+        "top-k-hold" => Renewals::TopKHold(Cadence::every(every).map_err(usage)?),
         "hold" => Renewals::Hold,
         "swap" => Renewals::Swap(Swap {
             every,
@@ -391,7 +391,7 @@ fn renewal(p: &PruneSpec, seed: u64) -> anyhow::Result<Renewals> {
                 .map(|name| criterion("begin_by", name, seed))
                 .transpose()?,
         }),
-        other => return Err(choose("renewal", other, &["cut", "cut-hold", "swap", "hold"])),
+        other => return Err(unknown("renewal", other, &["top-k", "top-k-hold", "swap", "hold"])),
     })
 }
 
@@ -402,7 +402,7 @@ fn swap_decay(text: &str) -> anyhow::Result<SwapDecay> {
         ("cosine", _) => Ok(SwapDecay::Cosine),
         ("constant", _) => Ok(SwapDecay::Constant),
         (_, Some(n)) => Ok(SwapDecay::Power(n)),
-        _ => Err(choose("swap_decay", text, &["cosine", "constant", "power:N with N above 0"])),
+        _ => Err(unknown("swap_decay", text, &["cosine", "constant", "power:N with N above 0"])),
     }
 }
 
@@ -420,7 +420,7 @@ fn remainder(p: &PruneSpec, said: Remainder) -> anyhow::Result<Remainder> {
         (_, _, Some(penalty)) => Ok(Remainder { penalty, ..said }),
         (other, None, None) => {
             let of_lambda = "decay:LAMBDA, penalty:LAMBDA with LAMBDA of at least 0";
-            Err(choose("remainder", other, &["alive", "zero", of_lambda]))
+            Err(unknown("remainder", other, &["alive", "zero", of_lambda]))
         }
     }
 }
@@ -435,7 +435,7 @@ fn adaptation(p: &PruneSpec, rate: &str) -> anyhow::Result<Adaptation> {
         value => Reference::Absolute(
             value
                 .parse()
-                .map_err(|_| choose("adapt_reference", value, &["median", "a number above 0"]))?,
+                .map_err(|_| unknown("adapt_reference", value, &["median", "a number above 0"]))?,
         ),
     };
     let adaptation = Adaptation {
@@ -465,7 +465,7 @@ fn drop_policy(p: &PruneSpec, text: &str, seed: u64) -> anyhow::Result<DropPolic
     });
     let policy = found.ok_or_else(|| {
         let rules = DropRule::NAMES.map(|rule| format!("{rule}:SHARE"));
-        choose("drop", text, &["none", &rules.join(", ")])
+        unknown("drop", text, &["none", &rules.join(", ")])
     })?;
     policy.check().map_err(|error| usage(format!("prune.drop `{text}`: {error}")))?;
     Ok(DropPolicy {

@@ -437,7 +437,7 @@ mod tests {
             ("prune.structure=\"block-max:2x3\"", "MaxBlocks(Blocks { rows: 2, columns: 3 })"),
             ("prune.structure=\"1:2:output\"", "OutputNOfM(NOfM { n: 1, m: 2 })"),
             ("prune.schedule=\"power:2\"", "Power(2)"),
-            ("prune.renewal=\"cut-hold\"", "CutHold { cadence: Cadence(10) }"),
+            ("prune.renewal=\"top-k-hold\"", "TopKHold { cadence: Cadence(10) }"),
         ] {
             let parts = resolve(&["prune.method=gmp", set]).unwrap().parts().unwrap();
             let renewal = parts.renewal.between(taper::core::Step(3), taper::core::Step(9));
@@ -476,7 +476,7 @@ mod tests {
             ("prune.criterion=\"synflow:10001\"", "synflow:ROUNDS with ROUNDS from 1 to 10000"),
             (
                 "prune.criterion=\"synflow:9\"",
-                "prune.criterion `synflow:9` measures the network before masks are chosen, and prune.renewal = \"cut\"",
+                "prune.criterion `synflow:9` measures the network before masks are chosen, and prune.renewal = \"top-k\"",
             ),
             (
                 "prune.sparse_phase=0.1",
@@ -485,7 +485,7 @@ mod tests {
             ("prune.schedule=phase", "phases"),
             (
                 "prune.renewal=never",
-                "prune.renewal `never` is unknown; it can be cut, cut-hold, swap, hold",
+                "prune.renewal `never` is unknown; it can be top-k, top-k-hold, swap, hold",
             ),
             (
                 "prune.grow=random",

@@ -67,7 +67,7 @@ fn said(p: &PruneSpec, part: Part) -> String {
         Part::Criterion => ("criterion", "magnitude"),
         Part::Structure => ("structure", "single"),
         Part::Quantile => ("quantile", "exact"),
-        Part::Renewal => ("renewal", "cut"),
+        Part::Renewal => ("renewal", "top-k"),
         Part::Growth => ("grow", "gradient"),
         Part::Begin => ("begin_by", ""),
         Part::Schedule => ("schedule", ""),

@@ -1,14 +1,14 @@
 //! How masks change.
 
-mod cut;
-mod cut_hold;
 mod hold;
 mod swap;
+mod top_k;
+mod top_k_hold;
 
-pub use cut::Cut;
-pub use cut_hold::CutHold;
 pub use hold::Hold;
 pub use swap::{Swap, SwapDecay};
+pub use top_k::TopK;
+pub use top_k_hold::TopKHold;
 
 use crate::criterion::Criterion;
 use std::fmt::Debug;
@@ -89,8 +89,8 @@ pub trait Renewal: Debug + Send + Sync {
         Ok(())
     }
 
-    /// Whether masks are a cut: what the pruner's criterion ranks highest, so that they can be found anew at any time.
-    fn is_cut(&self) -> bool {
+    /// Whether masks keep what the pruner's criterion ranks highest, so that they can be found anew at any time.
+    fn is_top_k(&self) -> bool {
         false
     }
 
@@ -125,8 +125,8 @@ impl<R: Renewal + ?Sized> Renewal for Box<R> {
         (**self).check()
     }
 
-    fn is_cut(&self) -> bool {
-        (**self).is_cut()
+    fn is_top_k(&self) -> bool {
+        (**self).is_top_k()
     }
 
     fn holds(&self) -> bool {

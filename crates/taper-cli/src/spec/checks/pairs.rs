@@ -4,13 +4,13 @@ use super::{Small, resolve, values};
 use taper::zoo::Architecture;
 
 const RENEWALS: [&[&str]; 7] = [
-    &["renewal=cut"],
-    &["renewal=cut", "refresh_every=2"],
+    &["renewal=top-k"],
+    &["renewal=top-k", "refresh_every=2"],
     &["renewal=swap", "grow=random", "refresh_every=2"],
     &["renewal=swap", "grow=gradient"],
     &["renewal=swap", "grow=\"gradient-ema:0.5\"", "refresh_every=2"],
     &["renewal=hold"],
-    &["renewal=cut-hold"],
+    &["renewal=top-k-hold"],
 ];
 const STRUCTURES: [&str; 5] = ["single", "2:4", "block:2x2", "filter", "fan-in"];
 const REMAINDERS: [&[&str]; 6] = [
