@@ -42,6 +42,7 @@ mod grads;
 mod history;
 mod impose;
 mod measure;
+mod memory;
 pub mod operator;
 mod part;
 mod prepare;

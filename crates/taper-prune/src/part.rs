@@ -18,8 +18,12 @@ pub enum Part {
     Renewal,
     /// What weights enter by in a swap.
     Growth,
+    /// What the first masks are chosen by.
+    Begin,
     /// The steps of a renewal.
     Cadence,
+    /// The schedule of the [`Pruner::builder`](crate::Pruner::builder).
+    Schedule,
     /// The clock of an adaptive schedule.
     Clock,
     /// [`PrunerBuilder::remainder`](crate::PrunerBuilder::remainder).
@@ -41,7 +45,9 @@ impl fmt::Display for Part {
             Self::Quantile => "the quantile",
             Self::Renewal => "the renewal",
             Self::Growth => "the criterion of growth",
+            Self::Begin => "the criterion of the first masks",
             Self::Cadence => "the steps of the renewal",
+            Self::Schedule => "the schedule",
             Self::Clock => "the clock of the schedule",
             Self::Remainder => "the remainder",
             Self::Gradient => "the gradient scale",

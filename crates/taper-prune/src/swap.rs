@@ -1,20 +1,17 @@
 //! Swapping kept weights for others.
 
-use crate::{
-    criterion::{Criterion, View},
-    cut::Quantile,
-};
+use crate::cut::Quantile;
+use std::borrow::Cow;
 use taper_kernels::mask::Mask;
 
 /// The mask of a layer in which a share of what was kept has been swapped: the weights of the lowest score leave, and of all
-/// that is open and not retained, those of the highest score by `grow` enter. What has just left may come back.
-pub(crate) fn swapped(
-    view: &View,
+/// that is open and not retained, those of the highest score of growth enter. What has just left may come back.
+pub(crate) fn swapped<'a>(
     kept: &Mask,
     open: &Mask,
     share: f64,
-    criterion: &dyn Criterion,
-    grow: &dyn Criterion,
+    leave: impl FnOnce() -> Cow<'a, [f32]>,
+    enter: impl FnOnce() -> Cow<'a, [f32]>,
 ) -> Mask {
     let n_kept = kept.n_kept();
     let n_swapped =
@@ -22,8 +19,8 @@ pub(crate) fn swapped(
     if n_swapped == 0 {
         return kept.clone();
     }
-    let retained = best(&criterion.scores(view), kept, n_kept - n_swapped);
-    let entering = best(&grow.scores(view), &open.difference(&retained), n_swapped);
+    let retained = best(&leave(), kept, n_kept - n_swapped);
+    let entering = best(&enter(), &open.difference(&retained), n_swapped);
     retained.union(&entering)
 }
 

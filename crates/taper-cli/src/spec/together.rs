@@ -69,6 +69,8 @@ fn said(p: &PruneSpec, part: Part) -> String {
         Part::Quantile => ("quantile", "exact"),
         Part::Renewal => ("renewal", "top-k"),
         Part::Growth => ("grow", "gradient"),
+        Part::Begin => ("begin_by", ""),
+        Part::Schedule => ("schedule", ""),
         Part::Cadence => ("refresh_every", "1"),
         Part::Clock => ("adapt", "none"),
         Part::Remainder => ("remainder", "alive"),

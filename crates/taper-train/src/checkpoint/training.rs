@@ -91,6 +91,9 @@ impl<'a> Snapshot<'a> {
             }
             put("", "cuts", Tensor::new(&state.cuts[..], &Device::Cpu)?);
             put("", "schedule", Tensor::new(&state.schedule.0[..], &Device::Cpu)?);
+            if !state.memory.is_empty() {
+                put("", "memory", Tensor::new(&state.memory[..], &Device::Cpu)?);
+            }
             if !state.operator.is_empty() {
                 put("", "operator", Tensor::new(&state.operator[..], &Device::Cpu)?);
             }
@@ -298,9 +301,13 @@ impl TrainingCheckpoint {
                 Some((step, masks(TOLD)?))
             }
         };
-        let operator = self.file.tensors.get("operator");
+        let numbers = |name: &str| {
+            let saved = self.file.tensors.get(name);
+            saved.map_or(Ok(Vec::new()), |saved| saved.flatten_all()?.to_vec1())
+        };
         Ok(PrunerState {
-            operator: operator.map_or(Ok(Vec::new()), |saved| saved.flatten_all()?.to_vec1())?,
+            operator: numbers("operator")?,
+            memory: numbers("memory")?,
             // Pruners of before had no initial values.
             has_initial: scalars.get("has_initial").and_then(Value::as_bool).unwrap_or(true),
             step: read("step")?
