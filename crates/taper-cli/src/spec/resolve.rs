@@ -489,7 +489,7 @@ mod tests {
             ),
             (
                 "prune.grow=random",
-                "prune.grow is for prune.renewal = \"swap\", and the renewal is `cut`",
+                "prune.grow is for prune.renewal = \"swap\", and the renewal is `top-k`",
             ),
             ("prune.structure=\"4:4\"", "prune.structure `4:4` keeps 4 of 4"),
             ("prune.structure=\"block:0x4\"", "block:RxC such as block:4x4"),
