@@ -56,7 +56,7 @@ pub fn run(args: &Train) -> anyhow::Result<ExitCode> {
 /// How a run ended.
 pub(super) enum Ended {
     /// With this result.
-    Finished(RunResult),
+    Finished(Box<RunResult>),
     /// By Ctrl-C or SIGTERM, with a checkpoint.
     Interrupted {
         /// Steps done.
@@ -86,7 +86,7 @@ pub(super) fn train_to_end(args: &Train) -> anyhow::Result<Ended> {
     if let Some(result) = folder.result()? {
         say(args, &format!("{} is finished already", folder.path().display()));
         report(args, &folder, &result)?;
-        return Ok(Ended::Finished(result));
+        return Ok(Ended::Finished(result.into()));
     }
     let mut checkpoints = setup.checkpoints(folder.path())?;
     let progress = match checkpoints.latest()? {
@@ -121,7 +121,7 @@ pub(super) fn train_to_end(args: &Train) -> anyhow::Result<Ended> {
         Outcome::Finished(progress) | Outcome::Stopped(progress) => {
             let result = finish(run, &setup, &folder, &checkpoints, &progress)?;
             report(args, &folder, &result)?;
-            Ok(Ended::Finished(result))
+            Ok(Ended::Finished(result.into()))
         }
     }
 }
