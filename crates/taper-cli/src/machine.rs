@@ -8,7 +8,10 @@ use candle_core::Device;
 use clap::ValueEnum;
 use taper::{
     kernels::Variant,
-    nn::ops::{accelerator, choice::Choice},
+    nn::{
+        KernelContext,
+        ops::{accelerator, choice::Choice},
+    },
     record::{
         Machine,
         run::{Segment, Versions},
@@ -16,7 +19,7 @@ use taper::{
 };
 use taper_report::host::machine;
 
-/// Sets what the CPU computes with, once, before anything does: threads, instruction set, and dense or sparse kernels.
+/// Sets the number of threads, once, before anything is computed, and refuses kernels that this machine lacks.
 pub fn prepare(compute: &Compute) -> anyhow::Result<()> {
     if let Some(n) = compute.threads {
         rayon::ThreadPoolBuilder::new().num_threads(n as usize).build_global()?;
@@ -28,14 +31,17 @@ pub fn prepare(compute: &Compute) -> anyhow::Result<()> {
             compute.device
         )));
     }
-    let choice = match compute.kernels {
+    Ok(())
+}
+
+/// What the passes of a command share: how they choose between dense and sparse kernels.
+pub fn kernels(compute: &Compute) -> KernelContext {
+    KernelContext::new(match compute.kernels {
         None | Some(Kernels::Measured) => Choice::Measured,
         Some(Kernels::Rule) => Choice::ByRule,
         Some(Kernels::Dense) => Choice::Dense,
         Some(Kernels::Sparse) => Choice::Sparse,
-    };
-    choice.set();
-    Ok(())
+    })
 }
 
 /// The instruction set of the CPU's kernels.

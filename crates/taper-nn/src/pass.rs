@@ -1,6 +1,6 @@
 //! What a forward pass needs to know besides its input.
 
-use crate::{Activation, Gate, Gates, ops::Weights, traced::Tracer};
+use crate::{Activation, Gate, Gates, KernelContext, ops::Weights, traced::Tracer};
 use candle_core::{Result, Tensor, Var};
 use std::sync::Arc;
 use taper_core::LayerId;
@@ -54,6 +54,7 @@ pub struct Pass<'a> {
     tracks_statistics: bool,
     direction: Option<&'a [Tensor]>,
     tracer: Option<&'a Arc<Tracer>>,
+    kernels: &'a KernelContext,
 }
 
 impl<'a> Pass<'a> {
@@ -61,7 +62,8 @@ impl<'a> Pass<'a> {
     pub fn new(mode: Mode<'a>, gates: &'a Gates) -> Self {
         let (tracks_gradients, tracks_statistics) = (!matches!(mode, Mode::Eval), true);
         let (hook, direction, tracer) = (None, None, None);
-        Self { mode, gates, hook, tracks_gradients, tracks_statistics, direction, tracer }
+        let kernels = KernelContext::shared();
+        Self { mode, gates, hook, tracks_gradients, tracks_statistics, direction, tracer, kernels }
     }
 
     /// Training with these gates.
@@ -121,6 +123,17 @@ impl<'a> Pass<'a> {
         Self { tracks_gradients: true, ..self }
     }
 
+    /// The same pass with a context of the program's own.
+    #[must_use]
+    pub fn with_kernels(self, kernels: &'a KernelContext) -> Self {
+        Self { kernels, ..self }
+    }
+
+    /// What the kernels of the pass share.
+    pub fn kernels(&self) -> &'a KernelContext {
+        self.kernels
+    }
+
     /// The same pass, noted instead of computed.
     pub(crate) fn traced_by(self, tracer: &'a Arc<Tracer>) -> Self {
         Self { tracer: Some(tracer), ..self }
@@ -135,7 +148,7 @@ impl<'a> Pass<'a> {
         match self.tracer {
             Some(tracer) => entered(tracer, name, x.into()),
             None if self.direction.is_some() => x.into().dual(),
-            None => Ok(x.into()),
+            None => Ok(x.into().within(self.kernels)),
         }
     }
 

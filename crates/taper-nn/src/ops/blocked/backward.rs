@@ -6,7 +6,7 @@
 use super::{
     choice::{self, Direction},
     node::{Node, Norm, Op},
-    profile::{self, Work},
+    profile::Work,
     sampling,
 };
 use crate::{Gate, ops::with_values};
@@ -40,7 +40,7 @@ pub(super) fn backward(end: &Arc<Node>, grad: &[f32]) -> Result<LeafGrads> {
     let awaited = readers.clone();
     let mut pass = Backward { readers, awaited, grads: HashMap::new(), leaves: HashMap::new() };
     let mut last = Buffer::any(end.plane.len());
-    profile::time(Work::Layout, || lanes::from_nchw(&end.plane, grad, &mut last));
+    end.kernels().time(Work::Layout, || lanes::from_nchw(&end.plane, grad, &mut last));
     pass.grads.insert(Arc::as_ptr(end), Incoming::stored(last));
     for node in &order {
         let Some(incoming) = pass.grads.remove(&Arc::as_ptr(node)) else { continue };
@@ -57,14 +57,14 @@ pub(super) fn backward(end: &Arc<Node>, grad: &[f32]) -> Result<LeafGrads> {
             Op::Average { x, windows } => {
                 let (out, is_added) = pass.open(x);
                 let grad = &incoming.grad;
-                profile::time(Work::Pool, || {
+                node.kernels().time(Work::Pool, || {
                     pool::average_grad(&x.plane, *windows, grad, out, is_added);
                 });
             }
             Op::Maximum { x, windows } => {
                 let (out, is_added) = pass.open(x);
                 let grad = &incoming.grad;
-                profile::time(Work::Pool, || {
+                node.kernels().time(Work::Pool, || {
                     pool::maximum_grad(&x.plane, *windows, x.value(), grad, out, is_added);
                 });
             }
@@ -74,7 +74,7 @@ pub(super) fn backward(end: &Arc<Node>, grad: &[f32]) -> Result<LeafGrads> {
                 for part in parts {
                     if part.is_tracked {
                         let (out, is_added) = pass.open(part);
-                        profile::time(Work::Layout, || {
+                        node.kernels().time(Work::Layout, || {
                             concat::part(whole, first, (part.plane, out), is_added);
                         });
                     }
@@ -179,7 +179,7 @@ impl Backward {
             }
             Entry::Occupied(mut entry) => {
                 let out = exclusive(&mut entry.get_mut().grad);
-                profile::time(Work::Norm, || {
+                node.kernels().time(Work::Norm, || {
                     norm::gradient(&node.plane, GradSource::Plain(&grad), out, true);
                 });
             }
@@ -199,7 +199,8 @@ impl Backward {
 
     fn input(&mut self, node: &Node, tensor: &Tensor, incoming: &Incoming) {
         let mut grad = vec![0.0; tensor.elem_count()];
-        profile::time(Work::Layout, || lanes::to_nchw(&node.plane, &incoming.grad, &mut grad));
+        node.kernels()
+            .time(Work::Layout, || lanes::to_nchw(&node.plane, &incoming.grad, &mut grad));
         self.leaf(tensor, grad);
     }
 
@@ -218,7 +219,7 @@ impl Backward {
             let pass = node.passes();
             if !is_passed && !matches!(pass, PassWhere::Everywhere) {
                 let grad = exclusive(&mut incoming.grad);
-                profile::time(Work::Norm, || norm::mask(plane, grad, pass));
+                node.kernels().time(Work::Norm, || norm::mask(plane, grad, pass));
             }
             is_passed = true;
             self.give(residual, incoming.grad.clone());
@@ -228,7 +229,7 @@ impl Backward {
             None => vec![NormSlope { scale: 1.0, ..NormSlope::default() }; plane.channels],
             Some(normed) => {
                 let sums = incoming.finished.unwrap_or_else(|| {
-                    profile::time(Work::Norm, || {
+                    node.kernels().time(Work::Norm, || {
                         norm::sums(plane, &incoming.grad, x.value(), pass, &normed.mean)
                     })
                 });
@@ -250,7 +251,7 @@ impl Backward {
             let (out, is_added) = self.open(x);
             let source =
                 GradSource::Normed { grad: &incoming.grad, x: x.value(), pass, slopes: &slopes };
-            profile::time(Work::Norm, || norm::gradient(plane, source, out, is_added));
+            node.kernels().time(Work::Norm, || norm::gradient(plane, source, out, is_added));
         }
         Ok(())
     }
@@ -293,15 +294,17 @@ impl Backward {
         with_values(&[weight], |v| {
             let density = choice::density(v[0]);
             let packed = into.is_some().then(|| {
-                let packing = choice::packing(shape, Direction::Input, density);
-                profile::time(Work::Pack, || conv.pack_transposed(v[0], packing))
+                let packing = node.kernels().packing(shape, Direction::Input, density);
+                node.kernels().time(Work::Pack, || conv.pack_transposed(v[0], packing))
             });
             let to_input = packed.as_ref().zip(into.as_mut()).map(|(weights, (out, is_added))| {
                 InputGrad { weights, out, is_added: *is_added, finish }
             });
-            let blocks = gate.and_then(|gate| sampling::sampled(gate, conv.input().blocks()));
+            let choice = node.kernels().choice();
+            let blocks =
+                gate.and_then(|gate| sampling::sampled(gate, conv.input().blocks(), choice));
             // What is not live is zeroed by the gate.
-            let at = match (gate.and_then(sampling::few_live), gate, &blocks) {
+            let at = match (gate.and_then(|gate| sampling::few_live(gate, choice)), gate, &blocks) {
                 (Some(live), ..) => GradAt::Masked(live),
                 (_, Some(gate), Some((blocks, scale))) => {
                     GradAt::Sampled { exact: &gate.mask, blocks, scale: *scale }
@@ -314,7 +317,7 @@ impl Backward {
                 bias: has_bias.then_some(&mut grad_bias[..]),
             });
             x.with_source(|source| {
-                profile::time(Work::Backward, || {
+                node.kernels().time(Work::Backward, || {
                     conv.backward(source, incoming.source(node), to_input, to_weight);
                 });
             });
@@ -325,7 +328,8 @@ impl Backward {
         if dense.track_op() {
             if let Some(gate) = gate {
                 with_values(&[dense], |v| {
-                    profile::time(Work::Threshold, || gate.scale_grad(v[0], &mut grad_weight));
+                    node.kernels()
+                        .time(Work::Threshold, || gate.scale_grad(v[0], &mut grad_weight));
                 })?;
             }
             self.leaf(dense, grad_weight);
