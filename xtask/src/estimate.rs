@@ -3,6 +3,7 @@
 use crate::runner;
 use crate::suite::Job;
 use std::path::Path;
+use taper_record::RunFiles;
 use taper_report::stats::median;
 
 /// What finished runs of a suite took, on whatever machine made them.
@@ -24,11 +25,10 @@ impl Speeds {
     /// Those of the finished runs in a folder.
     pub(crate) fn of(folder: &Path, jobs: &[Job]) -> Self {
         let measured = jobs.iter().filter_map(|job| {
-            let text = std::fs::read(folder.join(&job.key).join("result.json")).ok()?;
-            let result: serde_json::Value = serde_json::from_slice(&text).ok()?;
-            let number = |key: &str| result[key].as_f64().filter(|&n| n > 0.0);
-            let (steps, epochs) = (number("steps")?, number("epochs")?);
-            let (seconds, steps) = (number("seconds")? / steps, steps / epochs);
+            let result = RunFiles::new(&folder.join(&job.key)).result().ok()??;
+            let above_0 = |number: f64| (number > 0.0).then_some(number);
+            let (steps, epochs) = (above_0(result.steps as f64)?, above_0(result.epochs as f64)?);
+            let (seconds, steps) = (above_0(result.seconds)? / steps, steps / epochs);
             Some(MeasuredRun { row: job.row.clone(), sparsity: job.sparsity, seconds, steps })
         });
         Self { measured: measured.collect() }

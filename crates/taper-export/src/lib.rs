@@ -174,7 +174,7 @@ pub fn export(
         Format::Npz => replace_folder(path, |folder| npz::write(network, folder))?,
         Format::Onnx => {
             let bytes = onnx::bytes(network, options.element, options.sparse_initializers)?;
-            taper_train::write_atomically(path, |file| file.write_all(&bytes))
+            taper_record::write_atomically(path, |file| file.write_all(&bytes))
                 .map_err(ExportError::io("write", path))?;
         }
     }

@@ -60,7 +60,7 @@ pub(crate) fn write(network: &Network, folder: &Path) -> Result<(), ExportError>
         }
         let path = folder.join(format!("{name}.npz"));
         let bytes = matrix::npz(tensor)?;
-        taper_train::write_atomically(&path, |file| file.write_all(&bytes))
+        taper_record::write_atomically(&path, |file| file.write_all(&bytes))
             .map_err(ExportError::io("write", &path))?;
     }
     rest.save(&folder.join(REST))?;

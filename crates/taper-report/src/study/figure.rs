@@ -1,10 +1,11 @@
 //! The figure of the study: accuracy and cost against φ, and revival by distance from the cut and by age.
 
-use super::{FateRow, Revival, Share, Study};
+use super::{Revival, Share, Study};
 use crate::{
     chart::{self, Area, Axis, Screen, Style, axes, bar, dashes, legend_above, line, marker},
     format,
 };
+use taper_record::fate::FateRow;
 
 impl Study {
     /// Height of [`paint`](Self::paint) in CSS pixels.

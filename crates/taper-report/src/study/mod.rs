@@ -11,52 +11,7 @@ mod figure;
 
 use crate::{format, stats::Summary};
 use std::collections::BTreeMap;
-
-/// What became of pruned weights that were alike, in one run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FateRow {
-    /// The step from which they were followed.
-    pub step: u64,
-    /// Tenth of the cut that their magnitude was in, from 0.
-    pub decile: u64,
-    /// The least number of steps for which they had been pruned; the most is less than twice that, but for 0, and for the
-    /// oldest, which is open.
-    pub age: u64,
-    /// How many they were.
-    pub n_pruned: u64,
-    /// How many of them were kept in a later step.
-    pub n_back: u64,
-    /// How many of them are kept at the end.
-    pub n_kept: u64,
-}
-
-impl FateRow {
-    /// The columns of its CSV form, in which runs and studies record it.
-    const COLUMNS: &str = "step,decile,age,n_pruned,n_back,n_kept";
-
-    /// As CSV, with a header.
-    pub fn csv(fates: impl IntoIterator<Item = Self>) -> String {
-        let line = |Self { step, decile, age, n_pruned, n_back, n_kept }| {
-            format!("{step},{decile},{age},{n_pruned},{n_back},{n_kept}\n")
-        };
-        std::iter::once(format!("{}\n", Self::COLUMNS)).chain(fates.into_iter().map(line)).collect()
-    }
-
-    /// Takes back what [`csv`](Self::csv) gave; `None` if it is something else.
-    pub fn read(text: &str) -> Option<Vec<Self>> {
-        let mut lines = text.lines();
-        if lines.next()? != Self::COLUMNS {
-            return None;
-        }
-        let fate = |line: &str| {
-            let numbers: Vec<u64> =
-                line.split(',').map(|field| field.parse().ok()).collect::<Option<_>>()?;
-            let [step, decile, age, n_pruned, n_back, n_kept] = numbers[..] else { return None };
-            Some(Self { step, decile, age, n_pruned, n_back, n_kept })
-        };
-        lines.map(fate).collect()
-    }
-}
+use taper_record::fate::FateRow;
 
 /// A run in which a share of the pruned weights was dropped.
 #[derive(Clone, Debug, PartialEq)]
@@ -330,17 +285,6 @@ mod tests {
             fate(10, 0, 1, 100, 2, 0),
         ];
         Study { fates, runs }
-    }
-
-    #[test]
-    fn fates_survive_csv() {
-        let fates = study().fates;
-        let text = FateRow::csv(fates.iter().copied());
-        assert_eq!(FateRow::read(&text), Some(fates));
-        for other in ["", "a,b\n1,2\n", &text.replacen("100", "x", 1), &text.replacen(",0", "", 1)]
-        {
-            assert_eq!(FateRow::read(other), None, "{other}");
-        }
     }
 
     #[test]
