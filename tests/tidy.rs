@@ -299,6 +299,76 @@ fn no_file_imports_in_a_circle() {
     assert!(roots.len() > 30 && found.is_empty(), "{} circles:\n{}", found.len(), found.join("\n"));
 }
 
+/// Names that types of one crate share, and why.
+const SHARED_NAMES: &[(&str, &str, &str)] = &[
+    ("taper-zoo", "Block", "each architecture has its own, and names it so"),
+    ("taper-zoo", "Unit", "each architecture has its own, and names it so"),
+    ("xtask", "Args", "the arguments of each command"),
+];
+
+/// Names that public types of several crates share, and why.
+const SHARED_PUBLIC_NAMES: &[(&str, &str)] = &[
+    ("Options", "settings of what a crate does, which its name in front says: `onnx::Options`"),
+    ("Result", "that of a crate's own error"),
+];
+
+#[test]
+fn a_type_has_a_name_of_its_own() {
+    let read = |path: &Path| std::fs::read_to_string(path).ok();
+    let (mut n_types, mut public) = (0, BTreeMap::<String, BTreeSet<PathBuf>>::new());
+    let mut shared = BTreeSet::new();
+    for (package, Package { folder, roots, .. }) in packages() {
+        let mut by_name = BTreeMap::<String, Vec<PathBuf>>::new();
+        for root in roots.iter().filter(|root| root.starts_with(folder.join("src"))) {
+            for imports::Type { name, file, is_public } in imports::types(root, &read) {
+                n_types += 1;
+                if is_public {
+                    public.entry(name.clone()).or_default().insert(file.clone());
+                }
+                by_name.entry(name).or_default().push(file);
+            }
+        }
+        for (name, files) in by_name.into_iter().filter(|(_, files)| files.len() > 1) {
+            let is_known = SHARED_NAMES.iter().any(|known| (known.0, known.1) == (&package, &name));
+            assert!(is_known, "{package} has several types {name}: {files:?}");
+            shared.insert((package.clone(), name));
+        }
+    }
+    let public: Vec<_> = public.into_iter().filter(|(_, files)| files.len() > 1).collect();
+    for (name, files) in &public {
+        let is_known = SHARED_PUBLIC_NAMES.iter().any(|known| known.0 == name);
+        assert!(is_known, "several crates have a public type {name}: {files:?}");
+    }
+    assert!(n_types > 500, "{n_types}");
+    assert_eq!(shared.len(), SHARED_NAMES.len(), "{shared:?}");
+    assert_eq!(public.len(), SHARED_PUBLIC_NAMES.len(), "{public:?}");
+}
+
+/// Modules of a crate whose files use each other's, though no two files do.
+const MODULE_CIRCLES: &[(&str, &[&str])] = &[
+    ("taper-export", &["network", "onnx"]),
+    ("taper-infer", &["conv", "draft"]),
+    ("taper-nn", &["ops", "params", "traced"]),
+    ("taper-train", &["checkpoint", "error", "eval", "oracle", "recipe", "run"]),
+];
+
+#[test]
+fn modules_import_in_no_circle_but_those_of_the_table() {
+    let read = |path: &Path| std::fs::read_to_string(path).ok();
+    let mut found = BTreeSet::new();
+    for (package, Package { roots, .. }) in packages() {
+        for circle in imports::circles_of_modules(&roots, &read) {
+            let name = |path: &PathBuf| path.file_name().expect("a name").display().to_string();
+            let names: Vec<String> = circle.files.iter().map(name).collect();
+            let is_known =
+                MODULE_CIRCLES.iter().any(|(of, known)| *of == package && names == *known);
+            assert!(is_known, "{package}: {names:?}\n{}", circle.uses);
+            found.insert(package.clone());
+        }
+    }
+    assert_eq!(found.len(), MODULE_CIRCLES.len(), "{found:?}");
+}
+
 #[test]
 fn what_a_source_includes_lies_in_its_crate() {
     let mut n_includes = 0;

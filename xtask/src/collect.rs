@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use taper_report::study::Fate;
+use taper_report::study::FateRow;
 
 use crate::bands::same_sparsity;
 use crate::machine::Machine;
@@ -188,7 +188,7 @@ pub(crate) fn add(results: &mut Results, job: &Job, folder: &Path, dir: &Path) -
         Some(path) => {
             let text = std::fs::read_to_string(&path);
             let text = text.with_context(|| format!("cannot read {}", path.display()))?;
-            Fate::read(&text)
+            FateRow::read(&text)
                 .with_context(|| format!("{} is no record of fates", path.display()))?
         }
         None => Vec::new(),

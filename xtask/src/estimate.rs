@@ -7,11 +7,11 @@ use taper_report::stats::median;
 
 /// What finished runs of a suite took, on whatever machine made them.
 pub(crate) struct Speeds {
-    measured: Vec<Measured>,
+    measured: Vec<MeasuredRun>,
 }
 
 /// A finished run.
-struct Measured {
+struct MeasuredRun {
     row: String,
     sparsity: Option<f64>,
     /// Of a step.
@@ -29,7 +29,7 @@ impl Speeds {
             let number = |key: &str| result[key].as_f64().filter(|&n| n > 0.0);
             let (steps, epochs) = (number("steps")?, number("epochs")?);
             let (seconds, steps) = (number("seconds")? / steps, steps / epochs);
-            Some(Measured { row: job.row.clone(), sparsity: job.sparsity, seconds, steps })
+            Some(MeasuredRun { row: job.row.clone(), sparsity: job.sparsity, seconds, steps })
         });
         Self { measured: measured.collect() }
     }
@@ -42,10 +42,10 @@ impl Speeds {
     /// Seconds that are left of a job: by runs of its row and sparsity, else of its sparsity, else by all. `None` if there
     /// are none, or the job's length is not known.
     pub(crate) fn seconds_left(&self, folder: &Path, job: &Job) -> Option<f64> {
-        let of = |is_like: &dyn Fn(&Measured) -> bool| {
-            let like: Vec<&Measured> = self.measured.iter().filter(|run| is_like(run)).collect();
+        let of = |is_like: &dyn Fn(&MeasuredRun) -> bool| {
+            let like: Vec<&MeasuredRun> = self.measured.iter().filter(|run| is_like(run)).collect();
             let middle =
-                |of: fn(&Measured) -> f64| median(like.iter().map(|run| of(run)).collect());
+                |of: fn(&MeasuredRun) -> f64| median(like.iter().map(|run| of(run)).collect());
             (!like.is_empty()).then(|| (middle(|run| run.seconds), middle(|run| run.steps)))
         };
         let (seconds, per_epoch) = of(&|run| run.row == job.row && run.sparsity == job.sparsity)

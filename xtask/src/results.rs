@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use taper_report::host::Usage;
-use taper_report::study::Fate;
+use taper_report::study::FateRow;
 
 use crate::bands::{Band, same_sparsity};
 use crate::machine::Machine;
@@ -232,9 +232,9 @@ pub(crate) struct FateLine {
 
 impl FateLine {
     /// Without the run.
-    pub(crate) fn fate(&self) -> Fate {
+    pub(crate) fn fate(&self) -> FateRow {
         let Self { step, decile, age, n_pruned, n_back, n_kept, .. } = *self;
-        Fate { step, decile, age, n_pruned, n_back, n_kept }
+        FateRow { step, decile, age, n_pruned, n_back, n_kept }
     }
 }
 

@@ -44,6 +44,7 @@ mod history;
 mod impose;
 mod initial_scale;
 mod measure;
+mod memory;
 pub mod operator;
 mod part;
 mod prepare;

@@ -26,16 +26,18 @@ pub enum Part {
     Bound,
     /// The step at which swaps end.
     SwapEnd,
+    /// What the first masks are chosen by.
+    Begin,
     /// The steps of a renewal.
     Cadence,
+    /// The schedule of the [`Pruner::builder`](crate::Pruner::builder).
+    Schedule,
     /// The clock of an adaptive schedule.
     Clock,
     /// [`PrunerBuilder::remainder`](crate::PrunerBuilder::remainder).
     Remainder,
     /// [`PrunerBuilder::initial_scale`](crate::PrunerBuilder::initial_scale).
     InitialScale,
-    /// The schedule of [`Pruner::builder`](crate::Pruner::builder).
-    Schedule,
     /// [`PrunerBuilder::gradient`](crate::PrunerBuilder::gradient).
     Gradient,
     /// [`PrunerBuilder::pruned_update`](crate::PrunerBuilder::pruned_update).
@@ -57,6 +59,7 @@ impl fmt::Display for Part {
             Self::Momentum => "the momentum of weights that enter",
             Self::Bound => "the soft bound",
             Self::SwapEnd => "the end of swaps",
+            Self::Begin => "the criterion of the first masks",
             Self::Cadence => "the steps of the renewal",
             Self::Clock => "the clock of the schedule",
             Self::Remainder => "the remainder",

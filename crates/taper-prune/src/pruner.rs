@@ -14,6 +14,7 @@ use crate::{
     grads::{add_decay, change, of_layers},
     history::History,
     measure::GradientOracle,
+    memory::Memory,
     operator::{Gated, Operator},
     prepare::Prepared,
     renewal::{Entering, Moment},
@@ -27,6 +28,7 @@ use taper_nn::{
     Gates,
     ops::{tensor_like, with_values},
 };
+use taper_scale::PrunedGrad;
 
 /// Prunes the weights of a network step by step; see the [crate].
 #[derive(Debug)]
@@ -53,11 +55,12 @@ pub struct Pruner {
     pub(crate) initial: Option<Vec<Vec<f32>>>,
     /// How many weights each layer keeps without those that exceed the sparsity of the schedule, while some do.
     pub(crate) budget: Option<Vec<u64>>,
-    /// Whether masks are left to the gradients of the step last begun.
-    is_pending: bool,
+    /// What masks of the step last begun are asked with, if they are left to its gradients.
+    pending: Option<Moment>,
     /// What was measured for the step to come, or for the one last begun.
     prepared: Option<Prepared>,
     pub(crate) history: History,
+    pub(crate) memory: Memory,
     /// Weights of each layer that are not 0 once pruned, in the step last begun.
     pub(crate) n_kept: Vec<u64>,
     /// The weights of each layer that get a gradient in the step last begun; `None` for all.
@@ -85,8 +88,9 @@ impl Pruner {
             forgotten: None,
             initial: None,
             budget: None,
-            is_pending: false,
+            pending: None,
             prepared: None,
+            memory: Memory::new(&choices),
             history: History::new(sizes.iter().copied(), is_followed),
             n_kept: sizes.iter().map(|&n| n as u64).collect(),
             live: vec![None; sizes.len()],
@@ -228,13 +232,16 @@ impl Pruner {
     /// Chooses masks anew, or leaves that to the gradients of this step.
     fn refresh_masks(&mut self, now: &Moment, is_repeated: bool) -> Result<(), PruneError> {
         let criterion = self.choices.chooser(now);
-        self.is_pending = criterion.needs_gradient() && !now.wanted.is_dense();
-        if self.is_pending {
+        if criterion.needs_gradient() && !now.wanted.is_dense() {
+            // A step that is begun again has its sparsity already.
+            let first = self.pending.filter(|first| first.step == now.step);
+            self.pending = Some(first.unwrap_or(*now));
             return Ok(());
         }
+        self.pending = None;
         let cut = match self.prepared.as_ref().and_then(|p| p.at(now.step, now.wanted)) {
             Some(prepared) => prepared.to_vec(),
-            None => self.choices.choose(&self.asked(criterion, None))?,
+            None => self.choices.choose(&self.asked(criterion, self.known(criterion, None)))?,
         };
         let before = std::mem::replace(&mut self.cut, cut);
         self.budget = None;
@@ -350,12 +357,10 @@ impl Pruner {
     pub fn after_backward(&mut self, grads: &mut GradStore) -> Result<Changed, PruneError> {
         let is_skipped = self.reads_gradients();
         let mut momentum = None;
-        if self.is_pending {
-            self.is_pending = false;
+        self.remember(grads)?;
+        if let Some(now) = self.pending.take() {
             let gradients = of_layers(self.choices.vars(), grads)?;
-            let are_first = self.cut.iter().all(|cut| cut.mask.n_kept() == cut.mask.len() as u64);
-            let begins_by = self.choices.renewal.begins_by().filter(|_| are_first);
-            let criterion = begins_by.unwrap_or(&*self.choices.criterion);
+            let criterion = self.choices.chooser(&now);
             let asked = self.asked(criterion, Some(&gradients));
             let cut = self.choices.choose(&asked)?;
             self.budget = None;
@@ -394,7 +399,43 @@ impl Pruner {
         let reads = || {
             self.choices.criterion.needs_gradient() || grows_by_gradient() || begins_by_gradient()
         };
-        self.is_pending || self.swap_share().is_some() && reads()
+        self.pending.is_some() || self.swap_share().is_some() && reads()
+    }
+
+    /// Whether the gradients of pruned weights are computed whole in the step begun, whatever becomes of them.
+    fn needs_whole(&self) -> bool {
+        self.reads_gradients() || !self.memory.is_none() && !self.choices.operator.is_frozen()
+    }
+
+    /// Adds the gradients of the step begun to what criteria remember. Those of pruned weights are 0 from then on, if they are
+    /// computed for nothing else.
+    fn remember(&mut self, grads: &mut GradStore) -> Result<(), PruneError> {
+        if self.memory.is_none() {
+            return Ok(());
+        }
+        let gradients = of_layers(self.choices.vars(), grads)?;
+        self.memory.add(&self.choices, &gradients, self.step)?;
+        let remainder = &self.choices.remainder;
+        let factor = self.choices.pruned_grad(self.step, self.sparsity);
+        if !self.reads_gradients() && (remainder.is_zero || factor == PrunedGrad::NONE) {
+            for (cut, var) in self.cut.iter().zip(self.choices.vars()) {
+                let pruned = cut.mask.complement();
+                change(grads, var, |grad| pruned.kept().for_each(|index| grad[index] = 0.0))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What a criterion of this pruner, not that of growth, scores layers by: what it remembers, or these gradients.
+    fn known<'a>(
+        &'a self,
+        criterion: &dyn Criterion,
+        gradients: Option<&'a [Vec<f32>]>,
+    ) -> Option<&'a [Vec<f32>]> {
+        match criterion.remembers() {
+            true => self.memory.of_criterion(gradients),
+            false => gradients,
+        }
     }
 
     /// The share of kept weights that the step begun swaps, once there are any masks.
@@ -417,7 +458,9 @@ impl Pruner {
         let swaps = with_values(&self.choices.tensors(), |weights| {
             let layers = weights.iter().zip(&self.cut).enumerate();
             let swaps = layers.map(|(i, (&weights, LayerCut { mask: kept, .. }))| {
-                let view = self.choices.view(LayerId(i), weights, Some(&gradients), self.step);
+                let view = |gradients| self.choices.view(LayerId(i), weights, gradients, self.step);
+                let leaving = view(self.memory.of_criterion(Some(&gradients)));
+                let entering = view(self.memory.of_growth(Some(&gradients)));
                 let open = match &self.dropped {
                     Some(dropped) => dropped[i].complement(),
                     None => Mask::full(weights.len()),
@@ -426,12 +469,14 @@ impl Pruner {
                     true => Counts::exceeding(share, budget[i], kept.n_kept(), open.n_kept()),
                     false => Counts::replacing(share, kept.n_kept(), open.n_kept()),
                 };
-                let (criterion, grow) = (&*self.choices.criterion, renewal.grows_by());
+                let leave = || self.choices.criterion.scores(&leaving);
+                let enter = renewal.grows_by().map(|grow| || grow.scores(&entering));
+                let info = leaving.info;
                 let structure = &*self.choices.structure;
-                let swapped = swapped(&view, kept, &open, counts, criterion, grow, structure);
+                let swapped = swapped(info, kept, &open, counts, leave, enter, structure);
                 let initial = self.initial.as_ref().map(|initial| &initial[i][..]);
                 let (gradient, entering) = (&gradients[i][..], &swapped.anew);
-                let (id, step) = (view.id, self.step);
+                let (id, step) = (leaving.id, self.step);
                 let layer = Entering { id, step, weights, kept, gradient, initial, entering };
                 let begun = init.map(|init| (init.values(&layer), init.momenta(&layer)));
                 (swapped, begun)
@@ -542,7 +587,8 @@ impl Pruner {
             true => self.cut.clone(),
             false => {
                 self.hold_zeros()?;
-                self.choices.choose(&self.asked(&*self.choices.criterion, None))?
+                let criterion = &*self.choices.criterion;
+                self.choices.choose(&self.asked(criterion, self.known(criterion, None)))?
             }
         };
         let imposing = Imposing { cut: &cut, ..self.imposing() };
@@ -567,9 +613,9 @@ impl Pruner {
     }
 
     fn imposing(&self) -> Imposing<'_> {
-        let reads_gradients = self.reads_gradients();
+        let needs_whole = self.needs_whole();
         let (choices, cut) = (&self.choices, &self.cut[..]);
-        Imposing { choices, step: self.step, sparsity: self.sparsity, cut, reads_gradients }
+        Imposing { choices, step: self.step, sparsity: self.sparsity, cut, needs_whole }
     }
 
     /// Hands the operator the layers of the step begun.

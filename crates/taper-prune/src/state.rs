@@ -26,6 +26,8 @@ pub struct PrunerState {
     pub schedule: State,
     /// What the operator has learned or keeps, in its own order; empty for most.
     pub operator: Vec<f32>,
+    /// What criteria remember of the gradients of all steps, layer by layer; empty for most.
+    pub memory: Vec<f32>,
     /// Whether weights are those that the operator begins a run with: after the first step, they are.
     pub has_initial: bool,
     /// The values of each layer that the run began with, if weights that enter begin with one of them.
@@ -68,6 +70,7 @@ impl Pruner {
             masks: words(self.cut.iter().map(|c| &*c.mask)),
             schedule: self.choices.schedule.state(),
             operator: self.choices.operator.state(),
+            memory: self.memory.state(),
             has_initial: self.has_initial,
             initial: self.initial.clone(),
             budget: self.budget.clone(),
@@ -127,6 +130,7 @@ impl Pruner {
             Ok(Probe { step: Step(saved.step), codes: saved.codes, back })
         };
         let probes = state.probes.into_iter().map(probe).collect::<Result<_, _>>()?;
+        let memory = self.memory.with_state(&state.memory).map_err(misfit)?;
         let layers: Vec<&LayerInfo> = self.choices.layers.iter().map(|(info, _)| info).collect();
         let operator = self.choices.operator.state();
         self.choices.operator.restore(&state.operator, &layers).map_err(misfit)?;
@@ -140,7 +144,7 @@ impl Pruner {
         // Beginning step 0 again changes nothing while it is dense.
         self.has_begun = state.step > 0 || !sparsity.is_dense();
         self.n_kept = self.cut.iter().map(|cut| cut.mask.n_kept()).collect();
-        self.history = History { since, probes };
+        (self.history, self.memory) = (History { since, probes }, memory);
         (self.dropped, self.has_initial) = (dropped, state.has_initial);
         (self.initial, self.budget) = (state.initial, state.budget);
         Ok(())

@@ -1,11 +1,11 @@
 //! Swapping kept weights for others.
 
 use crate::{
-    criterion::{Criterion, View},
     cut::Quantile,
     structure::{Demand, Scored, Structure},
 };
-use taper_core::Sparsity;
+use std::borrow::Cow;
+use taper_core::{LayerInfo, Sparsity};
 use taper_kernels::mask::Mask;
 
 /// How many of a layer's kept weights stay in a swap, and how many weights enter.
@@ -42,54 +42,39 @@ pub(crate) struct Swapped {
 }
 
 /// Swaps weights of a layer: those of the lowest score leave, and of all that is open and not retained, those of the highest
-/// score by `grow` enter. What has just left may come back. Without `grow` it enters again, and begins anew.
+/// score of growth enter. What has just left may come back. Without growth it enters again, and begins anew.
 ///
 /// Where weights are kept together, they leave and enter together, at most as many as asked for.
-pub(crate) fn swapped(
-    view: &View,
+pub(crate) fn swapped<'a>(
+    info: &LayerInfo,
     kept: &Mask,
     open: &Mask,
     counts: Counts,
-    criterion: &dyn Criterion,
-    grow: Option<&dyn Criterion>,
+    leave: impl FnOnce() -> Cow<'a, [f32]>,
+    enter: Option<impl FnOnce() -> Cow<'a, [f32]>>,
     structure: &dyn Structure,
 ) -> Swapped {
     let Counts { n_retained, n_entering } = counts;
     if n_retained == kept.n_kept() && n_entering == 0 {
         return Swapped { mask: kept.clone(), anew: Mask::empty(kept.len()) };
     }
-    let retained = match structure.is_single() {
-        true => best(&criterion.scores(view), kept, n_retained),
-        false => together(
-            view,
-            &criterion.scores(view),
-            &Mask::empty(kept.len()),
-            kept,
-            n_retained,
-            structure,
-        ),
+    let chosen = |scores: &[f32], first: &Mask, among: &Mask, n: u64| match structure.is_single() {
+        true => first.union(&best(scores, &among.difference(first), n - first.n_kept())),
+        false => together(info, scores, [first, among], n, structure),
     };
-    let Some(grow) = grow else {
+    let retained = chosen(&leave(), &Mask::empty(kept.len()), kept, n_retained);
+    let Some(enter) = enter else {
         return Swapped { mask: kept.clone(), anew: kept.difference(&retained) };
     };
-    let mask = match structure.is_single() {
-        true => {
-            let open = open.difference(&retained);
-            retained.union(&best(&grow.scores(view), &open, n_entering))
-        }
-        false => {
-            together(view, &grow.scores(view), &retained, open, n_retained + n_entering, structure)
-        }
-    };
+    let mask = chosen(&enter(), &retained, open, n_retained + n_entering);
     Swapped { anew: mask.difference(kept), mask }
 }
 
-/// The `n` weights of the largest scores that a structure keeps together: `first` before all others, and none but `among`.
+/// The `n` weights of the largest scores that a structure keeps together: the first mask before all others, and none but the second.
 fn together(
-    view: &View,
+    info: &LayerInfo,
     scores: &[f32],
-    first: &Mask,
-    among: &Mask,
+    [first, among]: [&Mask; 2],
     n: u64,
     structure: &dyn Structure,
 ) -> Mask {
@@ -98,9 +83,8 @@ fn together(
     first.kept().for_each(|index| ranked[index] = f32::MAX);
     let sparsity = Sparsity::of(n, ranked.len() as u64);
     let demand = Demand { n_keep: n, sparsity, quantile: Quantile::Exact };
-    let chosen = structure.choose(&[Scored { info: view.info, scores: &ranked }], &demand);
-    let none = Mask::empty(ranked.len());
-    let chosen = chosen.masks.into_iter().next().unwrap_or_else(|| none.clone());
+    let chosen = structure.choose(&[Scored { info, scores: &ranked }], &demand);
+    let chosen = chosen.masks.into_iter().next().unwrap_or_else(|| Mask::empty(ranked.len()));
     // Units of nothing but zeros are equal, in and outside of what may be chosen.
     chosen.difference(&among.complement())
 }
@@ -124,23 +108,18 @@ mod tests {
 
     #[test]
     fn weights_that_are_kept_together_are_swapped_together() {
-        use crate::{
-            criterion::{Gradient, Magnitude},
-            structure::{Channels, FanIn},
-        };
-        use taper_core::{LayerId, LayerInfo, LayerKind, Step};
+        use crate::structure::{Channels, FanIn};
+        use taper_core::LayerKind;
         let info = LayerInfo { name: String::new(), kind: LayerKind::Linear, shape: vec![4, 2] };
         let weights = [3.0, 2.0, 0.0, 0.0, 0.5, 0.5, 0.0, 0.0];
         let gradient = [0.0, 0.0, 1.0, 1.0, 0.5, 0.5, 9.0, 0.0];
         let of = |kept: &[usize], structure: &dyn Structure| {
-            let (id, step) = (LayerId(0), Step(4));
-            let view = View { id, info: &info, weights: &weights, gradient: Some(&gradient), step };
             let mut mask = Mask::empty(8);
             kept.iter().for_each(|&index| mask.set(index, true));
             let counts = Counts::replacing(0.5, mask.n_kept(), 8);
-            let open = Mask::full(8);
+            let [leave, enter] = [&weights, &gradient].map(|scores| || Cow::from(&scores[..]));
             let swapped =
-                swapped(&view, &mask, &open, counts, &Magnitude, Some(&Gradient), structure);
+                swapped(&info, &mask, &Mask::full(8), counts, leave, Some(enter), structure);
             [swapped.mask, swapped.anew].map(|mask| mask.kept().collect::<Vec<usize>>())
         };
         // Of two rows the smaller leaves, and the row of the largest mean gradient enters.

@@ -17,6 +17,7 @@ impl Choices {
             self.without_measure(),
             self.without_cut(),
             self.without_gradient(),
+            self.without_memory(),
             self.without_change(),
             self.without_end(),
             self.without_begin(),
@@ -107,6 +108,44 @@ impl Choices {
                 !is_hard && (is_measured || begins_measured),
                 (Part::Threshold, Part::Criterion),
                 "criteria that measure the network, such as GraSP and SynFlow, see weights as they are; choose the hard threshold",
+            ),
+        ];
+        broken(rules)
+    }
+
+    /// Criteria that remember gradients where there are none yet, or others.
+    fn without_memory(&self) -> Option<(Part, Part, &'static str)> {
+        let (criterion, grow) = (self.criterion.remembers(), self.renewal.grows_by());
+        let grow = grow.is_some_and(Criterion::remembers);
+        let begins_by = self.renewal.begins_by();
+        // Masks that are chosen at step 0, before any gradient.
+        let is_at_once = !self.schedule.sparsity(Step::ZERO).is_dense();
+        let remembering = if criterion { Part::Criterion } else { Part::Growth };
+        let is_any = criterion || grow;
+        let is_whole =
+            |grad: &PrunedGrad| [PrunedGrad::NONE, PrunedGrad::uniform(1.0)].contains(grad);
+        let rules = [
+            (
+                criterion && begins_by.is_none() && is_at_once,
+                (Part::Criterion, Part::Schedule),
+                "a criterion that remembers gradients has seen none at the first step; begin the schedule later, or swap masks that begin by another \
+                 criterion",
+            ),
+            (
+                begins_by.is_some_and(Criterion::remembers),
+                (Part::Begin, Part::Renewal),
+                "a criterion that remembers gradients has seen none when the first masks are chosen; begin by another one",
+            ),
+            (
+                is_any && self.remainder.update != PrunedUpdate::EveryStep,
+                (remembering, Part::Update),
+                "a criterion that remembers gradients needs all of them; compute the gradient of pruned weights exactly, or choose another criterion",
+            ),
+            (
+                is_any && !self.gradients().iter().all(is_whole),
+                (remembering, Part::Gradient),
+                "a criterion that remembers gradients needs those of pruned weights as they are; choose a gradient of 1 or 0 for them, or another \
+                 criterion",
             ),
         ];
         broken(rules)

@@ -55,7 +55,7 @@ pub use clip::clip_factor;
 pub use error::TrainError;
 pub use eval::{Evaluation, evaluate};
 pub use grad_norm::{GradNorm, PrunedSquares};
-pub use learning_rate::{Constant, Cosine, LearningRate, StepDecay, Warmup};
+pub use learning_rate::{ConstantRate, Cosine, LearningRate, StepDecay, Warmup};
 pub use loss::{CrossEntropy, Loss};
 pub use metrics::{EpochMetrics, Progress, Tally};
 pub use optimizer::{

@@ -16,11 +16,10 @@ use taper::{
     kernels::{
         conv::{
             ConvShape,
-            blocked::{
-                Conv, GradAt, GradSource, InputGrad, PackedWeights, Packing, Source, WeightGrad,
-            },
+            blocked::{BlockedConv, GradAt, InputGrad, PackedWeights, Packing, WeightGrad},
             scalar,
         },
+        fused::{GradSource, Source},
         lanes::{Lanes, from_nchw, to_nchw},
         mask::Mask,
     },
@@ -369,7 +368,7 @@ impl Kernel {
 /// A convolution with everything that it reads and writes.
 struct Prepared {
     kernel: Kernel,
-    conv: Conv,
+    conv: BlockedConv,
     plain: [Vec<f32>; 3],
     input: Vec<Lanes>,
     grad: Vec<Lanes>,
@@ -385,7 +384,7 @@ impl Prepared {
     fn new(kernel: Kernel, batch: usize) -> anyhow::Result<Self> {
         let shape = kernel.shape(batch);
         ensure!(shape.out_size().is_some(), "the shape is impossible");
-        let conv = Conv::new(shape);
+        let conv = BlockedConv::new(shape);
         let mut rng = Rng::from_state(7);
         let mut draw = |n: usize| (0..n).map(|_| rng.normal() as f32).collect::<Vec<f32>>();
         let input = draw(batch * shape.in_image());

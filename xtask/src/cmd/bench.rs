@@ -182,7 +182,7 @@ fn peers(args: &Args) -> Value {
 /// Compiled networks.
 fn compiled(root: &Path, args: &Args) -> Result<[(&'static str, Table); 2]> {
     let suite: Compiled = load(root, INFER)?;
-    let settings = infer::Settings {
+    let settings = infer::InferSettings {
         root,
         python: &args.python,
         peers: args.peers.iter().copied().filter(|peer| peer.fits(INFER)).collect(),
@@ -194,7 +194,7 @@ fn compiled(root: &Path, args: &Args) -> Result<[(&'static str, Table); 2]> {
 
 /// Pruning methods.
 fn compared(root: &Path, args: &Args) -> Result<Table> {
-    let settings = methods::Settings { root, threads: args.threads, rounds: args.rounds };
+    let settings = methods::MethodSettings { root, threads: args.threads, rounds: args.rounds };
     let suite: Methods = load(root, METHODS)?;
     methods::table(&settings, &suite, |row| args.chooses(METHODS, &row.name()))
 }

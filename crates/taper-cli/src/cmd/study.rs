@@ -25,7 +25,7 @@ use taper_report::{
     chart::{self, Screen},
     host::Exit,
     stats::median,
-    study::{Fate, ShareRun, Study},
+    study::{FateRow, ShareRun, Study},
 };
 
 /// Rule of the runs that drop nothing.
@@ -200,10 +200,10 @@ fn time_in_turn(jobs: &[Job], timed: &[usize], n_steps: u64) -> anyhow::Result<O
     Ok(Some(times.into_iter().map(median).collect()))
 }
 
-fn read_fates(path: &Path) -> anyhow::Result<Vec<Fate>> {
+fn read_fates(path: &Path) -> anyhow::Result<Vec<FateRow>> {
     let text =
         std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    Fate::read(&text).with_context(|| format!("{} is no record of fates", path.display()))
+    FateRow::read(&text).with_context(|| format!("{} is no record of fates", path.display()))
 }
 
 /// Files of a study beside its runs. The first says of which study they are.
@@ -274,7 +274,7 @@ fn write(study: &Study, manifest: &Value, out: &Path) -> anyhow::Result<()> {
             .with_context(|| format!("cannot write {}", path.display()))
     };
     put("manifest.json", &serde_json::to_string_pretty(manifest)?)?;
-    put("fates.csv", &Fate::csv(study.totals()))?;
+    put("fates.csv", &FateRow::csv(study.totals()))?;
     let mut shares = "rule,share,seed,accuracy,live,step_seconds\n".to_owned();
     for ShareRun { rule, share, seed, accuracy, live, step_seconds } in &study.runs {
         let seconds = step_seconds.map_or(String::new(), |seconds| seconds.to_string());

@@ -279,7 +279,7 @@ fn finish(
 
 /// What became of the weights that were followed.
 fn significance_csv(fates: &[Fate]) -> String {
-    study::Fate::csv(fates.iter().map(|fate| study::Fate {
+    study::FateRow::csv(fates.iter().map(|fate| study::FateRow {
         step: fate.step.0,
         decile: fate.decile as u64,
         age: least_age(fate.age),

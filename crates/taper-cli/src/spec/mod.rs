@@ -184,13 +184,13 @@ pub struct PruneSpec {
     pub dense_phase: Option<f64>,
     /// With `phases`: length of the dense phase before the last sparse one, as a share of all steps.
     pub last_dense_phase: Option<f64>,
-    /// What weights are worth: `magnitude`, `scaled-magnitude`, `per-sign`, `gradient`, `saliency`, `mest:LAMBDA`, `grasp:IMAGES`,
-    /// `synflow:ROUNDS` or `random`, and `normalised:` or `inverted:` before one of them.
+    /// What weights are worth: `magnitude`, `scaled-magnitude`, `per-sign`, `gradient`, `saliency`, `mest:LAMBDA`, `gradient-ema:BETA`,
+    /// `fisher:BETA`, `movement`, `grasp:IMAGES`, `synflow:ROUNDS` or `random`, and `normalised:` or `inverted:` before one of them.
     pub criterion: Option<String>,
     /// What is kept together: `single`, `N:M`, `N:M:output`, `block:RxC`, `block-max:RxC`, `filter`, `channel:AXIS`, `fan-in`,
     /// `fan-in:all-inputs` or `shared-inputs`.
     pub structure: Option<String>,
-    /// How masks change: `cut`, `cut-hold`, `swap` or `hold`.
+    /// How masks change: `top-k`, `top-k-hold`, `swap` or `hold`.
     pub renewal: Option<String>,
     /// Share of each layer's kept weights that a swap replaces.
     pub swap_share: Option<f64>,

@@ -12,8 +12,8 @@ use taper::{
         DeadFilters, DropPolicy, DropRule, InitialScale, PrunedUpdate, Quantile, Remainder,
         allocation::{Allocation, Er, Erk, Given, Global, Uniform},
         criterion::{
-            Criterion, Gradient, Grasp, Inverted, Magnitude, Mest, Normalised, PerSign, Random,
-            Saliency, ScaledMagnitude, SynFlow,
+            Criterion, Fisher, Gradient, GradientEma, Grasp, Inverted, Magnitude, Mest, Movement,
+            Normalised, PerSign, Random, Saliency, ScaledMagnitude, SynFlow,
         },
         structure::{
             AllInputs, Blocks, Channels, FanIn, FilterUnits, MaxBlocks, NOfM, OutputNOfM,
@@ -185,6 +185,9 @@ fn criterion(key: &str, text: &str, seed: u64) -> anyhow::Result<Box<dyn Criteri
         "saliency",
         "mest:LAMBDA with LAMBDA of at least 0",
         "per-sign",
+        "gradient-ema:BETA with BETA from 0 to below 1",
+        "fisher:BETA with BETA from 0 to below 1",
+        "movement",
         "grasp:IMAGES with at least 1 of each class",
         "synflow:ROUNDS with ROUNDS from 1 to 10000",
         "random",
@@ -198,6 +201,11 @@ fn criterion(key: &str, text: &str, seed: u64) -> anyhow::Result<Box<dyn Criteri
         }
         let of = criterion(key, of, seed)?;
         return Ok(match word {
+            "normalised" if text.ends_with("movement") => {
+                return Err(usage(format!(
+                    "prune.{key} `{text}` divides scores whose order alone means anything; take movement as it is"
+                )));
+            }
             "normalised" => Box::new(Normalised { of }),
             _ if of.measure().is_some_and(|measure| measure.rounds() > 1) => {
                 return Err(usage(format!(
@@ -218,8 +226,19 @@ fn criterion(key: &str, text: &str, seed: u64) -> anyhow::Result<Box<dyn Criteri
     if let Some(rounds) = number("synflow:", 10_000) {
         return Ok(Box::new(SynFlow { rounds: rounds as u32 }));
     }
+    let beta = |prefix: &str| {
+        let beta = text.strip_prefix(prefix)?.parse::<f32>().ok();
+        beta.filter(|beta| (0.0..1.0).contains(beta))
+    };
+    if let Some(beta) = beta("gradient-ema:") {
+        return Ok(Box::new(GradientEma { beta }));
+    }
+    if let Some(beta) = beta("fisher:") {
+        return Ok(Box::new(Fisher { beta }));
+    }
     Ok(match text {
         "magnitude" => Box::new(Magnitude),
+        "movement" => Box::new(Movement),
         "scaled-magnitude" => Box::new(ScaledMagnitude),
         "gradient" => Box::new(Gradient),
         "saliency" => Box::new(Saliency),

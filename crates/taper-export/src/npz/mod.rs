@@ -5,7 +5,7 @@ mod matrix;
 pub(crate) use matrix::weight;
 
 use crate::{
-    Element, ExportError, Network,
+    ElementType, ExportError, Network,
     numbers::Numbers,
     source::Source,
     sparse::{StatedShapes, shapes},
@@ -55,7 +55,7 @@ pub(crate) fn write(network: &Network, folder: &Path) -> Result<(), ExportError>
     let layers = network.layers();
     for (name, tensor) in network.tensors() {
         if !layers.contains_key(&name[..]) {
-            rest.tensors.insert(name.clone(), Element::F32.raw(name, tensor)?);
+            rest.tensors.insert(name.clone(), ElementType::F32.raw(name, tensor)?);
             continue;
         }
         let path = folder.join(format!("{name}.npz"));

@@ -393,7 +393,7 @@ pub fn relu(x: impl Into<Activation>) -> Result<Activation> {
         Repr::Plain(tensor) => plain_relu::relu(&tensor)?.into(),
         Repr::Blocked(node) => Activation(Repr::Blocked(node.relu())),
         Repr::Dual(dual) => dual.relu()?.into(),
-        Repr::Traced(traced) => traced.then(Op::Activation(op::Activation::Relu), &[])?.into(),
+        Repr::Traced(traced) => traced.then(Op::Activation(op::ActivationFn::Relu), &[])?.into(),
     })
 }
 

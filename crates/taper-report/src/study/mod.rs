@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 
 /// What became of pruned weights that were alike, in one run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fate {
+pub struct FateRow {
     /// The step from which they were followed.
     pub step: u64,
     /// Tenth of the cut that their magnitude was in, from 0.
@@ -30,7 +30,7 @@ pub struct Fate {
     pub n_kept: u64,
 }
 
-impl Fate {
+impl FateRow {
     /// The columns of its CSV form, in which runs and studies record it.
     const COLUMNS: &str = "step,decile,age,n_pruned,n_back,n_kept";
 
@@ -79,7 +79,7 @@ pub struct ShareRun {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Study {
     /// Of the runs that drop nothing.
-    pub fates: Vec<Fate>,
+    pub fates: Vec<FateRow>,
     /// One for each rule, share and seed.
     pub runs: Vec<ShareRun>,
 }
@@ -96,7 +96,7 @@ pub struct Revival {
 }
 
 impl Revival {
-    fn add(&mut self, fate: &Fate) {
+    fn add(&mut self, fate: &FateRow) {
         self.n_pruned += fate.n_pruned;
         self.n_back += fate.n_back;
         self.n_kept += fate.n_kept;
@@ -130,7 +130,7 @@ pub struct Share {
 
 impl Study {
     /// Fates added up over runs, by step and another value of theirs.
-    pub fn revival(&self, by: impl Fn(&Fate) -> u64) -> BTreeMap<(u64, u64), Revival> {
+    pub fn revival(&self, by: impl Fn(&FateRow) -> u64) -> BTreeMap<(u64, u64), Revival> {
         let mut found = BTreeMap::<_, Revival>::new();
         for fate in &self.fates {
             found.entry((fate.step, by(fate))).or_default().add(fate);
@@ -139,12 +139,12 @@ impl Study {
     }
 
     /// Fates added up over runs, by step, tenth of the cut and age.
-    pub fn totals(&self) -> Vec<Fate> {
+    pub fn totals(&self) -> Vec<FateRow> {
         let mut found = BTreeMap::<_, Revival>::new();
         for fate in &self.fates {
             found.entry((fate.step, fate.decile, fate.age)).or_default().add(fate);
         }
-        let fate = |((step, decile, age), Revival { n_pruned, n_back, n_kept })| Fate {
+        let fate = |((step, decile, age), Revival { n_pruned, n_back, n_kept })| FateRow {
             step,
             decile,
             age,
@@ -291,7 +291,7 @@ mod tests {
     use crate::chart::{self, Screen};
 
     fn study() -> Study {
-        let fate = |step, decile, age, n_pruned, n_back, n_kept| Fate {
+        let fate = |step, decile, age, n_pruned, n_back, n_kept| FateRow {
             step,
             decile,
             age,
@@ -335,11 +335,11 @@ mod tests {
     #[test]
     fn fates_survive_csv() {
         let fates = study().fates;
-        let text = Fate::csv(fates.iter().copied());
-        assert_eq!(Fate::read(&text), Some(fates));
+        let text = FateRow::csv(fates.iter().copied());
+        assert_eq!(FateRow::read(&text), Some(fates));
         for other in ["", "a,b\n1,2\n", &text.replacen("100", "x", 1), &text.replacen(",0", "", 1)]
         {
-            assert_eq!(Fate::read(other), None, "{other}");
+            assert_eq!(FateRow::read(other), None, "{other}");
         }
     }
 

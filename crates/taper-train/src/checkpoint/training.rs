@@ -95,6 +95,9 @@ impl<'a> Snapshot<'a> {
             }
             put("", "cuts", Tensor::new(&state.cuts[..], &Device::Cpu)?);
             put("", "schedule", Tensor::new(&state.schedule.0[..], &Device::Cpu)?);
+            if !state.memory.is_empty() {
+                put("", "memory", Tensor::new(&state.memory[..], &Device::Cpu)?);
+            }
             if !state.operator.is_empty() {
                 put("", "operator", Tensor::new(&state.operator[..], &Device::Cpu)?);
             }
@@ -318,9 +321,13 @@ impl TrainingCheckpoint {
             let budget = budget.as_array().and_then(|n| n.iter().map(Value::as_u64).collect());
             budget.ok_or_else(|| malformed("the pruner's `budget` is no list of numbers"))
         });
-        let operator = self.file.tensors.get("operator");
+        let numbers = |name: &str| {
+            let saved = self.file.tensors.get(name);
+            saved.map_or(Ok(Vec::new()), |saved| saved.flatten_all()?.to_vec1())
+        };
         Ok(PrunerState {
-            operator: operator.map_or(Ok(Vec::new()), |saved| saved.flatten_all()?.to_vec1())?,
+            operator: numbers("operator")?,
+            memory: numbers("memory")?,
             // Pruners of before had no initial values.
             has_initial: scalars.get("has_initial").and_then(Value::as_bool).unwrap_or(true),
             step: read("step")?

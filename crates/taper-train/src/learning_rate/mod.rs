@@ -5,7 +5,7 @@ mod cosine;
 mod step_decay;
 mod warmup;
 
-pub use constant::Constant;
+pub use constant::ConstantRate;
 pub use cosine::Cosine;
 pub use step_decay::StepDecay;
 pub use warmup::Warmup;

@@ -3,6 +3,7 @@
 mod pairs;
 mod properties;
 mod reference;
+mod remembered;
 
 use super::{Override, Resolved, load};
 use candle_core::{Device, Tensor};

@@ -3,13 +3,14 @@
 use super::{Small, resolve, values};
 use taper::zoo::Architecture;
 
-const RENEWALS: [&[&str]; 8] = [
+const RENEWALS: [&[&str]; 9] = [
     &["renewal=top-k"],
     &["renewal=top-k", "refresh_every=2"],
     &["renewal=swap", "grow=random", "refresh_every=2"],
     &["renewal=swap", "grow=gradient"],
     &["renewal=swap", "grow=same", "grow_init=normal", "refresh_every=2"],
     &["renewal=swap", "swap_bound=soft", "swap_end=0.5", "grow_momentum=0.5", "refresh_every=2"],
+    &["renewal=swap", "grow=\"gradient-ema:0.5\"", "refresh_every=2"],
     &["renewal=hold"],
     &["renewal=top-k-hold"],
 ];
@@ -24,7 +25,7 @@ const REMAINDERS: [&[&str]; 6] = [
     &["gradient=\"proximity:0.2,0.8\"", "drop=\"smallest:0.5\""],
 ];
 const THRESHOLDS: [&str; 2] = ["hard", "feather"];
-const CRITERIA: [&str; 4] = ["magnitude", "per-sign", "saliency", "random"];
+const CRITERIA: [&str; 5] = ["magnitude", "per-sign", "saliency", "random", "movement"];
 const SCHEDULES: [&[&str]; 3] = [
     &["schedule=cubic"],
     &["schedule=one-shot", "quantile=interpolated"],

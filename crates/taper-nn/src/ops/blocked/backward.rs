@@ -18,7 +18,8 @@ use std::{
 use taper_kernels::{
     buffer::Buffer,
     concat,
-    conv::blocked::{Conv, Finish, GradAt, GradSource, InputGrad, NormSlope, WeightGrad},
+    conv::blocked::{BlockedConv, Finish, GradAt, InputGrad, WeightGrad},
+    fused::{GradSource, GradSums, NormSlope, PassWhere},
     lanes::{self, Lanes},
     norm::blocked as norm,
     pool,
@@ -108,7 +109,7 @@ struct Incoming {
     /// What still has to be done to it: it is the gradient behind the normalisation of this reader.
     through: Option<Through>,
     /// The sums that the normalisation behind it needs, if it is finished: only what passes is left of it.
-    finished: Option<Vec<norm::GradSums>>,
+    finished: Option<Vec<GradSums>>,
 }
 
 /// A normalisation on the way back.
@@ -132,7 +133,7 @@ impl Incoming {
                 grad: &self.grad,
                 x: x.value(),
                 pass: match through.is_passed {
-                    true => norm::PassWhere::Everywhere,
+                    true => PassWhere::Everywhere,
                     false => through.reader.passes(),
                 },
                 slopes: &through.slopes,
@@ -215,14 +216,14 @@ impl Backward {
         if let Some(residual) = residual.filter(|residual| residual.is_tracked) {
             // Both branches get what the rectifier lets pass, so it is stored.
             let pass = node.passes();
-            if !is_passed && !matches!(pass, norm::PassWhere::Everywhere) {
+            if !is_passed && !matches!(pass, PassWhere::Everywhere) {
                 let grad = exclusive(&mut incoming.grad);
                 profile::time(Work::Norm, || norm::mask(plane, grad, pass));
             }
             is_passed = true;
             self.give(residual, incoming.grad.clone());
         }
-        let pass = if is_passed { norm::PassWhere::Everywhere } else { node.passes() };
+        let pass = if is_passed { PassWhere::Everywhere } else { node.passes() };
         let slopes = match normed {
             None => vec![NormSlope { scale: 1.0, ..NormSlope::default() }; plane.channels],
             Some(normed) => {
@@ -243,7 +244,7 @@ impl Backward {
             let through = Through { reader: node.clone(), is_passed, slopes };
             let incoming = Incoming { grad: incoming.grad, through: Some(through), finished: None };
             self.grads.insert(Arc::as_ptr(x), incoming);
-        } else if normed.is_none() && matches!(pass, norm::PassWhere::Everywhere) {
+        } else if normed.is_none() && matches!(pass, PassWhere::Everywhere) {
             self.give(x, incoming.grad);
         } else {
             let (out, is_added) = self.open(x);
@@ -254,7 +255,7 @@ impl Backward {
         Ok(())
     }
 
-    fn norm_leaves(&mut self, normed: &Norm, sums: &[norm::GradSums]) {
+    fn norm_leaves(&mut self, normed: &Norm, sums: &[GradSums]) {
         if normed.weight.track_op() {
             let dots = sums.iter().zip(&normed.inverse_std).map(|(s, i)| (s.dot * i) as f32);
             self.leaf(&normed.weight, dots.collect());
@@ -269,7 +270,7 @@ impl Backward {
         &mut self,
         node: &Arc<Node>,
         x: &Arc<Node>,
-        conv: &Conv,
+        conv: &BlockedConv,
         [weight, dense]: [&Tensor; 2],
         bias: Option<&Tensor>,
         gate: Option<&Gate>,
@@ -283,7 +284,7 @@ impl Backward {
         let is_last = self.awaited.get(&Arc::as_ptr(x)) == Some(&1);
         let finish = match &x.op {
             Op::Pointwise { x: before, norm: Some(normed), .. } if is_last => {
-                let sums = sums.insert(vec![norm::GradSums::default(); x.plane.channels]);
+                let sums = sums.insert(vec![GradSums::default(); x.plane.channels]);
                 Some(Finish { pass: x.passes(), x: before.value(), mean: &normed.mean, sums })
             }
             _ => None,
@@ -344,7 +345,7 @@ fn exclusive(buffer: &mut Arc<Buffer>) -> &mut [Lanes] {
     Arc::get_mut(buffer).expect("a buffer that has just been made has one owner")
 }
 
-fn slopes(normed: &Norm, sums: &[norm::GradSums], count: f64) -> Result<Vec<NormSlope>> {
+fn slopes(normed: &Norm, sums: &[GradSums], count: f64) -> Result<Vec<NormSlope>> {
     let of_batch = |value: f64| if normed.is_of_batch { value as f32 } else { 0.0 };
     with_values(&[&normed.weight], |v| {
         let channels = v[0].iter().zip(&normed.inverse_std).zip(normed.mean.iter().zip(sums));

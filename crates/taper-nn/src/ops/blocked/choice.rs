@@ -17,8 +17,9 @@ use std::{
 use taper_kernels::{
     conv::{
         ConvShape,
-        blocked::{Conv, GradSource, InputGrad, Packing, Source},
+        blocked::{BlockedConv, InputGrad, Packing},
     },
+    fused::{GradSource, Source},
     lanes::{LANES, Lanes},
 };
 
@@ -60,7 +61,7 @@ impl Direction {
 
 /// A choice that was made by measurement.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Measured {
+pub struct PackingTimes {
     /// The layer, for a batch of one block.
     pub shape: ConvShape,
     /// The direction.
@@ -73,7 +74,7 @@ pub struct Measured {
     pub sparse: Duration,
 }
 
-impl Measured {
+impl PackingTimes {
     /// The faster way.
     pub fn packing(&self) -> Packing {
         if self.sparse <= self.dense { Packing::Sparse } else { Packing::Dense }
@@ -83,7 +84,7 @@ impl Measured {
 static CHOICE: AtomicU8 = AtomicU8::new(0);
 
 type Key = (Direction, i32, [usize; 10]);
-static MEASURED: Mutex<BTreeMap<Key, Measured>> = Mutex::new(BTreeMap::new());
+static MEASURED: Mutex<BTreeMap<Key, PackingTimes>> = Mutex::new(BTreeMap::new());
 
 impl Choice {
     const ALL: [Self; 4] = [Self::Measured, Self::ByRule, Self::Dense, Self::Sparse];
@@ -99,12 +100,12 @@ impl Choice {
     }
 
     /// What was measured so far.
-    pub fn measured() -> Vec<Measured> {
+    pub fn measured() -> Vec<PackingTimes> {
         lock().values().cloned().collect()
     }
 }
 
-fn lock() -> std::sync::MutexGuard<'static, BTreeMap<Key, Measured>> {
+fn lock() -> std::sync::MutexGuard<'static, BTreeMap<Key, PackingTimes>> {
     MEASURED.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
@@ -163,8 +164,8 @@ fn sizes(shape: &ConvShape) -> [usize; 10] {
 }
 
 /// Times both ways on one block of zeros, with weights of this density spread evenly.
-fn measure(shape: &ConvShape, direction: Direction, density: f64) -> Measured {
-    let conv = Conv::new(*shape);
+fn measure(shape: &ConvShape, direction: Direction, density: f64) -> PackingTimes {
+    let conv = BlockedConv::new(*shape);
     let mut weight = vec![0.0; shape.n_weights()];
     let mut sum = 0.0;
     for w in &mut weight {
@@ -198,7 +199,7 @@ fn measure(shape: &ConvShape, direction: Direction, density: f64) -> Measured {
         times.skip(1).min().unwrap_or_default()
     };
     let (dense, sparse) = (time(Packing::Dense), time(Packing::Sparse));
-    Measured { shape: *shape, direction, density, dense, sparse }
+    PackingTimes { shape: *shape, direction, density, dense, sparse }
 }
 
 #[cfg(test)]

@@ -12,10 +12,8 @@ use candle_core::{Device, Result, Tensor};
 use std::sync::{Arc, OnceLock};
 use taper_kernels::{
     buffer::Buffer,
-    conv::{
-        ConvShape,
-        blocked::{Conv, Moments, PassWhere, Source},
-    },
+    conv::{ConvShape, blocked::BlockedConv},
+    fused::{Moments, PassWhere, Source},
     lanes::{self, Lanes, Plane},
     norm::blocked as norm,
     pool::{self, MaxWindows, Windows},
@@ -44,7 +42,7 @@ pub(super) enum Op {
     /// A convolution or a linear layer.
     Conv {
         x: Arc<Node>,
-        conv: Box<Conv>,
+        conv: Box<BlockedConv>,
         /// What is computed with: the pruned weight, if there is a gate.
         weight: Tensor,
         /// What the gradient belongs to.
@@ -135,7 +133,7 @@ impl Node {
             Some(gate) => threshold(dense, gate)?,
             None => dense.contiguous()?,
         };
-        let conv = Conv::new(shape);
+        let conv = BlockedConv::new(shape);
         let plane = *conv.output();
         let mut value = Buffer::any(plane.len());
         let read: Vec<&Tensor> = std::iter::once(&weight).chain(bias).collect();
