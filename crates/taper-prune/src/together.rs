@@ -57,7 +57,7 @@ impl Choices {
             (
                 has_quota && self.renewal.grows_by().is_some(),
                 (Part::Structure, Part::Renewal),
-                "a swap leaves each group of a pattern as it is; choose another structure, or masks that are cut",
+                "a swap leaves each group of a pattern as it is; choose another structure, or masks that are held",
             ),
             (
                 !is_single && self.quantile == Quantile::Interpolated,
