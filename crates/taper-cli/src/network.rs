@@ -179,7 +179,7 @@ fn in_training(path: &Path) -> anyhow::Result<Network> {
     };
     let model = architecture.build(classes, 0, &Device::Cpu)?;
     // Cuts and masks follow from weights and state; no schedule is asked any more.
-    let pruner = resolved.pruner(model.params(), MANY_STEPS).with_context(place)?;
+    let pruner = resolved.pruner(model.params(), MANY_STEPS, 0).with_context(place)?;
     checkpoint.bake_into(model.params(), pruner)?;
     let (n_kept, n) = n_kept(model.params())?;
     let sparsity = Sparsity::of(n_kept, n).get();

@@ -1,7 +1,7 @@
 //! Building a pruner.
 
 use crate::{
-    DeadFilters, DropPolicy, PrunedUpdate, Pruner, Quantile, Remainder,
+    DeadFilters, DropPolicy, InitialScale, PrunedUpdate, Pruner, Quantile, Remainder,
     allocation::Allocation,
     choices::Choices,
     criterion::Criterion,
@@ -73,6 +73,13 @@ impl PrunerBuilder {
     #[must_use]
     pub fn remainder(mut self, remainder: Remainder) -> Self {
         self.choices.remainder = remainder;
+        self
+    }
+
+    /// What initial weights are multiplied by once the first masks are chosen.
+    #[must_use]
+    pub fn initial_scale(mut self, scale: InitialScale) -> Self {
+        self.choices.initial_scale = scale;
         self
     }
 

@@ -264,13 +264,12 @@ fn what_is_not_finite_or_ranks_nothing_is_refused() -> Result {
 fn masks_that_cannot_wait_are_refused() -> Result {
     let net = Net::of(&WEIGHTS)?;
     let swap = |grow: Box<dyn Criterion>, begin: Option<Box<dyn Criterion>>| Swap {
-        from: Step::ZERO,
         every: 2,
-        share: 0.3,
         decay: SwapDecay::Constant,
         end: Step(9),
-        grow,
+        grow: Some(grow),
         begin,
+        ..Swap::default()
     };
     let build = |change: &dyn Fn(PrunerBuilder) -> PrunerBuilder| {
         change(net.builder(0.5, 0)).build().map(drop).map_err(|error| error.to_string())

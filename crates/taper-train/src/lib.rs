@@ -56,7 +56,9 @@ pub use grad_norm::{GradNorm, PrunedSquares};
 pub use learning_rate::{ConstantRate, Cosine, LearningRate, StepDecay, Warmup};
 pub use loss::{CrossEntropy, Loss};
 pub use metrics::{Progress, Tally};
-pub use optimizer::{AdamW, FromCandle, Ham, Optimizer, OptimizerState, Sgd, forget_at};
+pub use optimizer::{
+    AdamW, FromCandle, Ham, Optimizer, OptimizerState, Sgd, forget_at, remember_at,
+};
 pub use oracle::ModelOracle;
 pub use recipe::Recipe;
 pub use run::{Run, StepDone};

@@ -128,6 +128,9 @@ impl<'a> Run<'a> {
         if let Some(weights) = &changed.forgotten {
             self.optimizer.forget(params, weights)?;
         }
+        if let Some(weights) = &changed.momentum {
+            self.optimizer.begin(params, weights)?;
+        }
         let dead = self.pruner.as_ref().map(|p| p.dead_filters()).unwrap_or_default();
         let update = self.pruner.as_ref().map_or(PrunedUpdate::EveryStep, |p| p.pruned_update());
         let computed = Computed {

@@ -114,11 +114,11 @@ impl Setup {
         let recipe = self.resolved.recipe();
         recipe.check(&self.train).map_err(|error| usage(format!("train.{error}")))?;
         let total = recipe.total_steps(&self.train);
-        let pruner = self.resolved.pruner(self.model.params(), total)?;
+        let warmup = recipe.warmup_steps(&self.train);
+        let pruner = self.resolved.pruner(self.model.params(), total, warmup)?;
         let mut run = Run::new(&*self.model, pruner, &self.train, &self.test, recipe, &self.device);
         run.kernels = self.kernels.clone();
         run.optimizer = self.resolved.optimizer()?;
-        let warmup = run.recipe.warmup_steps(&self.train);
         run.learning_rate = self.resolved.learning_rate(total, warmup)?;
         run.validation = self.validation.as_ref();
         Ok(run)

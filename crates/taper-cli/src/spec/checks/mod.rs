@@ -48,7 +48,7 @@ struct Small {
 
 impl Small {
     fn new(resolved: &Resolved, params: Params, total: u64) -> anyhow::Result<Self> {
-        let pruner = resolved.pruner(&params, total)?.expect("a method that prunes");
+        let pruner = resolved.pruner(&params, total, 0)?.expect("a method that prunes");
         let lr = resolved.recipe().lr;
         Ok(Self { params, pruner, optimizer: resolved.optimizer()?, lr })
     }
@@ -66,6 +66,9 @@ impl Small {
         let changed = imposed.lift(&mut grads)?;
         if let Some(weights) = &changed.forgotten {
             self.optimizer.forget(&self.params, weights)?;
+        }
+        if let Some(weights) = &changed.momentum {
+            self.optimizer.begin(&self.params, weights)?;
         }
         if !changed.is_skipped {
             self.optimizer.step(&self.params, &grads, 1.0, self.lr)?;
