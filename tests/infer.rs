@@ -6,7 +6,9 @@ use serde_json::{Value, json};
 use std::path::Path;
 use support::{Folder, png, refuse, run, succeed, taper};
 use taper::data::{Dataset, OpenOptions};
-use taper::onnx::proto::{Dimension, INT64, Message, Model, Node, TensorProto, ValueInfo};
+use taper::onnx::proto::{
+    Dimension, INT64, Message, ModelProto, NodeProto, TensorProto, ValueInfo,
+};
 
 /// A small network, trained on the digits to know most of them; its checkpoint.
 fn digits(folder: &Folder) -> String {
@@ -73,7 +75,7 @@ fn bench_measures_a_checkpoint_and_what_is_exported_of_it() {
 
 /// The network of the repository, with sizes left open and the output of its first node as one more; names of both outputs.
 fn left_open(bytes: &[u8]) -> (Vec<u8>, [String; 2]) {
-    let mut model = Model::decode(bytes).expect("a file");
+    let mut model = ModelProto::decode(bytes).expect("a file");
     let graph = model.graph.as_mut().expect("a graph");
     let names = [&graph.output[0].name, &graph.node[0].output[0]].map(String::clone);
     graph.output.push(ValueInfo { name: names[1].clone(), r#type: None });
@@ -134,7 +136,7 @@ fn bench_runs_what_other_tools_export_and_names_what_it_cannot() {
 
 /// An ONNX file with more operators behind its output, each with axes.
 fn with_nodes(file: &[u8], operators: &[(&str, &[i64])]) -> Vec<u8> {
-    let mut model = Model::decode(file).expect("a file");
+    let mut model = ModelProto::decode(file).expect("a file");
     let graph = model.graph.as_mut().expect("a graph");
     for (i, (operator, axes)) in operators.iter().enumerate() {
         let [axes_name, output] = [format!("axes{i}"), format!("more{i}")];
@@ -150,7 +152,7 @@ fn with_nodes(file: &[u8], operators: &[(&str, &[i64])]) -> Vec<u8> {
             });
         }
         let op_type = (*operator).into();
-        graph.node.push(Node { input, output: vec![output], op_type, ..Node::default() });
+        graph.node.push(NodeProto { input, output: vec![output], op_type, ..NodeProto::default() });
     }
     model.encode_to_vec()
 }

@@ -4,7 +4,8 @@
 mod support;
 
 use support::{Folder, json, repository, succeed};
-use taper_report::host::{Exit, Lock};
+use taper::record::Lock;
+use taper_report::host::Exit;
 
 #[test]
 fn a_run_leaves_what_it_promises_and_eval_agrees_with_it() {

@@ -220,6 +220,31 @@ fn a_run_that_swaps_weights_by_gradient_ends_in_the_same_bytes_after_kills() {
     assert!(result["sparsity"].as_f64() >= Some(0.89), "{result}");
 }
 
+/// Weights enter on top of the sparsity, with values and a momentum to begin with.
+const SOFT: &[&str] = &[
+    "--set",
+    "prune.swap_bound=soft",
+    "--set",
+    "prune.grow_init=\"initial:10\"",
+    "--set",
+    "prune.grow_momentum=0.5",
+];
+
+#[test]
+fn a_run_with_a_soft_bound_ends_in_the_same_bytes_after_kills() {
+    let folder = kill_and_resume(4, &[RIGL, SOFT].concat());
+    let result = json(&folder.path("whole/result.json"));
+    assert!(result["sparsity"].as_f64() >= Some(0.89), "{result}");
+    let lines = String::from_utf8(bytes(&folder.path("whole/steps.jsonl"))).expect("text");
+    let sparsity = |line: &str| {
+        let step: serde_json::Value = serde_json::from_str(line).expect("JSON");
+        step["sparsity_target"].as_f64().expect("a sparsity")
+    };
+    let found: Vec<f64> = lines.lines().map(sparsity).collect();
+    let (last, least) = (found[found.len() - 1], found.iter().copied().fold(1.0, f64::min));
+    assert!(least < last - 0.01 && found[0] == last, "{found:?}");
+}
+
 /// Kills and resumes a run of a method, and gives the sparsity of each step.
 fn sparsities(method: &str, n_kills: u32) -> Vec<f64> {
     let method = format!("prune.method=\"{method}\"");

@@ -29,10 +29,19 @@ const EDGES: &[(&str, &[&str])] = &[
     ("taper-zoo", &["taper-nn"]),
     (
         "taper-train",
-        &["taper-core", "taper-data", "taper-kernels", "taper-nn", "taper-prune", "taper-schedule"],
+        &[
+            "taper-core",
+            "taper-data",
+            "taper-kernels",
+            "taper-nn",
+            "taper-prune",
+            "taper-record",
+            "taper-schedule",
+        ],
     ),
-    ("taper-export", &["taper-graph", "taper-nn", "taper-onnx", "taper-train"]),
-    ("taper-report", &[]),
+    ("taper-export", &["taper-graph", "taper-nn", "taper-onnx", "taper-record", "taper-train"]),
+    ("taper-record", &["taper-core"]),
+    ("taper-report", &["taper-record"]),
     (
         "taper",
         &[
@@ -45,6 +54,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "taper-nn",
             "taper-onnx",
             "taper-prune",
+            "taper-record",
             "taper-scale",
             "taper-schedule",
             "taper-train",
@@ -52,7 +62,7 @@ const EDGES: &[(&str, &[&str])] = &[
         ],
     ),
     ("taper-cli", &["taper", "taper-report"]),
-    ("xtask", &["taper-report"]),
+    ("xtask", &["taper-record", "taper-report"]),
 ];
 
 /// Crates that know no tensors.
@@ -65,6 +75,7 @@ const WITHOUT_CANDLE: &[&str] = &[
     "taper-graph",
     "taper-infer",
     "taper-onnx",
+    "taper-record",
     "taper-report",
     "xtask",
 ];
@@ -74,6 +85,9 @@ const UNSAFE: &[&str] = &["taper-kernels", "taper-capi"];
 
 /// Crates that talk to people: configuration, arguments and printing belong there.
 const OUTERMOST: &[&str] = &["taper-cli", "xtask"];
+
+/// Crates whose types are the contents of text files.
+const OF_FILES: &[&str] = &["taper-record"];
 
 /// Features that every crate above candle forwards.
 const FEATURES: &[&str] = &["accelerate", "cuda", "cudnn", "metal", "mkl"];
@@ -169,7 +183,8 @@ fn what_a_crate_must_not_know_is_not_among_its_dependencies() {
         }
         if !OUTERMOST.contains(&name.as_str()) {
             for banned in ["anyhow", "clap", "serde", "toml", "indicatif", "tracing-subscriber"] {
-                assert!(!depends_on(banned), "{name} depends on {banned}");
+                let is_of_files = banned == "serde" && OF_FILES.contains(&name.as_str());
+                assert!(is_of_files || !depends_on(banned), "{name} depends on {banned}");
             }
         }
     }
@@ -297,6 +312,76 @@ fn no_file_imports_in_a_circle() {
         })
         .collect();
     assert!(roots.len() > 30 && found.is_empty(), "{} circles:\n{}", found.len(), found.join("\n"));
+}
+
+/// Names that types of one crate share, and why.
+const SHARED_NAMES: &[(&str, &str, &str)] = &[
+    ("taper-zoo", "Block", "each architecture has its own, and names it so"),
+    ("taper-zoo", "Unit", "each architecture has its own, and names it so"),
+    ("xtask", "Args", "the arguments of each command"),
+];
+
+/// Names that public types of several crates share, and why.
+const SHARED_PUBLIC_NAMES: &[(&str, &str)] = &[
+    ("Options", "settings of what a crate does, which its name in front says: `onnx::Options`"),
+    ("Result", "that of a crate's own error"),
+];
+
+#[test]
+fn a_type_has_a_name_of_its_own() {
+    let read = |path: &Path| std::fs::read_to_string(path).ok();
+    let (mut n_types, mut public) = (0, BTreeMap::<String, BTreeSet<PathBuf>>::new());
+    let mut shared = BTreeSet::new();
+    for (package, Package { folder, roots, .. }) in packages() {
+        let mut by_name = BTreeMap::<String, Vec<PathBuf>>::new();
+        for root in roots.iter().filter(|root| root.starts_with(folder.join("src"))) {
+            for imports::Type { name, file, is_public } in imports::types(root, &read) {
+                n_types += 1;
+                if is_public {
+                    public.entry(name.clone()).or_default().insert(file.clone());
+                }
+                by_name.entry(name).or_default().push(file);
+            }
+        }
+        for (name, files) in by_name.into_iter().filter(|(_, files)| files.len() > 1) {
+            let is_known = SHARED_NAMES.iter().any(|known| (known.0, known.1) == (&package, &name));
+            assert!(is_known, "{package} has several types {name}: {files:?}");
+            shared.insert((package.clone(), name));
+        }
+    }
+    let public: Vec<_> = public.into_iter().filter(|(_, files)| files.len() > 1).collect();
+    for (name, files) in &public {
+        let is_known = SHARED_PUBLIC_NAMES.iter().any(|known| known.0 == name);
+        assert!(is_known, "several crates have a public type {name}: {files:?}");
+    }
+    assert!(n_types > 500, "{n_types}");
+    assert_eq!(shared.len(), SHARED_NAMES.len(), "{shared:?}");
+    assert_eq!(public.len(), SHARED_PUBLIC_NAMES.len(), "{public:?}");
+}
+
+/// Modules of a crate whose files use each other's, though no two files do.
+const MODULE_CIRCLES: &[(&str, &[&str])] = &[
+    ("taper-export", &["network", "onnx"]),
+    ("taper-infer", &["conv", "draft"]),
+    ("taper-nn", &["ops", "params", "traced"]),
+    ("taper-train", &["checkpoint", "error", "eval", "oracle", "recipe", "run"]),
+];
+
+#[test]
+fn modules_import_in_no_circle_but_those_of_the_table() {
+    let read = |path: &Path| std::fs::read_to_string(path).ok();
+    let mut found = BTreeSet::new();
+    for (package, Package { roots, .. }) in packages() {
+        for circle in imports::circles_of_modules(&roots, &read) {
+            let name = |path: &PathBuf| path.file_name().expect("a name").display().to_string();
+            let names: Vec<String> = circle.files.iter().map(name).collect();
+            let is_known =
+                MODULE_CIRCLES.iter().any(|(of, known)| *of == package && names == *known);
+            assert!(is_known, "{package}: {names:?}\n{}", circle.uses);
+            found.insert(package.clone());
+        }
+    }
+    assert_eq!(found.len(), MODULE_CIRCLES.len(), "{found:?}");
 }
 
 #[test]

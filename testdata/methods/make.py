@@ -280,16 +280,21 @@ def rigl():
 
 
 def granet():
-    """Liu et al.: from a random half, cut along a cubic schedule, then regrow a share by gradient; here with ERK's counts."""
+    """Liu et al.: from a random half with ERK's counts, one cut of all layers along a cubic schedule, then a share of each layer
+    is regrown by gradient."""
     net, total, share, target = Layers([(4, 6), (3, 4)]), 16, 0.5, 0.75
+    # Smaller weights in a layer, which one cut of all layers sees and ERK does not.
+    net.w[1] = net.w[1] / 4
+    net.first = [exact(w) for w in net.w]
     ramp_end = math.floor(0.6875 * total)
     kept, imposed = begin_at_random(net, 0.5), 0.5
     for step in range(total):
         wanted = cubic(0.5, target, step, ramp_end)
         arrives = wanted == target and imposed != target
         if wanted != imposed and (step % 3 == 0 or arrives):
-            counts = erk(net.shapes, round_half_up((1 - wanted) * sum(net.sizes)))
-            before, kept = kept, [best(net.w[i], range(net.sizes[i]), counts[i]) for i in range(2)]
+            n_keep = round_half_up((1 - wanted) * sum(net.sizes))
+            chosen = best(np.concatenate(net.w), range(36), n_keep)
+            before, kept = kept, [{j for j in chosen if j < 24}, {j - 24 for j in chosen if j >= 24}]
             for i in range(2):
                 net.forget(i, kept[i] - before[i])
             net.zero(kept)
@@ -304,8 +309,20 @@ def granet():
     return net.case("granet", total, [f"prune.sparsity={target}", "prune.refresh_every=3"])
 
 
+def by_magnitude_and_gradient(net, g, lam):
+    return lambda i, mask, n: best(np.abs(net.w[i]) + lam * np.abs(g[i]), mask, n)
+
+
+def halved(share, step, total):
+    """The share of a swap in MEST, whose first phase takes 90 of 160 epochs."""
+    return share / 2 if step >= math.floor(90 / 160 * total) else share
+
+
+MEST = ["prune.refresh_every=2", "prune.swap_share=0.6", 'prune.criterion="mest:0.25"']
+
+
 def mest():
-    """Yuan et al.: the weights of the smallest |w| + lambda |g| leave, others enter at random."""
+    """Yuan et al., elastic mutation: the weights of the smallest |w| + lambda |g| leave, others enter at random."""
     net, total, share, lam = Layers([(4, 6), (3, 4)]), 8, 0.6, 0.25
     end = math.floor(0.75 * total)
     kept = begin_at_random(net)
@@ -313,14 +330,103 @@ def mest():
         g = net.gradients(step)
         skipped = 0 < step < end and step % 2 == 0
         if skipped:
-            drop = lambda i, mask, n: best(np.abs(net.w[i]) + lam * np.abs(g[i]), mask, n)
+            drop = by_magnitude_and_gradient(net, g, lam)
             grow = lambda i: random_scores(step, i, net.sizes[i])
-            kept = swapped(net, kept, cosine(share, step, end), drop, grow)
+            kept = swapped(net, kept, halved(share, step, total), drop, grow)
         else:
             net.sgd([only(g[i], kept[i]) for i in range(2)])
         net.note(kept, skipped)
-    sets = [f"prune.sparsity={SPARSE}", "prune.refresh_every=2", f"prune.swap_share={share}", f'prune.criterion="mest:{lam}"']
-    return net.case("mest", total, sets)
+    return net.case("mest", total, [f"prune.sparsity={SPARSE}"] + MEST)
+
+
+def mest_soft():
+    """Yuan et al., soft memory bound: weights enter at random on top of the budget, and as many leave in the next update."""
+    net, total, share, lam = Layers([(4, 6), (3, 4)]), 12, 0.6, 0.25
+    end = math.floor(0.75 * total)
+    kept = begin_at_random(net)
+    budget = [len(mask) for mask in kept]
+    for step in range(total):
+        g = net.gradients(step)
+        skipped = 0 < step <= end and (step % 2 == 0 or step == end)
+        if skipped:
+            before, kept = kept, []
+            for i, mask in enumerate(before):
+                retained = by_magnitude_and_gradient(net, g, lam)(i, mask, budget[i])
+                n = math.floor(halved(share, step, total) * budget[i]) if step < end else 0
+                scores = random_scores(step, i, net.sizes[i])
+                kept.append(retained | best(scores, set(range(net.sizes[i])) - retained, n))
+                new = list(kept[i] - mask)
+                net.w[i][new], net.v[i][new] = 0, 0
+            net.zero(kept)
+        else:
+            net.sgd([only(g[i], kept[i]) for i in range(2)])
+        net.note(kept, skipped)
+    case = net.case("mest", total, [f"prune.sparsity={SPARSE}", "prune.swap_bound=soft"] + MEST)
+    return {**case, "name": "mest, soft bound"}
+
+
+def rigl_begun():
+    """RigL's code with grow_init = grad_scale_2 and rigl_acc_scale = 0.25: new weights begin with half of their gradient, and a
+    quarter of it is their momentum."""
+    net, total, alpha = Layers([(4, 6), (3, 4)]), 8, 0.6
+    end = math.floor(0.75 * total)
+    kept = begin_at_random(net)
+    for step in range(total):
+        g = net.gradients(step)
+        skipped = 0 < step < end and step % 2 == 0
+        if skipped:
+            before = kept
+            kept = swapped(net, kept, cosine(alpha, step, end), by_magnitude(net), lambda i: g[i])
+            for i in range(2):
+                new = list(kept[i] - before[i])
+                net.w[i][new], net.v[i][new] = g[i][new] / 2, g[i][new] / 4
+        else:
+            net.sgd([only(g[i], kept[i]) for i in range(2)])
+        net.note(kept, skipped)
+    begin = ['prune.grow_init="gradient:2"', "prune.grow_momentum=0.25"]
+    sets = [f"prune.sparsity={SPARSE}", "prune.refresh_every=2", f"prune.swap_share={alpha}"]
+    return {**net.case("rigl", total, sets + begin), "name": "rigl, begun"}
+
+
+def rigl_along_rate():
+    """RigL's code for TensorFlow 2 with schedule_alg = lr: the share of a swap is in proportion to the learning rate."""
+    net, total, alpha = Layers([(4, 6), (3, 4)]), 10, 0.6
+    end = math.floor(0.75 * total)
+    kept = begin_at_random(net)
+    for step in range(total):
+        g = net.gradients(step)
+        skipped = 0 < step < end and step % 2 == 0
+        if skipped:
+            # The rate of the experiment is halved at half of the run; the rate that moves weights here is not.
+            share = alpha * (0.5 if step >= total // 2 else 1)
+            kept = swapped(net, kept, share, by_magnitude(net), lambda i: g[i])
+        else:
+            net.sgd([only(g[i], kept[i]) for i in range(2)])
+        net.note(kept, skipped)
+    sets = [f"prune.sparsity={SPARSE}", "prune.refresh_every=2", f"prune.swap_share={alpha}", "prune.swap_decay=learning-rate"]
+    sets += ['train.schedule="step:0.5"', "train.milestones=[0.5]"]
+    return {**net.case("rigl", total, sets), "name": "rigl, learning rate"}
+
+
+def static():
+    """RigL's code with the method static: the smallest weights begin anew from 0, and the mask stays."""
+    net, total, alpha = Layers([(4, 6), (3, 4)]), 8, 0.6
+    end = math.floor(0.75 * total)
+    kept = begin_at_random(net)
+    for step in range(total):
+        g = net.gradients(step)
+        moving = kept
+        if 0 < step < end and step % 2 == 0:
+            moving = []
+            for i, mask in enumerate(kept):
+                n = math.floor(cosine(alpha, step, end) * len(mask))
+                moving.append(best(net.w[i], mask, len(mask) - n))
+                anew = list(mask - moving[i])
+                net.w[i][anew], net.v[i][anew] = 0, 0
+        net.sgd([only(g[i], moving[i]) for i in range(2)])
+        net.note(kept)
+    sets = [f"prune.sparsity={SPARSE}", "prune.refresh_every=2", f"prune.swap_share={alpha}", "prune.grow=same"]
+    return {**net.case("rigl", total, sets), "name": "static"}
 
 
 def snip():
@@ -571,5 +677,6 @@ if __name__ == "__main__":
     cases = [gmp(), random(), set_(), rigl(), granet(), mest(), snip(), sr_ste(), top_kast()]
     cases += [ac_dc(), filters(), ste(), feather(0.75), feather(0.96875), st_3(sigma=False), st_3(sigma=True)]
     cases += [str_(), spartan(), powerpropagation()]
+    cases += [mest_soft(), rigl_begun(), rigl_along_rate(), static()]
     text = json.dumps(cases, separators=(",", ":")).replace('{"name"', '\n{"name"').replace('{"kept"', '\n{"kept"')
     Path(__file__).with_name("methods.json").write_text(text + "\n")

@@ -12,7 +12,7 @@ use candle_core::backprop::GradStore;
 use serde_json::Value;
 use set::{Set, sets};
 use taper::core::{LayerId, Sparsity, Step};
-use taper::nn::{Gates, Model, Pass, ops::choice::Choice};
+use taper::nn::{Gates, KernelContext, Model, Pass, ops::choice::Choice};
 use taper::prune::{Pruner, Quantile};
 use taper::scale::{FeatherRule, PrunedGrad};
 use taper::schedule::{Curve, Ramp};
@@ -21,12 +21,12 @@ use taper::train::{Cosine, GradNorm, LearningRate, Optimizer, Sgd, clip_factor, 
 /// Weights by which a count of zeros may be off where the rounded cut meets its neighbours.
 const ZEROS: f64 = 3.0;
 
-fn compare(test: &'static str, is_chosen: impl Fn(&str) -> bool) {
+fn compare(test: &'static str, choice: Choice, is_chosen: impl Fn(&str) -> bool) {
     let mut check = Check::new(test);
     for set in sets() {
         set.check_settings(&mut check);
         for json in set.json.list("runs").iter().filter(|run| is_chosen(run.text("name"))) {
-            Run::new(&set, json).compare(&mut check);
+            Run::new(&set, json, choice).compare(&mut check);
         }
     }
     check.finish();
@@ -35,16 +35,15 @@ fn compare(test: &'static str, is_chosen: impl Fn(&str) -> bool) {
 #[test]
 #[cfg_attr(debug_assertions, ignore = "takes long without --release")]
 fn golden_trajectories_with_small_steps() {
-    compare("smooth runs", is_smooth);
+    compare("smooth runs", Choice::Measured, is_smooth);
 }
 
 #[test]
 #[cfg_attr(debug_assertions, ignore = "takes long without --release")]
 fn golden_trajectories_with_the_reference_hyper_parameters() {
-    compare("chaotic runs", |name| !is_smooth(name));
+    compare("chaotic runs", Choice::Measured, |name| !is_smooth(name));
 }
 
-/// Layers choose for the whole process, so other tests may run on this choice, too: they hold for each.
 #[test]
 #[cfg_attr(debug_assertions, ignore = "takes long without --release")]
 fn golden_trajectories_for_every_choice_of_dense_or_sparse() {
@@ -53,10 +52,8 @@ fn golden_trajectories_for_every_choice_of_dense_or_sparse() {
         (Choice::Sparse, "all runs, sparse"),
         (Choice::ByRule, "all runs, by rule"),
     ] {
-        choice.set();
-        compare(test, |_| true);
+        compare(test, choice, |_| true);
     }
-    Choice::Measured.set();
 }
 
 fn is_smooth(name: &str) -> bool {
@@ -70,15 +67,17 @@ struct Run<'a> {
     place: String,
     name: &'a str,
     network: Box<dyn Model>,
+    kernels: KernelContext,
 }
 
 impl<'a> Run<'a> {
-    fn new(set: &'a Set, json: &'a Value) -> Self {
+    fn new(set: &'a Set, json: &'a Value, choice: Choice) -> Self {
         let name = json.text("name");
         let (model, classes) = (set.json.text("model"), set.json.count("num_classes") as usize);
         let network = taper::zoo::build(model, classes, 0, &device()).expect("a network");
         fill(network.params(), set.json.count("fill_seed"));
-        Self { set, json, place: format!("{}{name}", set.place), name, network }
+        let (place, kernels) = (format!("{}{name}", set.place), KernelContext::new(choice));
+        Self { set, json, place, name, network, kernels }
     }
 
     fn is_smooth(&self) -> bool {
@@ -119,7 +118,8 @@ impl<'a> Run<'a> {
             let theta = PrunedGrad::uniform(json.real("theta") as f32);
             check.equal("theta", format_args!("{place}"), pruner.pruned_grad(), theta);
 
-            let logits = self.network.forward(images, &Pass::train(&gates)).expect("logits");
+            let pass = Pass::train(&gates).with_kernels(&self.kernels);
+            let logits = self.network.forward(images, &pass).expect("logits");
             let loss = cross_entropy(&logits, labels, 0.0).expect("a loss");
             let grads = loss.backward().expect("gradients");
             let norm = GradNorm::of(params, &grads, &[]).expect("a norm").all;
@@ -313,7 +313,8 @@ impl<'a> Run<'a> {
             );
         }
         let (images, _) = self.set.batches("test", self.set.n_test(), self.set.n_test()).remove(0);
-        let logits = self.network.forward(&images, &Pass::eval()).expect("logits");
+        let pass = Pass::eval().with_kernels(&self.kernels);
+        let logits = self.network.forward(&images, &pass).expect("logits");
         let wanted = self.set.tensors.f32(&format!("{}.final_logits_f64run", self.name));
         let (error, _) = max_difference(&flat(&logits), wanted);
         check.within("final logits", format_args!("{place}"), error, 0.0, 2e-2);

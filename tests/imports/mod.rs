@@ -1,4 +1,4 @@
-//! Which source file uses items of which other, and the circles among them.
+//! Which source file uses items of which other, the circles among them, and the types that they define.
 //!
 //! An edge leads from the file that names an item to the file that defines it, whatever path the name takes: a
 //! re-export is followed, and is no use by itself. Method calls carry no path and are not seen, nor is code under
@@ -9,7 +9,7 @@ mod names;
 mod parse;
 mod tests;
 
-use names::{Crate, Name};
+use names::{Crate, Module, Name};
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
@@ -26,14 +26,59 @@ pub struct Circle {
     pub uses: String,
 }
 
+/// A type of a crate.
+pub struct Type {
+    pub name: String,
+    /// The file that defines it.
+    pub file: PathBuf,
+    /// Whether it is `pub`, without a restriction.
+    pub is_public: bool,
+}
+
+/// The types of a crate that are not for tests, given by the path of its root file.
+pub fn types(root: &Path, read: &dyn Fn(&Path) -> Option<String>) -> Vec<Type> {
+    let mut found = Crate::default();
+    parse::add_file(&mut found, root, true, &[], read);
+    let modules = found.modules.into_values();
+    let of_module = |module: Module| {
+        let file = module.file;
+        let types = module.types.into_iter();
+        types.map(move |(name, is_public)| Type { name, file: file.clone(), is_public })
+    };
+    modules.flat_map(of_module).collect()
+}
+
 /// The circles among the files of these crates, given by the path of each one's root file. `read` returns a file's
 /// text, or nothing where there is no such file.
 pub fn circles(roots: &[PathBuf], read: &dyn Fn(&Path) -> Option<String>) -> Vec<Circle> {
+    circles_of(roots, read, &|_, file| file.to_path_buf())
+}
+
+/// The circles among the modules that the root files of these crates declare: each is all files in its folder.
+pub fn circles_of_modules(
+    roots: &[PathBuf],
+    read: &dyn Fn(&Path) -> Option<String>,
+) -> Vec<Circle> {
+    circles_of(roots, read, &|root, file| {
+        let folder = root.with_file_name("");
+        match file.strip_prefix(&folder).ok().and_then(|path| path.components().next()) {
+            Some(first) => folder.join(first).with_extension(""),
+            None => file.to_path_buf(),
+        }
+    })
+}
+
+/// The circles among what `place` puts the files of a crate into.
+fn circles_of(
+    roots: &[PathBuf],
+    read: &dyn Fn(&Path) -> Option<String>,
+    place: &dyn Fn(&Path, &Path) -> PathBuf,
+) -> Vec<Circle> {
     let mut edges = Edges::new();
     for root in roots {
         let mut found = Crate::default();
         parse::add_file(&mut found, root, true, &[], read);
-        add_edges(&found, &mut edges);
+        add_edges(&found, &|file| place(root, file), &mut edges);
     }
     let targets = |file: &PathBuf| {
         edges.get(file).into_iter().flat_map(|uses| uses.keys()).cloned().collect()
@@ -42,7 +87,7 @@ pub fn circles(roots: &[PathBuf], read: &dyn Fn(&Path) -> Option<String>) -> Vec
     circles.into_iter().map(|files| Circle { uses: show(&files, &edges), files }).collect()
 }
 
-fn add_edges(found: &Crate, edges: &mut Edges) {
+fn add_edges(found: &Crate, place: &dyn Fn(&Path) -> PathBuf, edges: &mut Edges) {
     for (path, module) in &found.modules {
         let brought = module.brought.iter().map(|used| (used, true));
         let uses = module.uses.iter().map(|used| (used, false));
@@ -50,9 +95,10 @@ fn add_edges(found: &Crate, edges: &mut Edges) {
             let Some(Name::Item(target)) = found.resolve(path, used, prefers_module) else {
                 continue;
             };
-            if target != module.file {
+            let (from, target) = (place(&module.file), place(&target));
+            if target != from {
                 let item = used.join("::");
-                let from = edges.entry(module.file.clone()).or_default();
+                let from = edges.entry(from).or_default();
                 from.entry(target).or_default().insert(item);
             }
         }

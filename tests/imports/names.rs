@@ -21,6 +21,8 @@ pub struct Module {
     pub file: PathBuf,
     /// Names of the items defined here.
     pub items: BTreeSet<String>,
+    /// Names of the types among them, and whether each is `pub`.
+    pub types: Vec<(String, bool)>,
     /// What `use` brings in: a name, and the path behind it.
     pub imports: Vec<(String, Names)>,
     /// Paths in front of `::*`.

@@ -39,7 +39,10 @@ fn add_items(
         children: Vec::new(),
         variables: BTreeSet::new(),
     };
-    items.iter().for_each(|item| reader.define(item));
+    for item in items {
+        reader.define(item);
+        reader.define_type(item);
+    }
     items.iter().for_each(|item| reader.visit_item(item));
     found.modules.insert(path.to_vec(), reader.module);
     for child in reader.children {
@@ -99,6 +102,22 @@ impl Reader {
             _ => return,
         };
         self.module.items.insert(name(ident));
+    }
+
+    /// Types that are there for tests alone are left out.
+    fn define_type(&mut self, item: &Item) {
+        let (attributes, visibility, ident) = match item {
+            Item::Enum(item) => (&item.attrs, &item.vis, &item.ident),
+            Item::Struct(item) => (&item.attrs, &item.vis, &item.ident),
+            Item::Trait(item) => (&item.attrs, &item.vis, &item.ident),
+            Item::Type(item) => (&item.attrs, &item.vis, &item.ident),
+            Item::Union(item) => (&item.attrs, &item.vis, &item.ident),
+            _ => return,
+        };
+        if !attributes.iter().any(is_test) {
+            let is_public = matches!(visibility, Visibility::Public(_));
+            self.module.types.push((name(ident), is_public));
+        }
     }
 
     /// Takes the tree of a `use` apart. `exports`: it names things for others, and uses none.

@@ -3,15 +3,16 @@
 use crate::runner;
 use crate::suite::Job;
 use std::path::Path;
+use taper_record::RunFiles;
 use taper_report::stats::median;
 
 /// What finished runs of a suite took, on whatever machine made them.
 pub(crate) struct Speeds {
-    measured: Vec<Measured>,
+    measured: Vec<MeasuredRun>,
 }
 
 /// A finished run.
-struct Measured {
+struct MeasuredRun {
     row: String,
     sparsity: Option<f64>,
     /// Of a step.
@@ -24,12 +25,11 @@ impl Speeds {
     /// Those of the finished runs in a folder.
     pub(crate) fn of(folder: &Path, jobs: &[Job]) -> Self {
         let measured = jobs.iter().filter_map(|job| {
-            let text = std::fs::read(folder.join(&job.key).join("result.json")).ok()?;
-            let result: serde_json::Value = serde_json::from_slice(&text).ok()?;
-            let number = |key: &str| result[key].as_f64().filter(|&n| n > 0.0);
-            let (steps, epochs) = (number("steps")?, number("epochs")?);
-            let (seconds, steps) = (number("seconds")? / steps, steps / epochs);
-            Some(Measured { row: job.row.clone(), sparsity: job.sparsity, seconds, steps })
+            let result = RunFiles::new(&folder.join(&job.key)).result().ok()??;
+            let above_0 = |number: f64| (number > 0.0).then_some(number);
+            let (steps, epochs) = (above_0(result.steps as f64)?, above_0(result.epochs as f64)?);
+            let (seconds, steps) = (above_0(result.seconds)? / steps, steps / epochs);
+            Some(MeasuredRun { row: job.row.clone(), sparsity: job.sparsity, seconds, steps })
         });
         Self { measured: measured.collect() }
     }
@@ -42,10 +42,10 @@ impl Speeds {
     /// Seconds that are left of a job: by runs of its row and sparsity, else of its sparsity, else by all. `None` if there
     /// are none, or the job's length is not known.
     pub(crate) fn seconds_left(&self, folder: &Path, job: &Job) -> Option<f64> {
-        let of = |is_like: &dyn Fn(&Measured) -> bool| {
-            let like: Vec<&Measured> = self.measured.iter().filter(|run| is_like(run)).collect();
+        let of = |is_like: &dyn Fn(&MeasuredRun) -> bool| {
+            let like: Vec<&MeasuredRun> = self.measured.iter().filter(|run| is_like(run)).collect();
             let middle =
-                |of: fn(&Measured) -> f64| median(like.iter().map(|run| of(run)).collect());
+                |of: fn(&MeasuredRun) -> f64| median(like.iter().map(|run| of(run)).collect());
             (!like.is_empty()).then(|| (middle(|run| run.seconds), middle(|run| run.steps)))
         };
         let (seconds, per_epoch) = of(&|run| run.row == job.row && run.sparsity == job.sparsity)

@@ -14,7 +14,6 @@ mod date;
 mod estimate;
 mod figure;
 mod gain;
-mod machine;
 mod page;
 mod place;
 mod progress;
@@ -29,7 +28,6 @@ mod taken;
 mod taper;
 #[cfg(test)]
 mod testing;
-mod write;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use taper_report::host::Machine;
+use taper_report::host::host;
 
 use crate::figure;
 use crate::results::{Manifest, Results};
@@ -74,7 +74,7 @@ pub(crate) fn in_the_way(dir: &Path) -> Option<PathBuf> {
 }
 
 fn folder(root: &Path, day: &str) -> PathBuf {
-    root.join("results").join(format!("{day}-{}", Machine::host()))
+    root.join("results").join(format!("{day}-{}", host()))
 }
 
 fn with(place: &Path, name: &str) -> PathBuf {

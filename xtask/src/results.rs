@@ -7,13 +7,12 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use taper_record::{fate::FateRow, write_together};
 use taper_report::host::Usage;
-use taper_report::study::Fate;
 
 use crate::bands::{Band, same_sparsity};
-use crate::machine::Machine;
 use crate::suite::Row;
-use crate::write;
+use taper_record::Machine;
 
 /// Version of the files; a higher one is refused. Up to 2, runs had keys by their recipe as written.
 pub(crate) const SCHEMA: u32 = 3;
@@ -232,9 +231,9 @@ pub(crate) struct FateLine {
 
 impl FateLine {
     /// Without the run.
-    pub(crate) fn fate(&self) -> Fate {
+    pub(crate) fn fate(&self) -> FateRow {
         let Self { step, decile, age, n_pruned, n_back, n_kept, .. } = *self;
-        Fate { step, decile, age, n_pruned, n_back, n_kept }
+        FateRow { step, decile, age, n_pruned, n_back, n_kept }
     }
 }
 
@@ -324,7 +323,7 @@ impl Results {
         }
         let files: Vec<_> =
             files.into_iter().map(|(name, bytes)| (dir.join(name), bytes)).collect();
-        write::together(&files)?;
+        write_together(&files)?;
         if self.fates.is_empty() && fates.exists() {
             // One of before would be taken for a part of these results.
             std::fs::remove_file(&fates)

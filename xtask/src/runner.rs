@@ -8,7 +8,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use taper_report::host::{Exit, Lock, Usage, on_stop, terminate};
+use taper_record::{Lock, NAMES};
+use taper_report::host::{Exit, Usage, on_stop, terminate};
 
 use crate::suite::{Job, Overrides};
 
@@ -219,7 +220,7 @@ pub(crate) fn folder(root: &Path, suite: &str) -> PathBuf {
 /// What a run folder says of its run.
 pub(crate) fn state(run: &Path) -> State {
     // `result.json` is written last and atomically, so its presence is enough.
-    match (run.join("result.json").is_file(), run.is_dir()) {
+    match (run.join(NAMES.result).is_file(), run.is_dir()) {
         (true, _) => State::Finished,
         (false, true) => State::Begun,
         (false, false) => State::New,
@@ -238,7 +239,7 @@ pub(crate) fn interrupt() {
 
 /// Lines of `metrics.csv` but the header.
 pub(crate) fn epochs_done(run: &Path) -> u64 {
-    let text = fs::read(run.join("metrics.csv")).unwrap_or_default();
+    let text = fs::read(run.join(NAMES.epochs)).unwrap_or_default();
     (text.iter().filter(|byte| **byte == b'\n').count() as u64).saturating_sub(1)
 }
 

@@ -2,8 +2,8 @@
 
 use crate::cells::{self, Cell, Verdict, cells};
 use crate::gain::{self, Compared, Gain};
-use crate::machine::Machine;
 use crate::results::{Results, RunLine};
+use taper_record::Machine;
 use taper_report::format::{self, NOTHING};
 
 /// Headings of the table, in all three documents.

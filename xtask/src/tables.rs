@@ -79,7 +79,13 @@ fn accuracies(results: &Results) -> String {
     let mut targets: Vec<Option<f64>> = cells.iter().map(|cell| cell.target).collect();
     targets.sort_by(|a, b| a.unwrap_or(0.0).total_cmp(&b.unwrap_or(0.0)));
     targets.dedup();
-    let heads = targets.iter().map(|t| t.map_or("dense".into(), format::percent_short));
+    // Patterns and learned thresholds have no target, and are not dense.
+    let untargeted = cells.iter().filter(|cell| cell.target.is_none());
+    let none = match untargeted.flat_map(|cell| &cell.runs).all(|run| run.sparsity == 0.0) {
+        true => "dense",
+        false => "no target",
+    };
+    let heads = targets.iter().map(|t| t.map_or(none.into(), format::percent_short));
     let mut out = format!("| method | {} |\n", heads.collect::<Vec<_>>().join(" | "));
     out += &format!("| --- |{}\n", " ---: |".repeat(targets.len()));
     let is_shown = |row: &&Row| cells.iter().any(|cell| cell.row.name == row.name);
@@ -112,6 +118,12 @@ mod tests {
         assert!(new.ends_with("|\n<!-- / -->\nb\n") && !new.contains("old"), "{new}");
         assert_eq!(with_tables(&new, root.path()).expect("tables"), new);
         assert!(with_tables("<!-- results/x -->", root.path()).is_err());
+        let mut learned = crate::testing::results();
+        let without = learned.runs.iter_mut().filter(|run| run.sparsity_target.is_none());
+        without.for_each(|run| run.sparsity = 0.5);
+        learned.save(&root.path().join("results/x")).expect("saves");
+        let new = with_tables(text, root.path()).expect("tables");
+        assert!(new.contains("\n| method | no target | 90 % | 95 % |\n"), "{new}");
         let mut part = crate::testing::results();
         part.runs.retain(|run| run.sparsity_target == Some(0.9) && run.row == "feather");
         part.save(&root.path().join("results/x")).expect("saves");

@@ -110,9 +110,9 @@ fn note(results: &mut Results, made: &Made, key: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::machine::Machine;
     use crate::results::FateLine;
     use crate::testing;
+    use taper_record::Machine;
 
     fn job(results: &Results, i: usize) -> Job {
         let run = &results.runs[i];

@@ -1,11 +1,11 @@
 //! Results for tests: a dense row and two sparse ones, three seeds, as `reproduce` would collect them.
 
 use crate::bands::Band;
-use crate::machine::Machine;
 use crate::results::{
     CurveLine, FailedRun, LayerLine, Made, Manifest, Results, RunLine, SCHEMA, StepLine, Versions,
 };
 use crate::suite::Row;
+use taper_record::Machine;
 
 const N_PRUNABLE: u64 = 10_000;
 

@@ -12,7 +12,7 @@ use taper_infer::{
 };
 
 /// `taper_network` of the header.
-pub struct Network {
+pub struct OpenNetwork {
     engine: Engine,
     /// Calls of several threads take turns.
     workspace: Mutex<Workspace>,
@@ -27,7 +27,7 @@ pub unsafe extern "C" fn taper_open(
     path: *const c_char,
     batch: usize,
     threads: usize,
-) -> *mut Network {
+) -> *mut OpenNetwork {
     // SAFETY: the caller's promise is that of the path, and null is allowed for the others.
     unsafe { taper_open_with(path, batch, threads, ptr::null(), ptr::null()) }
 }
@@ -43,7 +43,7 @@ pub unsafe extern "C" fn taper_open_with(
     threads: usize,
     size: *const usize,
     output: *const c_char,
-) -> *mut Network {
+) -> *mut OpenNetwork {
     guard(ptr::null_mut(), || {
         // SAFETY: the caller's promise is that of `text`.
         let path = unsafe { text(path, "path") }?.ok_or("the path is NULL")?;
@@ -65,7 +65,7 @@ pub unsafe extern "C" fn taper_open_with(
         let engine = Engine::compile(&graph, &options).map_err(|e| format!("{path}: {e}"))?;
         let workspace = engine.workspace().map_err(|e| format!("{path}: {e}"))?;
         let workspace = Mutex::new(workspace);
-        Ok(Box::into_raw(Box::new(Network { engine, workspace })))
+        Ok(Box::into_raw(Box::new(OpenNetwork { engine, workspace })))
     })
 }
 
@@ -74,7 +74,7 @@ pub unsafe extern "C" fn taper_open_with(
 /// # Safety
 /// `network` is null or from `taper_open`, and not closed.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn taper_input_len(network: *const Network) -> usize {
+pub unsafe extern "C" fn taper_input_len(network: *const OpenNetwork) -> usize {
     // SAFETY: the caller's promise is that of `opened`.
     guard(0, || unsafe { opened(network) }.map(|n| n.engine.input_dims().iter().product()))
 }
@@ -84,7 +84,7 @@ pub unsafe extern "C" fn taper_input_len(network: *const Network) -> usize {
 /// # Safety
 /// `network` is null or from `taper_open`, and not closed.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn taper_output_len(network: *const Network) -> usize {
+pub unsafe extern "C" fn taper_output_len(network: *const OpenNetwork) -> usize {
     // SAFETY: the caller's promise is that of `opened`.
     guard(0, || unsafe { opened(network) }.map(|n| n.engine.output_dims().iter().product()))
 }
@@ -95,7 +95,7 @@ pub unsafe extern "C" fn taper_output_len(network: *const Network) -> usize {
 /// `network` is null or from `taper_open`, and not closed; `dims` is null or has room for `capacity` numbers.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn taper_input_dims(
-    network: *const Network,
+    network: *const OpenNetwork,
     dims: *mut usize,
     capacity: usize,
 ) -> usize {
@@ -109,7 +109,7 @@ pub unsafe extern "C" fn taper_input_dims(
 /// As of [`taper_input_dims`].
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn taper_output_dims(
-    network: *const Network,
+    network: *const OpenNetwork,
     dims: *mut usize,
     capacity: usize,
 ) -> usize {
@@ -124,14 +124,14 @@ pub unsafe extern "C" fn taper_output_dims(
 /// null or has room for as many results, and nothing else reads or writes these during the call.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn taper_run(
-    network: *const Network,
+    network: *const OpenNetwork,
     images: *const f32,
     n_images: usize,
     results: *mut f32,
 ) -> c_int {
     guard(-1, || {
         // SAFETY: the caller's promise is that of `opened`.
-        let Network { engine, workspace } = unsafe { opened(network) }?;
+        let OpenNetwork { engine, workspace } = unsafe { opened(network) }?;
         if !(1..=engine.batch()).contains(&n_images) {
             return Err(format!(
                 "{n_images} images are not from 1 to {}, for which the network was opened",
@@ -169,7 +169,7 @@ pub unsafe extern "C" fn taper_run(
 /// # Safety
 /// `network` is null or from `taper_open`, not closed, and no other call uses it.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn taper_close(network: *mut Network) {
+pub unsafe extern "C" fn taper_close(network: *mut OpenNetwork) {
     guard((), || {
         if !network.is_null() {
             // SAFETY: `taper_open` made it of a box, and the caller says that nothing uses it any more.
@@ -196,7 +196,7 @@ unsafe fn text<'a>(text: *const c_char, what: &str) -> Result<Option<&'a str>, S
 ///
 /// # Safety
 /// It is null or from `taper_open`, and not closed while the reference is used.
-unsafe fn opened<'a>(network: *const Network) -> Result<&'a Network, String> {
+unsafe fn opened<'a>(network: *const OpenNetwork) -> Result<&'a OpenNetwork, String> {
     // SAFETY: where it is not null, `taper_open` made it of a box, which has not been closed.
     unsafe { network.as_ref() }.ok_or_else(|| "the network is NULL".into())
 }
@@ -224,7 +224,7 @@ mod tests {
 
     #[test]
     fn null_is_refused_everywhere() {
-        let none: *const Network = ptr::null();
+        let none: *const OpenNetwork = ptr::null();
         let refused = |said: &str| assert!(last().contains(said), "{}", last());
         // SAFETY: null is allowed.
         unsafe {
@@ -257,9 +257,9 @@ mod tests {
 
     #[test]
     fn what_a_file_leaves_open_is_given() {
-        use taper_infer::onnx::proto::{Dimension, Message, Model, ValueInfo};
+        use taper_infer::onnx::proto::{Dimension, Message, ModelProto, ValueInfo};
         let bytes = std::fs::read("../../testdata/infer/network.onnx").unwrap();
-        let mut model = Model::decode(&bytes[..]).unwrap();
+        let mut model = ModelProto::decode(&bytes[..]).unwrap();
         let graph = model.graph.as_mut().unwrap();
         let whole = graph.output[0].name.clone();
         // The output of the first node is one, too; the sizes of an image are open.

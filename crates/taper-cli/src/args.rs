@@ -2,7 +2,7 @@
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use std::path::PathBuf;
-use taper::export::{Element, Format};
+use taper::export::{ElementType, Format};
 
 /// Train, evaluate and inspect sparse networks.
 #[derive(Debug, Parser)]
@@ -24,7 +24,7 @@ pub enum Command {
     Schedule(Schedule),
     /// Train many networks to answer a question
     #[command(subcommand)]
-    Study(Study),
+    Study(Question),
     /// Show how far a run is, or all runs of a folder, until they are finished
     Watch(Watch),
     /// Measure a pruned checkpoint or an ONNX file on the test images
@@ -112,7 +112,7 @@ pub struct Plot {
 
 /// Train many networks to answer a question.
 #[derive(Debug, Subcommand)]
-pub enum Study {
+pub enum Question {
     /// Do pruned weights matter? Follows them to the end of training, and drops shares of them for good
     #[command(after_help = SIGNIFICANCE_HELP)]
     Significance(Box<Significance>),
@@ -266,7 +266,7 @@ pub struct Eval {
     pub checkpoint: PathBuf,
     /// What the file leaves open
     #[command(flatten)]
-    pub left_open: LeftOpen,
+    pub left_open: Opening,
     /// Data set: a name or a folder [default: the one it was trained on]
     #[arg(long, value_name = "NAME|DIR")]
     pub data: Option<String>,
@@ -287,7 +287,7 @@ pub struct Eval {
 
 /// What an ONNX file may leave open.
 #[derive(Debug, Default, ClapArgs)]
-pub struct LeftOpen {
+pub struct Opening {
     /// Channels, rows and columns of an image, such as 3x224x224, where an ONNX file does not fix them
     #[arg(long, value_name = "CxHxW", value_parser = size)]
     pub size: Option<[usize; 3]>,
@@ -318,7 +318,7 @@ pub struct Bench {
     pub file: PathBuf,
     /// What the file leaves open
     #[command(flatten)]
-    pub left_open: LeftOpen,
+    pub left_open: Opening,
     /// Images in a run
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=65536))]
     pub batch: u64,
@@ -356,7 +356,7 @@ pub struct Predict {
     pub images: Vec<PathBuf>,
     /// What the file leaves open
     #[command(flatten)]
-    pub left_open: LeftOpen,
+    pub left_open: Opening,
     /// Classes that are shown for each picture
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=65536))]
     pub top: u64,
@@ -427,7 +427,7 @@ pub struct Inspect {
     pub checkpoint: PathBuf,
     /// What the file leaves open
     #[command(flatten)]
-    pub left_open: LeftOpen,
+    pub left_open: Opening,
     /// Print the table as JSON
     #[arg(long)]
     pub json: bool,
@@ -456,7 +456,7 @@ pub struct Export {
     pub checkpoint: PathBuf,
     /// What the file leaves open
     #[command(flatten)]
-    pub left_open: LeftOpen,
+    pub left_open: Opening,
     /// dense, bitmask, csr, npz or onnx
     #[arg(long)]
     pub format: Format,
@@ -468,7 +468,7 @@ pub struct Export {
     pub fold_bn: bool,
     /// Type of the numbers: f32, f16 or bf16
     #[arg(long, value_name = "TYPE", default_value_t)]
-    pub dtype: Element,
+    pub dtype: ElementType,
     /// For bitmask: 4-D weights as 2-D, so that small kernels take a bit a weight
     #[arg(long)]
     pub compact: bool,
@@ -499,7 +499,7 @@ pub struct Shrink {
     pub file: PathBuf,
     /// What the file leaves open
     #[command(flatten)]
-    pub left_open: LeftOpen,
+    pub left_open: Opening,
     /// ONNX file to write [default: beside the file, such as pruned.shrunk.onnx]
     #[arg(long, short, value_name = "FILE")]
     pub out: Option<PathBuf>,

@@ -6,14 +6,20 @@ use crate::{
 };
 use candle_core::Device;
 use clap::ValueEnum;
-use serde_json::{Value, json};
 use taper::{
     kernels::Variant,
-    nn::ops::{accelerator, choice::Choice},
+    nn::{
+        KernelContext,
+        ops::{accelerator, choice::Choice},
+    },
+    record::{
+        Machine,
+        run::{Segment, Versions},
+    },
 };
-use taper_report::host::Machine;
+use taper_report::host::machine;
 
-/// Sets what the CPU computes with, once, before anything does: threads, instruction set, and dense or sparse kernels.
+/// Sets the number of threads, once, before anything is computed, and refuses kernels that this machine lacks.
 pub fn prepare(compute: &Compute) -> anyhow::Result<()> {
     if let Some(n) = compute.threads {
         rayon::ThreadPoolBuilder::new().num_threads(n as usize).build_global()?;
@@ -25,14 +31,17 @@ pub fn prepare(compute: &Compute) -> anyhow::Result<()> {
             compute.device
         )));
     }
-    let choice = match compute.kernels {
+    Ok(())
+}
+
+/// What the passes of a command share: how they choose between dense and sparse kernels.
+pub fn kernels(compute: &Compute) -> KernelContext {
+    KernelContext::new(match compute.kernels {
         None | Some(Kernels::Measured) => Choice::Measured,
         Some(Kernels::Rule) => Choice::ByRule,
         Some(Kernels::Dense) => Choice::Dense,
         Some(Kernels::Sparse) => Choice::Sparse,
-    };
-    choice.set();
-    Ok(())
+    })
 }
 
 /// The instruction set of the CPU's kernels.
@@ -65,27 +74,22 @@ pub fn device(name: &str) -> anyhow::Result<Device> {
 }
 
 /// What computes from a step on: the program with its versions, the machine, and how it is used.
-pub fn segment(from_step: u64, compute: &Compute, device: &Device) -> Value {
+pub fn segment(from_step: u64, compute: &Compute, device: &Device) -> Segment {
     let choice = compute.kernels.unwrap_or(Kernels::Measured).to_possible_value();
-    let Machine { os, arch, cpu, cores, memory_bytes } = Machine::here();
-    json!({
-        "from_step": from_step,
+    Segment {
+        from_step,
         // Unknown where the program was built outside a git work tree.
-        "commit": option_env!("TAPER_COMMIT"),
-        "dirty": option_env!("TAPER_DIRTY").map(|is_dirty| is_dirty == "true"),
-        "versions": { "taper": env!("CARGO_PKG_VERSION"), "candle": option_env!("TAPER_CANDLE") },
-        "machine": {
-            "os": os,
-            "arch": arch,
-            "cpu": cpu,
-            "cores": cores,
-            "memory_bytes": memory_bytes,
-            "gpu": accelerator(device),
+        commit: option_env!("TAPER_COMMIT").map(str::to_owned),
+        dirty: option_env!("TAPER_DIRTY").map(|is_dirty| is_dirty == "true"),
+        versions: Versions {
+            taper: Some(env!("CARGO_PKG_VERSION").into()),
+            candle: option_env!("TAPER_CANDLE").map(str::to_owned),
         },
-        "device": compute.device,
-        "threads": rayon::current_num_threads(),
-        "kernels": Variant::current().name(),
+        machine: Machine { gpu: accelerator(device), ..machine() },
+        device: compute.device.clone(),
+        threads: rayon::current_num_threads(),
+        kernels: Variant::current().name().into(),
         // Results depend on it, but for `rule` and `measured`.
-        "choice": choice.map(|value| value.get_name().to_owned()),
-    })
+        choice: choice.map(|value| value.get_name().to_owned()),
+    }
 }

@@ -1,7 +1,7 @@
 //! The network in a file of any kind.
 
 use crate::{
-    args::LeftOpen,
+    args::Opening,
     error::{printable, usage},
     spec::Resolved,
 };
@@ -31,7 +31,7 @@ pub const MOST_CLASSES: usize = 1 << 16;
 ///
 /// # Errors
 /// As [`load`].
-pub fn graph(path: &Path, given: &LeftOpen) -> anyhow::Result<Graph> {
+pub fn graph(path: &Path, given: &Opening) -> anyhow::Result<Graph> {
     match is_onnx(path)? {
         true => of_onnx(path, given),
         false => Ok(load(path, given)?.into_graph()),
@@ -39,7 +39,7 @@ pub fn graph(path: &Path, given: &LeftOpen) -> anyhow::Result<Graph> {
 }
 
 /// The graph of an ONNX file.
-fn of_onnx(path: &Path, given: &LeftOpen) -> anyhow::Result<Graph> {
+fn of_onnx(path: &Path, given: &Opening) -> anyhow::Result<Graph> {
     let options = onnx::Options { image: given.size, output: given.output.clone() };
     options.open(path).map_err(|error| match error.left_open() {
         Some(onnx::LeftOpen::Image) => {
@@ -54,7 +54,7 @@ fn of_onnx(path: &Path, given: &LeftOpen) -> anyhow::Result<Graph> {
 ///
 /// # Errors
 /// If something is given.
-pub fn refuse_given(path: &Path, given: &LeftOpen) -> anyhow::Result<()> {
+pub fn refuse_given(path: &Path, given: &Opening) -> anyhow::Result<()> {
     for (flag, is_given) in [("--size", given.size.is_some()), ("--output", given.output.is_some())]
     {
         if is_given {
@@ -96,7 +96,7 @@ pub fn compile(graph: &Graph, options: &Options, path: &Path) -> anyhow::Result<
 /// If the file cannot be read, does not say which network of the zoo it holds, or does not hold it whole; if an ONNX file is
 /// damaged, has an operation that is not known, or leaves open what is not given; and if something is given for another
 /// file, which leaves nothing open.
-pub fn load(path: &Path, given: &LeftOpen) -> anyhow::Result<Network> {
+pub fn load(path: &Path, given: &Opening) -> anyhow::Result<Network> {
     let opened = open(path)?;
     if opened.metadata("architecture").is_none() && is_onnx(path)? {
         return of_onnx(path, given).map(Network::from);
@@ -179,7 +179,7 @@ fn in_training(path: &Path) -> anyhow::Result<Network> {
     };
     let model = architecture.build(classes, 0, &Device::Cpu)?;
     // Cuts and masks follow from weights and state; no schedule is asked any more.
-    let pruner = resolved.pruner(model.params(), MANY_STEPS).with_context(place)?;
+    let pruner = resolved.pruner(model.params(), MANY_STEPS, 0).with_context(place)?;
     checkpoint.bake_into(model.params(), pruner)?;
     let (n_kept, n) = n_kept(model.params())?;
     let sparsity = Sparsity::of(n_kept, n).get();
@@ -232,7 +232,7 @@ mod tests {
         let metadata = metadata.iter().map(|(k, v)| ((*k).to_string(), (*v).to_string()));
         let file = RawFile { metadata: metadata.collect(), ..RawFile::default() };
         file.save(&path).unwrap();
-        load(&path, &LeftOpen::default()).unwrap_err()
+        load(&path, &Opening::default()).unwrap_err()
     }
 
     #[test]

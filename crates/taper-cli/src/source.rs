@@ -1,9 +1,9 @@
 //! Where a run's images came from: recorded with it, and found again by the commands that come later.
 
 use crate::error::usage;
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 use std::path::Path;
-use taper::data::Dataset;
+use taper::{data::Dataset, record::run::DataRecord};
 
 /// Key of the recipe in a pruned checkpoint. The recipe itself knows images by name and content, so that a run is the
 /// same wherever they lie.
@@ -20,16 +20,20 @@ pub fn with_source(mut recipe: Value, data: &Dataset) -> Value {
     recipe
 }
 
-/// What `run.json` says of the source: where it is, and commit and SHA-256 of what came from the hub.
-pub fn describe(data: &Dataset) -> Map<String, Value> {
+/// What `run.json` says of the images: what they are, where they were read from, and commit and SHA-256 of what came from the
+/// hub.
+pub fn describe(data: &Dataset) -> DataRecord {
     let digests = data.origin.files.iter();
-    let digests: Map<_, _> =
-        digests.map(|file| (file.filename.clone(), file.sha256.as_str().into())).collect();
-    let mut source = Map::new();
-    source.insert("source".into(), data.origin.name.as_str().into());
-    source.insert("commit".into(), json!(data.origin.commit()));
-    source.insert("sha256".into(), digests.into());
-    source
+    DataRecord {
+        name: data.name.clone(),
+        fingerprint: data.fingerprint.clone(),
+        n_train: data.train.len(),
+        n_test: data.test.len(),
+        classes: data.classes.len(),
+        source: data.origin.name.clone(),
+        commit: data.origin.commit().map(str::to_owned),
+        sha256: digests.map(|file| (file.filename.clone(), file.sha256.clone())).collect(),
+    }
 }
 
 /// What the images of a checkpoint's recipe can be read from; `None` if it does not say.
@@ -64,17 +68,17 @@ pub fn expect_same_images(recipe: &Value, data: &Dataset, path: &Path) -> anyhow
 }
 
 /// Checks that the hub's files are those that a run began with; `begun` is what its `run.json` says of the data.
-pub fn expect_same_files(begun: &Value, data: &Dataset, folder: &Path) -> anyhow::Result<()> {
+pub fn expect_same_files(begun: &DataRecord, data: &Dataset, folder: &Path) -> anyhow::Result<()> {
     for file in &data.origin.files {
-        if let Some(was) = begun["sha256"][&file.filename].as_str()
-            && was != file.sha256
+        if let Some(was) = begun.sha256.get(&file.filename)
+            && *was != file.sha256
         {
             return Err(usage(format!(
                 "{} holds a run on other files: {} had SHA-256 {was} and has {} now; resume with --data {}, or pass another --out",
                 folder.display(),
                 file.filename,
                 file.sha256,
-                begun["source"].as_str().unwrap_or(&data.name)
+                if begun.source.is_empty() { &data.name } else { &begun.source }
             )));
         }
     }

@@ -36,9 +36,9 @@ impl Augment {
     ///
     /// Draws from [`Rng::for_key`] of `[seed, epoch, index, 2]`: first the vertical offset, then the horizontal one, then the
     /// flip (the top bit), each one draw, whatever the shape of the image.
-    pub fn view(self, seed: u64, epoch: u64, index: u64) -> View {
+    pub fn view(self, seed: u64, epoch: u64, index: u64) -> CropFlip {
         let pad = match self {
-            Self::None => return View::default(),
+            Self::None => return CropFlip::default(),
             Self::Shift => 1,
             Self::CropFlip => 4,
         };
@@ -46,7 +46,7 @@ impl Augment {
         let dy = stream.below(2 * pad + 1) as isize - pad as isize;
         let dx = stream.below(2 * pad + 1) as isize - pad as isize;
         let flip = self == Self::CropFlip && stream.next_u64() >> 63 == 1;
-        View { dy, dx, flip }
+        CropFlip { dy, dx, flip }
     }
 }
 
@@ -68,7 +68,7 @@ impl FromStr for Augment {
 /// The window through which an image is seen: the pixel at `(y, x)` of the result is the pixel at `(y + dy, x + dx)` of
 /// the source, black (0) where that lies outside; `flip` mirrors the result left to right afterwards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct View {
+pub struct CropFlip {
     /// Rows by which the window lies below the image's top (negative: above).
     pub dy: isize,
     /// Columns by which the window lies right of the image's left edge (negative: left).
@@ -77,7 +77,7 @@ pub struct View {
     pub flip: bool,
 }
 
-impl View {
+impl CropFlip {
     /// Writes the normalised view of `source` to `target`, both `[channels, height, width]`; `tables` holds the
     /// normalised value of every pixel value, a table for each channel. Padding is black *before* normalisation.
     pub(crate) fn render(
@@ -121,7 +121,7 @@ mod tests {
 
     const SHAPE: ImageShape = ImageShape { channels: 1, height: 2, width: 3 };
 
-    fn seen(view: View) -> Vec<f32> {
+    fn seen(view: CropFlip) -> Vec<f32> {
         // A table that does not map 0 to 0, so that padding before and after normalisation differ.
         let table = std::array::from_fn(|p| p as f32 + 100.0);
         let mut out = vec![0.0; 6];
@@ -131,12 +131,12 @@ mod tests {
 
     #[test]
     fn views_shift_pad_and_mirror() {
-        assert_eq!(seen(View::default()), [1., 2., 3., 4., 5., 6.]);
-        assert_eq!(seen(View { dy: 1, dx: 0, flip: false }), [4., 5., 6., 0., 0., 0.]);
-        assert_eq!(seen(View { dy: -1, dx: 1, flip: false }), [0., 0., 0., 2., 3., 0.]);
-        assert_eq!(seen(View { dy: 0, dx: -1, flip: false }), [0., 1., 2., 0., 4., 5.]);
-        assert_eq!(seen(View { dy: 0, dx: 1, flip: true }), [0., 3., 2., 0., 6., 5.]);
-        assert_eq!(seen(View { dy: 4, dx: -4, flip: true }), [0.0; 6]);
+        assert_eq!(seen(CropFlip::default()), [1., 2., 3., 4., 5., 6.]);
+        assert_eq!(seen(CropFlip { dy: 1, dx: 0, flip: false }), [4., 5., 6., 0., 0., 0.]);
+        assert_eq!(seen(CropFlip { dy: -1, dx: 1, flip: false }), [0., 0., 0., 2., 3., 0.]);
+        assert_eq!(seen(CropFlip { dy: 0, dx: -1, flip: false }), [0., 1., 2., 0., 4., 5.]);
+        assert_eq!(seen(CropFlip { dy: 0, dx: 1, flip: true }), [0., 3., 2., 0., 6., 5.]);
+        assert_eq!(seen(CropFlip { dy: 4, dx: -4, flip: true }), [0.0; 6]);
     }
 
     #[test]
@@ -144,7 +144,7 @@ mod tests {
         // Computed by a separate program from the documented rule.
         let views = [0, 1, 2].map(|i| Augment::CropFlip.view(0, 0, i));
         let expected = [(2, 2, false), (-4, -2, true), (2, -3, true)];
-        assert_eq!(views, expected.map(|(dy, dx, flip)| View { dy, dx, flip }));
+        assert_eq!(views, expected.map(|(dy, dx, flip)| CropFlip { dy, dx, flip }));
     }
 
     #[test]
@@ -168,7 +168,7 @@ mod tests {
                 _ => assert_eq!(flips, 0),
             }
         }
-        assert_eq!(Augment::None.view(1, 2, 3), View::default());
+        assert_eq!(Augment::None.view(1, 2, 3), CropFlip::default());
     }
 
     #[test]

@@ -55,7 +55,7 @@ mod progress;
 mod resize;
 mod split;
 
-pub use augment::{Augment, View};
+pub use augment::{Augment, CropFlip};
 pub use binary::read_binary;
 pub use classes::Cifar;
 pub use dataset::{DATASETS, Dataset, OpenOptions};

@@ -2,7 +2,7 @@
 
 use candle_core::{Device, Result, Tensor};
 use std::{collections::BTreeMap, path::Path};
-use taper_export::{Element, Format, Network, Options, export};
+use taper_export::{ElementType, Format, Network, Options, export};
 use taper_nn::{Conv2d, ConvConfig, Init, Model, Params, Pass, Scope, relu};
 
 /// One convolution.
@@ -29,8 +29,9 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     weight.var.set(&Tensor::from_vec(sparse, (3, 2, 2, 2), &Device::Cpu)?)?;
     let network = Network::of(&model, [2, 4, 4], BTreeMap::new())?;
     for format in Format::ALL {
-        for (element, sparse_initializers) in [(Element::F32, true), (Element::Bf16, false)] {
-            if format == Format::Npz && element != Element::F32 {
+        for (element, sparse_initializers) in [(ElementType::F32, true), (ElementType::Bf16, false)]
+        {
+            if format == Format::Npz && element != ElementType::F32 {
                 continue;
             }
             let options = Options { element, sparse_initializers, compact: true, overwrite: true };

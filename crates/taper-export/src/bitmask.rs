@@ -7,7 +7,7 @@
 
 use crate::{
     ExportError, Network,
-    element::{self, Element},
+    element::{self, ElementType},
     numbers::{self, Numbers},
 };
 use safetensors::Dtype;
@@ -27,7 +27,7 @@ pub(crate) fn is_part(part: &str) -> bool {
 /// Weights of layers as bits and values; everything else as it is.
 pub(crate) fn file(
     network: &Network,
-    element: Element,
+    element: ElementType,
     compact: bool,
 ) -> Result<RawFile, ExportError> {
     let mut file = RawFile { metadata: network.metadata().clone(), ..RawFile::default() };

@@ -6,7 +6,7 @@
 
 use crate::{
     ExportError, Network,
-    element::{self, Element},
+    element::{self, ElementType},
     numbers::{self, Numbers},
     sparse::{Csr, rows_and_columns, shapes},
 };
@@ -25,7 +25,7 @@ pub(crate) fn is_part(part: &str) -> bool {
 }
 
 /// Weights of layers as rows; everything else as it is.
-pub(crate) fn file(network: &Network, element: Element) -> Result<RawFile, ExportError> {
+pub(crate) fn file(network: &Network, element: ElementType) -> Result<RawFile, ExportError> {
     let mut file = RawFile { metadata: network.metadata().clone(), ..RawFile::default() };
     let layers = network.layers();
     for stored in network.raw(element) {

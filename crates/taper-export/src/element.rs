@@ -9,7 +9,7 @@ use taper_train::checkpoint::RawTensor;
 
 /// Type of the numbers in a file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Element {
+pub enum ElementType {
     /// 32 bits, as networks are trained.
     #[default]
     F32,
@@ -19,7 +19,7 @@ pub enum Element {
     Bf16,
 }
 
-impl fmt::Display for Element {
+impl fmt::Display for ElementType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::F32 => "f32",
@@ -29,7 +29,7 @@ impl fmt::Display for Element {
     }
 }
 
-impl FromStr for Element {
+impl FromStr for ElementType {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, String> {
@@ -42,7 +42,7 @@ impl FromStr for Element {
     }
 }
 
-impl Element {
+impl ElementType {
     /// The bytes of a tensor with its numbers rounded to this type.
     ///
     /// # Errors

@@ -49,7 +49,7 @@ mod stored;
 mod tests;
 mod torch;
 
-pub use element::Element;
+pub use element::ElementType;
 pub use error::ExportError;
 pub use import::{Opened, open};
 #[doc(hidden)]
@@ -128,7 +128,7 @@ impl FromStr for Format {
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Type of the numbers.
-    pub element: Element,
+    pub element: ElementType,
     /// For [`Format::Bitmask`]: the weight of an output in one row, instead of its last dimension alone.
     pub compact: bool,
     /// For [`Format::Onnx`]: weights as places and values. onnxruntime alone reads them.
@@ -165,7 +165,7 @@ pub fn export(
         Format::Dense => dense(network, options.element)?.save(path)?,
         Format::Bitmask => bitmask::file(network, options.element, options.compact)?.save(path)?,
         Format::Csr => csr::file(network, options.element)?.save(path)?,
-        Format::Npz if options.element != Element::F32 => {
+        Format::Npz if options.element != ElementType::F32 => {
             return Err(ExportError::Impossible(format!(
                 "SciPy's matrices hold no {}; leave out the type, or choose another format",
                 options.element
@@ -174,7 +174,7 @@ pub fn export(
         Format::Npz => replace_folder(path, |folder| npz::write(network, folder))?,
         Format::Onnx => {
             let bytes = onnx::bytes(network, options.element, options.sparse_initializers)?;
-            taper_train::write_atomically(path, |file| file.write_all(&bytes))
+            taper_record::write_atomically(path, |file| file.write_all(&bytes))
                 .map_err(ExportError::io("write", path))?;
         }
     }
@@ -185,7 +185,7 @@ pub fn export(
 /// Kind of a dense file in its metadata.
 const DENSE: &str = "taper-dense-1";
 
-fn dense(network: &Network, element: Element) -> Result<RawFile, ExportError> {
+fn dense(network: &Network, element: ElementType) -> Result<RawFile, ExportError> {
     let mut file = RawFile { metadata: network.metadata().clone(), ..RawFile::default() };
     file.metadata.insert("format".into(), "pt".into());
     file.metadata.insert("kind".into(), DENSE.into());

@@ -1,9 +1,9 @@
 //! A network apart from its model: what is written to files.
 
-use crate::{Element, ExportError, onnx::Repeats};
+use crate::{ElementType, ExportError, onnx::Repeats};
 use candle_core::DType;
 use std::collections::BTreeMap;
-use taper_graph::{Graph, Layer, Op, Tensor, passes};
+use taper_graph::{Graph, LayerCost, Op, Tensor, passes};
 use taper_nn::{Model, graph, ops::with_values};
 use taper_train::checkpoint::RawTensor;
 
@@ -83,7 +83,7 @@ impl Network {
     /// Every tensor as the bytes of a file: floats rounded to a type, counters as they are.
     pub(crate) fn raw(
         &self,
-        element: Element,
+        element: ElementType,
     ) -> impl Iterator<Item = Result<(&String, RawTensor), ExportError>> {
         let tensors = self.graph.tensors.iter();
         let tensors = tensors.map(move |(name, t)| Ok((name, element.raw(name, t)?)));
@@ -161,8 +161,8 @@ impl Network {
     /// If a weight is not there.
     pub fn sparsity(&self) -> Result<f64, ExportError> {
         let layers = self.graph.layers()?;
-        let n: u64 = layers.iter().map(Layer::n_weights).sum();
-        let n_kept: u64 = layers.iter().map(Layer::n_kept).sum();
+        let n: u64 = layers.iter().map(LayerCost::n_weights).sum();
+        let n_kept: u64 = layers.iter().map(LayerCost::n_kept).sum();
         Ok((n - n_kept) as f64 / n.max(1) as f64)
     }
 

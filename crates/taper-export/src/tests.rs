@@ -1,6 +1,6 @@
 //! Every format there and back.
 
-use crate::{Element, Format, Network, Options, check_onnx, check_safetensors, export, open};
+use crate::{ElementType, Format, Network, Options, check_onnx, check_safetensors, export, open};
 use candle_core::{DType, Device, Tensor};
 use std::collections::BTreeMap;
 use taper_nn::{Model, Pass};
@@ -179,7 +179,7 @@ fn sixteen_bits_are_the_nearest_numbers_and_f16_does_not_overflow() {
     let folder = tempfile::tempdir().unwrap();
     let (model, mut network) = sparse("digits-cnn");
     let shapes = shapes(&*model);
-    for (element, dtype) in [(Element::F16, DType::F16), (Element::Bf16, DType::BF16)] {
+    for (element, dtype) in [(ElementType::F16, DType::F16), (ElementType::Bf16, DType::BF16)] {
         let rounded = |values: &[f32]| {
             let exact = Tensor::new(values, &Device::Cpu).unwrap();
             exact.to_dtype(dtype).unwrap().to_dtype(DType::F32).unwrap().to_vec1::<f32>().unwrap()
@@ -198,7 +198,7 @@ fn sixteen_bits_are_the_nearest_numbers_and_f16_does_not_overflow() {
             assert!(bits(&tensors) == bits_of(&expected), "{element} as {format}");
         }
     }
-    let options = Options { element: Element::F16, ..Options::default() };
+    let options = Options { element: ElementType::F16, ..Options::default() };
     let npz = export(&network, Format::Npz, &folder.path().join("x"), &options).unwrap_err();
     assert!(npz.to_string().contains("f16"), "{npz}");
     let large = taper_graph::Tensor::new(&[7], [1e6; 7]).unwrap();

@@ -1,7 +1,7 @@
 //! What the passes make of a convolution with batch norm, ReLU and a dead channel.
 
 use taper_graph::{
-    Activation, Conv, Graph, GraphError, Norm, Op, Tensor, Window, interpret, passes,
+    ActivationFn, Conv, Graph, GraphError, Norm, Op, Tensor, Window, interpret, passes,
 };
 
 fn main() -> Result<(), GraphError> {
@@ -18,7 +18,7 @@ fn main() -> Result<(), GraphError> {
         ["weight", "bias", "mean", "var"].map(|name| format!("norm.{name}"));
     let x = graph.push(Op::Conv(Conv::new("conv1.weight", Window::same(3))), &[Graph::INPUT])?;
     let x = graph.push(Op::Norm(Norm { weight, bias, mean, var, eps: 1e-5 }), &[x])?;
-    let x = graph.push(Op::Activation(Activation::Relu), &[x])?;
+    let x = graph.push(Op::Activation(ActivationFn::Relu), &[x])?;
     graph.output = graph.push(Op::Conv(Conv::new("conv2.weight", Window::same(1))), &[x])?;
 
     let optimized = passes::optimized(&graph)?;

@@ -109,10 +109,10 @@ impl Graph {
     /// A node in messages: its name, or else its place, and its operation.
     ///
     /// ```
-    /// use taper_graph::{Activation, Graph, Op};
+    /// use taper_graph::{ActivationFn, Graph, Op};
     ///
     /// let mut graph = Graph::new(&[1, 2, 2]);
-    /// let node = graph.push(Op::Activation(Activation::Relu), &[Graph::INPUT])?;
+    /// let node = graph.push(Op::Activation(ActivationFn::Relu), &[Graph::INPUT])?;
     /// assert_eq!(graph.title(node), "node 1 (activation)");
     /// graph.nodes[node].name = "relu".into();
     /// assert_eq!(graph.title(node), "node `relu` (activation)");
@@ -195,12 +195,12 @@ impl GraphError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Activation;
+    use crate::ActivationFn;
 
     #[test]
     fn a_graph_that_is_not_valid_is_no_panic() {
         let mut graph = Graph::new(&[1, 2, 2]);
-        graph.output = graph.push(Op::Activation(Activation::Relu), &[0]).unwrap();
+        graph.output = graph.push(Op::Activation(ActivationFn::Relu), &[0]).unwrap();
         assert_eq!(graph.sole_readers(), [Some(1), None]);
         graph.nodes[1].inputs = vec![0, 7, usize::MAX];
         graph.output = 7;

@@ -4,7 +4,7 @@ use crate::{Graph, GraphError, Op, Tensor, interpret::pixels};
 
 /// A convolution or linear layer.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Layer<'a> {
+pub struct LayerCost<'a> {
     /// Name of its weight.
     pub name: &'a str,
     /// `[out, in / groups, kernel rows, kernel columns]`, or `[out, in]`.
@@ -13,7 +13,7 @@ pub struct Layer<'a> {
     pub windows: usize,
 }
 
-impl Layer<'_> {
+impl LayerCost<'_> {
     /// Weights, zeros among them.
     pub fn n_weights(&self) -> u64 {
         self.weight.values().len() as u64
@@ -52,7 +52,7 @@ impl Graph {
     ///
     /// # Errors
     /// If a weight is not there.
-    pub fn layers(&self) -> Result<Vec<Layer<'_>>, GraphError> {
+    pub fn layers(&self) -> Result<Vec<LayerCost<'_>>, GraphError> {
         let mut layers = Vec::new();
         for node in &self.nodes {
             let names: Vec<&str> = match &node.op {
@@ -63,7 +63,7 @@ impl Graph {
             };
             for name in names {
                 let windows = pixels(&node.dims);
-                layers.push(Layer { name, weight: self.tensor(name)?, windows });
+                layers.push(LayerCost { name, weight: self.tensor(name)?, windows });
             }
         }
         Ok(layers)

@@ -30,8 +30,8 @@ pub use affine::Affine;
 pub use error::GraphError;
 pub use graph::{Graph, Node};
 pub use interpret::interpret;
-pub use layers::Layer;
-pub use op::{Activation, Conv, Fused, Norm, Op, Pad, Window};
+pub use layers::LayerCost;
+pub use op::{ActivationFn, Conv, Fused, Norm, Op, Pad, Window};
 pub use tensor::Tensor;
 
 /// Compiles and runs the README's example.

@@ -20,7 +20,7 @@ pub enum Op {
     /// Batch normalisation by constants for each channel.
     Norm(Norm),
     /// A function of each element.
-    Activation(Activation),
+    Activation(ActivationFn),
     /// Sum of two inputs of equal rank; a size of 1 is broadcast.
     Add,
     /// Product of two inputs of equal rank; a size of 1 is broadcast.
@@ -232,7 +232,7 @@ pub struct Pad {
 
 /// A function of each element. NaN stays NaN.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Activation {
+pub enum ActivationFn {
     /// `max(x, 0)`.
     Relu,
     /// `min(max(x, min), max)`; ReLU6 is that of 0 and 6.
@@ -262,7 +262,7 @@ pub enum Activation {
     HardSwish,
 }
 
-impl Activation {
+impl ActivationFn {
     /// ReLU6.
     pub const RELU6: Self = Self::Clip { min: 0.0, max: 6.0 };
 }
@@ -279,7 +279,7 @@ pub struct Fused {
     /// Whether the last input is added before the activation.
     pub residual: bool,
     /// What is applied at the end.
-    pub activation: Option<Activation>,
+    pub activation: Option<ActivationFn>,
 }
 
 impl From<Conv> for Fused {

@@ -1,7 +1,7 @@
 //! Graphs of random operations on small planes, for tests.
 
 use crate::{
-    Activation, Conv, Graph, GraphError, Norm, Op, Pad, Tensor, Window,
+    ActivationFn, Conv, Graph, GraphError, Norm, Op, Pad, Tensor, Window,
     interpret::{channels, pixels},
 };
 
@@ -140,17 +140,17 @@ impl Maker {
         is_there.then(|| self.tensor(&[n], |random| random.value() / 2.0))
     }
 
-    fn activation(&mut self) -> Activation {
+    fn activation(&mut self) -> ActivationFn {
         self.random.pick(&[
-            Activation::Relu,
-            Activation::Relu,
-            Activation::RELU6,
-            Activation::LeakyRelu { slope: 0.1 },
-            Activation::Sigmoid,
-            Activation::HardSigmoid { alpha: 0.2, beta: 0.5 },
-            Activation::Silu,
-            Activation::HardSwish,
-            Activation::Clip { min: -0.5, max: 0.75 },
+            ActivationFn::Relu,
+            ActivationFn::Relu,
+            ActivationFn::RELU6,
+            ActivationFn::LeakyRelu { slope: 0.1 },
+            ActivationFn::Sigmoid,
+            ActivationFn::HardSigmoid { alpha: 0.2, beta: 0.5 },
+            ActivationFn::Silu,
+            ActivationFn::HardSwish,
+            ActivationFn::Clip { min: -0.5, max: 0.75 },
         ])
     }
 
@@ -272,8 +272,8 @@ impl Maker {
                 let inner = self.conv(squeezed, width, true)?;
                 let inner = self.tail(inner)?;
                 let gate = self.conv(inner, channels(&dims), true)?;
-                let hard = Activation::HardSigmoid { alpha: 1.0 / 6.0, beta: 0.5 };
-                let activation = self.random.pick(&[Activation::Sigmoid, hard]);
+                let hard = ActivationFn::HardSigmoid { alpha: 1.0 / 6.0, beta: 0.5 };
+                let activation = self.random.pick(&[ActivationFn::Sigmoid, hard]);
                 let gate = self.graph.push(Op::Activation(activation), &[gate])?;
                 self.graph.push(Op::Multiply, &[x, gate])
             }

@@ -3,7 +3,7 @@
 use std::error::Error;
 use taper_infer::{
     Engine, Options,
-    graph::{Activation, Conv, Graph, Op, Tensor, Window},
+    graph::{ActivationFn, Conv, Graph, Op, Tensor, Window},
 };
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -16,7 +16,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut conv = Conv::new("weight", Window::same(3));
     conv.bias = Some("bias".into());
     let conv = graph.push(Op::Conv(conv), &[Graph::INPUT])?;
-    graph.output = graph.push(Op::Activation(Activation::Relu), &[conv])?;
+    graph.output = graph.push(Op::Activation(ActivationFn::Relu), &[conv])?;
 
     let options = Options { deterministic: true, ..Options::default() };
     let engine = Engine::compile(&graph, &options)?;

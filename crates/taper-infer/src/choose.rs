@@ -12,7 +12,7 @@ use std::{
 };
 use taper_kernels::{
     Variant,
-    planes::{Conv, Depthwise, Dots, Packing, Spec, Tile},
+    planes::{ConvSpec, Depthwise, Dots, PlaneConv, TapLists, Tile},
 };
 
 /// A kernel that can compute a convolution.
@@ -25,9 +25,9 @@ enum Candidate {
 
 impl Candidate {
     /// The step, unless it is another convolution than the kernel computes.
-    fn pack(self, variant: Variant, spec: &Spec<'_>) -> Option<Step> {
+    fn pack(self, variant: Variant, spec: &ConvSpec<'_>) -> Option<Step> {
         Some(match self {
-            Self::Tile(tile) => Step::Conv(Conv::new(variant, spec, tile)),
+            Self::Tile(tile) => Step::Conv(PlaneConv::new(variant, spec, tile)),
             Self::Dots => Step::Dots(Dots::new(variant, spec)),
             Self::Depthwise => Step::Depthwise(Depthwise::new(variant, spec)?),
         })
@@ -170,19 +170,19 @@ fn time(step: &Step, arena: &mut Arena, variant: Variant, limit: Duration) -> Du
 }
 
 /// The kernels of these kinds that are worth timing: first the one that the rule chooses.
-fn candidates(kinds: Vec<Kind>, spec: &Spec<'_>) -> Vec<Candidate> {
+fn candidates(kinds: Vec<Kind>, spec: &ConvSpec<'_>) -> Vec<Candidate> {
     let of_kind = |kind: Kind| match kind {
         Kind::Depthwise => vec![Candidate::Depthwise],
         Kind::Dots => vec![Candidate::Dots],
-        Kind::Dense => tiles(spec, Packing::Shared),
-        Kind::Sparse => tiles(spec, Packing::Own),
+        Kind::Dense => tiles(spec, TapLists::Shared),
+        Kind::Sparse => tiles(spec, TapLists::Own),
     };
     kinds.into_iter().flat_map(of_kind).collect()
 }
 
 /// The tiles that are worth timing, the best by rule first.
-fn tiles(spec: &Spec<'_>, packing: Packing) -> Vec<Candidate> {
-    let tiles = Tile::choices(spec, packing).into_iter().enumerate();
+fn tiles(spec: &ConvSpec<'_>, lists: TapLists) -> Vec<Candidate> {
+    let tiles = Tile::choices(spec, lists).into_iter().enumerate();
     let worth = tiles.filter(|(i, tile)| *i < BEST || SMALL.contains(&tile.vectors));
     worth.map(|(_, tile)| Candidate::Tile(tile)).collect()
 }

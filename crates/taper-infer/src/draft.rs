@@ -5,7 +5,7 @@ use crate::{
     value::{Plane, Region, Value, layout},
 };
 use std::collections::HashMap;
-use taper_kernels::planes::{Global, Layout, Map, Origin, Pairs, Pool, Remap, Split};
+use taper_kernels::planes::{GlobalPool, Layout, Map, Pairs, ParitySplit, Pool, ReadFrom, Remap};
 
 /// What a step computes. Kernels come without planes, as these have no places yet.
 #[derive(Debug)]
@@ -14,7 +14,7 @@ pub(crate) enum Work<'a> {
     Remap(Remap, Vec<[Plane; 2]>),
     Split([Layout; 2], Vec<[Plane; 5]>),
     Pool(Pool, Vec<[Plane; 2]>),
-    Global(Global, Vec<[Plane; 2]>),
+    Global(GlobalPool, Vec<[Plane; 2]>),
     Map(Map, Vec<[Plane; 2]>),
     Pairs(Pairs, Vec<[Plane; 3]>),
     Gather([Value; 2]),
@@ -107,8 +107,8 @@ impl<'a> Drafts<'a> {
         &mut self,
         from: &Value,
         to: &Value,
-        rows: Vec<Origin>,
-        columns: Vec<Origin>,
+        rows: Vec<ReadFrom>,
+        columns: Vec<ReadFrom>,
         fill: f32,
         name: &str,
     ) {
@@ -144,7 +144,7 @@ impl<'a> Drafts<'a> {
         let n_phases = stride[0] * stride[1];
         let dims = phases(value, stride, n_phases);
         let to = self.value(dims, pitch);
-        if stride == [2, 2] && Split::fits(&value.layout, &to.layout) {
+        if stride == [2, 2] && ParitySplit::fits(&value.layout, &to.layout) {
             let (phases, _) = to.planes.as_chunks::<4>();
             let planes = value.planes.iter().zip(phases);
             let planes = planes.map(|(&from, &[a, b, c, d])| [from, a, b, c, d]).collect();
@@ -186,7 +186,7 @@ impl<'a> Drafts<'a> {
     /// A copy of every `stride`-th pixel, from `first` on.
     fn phase(&mut self, value: &Value, to: &Value, stride: [usize; 2], first: [usize; 2]) {
         let (from, sizes) = (&value.layout, [to.layout.rows, to.layout.columns]);
-        let origins = |axis: usize, limit: usize| -> Vec<Origin> {
+        let origins = |axis: usize, limit: usize| -> Vec<ReadFrom> {
             let places = (0..sizes[axis]).map(|i| first[axis] + i * stride[axis]);
             places.map(|at| Some(at).filter(|&at| at < limit).map(|at| at as u32)).collect()
         };

@@ -43,10 +43,10 @@
 //! An engine that is compiled again may thus have other kernels, but gives the same bits.
 //!
 //! ```
-//! use taper_infer::{Engine, Options, graph::{Activation, Graph, Op}};
+//! use taper_infer::{Engine, Options, graph::{ActivationFn, Graph, Op}};
 //!
 //! let mut graph = Graph::new(&[1, 2, 2]);
-//! graph.output = graph.push(Op::Activation(Activation::Relu), &[Graph::INPUT])?;
+//! graph.output = graph.push(Op::Activation(ActivationFn::Relu), &[Graph::INPUT])?;
 //! let engine = Engine::compile(&graph, &Options { batch: 2, ..Options::default() })?;
 //! assert_eq!(engine.run(&[1.0, -1.0, 0.5, -0.5])?, [1.0, 0.0, 0.5, 0.0]);
 //! assert!(engine.run(&[1.0]).is_err(), "an image has four pixels");

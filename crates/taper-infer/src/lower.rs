@@ -7,9 +7,9 @@ use crate::{
     value::Value,
 };
 use std::{borrow::Cow, ops::Range};
-use taper_graph::{Activation, Conv, Fused, Graph, GraphError, Node, Norm, Op, Window};
+use taper_graph::{ActivationFn, Conv, Fused, Graph, GraphError, Node, Norm, Op, Window};
 use taper_kernels::planes::{
-    Finish, Function, Global, Layout, Map, Origin, Pairs, Pairwise, Pool, Reduce, flush,
+    Epilogue, Function, GlobalPool, Layout, Map, Pairs, Pairwise, Pool, ReadFrom, Reduce, flush,
 };
 
 /// Drafts of a graph, with the values of its input and output.
@@ -148,13 +148,13 @@ impl<'a> Lowering<'a> {
                 let bias = self.channels(bias.as_deref(), dims[0])?;
                 let (node, weight) = (node.inputs[0], Cow::Borrowed(tensor.values()));
                 let term = Term::pointwise(node, inputs[0].clone(), weight, dims[0], 1);
-                self.drafts.conv(vec![term], bias, &[], Finish::None, dims, &name)
+                self.drafts.conv(vec![term], bias, &[], Epilogue::None, dims, &name)
             }
             // A norm with one reader is computed by that, if it can.
             Op::Norm(_) if self.is_deferred(self.values.len()) => inputs[0].clone(),
             Op::Norm(norm) => {
                 let affine = self.norm(norm)?;
-                self.scaled(node, &inputs[0], affine, Finish::None, dims, &name)
+                self.scaled(node, &inputs[0], affine, Epilogue::None, dims, &name)
             }
             Op::Activation(activation) => match function(*activation) {
                 Ok(finish) => {
@@ -184,7 +184,7 @@ impl<'a> Lowering<'a> {
             }
             Op::Upsample { factors } => {
                 let to = self.drafts.value(dims, 0);
-                let origins = |n: usize, factor: usize| -> Vec<Origin> {
+                let origins = |n: usize, factor: usize| -> Vec<ReadFrom> {
                     (0..n).map(|i| Some((i / factor) as u32)).collect()
                 };
                 let (rows, columns) = (origins(dims[1], factors[0]), origins(dims[2], factors[1]));
@@ -244,7 +244,7 @@ impl<'a> Lowering<'a> {
         node: &Node,
         value: &Value,
         (scale, bias): (Vec<f32>, Vec<f32>),
-        finish: Finish,
+        finish: Epilogue,
         dims: [usize; 3],
         name: &str,
     ) -> Value {
@@ -277,8 +277,8 @@ impl<'a> Lowering<'a> {
         let plane = per_pixel.map(|t| t.values().to_vec()).map(|v| self.constant(dims, &v));
         let residual = fused.residual.then(|| &inputs[fused.convs.len()]);
         let addends: Vec<&Value> = plane.iter().chain(residual).collect();
-        let finish = fused.activation.map_or(Ok(Finish::None), function);
-        let now = finish.unwrap_or(Finish::None);
+        let finish = fused.activation.map_or(Ok(Epilogue::None), function);
+        let now = finish.unwrap_or(Epilogue::None);
         let value = self.drafts.conv(terms, bias, &addends, now, dims, name);
         Ok(match finish {
             Ok(_) => value,
@@ -308,7 +308,7 @@ impl<'a> Lowering<'a> {
         if *op == Op::Add && a == b {
             let addends: Vec<&Value> = inputs.iter().collect();
             let bias = vec![0.0; dims[0]];
-            return Ok(self.drafts.conv(Vec::new(), bias, &addends, Finish::None, dims, name));
+            return Ok(self.drafts.conv(Vec::new(), bias, &addends, Epilogue::None, dims, name));
         }
         let to = self.drafts.value(dims, 0);
         let op = if *op == Op::Add { Pairwise::Sum } else { Pairwise::Product };
@@ -347,7 +347,7 @@ impl<'a> Lowering<'a> {
             padding: [top, left],
             dilation,
         };
-        self.drafts.conv(vec![term], vec![0.0; dims[0]], &[], Finish::None, dims, name)
+        self.drafts.conv(vec![term], vec![0.0; dims[0]], &[], Epilogue::None, dims, name)
     }
 
     fn pool(
@@ -373,7 +373,7 @@ impl<'a> Lowering<'a> {
 
     fn global(&mut self, reduce: Reduce, value: &Value, dims: [usize; 3], name: &str) -> Value {
         let to = self.drafts.value(dims, 0);
-        let global = Global { from: value.layout, reduce, planes: Vec::new() };
+        let global = GlobalPool { from: value.layout, reduce, planes: Vec::new() };
         self.drafts.push(Work::Global(global, value.beside(&to)), name, &dims, &[value], &to);
         to
     }
@@ -451,20 +451,20 @@ fn taps(window: &Window, axis: usize, i: usize, limit: usize) -> Range<u32> {
 }
 
 /// Rows or columns of a plane of `n` that has `n_from` of them from `first` on.
-fn placed(n_from: usize, first: usize, n: usize) -> Vec<Origin> {
+fn placed(n_from: usize, first: usize, n: usize) -> Vec<ReadFrom> {
     (0..n).map(|i| i.checked_sub(first).filter(|&at| at < n_from).map(|at| at as u32)).collect()
 }
 
 /// What a convolution can do at its end; or else the function of single pixels.
-fn function(activation: Activation) -> Result<Finish, Function> {
+fn function(activation: ActivationFn) -> Result<Epilogue, Function> {
     match activation {
-        Activation::Relu => Ok(Finish::RELU),
-        Activation::Clip { min, max } => Ok(Finish::Clip { min: flush(min), max: flush(max) }),
-        Activation::LeakyRelu { slope } => Ok(Finish::Leaky { slope }),
-        Activation::Sigmoid => Err(Function::Sigmoid),
-        Activation::HardSigmoid { alpha, beta } => Err(Function::HardSigmoid { alpha, beta }),
-        Activation::Silu => Err(Function::Silu),
-        Activation::HardSwish => Err(Function::HardSwish),
+        ActivationFn::Relu => Ok(Epilogue::RELU),
+        ActivationFn::Clip { min, max } => Ok(Epilogue::Clip { min: flush(min), max: flush(max) }),
+        ActivationFn::LeakyRelu { slope } => Ok(Epilogue::Leaky { slope }),
+        ActivationFn::Sigmoid => Err(Function::Sigmoid),
+        ActivationFn::HardSigmoid { alpha, beta } => Err(Function::HardSigmoid { alpha, beta }),
+        ActivationFn::Silu => Err(Function::Silu),
+        ActivationFn::HardSwish => Err(Function::HardSwish),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Steps with places for planes.
 
 use crate::{choose::Chooser, draft::Work, place::Places, step::Step};
-use taper_kernels::planes::{Gather, Global, Map, Pairs, Pool, Remap, Softmax, Split};
+use taper_kernels::planes::{GlobalPool, Map, Pairs, ParitySplit, PixelCopy, Pool, Remap, Softmax};
 
 /// What a step computes, on these places.
 pub(crate) fn pack(work: Work<'_>, places: &Places<'_>, chooser: &mut Chooser) -> Step {
@@ -10,15 +10,17 @@ pub(crate) fn pack(work: Work<'_>, places: &Places<'_>, chooser: &mut Chooser) -
         Work::Conv(recipe) => chooser.kernel(&recipe, places),
         Work::Remap(remap, planes) => Step::Remap(Remap { planes: places.each(planes), ..remap }),
         Work::Split([from, to], planes) => {
-            Step::Split(Split::new(variant, from, to, places.each(planes), arena))
+            Step::Split(ParitySplit::new(variant, from, to, places.each(planes), arena))
         }
         Work::Pool(pool, planes) => Step::Pool(Pool { planes: places.each(planes), ..pool }),
         Work::Global(global, planes) => {
-            Step::Global(Global { planes: places.each(planes), ..global })
+            Step::Global(GlobalPool { planes: places.each(planes), ..global })
         }
         Work::Map(map, planes) => Step::Map(Map { planes: places.each(planes), ..map }),
         Work::Pairs(pairs, planes) => Step::Pairs(Pairs { planes: places.each(planes), ..pairs }),
-        Work::Gather([from, to]) => Step::Gather(Gather { pixels: places.pixel_pairs(&from, &to) }),
+        Work::Gather([from, to]) => {
+            Step::Gather(PixelCopy { pixels: places.pixel_pairs(&from, &to) })
+        }
         Work::Softmax { values: [from, to], n, inner } => {
             let each = places.pixel_pairs(&from, &to);
             let group = |first: usize| each[first..].iter().step_by(inner).take(n).copied();

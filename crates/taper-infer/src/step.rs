@@ -2,22 +2,25 @@
 
 use taper_kernels::{
     Variant,
-    planes::{Conv, Depthwise, Dots, Gather, Global, Map, Pairs, Pool, Remap, Softmax, Split},
+    planes::{
+        Depthwise, Dots, GlobalPool, Map, Pairs, ParitySplit, PixelCopy, PlaneConv, Pool, Remap,
+        Softmax,
+    },
 };
 
 /// What a step computes, on places in the arena.
 #[derive(Debug)]
 pub(crate) enum Step {
-    Conv(Conv),
+    Conv(PlaneConv),
     Depthwise(Depthwise),
     Dots(Dots),
     Remap(Remap),
-    Split(Split),
+    Split(ParitySplit),
     Pool(Pool),
-    Global(Global),
+    Global(GlobalPool),
     Map(Map),
     Pairs(Pairs),
-    Gather(Gather),
+    Gather(PixelCopy),
     Softmax(Softmax),
 }
 

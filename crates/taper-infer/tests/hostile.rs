@@ -1,6 +1,6 @@
 //! Graphs of absurd sizes: an error or an engine, without a panic, and in memory that what they hold justifies.
 
-use taper_graph::{Activation, Conv, Graph, GraphError, Norm, Op, Pad, Tensor, Window};
+use taper_graph::{ActivationFn, Conv, Graph, GraphError, Norm, Op, Pad, Tensor, Window};
 use taper_infer::{Engine, Options};
 
 fn graph(
@@ -101,7 +101,7 @@ fn large_values_are_refused() {
 
 #[test]
 fn many_channels_of_small_values_are_refused() {
-    let leaky = Op::Activation(Activation::LeakyRelu { slope: 0.5 });
+    let leaky = Op::Activation(ActivationFn::LeakyRelu { slope: 0.5 });
     let chain = |n: usize| {
         graph(&[1 << 20, 1, 1], |graph| {
             (0..n).try_fold(Graph::INPUT, |last, _| graph.push(leaky.clone(), &[last]))
@@ -133,7 +133,7 @@ fn errors_of_the_engine_name_the_node_as_its_file_does() {
     let window = Window { padding: [0, 2000, 0, 0], ..Window::square(1, 1, 0) };
     let mut graph = conv(&[1, 1, 4000], [1, 1, 1, 1], window, 1);
     graph.nodes[1].name = "/layer/Conv".into();
-    graph.output = graph.push(Op::Activation(Activation::Relu), &[1]).unwrap();
+    graph.output = graph.push(Op::Activation(ActivationFn::Relu), &[1]).unwrap();
     graph.nodes[2].name = "/layer/Relu".into();
     refuse_as(&graph, "node `/layer/Conv` (fused convolution): the convolution by `w` reads");
     let mut graph = single(&[1, 1, 1], &Op::Upsample { factors: [1 << 20; 2] });

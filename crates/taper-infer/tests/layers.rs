@@ -1,6 +1,6 @@
 //! Single layers of every shape against the interpreter, for each instruction set.
 
-use taper_graph::{Activation, Conv, Graph, Op, Tensor, Window, interpret};
+use taper_graph::{ActivationFn, Conv, Graph, Op, Tensor, Window, interpret};
 use taper_infer::{Engine, Options, Variant};
 
 struct Random(u64);
@@ -72,7 +72,7 @@ fn convolutions() {
         let Ok(node) = graph.push(Op::Conv(conv), &[Graph::INPUT]) else { continue };
         graph.output = node;
         if random.below(2) == 0 {
-            graph.output = graph.push(Op::Activation(Activation::RELU6), &[node]).unwrap();
+            graph.output = graph.push(Op::Activation(ActivationFn::RELU6), &[node]).unwrap();
         }
         check(&graph, &mut random, &what);
     }

@@ -1,6 +1,6 @@
 //! NaN, infinities and denormal numbers.
 
-use taper_graph::{Activation, Conv, Graph, Op, Tensor, Window, interpret, random};
+use taper_graph::{ActivationFn, Conv, Graph, Op, Tensor, Window, interpret, random};
 use taper_infer::{Engine, Options, Variant};
 
 fn results(graph: &Graph, images: &[f32], batch: usize, variant: Variant) -> Vec<f32> {
@@ -82,7 +82,7 @@ fn two_layers(stride: usize, columns: usize, keep: usize, scale: f32) -> Graph {
         graph.add_tensor(&name, Tensor::new(&dims, weight).unwrap());
         let window = Window::square(3, if layer == 0 { stride } else { 1 }, 1);
         let conv = graph.push(Op::Conv(Conv::new(name, window)), &[last]).unwrap();
-        last = graph.push(Op::Activation(Activation::LeakyRelu { slope: 0.1 }), &[conv]).unwrap();
+        last = graph.push(Op::Activation(ActivationFn::LeakyRelu { slope: 0.1 }), &[conv]).unwrap();
     }
     graph.output = last;
     graph

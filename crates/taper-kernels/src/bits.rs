@@ -7,8 +7,9 @@ use crate::{
     adamw::{self, AdamWStep},
     conv::{
         self, ConvShape,
-        blocked::{Conv, GradAt, GradSource, InputGrad, Packing, Source, WeightGrad},
+        blocked::{BlockedConv, GradAt, InputGrad, Packing, WeightGrad},
     },
+    fused::{GradSource, Source},
     hyperbolic::{self, HyperbolicStep},
     lanes::{Lanes, Plane, from_nchw},
     loss::Scores,
@@ -99,7 +100,7 @@ fn image_by_image() {
 fn blocked() {
     let of = || {
         let shape = ConvShape { batch: 21, ..SHAPE };
-        let conv = Conv::new(shape);
+        let conv = BlockedConv::new(shape);
         let mut input = vec![Lanes::ZERO; conv.input().len()];
         from_nchw(conv.input(), &numbers(shape.batch * shape.in_image(), 1), &mut input);
         let mut grad = vec![Lanes::ZERO; conv.output().len()];

@@ -1,5 +1,8 @@
 //! Buffers that are used again: a step asks for the same ones as the step before, and fresh memory costs a page fault
 //! for each of its pages.
+//!
+//! Memory belongs to the process, as it does with any allocator: which buffer gets which changes no result, and buffers are
+//! dropped where no context is at hand.
 
 use crate::lanes::Lanes;
 use std::sync::{Mutex, MutexGuard};

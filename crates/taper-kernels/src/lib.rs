@@ -11,6 +11,7 @@
 //! | [`mod@buffer`] | memory that is used again |
 //! | [`lanes`] | the blocked layout: sixteen images in the lanes |
 //! | [`conv`] | convolution and its two gradients, plain and blocked, dense and sparse |
+//! | [`fused`] | what convolutions and normalisations compute for each other on the way |
 //! | [`norm`] | batch normalisation with what follows it, and its gradient |
 //! | [`pool`] | average pooling |
 //! | [`loss`] | cross-entropy and its gradient |
@@ -51,6 +52,8 @@ pub mod buffer;
 pub mod concat;
 #[cfg(feature = "training")]
 pub mod conv;
+#[cfg(feature = "training")]
+pub mod fused;
 #[cfg(feature = "training")]
 pub mod hyperbolic;
 #[cfg(feature = "training")]

@@ -132,7 +132,7 @@ mod tests {
                 vec![1],
                 vec![4, 6, 8],
             ),
-            (Op::Activation(taper_graph::Activation::Relu), vec![2], vec![4, 6, 8]),
+            (Op::Activation(taper_graph::ActivationFn::Relu), vec![2], vec![4, 6, 8]),
             (Op::Add, vec![3, 3], vec![4, 6, 8]),
             (Op::MaxPool(Window::square(3, 2, 1)), vec![4], vec![4, 3, 4]),
             (
@@ -260,8 +260,8 @@ mod tests {
 
     #[test]
     fn networks_of_other_types_are_traced_in_f32() -> Result<()> {
-        struct Conv(Conv2d, Params);
-        impl Model for Conv {
+        struct Single(Conv2d, Params);
+        impl Model for Single {
             fn forward(&self, images: &Tensor, pass: &Pass) -> Result<Tensor> {
                 relu(self.0.forward(images, pass)?)?.tensor()
             }
@@ -273,7 +273,7 @@ mod tests {
             let scope = Scope::new(0, &Device::Cpu).with_dtype(dtype)?;
             let config = ConvConfig::same(3).biased();
             let conv = Conv2d::new(&scope.pp("conv"), 1, 2, config, Init::Uniform)?;
-            let graph = trace(&Conv(conv, scope.finish()), [1, 4, 4])?;
+            let graph = trace(&Single(conv, scope.finish()), [1, 4, 4])?;
             assert_eq!(graph.output_dims(), [2, 4, 4], "{dtype:?}");
             let weight = scope.finish().entries()[0].var.flatten_all()?.to_dtype(DType::F32)?;
             assert_eq!(graph.tensors["conv.weight"].values(), weight.to_vec1::<f32>()?);

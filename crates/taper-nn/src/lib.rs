@@ -45,9 +45,11 @@ pub use conv_config::ConvConfig;
 pub use gate::{Gate, Gates, Sampling, Value};
 pub use linear::Linear;
 pub use norm::{BatchNorm, BatchNormConfig};
-pub use ops::{Activation, MaxWindows, average, concat, global_average, max_pool, relu};
+pub use ops::{
+    Activation, KernelContext, MaxWindows, average, concat, global_average, max_pool, relu,
+};
 pub use params::{Entry, LoadError, ParamKind, Params, Tracking};
-pub use pass::{LayerEvent, Mode, Pass, Probe};
+pub use pass::{ForwardHook, LayerEvent, Mode, Pass};
 pub use scope::{Init, Scope};
 
 #[doc(no_inline)]

@@ -69,7 +69,7 @@ impl Linear {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Gates, LayerEvent, Mode, Probe};
+    use crate::{ForwardHook, Gates, LayerEvent, Mode};
     use candle_core::{DType, Device, Tensor};
     use std::sync::Mutex;
 
@@ -132,7 +132,7 @@ mod tests {
 
     struct Macs(Mutex<Vec<u64>>);
 
-    impl Probe for Macs {
+    impl ForwardHook for Macs {
         fn layer(&self, event: &LayerEvent) -> Result<()> {
             self.0.lock().unwrap().push(event.macs);
             Ok(())

@@ -1,6 +1,6 @@
 //! What a forward pass needs to know besides its input.
 
-use crate::{Activation, Gate, Gates, ops::Weights, traced::Tracer};
+use crate::{Activation, Gate, Gates, KernelContext, ops::Weights, traced::Tracer};
 use candle_core::{Result, Tensor, Var};
 use std::sync::Arc;
 use taper_core::LayerId;
@@ -22,7 +22,7 @@ pub enum Mode<'a> {
     Flow(&'a [Tensor]),
 }
 
-/// What a layer tells a [`Probe`].
+/// What a layer tells a [`ForwardHook`].
 #[derive(Debug)]
 pub struct LayerEvent<'a> {
     /// The layer's path, e.g. `layer1.0.conv1`.
@@ -36,7 +36,7 @@ pub struct LayerEvent<'a> {
 }
 
 /// Watches a forward pass layer by layer.
-pub trait Probe {
+pub trait ForwardHook {
     /// Called after each layer.
     ///
     /// # Errors
@@ -44,24 +44,26 @@ pub trait Probe {
     fn layer(&self, event: &LayerEvent) -> Result<()>;
 }
 
-/// Mode, gates, and perhaps a probe.
+/// Mode, gates, and perhaps a hook.
 #[derive(Clone, Copy)]
 pub struct Pass<'a> {
     mode: Mode<'a>,
     gates: &'a Gates,
-    probe: Option<&'a dyn Probe>,
+    hook: Option<&'a dyn ForwardHook>,
     tracks_gradients: bool,
     tracks_statistics: bool,
     direction: Option<&'a [Tensor]>,
     tracer: Option<&'a Arc<Tracer>>,
+    kernels: &'a KernelContext,
 }
 
 impl<'a> Pass<'a> {
     /// A pass in any mode.
     pub fn new(mode: Mode<'a>, gates: &'a Gates) -> Self {
         let (tracks_gradients, tracks_statistics) = (!matches!(mode, Mode::Eval), true);
-        let (probe, direction, tracer) = (None, None, None);
-        Self { mode, gates, probe, tracks_gradients, tracks_statistics, direction, tracer }
+        let (hook, direction, tracer) = (None, None, None);
+        let kernels = KernelContext::shared();
+        Self { mode, gates, hook, tracks_gradients, tracks_statistics, direction, tracer, kernels }
     }
 
     /// Training with these gates.
@@ -111,14 +113,25 @@ impl<'a> Pass<'a> {
 
     /// The same pass, watched.
     #[must_use]
-    pub fn watched_by(self, probe: &'a dyn Probe) -> Self {
-        Self { probe: Some(probe), ..self }
+    pub fn watched_by(self, hook: &'a dyn ForwardHook) -> Self {
+        Self { hook: Some(hook), ..self }
     }
 
     /// The same pass with gradients, which evaluation leaves out: it then keeps no activation for later.
     #[must_use]
     pub fn with_gradients(self) -> Self {
         Self { tracks_gradients: true, ..self }
+    }
+
+    /// The same pass with a context of the program's own.
+    #[must_use]
+    pub fn with_kernels(self, kernels: &'a KernelContext) -> Self {
+        Self { kernels, ..self }
+    }
+
+    /// What the kernels of the pass share.
+    pub fn kernels(&self) -> &'a KernelContext {
+        self.kernels
     }
 
     /// The same pass, noted instead of computed.
@@ -135,7 +148,7 @@ impl<'a> Pass<'a> {
         match self.tracer {
             Some(tracer) => entered(tracer, name, x.into()),
             None if self.direction.is_some() => x.into().dual(),
-            None => Ok(x.into()),
+            None => Ok(x.into().within(self.kernels)),
         }
     }
 
@@ -187,11 +200,11 @@ impl<'a> Pass<'a> {
         })
     }
 
-    /// Tells the probe, if there is one, what a layer has computed. `macs` is the number of multiply-accumulates of one
+    /// Tells the hook, if there is one, what a layer has computed. `macs` is the number of multiply-accumulates of one
     /// image when dense.
     ///
     /// # Errors
-    /// If the probe fails, or candle cannot make a tensor of the output.
+    /// If the hook fails, or candle cannot make a tensor of the output.
     pub fn report(
         &self,
         name: &str,
@@ -199,8 +212,8 @@ impl<'a> Pass<'a> {
         output: &Activation,
         macs: u64,
     ) -> Result<()> {
-        match self.probe {
-            Some(probe) => probe.layer(&LayerEvent { name, id, output: &output.tensor()?, macs }),
+        match self.hook {
+            Some(hook) => hook.layer(&LayerEvent { name, id, output: &output.tensor()?, macs }),
             None => Ok(()),
         }
     }

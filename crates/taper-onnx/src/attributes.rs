@@ -1,6 +1,6 @@
 //! The attributes of a node. Each is read or the node is refused.
 
-use crate::proto::{Attribute, Node, SparseTensor, TensorProto};
+use crate::proto::{Attribute, NodeProto, SparseTensor, TensorProto};
 use std::{cell::RefCell, collections::BTreeMap};
 
 /// Attributes that have not been read yet.
@@ -12,7 +12,7 @@ impl<'a> Attributes<'a> {
     ///
     /// # Errors
     /// If two have one name.
-    pub(crate) fn of(node: &'a Node) -> Result<Self, String> {
+    pub(crate) fn of(node: &'a NodeProto) -> Result<Self, String> {
         let mut attributes = BTreeMap::new();
         for attribute in &node.attribute {
             if attributes.insert(&*attribute.name, attribute).is_some() {

@@ -3,7 +3,7 @@
 //! The path to that file comes from a file that may be hostile, so it must stay in the folder: neither `..` nor a link
 //! leads out of it, and what is read is a regular file.
 
-use crate::proto::Entry;
+use crate::proto::StringStringEntryProto;
 use std::{
     fs::File,
     io::{Read, Seek, SeekFrom},
@@ -43,7 +43,11 @@ impl Beside {
     ///
     /// # Errors
     /// If the file is not there or not in the folder, or has less.
-    pub(crate) fn read(&self, entries: &[Entry], n: usize) -> Result<Vec<u8>, String> {
+    pub(crate) fn read(
+        &self,
+        entries: &[StringStringEntryProto],
+        n: usize,
+    ) -> Result<Vec<u8>, String> {
         let entry = |key: &str| entries.iter().find(|e| e.key == key).map(|e| e.value.as_str());
         let number = |key: &str| match entry(key) {
             Some(text) => text
@@ -101,8 +105,11 @@ impl Beside {
 mod tests {
     use super::*;
 
-    fn entries(pairs: &[(&str, &str)]) -> Vec<Entry> {
-        pairs.iter().map(|(k, v)| Entry { key: (*k).into(), value: (*v).into() }).collect()
+    fn entries(pairs: &[(&str, &str)]) -> Vec<StringStringEntryProto> {
+        pairs
+            .iter()
+            .map(|(k, v)| StringStringEntryProto { key: (*k).into(), value: (*v).into() })
+            .collect()
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::{
     call::Call,
     importer::Importer,
     operators, patterns,
-    proto::{self, Model},
+    proto::{self, ModelProto},
     source,
     tensors::{self, Tensors},
     value::Value,
@@ -18,7 +18,7 @@ use taper_graph::Graph;
 /// Reads a graph; data in other files are beside `file`. `image` has the sizes of an image, and `output` the name of the
 /// output to compute, where the file leaves them open.
 pub(crate) fn import(
-    model: Model,
+    model: ModelProto,
     file: Option<&Path>,
     image: Option<[usize; 3]>,
     output: Option<&str>,
@@ -28,7 +28,7 @@ pub(crate) fn import(
     source::check_names(&source)?;
     let input = source::input(&source, image)?;
     let output = source::output(&source, output)?;
-    let proto::Graph { node: nodes, initializer, sparse_initializer, .. } = source;
+    let proto::GraphProto { node: nodes, initializer, sparse_initializer, .. } = source;
     let tensors = Tensors::of(initializer, sparse_initializer, file);
     tensors.check_external()?;
     let mut graph = Graph::new(&input.dims);
@@ -57,7 +57,7 @@ struct Pass<'a> {
 }
 
 impl<'a> Pass<'a> {
-    fn node(&mut self, node: &'a proto::Node) -> Result<(), String> {
+    fn node(&mut self, node: &'a proto::NodeProto) -> Result<(), String> {
         let operator = operators::find(node)?;
         if node.input.len() > operator.max_inputs {
             let (n, most) = (node.input.len(), operator.max_inputs);

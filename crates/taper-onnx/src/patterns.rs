@@ -1,6 +1,6 @@
 //! Several operations that are one: activations as exporters decompose them.
 
-use taper_graph::{Activation, Graph, GraphError, Op, passes::drop_unread};
+use taper_graph::{ActivationFn, Graph, GraphError, Op, passes::drop_unread};
 
 /// A graph in which these are one operation, without what its output does not depend on:
 ///
@@ -36,14 +36,14 @@ pub(crate) fn simplify(graph: &Graph) -> Result<Graph, GraphError> {
 
 /// The operation that multiplying `a` by `b` is, and its input.
 fn product(graph: &Graph, a: usize, b: usize) -> Option<(Op, usize)> {
-    let one = |of: Activation, input: usize| Some((Op::Activation(of), input));
+    let one = |of: ActivationFn, input: usize| Some((Op::Activation(of), input));
     let factor = &graph.nodes[b];
     if let (Op::Activation(of), [input]) = (&factor.op, &factor.inputs[..])
         && *input == a
     {
         match *of {
-            Activation::Sigmoid => return one(Activation::Silu, a),
-            of if is_hard_sigmoid(of) => return one(Activation::HardSwish, a),
+            ActivationFn::Sigmoid => return one(ActivationFn::Silu, a),
+            of if is_hard_sigmoid(of) => return one(ActivationFn::HardSwish, a),
             _ => {}
         }
     }
@@ -51,23 +51,23 @@ fn product(graph: &Graph, a: usize, b: usize) -> Option<(Op, usize)> {
         return None;
     }
     if let Some(input) = clipped(graph, a) {
-        return one(Activation::HardSigmoid { alpha: 1.0 / 6.0, beta: 0.5 }, input);
+        return one(ActivationFn::HardSigmoid { alpha: 1.0 / 6.0, beta: 0.5 }, input);
     }
     match (&graph.nodes[a].op, &graph.nodes[a].inputs[..]) {
-        (Op::Multiply, &[x, y]) if clipped(graph, y) == Some(x) => one(Activation::HardSwish, x),
-        (Op::Multiply, &[x, y]) if clipped(graph, x) == Some(y) => one(Activation::HardSwish, y),
+        (Op::Multiply, &[x, y]) if clipped(graph, y) == Some(x) => one(ActivationFn::HardSwish, x),
+        (Op::Multiply, &[x, y]) if clipped(graph, x) == Some(y) => one(ActivationFn::HardSwish, y),
         _ => None,
     }
 }
 
-fn is_hard_sigmoid(of: Activation) -> bool {
-    matches!(of, Activation::HardSigmoid { alpha, beta } if (alpha - 1.0 / 6.0).abs() < 1e-6 && beta == 0.5)
+fn is_hard_sigmoid(of: ActivationFn) -> bool {
+    matches!(of, ActivationFn::HardSigmoid { alpha, beta } if (alpha - 1.0 / 6.0).abs() < 1e-6 && beta == 0.5)
 }
 
 /// The `x` of `clip(x + 3, 0, 6)`.
 fn clipped(graph: &Graph, node: usize) -> Option<usize> {
     let node = &graph.nodes[node];
-    let (Op::Activation(Activation::RELU6), &[sum]) = (&node.op, &node.inputs[..]) else {
+    let (Op::Activation(ActivationFn::RELU6), &[sum]) = (&node.op, &node.inputs[..]) else {
         return None;
     };
     match (&graph.nodes[sum].op, &graph.nodes[sum].inputs[..]) {

@@ -2,7 +2,7 @@
 
 use crate::{
     LeftOpen, OnnxError,
-    proto::{FLOAT, Graph, Model, Node, ValueInfo},
+    proto::{FLOAT, GraphProto, ModelProto, NodeProto, ValueInfo},
     sizes::n_elements,
 };
 use std::collections::BTreeSet;
@@ -24,7 +24,7 @@ pub(crate) struct Input {
 }
 
 /// Version of ONNX's own operators.
-pub(crate) fn opset(model: &Model) -> Result<i64, String> {
+pub(crate) fn opset(model: &ModelProto) -> Result<i64, String> {
     let own = model.opset_import.iter().find(|set| is_own(&set.domain));
     let version = own.ok_or("it names no version of ONNX's operators; export it again")?.version;
     match OPSETS.contains(&version) {
@@ -43,7 +43,7 @@ pub(crate) fn is_own(domain: &str) -> bool {
 }
 
 /// Checks that each name is given once. An input may also be an initializer, which is its value then.
-pub(crate) fn check_names(graph: &Graph) -> Result<(), String> {
+pub(crate) fn check_names(graph: &GraphProto) -> Result<(), String> {
     let initializers: Vec<&str> = initializers(graph).collect();
     let is_default: BTreeSet<&str> = initializers.iter().copied().collect();
     let inputs = graph.input.iter().map(|input| &*input.name);
@@ -58,13 +58,13 @@ pub(crate) fn check_names(graph: &Graph) -> Result<(), String> {
     Ok(())
 }
 
-fn initializers(graph: &Graph) -> impl Iterator<Item = &str> {
+fn initializers(graph: &GraphProto) -> impl Iterator<Item = &str> {
     let sparse = graph.sparse_initializer.iter().filter_map(|tensor| tensor.values.as_ref());
     graph.initializer.iter().chain(sparse).map(|tensor| &*tensor.name)
 }
 
 /// The only input, which is an image. A shape that is given fills in what the file leaves open.
-pub(crate) fn input(graph: &Graph, given: Option<[usize; 3]>) -> Result<Input, OnnxError> {
+pub(crate) fn input(graph: &GraphProto, given: Option<[usize; 3]>) -> Result<Input, OnnxError> {
     let is_default: BTreeSet<&str> = initializers(graph).collect();
     let inputs = graph.input.iter().filter(|input| !is_default.contains(&*input.name));
     let inputs: Vec<&ValueInfo> = inputs.collect();
@@ -142,7 +142,7 @@ pub(crate) fn check_value(dims: &[usize]) -> Result<(), String> {
 }
 
 /// Name of the output: the only one, or the one that is asked for.
-pub(crate) fn output(graph: &Graph, wanted: Option<&str>) -> Result<String, OnnxError> {
+pub(crate) fn output(graph: &GraphProto, wanted: Option<&str>) -> Result<String, OnnxError> {
     let names: Vec<&str> = graph.output.iter().map(|output| &*output.name).collect();
     let listed = names.join(", ");
     match (wanted, &names[..]) {
@@ -161,7 +161,7 @@ pub(crate) fn output(graph: &Graph, wanted: Option<&str>) -> Result<String, Onnx
 }
 
 /// The nodes that an output depends on, in order.
-pub(crate) fn needed<'a>(nodes: &'a [Node], output: &'a str) -> Vec<&'a Node> {
+pub(crate) fn needed<'a>(nodes: &'a [NodeProto], output: &'a str) -> Vec<&'a NodeProto> {
     let mut wanted = BTreeSet::from([output]);
     let mut found = Vec::new();
     for node in nodes.iter().rev() {
@@ -175,7 +175,7 @@ pub(crate) fn needed<'a>(nodes: &'a [Node], output: &'a str) -> Vec<&'a Node> {
 }
 
 /// A node in messages.
-pub(crate) fn title(node: &Node) -> String {
+pub(crate) fn title(node: &NodeProto) -> String {
     let (name, operator) = (name(node), &node.op_type);
     match node.name.is_empty() {
         true => format!("node of `{name}` ({operator})"),
@@ -184,7 +184,7 @@ pub(crate) fn title(node: &Node) -> String {
 }
 
 /// The name of a node, or that of its first output if it has none.
-pub(crate) fn name(node: &Node) -> &str {
+pub(crate) fn name(node: &NodeProto) -> &str {
     let output = node.output.first().map_or("", String::as_str);
     if node.name.is_empty() { output } else { &node.name }
 }

@@ -4,7 +4,7 @@ use crate::{
     OnnxError,
     external::Beside,
     numbers::{DataType, Numbers},
-    proto::{self, Model, SparseTensor, TensorProto},
+    proto::{self, ModelProto, SparseTensor, TensorProto},
     stored::Stored,
     stream::Stream,
 };
@@ -128,7 +128,7 @@ impl Tensors {
 const MOST_BYTES: usize = i32::MAX as usize;
 
 /// The messages of the file at a path.
-pub(crate) fn decode_file(path: &Path) -> Result<Model, String> {
+pub(crate) fn decode_file(path: &Path) -> Result<ModelProto, String> {
     let text = |e: &std::io::Error| e.to_string();
     let mut file = File::open(path).map_err(|e| text(&e))?;
     let Some(mut stream) = Stream::of(&file).map_err(|e| text(&e))? else {
@@ -147,8 +147,8 @@ pub(crate) fn decode_file(path: &Path) -> Result<Model, String> {
 }
 
 /// The messages of a file that has a graph.
-pub(crate) fn decode(bytes: impl Buf) -> Result<Model, String> {
-    let model = Model::decode(bytes).map_err(|e| format!("it is no ONNX file ({e})"))?;
+pub(crate) fn decode(bytes: impl Buf) -> Result<ModelProto, String> {
+    let model = ModelProto::decode(bytes).map_err(|e| format!("it is no ONNX file ({e})"))?;
     match model.graph {
         Some(_) => Ok(model),
         None => Err("it is no ONNX file: it has no graph".into()),
@@ -156,14 +156,14 @@ pub(crate) fn decode(bytes: impl Buf) -> Result<Model, String> {
 }
 
 /// Texts by key.
-pub(crate) fn metadata(entries: Vec<proto::Entry>) -> BTreeMap<String, String> {
+pub(crate) fn metadata(entries: Vec<proto::StringStringEntryProto>) -> BTreeMap<String, String> {
     entries.into_iter().map(|e| (e.key, e.value)).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::{BFLOAT16, Entry, FLOAT, FLOAT16, Graph, INT64};
+    use crate::proto::{BFLOAT16, FLOAT, FLOAT16, GraphProto, INT64, StringStringEntryProto};
 
     const F64: i32 = 11;
 
@@ -171,8 +171,8 @@ mod tests {
     fn read(dense: Option<TensorProto>, sparse: Option<SparseTensor>) -> Result<Vec<f32>, String> {
         let (initializer, sparse_initializer) =
             (dense.into_iter().collect(), sparse.into_iter().collect());
-        let graph = Graph { initializer, sparse_initializer, ..Graph::default() };
-        let bytes = Model { graph: Some(graph), ..Model::default() }.encode_to_vec();
+        let graph = GraphProto { initializer, sparse_initializer, ..GraphProto::default() };
+        let bytes = ModelProto { graph: Some(graph), ..ModelProto::default() }.encode_to_vec();
         let (_, tensors) = Tensors::read(&bytes, None).map_err(|e| e.to_string())?;
         match tensors.shape("w").map_err(|e| e.to_string())? {
             Some(shape) => tensors.numbers("w", &shape).map_err(|e| e.to_string())?.floats(),
@@ -265,8 +265,8 @@ mod tests {
         let path = folder.path().join("a.onnx");
         let raw = (0..1 << 17).map(|i| (i % 251) as u8).collect();
         let initializer = vec![TensorProto { raw_data: raw, ..tensor(FLOAT) }];
-        let graph = Graph { initializer, ..Graph::default() };
-        let model = Model { graph: Some(graph), ir_version: 8, ..Model::default() };
+        let graph = GraphProto { initializer, ..GraphProto::default() };
+        let model = ModelProto { graph: Some(graph), ir_version: 8, ..ModelProto::default() };
         let bytes = model.encode_to_vec();
         std::fs::write(&path, &bytes).unwrap();
         assert_eq!(decode_file(&path), Ok(model));
@@ -285,7 +285,10 @@ mod tests {
         let external = |i: usize| TensorProto {
             name: format!("w{i}"),
             data_location: 1,
-            external_data: vec![Entry { key: "location".into(), value: "w.data".into() }],
+            external_data: vec![StringStringEntryProto {
+                key: "location".into(),
+                value: "w.data".into(),
+            }],
             ..tensor(FLOAT)
         };
         let check = |n: usize| {

@@ -3,16 +3,17 @@
 use crate::{
     LeftOpen, Options,
     proto::{
-        Attribute, Dimension, Entry, FLOAT, Graph, INT64, Message, Model, Node, OperatorSet, Shape,
-        SparseTensor, TensorProto, TensorType, Type, ValueInfo,
+        Attribute, Dimension, FLOAT, GraphProto, INT64, Message, ModelProto, NodeProto,
+        OperatorSet, Shape, SparseTensor, StringStringEntryProto, TensorProto, TensorType, Type,
+        ValueInfo,
     },
 };
 use proptest::prelude::*;
-use taper_graph::{Activation, Conv, Op, Pad, Window, interpret};
+use taper_graph::{ActivationFn, Conv, Op, Pad, Window, interpret};
 
 /// A file that is being built.
 #[derive(Clone)]
-struct File(Model);
+struct File(ModelProto);
 
 /// Input `x` of two channels of 4 × 4 pixels, output `y`, opset 17.
 fn file() -> File {
@@ -23,13 +24,13 @@ fn shaped(dims: &[Option<i64>]) -> File {
     let dim = |&value: &Option<i64>| Dimension { dim_value: value, dim_param: None };
     let shape = Some(Shape { dim: dims.iter().map(dim).collect() });
     let r#type = Some(Type { tensor_type: Some(TensorType { elem_type: FLOAT, shape }) });
-    let graph = Graph {
+    let graph = GraphProto {
         input: vec![ValueInfo { name: "x".into(), r#type }],
         output: vec![ValueInfo { name: "y".into(), r#type: None }],
-        ..Graph::default()
+        ..GraphProto::default()
     };
     let opset_import = vec![OperatorSet { domain: String::new(), version: 17 }];
-    File(Model { ir_version: 8, graph: Some(graph), opset_import, ..Model::default() })
+    File(ModelProto { ir_version: 8, graph: Some(graph), opset_import, ..ModelProto::default() })
 }
 
 fn int(name: &str, i: i64) -> Attribute {
@@ -69,7 +70,7 @@ fn ints_of(name: &str, values: &[i64]) -> TensorProto {
 }
 
 impl File {
-    fn graph(&mut self) -> &mut Graph {
+    fn graph(&mut self) -> &mut GraphProto {
         self.0.graph.get_or_insert_default()
     }
 
@@ -85,7 +86,13 @@ impl File {
         };
         let (input, output) = (names(input), names(output));
         let op_type = op.into();
-        self.graph().node.push(Node { input, output, op_type, attribute, ..Node::default() });
+        self.graph().node.push(NodeProto {
+            input,
+            output,
+            op_type,
+            attribute,
+            ..NodeProto::default()
+        });
         self
     }
 
@@ -149,16 +156,19 @@ fn activations_with_their_defaults() {
         [Op::Activation(of)] => *of,
         ops => panic!("{ops:?}"),
     };
-    assert_eq!(of(one("Relu", vec![])), Activation::Relu);
-    assert_eq!(of(one("Sigmoid", vec![])), Activation::Sigmoid);
-    assert_eq!(of(one("HardSwish", vec![])), Activation::HardSwish);
-    assert_eq!(of(one("LeakyRelu", vec![])), Activation::LeakyRelu { slope: 0.01 });
+    assert_eq!(of(one("Relu", vec![])), ActivationFn::Relu);
+    assert_eq!(of(one("Sigmoid", vec![])), ActivationFn::Sigmoid);
+    assert_eq!(of(one("HardSwish", vec![])), ActivationFn::HardSwish);
+    assert_eq!(of(one("LeakyRelu", vec![])), ActivationFn::LeakyRelu { slope: 0.01 });
     let slope = 0.5;
-    assert_eq!(of(one("LeakyRelu", vec![float("alpha", slope)])), Activation::LeakyRelu { slope });
-    let default = Activation::HardSigmoid { alpha: 0.2, beta: 0.5 };
+    assert_eq!(
+        of(one("LeakyRelu", vec![float("alpha", slope)])),
+        ActivationFn::LeakyRelu { slope }
+    );
+    let default = ActivationFn::HardSigmoid { alpha: 0.2, beta: 0.5 };
     assert_eq!(of(one("HardSigmoid", vec![])), default);
     let zero = Attribute { f: None, ..float("beta", 0.0) };
-    let given = Activation::HardSigmoid { alpha: 0.5, beta: 0.0 };
+    let given = ActivationFn::HardSigmoid { alpha: 0.5, beta: 0.0 };
     assert_eq!(of(one("HardSigmoid", vec![float("alpha", 0.5), zero])), given);
 }
 
@@ -167,7 +177,7 @@ fn clip_with_and_without_bounds() {
     let clip = |input: &str| {
         let bounds = file().floats("low", &[], &[-1.0]).floats("high", &[1], &[2.0]);
         match &bounds.node("Clip", input, "y", vec![]).ops()[..] {
-            [Op::Activation(Activation::Clip { min, max })] => (*min, *max),
+            [Op::Activation(ActivationFn::Clip { min, max })] => (*min, *max),
             ops => panic!("{ops:?}"),
         }
     };
@@ -176,7 +186,7 @@ fn clip_with_and_without_bounds() {
     assert_eq!(clip("x _ high"), (f32::MIN, 2.0));
     assert_eq!(clip("x"), (f32::MIN, f32::MAX));
     let old = one("Clip", vec![float("min", 0.0), float("max", 6.0)]);
-    assert_eq!(old.ops(), [Op::Activation(Activation::RELU6)]);
+    assert_eq!(old.ops(), [Op::Activation(ActivationFn::RELU6)]);
     let nan = file().floats("low", &[], &[f32::NAN]).node("Clip", "x low", "y", vec![]);
     nan.refuse(&["node of `y` (Clip)", "NaN"]);
     let many = file().floats("low", &[2], &[0.0; 2]).node("Clip", "x low", "y", vec![]);
@@ -205,7 +215,7 @@ fn max_and_min_take_one_number_or_constants() {
     let of = |operator: &str, c: f32| {
         file().floats("c", &[1, 1], &[c]).node(operator, "c x", "y", vec![]).ops()
     };
-    let clip = |min, max| [Op::Activation(Activation::Clip { min, max })];
+    let clip = |min, max| [Op::Activation(ActivationFn::Clip { min, max })];
     assert_eq!(of("Max", 0.5), clip(0.5, f32::INFINITY));
     assert_eq!(of("Min", 0.5), clip(f32::NEG_INFINITY, 0.5));
     assert_eq!(one("Max", vec![]).ops(), []);
@@ -254,11 +264,11 @@ fn decomposed_activations_are_one() {
     };
     let silu = file().node("Sigmoid", "x", "s", vec![]);
     for inputs in ["x s", "s x"] {
-        assert_eq!(of(silu.clone().node("Mul", inputs, "y", vec![])), Activation::Silu);
+        assert_eq!(of(silu.clone().node("Mul", inputs, "y", vec![])), ActivationFn::Silu);
     }
     let hard = file().node("HardSigmoid", "x", "s", vec![float("alpha", 0.166_666_67)]);
     for inputs in ["x s", "s x"] {
-        assert_eq!(of(hard.clone().node("Mul", inputs, "y", vec![])), Activation::HardSwish);
+        assert_eq!(of(hard.clone().node("Mul", inputs, "y", vec![])), ActivationFn::HardSwish);
     }
     let clipped = file()
         .floats("three", &[], &[3.0])
@@ -267,11 +277,11 @@ fn decomposed_activations_are_one() {
         .node("Add", "x three", "a", vec![])
         .node("Clip", "a zero six", "c", vec![]);
     let sigmoid = clipped.clone().node("Div", "c six", "y", vec![]);
-    assert_eq!(of(sigmoid), Activation::HardSigmoid { alpha: ALPHA, beta: 0.5 });
+    assert_eq!(of(sigmoid), ActivationFn::HardSigmoid { alpha: ALPHA, beta: 0.5 });
     let divided_last = clipped.clone().node("Mul", "x c", "m", vec![]);
-    assert_eq!(of(divided_last.node("Div", "m six", "y", vec![])), Activation::HardSwish);
+    assert_eq!(of(divided_last.node("Div", "m six", "y", vec![])), ActivationFn::HardSwish);
     let divided_first = clipped.node("Div", "c six", "d", vec![]);
-    assert_eq!(of(divided_first.node("Mul", "d x", "y", vec![])), Activation::HardSwish);
+    assert_eq!(of(divided_first.node("Mul", "d x", "y", vec![])), ActivationFn::HardSwish);
 }
 
 #[test]
@@ -293,8 +303,8 @@ fn what_only_looks_like_an_activation_stays() {
         vec![],
     );
     let found = read_twice.ops();
-    let sigmoid = Op::Activation(Activation::Sigmoid);
-    assert_eq!(found, [sigmoid, Op::Activation(Activation::Silu), Op::Add]);
+    let sigmoid = Op::Activation(ActivationFn::Sigmoid);
+    assert_eq!(found, [sigmoid, Op::Activation(ActivationFn::Silu), Op::Add]);
 }
 
 fn conv_file(attributes: Vec<Attribute>) -> File {
@@ -938,7 +948,7 @@ fn dropout_and_identity_are_left_out() {
         .node("Identity", "d", "i", vec![])
         .node("Cast", "i", "c", vec![int("to", 1)])
         .node("Relu", "c", "y", vec![]);
-    assert_eq!(left_out.ops(), [Op::Activation(Activation::Relu)]);
+    assert_eq!(left_out.ops(), [Op::Activation(ActivationFn::Relu)]);
     let mask = file().node("Dropout", "x", "d mask", vec![]).node("Relu", "mask", "y", vec![]);
     mask.refuse(&["it reads `mask`, which nothing before it gives"]);
     let trains = file().ints("on", &[1]).node("Dropout", "x _ on", "y", vec![]);
@@ -991,7 +1001,7 @@ fn versions_inputs_and_outputs_are_checked() {
     assert_eq!(error.left_open(), Some(LeftOpen::Output));
     let options = |output: &str| Options { output: Some(output.into()), image: None };
     let graph = outputs.import_with(&options("z")).unwrap();
-    assert_eq!(graph.nodes[1].op, Op::Activation(Activation::Sigmoid));
+    assert_eq!(graph.nodes[1].op, Op::Activation(ActivationFn::Sigmoid));
     assert!(outputs.import_with(&options("w")).unwrap_err().contains("no output `w`"));
     let mut none = one("Relu", vec![]);
     none.graph().output.clear();
@@ -1084,14 +1094,17 @@ fn hostile_graphs_are_refused() {
 #[test]
 fn metadata_are_kept() {
     let mut file = one("Relu", vec![]);
-    file.0.metadata_props.push(Entry { key: "classes".into(), value: "10".into() });
+    file.0
+        .metadata_props
+        .push(StringStringEntryProto { key: "classes".into(), value: "10".into() });
     assert_eq!(file.import().unwrap().metadata["classes"], "10");
 }
 
 #[test]
 fn weights_in_a_file_beside_it_are_read() {
     let folder = tempfile::tempdir().unwrap();
-    let entry = |key: &str, value: &str| Entry { key: key.into(), value: value.into() };
+    let entry =
+        |key: &str, value: &str| StringStringEntryProto { key: key.into(), value: value.into() };
     let mut file = file().floats("w", &[1, 2, 1, 1], &[]).node("Conv", "x w", "y", vec![]);
     let weight = &mut file.graph().initializer[0];
     weight.data_location = 1;

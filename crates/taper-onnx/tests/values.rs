@@ -13,8 +13,8 @@ use std::{
 use taper_graph::interpret;
 use taper_infer::{Engine, Options};
 use taper_onnx::proto::{
-    Dimension, FLOAT, Graph, Message, Model, Node, OperatorSet, Shape, TensorProto, TensorType,
-    Type, ValueInfo,
+    Dimension, FLOAT, GraphProto, Message, ModelProto, NodeProto, OperatorSet, Shape, TensorProto,
+    TensorType, Type, ValueInfo,
 };
 
 /// Channels, rows and columns.
@@ -65,22 +65,23 @@ impl Case {
             ..TensorProto::default()
         };
         let names = self.constants.iter().map(|(name, ..)| String::from(*name));
-        let node = Node {
+        let node = NodeProto {
             input: std::iter::once("x".into()).chain(names).collect(),
             output: vec!["y".into()],
             op_type: self.operator.into(),
-            ..Node::default()
+            ..NodeProto::default()
         };
-        let graph = Graph {
+        let graph = GraphProto {
             name: "case".into(),
             node: vec![node],
             initializer: given.map(tensor).collect(),
             input: vec![value("x")],
             output: vec![value("y")],
-            ..Graph::default()
+            ..GraphProto::default()
         };
         let opset_import = vec![OperatorSet { domain: String::new(), version: 17 }];
-        let model = Model { ir_version: 8, graph: Some(graph), opset_import, ..Model::default() };
+        let model =
+            ModelProto { ir_version: 8, graph: Some(graph), opset_import, ..ModelProto::default() };
         model.encode_to_vec()
     }
 }

@@ -1,13 +1,13 @@
 //! Building a pruner.
 
 use crate::{
-    DeadFilters, DropPolicy, PrunedUpdate, Pruner, Quantile, Remainder,
+    DeadFilters, DropPolicy, InitialScale, PrunedUpdate, Pruner, Quantile, Remainder,
     allocation::Allocation,
     choices::Choices,
     criterion::Criterion,
     error::PruneError,
     operator::Operator,
-    renewal::{Cut, Renewal},
+    renewal::{Renewal, TopK},
     structure::Structure,
 };
 use candle_core::Var;
@@ -76,6 +76,13 @@ impl PrunerBuilder {
         self
     }
 
+    /// What initial weights are multiplied by once the first masks are chosen.
+    #[must_use]
+    pub fn initial_scale(mut self, scale: InitialScale) -> Self {
+        self.choices.initial_scale = scale;
+        self
+    }
+
     /// The share of the gradient that pruned weights receive: a part of the [`remainder`](Self::remainder).
     #[must_use]
     pub fn gradient(mut self, gradient: impl GradientScale + 'static) -> Self {
@@ -111,10 +118,10 @@ impl PrunerBuilder {
         self
     }
 
-    /// The steps at which masks are chosen anew: a [`renewal`](Self::renewal) by [`Cut`].
+    /// The steps at which masks are chosen anew: a [`renewal`](Self::renewal) by [`TopK`].
     #[must_use]
     pub fn cadence(self, cadence: Cadence) -> Self {
-        self.renewal(Cut { cadence })
+        self.renewal(TopK { cadence })
     }
 
     /// When and from what the gradient of pruned weights is computed: a part of the [`remainder`](Self::remainder).

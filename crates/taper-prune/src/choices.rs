@@ -1,12 +1,12 @@
 //! What a pruner consists of, and whether its parts go together.
 
 use crate::{
-    DeadFilters, Quantile, Remainder,
+    DeadFilters, InitialScale, Quantile, Remainder,
     allocation::{Allocation, Global},
     criterion::{Criterion, Magnitude, View},
     error::PruneError,
     operator::Operator,
-    renewal::{Cut, Moment, Renewal},
+    renewal::{InitialValue, Moment, Renewal, TopK},
     structure::{Single, Structure},
     weight,
 };
@@ -29,6 +29,7 @@ pub(crate) struct Choices {
     pub(crate) quantile: Quantile,
     pub(crate) renewal: Box<dyn Renewal>,
     pub(crate) remainder: Remainder,
+    pub(crate) initial_scale: InitialScale,
     pub(crate) dead_filters: DeadFilters,
     pub(crate) probes: Vec<Step>,
 }
@@ -48,8 +49,9 @@ impl Choices {
             allocation: Box::new(Global),
             structure: Box::new(Single),
             quantile: Quantile::default(),
-            renewal: Box::new(Cut::EVERY_STEP),
+            renewal: Box::new(TopK::EVERY_STEP),
             remainder: Remainder::default(),
+            initial_scale: InitialScale::default(),
             dead_filters: DeadFilters::default(),
             probes: Vec::new(),
         }
@@ -88,6 +90,11 @@ impl Choices {
     pub(crate) fn chooser(&self, now: &Moment) -> &dyn Criterion {
         let begins_by = self.renewal.begins_by().filter(|_| now.imposed.is_dense());
         begins_by.unwrap_or(&*self.criterion)
+    }
+
+    /// Whether weights that enter begin with a value that the run began with.
+    pub(crate) fn remembers_initial(&self) -> bool {
+        self.renewal.grow_init().is_some_and(|init| init.value == InitialValue::Initial)
     }
 
     /// The sparsity at the end of the schedule.

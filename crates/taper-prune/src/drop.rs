@@ -100,7 +100,7 @@ pub(crate) struct Candidates<'a> {
 }
 
 /// The `n` weights that a rule drops first, as a mask of each layer.
-pub(crate) fn choose(rule: DropRule, layers: &[Candidates], n: usize) -> Vec<Mask> {
+pub(crate) fn first_dropped(rule: DropRule, layers: &[Candidates], n: usize) -> Vec<Mask> {
     let mut found: Vec<Mask> = layers.iter().map(|layer| Mask::empty(layer.kept.len())).collect();
     let mut ranked = Vec::new();
     for (place, layer) in layers.iter().enumerate() {
@@ -183,7 +183,7 @@ mod tests {
             })
             .collect();
         let chosen = |rule, n| {
-            let masks = choose(rule, &layers, n);
+            let masks = first_dropped(rule, &layers, n);
             masks.iter().map(|m| m.kept().collect::<Vec<_>>()).collect::<Vec<_>>()
         };
         assert_eq!(chosen(DropRule::Smallest, 2), [vec![1], vec![0]]);

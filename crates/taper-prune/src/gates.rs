@@ -46,8 +46,8 @@ pub(crate) struct Imposing<'a> {
     pub(crate) step: Step,
     pub(crate) sparsity: Sparsity,
     pub(crate) cut: &'a [LayerCut],
-    /// Whether gradients choose masks in this step: pruned weights must then have theirs whole.
-    pub(crate) reads_gradients: bool,
+    /// Whether gradients choose masks in this step, or are remembered: pruned weights must then have theirs whole.
+    pub(crate) needs_whole: bool,
 }
 
 impl Imposing<'_> {
@@ -57,7 +57,7 @@ impl Imposing<'_> {
         dropped: Option<&[Mask]>,
     ) -> Result<(Vec<Update>, f32), PruneError> {
         let all = |update: Update| vec![update; self.cut.len()];
-        if self.reads_gradients {
+        if self.needs_whole {
             return Ok((all(Update::default()), 1.0));
         }
         let remainder = &self.choices.remainder;
@@ -118,7 +118,7 @@ impl Imposing<'_> {
 
     /// The gates, with gradients of pruned weights that count so many times.
     pub(crate) fn gates(&self, updates: Vec<Update>, times: f32) -> Result<Gates, PruneError> {
-        let of_all = match self.reads_gradients {
+        let of_all = match self.needs_whole {
             true => PrunedGrad::uniform(1.0),
             false => self.choices.pruned_grad(self.step, self.sparsity),
         };

@@ -80,7 +80,7 @@ impl Pruner {
                 // A copy, as writing to the variable changes every tensor that shares its storage.
                 let dense = var.as_detached_tensor().copy()?;
                 var.set(&threshold(&dense, gate)?)?;
-                imposed.layers.push(Layer { var, gate: gate.clone(), dense });
+                imposed.layers.push(ImposedLayer { var, gate: gate.clone(), dense });
             }
         }
         Ok(imposed)
@@ -96,11 +96,11 @@ pub struct Imposed<'a> {
     pruner: &'a mut Pruner,
     /// Whether they are those of a step, and not of an evaluation.
     is_step: bool,
-    layers: Vec<Layer>,
+    layers: Vec<ImposedLayer>,
 }
 
 #[derive(Debug)]
-struct Layer {
+struct ImposedLayer {
     var: Var,
     gate: Gate,
     dense: Tensor,
@@ -115,7 +115,7 @@ impl Imposed<'_> {
     /// If a variable cannot be written or a gradient not be read.
     pub fn lift(mut self, grads: &mut GradStore) -> Result<Changed, PruneError> {
         // The weight first, and one by one: whatever fails, the drop puts the rest back.
-        while let Some(Layer { var, gate, dense }) = self.layers.pop() {
+        while let Some(ImposedLayer { var, gate, dense }) = self.layers.pop() {
             var.set(&dense)?;
             if let Some(grad) = grads.get(&var) {
                 let scaled = threshold_grad(&dense, &gate, grad)?;

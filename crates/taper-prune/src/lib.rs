@@ -27,6 +27,7 @@
 #![forbid(unsafe_code)]
 
 pub mod allocation;
+mod anew;
 mod builder;
 mod changed;
 mod choices;
@@ -41,7 +42,9 @@ mod gates;
 mod grads;
 mod history;
 mod impose;
+mod initial_scale;
 mod measure;
+mod memory;
 pub mod operator;
 mod part;
 mod prepare;
@@ -60,13 +63,14 @@ mod weight;
 
 pub use allocation::Allocation;
 pub use builder::PrunerBuilder;
-pub use changed::Changed;
+pub use changed::{Changed, Momentum};
 pub use cut::Quantile;
 pub use dead::DeadFilters;
 pub use drop::{DropPolicy, DropRule};
 pub use error::PruneError;
 pub use history::{Fate, N_AGES, N_DECILES, age_class, least_age};
 pub use impose::Imposed;
+pub use initial_scale::InitialScale;
 pub use measure::{GradientOracle, Measure, Measured, Sample};
 pub use part::Part;
 pub use pruner::Pruner;

@@ -18,12 +18,26 @@ pub enum Part {
     Renewal,
     /// What weights enter by in a swap.
     Growth,
+    /// The value of weights that enter in a swap.
+    GrowInit,
+    /// The momentum of weights that enter in a swap.
+    Momentum,
+    /// Whether masks may exceed the sparsity of the schedule between swaps.
+    Bound,
+    /// The step at which swaps end.
+    SwapEnd,
+    /// What the first masks are chosen by.
+    Begin,
     /// The steps of a renewal.
     Cadence,
+    /// The schedule of the [`Pruner::builder`](crate::Pruner::builder).
+    Schedule,
     /// The clock of an adaptive schedule.
     Clock,
     /// [`PrunerBuilder::remainder`](crate::PrunerBuilder::remainder).
     Remainder,
+    /// [`PrunerBuilder::initial_scale`](crate::PrunerBuilder::initial_scale).
+    InitialScale,
     /// [`PrunerBuilder::gradient`](crate::PrunerBuilder::gradient).
     Gradient,
     /// [`PrunerBuilder::pruned_update`](crate::PrunerBuilder::pruned_update).
@@ -41,9 +55,16 @@ impl fmt::Display for Part {
             Self::Quantile => "the quantile",
             Self::Renewal => "the renewal",
             Self::Growth => "the criterion of growth",
+            Self::GrowInit => "the value of weights that enter",
+            Self::Momentum => "the momentum of weights that enter",
+            Self::Bound => "the soft bound",
+            Self::SwapEnd => "the end of swaps",
+            Self::Begin => "the criterion of the first masks",
             Self::Cadence => "the steps of the renewal",
             Self::Clock => "the clock of the schedule",
             Self::Remainder => "the remainder",
+            Self::InitialScale => "the scale of initial weights",
+            Self::Schedule => "the schedule",
             Self::Gradient => "the gradient scale",
             Self::Update => "the update of pruned weights",
             Self::Drop => "the drop policy",

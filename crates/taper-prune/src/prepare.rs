@@ -53,8 +53,8 @@ impl Prepared {
         Ok(Self { step: asked.step, sparsity: asked.sparsity, cut })
     }
 
-    /// The masks, if they are those of this step at this sparsity.
-    pub(crate) fn cut(&self, step: Step, sparsity: Sparsity) -> Option<&[LayerCut]> {
+    /// Cuts and masks of every layer, if they are those of this step at this sparsity.
+    pub(crate) fn at(&self, step: Step, sparsity: Sparsity) -> Option<&[LayerCut]> {
         (self.step == step && self.sparsity == sparsity).then_some(&self.cut)
     }
 }

@@ -2,7 +2,8 @@
 //! what is learned along with the weights.
 
 use crate::{
-    Changed,
+    Changed, Momentum,
+    anew::set_where,
     choices::Choices,
     choose::{Asked, LayerCut},
     count::kept_by,
@@ -13,10 +14,11 @@ use crate::{
     grads::{add_decay, change, of_layers},
     history::History,
     measure::GradientOracle,
+    memory::Memory,
     operator::{Gated, Operator},
     prepare::Prepared,
-    renewal::Moment,
-    swap::swapped,
+    renewal::{Entering, Moment},
+    swap::{Counts, swapped},
 };
 use candle_core::backprop::GradStore;
 use std::sync::Arc;
@@ -26,6 +28,7 @@ use taper_nn::{
     Gates,
     ops::{tensor_like, with_values},
 };
+use taper_scale::PrunedGrad;
 
 /// Prunes the weights of a network step by step; see the [crate].
 #[derive(Debug)]
@@ -48,11 +51,16 @@ pub struct Pruner {
     pub(crate) dropped: Option<Vec<Mask>>,
     /// Weights whose momentum must go in the step last begun.
     pub(crate) forgotten: Option<Vec<Mask>>,
-    /// Whether masks are left to the gradients of the step last begun.
-    is_pending: bool,
+    /// The values that the run began with, if weights that enter begin with one of them.
+    pub(crate) initial: Option<Vec<Vec<f32>>>,
+    /// How many weights each layer keeps without those that exceed the sparsity of the schedule, while some do.
+    pub(crate) budget: Option<Vec<u64>>,
+    /// What masks of the step last begun are asked with, if they are left to its gradients.
+    pending: Option<Moment>,
     /// What was measured for the step to come, or for the one last begun.
     prepared: Option<Prepared>,
     pub(crate) history: History,
+    pub(crate) memory: Memory,
     /// Weights of each layer that are not 0 once pruned, in the step last begun.
     pub(crate) n_kept: Vec<u64>,
     /// The weights of each layer that get a gradient in the step last begun; `None` for all.
@@ -78,8 +86,11 @@ impl Pruner {
             told: None,
             dropped: drop.map(|_| sizes.iter().map(|&n| Mask::empty(n)).collect()),
             forgotten: None,
-            is_pending: false,
+            initial: None,
+            budget: None,
+            pending: None,
             prepared: None,
+            memory: Memory::new(&choices),
             history: History::new(sizes.iter().copied(), is_followed),
             n_kept: sizes.iter().map(|&n| n as u64).collect(),
             live: vec![None; sizes.len()],
@@ -209,6 +220,11 @@ impl Pruner {
                 var.set(&tensor_like(initial, weight)?)?;
             }
         }
+        if self.choices.remembers_initial() {
+            let all =
+                with_values(&self.choices.tensors(), |w| w.iter().map(|w| w.to_vec()).collect());
+            self.initial = Some(all?);
+        }
         self.has_initial = true;
         Ok(())
     }
@@ -216,15 +232,19 @@ impl Pruner {
     /// Chooses masks anew, or leaves that to the gradients of this step.
     fn refresh_masks(&mut self, now: &Moment, is_repeated: bool) -> Result<(), PruneError> {
         let criterion = self.choices.chooser(now);
-        self.is_pending = criterion.needs_gradient() && !now.wanted.is_dense();
-        if self.is_pending {
+        if criterion.needs_gradient() && !now.wanted.is_dense() {
+            // A step that is begun again has its sparsity already.
+            let first = self.pending.filter(|first| first.step == now.step);
+            self.pending = Some(first.unwrap_or(*now));
             return Ok(());
         }
-        let cut = match self.prepared.as_ref().and_then(|p| p.cut(now.step, now.wanted)) {
+        self.pending = None;
+        let cut = match self.prepared.as_ref().and_then(|p| p.at(now.step, now.wanted)) {
             Some(prepared) => prepared.to_vec(),
-            None => self.choices.choose(&self.asked(criterion, None))?,
+            None => self.choices.choose(&self.asked(criterion, self.known(criterion, None)))?,
         };
         let before = std::mem::replace(&mut self.cut, cut);
+        self.budget = None;
         if !is_repeated {
             let seen = self.changed_since(before.iter().map(|cut| &*cut.mask));
             self.tell(&seen);
@@ -232,6 +252,7 @@ impl Pruner {
         }
         self.history.note(&before, &self.cut, self.step);
         self.zero_pruned(&before)?;
+        self.scale_initial(&before)?;
         if self.choices.renewal.restarts(now) {
             self.forget(before.iter().map(|cut| Mask::full(cut.mask.len())).collect());
         }
@@ -247,7 +268,7 @@ impl Pruner {
     /// Refuses a step whose masks need what was not measured.
     fn check_prepared(&self, now: &Moment) -> Result<(), PruneError> {
         let Some(criterion) = self.measuring(now) else { return Ok(()) };
-        if self.prepared.as_ref().is_some_and(|p| p.cut(now.step, now.wanted).is_some()) {
+        if self.prepared.as_ref().is_some_and(|p| p.at(now.step, now.wanted).is_some()) {
             return Ok(());
         }
         let reason = format!(
@@ -311,7 +332,7 @@ impl Pruner {
                     since: self.history.since.as_ref().map(|since| &since[i][..]),
                 })
                 .collect();
-            drop::choose(policy.rule, &layers, (wanted - n_dropped) as usize)
+            drop::first_dropped(policy.rule, &layers, (wanted - n_dropped) as usize)
         })?;
         for (new, var) in new.iter().zip(self.choices.vars()) {
             zero_where(new, var)?;
@@ -335,17 +356,17 @@ impl Pruner {
     /// [`PruneError::Candle`] if a gradient cannot be read or written.
     pub fn after_backward(&mut self, grads: &mut GradStore) -> Result<Changed, PruneError> {
         let is_skipped = self.reads_gradients();
-        if self.is_pending {
-            self.is_pending = false;
+        let mut momentum = None;
+        self.remember(grads)?;
+        if let Some(now) = self.pending.take() {
             let gradients = of_layers(self.choices.vars(), grads)?;
-            let are_first = self.cut.iter().all(|cut| cut.mask.n_kept() == cut.mask.len() as u64);
-            let begins_by = self.choices.renewal.begins_by().filter(|_| are_first);
-            let criterion = begins_by.unwrap_or(&*self.choices.criterion);
+            let criterion = self.choices.chooser(&now);
             let asked = self.asked(criterion, Some(&gradients));
             let cut = self.choices.choose(&asked)?;
+            self.budget = None;
             self.replace(cut)?;
         } else if let Some(share) = self.swap_share() {
-            self.swap(share, grads)?;
+            momentum = self.swap(share, grads)?;
         }
         if self.choices.operator.has_backward() && !is_skipped {
             let mut gradients = of_layers(self.choices.vars(), grads)?;
@@ -360,7 +381,7 @@ impl Pruner {
         if self.choices.remainder.penalty > 0.0 {
             self.penalise(grads)?;
         }
-        Ok(Changed { forgotten: self.forgotten.clone(), is_skipped })
+        Ok(Changed { forgotten: self.forgotten.clone(), momentum, is_skipped })
     }
 
     /// What [`after_backward`](Self::after_backward) says of the step last begun so far: the weights of each layer that an
@@ -373,9 +394,48 @@ impl Pruner {
     fn reads_gradients(&self) -> bool {
         let grows_by_gradient =
             || self.choices.renewal.grows_by().is_some_and(Criterion::needs_gradient);
-        let is_swap = self.swap_share().is_some();
-        self.is_pending
-            || is_swap && (self.choices.criterion.needs_gradient() || grows_by_gradient())
+        let begins_by_gradient =
+            || self.choices.renewal.grow_init().is_some_and(|init| init.needs_gradient());
+        let reads = || {
+            self.choices.criterion.needs_gradient() || grows_by_gradient() || begins_by_gradient()
+        };
+        self.pending.is_some() || self.swap_share().is_some() && reads()
+    }
+
+    /// Whether the gradients of pruned weights are computed whole in the step begun, whatever becomes of them.
+    fn needs_whole(&self) -> bool {
+        self.reads_gradients() || !self.memory.is_none() && !self.choices.operator.is_frozen()
+    }
+
+    /// Adds the gradients of the step begun to what criteria remember. Those of pruned weights are 0 from then on, if they are
+    /// computed for nothing else.
+    fn remember(&mut self, grads: &mut GradStore) -> Result<(), PruneError> {
+        if self.memory.is_none() {
+            return Ok(());
+        }
+        let gradients = of_layers(self.choices.vars(), grads)?;
+        self.memory.add(&self.choices, &gradients, self.step)?;
+        let remainder = &self.choices.remainder;
+        let factor = self.choices.pruned_grad(self.step, self.sparsity);
+        if !self.reads_gradients() && (remainder.is_zero || factor == PrunedGrad::NONE) {
+            for (cut, var) in self.cut.iter().zip(self.choices.vars()) {
+                let pruned = cut.mask.complement();
+                change(grads, var, |grad| pruned.kept().for_each(|index| grad[index] = 0.0))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What a criterion of this pruner, not that of growth, scores layers by: what it remembers, or these gradients.
+    fn known<'a>(
+        &'a self,
+        criterion: &dyn Criterion,
+        gradients: Option<&'a [Vec<f32>]>,
+    ) -> Option<&'a [Vec<f32>]> {
+        match criterion.remembers() {
+            true => self.memory.of_criterion(gradients),
+            false => gradients,
+        }
     }
 
     /// The share of kept weights that the step begun swaps, once there are any masks.
@@ -383,32 +443,70 @@ impl Pruner {
         self.choices.renewal.swaps(self.step).filter(|_| !self.sparsity.is_dense())
     }
 
-    /// Swaps this share of each layer's kept weights.
-    fn swap(&mut self, share: f64, grads: &mut GradStore) -> Result<(), PruneError> {
+    /// Swaps this share of each layer's kept weights, and returns the momentum that those which enter begin with.
+    fn swap(
+        &mut self,
+        share: f64,
+        grads: &mut GradStore,
+    ) -> Result<Option<Vec<Momentum>>, PruneError> {
         let gradients = of_layers(self.choices.vars(), grads)?;
-        let Some(grow) = self.choices.renewal.grows_by() else { return Ok(()) };
-        let masks = with_values(&self.choices.tensors(), |weights| {
+        let renewal = &self.choices.renewal;
+        let is_soft = renewal.exceeds_until().is_some();
+        let init = renewal.grow_init();
+        let n_kept = || self.cut.iter().map(|cut| cut.mask.n_kept()).collect();
+        let budget: Vec<u64> = self.budget.clone().unwrap_or_else(n_kept);
+        let swaps = with_values(&self.choices.tensors(), |weights| {
             let layers = weights.iter().zip(&self.cut).enumerate();
-            let masks = layers.map(|(i, (weights, cut))| {
-                let view = self.choices.view(LayerId(i), weights, Some(&gradients), self.step);
+            let swaps = layers.map(|(i, (&weights, LayerCut { mask: kept, .. }))| {
+                let view = |gradients| self.choices.view(LayerId(i), weights, gradients, self.step);
+                let leaving = view(self.memory.of_criterion(Some(&gradients)));
+                let entering = view(self.memory.of_growth(Some(&gradients)));
                 let open = match &self.dropped {
                     Some(dropped) => dropped[i].complement(),
                     None => Mask::full(weights.len()),
                 };
-                swapped(&view, &cut.mask, &open, share, &*self.choices.criterion, grow)
+                let counts = match is_soft {
+                    true => Counts::exceeding(share, budget[i], kept.n_kept(), open.n_kept()),
+                    false => Counts::replacing(share, kept.n_kept(), open.n_kept()),
+                };
+                let leave = || self.choices.criterion.scores(&leaving);
+                let enter = renewal.grows_by().map(|grow| || grow.scores(&entering));
+                let info = leaving.info;
+                let structure = &*self.choices.structure;
+                let swapped = swapped(info, kept, &open, counts, leave, enter, structure);
+                let initial = self.initial.as_ref().map(|initial| &initial[i][..]);
+                let (gradient, entering) = (&gradients[i][..], &swapped.anew);
+                let (id, step) = (leaving.id, self.step);
+                let layer = Entering { id, step, weights, kept, gradient, initial, entering };
+                let begun = init.map(|init| (init.values(&layer), init.momenta(&layer)));
+                (swapped, begun)
             });
-            masks.collect::<Vec<Mask>>()
+            swaps.collect::<Vec<_>>()
         })?;
-        let cut = self.cut.iter().zip(masks);
-        let cut = cut.map(|(cut, mask)| LayerCut { at: cut.at, mask: Arc::new(mask) }).collect();
-        self.replace(cut)?;
+        let cut = self.cut.iter().zip(&swaps);
+        let cut = cut.map(|(cut, (swapped, _))| LayerCut {
+            at: cut.at,
+            mask: Arc::new(swapped.mask.clone()),
+        });
+        self.replace(cut.collect())?;
+        self.budget = (is_soft && share > 0.0).then_some(budget);
+        let mut momenta = Vec::new();
+        if init.is_some() {
+            self.forget(swaps.iter().map(|(swapped, _)| swapped.anew.clone()).collect());
+        }
+        for ((swapped, begun), var) in swaps.into_iter().zip(self.choices.vars()) {
+            let Some((values, momentum)) = begun else { continue };
+            set_where(&swapped.anew, &values, var)?;
+            let momentum = momentum.map(|values| Momentum { weights: swapped.anew, values });
+            momenta.extend(momentum);
+        }
         // What has left would be moved by the gradient that it had in this step.
         for (left, var) in self.forgotten.iter().flatten().zip(self.choices.vars()) {
             if left.n_kept() > 0 {
                 change(grads, var, |grad| left.kept().for_each(|index| grad[index] = 0.0))?;
             }
         }
-        Ok(())
+        Ok((!momenta.is_empty()).then_some(momenta))
     }
 
     /// Takes new masks in the middle of a step, and puts what has left to 0 if that is what becomes of pruned weights.
@@ -416,7 +514,20 @@ impl Pruner {
         let before = std::mem::replace(&mut self.cut, cut);
         self.feedback = Some(self.changed_since(before.iter().map(|cut| &*cut.mask)));
         self.history.note(&before, &self.cut, self.step);
-        self.zero_pruned(&before)
+        self.zero_pruned(&before)?;
+        self.scale_initial(&before)
+    }
+
+    /// Scales initial weights for the first masks; `before` is what was kept before them.
+    fn scale_initial(&self, before: &[LayerCut]) -> Result<(), PruneError> {
+        let is_full = |cut: &LayerCut| cut.mask.n_kept() == cut.mask.len() as u64;
+        if self.step > Step::ZERO || !before.iter().all(is_full) {
+            return Ok(());
+        }
+        for ((info, var), cut) in self.choices.layers.iter().zip(&self.cut) {
+            self.choices.initial_scale.apply(info, &cut.mask, var)?;
+        }
+        Ok(())
     }
 
     /// Adds the decay of pruned weights to their gradient.
@@ -476,7 +587,8 @@ impl Pruner {
             true => self.cut.clone(),
             false => {
                 self.hold_zeros()?;
-                self.choices.choose(&self.asked(&*self.choices.criterion, None))?
+                let criterion = &*self.choices.criterion;
+                self.choices.choose(&self.asked(criterion, self.known(criterion, None)))?
             }
         };
         let imposing = Imposing { cut: &cut, ..self.imposing() };
@@ -501,9 +613,9 @@ impl Pruner {
     }
 
     fn imposing(&self) -> Imposing<'_> {
-        let reads_gradients = self.reads_gradients();
+        let needs_whole = self.needs_whole();
         let (choices, cut) = (&self.choices, &self.cut[..]);
-        Imposing { choices, step: self.step, sparsity: self.sparsity, cut, reads_gradients }
+        Imposing { choices, step: self.step, sparsity: self.sparsity, cut, needs_whole }
     }
 
     /// Hands the operator the layers of the step begun.

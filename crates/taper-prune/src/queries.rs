@@ -17,9 +17,16 @@ impl Pruner {
         self.choices.infos()
     }
 
-    /// The sparsity that the schedule asked for in the step last begun.
+    /// The sparsity that the schedule asked for in the step last begun; that of the masks while they exceed it.
     pub fn sparsity(&self) -> Sparsity {
-        self.sparsity
+        if self.budget.is_none() {
+            return self.sparsity;
+        }
+        let count = |(kept, n): (u64, u64), cut: &LayerCut| {
+            (kept + cut.mask.n_kept(), n + cut.mask.len() as u64)
+        };
+        let (n_kept, n) = self.cut.iter().fold((0, 0), count);
+        Sparsity::of(n_kept, n)
     }
 
     /// The sparsity at the end of the schedule.

@@ -26,8 +26,14 @@ pub struct PrunerState {
     pub schedule: State,
     /// What the operator has learned or keeps, in its own order; empty for most.
     pub operator: Vec<f32>,
+    /// What criteria remember of the gradients of all steps, layer by layer; empty for most.
+    pub memory: Vec<f32>,
     /// Whether weights are those that the operator begins a run with: after the first step, they are.
     pub has_initial: bool,
+    /// The values of each layer that the run began with, if weights that enter begin with one of them.
+    pub initial: Option<Vec<Vec<f32>>>,
+    /// How many weights each layer keeps without those that exceed the sparsity of the schedule, while some do.
+    pub budget: Option<Vec<u64>>,
     /// The step and masks that the schedule was last told of, if it listens over more than one step.
     pub told: Option<(u64, Vec<Vec<u64>>)>,
     /// The dropped weights of each layer, if any can be.
@@ -64,7 +70,10 @@ impl Pruner {
             masks: words(self.cut.iter().map(|c| &*c.mask)),
             schedule: self.choices.schedule.state(),
             operator: self.choices.operator.state(),
+            memory: self.memory.state(),
             has_initial: self.has_initial,
+            initial: self.initial.clone(),
+            budget: self.budget.clone(),
             told: told.map(|(step, masks)| (step.0, words(masks.iter().map(|mask| &**mask)))),
             dropped: self.dropped.as_ref().map(words),
             since: self.history.since.clone(),
@@ -95,6 +104,7 @@ impl Pruner {
             let found = state.cuts.len();
             return Err(misfit(format!("it has {found} layers where the model has {n}")));
         }
+        self.check_swaps(&state)?;
         let sparsity = Sparsity::new(state.sparsity).map_err(|e| misfit(e.to_string()))?;
         let masks = self.masks_of(state.masks)?;
         let told = match state.told {
@@ -120,6 +130,7 @@ impl Pruner {
             Ok(Probe { step: Step(saved.step), codes: saved.codes, back })
         };
         let probes = state.probes.into_iter().map(probe).collect::<Result<_, _>>()?;
+        let memory = self.memory.with_state(&state.memory).map_err(misfit)?;
         let layers: Vec<&LayerInfo> = self.choices.layers.iter().map(|(info, _)| info).collect();
         let operator = self.choices.operator.state();
         self.choices.operator.restore(&state.operator, &layers).map_err(misfit)?;
@@ -133,9 +144,32 @@ impl Pruner {
         // Beginning step 0 again changes nothing while it is dense.
         self.has_begun = state.step > 0 || !sparsity.is_dense();
         self.n_kept = self.cut.iter().map(|cut| cut.mask.n_kept()).collect();
-        self.history = History { since, probes };
+        (self.history, self.memory) = (History { since, probes }, memory);
         (self.dropped, self.has_initial) = (dropped, state.has_initial);
+        (self.initial, self.budget) = (state.initial, state.budget);
         Ok(())
+    }
+
+    /// Refuses what swaps have left in a state if it belongs to other layers, or to another renewal.
+    fn check_swaps(&self, state: &PrunerState) -> Result<(), PruneError> {
+        let is_needed = state.has_initial && self.choices.remembers_initial();
+        let sizes = self.choices.vars().map(|var| var.elem_count());
+        let fits = match &state.initial {
+            Some(initial) => is_needed && initial.iter().map(Vec::len).eq(sizes),
+            None => !is_needed,
+        };
+        if !fits {
+            return Err(misfit("weights that enter begin with other values in it".into()));
+        }
+        match &state.budget {
+            Some(budget) if budget.len() != self.choices.layers.len() => {
+                Err(misfit("its soft bound is one of other layers".into()))
+            }
+            Some(_) if self.choices.renewal.exceeds_until().is_none() => {
+                Err(misfit("it was saved with a soft bound".into()))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn since_of(&self, saved: Option<Since>) -> Result<Option<Since>, PruneError> {

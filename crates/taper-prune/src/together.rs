@@ -1,7 +1,7 @@
 //! Choices that exclude each other.
 
 use crate::{
-    DropRule, Part, PruneError, PrunedUpdate, Quantile,
+    DropRule, InitialScale, Part, PruneError, PrunedUpdate, Quantile,
     choices::Choices,
     criterion::{Criterion, View},
     renewal::Moment,
@@ -17,7 +17,10 @@ impl Choices {
             self.without_measure(),
             self.without_cut(),
             self.without_gradient(),
+            self.without_memory(),
             self.without_change(),
+            self.without_end(),
+            self.without_begin(),
         ];
         match rules.into_iter().flatten().next() {
             None => Ok(()),
@@ -29,13 +32,15 @@ impl Choices {
     fn without_cut(&self) -> Option<(Part, Part, &'static str)> {
         let has_magnitude = gives_magnitudes(&*self.criterion);
         let is_single = self.structure.is_single();
+        let has_quota =
+            self.infos().any(|info| self.structure.quota(info, self.schedule.target()).is_some());
         let shrinks = self.operator.needs_cut();
         let is_near_cut = self.gradients().iter().any(|grad| grad.at_zero != grad.at_cut);
         let drops_smallest =
             self.remainder.drop.is_some_and(|drop| drop.rule == DropRule::Smallest);
         let rules = [
             (
-                shrinks && !self.renewal.is_cut(),
+                shrinks && !self.renewal.is_top_k(),
                 (Part::Threshold, Part::Renewal),
                 "masks that are swapped or held have no cut to shrink weights by; choose the hard threshold, or masks that are cut",
             ),
@@ -50,9 +55,9 @@ impl Choices {
                 "scores that are no magnitudes give no cut to shrink weights by; choose the hard threshold, or magnitudes",
             ),
             (
-                !is_single && self.renewal.grows_by().is_some(),
+                has_quota && self.renewal.grows_by().is_some(),
                 (Part::Structure, Part::Renewal),
-                "weights that are kept together are not swapped one by one; choose single weights, or masks that are cut",
+                "a swap leaves each group of a pattern as it is; choose another structure, or masks that are held",
             ),
             (
                 !is_single && self.quantile == Quantile::Interpolated,
@@ -93,7 +98,7 @@ impl Choices {
                        the first masks alone, or masks that are held";
         let rules = [
             (grow.is_some_and(measures), (Part::Growth, Part::Renewal), swapped),
-            (is_measured && grow.is_some(), (Part::Criterion, Part::Renewal), swapped),
+            (is_measured && self.has_swaps(), (Part::Criterion, Part::Renewal), swapped),
             (
                 is_measured && !self.renewal.holds(),
                 (Part::Criterion, Part::Renewal),
@@ -103,6 +108,44 @@ impl Choices {
                 !is_hard && (is_measured || begins_measured),
                 (Part::Threshold, Part::Criterion),
                 "criteria that measure the network, such as GraSP and SynFlow, see weights as they are; choose the hard threshold",
+            ),
+        ];
+        broken(rules)
+    }
+
+    /// Criteria that remember gradients where there are none yet, or others.
+    fn without_memory(&self) -> Option<(Part, Part, &'static str)> {
+        let (criterion, grow) = (self.criterion.remembers(), self.renewal.grows_by());
+        let grow = grow.is_some_and(Criterion::remembers);
+        let begins_by = self.renewal.begins_by();
+        // Masks that are chosen at step 0, before any gradient.
+        let is_at_once = !self.schedule.sparsity(Step::ZERO).is_dense();
+        let remembering = if criterion { Part::Criterion } else { Part::Growth };
+        let is_any = criterion || grow;
+        let is_whole =
+            |grad: &PrunedGrad| [PrunedGrad::NONE, PrunedGrad::uniform(1.0)].contains(grad);
+        let rules = [
+            (
+                criterion && begins_by.is_none() && is_at_once,
+                (Part::Criterion, Part::Schedule),
+                "a criterion that remembers gradients has seen none at the first step; begin the schedule later, or swap masks that begin by another \
+                 criterion",
+            ),
+            (
+                begins_by.is_some_and(Criterion::remembers),
+                (Part::Begin, Part::Renewal),
+                "a criterion that remembers gradients has seen none when the first masks are chosen; begin by another one",
+            ),
+            (
+                is_any && self.remainder.update != PrunedUpdate::EveryStep,
+                (remembering, Part::Update),
+                "a criterion that remembers gradients needs all of them; compute the gradient of pruned weights exactly, or choose another criterion",
+            ),
+            (
+                is_any && !self.gradients().iter().all(is_whole),
+                (remembering, Part::Gradient),
+                "a criterion that remembers gradients needs those of pruned weights as they are; choose a gradient of 1 or 0 for them, or another \
+                 criterion",
             ),
         ];
         broken(rules)
@@ -136,26 +179,31 @@ impl Choices {
     fn without_change(&self) -> Option<(Part, Part, &'static str)> {
         let target = self.schedule.target();
         let in_two = |changes: &dyn Fn(Step) -> bool| changes(Step(1)) && changes(Step(2));
-        let cuts = |step| {
+        let chooses = |step| {
             let moment = Moment { step, imposed: target, wanted: target, target };
             self.renewal.chooses(&moment)
         };
         let swaps = |step| self.renewal.swaps(step).is_some();
-        let (is_cut, is_swapped) = (in_two(&cuts), in_two(&swaps));
+        let (is_renewed, is_swapped) = (in_two(&chooses), in_two(&swaps));
         let grows_by_gradient = self.renewal.grows_by().is_some_and(Criterion::needs_gradient);
+        let init = self.renewal.grow_init();
+        let has_momentum = init.is_some_and(|init| init.momentum > 0.0);
+        let begins_by_gradient = init.is_some_and(|init| init.needs_gradient());
         // On the way to the target, at a step at which masks of every cadence are chosen.
         let halfway = Sparsity::saturating(target.get() / 2.0);
         let begin = Moment { step: Step::ZERO, imposed: halfway, wanted: halfway, target };
-        let is_held = !self.renewal.chooses(&begin) && self.renewal.grows_by().is_none();
+        let is_held = !self.renewal.chooses(&begin) && !self.has_swaps();
         let reason = "a step whose gradients choose masks moves no weight, and every step would be one; choose masks every 2 steps or more \
                       seldom, or a criterion that needs no gradient";
         let rules = [
             (
-                self.criterion.needs_gradient() && (is_cut || is_swapped),
+                self.criterion.needs_gradient() && (is_renewed || is_swapped),
                 (Part::Criterion, Part::Cadence),
                 reason,
             ),
             (grows_by_gradient && is_swapped, (Part::Growth, Part::Cadence), reason),
+            (has_momentum && is_swapped, (Part::Momentum, Part::Cadence), reason),
+            (begins_by_gradient && is_swapped, (Part::GrowInit, Part::Cadence), reason),
             (
                 is_held && self.schedule.clock(Step::ZERO).is_some(),
                 (Part::Clock, Part::Renewal),
@@ -163,6 +211,56 @@ impl Choices {
             ),
         ];
         broken(rules)
+    }
+
+    /// Masks that would be denser than the target after the last step.
+    fn without_end(&self) -> Option<(Part, Part, &'static str)> {
+        let until = self.renewal.exceeds_until();
+        let rules = [
+            (
+                until.is_some() && self.renewal.is_static(),
+                (Part::Bound, Part::Growth),
+                "weights that enter again exceed no sparsity; choose a criterion of growth, or a hard bound",
+            ),
+            (
+                until.is_some_and(|until| until.0 >= self.total_steps && self.total_steps > 0),
+                (Part::Bound, Part::SwapEnd),
+                "masks may exceed the target until swaps end, which must be before the last step; let swaps end earlier, or choose a hard \
+                 bound",
+            ),
+        ];
+        broken(rules)
+    }
+
+    /// Initial weights that are scaled for masks which come later, change, or see other values.
+    fn without_begin(&self) -> Option<(Part, Part, &'static str)> {
+        let is_scaled = self.initial_scale != InitialScale::None;
+        let rules = [
+            (
+                is_scaled && self.schedule.sparsity(Step::ZERO).is_dense(),
+                (Part::InitialScale, Part::Schedule),
+                "initial weights are scaled for masks that are chosen at step 0, and the schedule begins dense; let it begin sparse, or leave \
+                 initial weights as they are",
+            ),
+            (
+                is_scaled && self.renewal.is_top_k(),
+                (Part::InitialScale, Part::Renewal),
+                "initial weights are scaled for masks that stay at first, and these are chosen anew; choose masks that are held or swapped, \
+                 or leave initial weights as they are",
+            ),
+            (
+                is_scaled && self.operator.threshold() != Some(Threshold::Hard),
+                (Part::InitialScale, Part::Threshold),
+                "initial weights are scaled as they are, and the threshold changes kept weights; choose the hard threshold, or leave initial \
+                 weights as they are",
+            ),
+        ];
+        broken(rules)
+    }
+
+    /// Whether weights are swapped at all.
+    fn has_swaps(&self) -> bool {
+        self.renewal.grows_by().is_some() || self.renewal.is_static()
     }
 
     /// The factors of the gradient scale at both ends of a run, and of the sparsity.

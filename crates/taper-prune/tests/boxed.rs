@@ -4,7 +4,7 @@ use taper_core::{LayerId, LayerInfo, LayerKind, Sparsity, Step};
 use taper_prune::{
     criterion::{Criterion, Gradient, Magnitude, SynFlow, View},
     operator::{Operator, PowerPropagation},
-    renewal::{Cut, Hold, Moment, Renewal, Swap, SwapDecay},
+    renewal::{Hold, Moment, Renewal, Swap, TopK},
     structure::{FilterUnits, NOfM, Single, Structure},
 };
 
@@ -24,19 +24,12 @@ fn a_box_has_the_checks_and_properties_of_a_structure() {
 #[test]
 fn a_box_has_the_checks_and_properties_of_a_renewal() {
     let boxed = |renewal: Box<dyn Renewal>| renewal;
-    let swap = Swap {
-        every: 0,
-        share: 0.5,
-        decay: SwapDecay::Constant,
-        from: Step(0),
-        end: Step(9),
-        grow: Box::new(Gradient),
-        begin: Some(Box::new(Magnitude)),
-    };
+    let grow = Some(Box::new(Gradient) as _);
+    let swap = Swap { every: 0, grow, begin: Some(Box::new(Magnitude)), ..Swap::default() };
     let swap = boxed(Box::new(swap));
     assert!(swap.check().is_err() && swap.grows_by().is_some() && swap.begins_by().is_some());
-    let cut = boxed(Box::new(Cut::EVERY_STEP));
-    assert!(cut.is_cut() && !cut.holds());
+    let top_k = boxed(Box::new(TopK::EVERY_STEP));
+    assert!(top_k.is_top_k() && !top_k.holds());
     let (dense, half) = (Sparsity::DENSE, Sparsity::new(0.5).unwrap());
     let now = Moment { step: Step(3), imposed: half, wanted: dense, target: half };
     assert!(boxed(Box::new(Hold)).restarts(&now));

@@ -8,7 +8,7 @@ use taper_kernels::{mask::Mask, threshold::Threshold};
 use taper_prune::{
     GradientOracle, Measure, Measured, PruneError, Pruner, PrunerBuilder, Remainder, Sample,
     criterion::{Criterion, Gradient, Grasp, Magnitude, Random, Saliency, SynFlow},
-    renewal::{Cut, Hold, Swap, SwapDecay},
+    renewal::{Hold, Swap, SwapDecay, TopK},
 };
 use taper_schedule::{Cadence, Curve, Ramp};
 
@@ -268,13 +268,12 @@ fn what_is_not_finite_or_ranks_nothing_is_refused() -> Result {
 fn masks_that_cannot_wait_are_refused() -> Result {
     let net = Net::of(&WEIGHTS)?;
     let swap = |grow: Box<dyn Criterion>, begin: Option<Box<dyn Criterion>>| Swap {
-        from: Step::ZERO,
         every: 2,
-        share: 0.3,
         decay: SwapDecay::Constant,
         end: Step(9),
-        grow,
+        grow: Some(grow),
         begin,
+        ..Swap::default()
     };
     let build = |change: &dyn Fn(PrunerBuilder) -> PrunerBuilder| {
         change(net.builder(0.5, 0)).build().map(drop).map_err(|error| error.to_string())
@@ -287,10 +286,10 @@ fn masks_that_cannot_wait_are_refused() -> Result {
         assert!(refused.unwrap_err().contains("weights are swapped by what a step gives"));
     }
     for refused in [
-        build(&|b| b.criterion(flow()).renewal(Cut::EVERY_STEP)),
+        build(&|b| b.criterion(flow()).renewal(TopK::EVERY_STEP)),
         build(&|b| {
             let cadence = Cadence::every(9).unwrap();
-            b.criterion(flow()).renewal(Cut { cadence }).threshold(Threshold::Soft)
+            b.criterion(flow()).renewal(TopK { cadence }).threshold(Threshold::Soft)
         }),
     ] {
         let refused = refused.unwrap_err();

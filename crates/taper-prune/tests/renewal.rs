@@ -4,9 +4,9 @@ use candle_core::{Device, Tensor, Var};
 use taper_core::{LayerInfo, LayerKind, Sparsity, Step};
 use taper_kernels::{mask::Mask, threshold::Threshold};
 use taper_prune::{
-    Changed, DropPolicy, DropRule, Pruner, PrunerBuilder, Remainder,
+    Changed, DropPolicy, DropRule, InitialScale, Momentum, Pruner, PrunerBuilder, Remainder,
     criterion::{Gradient, Magnitude, Mest, Random, Saliency},
-    renewal::{Hold, Swap, SwapDecay},
+    renewal::{GrowInit, Hold, InitialValue, Swap, SwapDecay},
 };
 use taper_scale::Constant;
 use taper_schedule::{Curve, Ramp};
@@ -71,15 +71,8 @@ fn forgotten(changed: &Changed) -> Vec<usize> {
 }
 
 fn swap(share: f64, grow: impl taper_prune::criterion::Criterion + 'static) -> Swap {
-    Swap {
-        every: 2,
-        share,
-        decay: SwapDecay::Constant,
-        from: Step::ZERO,
-        end: Step(5),
-        grow: Box::new(grow),
-        begin: None,
-    }
+    let (decay, grow) = (SwapDecay::Constant, Some(Box::new(grow) as _));
+    Swap { every: 2, share, decay, end: Step(5), grow, ..Swap::default() }
 }
 
 #[test]
@@ -193,6 +186,133 @@ fn first_masks_may_be_chosen_by_gradients_and_later_ones_by_weights() -> Result 
     Ok(())
 }
 
+/// Two steps without a swap, and one with.
+fn three_steps(one: &One, renewal: Swap) -> Result<(Pruner, Changed, Vec<f32>)> {
+    let builder = one.builder(0.5).remainder(Remainder::zero());
+    let mut pruner = builder.renewal(renewal).build()?;
+    let slope = [0.0, 3.0, 1.0, 0.0, -2.0, 1.0, 0.0, 0.5];
+    one.step(&mut pruner, 0, &slope)?;
+    one.step(&mut pruner, 1, &slope)?;
+    let (changed, grad) = one.step(&mut pruner, 2, &slope)?;
+    Ok((pruner, changed, grad))
+}
+
+fn of_eight(kept: &[usize]) -> Mask {
+    let mut mask = Mask::empty(8);
+    kept.iter().for_each(|&index| mask.set(index, true));
+    mask
+}
+
+#[test]
+fn weights_that_enter_begin_with_what_is_said() -> Result {
+    let one = One::new()?;
+    let value = InitialValue::Gradient;
+    let grow_init = Some(GrowInit { value, divisor: 2.0, momentum: 0.25, seed: 0 });
+    let (pruner, changed, _) = three_steps(&one, Swap { grow_init, ..swap(0.5, Gradient) })?;
+    assert_eq!(kept(&pruner), [0, 1, 3, 4]);
+    assert_eq!(one.weights()?, [0.8, 1.5, 0.0, -0.7, -1.0, 0.0, 0.0, 0.0]);
+    let momentum = Momentum { weights: of_eight(&[1, 4]), values: vec![0.75, -0.5] };
+    assert_eq!(changed.momentum, Some(vec![momentum]));
+    assert!(changed.is_skipped && forgotten(&changed) == [1, 4, 5, 6]);
+    // Of random growth, too, the gradient is read, and the step moves nothing.
+    let one = One::new()?;
+    let (pruner, changed, _) =
+        three_steps(&one, Swap { grow_init, ..swap(0.5, Random { seed: 4 }) })?;
+    assert!(changed.is_skipped && kept(&pruner).len() == 4);
+    // The values that the run began with, those of weights that were pruned at once included.
+    let one = One::new()?;
+    let grow_init = Some(GrowInit { value: InitialValue::Initial, seed: 5, ..GrowInit::default() });
+    let (_, changed, _) = three_steps(&one, Swap { grow_init, ..swap(0.5, Gradient) })?;
+    let begun = [1, 4].map(|index| one.weights().unwrap()[index]);
+    assert!(begun.iter().all(|w| WEIGHTS.contains(w)) && begun[0] != begun[1], "{begun:?}");
+    assert_eq!(changed.momentum, None);
+    Ok(())
+}
+
+#[test]
+fn initial_weights_are_scaled_once_for_the_first_masks() -> Result {
+    let one = One::new()?;
+    let scaled = |criterion: Box<dyn taper_prune::criterion::Criterion>| {
+        let builder = one.builder(0.625).remainder(Remainder::zero()).criterion(criterion);
+        builder.renewal(Hold).initial_scale(InitialScale::FanIn)
+    };
+    let mut pruner = scaled(Box::new(Magnitude)).build()?;
+    // Two of four weights of the first row are kept, and one of the second.
+    let root = 2f32.sqrt();
+    for step in 0..2 {
+        one.step(&mut pruner, step, &[0.0; 8])?;
+        let wanted = [0.8 * root, 0.0, 0.0, -0.7 * root, 0.0, 1.2, 0.0, 0.0];
+        assert_eq!(one.weights()?, wanted, "{step}");
+    }
+    let saved = pruner.state();
+    let mut resumed = scaled(Box::new(Magnitude)).build()?;
+    resumed.restore(saved)?;
+    one.step(&mut resumed, 1, &[0.0; 8])?;
+    assert_eq!(one.weights()?[5], 1.2);
+    // Masks that wait for the first gradients, as well.
+    let other = One::new()?;
+    let builder = other.builder(0.5).remainder(Remainder::zero()).criterion(Saliency);
+    let mut pruner = builder.renewal(Hold).initial_scale(InitialScale::Layer).build()?;
+    other.step(&mut pruner, 0, &[1.0; 8])?;
+    assert_eq!(
+        other.weights()?,
+        [0.8 * root, 0.0, 0.0, -0.7 * root, 0.0, 0.6 * root, -0.5 * root, 0.0]
+    );
+    for (builder, part) in [
+        (one.builder(0.5), "the renewal"),
+        (scaled(Box::new(Magnitude)).threshold(Threshold::FEATHER), "the threshold"),
+    ] {
+        let builder = builder.initial_scale(InitialScale::Layer);
+        let refused = builder.build().map(drop).unwrap_err().to_string();
+        assert!(refused.contains(part), "{refused}");
+    }
+    Ok(())
+}
+
+#[test]
+fn without_growth_the_smallest_begin_anew_and_masks_stay() -> Result {
+    let one = One::new()?;
+    let again = |grow_init| Swap { grow: None, grow_init, ..swap(0.5, Gradient) };
+    let (pruner, changed, grad) = three_steps(&one, again(None))?;
+    assert_eq!((kept(&pruner), forgotten(&changed)), (vec![0, 3, 5, 6], vec![5, 6]));
+    assert_eq!(one.weights()?, [0.8, 0.0, 0.0, -0.7, 0.0, 0.0, 0.0, 0.0]);
+    assert!(!changed.is_skipped && grad == [0.0; 8]);
+    let one = One::new()?;
+    let grow_init = Some(GrowInit { value: InitialValue::Uniform, ..GrowInit::default() });
+    three_steps(&one, again(grow_init))?;
+    let now = one.weights()?;
+    let bound = (0.8 + 0.7 + 0.4 + 0.5) / 4.0;
+    assert!([5, 6].iter().all(|&i| now[i] != 0.0 && now[i].abs() <= bound), "{now:?}");
+    assert_eq!(now[..5], [0.8, 0.0, 0.0, -0.7, 0.0]);
+    Ok(())
+}
+
+#[test]
+fn masks_exceed_a_soft_bound_between_swaps_alone() -> Result {
+    let one = One::new()?;
+    let builder = one.builder(0.5).remainder(Remainder::zero());
+    let mut pruner = builder.renewal(Swap { is_soft: true, ..swap(0.5, Gradient) }).build()?;
+    let slope = [0.0, 3.0, 1.0, 0.0, -2.0, 1.0, 0.0, 0.5];
+    let mut counts = Vec::new();
+    for step in 0..7 {
+        one.step(&mut pruner, step, &slope)?;
+        counts.push(kept(&pruner).len());
+        assert_eq!(pruner.sparsity(), Sparsity::of(counts[step as usize] as u64, 8));
+        // What has entered at step 2 is 0 at first, and learns in step 3.
+        match step {
+            2 => assert_eq!(kept(&pruner), [0, 1, 3, 4, 5, 6]),
+            3 => assert_eq!(one.weights()?[..5], [0.8, -0.3, 0.0, -0.7, 0.2]),
+            _ => {}
+        }
+    }
+    assert_eq!(counts, [4, 4, 6, 6, 6, 4, 4]);
+    let late = Swap { is_soft: true, end: Step(100), ..swap(0.5, Gradient) };
+    let refused = one.builder(0.5).remainder(Remainder::zero()).renewal(late).build();
+    let refused = refused.map(drop).unwrap_err().to_string();
+    assert!(refused.contains("the soft bound and the end of swaps"), "{refused}");
+    Ok(())
+}
+
 #[test]
 fn masks_after_the_first_ones_are_chosen_by_the_gradients_of_the_criterion() -> Result {
     let one = One::new()?;
@@ -270,26 +390,58 @@ fn what_was_dropped_neither_enters_nor_is_chosen_again() -> Result {
 #[test]
 fn a_swap_goes_on_from_a_saved_state() -> Result {
     let slope = |step: u64| std::array::from_fn(|i| ((i as u64 * 5 + step * 3) % 7) as f32 - 3.0);
-    let run = |restart: bool| -> Result<(Vec<f32>, Vec<usize>)> {
-        let one = One::new()?;
-        let build = || {
-            let builder = one.builder(0.5).remainder(Remainder::zero());
-            builder
-                .renewal(Swap { decay: SwapDecay::Cosine, end: Step(9), ..swap(0.5, Gradient) })
-                .build()
-        };
-        let mut pruner = build()?;
-        for step in 0..10 {
-            one.step(&mut pruner, step, &slope(step))?;
-            if restart && step == 4 {
-                let state = pruner.state();
-                pruner = build()?;
-                pruner.restore(state)?;
+    let begun = |value| Some(GrowInit { value, momentum: 0.5, seed: 2, ..GrowInit::default() });
+    let renewals: [&dyn Fn() -> Swap; 4] = [
+        &|| swap(0.5, Gradient),
+        &|| Swap { grow_init: begun(InitialValue::Initial), ..swap(0.5, Gradient) },
+        &|| Swap { is_soft: true, grow_init: begun(InitialValue::Normal), ..swap(0.5, Gradient) },
+        &|| Swap { grow: None, ..swap(0.5, Gradient) },
+    ];
+    for renewal in renewals {
+        let run = |restart: bool| -> Result<(Vec<f32>, Vec<usize>)> {
+            let one = One::new()?;
+            let build = || {
+                let builder = one.builder(0.5).remainder(Remainder::zero());
+                let renewal = Swap { decay: SwapDecay::Cosine, end: Step(9), ..renewal() };
+                builder.renewal(renewal).build()
+            };
+            let mut pruner = build()?;
+            for step in 0..10 {
+                one.step(&mut pruner, step, &slope(step))?;
+                if restart && step == 4 {
+                    let state = pruner.state();
+                    pruner = build()?;
+                    pruner.restore(state)?;
+                }
             }
-        }
-        Ok((one.weights()?, kept(&pruner)))
+            Ok((one.weights()?, kept(&pruner)))
+        };
+        assert_eq!(run(false)?, run(true)?);
+    }
+    Ok(())
+}
+
+#[test]
+fn what_swaps_leave_in_a_state_belongs_to_their_renewal() -> Result {
+    let one = One::new()?;
+    let value = InitialValue::Initial;
+    let grow_init = Some(GrowInit { value, ..GrowInit::default() });
+    let of = |renewal| one.builder(0.5).remainder(Remainder::zero()).renewal(renewal).build();
+    let (exceeding, ..) = three_steps(&one, Swap { is_soft: true, ..swap(0.5, Gradient) })?;
+    let (remembering, ..) = three_steps(&one, Swap { grow_init, ..swap(0.5, Gradient) })?;
+    let refuse = |renewal, state| -> Result<String> {
+        Ok(of(renewal)?.restore(state).unwrap_err().to_string())
     };
-    assert_eq!(run(false)?, run(true)?);
+    let plain = || swap(0.5, Gradient);
+    assert!(refuse(plain(), exceeding.state())?.contains("saved with a soft bound"));
+    assert!(refuse(plain(), remembering.state())?.contains("begin with other values"));
+    let mut state = exceeding.state();
+    state.budget = Some(vec![4, 4]);
+    let soft = Swap { is_soft: true, ..plain() };
+    assert!(refuse(soft, state)?.contains("of other layers"));
+    let mut state = remembering.state();
+    state.initial = Some(vec![vec![0.0; 7]]);
+    assert!(refuse(Swap { grow_init, ..plain() }, state)?.contains("other values"));
     Ok(())
 }
 

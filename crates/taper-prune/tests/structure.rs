@@ -7,8 +7,7 @@ use taper_kernels::{mask::Mask, threshold::Threshold};
 use taper_prune::{
     PruneError, Pruner, Remainder,
     allocation::{Allocation, Global, Pin, Pinned, Uniform},
-    criterion::Gradient,
-    renewal::{Swap, SwapDecay},
+    renewal::Swap,
     structure::{Blocks, Channels, FanIn, FilterUnits, NOfM, OutputNOfM, Structure},
 };
 use taper_schedule::{Curve, Ramp, SparsitySchedule};
@@ -153,15 +152,7 @@ fn what_a_structure_cannot_go_with_is_refused() -> Result {
     let builder = || Ok::<_, Box<dyn std::error::Error>>(Pruner::builder(vec![fc()?], ramp(), 9));
     let error = refusal(builder()?.structure(NOfM { n: 2, m: 4 }).build().unwrap_err());
     assert!(error.contains("hard"), "{error}");
-    let swap = Swap {
-        every: 1,
-        share: 0.5,
-        decay: SwapDecay::Constant,
-        from: Step::ZERO,
-        end: Step(9),
-        grow: Box::new(Gradient),
-        begin: None,
-    };
+    let swap = Swap { every: 2, end: Step(9), ..Swap::default() };
     let builder = builder()?.threshold(Threshold::Hard).remainder(Remainder::zero());
     let builder = builder.structure(NOfM { n: 2, m: 4 }).renewal(swap);
     let error = refusal(builder.build().unwrap_err());

@@ -8,7 +8,7 @@ use taper_prune::{
     Remainder,
     criterion::{Criterion, Gradient, Mest, Random, Saliency, SynFlow},
     operator::PowerPropagation,
-    renewal::{Cut, Hold, Swap, SwapDecay},
+    renewal::{Hold, Swap, SwapDecay, TopK},
     structure::{Blocks, NOfM},
 };
 use taper_scale::{Constant, Proximity};
@@ -42,8 +42,8 @@ fn clocked() -> PrunerBuilder {
 }
 
 fn swap(every: u64, grow: impl Criterion + 'static) -> Swap {
-    let (decay, grow) = (SwapDecay::Constant, Box::new(grow));
-    Swap { every, share: 0.5, decay, from: Step::ZERO, end: Step(30), grow, begin: None }
+    let (decay, grow) = (SwapDecay::Constant, Some(Box::new(grow) as _));
+    Swap { every, share: 0.5, decay, end: Step(30), grow, ..Swap::default() }
 }
 
 fn flow() -> SynFlow {
@@ -66,13 +66,13 @@ fn what_excludes_each_other_is_refused_with_both_names() {
     let cases: [(PrunerBuilder, Part, Part); 24] = [
         (plain().renewal(swap(2, flow())), Part::Growth, Part::Renewal),
         (plain().criterion(flow()).renewal(swap(2, RANDOM)), Part::Criterion, Part::Renewal),
-        (plain().criterion(flow()).renewal(Cut::EVERY_STEP), Part::Criterion, Part::Renewal),
+        (plain().criterion(flow()).renewal(TopK::EVERY_STEP), Part::Criterion, Part::Renewal),
         (by_power().criterion(flow()).renewal(Hold), Part::Threshold, Part::Criterion),
         (by_power().renewal(begun()), Part::Threshold, Part::Criterion),
         (plain().threshold(Threshold::Soft).renewal(Hold), Part::Threshold, Part::Renewal),
         (plain().threshold(Threshold::Soft).structure(PAIRS), Part::Threshold, Part::Structure),
         (plain().threshold(Threshold::Soft).criterion(RANDOM), Part::Threshold, Part::Criterion),
-        (plain().structure(BLOCKS).renewal(swap(2, RANDOM)), Part::Structure, Part::Renewal),
+        (plain().structure(PAIRS).renewal(swap(2, RANDOM)), Part::Structure, Part::Renewal),
         (
             plain().structure(BLOCKS).quantile(Quantile::Interpolated),
             Part::Structure,
@@ -85,7 +85,7 @@ fn what_excludes_each_other_is_refused_with_both_names() {
         (zero().gradient(Constant::new(0.5).expect("θ")), Part::Gradient, Part::Remainder),
         (zero().pruned_update(PrunedUpdate::EveryNth(2)), Part::Update, Part::Remainder),
         (zero().drop(drop(DropRule::Longest)), Part::Drop, Part::Remainder),
-        (plain().criterion(Saliency).renewal(Cut::EVERY_STEP), Part::Criterion, Part::Cadence),
+        (plain().criterion(Saliency).renewal(TopK::EVERY_STEP), Part::Criterion, Part::Cadence),
         (
             plain().criterion(Mest::default()).renewal(swap(1, RANDOM)),
             Part::Criterion,

@@ -3,7 +3,7 @@
 use candle_core::{DType, Device, Result, Tensor, Var};
 use std::cell::RefCell;
 use taper_core::{LayerInfo, Sparsity};
-use taper_nn::{Gates, LayerEvent, Mode, Model, Params, Pass, Probe, ops::with_values};
+use taper_nn::{ForwardHook, Gates, LayerEvent, Mode, Model, Params, Pass, ops::with_values};
 
 /// One prunable layer.
 #[derive(Clone, Debug, PartialEq)]
@@ -125,7 +125,7 @@ pub fn layer_macs(model: &dyn Model, [channels, height, width]: [usize; 3]) -> R
 /// Notes each layer's multiply-accumulates.
 struct Macs(RefCell<Vec<u64>>);
 
-impl Probe for Macs {
+impl ForwardHook for Macs {
     fn layer(&self, event: &LayerEvent) -> Result<()> {
         let Some(id) = event.id else { return Ok(()) };
         match self.0.borrow_mut().get_mut(id.0) {

@@ -3,10 +3,10 @@
 use crate::{error::TrainError, eval::tensors};
 use candle_core::{DType, Device, Tensor, Var};
 use taper_data::Loader;
-use taper_nn::{Entry, Gates, Model, Pass, Tracking};
+use taper_nn::{Entry, Gates, KernelContext, Model, Pass, Tracking};
 
 /// Sets the running means and variances of every normalisation to the plain averages over the first `n_batches` of an
-/// epoch. Weights stay as they are.
+/// epoch. Weights stay as they are. `kernels` is what its passes share.
 ///
 /// Pruning moves what reaches a normalisation, and running statistics remember older weights.
 /// Each batch is normalised by its own statistics on the way, as in training, so one pass is enough.
@@ -18,6 +18,7 @@ pub fn calibrate(
     images: &Loader,
     n_batches: usize,
     device: &Device,
+    kernels: &KernelContext,
 ) -> Result<(), TrainError> {
     let entries = model.params().entries();
     // A momentum of 0 holds a statistic.
@@ -32,7 +33,10 @@ pub fn calibrate(
     for batch in images.epoch(0).take(n_batches) {
         // From zero, a batch leaves its own statistics times the momentum.
         running.iter().try_for_each(|(var, _)| var.set(&var.zeros_like()?))?;
-        model.forward(&tensors(batch, device)?.0, &Pass::train(&Gates::NONE))?;
+        model.forward(
+            &tensors(batch, device)?.0,
+            &Pass::train(&Gates::NONE).with_kernels(kernels),
+        )?;
         for (sums, (var, momentum)) in sums.iter_mut().zip(&running) {
             let found = var.flatten_all()?.to_dtype(DType::F64)?.to_vec1::<f64>()?;
             sums.iter_mut().zip(found).for_each(|(sum, v)| *sum += v / momentum);
@@ -77,7 +81,8 @@ mod tests {
             mean += m / 3.0;
             var += y.iter().map(|&v| (f64::from(v) - m).powi(2)).sum::<f64>() / (n - 1.0) / 3.0;
         }
-        calibrate(&*model, &images, 3, &Device::Cpu).expect("statistics");
+        calibrate(&*model, &images, 3, &Device::Cpu, &KernelContext::default())
+            .expect("statistics");
         let at =
             |name: &str| Ok::<_, candle_core::Error>(f64::from(value(name)?.to_vec1::<f32>()?[5]));
         assert!((at("bn1.running_mean")? - mean).abs() < 1e-5, "{mean}");
@@ -120,7 +125,8 @@ mod tests {
             scope.buffer("index", Tensor::new(7i64, &Device::Cpu)?)?;
             scope.buffer("scale", Tensor::new(0.5f32, &Device::Cpu)?)?;
             let net = Net { moved, held, params: scope.finish() };
-            calibrate(&net, &images, 2, &Device::Cpu).expect("statistics");
+            calibrate(&net, &images, 2, &Device::Cpu, &KernelContext::default())
+                .expect("statistics");
             let var = |name: &str| net.params.get(name).expect("a buffer").var.clone();
             let found = ["moved.running_mean", "moved.running_var"]
                 .map(|name| Ok::<_, candle_core::Error>(var(name).to_vec1::<f32>()?[0]));

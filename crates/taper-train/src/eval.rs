@@ -6,7 +6,7 @@ use crate::{
 };
 use candle_core::{D, Device, Result, Tensor};
 use taper_data::{Batch, Loader};
-use taper_nn::{Gates, Model, Pass};
+use taper_nn::{Gates, KernelContext, Model, Pass};
 
 /// Loss and accuracy over a split.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -24,7 +24,8 @@ impl Evaluation {
     pub(crate) const NONE: Self = Self { loss: f64::NAN, accuracy: f64::NAN, n_images: 0 };
 }
 
-/// Runs the model over every image of `split` with these gates; `loss` is what [`Loss::evaluated`] gives.
+/// Runs the model over every image of `split` with these gates; `loss` is what [`Loss::evaluated`] gives, and
+/// `kernels` is what its passes share.
 ///
 /// # Errors
 /// If the images do not fit the model.
@@ -34,12 +35,13 @@ pub fn evaluate(
     split: &Loader,
     loss: &dyn Loss,
     device: &Device,
+    kernels: &KernelContext,
 ) -> std::result::Result<Evaluation, TrainError> {
     let (mut sum, mut n_correct, mut n_images) = (0.0, 0, 0u64);
     for batch in split.epoch(0) {
         let n = batch.len() as u64;
         let (images, labels) = tensors(batch, device)?;
-        let logits = model.forward(&images, &Pass::eval_gated(gates))?;
+        let logits = model.forward(&images, &Pass::eval_gated(gates).with_kernels(kernels))?;
         sum += value(&loss.evaluated(&logits, &labels)?)? * n as f64;
         n_correct += count_correct(&logits, &labels)?;
         n_images += n;

@@ -9,7 +9,7 @@ use candle_core::{Result, Tensor, Var, backprop::GradStore};
 use taper_core::{LayerId, Step};
 use taper_nn::{
     Gate, Gates, Params,
-    ops::{sampled_share, sum_of_squares, with_values},
+    ops::{choice::Choice, sampled_share, sum_of_squares, with_values},
 };
 use taper_prune::PrunedUpdate;
 
@@ -73,6 +73,8 @@ pub(crate) struct Computed<'a> {
     /// The dead filters of each prunable layer; may be empty.
     pub(crate) dead: &'a [Vec<usize>],
     pub(crate) n_images: usize,
+    /// How the layers of the pass choose.
+    pub(crate) choice: Choice,
 }
 
 /// Squared norms of the exact gradient of pruned weights in the last step that computed it: what stands in for it until
@@ -105,7 +107,7 @@ impl PrunedSquares {
         update: PrunedUpdate,
         step: Step,
     ) -> Result<GradNorm> {
-        let Computed { params, grads, dead, n_images, .. } = *computed;
+        let Computed { params, grads, dead, n_images, choice, .. } = *computed;
         match update {
             PrunedUpdate::EveryStep | PrunedUpdate::EveryNth(1) | PrunedUpdate::Live { .. } => {
                 GradNorm::of(params, grads, dead)
@@ -118,7 +120,8 @@ impl PrunedSquares {
                 Ok(self.beside(kept))
             }
             PrunedUpdate::Sampled { .. } => {
-                let share = |gate: &Gate, weight: &Var| sampled_share(gate, weight, n_images);
+                let share =
+                    |gate: &Gate, weight: &Var| sampled_share(gate, weight, n_images, choice);
                 let (kept, pruned) = computed.squares(share)?;
                 Ok(pruned.beside(kept))
             }
@@ -203,7 +206,8 @@ mod tests {
         step: u64,
     ) -> Result<[f64; 2]> {
         let dead = [DEAD.to_vec()];
-        let computed = Computed { params, grads, gates, dead: &dead, n_images: 64 };
+        let computed =
+            Computed { params, grads, gates, dead: &dead, n_images: 64, choice: Choice::Measured };
         let norm = state.norm(&computed, update, Step(step))?;
         Ok([norm.all, norm.dead].map(|norm| norm * norm))
     }

@@ -28,7 +28,6 @@
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "makes inputs, and wants no bits"))]
 
 mod analysis;
-mod atomic;
 mod best;
 mod calibrate;
 pub mod callback;
@@ -47,7 +46,6 @@ mod run;
 mod train;
 
 pub use analysis::{Analysis, LayerAnalysis, analyse, layer_macs, n_kept};
-pub use atomic::{remove_partial_files, write_atomically};
 pub use best::best_epoch;
 pub use calibrate::calibrate;
 pub use callback::{Callback, Callbacks, EpochEvent, Flow, StepEvent};
@@ -55,14 +53,17 @@ pub use clip::clip_factor;
 pub use error::TrainError;
 pub use eval::{Evaluation, evaluate};
 pub use grad_norm::{GradNorm, PrunedSquares};
-pub use learning_rate::{Constant, Cosine, LearningRate, StepDecay, Warmup};
+pub use learning_rate::{ConstantRate, Cosine, LearningRate, StepDecay, Warmup};
 pub use loss::{CrossEntropy, Loss};
-pub use metrics::{EpochMetrics, Progress, Tally};
-pub use optimizer::{AdamW, FromCandle, Ham, Optimizer, OptimizerState, Sgd, forget_at};
+pub use metrics::{Progress, Tally};
+pub use optimizer::{
+    AdamW, FromCandle, Ham, Optimizer, OptimizerState, Sgd, forget_at, remember_at,
+};
 pub use oracle::ModelOracle;
 pub use recipe::Recipe;
 pub use run::{Run, StepDone};
 pub use taper_nn::ops::cross_entropy;
+pub use taper_record::epoch::EpochMetrics;
 pub use train::{Outcome, train};
 
 /// Compiles and runs the README's example.

@@ -3,7 +3,7 @@
 use crate::eval::tensors;
 use candle_core::{DType, Device, Result, Tensor, Var};
 use taper_data::Loader;
-use taper_nn::{Gates, Mode, Model, Pass};
+use taper_nn::{Gates, KernelContext, Mode, Model, Pass};
 use taper_prune::{GradientOracle, Sample};
 
 /// Most images of a batch.
@@ -21,12 +21,19 @@ pub struct ModelOracle<'a> {
     model: &'a dyn Model,
     images: &'a Loader,
     device: &'a Device,
+    kernels: KernelContext,
 }
 
 impl<'a> ModelOracle<'a> {
     /// For a model, whose parameters are on this device, and the images that it is trained on.
     pub fn new(model: &'a dyn Model, images: &'a Loader, device: &'a Device) -> Self {
-        Self { model, images, device }
+        Self { model, images, device, kernels: KernelContext::default() }
+    }
+
+    /// The same, with what the passes of a run share.
+    #[must_use]
+    pub fn with_kernels(self, kernels: &KernelContext) -> Self {
+        Self { kernels: kernels.clone(), ..self }
     }
 
     fn weights(&self) -> impl Iterator<Item = &Var> {
@@ -50,7 +57,8 @@ impl<'a> ModelOracle<'a> {
         for batch in (0..).map_while(|number| selection.batch(number)) {
             let labels = batch.labels.clone();
             let (images, _) = tensors(batch, self.device)?;
-            let rows = self.model.forward(&images.to_dtype(self.model.params().dtype())?, pass)?;
+            let images = images.to_dtype(self.model.params().dtype())?;
+            let rows = self.model.forward(&images, &pass.with_kernels(&self.kernels))?;
             let factors = factors(&Rows::of(&rows)?, &labels, selection.n_images() as f64)?;
             let factors = Tensor::from_vec(factors, rows.dims(), &Device::Cpu)?;
             let factors = factors.to_dtype(rows.dtype())?.to_device(rows.device())?;

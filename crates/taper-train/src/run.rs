@@ -14,7 +14,7 @@ use candle_core::{Device, Tensor};
 use std::cell::RefCell;
 use taper_core::Step;
 use taper_data::{Batch, Loader};
-use taper_nn::{Gates, LayerEvent, Model, Pass, Probe, ops::is_finite};
+use taper_nn::{ForwardHook, Gates, KernelContext, LayerEvent, Model, Pass, ops::is_finite};
 use taper_prune::{Changed, DeadFilters, PrunedUpdate, Pruner, Report};
 
 /// Everything that a run works on.
@@ -39,6 +39,8 @@ pub struct Run<'a> {
     pub recipe: Recipe,
     /// Where to compute.
     pub device: &'a Device,
+    /// What the kernels of all its passes share: by default, one that chooses by measurement.
+    pub kernels: KernelContext,
     /// What clipping remembers of the gradient of pruned weights.
     pub pruned_squares: PrunedSquares,
 }
@@ -88,6 +90,7 @@ impl<'a> Run<'a> {
             validation: None,
             recipe,
             device,
+            kernels: KernelContext::default(),
             pruned_squares: PrunedSquares::default(),
         }
     }
@@ -101,14 +104,19 @@ impl<'a> Run<'a> {
         let n_images = batch.len();
         let (images, labels) = tensors(batch, self.device)?;
         if let Some(pruner) = &mut self.pruner {
-            pruner.prepare(step, &mut ModelOracle::new(self.model, self.train, self.device))?;
+            let oracle = ModelOracle::new(self.model, self.train, self.device);
+            pruner.prepare(step, &mut oracle.with_kernels(&self.kernels))?;
         }
         let gates =
             self.pruner.as_mut().map(|p| p.begin_step(step)).transpose()?.unwrap_or_default();
-        let logits = self.model.forward(&images, &Pass::train(&gates))?;
+        let logits =
+            self.model.forward(&images, &Pass::train(&gates).with_kernels(&self.kernels))?;
         let loss = self.loss.of(&logits, &labels)?;
         let value = loss::value(&loss)?;
-        let refuse = |what, value| not_finite(what, value, step, self.model, &images, &gates);
+        let refuse = |what, value| {
+            let pass = Pass::train(&gates).with_kernels(&self.kernels);
+            not_finite(what, value, step, self.model, &images, pass)
+        };
         if !value.is_finite() {
             return Err(refuse("the loss", value)?);
         }
@@ -120,9 +128,19 @@ impl<'a> Run<'a> {
         if let Some(weights) = &changed.forgotten {
             self.optimizer.forget(params, weights)?;
         }
+        if let Some(weights) = &changed.momentum {
+            self.optimizer.begin(params, weights)?;
+        }
         let dead = self.pruner.as_ref().map(|p| p.dead_filters()).unwrap_or_default();
         let update = self.pruner.as_ref().map_or(PrunedUpdate::EveryStep, |p| p.pruned_update());
-        let computed = Computed { params, grads: &grads, gates: &gates, dead: &dead, n_images };
+        let computed = Computed {
+            params,
+            grads: &grads,
+            gates: &gates,
+            dead: &dead,
+            n_images,
+            choice: self.kernels.choice(),
+        };
         let norm = self.pruned_squares.norm(&computed, update, step)?;
         if !norm.all.is_finite() {
             return Err(refuse("the gradient norm", norm.all)?);
@@ -156,7 +174,8 @@ impl<'a> Run<'a> {
     /// # Errors
     /// As [`evaluate`], or if a weight cannot be read.
     pub fn test_now(&self) -> Result<Evaluation, TrainError> {
-        evaluate(self.model, &self.refreshed()?.0, self.test, &*self.loss, self.device)
+        let gates = self.refreshed()?.0;
+        evaluate(self.model, &gates, self.test, &*self.loss, self.device, &self.kernels)
     }
 
     /// Gates for evaluating the weights as they are now, and what they keep; no report for a dense run.
@@ -184,10 +203,10 @@ fn not_finite(
     step: Step,
     model: &dyn Model,
     images: &Tensor,
-    gates: &Gates,
+    pass: Pass,
 ) -> Result<TrainError, TrainError> {
     struct FirstBad(RefCell<Option<String>>);
-    impl Probe for FirstBad {
+    impl ForwardHook for FirstBad {
         fn layer(&self, event: &LayerEvent) -> candle_core::Result<()> {
             if self.0.borrow().is_none() && !is_finite(event.output)? {
                 *self.0.borrow_mut() =
@@ -202,9 +221,9 @@ fn not_finite(
     } else if let Some(entry) = model.params().first_not_finite()?.filter(|e| e.kind.is_some()) {
         format!("parameter {} is not finite", entry.name)
     } else {
-        let probe = FirstBad(RefCell::new(None));
-        model.forward(images, &Pass::train(gates).watched_by(&probe))?;
-        probe.0.into_inner().unwrap_or_else(|| {
+        let hook = FirstBad(RefCell::new(None));
+        model.forward(images, &pass.watched_by(&hook))?;
+        hook.0.into_inner().unwrap_or_else(|| {
             "every layer's output is finite, so it arose in the loss or the backward pass".into()
         })
     };

@@ -96,7 +96,7 @@ pub fn train(
             let found = match is_evaluated {
                 true => {
                     let split = run.validation.unwrap_or(run.test);
-                    evaluate(run.model, &gates, split, &*run.loss, run.device)?
+                    evaluate(run.model, &gates, split, &*run.loss, run.device, &run.kernels)?
                 }
                 false => Evaluation::NONE,
             };

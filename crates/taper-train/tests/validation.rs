@@ -26,7 +26,8 @@ fn each_epoch_is_measured_on_held_out_images_and_no_step_differs()
         let last = *progress.history.last().ok_or("no epoch")?;
         let gates = taper_nn::Gates::NONE;
         let loss = CrossEntropy::default();
-        let on_validation = evaluate(&*model, &gates, &validation, &loss, &Device::Cpu)?;
+        let on_validation =
+            evaluate(&*model, &gates, &validation, &loss, &Device::Cpu, &run.kernels)?;
         let on_test = run.test_now()?;
         let (expected, others) = match is_held_out {
             true => (on_validation, [last.test_loss, last.test_accuracy]),

@@ -16,18 +16,14 @@ use taper::{
     kernels::{
         conv::{
             ConvShape,
-            blocked::{
-                Conv, GradAt, GradSource, InputGrad, PackedWeights, Packing, Source, WeightGrad,
-            },
+            blocked::{BlockedConv, GradAt, InputGrad, PackedWeights, Packing, WeightGrad},
             scalar,
         },
+        fused::{GradSource, Source},
         lanes::{Lanes, from_nchw, to_nchw},
         mask::Mask,
     },
-    nn::{
-        Gates, Model, ParamKind, Pass,
-        ops::{choice::Choice, profile},
-    },
+    nn::{Gates, KernelContext, Model, ParamKind, Pass},
     prune::{Changed, PrunedUpdate, Pruner},
     schedule::{Curve, Ramp},
     train::{GradNorm, Optimizer, Sgd, clip_factor, cross_entropy},
@@ -224,6 +220,7 @@ struct Session {
     step: u64,
     /// Steps from one that changes masks to the next, where not all do.
     every: u64,
+    kernels: KernelContext,
 }
 
 impl Session {
@@ -248,7 +245,8 @@ impl Session {
         let labels = Tensor::rand(0f32, 100.0, open.batch, &device)?.to_dtype(DType::U32)?;
         let images = Tensor::randn(0f32, 1.0, (open.batch, 3, 32, 32), &device)?;
         let every = open.method.map_or(1, Method::every);
-        Ok(Self { model, pruner, sgd: Sgd::new(0.9, 5e-4), images, labels, step: 1, every })
+        let (sgd, kernels) = (Sgd::new(0.9, 5e-4), KernelContext::default());
+        Ok(Self { model, pruner, sgd, images, labels, step: 1, every, kernels })
     }
 
     /// A training step, and not one that changes masks if there are others.
@@ -273,7 +271,8 @@ impl Session {
             None => Gates::default(),
         };
         let params = self.model.params();
-        let logits = self.model.forward(&self.images, &Pass::train(&gates))?;
+        let logits =
+            self.model.forward(&self.images, &Pass::train(&gates).with_kernels(&self.kernels))?;
         let loss = cross_entropy(&logits, &self.labels, 0.0)?;
         let mut grads = loss.backward()?;
         let changed = match &mut self.pruner {
@@ -293,7 +292,9 @@ impl Session {
 
     fn evaluate(&mut self) -> anyhow::Result<()> {
         let gates = self.pruner.as_ref().map(Pruner::refresh).transpose()?.unwrap_or_default();
-        let logits = self.model.forward(&self.images, &Pass::eval_gated(&gates))?;
+        let logits = self
+            .model
+            .forward(&self.images, &Pass::eval_gated(&gates).with_kernels(&self.kernels))?;
         logits.argmax(D::Minus1)?.to_vec1::<u32>()?;
         Ok(())
     }
@@ -306,16 +307,20 @@ impl Session {
     /// Seconds by kind of work over some steps, and the choices that were measured.
     fn profile(&mut self, steps: u32) -> anyhow::Result<Value> {
         let begun = Instant::now();
-        profile::start();
+        self.kernels.start_profile();
         for _ in 0..steps {
             self.step()?;
         }
         let total = begun.elapsed().as_secs_f64();
-        let works: serde_json::Map<String, Value> = profile::stop()
+        let works: serde_json::Map<String, Value> = self
+            .kernels
+            .stop_profile()
             .into_iter()
             .map(|(work, took)| (work.name().into(), took.as_secs_f64().into()))
             .collect();
-        let choices: Vec<Value> = Choice::measured()
+        let choices: Vec<Value> = self
+            .kernels
+            .measured()
             .iter()
             .map(|m| {
                 json!({
@@ -369,7 +374,7 @@ impl Kernel {
 /// A convolution with everything that it reads and writes.
 struct Prepared {
     kernel: Kernel,
-    conv: Conv,
+    conv: BlockedConv,
     plain: [Vec<f32>; 3],
     input: Vec<Lanes>,
     grad: Vec<Lanes>,
@@ -385,7 +390,7 @@ impl Prepared {
     fn new(kernel: Kernel, batch: usize) -> anyhow::Result<Self> {
         let shape = kernel.shape(batch);
         ensure!(shape.out_size().is_some(), "the shape is impossible");
-        let conv = Conv::new(shape);
+        let conv = BlockedConv::new(shape);
         let mut rng = Rng::from_state(7);
         let mut draw = |n: usize| (0..n).map(|_| rng.normal() as f32).collect::<Vec<f32>>();
         let input = draw(batch * shape.in_image());

@@ -60,7 +60,7 @@ impl Renewal for Rarer {
     }
 
     /// The criterion alone says what is kept, so masks can be found anew at any time.
-    fn is_cut(&self) -> bool {
+    fn is_top_k(&self) -> bool {
         true
     }
 }

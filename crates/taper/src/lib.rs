@@ -14,6 +14,7 @@
 //! | [`prune`] | `taper-prune` | allocation, cuts, the pruner |
 //! | [`zoo`] | `taper-zoo` | architectures |
 //! | [`data`] | `taper-data` | data sets, augmentation, the loader |
+//! | [`record`] | `taper-record` | the files of a run |
 //! | [`train`] | `taper-train` | the loop, optimizers, learning rates, losses, callbacks, checkpoints |
 //! | [`export`] | `taper-export` | files that other tools load |
 //! | [`onnx`] | `taper-onnx` | graphs of ONNX files |
@@ -36,6 +37,7 @@ pub use taper_kernels as kernels;
 pub use taper_nn as nn;
 pub use taper_onnx as onnx;
 pub use taper_prune as prune;
+pub use taper_record as record;
 pub use taper_scale as scale;
 pub use taper_schedule as schedule;
 pub use taper_train as train;

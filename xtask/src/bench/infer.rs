@@ -18,7 +18,7 @@ const MOST_RUNS: f64 = 200.0;
 const TOLERANCE: f64 = 1e-5;
 
 /// How the suite is measured.
-pub(crate) struct Settings<'a> {
+pub(crate) struct InferSettings<'a> {
     pub(crate) root: &'a Path,
     pub(crate) python: &'a Path,
     /// Other than PyTorch.
@@ -46,7 +46,7 @@ struct Needs {
 /// # Errors
 /// When a side cannot be started, fails, or computes something else.
 pub(crate) fn tables(
-    settings: &Settings,
+    settings: &InferSettings,
     suite: &Compiled,
     is_chosen: impl Fn(&CompiledRow) -> bool,
 ) -> Result<[(&'static str, Table); 2]> {
@@ -123,7 +123,7 @@ fn both<T>(a: Option<T>, b: Option<T>) -> Option<[T; 2]> {
 }
 
 /// All sides of a row; ours first.
-struct Measured {
+struct MeasuredCell {
     needs: Vec<Needs>,
     /// Instruction set of our kernels.
     kernels: String,
@@ -131,7 +131,7 @@ struct Measured {
     layers: Option<String>,
 }
 
-fn measure(settings: &Settings, program: &Path, row: &CompiledRow) -> Result<Measured> {
+fn measure(settings: &InferSettings, program: &Path, row: &CompiledRow) -> Result<MeasuredCell> {
     let folder = tempfile::tempdir()?;
     let [path, images] = ["network.onnx", "images.bin"].map(|name| folder.path().join(name));
     // A process of its own, as its memory is not that of the engine.
@@ -195,7 +195,7 @@ fn measure(settings: &Settings, program: &Path, row: &CompiledRow) -> Result<Mea
         }
         _ => None,
     };
-    Ok(Measured { needs, kernels, layers })
+    Ok(MeasuredCell { needs, kernels, layers })
 }
 
 fn memory(side: &mut Process) -> Result<Option<f64>> {

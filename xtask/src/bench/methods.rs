@@ -11,7 +11,7 @@ use super::table::{Table, judge};
 use super::{Process, REST};
 
 /// How the suite is measured.
-pub(crate) struct Settings<'a> {
+pub(crate) struct MethodSettings<'a> {
     pub(crate) root: &'a Path,
     /// CPU threads of each process.
     pub(crate) threads: u64,
@@ -35,7 +35,7 @@ struct Side<'a> {
 /// # Errors
 /// When a process cannot be started or fails.
 pub(crate) fn table(
-    settings: &Settings,
+    settings: &MethodSettings,
     suite: &Methods,
     is_chosen: impl Fn(&MethodRow) -> bool,
 ) -> Result<Table> {

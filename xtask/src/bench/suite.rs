@@ -21,13 +21,13 @@ pub(crate) struct Networks {
     pub(crate) model: String,
     pub(crate) batch: usize,
     #[serde(rename = "row")]
-    pub(crate) rows: Vec<Row>,
+    pub(crate) rows: Vec<BenchRow>,
 }
 
 /// One line of a table.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Row {
+pub(crate) struct BenchRow {
     pub(crate) label: String,
     /// If it is another than the suite's.
     #[serde(default)]
@@ -96,7 +96,7 @@ pub(crate) struct MethodRow {
     pub(crate) floor: Option<f64>,
 }
 
-impl Row {
+impl BenchRow {
     /// What is measured, for people.
     pub(crate) fn name(&self) -> String {
         name(&self.label, self.sparsity)

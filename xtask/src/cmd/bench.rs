@@ -10,8 +10,9 @@ use serde_json::{Value, json};
 use crate::bench::suite::{Compiled, INFER, Kernels, METHODS, Methods, Networks, load};
 use crate::bench::{Peer, Process, REST, Table, infer, judge, methods};
 use crate::date::Utc;
-use crate::{cells::Verdict, machine::Machine, place, provenance, suite::matches, summary, write};
-use taper_report::host::{Exit, Usage};
+use crate::{cells::Verdict, place, provenance, suite::matches, summary};
+use taper_record::write_file;
+use taper_report::host::{Exit, Usage, machine};
 use taper_report::{format, stats::median};
 
 /// Suites, in their order; all but the last two compare training with a peer.
@@ -134,15 +135,15 @@ pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
         "commit": provenance::commit(root),
         "dirty": provenance::dirty(root),
         "rustc": provenance::rustc(),
-        "machine": Machine::here(),
+        "machine": machine(),
         "threads": args.threads,
         "rounds": args.rounds,
         "suites": measured,
     });
     // Others may have got results meanwhile.
     let folder = folder(root, args, &begun)?;
-    write::atomically(&folder.join("manifest.json"), &serde_json::to_vec_pretty(&manifest)?)?;
-    write::atomically(&folder.join("summary.md"), document.as_bytes())?;
+    write_file(&folder.join("manifest.json"), &serde_json::to_vec_pretty(&manifest)?)?;
+    write_file(&folder.join("summary.md"), document.as_bytes())?;
     for reason in verdicts.iter().flat_map(Verdict::reasons) {
         println!("{reason}");
     }
@@ -182,7 +183,7 @@ fn peers(args: &Args) -> Value {
 /// Compiled networks.
 fn compiled(root: &Path, args: &Args) -> Result<[(&'static str, Table); 2]> {
     let suite: Compiled = load(root, INFER)?;
-    let settings = infer::Settings {
+    let settings = infer::InferSettings {
         root,
         python: &args.python,
         peers: args.peers.iter().copied().filter(|peer| peer.fits(INFER)).collect(),
@@ -194,7 +195,7 @@ fn compiled(root: &Path, args: &Args) -> Result<[(&'static str, Table); 2]> {
 
 /// Pruning methods.
 fn compared(root: &Path, args: &Args) -> Result<Table> {
-    let settings = methods::Settings { root, threads: args.threads, rounds: args.rounds };
+    let settings = methods::MethodSettings { root, threads: args.threads, rounds: args.rounds };
     let suite: Methods = load(root, METHODS)?;
     methods::table(&settings, &suite, |row| args.chooses(METHODS, &row.name()))
 }

@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
+use taper_record::write_file;
 use taper_report::host::{Exit, Usage};
 
 use crate::results::Results;
-use crate::{cells, figure, page, summary, tables, write};
+use crate::{cells, figure, page, summary, tables};
 
 /// Arguments of `report`.
 #[derive(clap::Args)]
@@ -59,7 +60,7 @@ fn tables(root: &Path, only_check: bool) -> Result<ExitCode> {
                 );
                 are_right = false;
             }
-            false => write::atomically(&path, new.as_bytes())?,
+            false => write_file(&path, new.as_bytes())?,
         }
     }
     if !are_right {
@@ -75,15 +76,16 @@ pub(crate) fn write_documents(results: &Results, dir: &Path) -> Result<()> {
     for id in figure::IDS {
         let path = dir.join(format!("{id}.svg"));
         match figures.iter().find(|figure| figure.id == id) {
-            Some(figure) => write::atomically(&path, figure.file()?.as_bytes())?,
+            Some(figure) => write_file(&path, figure.file()?.as_bytes())?,
             // One of before would be taken for a part of these results.
             None if path.exists() => std::fs::remove_file(&path)
                 .with_context(|| format!("cannot remove {}", path.display()))?,
             None => {}
         }
     }
-    write::atomically(&dir.join("summary.md"), summary::markdown(results).as_bytes())?;
-    write::atomically(&dir.join("report.html"), page::render(results, &figures, dir)?.as_bytes())
+    write_file(&dir.join("summary.md"), summary::markdown(results).as_bytes())?;
+    write_file(&dir.join("report.html"), page::render(results, &figures, dir)?.as_bytes())?;
+    Ok(())
 }
 
 /// The folder whose manifest has the last date.

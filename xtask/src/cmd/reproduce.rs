@@ -13,7 +13,6 @@ use crate::bench::{Peer, torch_python};
 use crate::cmd::{bench, report};
 use crate::date::Utc;
 use crate::estimate::Speeds;
-use crate::machine::Machine;
 use crate::place::{self, Keys};
 use crate::progress::Progress;
 use crate::results::{FailedRun, Made, Manifest, Results, SCHEMA, Versions};
@@ -22,7 +21,7 @@ use crate::suite::{self, Data, Job, Overrides, Suite};
 use crate::taken::Sources;
 use crate::{cells, collect, provenance, summary, taper};
 use taper_report::format;
-use taper_report::host::{Exit, Usage};
+use taper_report::host::{Exit, Usage, machine};
 
 /// The suite that is no folder: the ratios of `cargo xtask bench`.
 const SPEED: &str = "speed";
@@ -313,7 +312,7 @@ fn manifest(root: &Path, suite: &Suite, bands: Vec<Band>) -> Manifest {
             command: command_line(std::env::args().skip(1)),
             commit: provenance::commit(root),
             dirty: provenance::dirty(root),
-            machine: Machine::here(),
+            machine: machine(),
             versions: Versions { rustc: provenance::rustc(), ..Versions::default() },
         },
         seeds: suite.seeds,

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 
 use anyhow::Result;
-use taper_report::chart::{self, Dot, Dots, Key, Style, draw};
+use taper_report::chart::{self, Dot, DotPlot, Key, Style, draw};
 use taper_report::format;
 
 use super::Figure;
@@ -27,7 +27,7 @@ pub(super) fn figure(results: &Results) -> Result<Option<Figure>> {
     }
     let groups: Vec<&[Compared]> =
         ranked.chunk_by(|a, b| same_sparsity(a.cell.target, b.cell.target)).collect();
-    let dots: Vec<Dots> = groups.iter().map(|rows| group(rows)).collect();
+    let dots: Vec<DotPlot> = groups.iter().map(|rows| group(rows)).collect();
     let label = |v: &f64| {
         let text = format::rounded(v.abs());
         match v.partial_cmp(&0.0) {
@@ -37,8 +37,8 @@ pub(super) fn figure(results: &Results) -> Result<Option<Figure>> {
         }
     };
     let (wide, narrow) = draw(
-        |screen| Dots::height(&dots, screen),
-        |screen, area| Dots::paint(&dots, &label, screen, area),
+        |screen| DotPlot::height(&dots, screen),
+        |screen, area| DotPlot::paint(&dots, &label, screen, area),
     )?;
     let alt: Vec<String> = dots
         .iter()
@@ -64,7 +64,7 @@ pub(super) fn figure(results: &Results) -> Result<Option<Figure>> {
 }
 
 /// The rows at one sparsity, at least one.
-fn group(rows: &[Compared]) -> Dots {
+fn group(rows: &[Compared]) -> DotPlot {
     let baseline = rows.iter().find(|compared| compared.gain == Gain::Baseline);
     let label = rows.iter().find_map(|compared| compared.baseline).unwrap_or_default();
     let accuracy = baseline
@@ -88,7 +88,7 @@ fn group(rows: &[Compared]) -> Dots {
             style: style(compared.gain),
         }
     };
-    Dots {
+    DotPlot {
         title: format!(
             "{} sparsity, over {label}{accuracy}",
             sparsity.map(format::percent_short).unwrap_or_default()

@@ -1,7 +1,7 @@
 //! Time of a training step against sparsity.
 
 use anyhow::Result;
-use taper_report::chart::{self, Dot, Dots, Style, draw};
+use taper_report::chart::{self, Dot, DotPlot, Style, draw};
 use taper_report::format;
 use taper_report::stats::Summary;
 
@@ -63,18 +63,18 @@ fn by_row(results: &Results) -> Result<Option<Figure>> {
         let sparsity = rows.iter().find_map(|(cell, _)| cell.target).map(format::percent_short);
         let (sparsity, compared) =
             (sparsity.unwrap_or_default(), compared.clone().unwrap_or_default());
-        Dots {
+        DotPlot {
             title: format!("{sparsity} sparsity{compared}"),
             axis: "Time of a step".to_owned(),
             reference: dense.map(|(_, mean)| mean),
             rows: rows.iter().map(dot).collect(),
         }
     };
-    let groups: Vec<Dots> =
+    let groups: Vec<DotPlot> =
         timed.chunk_by(|(a, _), (b, _)| same_sparsity(a.target, b.target)).map(group).collect();
     let (wide, narrow) = draw(
-        |screen| Dots::height(&groups, screen),
-        |screen, area| Dots::paint(&groups, &milliseconds, screen, area),
+        |screen| DotPlot::height(&groups, screen),
+        |screen, area| DotPlot::paint(&groups, &milliseconds, screen, area),
     )?;
     let told: Vec<String> = timed
         .iter()

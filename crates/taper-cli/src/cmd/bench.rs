@@ -39,7 +39,7 @@ pub fn run(args: &Bench) -> anyhow::Result<()> {
         false => engine.plan(),
     };
     let threads = engine.threads();
-    let found = Found { args, threads, kernels, compiling, times, plan };
+    let found = Timed { args, threads, kernels, compiling, times, plan };
     if args.json {
         return term::print(serde_json::to_string_pretty(&found.json())?);
     }
@@ -73,7 +73,7 @@ fn time(engine: &Engine, images: &[f32], rounds: Option<usize>) -> anyhow::Resul
 }
 
 /// What was measured.
-struct Found<'a> {
+struct Timed<'a> {
     args: &'a Bench,
     /// Of a run.
     threads: usize,
@@ -83,7 +83,7 @@ struct Found<'a> {
     plan: Plan,
 }
 
-impl Found<'_> {
+impl Timed<'_> {
     /// Milliseconds of a run that the share `q` of all runs does not exceed.
     fn millis(&self, q: f64) -> f64 {
         1e3 * quantile(self.times.clone(), q)

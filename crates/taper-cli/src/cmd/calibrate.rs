@@ -16,7 +16,8 @@ pub fn run(args: &Calibrate) -> anyhow::Result<()> {
     let (data, normalisation) = pruned.data(args.data.as_deref(), &args.checkpoint)?;
     let config = LoaderConfig::train(args.batch_size as usize, Augment::None, normalisation, 0);
     let images = Loader::new(data.train.clone(), config)?;
-    calibrate(&*pruned.model, &images, args.batches as usize, &device)?;
+    let (n_batches, kernels) = (args.batches as usize, machine::kernels(&args.compute));
+    calibrate(&*pruned.model, &images, n_batches, &device, &kernels)?;
     let PrunedCheckpoint { architecture, classes, sparsity, recipe, .. } = &pruned.checkpoint;
     let out =
         PrunedCheckpoint::of(&*pruned.model, architecture, *classes, *sparsity, recipe.clone());

@@ -63,7 +63,8 @@ fn of_checkpoint(args: &Eval, engine: EvalEngine) -> anyhow::Result<Measured> {
     let (name, images) = (data.0.name.clone(), test_images(data, args)?);
     let found = match engine {
         EvalEngine::Candle => {
-            evaluate(&*pruned.model, &Gates::NONE, &images, &CrossEntropy::default(), &device)?
+            let (loss, kernels) = (CrossEntropy::default(), machine::kernels(&args.compute));
+            evaluate(&*pruned.model, &Gates::NONE, &images, &loss, &device, &kernels)?
         }
         EvalEngine::Compiled => {
             let image = pruned.architecture.image;

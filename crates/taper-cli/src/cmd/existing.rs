@@ -7,6 +7,11 @@ pub(super) fn refuse_existing(flag: &str, out: &Path, force: bool) -> anyhow::Re
     if force || out.symlink_metadata().is_err() {
         return Ok(());
     }
+    Err(exists(flag, out))
+}
+
+/// The error of a file that is there, and which `flag` names.
+pub(super) fn exists(flag: &str, out: &Path) -> anyhow::Error {
     let out = out.display();
-    Err(crate::error::usage(format!("{out} exists already; pass another {flag}, or --force")))
+    crate::error::usage(format!("{out} exists already; pass another {flag}, or --force"))
 }

@@ -1,5 +1,6 @@
 //! `taper export`.
 
+use super::existing::exists;
 use crate::{args::Export, error::usage, network, term};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -59,9 +60,7 @@ pub(super) fn write(
         return Err(usage(format!("{out} is the file that is read; pass another --out")));
     }
     taper::export::export(network, format, out, options).map_err(|error| match error {
-        ExportError::Exists(path) => {
-            usage(format!("{} exists already; pass another --out, or --force", path.display()))
-        }
+        ExportError::Exists(path) => exists("--out", &path),
         ExportError::Impossible(reason) => usage(reason),
         other => other.into(),
     })

@@ -2,10 +2,11 @@
 
 use super::Pruned;
 use crate::{args::Inspect, error::printable, network, term};
-use serde_json::{Value, json};
+use serde::Serialize;
 use taper::{
     core::{LayerKind, Sparsity},
     export::{Network, is_onnx},
+    record::result::{LayerResult, Totals},
     train::{Analysis, analyse},
 };
 use taper_report::format;
@@ -26,12 +27,14 @@ fn of_checkpoint(args: &Inspect) -> anyhow::Result<()> {
     let analysis = analyse(&*pruned.model, pruned.architecture.image)?;
     let n_params = pruned.model.params().n_params();
     if args.json {
-        let mut report = totals(&analysis);
-        report["model"] = json!(pruned.architecture.name);
-        report["classes"] = json!(pruned.checkpoint.classes);
-        report["n_params"] = json!(n_params);
-        report["layers"] = layers(&analysis);
-        return term::print(serde_json::to_string_pretty(&report)?);
+        let report = Report {
+            model: &pruned.architecture.name,
+            classes: Some(pruned.checkpoint.classes),
+            n_params,
+            totals: totals(&analysis),
+            layers: layers(&analysis),
+        };
+        return report.print();
     }
     let rows = analysis.layers.iter().map(|l| Row {
         name: l.info.name.clone(),
@@ -67,32 +70,50 @@ fn of_onnx(args: &Inspect) -> anyhow::Result<()> {
         let layer = |row: &Row| {
             // A weight of four dimensions is that of a convolution.
             let kind = if row.shape.len() > 2 { LayerKind::Conv } else { LayerKind::Linear };
-            json!({
-                "name": row.name,
-                "kind": kind.name(),
-                "shape": row.shape,
-                "n_weights": row.n,
-                "n_kept": row.n_kept,
-                "sparsity": Sparsity::of(row.n_kept, row.n).get(),
-                "macs_dense": row.macs[0],
-                "macs_sparse": row.macs[1],
-            })
+            LayerResult {
+                name: row.name.clone(),
+                kind: kind.name().into(),
+                shape: row.shape.clone(),
+                n_weights: row.n,
+                n_kept: row.n_kept,
+                n_effective: None,
+                sparsity: Sparsity::of(row.n_kept, row.n).get(),
+                macs_dense: row.macs[0],
+                macs_sparse: row.macs[1],
+            }
         };
         let total = Row::total(&rows);
-        let report = json!({
-            "model": title,
-            "n_params": n_params,
-            "sparsity": network.sparsity()?,
-            "n_prunable": total.n,
-            "n_kept": total.n_kept,
-            "macs_dense": total.macs[0],
-            "macs_sparse": total.macs[1],
-            "layers": rows.iter().map(layer).collect::<Vec<Value>>(),
-        });
-        return term::print(serde_json::to_string_pretty(&report)?);
+        let totals = Totals {
+            sparsity: network.sparsity()?,
+            effective_sparsity: None,
+            n_prunable: total.n,
+            n_kept: total.n_kept,
+            macs_dense: total.macs[0],
+            macs_sparse: total.macs[1],
+        };
+        let layers = rows.iter().map(layer).collect();
+        return Report { model: &title, classes: None, n_params, totals, layers }.print();
     }
     term::print(table(&rows))?;
     term::print(format_args!("\n{title}: {n_params} parameters in all."))
+}
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Report<'a> {
+    model: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    classes: Option<usize>,
+    n_params: u64,
+    #[serde(flatten)]
+    totals: Totals,
+    layers: Vec<LayerResult>,
+}
+
+impl Report<'_> {
+    fn print(&self) -> anyhow::Result<()> {
+        term::print(serde_json::to_string_pretty(self)?)
+    }
 }
 
 /// A layer, or all of them.
@@ -145,32 +166,29 @@ fn table(rows: &[Row]) -> String {
 }
 
 /// Counts over all layers, as in `result.json`.
-pub fn totals(analysis: &Analysis) -> Value {
-    json!({
-        "sparsity": analysis.sparsity().get(),
-        "effective_sparsity": analysis.effective_sparsity().get(),
-        "n_prunable": analysis.total(|l| l.info.n_weights()),
-        "n_kept": analysis.total(|l| l.n_kept),
-        "macs_dense": analysis.total(|l| l.macs_dense),
-        "macs_sparse": analysis.total(|l| l.macs_sparse),
-    })
+pub fn totals(analysis: &Analysis) -> Totals {
+    Totals {
+        sparsity: analysis.sparsity().get(),
+        effective_sparsity: Some(analysis.effective_sparsity().get()),
+        n_prunable: analysis.total(|l| l.info.n_weights()),
+        n_kept: analysis.total(|l| l.n_kept),
+        macs_dense: analysis.total(|l| l.macs_dense),
+        macs_sparse: analysis.total(|l| l.macs_sparse),
+    }
 }
 
 /// Counts of each layer, as in `result.json`.
-pub fn layers(analysis: &Analysis) -> Value {
-    let layers = analysis.layers.iter().map(|l| {
-        let n = l.info.n_weights();
-        json!({
-            "name": l.info.name,
-            "kind": l.info.kind.name(),
-            "shape": l.info.shape,
-            "n_weights": n,
-            "n_kept": l.n_kept,
-            "n_effective": l.n_effective,
-            "sparsity": Sparsity::of(l.n_kept, n).get(),
-            "macs_dense": l.macs_dense,
-            "macs_sparse": l.macs_sparse,
-        })
+pub fn layers(analysis: &Analysis) -> Vec<LayerResult> {
+    let layers = analysis.layers.iter().map(|l| LayerResult {
+        name: l.info.name.clone(),
+        kind: l.info.kind.name().into(),
+        shape: l.info.shape.clone(),
+        n_weights: l.info.n_weights(),
+        n_kept: l.n_kept,
+        n_effective: Some(l.n_effective),
+        sparsity: Sparsity::of(l.n_kept, l.info.n_weights()).get(),
+        macs_dense: l.macs_dense,
+        macs_sparse: l.macs_sparse,
     });
-    Value::Array(layers.collect())
+    layers.collect()
 }

@@ -20,7 +20,7 @@ mod study;
 mod train;
 mod watch;
 
-use crate::args::{Args, Command, Schedule, Study};
+use crate::args::{Args, Command, Question, Schedule};
 use clap::CommandFactory;
 use existing::refuse_existing;
 use images::{Trained, open_data};
@@ -32,7 +32,7 @@ pub fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Train(args) => return train::run(&args),
         Command::Schedule(Schedule::Plot(args)) => schedule::plot(&args)?,
-        Command::Study(Study::Significance(args)) => return study::significance(&args),
+        Command::Study(Question::Significance(args)) => return study::significance(&args),
         Command::Watch(args) => watch::run(&args)?,
         Command::Eval(args) => eval::run(&args)?,
         Command::Bench(args) => bench::run(&args)?,

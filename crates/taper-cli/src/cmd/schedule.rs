@@ -8,13 +8,12 @@ use crate::{
     term,
 };
 use anyhow::Context;
-use serde::Deserialize;
 use std::{collections::BTreeMap, path::Path};
 use taper::{
     core::{MaskFeedback, Sparsity, Step},
+    record::{NAMES, masks::MaskChange, rows, write_file},
     scale::{GradientScale, Now},
     schedule::SparsitySchedule,
-    train::write_atomically,
 };
 use taper_report::chart::{self, Area, Axis, Style, axes, dashes, legend, line};
 
@@ -78,8 +77,7 @@ pub fn plot(args: &Plot) -> anyhow::Result<()> {
     }
     if let Some(path) = &args.svg {
         let svg = drawing.svg()?;
-        write_atomically(path, |file| std::io::Write::write_all(file, svg.as_bytes()))
-            .with_context(|| format!("cannot write {}", path.display()))?;
+        write_file(path, svg.as_bytes())?;
         if !args.json {
             term::print(format_args!("wrote {}", path.display()))?;
         }
@@ -121,21 +119,6 @@ impl Told {
     }
 }
 
-/// A line of `masks.csv`.
-#[derive(Deserialize)]
-struct TraceLine {
-    step: u64,
-    n_weights: u64,
-    n_before: u64,
-    n_kept: u64,
-    n_entered: u64,
-    n_left: u64,
-    told_before: Option<u64>,
-    told_kept: Option<u64>,
-    told_entered: Option<u64>,
-    told_left: Option<u64>,
-}
-
 /// What a run has recorded of its masks.
 struct Trace {
     /// By step.
@@ -149,17 +132,14 @@ struct Trace {
 
 /// Reads what a schedule was told in a run; where it was a closed form, what each refresh changed.
 fn read_trace(path: &Path) -> anyhow::Result<Trace> {
-    let unreadable = |e: csv::Error| {
-        anyhow::anyhow!("{} is no masks.csv of a run with --mask-trace: {e}", path.display())
-    };
-    let mut reader = csv::Reader::from_path(path).map_err(unreadable)?;
-    let lines: Vec<TraceLine> =
-        reader.deserialize().collect::<Result<_, _>>().map_err(unreadable)?;
+    let lines: Vec<MaskChange> = rows::read(path).with_context(|| {
+        format!("{} is no {} of a run with --mask-trace", path.display(), NAMES.masks)
+    })?;
     let length = lines.iter().map(|line| line.step.saturating_add(1)).max().unwrap_or(0);
     if !(1..=MAX_STEPS).contains(&length) {
         anyhow::bail!("{} is of {length} steps, outside 1 to {MAX_STEPS}", path.display());
     }
-    let told = |line: &TraceLine| {
+    let told = |line: &MaskChange| {
         Some(MaskFeedback {
             step: Step(line.step),
             n_weights: line.n_weights,
@@ -175,7 +155,7 @@ fn read_trace(path: &Path) -> anyhow::Result<Trace> {
         let apart = changes.keys().zip(changes.keys().skip(1)).map(|(a, b)| b - a).min();
         return Ok(Trace { changes, apart, length });
     }
-    let changed = |line: &TraceLine| MaskFeedback {
+    let changed = |line: &MaskChange| MaskFeedback {
         step: Step(line.step),
         n_weights: line.n_weights,
         n_before: line.n_before,

@@ -18,10 +18,10 @@ pub fn run(args: &Shrink) -> anyhow::Result<()> {
     let options = Options { overwrite: args.force, ..Options::default() };
     let written = write(&after, Format::Onnx, &args.file, &out, &options)?;
     let layers = rows(before.graph(), after.graph())?;
-    let macs = |of: fn(&Row) -> Option<&Size>| -> u64 {
+    let macs = |of: fn(&SizeRow) -> Option<&Size>| -> u64 {
         layers.iter().filter_map(of).map(|size| size.macs).sum()
     };
-    let found = Found {
+    let found = Shrunk {
         file: out.display().to_string(),
         params: [before.n_params()?, after.n_params()?],
         macs: [macs(|row| row.before.as_ref()), macs(|row| row.after.as_ref())],
@@ -41,9 +41,9 @@ fn is_constant(graph: &Graph) -> bool {
 }
 
 /// What was removed; pairs are before and after.
-struct Found {
+struct Shrunk {
     file: String,
-    layers: Vec<Row>,
+    layers: Vec<SizeRow>,
     params: [u64; 2],
     macs: [u64; 2],
     /// Of all tensors as f32, and of the file.
@@ -52,7 +52,7 @@ struct Found {
 }
 
 /// A layer, by the name of its weight, where there is one.
-struct Row {
+struct SizeRow {
     name: String,
     before: Option<Size>,
     after: Option<Size>,
@@ -67,12 +67,12 @@ struct Size {
 }
 
 /// The layers of both networks: in order, and behind them those that share a weight no longer.
-fn rows(before: &Graph, after: &Graph) -> Result<Vec<Row>, GraphError> {
+fn rows(before: &Graph, after: &Graph) -> Result<Vec<SizeRow>, GraphError> {
     let mut left: BTreeMap<String, Size> = sizes(after)?.into_iter().collect();
-    let pair = |(name, size)| Row { after: left.remove(&name), before: Some(size), name };
-    let mut rows: Vec<Row> = sizes(before)?.into_iter().map(pair).collect();
+    let pair = |(name, size)| SizeRow { after: left.remove(&name), before: Some(size), name };
+    let mut rows: Vec<SizeRow> = sizes(before)?.into_iter().map(pair).collect();
     let others = left.into_iter();
-    rows.extend(others.map(|(name, size)| Row { name, before: None, after: Some(size) }));
+    rows.extend(others.map(|(name, size)| SizeRow { name, before: None, after: Some(size) }));
     Ok(rows)
 }
 
@@ -91,10 +91,10 @@ fn sizes(graph: &Graph) -> Result<Vec<(String, Size)>, GraphError> {
     Ok(sizes)
 }
 
-impl Found {
+impl Shrunk {
     fn json(&self) -> Value {
         let pair = |[before, after]: [u64; 2]| json!({ "before": before, "after": after });
-        let layer = |row: &Row| {
+        let layer = |row: &SizeRow| {
             let [before, after] = [&row.before, &row.after];
             let shapes = [before, after].map(|size| size.as_ref().map(|size| &size.shape));
             let macs = [before, after].map(|size| size.as_ref().map_or(0, |size| size.macs));

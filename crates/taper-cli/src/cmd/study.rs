@@ -19,13 +19,14 @@ use std::{
 use taper::{
     core::Step,
     prune::DropRule,
-    train::{Run, write_atomically},
+    record::{NAMES, RunFiles, rows, write_file},
+    train::Run,
 };
 use taper_report::{
     chart::{self, Screen},
     host::Exit,
     stats::median,
-    study::{Fate, ShareRun, Study},
+    study::{ShareRun, Study},
 };
 
 /// Rule of the runs that drop nothing.
@@ -57,21 +58,19 @@ pub fn significance(args: &Significance) -> anyhow::Result<ExitCode> {
         let Ended::Finished(result) = train::train_to_end(&job.train)? else {
             return Ok(interrupted());
         };
-        let number = |key: &str| {
-            result[key]
-                .as_f64()
-                .with_context(|| format!("result.json of {} has no {key}", job.place()))
-        };
+        let n_live = result.n_live;
+        let n_live =
+            n_live.with_context(|| format!("{} of {} has no n_live", NAMES.result, job.place()))?;
         study.runs.push(ShareRun {
             rule: job.rule.clone(),
             share: job.share,
             seed: job.seed,
-            accuracy: number("test_accuracy")?,
-            live: number("n_live")? / number("n_prunable")?,
+            accuracy: result.test_accuracy,
+            live: n_live / result.totals.n_prunable as f64,
             step_seconds: None,
         });
         if job.rule == NONE {
-            study.fates.extend(read_fates(&job.folder().join("significance.csv"))?);
+            study.fates.extend(RunFiles::new(&job.folder()).fates()?);
         }
     }
     let first = study.runs.first().map(|run| run.seed);
@@ -200,12 +199,6 @@ fn time_in_turn(jobs: &[Job], timed: &[usize], n_steps: u64) -> anyhow::Result<O
     Ok(Some(times.into_iter().map(median).collect()))
 }
 
-fn read_fates(path: &Path) -> anyhow::Result<Vec<Fate>> {
-    let text =
-        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    Fate::read(&text).with_context(|| format!("{} is no record of fates", path.display()))
-}
-
 /// Files of a study beside its runs. The first says of which study they are.
 const FILES: [&str; 5] =
     ["manifest.json", "fates.csv", "shares.csv", "significance.svg", "summary.md"];
@@ -257,10 +250,10 @@ fn settings(args: &Significance) -> Value {
 /// How the study came about: command, commit, machine, data and recipe of its first run, which the others share but for what is
 /// dropped, and its own settings.
 fn manifest(args: &Significance, jobs: &[Job]) -> anyhow::Result<Value> {
-    let path = jobs.first().context("the study has no runs")?.folder().join("run.json");
-    let text = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    let mut manifest: Value = serde_json::from_slice(&text)
-        .with_context(|| format!("{} is no record of a run", path.display()))?;
+    let files = RunFiles::new(&jobs.first().context("the study has no runs")?.folder());
+    let run = files.run()?;
+    let run = run.with_context(|| format!("{} is not there", files.path(NAMES.run).display()))?;
+    let mut manifest = serde_json::to_value(run)?;
     let command: Vec<String> = std::env::args().skip(1).collect();
     manifest["command"] = Value::from(format!("taper {}", command.join(" ")));
     manifest["study"] = settings(args);
@@ -268,13 +261,9 @@ fn manifest(args: &Significance, jobs: &[Job]) -> anyhow::Result<Value> {
 }
 
 fn write(study: &Study, manifest: &Value, out: &Path) -> anyhow::Result<()> {
-    let put = |name: &str, text: &str| {
-        let path = out.join(name);
-        write_atomically(&path, |file| std::io::Write::write_all(file, text.as_bytes()))
-            .with_context(|| format!("cannot write {}", path.display()))
-    };
+    let put = |name: &str, text: &str| write_file(&out.join(name), text.as_bytes());
     put("manifest.json", &serde_json::to_string_pretty(manifest)?)?;
-    put("fates.csv", &Fate::csv(study.totals()))?;
+    put("fates.csv", &rows::text(&study.totals())?)?;
     let mut shares = "rule,share,seed,accuracy,live,step_seconds\n".to_owned();
     for ShareRun { rule, share, seed, accuracy, live, step_seconds } in &study.runs {
         let seconds = step_seconds.map_or(String::new(), |seconds| seconds.to_string());
@@ -285,7 +274,8 @@ fn write(study: &Study, manifest: &Value, out: &Path) -> anyhow::Result<()> {
         study.paint(screen, area)
     })?;
     put("significance.svg", &svg)?;
-    put("summary.md", &study.markdown())
+    put("summary.md", &study.markdown())?;
+    Ok(())
 }
 
 fn of_shares(study: &Study) -> Value {

@@ -4,7 +4,6 @@ mod baked;
 mod best;
 pub(super) mod folder;
 mod resume;
-mod segments;
 mod setup;
 mod watch;
 
@@ -15,11 +14,19 @@ use crate::{args::Train, machine, source, spec::Resolved, term};
 use anyhow::Context;
 use baked::Baked;
 use folder::{Request, RunFolder};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::{path::PathBuf, process::ExitCode, sync::OnceLock};
 use taper::{
     data::{Dataset, Loader},
-    prune::{Fate, least_age},
+    prune::{self, least_age},
+    record::{
+        NAMES, RunFiles,
+        fate::FateRow,
+        result::{self, RunResult},
+        rows,
+        run::{self, Segment, hash},
+        timing::EpochTime,
+    },
     train::{
         Callbacks, Outcome, Progress, Run,
         callback::{EarlyStop, EpochCsv, Interrupt, MaskTrace, StepLines, TensorBoard, TimingCsv},
@@ -27,10 +34,7 @@ use taper::{
         train,
     },
 };
-use taper_report::{
-    host::{Exit, on_stop},
-    study,
-};
+use taper_report::host::{Exit, on_stop};
 
 /// Trains, from the experiment to the pruned checkpoint.
 pub fn run(args: &Train) -> anyhow::Result<ExitCode> {
@@ -52,7 +56,7 @@ pub fn run(args: &Train) -> anyhow::Result<ExitCode> {
 /// How a run ended.
 pub(super) enum Ended {
     /// With this result.
-    Finished(Value),
+    Finished(Box<RunResult>),
     /// By Ctrl-C or SIGTERM, with a checkpoint.
     Interrupted {
         /// Steps done.
@@ -75,13 +79,14 @@ pub(super) fn train_to_end(args: &Train) -> anyhow::Result<Ended> {
         from: resolved.start().map(|start| start.path()),
     };
     let folder = RunFolder::open(&out_folder(args, resolved, data), &request)?;
-    if let Some(begun) = folder.read("run.json")? {
-        source::expect_same_files(&begun["data"], data, folder.path())?;
+    let begun = folder.files().run()?;
+    if let Some(begun) = &begun {
+        source::expect_same_files(&begun.data, data, folder.path())?;
     }
     if let Some(result) = folder.result()? {
         say(args, &format!("{} is finished already", folder.path().display()));
         report(args, &folder, &result)?;
-        return Ok(Ended::Finished(result));
+        return Ok(Ended::Finished(result.into()));
     }
     let mut checkpoints = setup.checkpoints(folder.path())?;
     let progress = match checkpoints.latest()? {
@@ -93,9 +98,9 @@ pub(super) fn train_to_end(args: &Train) -> anyhow::Result<Ended> {
         }
         None => Progress::default(),
     };
-    let segment = machine::segment(progress.step, &args.compute, &setup.device);
-    let segments = segments::with(folder.read("run.json")?.as_ref(), segment)?;
-    folder.write("run.json", &description(resolved, data, record, &run, segments))?;
+    let mut segments = begun.map(|begun| begun.segments).unwrap_or_default();
+    segments.push(machine::segment(progress.step, &args.compute, &setup.device));
+    folder.write(NAMES.run, &description(resolved, data, record, &run, segments))?;
 
     if let (Some(choices), Some("test")) = (resolved.choices(), setup.chosen_on()) {
         tracing::warn!(
@@ -103,7 +108,7 @@ pub(super) fn train_to_end(args: &Train) -> anyhow::Result<Ended> {
         );
     }
     let interrupt = when_asked_to_stop()?;
-    let mut watch = callbacks(args, resolved, &folder, interrupt.clone());
+    let mut watch = callbacks(args, resolved, folder.files(), interrupt.clone());
     let outcome = train(&mut run, progress, &mut watch, Some(&mut checkpoints))?;
     drop(watch);
     match outcome {
@@ -116,7 +121,7 @@ pub(super) fn train_to_end(args: &Train) -> anyhow::Result<Ended> {
         Outcome::Finished(progress) | Outcome::Stopped(progress) => {
             let result = finish(run, &setup, &folder, &checkpoints, &progress)?;
             report(args, &folder, &result)?;
-            Ok(Ended::Finished(result))
+            Ok(Ended::Finished(result.into()))
         }
     }
 }
@@ -160,47 +165,36 @@ fn description(
     data: &Dataset,
     record: &Value,
     run: &Run,
-    segments: Vec<Value>,
-) -> Value {
-    let mut description = json!({
-        "schema": segments::SCHEMA,
-        "recipe": record,
-        "recipe_hash": folder::hash(record),
-        "seed": resolved.seed(),
-        "steps": run.recipe.total_steps(run.train),
-        "steps_per_epoch": run.train.batches_per_epoch(),
-        "data": {
-            "name": data.name,
-            "fingerprint": data.fingerprint,
-            "n_train": data.train.len(),
-            "n_test": data.test.len(),
-            "classes": data.classes.len(),
-        },
-        "segments": segments,
-    });
-    if let Some(of_data) = description["data"].as_object_mut() {
-        of_data.extend(source::describe(data));
+    segments: Vec<Segment>,
+) -> run::RunRecord {
+    run::RunRecord {
+        schema: run::SCHEMA,
+        recipe: record.clone(),
+        recipe_hash: hash(record),
+        seed: resolved.seed(),
+        steps: run.recipe.total_steps(run.train),
+        steps_per_epoch: run.train.batches_per_epoch() as u64,
+        data: source::describe(data),
+        segments,
     }
-    description
 }
 
 fn callbacks(
     args: &Train,
     resolved: &Resolved,
-    folder: &RunFolder,
+    files: &RunFiles,
     interrupt: Interrupt,
 ) -> Callbacks {
-    let path = |name: &str| folder.path().join(name);
     let mut callbacks = Callbacks::default()
-        .with(EpochCsv::new(&path("metrics.csv")))
-        .with(StepLines::new(&path("steps.jsonl")))
-        .with(TimingCsv::new(&path("timing.csv")))
+        .with(EpochCsv::new(&files.path(NAMES.epochs)))
+        .with(StepLines::new(&files.path(NAMES.steps)))
+        .with(TimingCsv::new(&files.path(NAMES.timing)))
         .with(interrupt);
     if args.tensorboard {
-        callbacks = callbacks.with(TensorBoard::new(folder.path()));
+        callbacks = callbacks.with(TensorBoard::new(files.folder()));
     }
     if args.mask_trace {
-        callbacks = callbacks.with(MaskTrace::new(&path("masks.csv")));
+        callbacks = callbacks.with(MaskTrace::new(&files.path(NAMES.masks)));
     }
     if let Some(patience) = resolved.early_stop() {
         callbacks = callbacks.with(EarlyStop { patience, target: resolved.sparsity() });
@@ -218,7 +212,7 @@ fn finish(
     folder: &RunFolder,
     checkpoints: &Checkpoints,
     progress: &Progress,
-) -> anyhow::Result<Value> {
+) -> anyhow::Result<RunResult> {
     let Setup { resolved, data, architecture, model, validation, .. } = setup;
     let last = progress.history.last().context("a run of no epochs has no result")?;
     // Test images that no choice was made on are seen once, here.
@@ -231,62 +225,62 @@ fn finish(
     };
     let Baked { report, fates, analysis, checkpoint } = Baked::of(run, setup)?;
     if resolved.n_probes() > 0 && !resolved.is_dense() {
-        folder.write_text("significance.csv", &significance_csv(&fates))?;
+        folder.write_text(
+            NAMES.fates,
+            &rows::text(&fates.iter().map(record_of).collect::<Vec<_>>())?,
+        )?;
     }
-    let path = folder.path().join("pruned.safetensors");
+    let path = folder.files().path(NAMES.pruned);
     checkpoint.save(&path)?;
-    let (seconds, images_per_second) = folder.timing()?;
-    let mut result = json!({
-        "schema": 1,
-        "model": architecture.name,
-        "data": data.name,
-        "method": resolved.method(),
-        "seed": resolved.seed(),
-        "epochs": progress.history.len(),
-        "steps": progress.step,
-        "test_accuracy": test_accuracy,
-        "test_loss": test_loss,
-        "validation_accuracy": last.validation_accuracy,
-        "validation_loss": last.validation_loss,
-        "n_validation": validation.as_ref().map_or(0, Loader::n_images),
-        "chosen_on": setup.chosen_on(),
-        "train_loss": last.train_loss,
-        "sparsity_target": if resolved.is_dense() { Value::Null } else { json!(resolved.sparsity().get()) },
-        "n_dropped": report.n_dropped(),
-        "n_filters": report.n_filters(),
-        "n_dead_filters": report.n_dead_filters(),
-        "n_live": last.n_live,
-        "dead_grad_share": last.dead_grad_share,
-        "n_params": model.params().n_params(),
-        "bytes_dense": 4 * model.params().n_params(),
-        "bytes_file": std::fs::metadata(&path)?.len(),
-        "seconds": seconds,
-        "images_per_second": images_per_second,
-        "layers": inspect::layers(&analysis),
-    });
-    if let (Value::Object(result), Value::Object(totals)) =
-        (&mut result, inspect::totals(&analysis))
-    {
-        result.extend(totals);
-    }
+    let (seconds, images_per_second) = EpochTime::totals(&folder.files().timing()?);
     let (.., keep_best) = resolved.checkpointing();
-    if keep_best && let Some(best) = best::write(setup, checkpoints, progress, folder.path())? {
-        result["best"] = best;
+    let mut result = RunResult {
+        schema: result::SCHEMA,
+        model: architecture.name.to_string(),
+        data: data.name.clone(),
+        method: resolved.method().into(),
+        seed: resolved.seed(),
+        epochs: progress.history.len() as u64,
+        steps: progress.step,
+        test_accuracy,
+        test_loss,
+        validation_accuracy: last.validation_accuracy,
+        validation_loss: last.validation_loss,
+        n_validation: validation.as_ref().map_or(0, Loader::n_images),
+        chosen_on: setup.chosen_on().map(str::to_owned),
+        train_loss: last.train_loss,
+        sparsity_target: (!resolved.is_dense()).then(|| resolved.sparsity().get()),
+        n_dropped: Some(report.n_dropped()),
+        n_filters: Some(report.n_filters()),
+        n_dead_filters: Some(report.n_dead_filters()),
+        n_live: Some(last.n_live),
+        dead_grad_share: Some(last.dead_grad_share),
+        n_params: model.params().n_params(),
+        bytes_dense: 4 * model.params().n_params(),
+        bytes_file: std::fs::metadata(&path)?.len(),
+        seconds,
+        images_per_second: Some(images_per_second),
+        totals: inspect::totals(&analysis),
+        layers: inspect::layers(&analysis),
+        best: None,
+    };
+    if keep_best {
+        result.best = best::write(setup, checkpoints, progress, folder.path())?;
     }
-    folder.write("result.json", &result)?;
+    folder.write(NAMES.result, &result)?;
     Ok(result)
 }
 
-/// What became of the weights that were followed.
-fn significance_csv(fates: &[Fate]) -> String {
-    study::Fate::csv(fates.iter().map(|fate| study::Fate {
+/// What is recorded of weights that were followed.
+fn record_of(fate: &prune::Fate) -> FateRow {
+    FateRow {
         step: fate.step.0,
         decile: fate.decile as u64,
         age: least_age(fate.age),
         n_pruned: fate.n_pruned,
         n_back: fate.n_back,
         n_kept: fate.n_kept,
-    }))
+    }
 }
 
 fn say(args: &Train, text: &str) {
@@ -295,37 +289,35 @@ fn say(args: &Train, text: &str) {
     }
 }
 
-fn report(args: &Train, folder: &RunFolder, result: &Value) -> anyhow::Result<()> {
+fn report(args: &Train, folder: &RunFolder, result: &RunResult) -> anyhow::Result<()> {
+    let totals = &result.totals;
     if args.json {
         term::print(format_args!("{}", serde_json::to_string_pretty(result)?))?;
     } else if !args.quiet {
-        let number = |key: &str| result[key].as_f64().unwrap_or(f64::NAN);
         term::print(format_args!(
             "test accuracy {:.2} % at sparsity {:.2} % ({} of {} weights kept, {:.1} % of the multiplications)",
-            100.0 * number("test_accuracy"),
-            100.0 * number("sparsity"),
-            result["n_kept"],
-            result["n_prunable"],
-            100.0 * number("macs_sparse") / number("macs_dense"),
+            100.0 * result.test_accuracy,
+            100.0 * totals.sparsity,
+            totals.n_kept,
+            totals.n_prunable,
+            100.0 * totals.macs_sparse as f64 / totals.macs_dense as f64,
         ))?;
-        let pruned = folder.path().join("pruned.safetensors");
+        let pruned = folder.files().path(NAMES.pruned);
         term::print(format_args!(
             "wrote {0}; `taper inspect {0}` lists its layers",
             pruned.display()
         ))?;
-        if let Some((file, epoch)) =
-            result["best"]["file"].as_str().zip(result["best"]["epoch"].as_u64())
-        {
+        if let Some(best) = &result.best {
             term::print(format_args!(
                 "wrote {}, the network of epoch {}, which has the best {} accuracy at that sparsity; test accuracy {:.2} %",
-                folder.path().join(file).display(),
-                epoch + 1,
-                result["chosen_on"].as_str().unwrap_or("test"),
-                100.0 * result["best"]["test_accuracy"].as_f64().unwrap_or(f64::NAN),
+                folder.files().path(&best.file).display(),
+                best.epoch + 1,
+                result.chosen_on.as_deref().unwrap_or("test"),
+                100.0 * best.test_accuracy,
             ))?;
         }
     }
-    if result["effective_sparsity"] == 1.0 {
+    if totals.effective_sparsity == Some(1.0) {
         tracing::warn!(
             "no path of non-zero weights leads from the input to the output, so the network computes a constant; train longer or lower the sparsity"
         );

@@ -2,9 +2,7 @@
 
 mod tail;
 
-use super::train::folder::LOCK;
 use crate::{args::Watch, error::usage, term};
-use serde_json::Value;
 use std::{
     collections::BTreeMap,
     fmt::Write as _,
@@ -13,7 +11,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 use tail::Tail;
-use taper_report::{chart, format, host::Lock};
+use taper::record::{
+    Lock, NAMES, RunFiles, epoch::EpochMetrics, step::StepMetrics, timing::EpochTime,
+};
+use taper_report::{chart, format};
 
 /// Steps over which the loss is averaged.
 const SMOOTHED: usize = 50;
@@ -101,13 +102,6 @@ fn found(folder: &Path, before: Vec<Seen>) -> anyhow::Result<Vec<Seen>> {
     Ok(runs)
 }
 
-/// Epochs of a run, by its steps where the record has them: `train.max_steps` may end it before its epochs are over.
-fn epochs(run: &Value) -> f64 {
-    let steps = run["steps"].as_f64().zip(run["steps_per_epoch"].as_f64());
-    let epochs = steps.map(|(steps, per_epoch)| steps / per_epoch);
-    epochs.or(run["recipe"]["train"]["epochs"].as_f64()).unwrap_or(0.0)
-}
-
 impl Seen {
     /// Reads the records; `None` where there is no run.
     fn of(folder: &Path) -> Option<Self> {
@@ -130,30 +124,26 @@ impl Seen {
     fn look(&mut self) -> Option<()> {
         let folder = self.folder.clone();
         // Asked first, in this order: what a run writes before it ends is then read below.
-        let is_at_work = Lock::is_held(&folder.join(LOCK));
-        let is_finished = folder.join("result.json").is_file();
+        let files = RunFiles::new(&folder);
+        let is_at_work = Lock::is_held(&files.path(NAMES.lock));
+        let is_finished = files.has_result();
         if is_finished && self.state == State::Finished {
             return Some(());
         }
-        let description = std::fs::read_to_string(folder.join("run.json")).ok()?;
-        let description: Value = serde_json::from_str(&description).ok()?;
-        let steps = folder.join("steps.jsonl");
+        let run = files.run().ok()??;
+        let steps = files.path(NAMES.steps);
         self.read_steps(&steps);
-        let rows = |name: &str| -> Vec<BTreeMap<String, String>> {
-            let Ok(reader) = csv::Reader::from_path(folder.join(name)) else { return Vec::new() };
-            reader.into_deserialize().filter_map(Result::ok).collect()
-        };
-        let column = |rows: &[BTreeMap<String, String>], name: &str| -> Vec<f64> {
-            rows.iter().filter_map(|row| row.get(name)?.parse().ok()).collect()
-        };
-        let (metrics, timing) = (rows("metrics.csv"), column(&rows("timing.csv"), "seconds"));
-        self.epochs = epochs(&description);
-        self.epochs_done = metrics.len();
+        // A file that is just being made is read the next time.
+        let epochs = files.epochs().unwrap_or_default();
+        let timing = files.timing().unwrap_or_default();
+        self.epochs = run.epochs();
+        self.epochs_done = epochs.len();
         self.seconds =
-            (!timing.is_empty()).then(|| timing.iter().sum::<f64>() / timing.len() as f64);
-        self.accuracy = ["test", "validation"]
-            .into_iter()
-            .find_map(|part| Some((part, *column(&metrics, &format!("{part}_accuracy")).last()?)));
+            (!timing.is_empty()).then(|| EpochTime::totals(&timing).0 / timing.len() as f64);
+        let last = |of: fn(&EpochMetrics) -> f64| epochs.iter().map(of).rfind(|a| !a.is_nan());
+        let test = last(|epoch| epoch.test_accuracy).map(|accuracy| ("test", accuracy));
+        let validation = || Some(("validation", last(|epoch| epoch.validation_accuracy)?));
+        self.accuracy = test.or_else(validation);
         let last_step = steps.metadata().and_then(|file| file.modified()).ok();
         let idle = last_step.and_then(|at| SystemTime::now().duration_since(at).ok());
         self.idle = idle.filter(|idle| *idle > LONG);
@@ -176,10 +166,10 @@ impl Seen {
             self.sparsity.clear();
         }
         for line in news.lines.lines() {
-            let Ok(line) = serde_json::from_str::<Value>(line) else { continue };
-            let Some(step) = line["step"].as_f64() else { continue };
-            self.loss.extend(line["loss"].as_f64().map(|loss| (step, loss)));
-            self.sparsity.extend(line["sparsity"].as_f64().map(|share| (step, 100.0 * share)));
+            let Some(line) = StepMetrics::parse(line) else { continue };
+            let step = line.step as f64;
+            self.loss.extend((!line.loss.is_nan()).then_some((step, line.loss)));
+            self.sparsity.extend(line.sparsity.map(|share| (step, 100.0 * share)));
         }
     }
 
@@ -297,7 +287,7 @@ mod tests {
         std::fs::write(folder.path().join("run.json"), "{}").unwrap();
         let state = || Seen::of(folder.path()).unwrap().state;
         assert_eq!(state(), State::AtWork, "without locks, and without steps to be late");
-        let lock = Lock::take(&folder.path().join(LOCK)).unwrap();
+        let lock = Lock::take(&folder.path().join(NAMES.lock)).unwrap();
         assert_eq!(state(), State::AtWork);
         drop(lock);
         assert_eq!(state(), State::Stopped);

@@ -9,7 +9,8 @@ use taper::{
     nn::Params,
     prune::{
         DropPolicy, Pruner, PrunerBuilder,
-        allocation::{Pin, Pinned},
+        allocation::{Allocation, Pin, Pinned, Switched},
+        renewal::Factor,
     },
     scale::GradientScale,
     schedule::{Adaptation, Adaptive, ClosedForm, Phases, Points, Ramp, SparsitySchedule},
@@ -95,30 +96,43 @@ impl Resolved {
         positive(self.train().early_stop)
     }
 
-    /// The pruner of a run of so many steps; `None` for a dense run.
-    pub fn pruner(&self, params: &Params, total: u64) -> anyhow::Result<Option<Pruner>> {
+    /// The pruner of a run of so many steps, of which the first few are warm-up; `None` for a dense run.
+    pub fn pruner(
+        &self,
+        params: &Params,
+        total: u64,
+        warmup: u64,
+    ) -> anyhow::Result<Option<Pruner>> {
         if self.is_dense() {
             return Ok(None);
         }
-        let built = self.builder(params, total)?.build();
+        let built = self.builder(params, total, warmup)?.build();
         Ok(Some(built.map_err(|error| together::refusal(self.prune(), error))?))
     }
 
     /// The choices of that pruner.
-    pub(super) fn builder(&self, params: &Params, total: u64) -> anyhow::Result<PrunerBuilder> {
+    pub(super) fn builder(
+        &self,
+        params: &Params,
+        total: u64,
+        warmup: u64,
+    ) -> anyhow::Result<PrunerBuilder> {
         let (p, parts, at) = (self.prune(), self.parts()?, |share| share_of(total, share));
         let schedule = self.schedule(total)?;
         let drop = parts.remainder.drop;
         let swaps = [p.swap_begin.unwrap_or(0.0), p.swap_end.unwrap_or(0.75)].map(|x| at(Some(x)));
+        let (rate, lr) = (self.learning_rate(total, warmup)?, self.train().lr.unwrap_or(1.0));
+        let rate = Factor::new(move |step| rate.at(step.0) / lr);
         let builder = Pruner::builder(params.prunable(), schedule, total)
             .operator(parts.operator.ending(at(Some(p.freeze.unwrap_or(1.0)))))
             .criterion(parts.criterion)
             .structure(parts.structure)
-            .renewal(parts.renewal.between(swaps[0], swaps[1]))
+            .renewal(parts.renewal.between(swaps[0], swaps[1], |x| at(Some(x)), rate))
             .remainder(parts.remainder)
             .dead_filters(parts.dead_filters)
             .probe_at(probes(p.probes.unwrap_or(0), total))
-            .quantile(parts.quantile);
+            .quantile(parts.quantile)
+            .initial_scale(parts.initial_scale);
         let builder = match drop {
             None => builder,
             Some(policy) => {
@@ -142,9 +156,17 @@ impl Resolved {
             let n_wild = pin.pattern.matches(['*', '?']).count();
             (n_wild > 0, std::cmp::Reverse(pin.pattern.len() - n_wild), pin.pattern.clone())
         });
-        Ok(match pins.is_empty() {
-            true => builder.allocation(parts.allocation),
-            false => builder.allocation(Pinned { inner: parts.allocation, pins }),
+        let pinned = |inner: Box<dyn Allocation>| -> Box<dyn Allocation> {
+            match pins.is_empty() {
+                true => inner,
+                false => Box::new(Pinned { inner, pins: pins.clone() }),
+            }
+        };
+        // Pins are within, as what they leave to others has another sparsity.
+        let then = pinned(parts.allocation);
+        Ok(match parts.begin_allocation.map(pinned) {
+            None => builder.allocation(then),
+            Some(first) => builder.allocation(Switched { until: parts.initial, first, then }),
         })
     }
 

@@ -14,6 +14,7 @@ mod operator;
 mod optimization;
 mod parts;
 mod ranges;
+mod renewal;
 mod resolve;
 mod start;
 mod together;
@@ -172,6 +173,10 @@ pub struct PruneSpec {
     pub quantile: Option<String>,
     /// Steps from one mask refresh, or swap, to the next.
     pub refresh_every: Option<u64>,
+    /// With `initial`: the allocation of that sparsity, if it is not `allocation`.
+    pub begin_allocation: Option<String>,
+    /// What initial weights are multiplied by for the first masks: `none`, `fan-in` or `layer`.
+    pub initial_scale: Option<String>,
     /// With `phases`: length of a sparse phase, as a share of all steps. This key and those that follow are recorded where a method
     /// or an experiment says them.
     pub sparse_phase: Option<f64>,
@@ -179,24 +184,35 @@ pub struct PruneSpec {
     pub dense_phase: Option<f64>,
     /// With `phases`: length of the dense phase before the last sparse one, as a share of all steps.
     pub last_dense_phase: Option<f64>,
-    /// What weights are worth: `magnitude`, `scaled-magnitude`, `per-sign`, `gradient`, `saliency`, `mest:LAMBDA`, `grasp:IMAGES`,
-    /// `synflow:ROUNDS` or `random`, and `normalised:` or `inverted:` before one of them.
+    /// What weights are worth: `magnitude`, `scaled-magnitude`, `per-sign`, `gradient`, `saliency`, `mest:LAMBDA`, `gradient-ema:BETA`,
+    /// `fisher:BETA`, `movement`, `grasp:IMAGES`, `synflow:ROUNDS` or `random`, and `normalised:` or `inverted:` before one of them.
     pub criterion: Option<String>,
-    /// What is kept together: `single`, `N:M`, `N:M:output`, `block:RxC`, `block-max:RxC`, `filter`, `channel:AXIS` or `fan-in`.
+    /// What is kept together: `single`, `N:M`, `N:M:output`, `block:RxC`, `block-max:RxC`, `filter`, `channel:AXIS`, `fan-in`,
+    /// `fan-in:all-inputs` or `shared-inputs`.
     pub structure: Option<String>,
-    /// How masks change: `cut`, `cut-hold`, `swap` or `hold`.
+    /// How masks change: `top-k`, `top-k-hold`, `swap` or `hold`.
     pub renewal: Option<String>,
     /// Share of each layer's kept weights that a swap replaces.
     pub swap_share: Option<f64>,
-    /// How that share goes on: `cosine`, `constant` or `power:N`.
+    /// How that share goes on: `cosine`, `constant`, `learning-rate`, `power:N` or `step:FACTOR`.
     pub swap_decay: Option<String>,
+    /// Where `step` multiplies the share by its factor, as shares of all steps.
+    pub swap_milestones: Option<Vec<f64>>,
     /// Where the soft choice of `soft-top-k` is frozen, as a share of all steps.
     pub freeze: Option<f64>,
     /// Where swaps begin, as a share of all steps.
     pub swap_begin: Option<f64>,
     /// Where swaps end, as a share of all steps.
     pub swap_end: Option<f64>,
-    /// What weights enter by in a swap: a criterion.
+    /// Whether weights enter in a swap as others leave (`hard`), or first and those that exceed the sparsity leave in the next
+    /// swap (`soft`).
+    pub swap_bound: Option<String>,
+    /// The value of weights that enter in a swap: `zero`, or `initial`, `normal`, `uniform`, `gradient` or `sign`, each also with a
+    /// divisor: `normal:10`.
+    pub grow_init: Option<String>,
+    /// Momentum of weights that enter in a swap, in gradients.
+    pub grow_momentum: Option<f64>,
+    /// What weights enter by in a swap: a criterion, or `same` for the very weights that have left.
     pub grow: Option<String>,
     /// What the first masks are chosen by: a criterion.
     pub begin_by: Option<String>,

@@ -2,7 +2,9 @@
 
 use super::{Resolved, library::share_of};
 use crate::error::usage;
-use taper::train::{AdamW, Constant, Cosine, Ham, LearningRate, Optimizer, Sgd, StepDecay, Warmup};
+use taper::train::{
+    AdamW, ConstantRate, Cosine, Ham, LearningRate, Optimizer, Sgd, StepDecay, Warmup,
+};
 
 impl Resolved {
     /// What moves the weights, fresh.
@@ -48,7 +50,7 @@ impl Resolved {
         let (lr, schedule) = (t.lr.unwrap_or(0.0), t.schedule.as_deref().unwrap_or_default());
         match schedule {
             "cosine" => return Ok(warm(warmup, Cosine { lr, total_steps: total })),
-            "constant" => return Ok(warm(warmup, Constant { lr })),
+            "constant" => return Ok(warm(warmup, ConstantRate { lr })),
             _ => {}
         }
         let factor = schedule.strip_prefix("step:").and_then(|factor| factor.parse().ok());

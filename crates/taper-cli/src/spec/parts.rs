@@ -1,23 +1,27 @@
 //! What the names of a pruning section stand for.
 
-use super::{PruneSpec, TrainSpec, operator::Operators};
+use super::{
+    PruneSpec, TrainSpec,
+    operator::Operators,
+    renewal::{self, Renewals},
+};
 use crate::error::usage;
 use taper::{
     core::{Sparsity, Step},
     prune::{
-        DeadFilters, DropPolicy, DropRule, PrunedUpdate, Quantile, Remainder,
+        DeadFilters, DropPolicy, DropRule, InitialScale, PrunedUpdate, Quantile, Remainder,
         allocation::{Allocation, Er, Erk, Given, Global, Uniform},
         criterion::{
-            Criterion, Gradient, Grasp, Inverted, Magnitude, Mest, Normalised, PerSign, Random,
-            Saliency, ScaledMagnitude, SynFlow,
+            Criterion, Fisher, Gradient, GradientEma, Grasp, Inverted, Magnitude, Mest, Movement,
+            Normalised, PerSign, Random, Saliency, ScaledMagnitude, SynFlow,
         },
-        renewal::{Cut, CutHold, Hold, Renewal, Swap, SwapDecay},
         structure::{
-            Blocks, Channels, FanIn, FilterUnits, MaxBlocks, NOfM, OutputNOfM, Single, Structure,
+            AllInputs, Blocks, Channels, FanIn, FilterUnits, MaxBlocks, NOfM, OutputNOfM,
+            SharedInputs, Single, Structure,
         },
     },
     scale,
-    schedule::{Adaptation, Cadence, Curve, Rate, Reference, Signal},
+    schedule::{Adaptation, Curve, Rate, Reference, Signal},
 };
 
 /// The schedule that is no ramp.
@@ -38,28 +42,11 @@ pub(super) struct Parts {
     pub(super) adaptation: Option<Adaptation>,
     pub(super) dead_filters: DeadFilters,
     pub(super) allocation: Box<dyn Allocation>,
+    /// That of the sparsity which a ramp begins with, if it has one of its own.
+    pub(super) begin_allocation: Option<Box<dyn Allocation>>,
     pub(super) structure: Box<dyn Structure>,
     pub(super) quantile: Quantile,
-}
-
-/// How masks change, before the number of steps is known.
-pub(super) enum Renewals {
-    Cut(Cadence),
-    CutHold(Cadence),
-    Swap(Swap),
-    Hold,
-}
-
-impl Renewals {
-    /// For a run in which swaps begin and end at these steps.
-    pub(super) fn between(self, from: Step, end: Step) -> Box<dyn Renewal> {
-        match self {
-            Self::Cut(cadence) => Box::new(Cut { cadence }),
-            Self::CutHold(cadence) => Box::new(CutHold { cadence }),
-            Self::Swap(swap) => Box::new(Swap { from, end, ..swap }),
-            Self::Hold => Box::new(Hold),
-        }
-    }
+    pub(super) initial_scale: InitialScale,
 }
 
 impl Parts {
@@ -75,11 +62,12 @@ impl Parts {
             true => None,
             false => Some(curve("schedule", &schedule)?),
         };
-        let allocation = allocation(&text(&p.allocation))?;
+        let begin_allocation = begin_allocation(p)?;
+        let allocation = allocation("allocation", &text(&p.allocation))?;
         let quantile = match text(&p.quantile).as_str() {
             "exact" => Quantile::Exact,
             "interpolated" => Quantile::Interpolated,
-            other => return Err(choose("quantile", other, &["exact", "interpolated"])),
+            other => return Err(unknown("quantile", other, &["exact", "interpolated"])),
         };
         let update = update(&text(&p.pruned_gradient), seed)?;
         let drop = match text(&p.drop).as_str() {
@@ -95,7 +83,7 @@ impl Parts {
         check_measured(p, seed)?;
         Ok(Self {
             criterion: criterion("criterion", p.criterion.as_deref().unwrap_or("magnitude"), seed)?,
-            renewal: renewal(p, seed)?,
+            renewal: renewal::of(p, t, seed, |key, name| criterion(key, name, seed))?,
             structure: structure(p.structure.as_deref().unwrap_or("single"))?,
             remainder: remainder(p, Remainder { gradient, update, drop, ..Remainder::default() })?,
             operator: Operators::of(p, t)?,
@@ -104,12 +92,17 @@ impl Parts {
             adaptation,
             dead_filters,
             allocation,
+            begin_allocation,
             quantile,
+            initial_scale: match &p.initial_scale {
+                Some(name) => named("initial_scale", name, &InitialScale::ALL)?,
+                None => InitialScale::None,
+            },
         })
     }
 }
 
-fn choose(key: &str, value: &str, names: &[&str]) -> anyhow::Error {
+fn unknown(key: &str, value: &str, names: &[&str]) -> anyhow::Error {
     usage(format!("prune.{key} `{value}` is unknown; it can be {}", names.join(", ")))
 }
 
@@ -118,7 +111,7 @@ fn named<T: Copy>(key: &str, name: &str, all: &[(&str, T)]) -> anyhow::Result<T>
     let found = all.iter().find(|(known, _)| *known == name);
     found.map(|&(_, value)| value).ok_or_else(|| {
         let names: Vec<&str> = all.iter().map(|(name, _)| *name).collect();
-        choose(key, name, &names)
+        unknown(key, name, &names)
     })
 }
 
@@ -130,16 +123,16 @@ fn curve(key: &str, name: &str) -> anyhow::Result<Curve> {
         let names = Curve::ALL.iter().map(|(name, _)| *name);
         let names = names.chain(["power:N with N from 1 to 255"]);
         let phases = (key == "schedule").then_some(PHASES);
-        choose(key, name, &names.chain(phases).collect::<Vec<_>>())
+        unknown(key, name, &names.chain(phases).collect::<Vec<_>>())
     })
 }
 
 /// The allocation of a name.
-fn allocation(text: &str) -> anyhow::Result<Box<dyn Allocation>> {
+fn allocation(key: &str, text: &str) -> anyhow::Result<Box<dyn Allocation>> {
     let unknown = || {
         let names =
             ["global", "uniform", "erk", "erk:POWER", "er", "given:NAME=DENSITY,NAME=DENSITY"];
-        choose("allocation", text, &names)
+        unknown(key, text, &names)
     };
     Ok(match text {
         "global" => Box::new(Global),
@@ -161,7 +154,7 @@ fn allocation(text: &str) -> anyhow::Result<Box<dyn Allocation>> {
                 Box::new(Given {
                     densities: densities.ok_or_else(|| {
                         usage(format!(
-                            "prune.allocation `{text}` is no list of densities; give names of layers and numbers in (0, 1], as in given:conv1.weight=0.5,layer1.*=0.1"
+                            "prune.{key} `{text}` is no list of densities; give names of layers and numbers in (0, 1], as in given:conv1.weight=0.5,layer1.*=0.1"
                         ))
                     })?,
                 })
@@ -169,6 +162,18 @@ fn allocation(text: &str) -> anyhow::Result<Box<dyn Allocation>> {
             _ => return Err(unknown()),
         },
     })
+}
+
+/// What `prune.begin_allocation` stands for.
+fn begin_allocation(p: &PruneSpec) -> anyhow::Result<Option<Box<dyn Allocation>>> {
+    let Some(name) = &p.begin_allocation else { return Ok(None) };
+    if p.initial.unwrap_or(0.0) == 0.0 {
+        return Err(usage(format!(
+            "prune.begin_allocation is {name}, and prune.initial is 0, so that no weight is pruned where the ramp begins; set prune.initial \
+             above 0, or leave begin_allocation out"
+        )));
+    }
+    allocation("begin_allocation", name).map(Some)
 }
 
 /// The criterion of a name.
@@ -180,6 +185,9 @@ fn criterion(key: &str, text: &str, seed: u64) -> anyhow::Result<Box<dyn Criteri
         "saliency",
         "mest:LAMBDA with LAMBDA of at least 0",
         "per-sign",
+        "gradient-ema:BETA with BETA from 0 to below 1",
+        "fisher:BETA with BETA from 0 to below 1",
+        "movement",
         "grasp:IMAGES with at least 1 of each class",
         "synflow:ROUNDS with ROUNDS from 1 to 10000",
         "random",
@@ -189,10 +197,15 @@ fn criterion(key: &str, text: &str, seed: u64) -> anyhow::Result<Box<dyn Criteri
     if let Some((word @ ("normalised" | "inverted"), of)) = text.split_once(':') {
         // One within one is as deep as the text says, and nobody means more than both.
         if of.matches(':').count() > 2 {
-            return Err(choose(key, text, &names));
+            return Err(unknown(key, text, &names));
         }
         let of = criterion(key, of, seed)?;
         return Ok(match word {
+            "normalised" if text.ends_with("movement") => {
+                return Err(usage(format!(
+                    "prune.{key} `{text}` divides scores whose order alone means anything; take movement as it is"
+                )));
+            }
             "normalised" => Box::new(Normalised { of }),
             _ if of.measure().is_some_and(|measure| measure.rounds() > 1) => {
                 return Err(usage(format!(
@@ -213,8 +226,19 @@ fn criterion(key: &str, text: &str, seed: u64) -> anyhow::Result<Box<dyn Criteri
     if let Some(rounds) = number("synflow:", 10_000) {
         return Ok(Box::new(SynFlow { rounds: rounds as u32 }));
     }
+    let beta = |prefix: &str| {
+        let beta = text.strip_prefix(prefix)?.parse::<f32>().ok();
+        beta.filter(|beta| (0.0..1.0).contains(beta))
+    };
+    if let Some(beta) = beta("gradient-ema:") {
+        return Ok(Box::new(GradientEma { beta }));
+    }
+    if let Some(beta) = beta("fisher:") {
+        return Ok(Box::new(Fisher { beta }));
+    }
     Ok(match text {
         "magnitude" => Box::new(Magnitude),
+        "movement" => Box::new(Movement),
         "scaled-magnitude" => Box::new(ScaledMagnitude),
         "gradient" => Box::new(Gradient),
         "saliency" => Box::new(Saliency),
@@ -223,21 +247,23 @@ fn criterion(key: &str, text: &str, seed: u64) -> anyhow::Result<Box<dyn Criteri
         other => {
             let lambda = other.strip_prefix("mest:").and_then(|lambda| lambda.parse().ok());
             let lambda = lambda.filter(|lambda: &f32| *lambda >= 0.0 && lambda.is_finite());
-            Box::new(Mest { lambda: lambda.ok_or_else(|| choose(key, other, &names))? })
+            Box::new(Mest { lambda: lambda.ok_or_else(|| unknown(key, other, &names))? })
         }
     })
 }
 
 /// Refuses criteria that are measured before masks are chosen where masks cannot wait for that.
 fn check_measured(p: &PruneSpec, seed: u64) -> anyhow::Result<()> {
-    let renewal = p.renewal.as_deref().unwrap_or("cut");
+    let renewal = p.renewal.as_deref().unwrap_or("top-k");
     for (key, value) in [("criterion", &p.criterion), ("grow", &p.grow)] {
-        let Some(name) = value else { continue };
+        let Some(name) = value.as_ref().filter(|name| !(key == "grow" && *name == "same")) else {
+            continue;
+        };
         if criterion(key, name, seed)?.measure().is_none() {
             continue;
         }
-        let is_held = renewal == "cut" && p.refresh_every > Some(1)
-            || ["hold", "cut-hold"].contains(&renewal);
+        let is_held = renewal == "top-k" && p.refresh_every > Some(1)
+            || ["hold", "top-k-hold"].contains(&renewal);
         if !is_held {
             return Err(usage(format!(
                 "prune.{key} `{name}` measures the network before masks are chosen, and prune.renewal = \"{renewal}\" chooses them too \
@@ -309,6 +335,8 @@ fn structure(text: &str) -> anyhow::Result<Box<dyn Structure>> {
         ("single", "") => Some(Box::new(Single)),
         ("filter", "") => Some(Box::new(FilterUnits)),
         ("fan-in", "") => Some(Box::new(FanIn)),
+        ("fan-in", "all-inputs") => Some(Box::new(AllInputs)),
+        ("shared-inputs", "") => Some(Box::new(SharedInputs)),
         ("channel", axis) => axis.parse().ok().map(|axis| Box::new(Channels { axis }) as _),
         ("block", size) => blocks(size).map(|blocks| Box::new(blocks) as _),
         ("block-max", size) => blocks(size).map(|blocks| Box::new(MaxBlocks(blocks)) as _),
@@ -324,8 +352,10 @@ fn structure(text: &str) -> anyhow::Result<Box<dyn Structure>> {
             "filter",
             "channel:AXIS with 0 for outputs and 1 for inputs",
             "fan-in",
+            "fan-in:all-inputs",
+            "shared-inputs",
         ];
-        choose("structure", text, &names)
+        unknown("structure", text, &names)
     })
 }
 
@@ -336,55 +366,6 @@ const OUTPUT: &str = ":output";
 pub(super) fn pattern(text: &str) -> Option<NOfM> {
     let (n, m) = text.strip_suffix(OUTPUT).unwrap_or(text).split_once(':')?;
     Some(NOfM { n: n.parse().ok()?, m: m.parse().ok()? })
-}
-
-/// What `prune.renewal` stands for, and the keys that go with it.
-fn renewal(p: &PruneSpec, seed: u64) -> anyhow::Result<Renewals> {
-    let name = p.renewal.as_deref().unwrap_or("cut");
-    let every = p.refresh_every.unwrap_or(1);
-    let of_swaps = [
-        ("swap_share", p.swap_share.is_some()),
-        ("swap_decay", p.swap_decay.is_some()),
-        ("swap_begin", p.swap_begin.is_some()),
-        ("swap_end", p.swap_end.is_some()),
-        ("grow", p.grow.is_some()),
-        ("begin_by", p.begin_by.is_some()),
-    ];
-    if let Some((key, _)) = of_swaps.iter().find(|(_, is_said)| *is_said && name != "swap") {
-        return Err(usage(format!(
-            "prune.{key} is for prune.renewal = \"swap\", and the renewal is `{name}`; leave the key out, or choose a method that swaps, such as rigl"
-        )));
-    }
-    Ok(match name {
-        "cut" => Renewals::Cut(Cadence::every(every).map_err(usage)?),
-        "cut-hold" => Renewals::CutHold(Cadence::every(every).map_err(usage)?),
-        "hold" => Renewals::Hold,
-        "swap" => Renewals::Swap(Swap {
-            every,
-            share: p.swap_share.unwrap_or(0.3),
-            decay: swap_decay(p.swap_decay.as_deref().unwrap_or("cosine"))?,
-            from: Step::ZERO,
-            end: Step::ZERO,
-            grow: criterion("grow", p.grow.as_deref().unwrap_or("gradient"), seed)?,
-            begin: p
-                .begin_by
-                .as_deref()
-                .map(|name| criterion("begin_by", name, seed))
-                .transpose()?,
-        }),
-        other => return Err(choose("renewal", other, &["cut", "cut-hold", "swap", "hold"])),
-    })
-}
-
-/// What `prune.swap_decay` stands for.
-fn swap_decay(text: &str) -> anyhow::Result<SwapDecay> {
-    let power = text.strip_prefix("power:").and_then(|n| n.parse().ok());
-    match (text, power.filter(|n: &f64| *n > 0.0 && n.is_finite())) {
-        ("cosine", _) => Ok(SwapDecay::Cosine),
-        ("constant", _) => Ok(SwapDecay::Constant),
-        (_, Some(n)) => Ok(SwapDecay::Power(n)),
-        _ => Err(choose("swap_decay", text, &["cosine", "constant", "power:N with N above 0"])),
-    }
 }
 
 /// What `prune.remainder` stands for, over what other keys say.
@@ -401,7 +382,7 @@ fn remainder(p: &PruneSpec, said: Remainder) -> anyhow::Result<Remainder> {
         (_, _, Some(penalty)) => Ok(Remainder { penalty, ..said }),
         (other, None, None) => {
             let of_lambda = "decay:LAMBDA, penalty:LAMBDA with LAMBDA of at least 0";
-            Err(choose("remainder", other, &["alive", "zero", of_lambda]))
+            Err(unknown("remainder", other, &["alive", "zero", of_lambda]))
         }
     }
 }
@@ -416,7 +397,7 @@ fn adaptation(p: &PruneSpec, rate: &str) -> anyhow::Result<Adaptation> {
         value => Reference::Absolute(
             value
                 .parse()
-                .map_err(|_| choose("adapt_reference", value, &["median", "a number above 0"]))?,
+                .map_err(|_| unknown("adapt_reference", value, &["median", "a number above 0"]))?,
         ),
     };
     let adaptation = Adaptation {
@@ -446,7 +427,7 @@ fn drop_policy(p: &PruneSpec, text: &str, seed: u64) -> anyhow::Result<DropPolic
     });
     let policy = found.ok_or_else(|| {
         let rules = DropRule::NAMES.map(|rule| format!("{rule}:SHARE"));
-        choose("drop", text, &["none", &rules.join(", ")])
+        unknown("drop", text, &["none", &rules.join(", ")])
     })?;
     policy.check().map_err(|error| usage(format!("prune.drop `{text}`: {error}")))?;
     Ok(DropPolicy {

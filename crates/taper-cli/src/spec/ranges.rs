@@ -80,6 +80,15 @@ pub(super) fn check(train: &TrainSpec, prune: &PruneSpec) -> anyhow::Result<()> 
             return Err(usage(format!("prune.{key} is {value}, outside (0, 1]")));
         }
     }
+    real("prune.grow_momentum", prune.grow_momentum.or(Some(0.0)), "[0, 100]", |v| {
+        (0.0..=100.0).contains(&v)
+    })?;
+    let milestones = prune.swap_milestones.as_deref().unwrap_or_default();
+    if let Some(share) = milestones.iter().find(|&&share| !(share > 0.0 && share < 1.0)) {
+        return Err(usage(format!(
+            "prune.swap_milestones has {share}, outside (0, 1); they are shares of the run"
+        )));
+    }
     let (swap_begin, swap_end) = (prune.swap_begin.unwrap_or(0.0), prune.swap_end.unwrap_or(1.0));
     if !(0.0..swap_end).contains(&swap_begin) {
         return Err(usage(format!(

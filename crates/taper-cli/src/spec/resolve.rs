@@ -183,6 +183,13 @@ impl Resolved {
             ..p
         };
         ranges::check(&train, &prune)?;
+        if let (Some(start), Some(scale)) = (&start, &prune.initial_scale) {
+            return Err(usage(format!(
+                "prune.initial_scale is {scale}, which is for weights that are drawn, and training starts from checkpoint {} (from); leave one \
+                 of them out",
+                start.path().display()
+            )));
+        }
         let asked = Sparsity::new(sparsity).map_err(usage)?;
         let sparsity = if is_small { Sparsity::DENSE } else { asked };
         let spec = Spec {
@@ -359,8 +366,12 @@ fn finetuned(start: Option<&Start>, asked: Option<f64>) -> anyhow::Result<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Override, load};
+    use super::super::{Override, load, renewal::Renewals};
     use super::*;
+    use taper::{
+        core::Step,
+        prune::renewal::{Factor, Renewal},
+    };
 
     fn resolve(sets: &[&str]) -> anyhow::Result<Resolved> {
         let overrides: Vec<_> = sets.iter().map(|s| Override::parse(s).unwrap()).collect();
@@ -379,6 +390,9 @@ mod tests {
                     .contains(&&**key)
                     || ["swap_begin", "grow", "begin_by", "remainder", "structure"]
                         .contains(&&**key)
+                    || ["swap_milestones", "swap_bound", "grow_init", "grow_momentum"]
+                        .contains(&&**key)
+                    || ["begin_allocation", "initial_scale"].contains(&&**key)
                     || ["sparse_phase", "dense_phase", "last_dense_phase"].contains(&&**key);
             assert_eq!(value.is_null(), is_left_out, "{key}");
         }
@@ -404,9 +418,9 @@ mod tests {
             for (key, value) in ours.split('`').filter_map(|code| code.split_once(" = ")) {
                 let base = match key {
                     "method" => "prune.sparsity=0.9",
-                    "swap_share" | "swap_decay" | "swap_begin" | "swap_end" | "grow" => {
-                        "prune.method=rigl"
-                    }
+                    "begin_allocation" => "prune.method=granet",
+                    "swap_share" | "swap_decay" | "swap_begin" | "swap_end" | "grow"
+                    | "grow_init" | "grow_momentum" | "initial_scale" => "prune.method=rigl",
                     _ => "prune.method=gmp",
                 };
                 let base = if value == "\"dense\"" { "seed=0" } else { base };
@@ -424,6 +438,12 @@ mod tests {
         assert!(n_keys > 50, "{n_keys}");
     }
 
+    /// The renewal of a run of a hundred steps.
+    fn between(renewal: Renewals) -> Box<dyn Renewal> {
+        let at = |share: f64| Step((100.0 * share) as u64);
+        renewal.between(Step(3), Step(9), at, Factor::new(|_| 1.0))
+    }
+
     #[test]
     fn parts_have_names_with_numbers() {
         for (set, wanted) in [
@@ -434,13 +454,15 @@ mod tests {
             ("prune.criterion=\"inverted:mest:0.5\"", "Inverted { of: Mest { lambda: 0.5 } }"),
             ("prune.structure=\"channel:1\"", "Channels { axis: 1 }"),
             ("prune.structure=\"fan-in\"", "FanIn"),
+            ("prune.structure=\"fan-in:all-inputs\"", "AllInputs"),
+            ("prune.structure=\"shared-inputs\"", "SharedInputs"),
             ("prune.structure=\"block-max:2x3\"", "MaxBlocks(Blocks { rows: 2, columns: 3 })"),
             ("prune.structure=\"1:2:output\"", "OutputNOfM(NOfM { n: 1, m: 2 })"),
             ("prune.schedule=\"power:2\"", "Power(2)"),
-            ("prune.renewal=\"cut-hold\"", "CutHold { cadence: Cadence(10) }"),
+            ("prune.renewal=\"top-k-hold\"", "TopKHold { cadence: Cadence(10) }"),
         ] {
             let parts = resolve(&["prune.method=gmp", set]).unwrap().parts().unwrap();
-            let renewal = parts.renewal.between(taper::core::Step(3), taper::core::Step(9));
+            let renewal = between(parts.renewal);
             let (allocation, structure) = (parts.allocation, parts.structure);
             let said = format!("{:?} {:?}", parts.criterion, parts.curve);
             let said = format!("{said} {allocation:?} {structure:?} {renewal:?}");
@@ -448,9 +470,27 @@ mod tests {
         }
         let sets = ["prune.method=rigl", "prune.swap_decay=\"power:3\""];
         let parts = resolve(&sets).unwrap().parts().unwrap();
-        let renewal =
-            format!("{:?}", parts.renewal.between(taper::core::Step(3), taper::core::Step(9)));
+        let renewal = format!("{:?}", between(parts.renewal));
         assert!(renewal.contains("Power(3.0), from: Step(3), end: Step(9)"), "{renewal}");
+        for (sets, wanted) in [
+            (&["prune.swap_decay=learning-rate"][..], "decay: Along(Factor)"),
+            (
+                &["prune.swap_decay=\"step:0.5\"", "prune.swap_milestones=[0.25, 0.5]"],
+                "Steps { factor: 0.5, milestones: [Step(25), Step(50)] }",
+            ),
+            (&["prune.grow=same"], "grow: None"),
+            (&["prune.swap_bound=soft"], "is_soft: true"),
+            (&["prune.swap_bound=hard"], "grow_init: None, is_soft: false"),
+            (
+                &["prune.grow_init=\"normal:10\"", "seed=3"],
+                "GrowInit { value: Normal, divisor: 10.0, momentum: 0.0, seed: 3 }",
+            ),
+            (&["prune.grow_momentum=0.5"], "value: Zero, divisor: 1.0, momentum: 0.5"),
+        ] {
+            let renewal = resolve(&[&["prune.method=rigl"], sets].concat()).unwrap().parts();
+            let renewal = format!("{:?}", between(renewal.unwrap().renewal));
+            assert!(renewal.contains(wanted), "{sets:?}: {renewal}");
+        }
         // A pattern along outputs has its sparsity, too.
         let pattern = resolve(&["prune.structure=\"1:2:output\"", "prune.method=gmp"]).unwrap();
         assert_eq!(pattern.sparsity().get(), 0.5);
@@ -476,7 +516,7 @@ mod tests {
             ("prune.criterion=\"synflow:10001\"", "synflow:ROUNDS with ROUNDS from 1 to 10000"),
             (
                 "prune.criterion=\"synflow:9\"",
-                "prune.criterion `synflow:9` measures the network before masks are chosen, and prune.renewal = \"cut\"",
+                "prune.criterion `synflow:9` measures the network before masks are chosen, and prune.renewal = \"top-k\"",
             ),
             (
                 "prune.sparse_phase=0.1",
@@ -485,11 +525,11 @@ mod tests {
             ("prune.schedule=phase", "phases"),
             (
                 "prune.renewal=never",
-                "prune.renewal `never` is unknown; it can be cut, cut-hold, swap, hold",
+                "prune.renewal `never` is unknown; it can be top-k, top-k-hold, swap, hold",
             ),
             (
                 "prune.grow=random",
-                "prune.grow is for prune.renewal = \"swap\", and the renewal is `cut`",
+                "prune.grow is for prune.renewal = \"swap\", and the renewal is `top-k`",
             ),
             ("prune.structure=\"4:4\"", "prune.structure `4:4` keeps 4 of 4"),
             ("prune.structure=\"block:0x4\"", "block:RxC such as block:4x4"),
@@ -656,6 +696,68 @@ mod tests {
                 "prune.sparse_phase is 0, outside (0, 1]",
             ),
         ] {
+            let error = resolve(&sets).expect_err(wanted).to_string();
+            assert!(error.contains(wanted), "{sets:?}: {error}");
+        }
+        for (sets, wanted) in [
+            (
+                ["prune.grow_momentum=0.5", "train.optimizer=adamw"],
+                "prune.grow_momentum is 0.5, and train.optimizer is adamw, which has no velocity",
+            ),
+            (
+                ["prune.grow_momentum=0.5", "train.momentum=0"],
+                "prune.grow_momentum is 0.5, and train.momentum is 0",
+            ),
+            (
+                ["prune.swap_decay=\"step:0.5\"", "seed=0"],
+                "prune.swap_decay is step:0.5, and prune.swap_milestones is not said",
+            ),
+            (
+                ["prune.swap_decay=cosine", "prune.swap_milestones=[0.5]"],
+                "prune.swap_decay is cosine, and prune.swap_milestones is said",
+            ),
+            (
+                ["prune.swap_decay=\"step:1\"", "seed=0"],
+                "prune.swap_decay `step:1` is unknown; it can be cosine, constant, learning-rate",
+            ),
+            (
+                ["prune.swap_decay=\"step:0.5\"", "prune.swap_milestones=[1.0]"],
+                "prune.swap_milestones has 1, outside (0, 1)",
+            ),
+            (
+                ["prune.grow_init=\"normal:0\"", "seed=0"],
+                "prune.grow_init `normal:0` is unknown; it can be zero, initial, normal",
+            ),
+            (["prune.grow_momentum=-1", "seed=0"], "prune.grow_momentum is -1, outside [0, 100]"),
+            (
+                ["prune.initial_scale=fan-in", "prune.renewal=top-k\nprune.method=gmp"],
+                "prune.initial_scale is fan-in, and prune.schedule is cubic",
+            ),
+            (["prune.initial_scale=big", "seed=0"], "prune.initial_scale `big` is unknown"),
+            (
+                ["prune.begin_allocation=erk", "seed=0"],
+                "prune.begin_allocation is erk, and prune.initial is 0",
+            ),
+            (["prune.swap_bound=firm", "seed=0"], "prune.swap_bound `firm` is unknown"),
+            (
+                ["prune.swap_bound=soft", "prune.swap_end=1.0"],
+                "prune.swap_bound is soft, and prune.swap_end is 1",
+            ),
+            (
+                ["prune.swap_bound=soft", "prune.grow=same"],
+                "prune.swap_bound is soft, and prune.grow is same",
+            ),
+            (
+                ["prune.grow=random", "prune.grow_momentum=0.5\nprune.refresh_every=1"],
+                "prune.grow_momentum is 0.5, and prune.refresh_every is 1",
+            ),
+            (
+                ["prune.grow=random", "prune.grow_init=\"sign:10\"\nprune.refresh_every=1"],
+                "prune.grow_init is sign:10, and prune.refresh_every is 1",
+            ),
+        ] {
+            let sets: Vec<&str> = sets.iter().flat_map(|set| set.lines()).collect();
+            let sets = [&["prune.method=rigl"], &sets[..]].concat();
             let error = resolve(&sets).expect_err(wanted).to_string();
             assert!(error.contains(wanted), "{sets:?}: {error}");
         }

@@ -19,7 +19,7 @@ impl Resolved {
         }
         check_pattern(self.prune())?;
         let model = self.architecture(CLASSES)?.zeros(CLASSES)?;
-        match self.builder(model.params(), STEPS)?.build() {
+        match self.builder(model.params(), STEPS, 0)?.build() {
             Err(
                 error @ (PruneError::Together { .. }
                 | PruneError::Structure { .. }
@@ -67,11 +67,18 @@ fn said(p: &PruneSpec, part: Part) -> String {
         Part::Criterion => ("criterion", "magnitude"),
         Part::Structure => ("structure", "single"),
         Part::Quantile => ("quantile", "exact"),
-        Part::Renewal => ("renewal", "cut"),
+        Part::Renewal => ("renewal", "top-k"),
         Part::Growth => ("grow", "gradient"),
+        Part::GrowInit => ("grow_init", "zero"),
+        Part::Momentum => ("grow_momentum", "0"),
+        Part::Bound => ("swap_bound", "hard"),
+        Part::SwapEnd => ("swap_end", "0.75"),
+        Part::Begin => ("begin_by", ""),
+        Part::Schedule => ("schedule", ""),
         Part::Cadence => ("refresh_every", "1"),
         Part::Clock => ("adapt", "none"),
         Part::Remainder => ("remainder", "alive"),
+        Part::InitialScale => ("initial_scale", "none"),
         Part::Gradient => ("gradient", ""),
         Part::Update => ("pruned_gradient", "exact"),
         Part::Drop => ("drop", "none"),

@@ -5,7 +5,7 @@ mod matrix;
 pub(crate) use matrix::weight;
 
 use crate::{
-    Element, ExportError, Network,
+    ElementType, ExportError, Network,
     numbers::Numbers,
     source::Source,
     sparse::{StatedShapes, shapes},
@@ -55,12 +55,12 @@ pub(crate) fn write(network: &Network, folder: &Path) -> Result<(), ExportError>
     let layers = network.layers();
     for (name, tensor) in network.tensors() {
         if !layers.contains_key(&name[..]) {
-            rest.tensors.insert(name.clone(), Element::F32.raw(name, tensor)?);
+            rest.tensors.insert(name.clone(), ElementType::F32.raw(name, tensor)?);
             continue;
         }
         let path = folder.join(format!("{name}.npz"));
         let bytes = matrix::npz(tensor)?;
-        taper_train::write_atomically(&path, |file| file.write_all(&bytes))
+        taper_record::write_atomically(&path, |file| file.write_all(&bytes))
             .map_err(ExportError::io("write", &path))?;
     }
     rest.save(&folder.join(REST))?;

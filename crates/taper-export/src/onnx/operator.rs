@@ -2,7 +2,7 @@
 
 use super::parts::{float, floats, int, integers, ints, scalar};
 use crate::ExportError;
-use taper_graph::{Activation, Op, Pad, Window};
+use taper_graph::{ActivationFn, Op, Pad, Window};
 use taper_onnx::proto::{Attribute, TensorProto};
 
 /// What a node of ONNX says besides the values and tensors that it reads.
@@ -31,19 +31,19 @@ pub(super) fn operator(op: &Op) -> Result<Operator, ExportError> {
         Op::Linear { .. } => ("Gemm", vec![int("transB", 1)]),
         Op::Norm(norm) => ("BatchNormalization", vec![float("epsilon", norm.eps as f32)]),
         Op::Activation(function) => match *function {
-            Activation::Relu => ("Relu", Vec::new()),
-            Activation::Clip { min, max } => {
+            ActivationFn::Relu => ("Relu", Vec::new()),
+            ActivationFn::Clip { min, max } => {
                 constants.extend([("min", Some(scalar(min))), ("max", Some(scalar(max)))]);
                 ("Clip", Vec::new())
             }
-            Activation::LeakyRelu { slope } => ("LeakyRelu", vec![float("alpha", slope)]),
-            Activation::Sigmoid => ("Sigmoid", Vec::new()),
-            Activation::HardSigmoid { alpha, beta } => {
+            ActivationFn::LeakyRelu { slope } => ("LeakyRelu", vec![float("alpha", slope)]),
+            ActivationFn::Sigmoid => ("Sigmoid", Vec::new()),
+            ActivationFn::HardSigmoid { alpha, beta } => {
                 ("HardSigmoid", vec![float("alpha", alpha), float("beta", beta)])
             }
             // Of the value and its sigmoid.
-            Activation::Silu => ("Mul", Vec::new()),
-            Activation::HardSwish => ("HardSwish", Vec::new()),
+            ActivationFn::Silu => ("Mul", Vec::new()),
+            ActivationFn::HardSwish => ("HardSwish", Vec::new()),
         },
         Op::Add => ("Add", Vec::new()),
         Op::Multiply => ("Mul", Vec::new()),

@@ -5,13 +5,14 @@ use super::{
     parts::{int, integers, raw, sizes},
     repeats::Repeats,
 };
-use crate::{ExportError, Network, element::Element};
+use crate::{ExportError, Network, element::ElementType};
 use prost::Message;
 use std::collections::{BTreeMap, BTreeSet};
 use taper_graph::{Op, Tensor};
 use taper_onnx::proto::{
-    Attribute, BFLOAT16, Dimension, Entry, FLOAT, FLOAT16, Graph, INT64, Model, Node, OperatorSet,
-    Shape, SparseTensor, TensorProto, TensorType, Type, ValueInfo,
+    Attribute, BFLOAT16, Dimension, FLOAT, FLOAT16, GraphProto, INT64, ModelProto, NodeProto,
+    OperatorSet, Shape, SparseTensor, StringStringEntryProto, TensorProto, TensorType, Type,
+    ValueInfo,
 };
 use taper_train::checkpoint::RawTensor;
 
@@ -26,10 +27,10 @@ const IR_VERSION: i64 = 8;
 /// values.
 pub(crate) fn bytes(
     network: &Network,
-    element: Element,
+    element: ElementType,
     is_sparse: bool,
 ) -> Result<Vec<u8>, ExportError> {
-    if is_sparse && element != Element::F32 {
+    if is_sparse && element != ElementType::F32 {
         let message =
             "sparse initializers are of f32 alone; leave out the other type or the sparseness";
         return Err(ExportError::Impossible(message.into()));
@@ -52,9 +53,12 @@ pub(crate) fn bytes(
     let mut graph = writer.graph;
     graph.input.push(images);
     graph.output.push(logits);
-    let entry = |(key, value): (&str, &str)| Entry { key: key.into(), value: value.into() };
+    let entry = |(key, value): (&str, &str)| StringStringEntryProto {
+        key: key.into(),
+        value: value.into(),
+    };
     let metadata = network.metadata().iter().map(|(k, v)| (k.as_str(), v.as_str()));
-    let model = Model {
+    let model = ModelProto {
         ir_version: IR_VERSION,
         producer_name: "taper".into(),
         producer_version: env!("CARGO_PKG_VERSION").into(),
@@ -67,10 +71,10 @@ pub(crate) fn bytes(
 
 struct Writer<'a> {
     network: &'a Network,
-    element: Element,
+    element: ElementType,
     is_sparse: bool,
     layers: BTreeMap<&'a str, &'static str>,
-    graph: Graph,
+    graph: GraphProto,
     /// Name of the value of each node.
     values: Vec<String>,
     /// Nodes whose value is the same for each image: it has no dimension of the batch.
@@ -84,7 +88,7 @@ struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    fn new(network: &'a Network, element: Element, is_sparse: bool) -> Self {
+    fn new(network: &'a Network, element: ElementType, is_sparse: bool) -> Self {
         let mut constants = BTreeSet::new();
         for (i, node) in network.graph.nodes.iter().enumerate() {
             let is_constant = match node.op {
@@ -102,7 +106,7 @@ impl<'a> Writer<'a> {
             element,
             is_sparse,
             layers: network.layers(),
-            graph: Graph::default(),
+            graph: GraphProto::default(),
             values: Vec::new(),
             constants,
             repeated: BTreeMap::new(),
@@ -162,7 +166,7 @@ impl<'a> Writer<'a> {
                 false => inputs.map(|&x| self.with_batch(x)).collect(),
             };
             let output = self.values[i].clone();
-            if let Op::Activation(taper_graph::Activation::Silu) = node.op {
+            if let Op::Activation(taper_graph::ActivationFn::Silu) = node.op {
                 let sigmoid = self.free(format!("{output}.sigmoid"));
                 self.push("Sigmoid", inputs.clone(), sigmoid.clone(), Vec::new());
                 inputs.push(sigmoid);
@@ -217,13 +221,13 @@ impl<'a> Writer<'a> {
     ) {
         let name = format!("{op_type}{}", self.graph.node.len());
         let op_type = op_type.into();
-        self.graph.node.push(Node {
+        self.graph.node.push(NodeProto {
             input,
             output: vec![output],
             name,
             op_type,
             attribute,
-            ..Node::default()
+            ..NodeProto::default()
         });
     }
 
@@ -275,7 +279,7 @@ impl<'a> Writer<'a> {
                 self.graph.initializer.push(dense(name, self.element, tensor)?);
             }
         }
-        if self.element == Element::F32 {
+        if self.element == ElementType::F32 {
             return Ok(name.into());
         }
         // It is stored in few bits and computed with in f32.
@@ -287,11 +291,11 @@ impl<'a> Writer<'a> {
     }
 }
 
-fn dense(name: &str, element: Element, tensor: &Tensor) -> Result<TensorProto, ExportError> {
+fn dense(name: &str, element: ElementType, tensor: &Tensor) -> Result<TensorProto, ExportError> {
     let data_type = match element {
-        Element::F32 => FLOAT,
-        Element::F16 => FLOAT16,
-        Element::Bf16 => BFLOAT16,
+        ElementType::F32 => FLOAT,
+        ElementType::F16 => FLOAT16,
+        ElementType::Bf16 => BFLOAT16,
     };
     let RawTensor { shape, data, .. } = element.raw(name, tensor)?;
     Ok(TensorProto { name: name.into(), ..raw(data_type, &shape, data) })
@@ -313,23 +317,24 @@ fn sparse(name: &str, tensor: &Tensor) -> SparseTensor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use taper_graph::{Activation, Conv, Fused, Norm, Pad, Window};
+    use taper_graph::{ActivationFn, Conv, Fused, Norm, Pad, Window};
 
     type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
-    fn written(graph: taper_graph::Graph, element: Element) -> Result<Model> {
-        Ok(Model::decode(&bytes(&graph.into(), element, false)?[..])?)
+    fn written(graph: taper_graph::Graph, element: ElementType) -> Result<ModelProto> {
+        Ok(ModelProto::decode(&bytes(&graph.into(), element, false)?[..])?)
     }
 
     /// `output = Type(inputs)`, in order.
-    fn lines(model: &Model) -> Vec<String> {
+    fn lines(model: &ModelProto) -> Vec<String> {
         let nodes = model.graph.iter().flat_map(|graph| &graph.node);
-        let line = |n: &Node| format!("{} = {}({})", n.output[0], n.op_type, n.input.join(", "));
+        let line =
+            |n: &NodeProto| format!("{} = {}({})", n.output[0], n.op_type, n.input.join(", "));
         nodes.map(line).collect()
     }
 
     /// Attributes of a node, as `name=value`.
-    fn attributes(model: &Model, output: &str) -> Vec<String> {
+    fn attributes(model: &ModelProto, output: &str) -> Vec<String> {
         let mut nodes = model.graph.iter().flat_map(|graph| &graph.node);
         let node = nodes.find(|node| node.output[0] == output).expect("a node");
         let shown = |a: &Attribute| match a.kind {
@@ -341,7 +346,7 @@ mod tests {
     }
 
     /// An initializer: shape and 32 or 64-bit numbers.
-    fn constant(model: &Model, name: &str) -> (Vec<i64>, Vec<f64>) {
+    fn constant(model: &ModelProto, name: &str) -> (Vec<i64>, Vec<f64>) {
         let mut all = model.graph.iter().flat_map(|graph| &graph.initializer);
         let found = all.find(|tensor| tensor.name == name).expect("an initializer");
         let numbers = match found.data_type {
@@ -376,7 +381,7 @@ mod tests {
         let x = graph.push(mean(padded, true), &[x])?;
         let x = graph.push(mean(padded, false), &[x])?;
         graph.output = graph.push(mean(square, true), &[x])?;
-        let model = written(graph.clone(), Element::F32)?;
+        let model = written(graph.clone(), ElementType::F32)?;
         let expected = [
             "value1 = Conv(images, w, b)",
             "value2 = MaxPool(value1)",
@@ -402,7 +407,7 @@ mod tests {
         assert_eq!(attributes(&model, "logits"), ["kernel_shape=[2, 2]", "strides=[1, 1]"]);
         let dilated = Window { dilation: [2; 2], ..square };
         graph.output = graph.push(mean(dilated, true), &[0])?;
-        let error = written(graph, Element::F32).unwrap_err().to_string();
+        let error = written(graph, ElementType::F32).unwrap_err().to_string();
         assert!(error.contains("average pools with dilation"), "{error}");
         Ok(())
     }
@@ -418,13 +423,13 @@ mod tests {
         let mut x = 0;
         for op in [
             Op::Norm(Norm { weight, bias, mean, var, eps: 0.5 }),
-            Op::Activation(Activation::Relu),
-            Op::Activation(Activation::RELU6),
-            Op::Activation(Activation::LeakyRelu { slope: 0.25 }),
-            Op::Activation(Activation::Sigmoid),
-            Op::Activation(Activation::HardSigmoid { alpha: 0.125, beta: 0.5 }),
-            Op::Activation(Activation::Silu),
-            Op::Activation(Activation::HardSwish),
+            Op::Activation(ActivationFn::Relu),
+            Op::Activation(ActivationFn::RELU6),
+            Op::Activation(ActivationFn::LeakyRelu { slope: 0.25 }),
+            Op::Activation(ActivationFn::Sigmoid),
+            Op::Activation(ActivationFn::HardSigmoid { alpha: 0.125, beta: 0.5 }),
+            Op::Activation(ActivationFn::Silu),
+            Op::Activation(ActivationFn::HardSwish),
             Op::Pad(Pad { sizes: [1, 2, 3, 4], value: -1.5 }),
             Op::Upsample { factors: [2, 3] },
             Op::Reshape(vec![4, 16, 18]),
@@ -440,7 +445,7 @@ mod tests {
             x = graph.push(op, &[x])?;
         }
         graph.output = graph.push(Op::Multiply, &[x, x])?;
-        let model = written(graph, Element::F32)?;
+        let model = written(graph, ElementType::F32)?;
         let expected = [
             "value1 = BatchNormalization(images, g, b, m, v)",
             "value2 = Relu(value1)",
@@ -497,7 +502,7 @@ mod tests {
         let twice = graph.push(Op::Add, &[c, c])?;
         let x = graph.push(Op::Multiply, &[0, twice])?;
         graph.output = graph.push(Op::Concat, &[x, twice, twice])?;
-        let model = written(graph.clone(), Element::F32)?;
+        let model = written(graph.clone(), ElementType::F32)?;
         let expected = [
             "value2 = Add(c, c)",
             "value3 = Mul(images, value2)",
@@ -511,10 +516,10 @@ mod tests {
         assert_eq!(constant(&model, "constant2.dims"), (vec![3], vec![2.0, 1.0, 1.0]));
         // The output itself.
         graph.output = twice;
-        let last = lines(&written(graph.clone(), Element::F32)?).pop();
+        let last = lines(&written(graph.clone(), ElementType::F32)?).pop();
         assert_eq!(last.as_deref(), Some("logits = Identity(constant2.repeated)"));
         graph.output = taper_graph::Graph::INPUT;
-        let last = lines(&written(graph, Element::F32)?).pop();
+        let last = lines(&written(graph, ElementType::F32)?).pop();
         assert_eq!(last.as_deref(), Some("logits = Identity(images)"));
         Ok(())
     }
@@ -534,7 +539,7 @@ mod tests {
             x = graph.push(Op::Add, &[x, constant])?;
         }
         graph.output = x;
-        let model = written(graph.clone(), Element::F32)?;
+        let model = written(graph.clone(), ElementType::F32)?;
         let expected = [
             "rows.all_rows = Gather(rows, rows.rows)",
             "rows.all_columns = Gather(rows.all_rows, rows.columns)",
@@ -549,7 +554,7 @@ mod tests {
         assert_eq!(constant(&model, "rows"), (vec![2, 2, 1], vec![10.0, 0.0, 110.0, 100.0]));
         let columns = vec![0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0];
         assert_eq!(constant(&model, "both.columns"), (vec![9], columns));
-        let half = lines(&written(graph.clone(), Element::F16)?);
+        let half = lines(&written(graph.clone(), ElementType::F16)?);
         let expected = ["rows.f32 = Cast(rows)", "rows.all_rows = Gather(rows.f32, rows.rows)"];
         assert_eq!(half[..2], expected);
         let back = taper_onnx::read(&model.encode_to_vec(), None)?;
@@ -569,7 +574,7 @@ mod tests {
         let x = graph.push(linear("images"), &[0])?;
         let x = graph.push(linear("value1"), &[x])?;
         graph.output = graph.push(linear("logits"), &[x])?;
-        let model = written(graph.clone(), Element::F32)?;
+        let model = written(graph.clone(), ElementType::F32)?;
         let expected = [
             "value1_ = Gemm(images_, images)",
             "value2 = Gemm(value1_, value1)",
@@ -582,7 +587,7 @@ mod tests {
             (of(&written_graph.input), of(&written_graph.output)),
             ("images_".into(), "logits_".into())
         );
-        let half = lines(&written(graph, Element::F16)?);
+        let half = lines(&written(graph, ElementType::F16)?);
         assert_eq!(half[2], "value1.f32_ = Cast(value1)");
         Ok(())
     }
@@ -604,17 +609,17 @@ mod tests {
         let mut x = 0;
         for op in [
             Op::Norm(Norm { weight, bias, mean, var, eps: 0.5 }),
-            Op::Activation(Activation::LeakyRelu { slope: 0.25 }),
-            Op::Activation(Activation::HardSigmoid { alpha: 0.125, beta: 0.5 }),
-            Op::Activation(Activation::Silu),
+            Op::Activation(ActivationFn::LeakyRelu { slope: 0.25 }),
+            Op::Activation(ActivationFn::HardSigmoid { alpha: 0.125, beta: 0.5 }),
+            Op::Activation(ActivationFn::Silu),
             Op::Pad(Pad { sizes: [1, 2, 3, 4], value: -1.5 }),
             Op::Conv(conv),
             mean_of(true),
             mean_of(false),
             Op::MaxPool(Window::square(2, 1, 1)),
             Op::Upsample { factors: [2, 3] },
-            Op::Activation(Activation::HardSwish),
-            Op::Activation(Activation::RELU6),
+            Op::Activation(ActivationFn::HardSwish),
+            Op::Activation(ActivationFn::RELU6),
             Op::GlobalAverage,
         ] {
             x = graph.push(op, &[x])?;
@@ -626,7 +631,7 @@ mod tests {
         let linear = Op::Linear { weight: "w".into(), bias: None };
         let scores = graph.push(linear, &[vector])?;
         graph.output = graph.push(Op::Softmax { axis: 0 }, &[scores])?;
-        let model = written(graph.clone(), Element::F32)?;
+        let model = written(graph.clone(), ElementType::F32)?;
         let back = taper_onnx::read(&model.encode_to_vec(), None)?;
         let image: Vec<f32> = (0..60).map(|i| (i % 7) as f32 - 3.0).collect();
         assert_eq!(taper_graph::interpret(&back, &image)?, taper_graph::interpret(&graph, &image)?);
@@ -637,14 +642,14 @@ mod tests {
     fn what_opset_17_cannot_say_is_refused() -> Result<()> {
         let mut graph = taper_graph::Graph::new(&[0, 2, 2]);
         graph.output = graph.push(Op::Reshape(vec![2, 0]), &[0])?;
-        let error = written(graph, Element::F32).unwrap_err().to_string();
+        let error = written(graph, ElementType::F32).unwrap_err().to_string();
         assert!(error.contains("reshape to [2, 0]"), "{error}");
         let mut graph = taper_graph::Graph::new(&[1, 2, 2]);
         graph.add_tensor("w", tensor(&[1, 1, 1, 1]));
         let conv = Conv { weight: "w".into(), bias: None, window: Window::same(1), groups: 1 };
         let fused = Fused { convs: vec![conv], bias: None, residual: false, activation: None };
         graph.output = graph.push(Op::Fused(fused), &[0])?;
-        let error = written(graph, Element::F32).unwrap_err().to_string();
+        let error = written(graph, ElementType::F32).unwrap_err().to_string();
         assert!(error.contains("fused"), "{error}");
         Ok(())
     }

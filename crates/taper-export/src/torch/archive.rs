@@ -2,9 +2,9 @@
 //! Nothing in it is compressed, so storages are parts of the file.
 
 use super::{
-    choice::state_dict,
     entry::{Entry, unreadable},
     pickle::Pickle,
+    state_dict::state_dict,
     view::View,
 };
 use std::{

@@ -2,10 +2,10 @@
 //! the machine, the object, and the keys of the storages; then the storages, each behind the number of its elements.
 
 use super::{
-    choice::state_dict,
     entry::{Entry, unreadable},
     pickle::{Pickle, Value},
     rebuild::Storage,
+    state_dict::state_dict,
     view::View,
 };
 use std::{

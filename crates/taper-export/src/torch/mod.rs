@@ -4,11 +4,11 @@
 //! says where the pickle and the storages are; the pickle says which storage a tensor is made of.
 
 mod archive;
-mod choice;
 mod entry;
 mod legacy;
 mod pickle;
 mod rebuild;
+mod state_dict;
 mod view;
 
 use crate::{

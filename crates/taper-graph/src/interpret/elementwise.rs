@@ -1,27 +1,27 @@
 //! Activations, batch norm, broadcast sums and products, softmax.
 
 use super::Value;
-use crate::Activation;
+use crate::ActivationFn;
 
 /// An activation of one element.
-pub(crate) fn activate(activation: Activation, x: f64) -> f64 {
+pub(crate) fn activate(activation: ActivationFn, x: f64) -> f64 {
     let sigmoid = |x: f64| 1.0 / (1.0 + libm::exp(-x));
     match activation {
-        Activation::Relu => at_least(x, 0.0),
-        Activation::Clip { min, max } => at_most(at_least(x, min.into()), max.into()),
-        Activation::LeakyRelu { slope } => {
+        ActivationFn::Relu => at_least(x, 0.0),
+        ActivationFn::Clip { min, max } => at_most(at_least(x, min.into()), max.into()),
+        ActivationFn::LeakyRelu { slope } => {
             if x < 0.0 {
                 f64::from(slope) * x
             } else {
                 x
             }
         }
-        Activation::Sigmoid => sigmoid(x),
-        Activation::HardSigmoid { alpha, beta } => {
+        ActivationFn::Sigmoid => sigmoid(x),
+        ActivationFn::HardSigmoid { alpha, beta } => {
             at_most(at_least(f64::from(alpha) * x + f64::from(beta), 0.0), 1.0)
         }
-        Activation::Silu => x * sigmoid(x),
-        Activation::HardSwish => x * at_most(at_least(x + 3.0, 0.0), 6.0) / 6.0,
+        ActivationFn::Silu => x * sigmoid(x),
+        ActivationFn::HardSwish => x * at_most(at_least(x + 3.0, 0.0), 6.0) / 6.0,
     }
 }
 

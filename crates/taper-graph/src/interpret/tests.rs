@@ -1,6 +1,8 @@
 //! Each operation on values small enough to compute by hand.
 
-use crate::{Activation, Conv, Fused, Graph, GraphError, Norm, Op, Pad, Tensor, Window, interpret};
+use crate::{
+    ActivationFn, Conv, Fused, Graph, GraphError, Norm, Op, Pad, Tensor, Window, interpret,
+};
 
 fn tensor(dims: &[usize], values: &[f32]) -> Tensor {
     Tensor::new(dims, values.to_vec()).unwrap()
@@ -76,22 +78,22 @@ fn batch_norm_scales_and_shifts_channels() {
 fn activations_at_their_bends() {
     let x = [-INF, -4.0, -3.0, -1.0, 0.0, 1.0, 3.0, 7.0, INF];
     let of = |activation| value(Op::Activation(activation), &[9], &[], &x);
-    assert_eq!(of(Activation::Relu), [0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 3.0, 7.0, INF]);
-    assert_eq!(of(Activation::RELU6), [0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 3.0, 6.0, 6.0]);
-    let reversed = of(Activation::Clip { min: 2.0, max: 1.0 });
+    assert_eq!(of(ActivationFn::Relu), [0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 3.0, 7.0, INF]);
+    assert_eq!(of(ActivationFn::RELU6), [0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 3.0, 6.0, 6.0]);
+    let reversed = of(ActivationFn::Clip { min: 2.0, max: 1.0 });
     assert_eq!(reversed, [1.0; 9], "the largest value wins");
     assert_eq!(
-        of(Activation::LeakyRelu { slope: 0.5 }),
+        of(ActivationFn::LeakyRelu { slope: 0.5 }),
         [-INF, -2.0, -1.5, -0.5, 0.0, 1.0, 3.0, 7.0, INF]
     );
-    let sigmoid = of(Activation::Sigmoid);
+    let sigmoid = of(ActivationFn::Sigmoid);
     assert_eq!([sigmoid[0], sigmoid[4], sigmoid[8]], [0.0, 0.5, 1.0]);
     assert!((sigmoid[5] - 0.731_058_6).abs() < 1e-7);
-    let hard = of(Activation::HardSigmoid { alpha: 0.25, beta: 0.5 });
+    let hard = of(ActivationFn::HardSigmoid { alpha: 0.25, beta: 0.5 });
     assert_eq!(hard, [0.0, 0.0, 0.0, 0.25, 0.5, 0.75, 1.0, 1.0, 1.0]);
-    let silu = of(Activation::Silu);
+    let silu = of(ActivationFn::Silu);
     assert!((silu[3] + 0.268_941_4).abs() < 1e-7 && silu[8] == INF);
-    let swish = of(Activation::HardSwish);
+    let swish = of(ActivationFn::HardSwish);
     assert!(swish[0].is_nan(), "−∞ times 0");
     assert_eq!(swish[1..6], [0.0, 0.0, -1.0 / 3.0, 0.0, 2.0 / 3.0]);
     assert_eq!(swish[6..], [3.0, 7.0, INF]);
@@ -100,13 +102,13 @@ fn activations_at_their_bends() {
 #[test]
 fn activations_keep_nan() {
     for activation in [
-        Activation::Relu,
-        Activation::RELU6,
-        Activation::LeakyRelu { slope: 0.1 },
-        Activation::Sigmoid,
-        Activation::HardSigmoid { alpha: 0.2, beta: 0.5 },
-        Activation::Silu,
-        Activation::HardSwish,
+        ActivationFn::Relu,
+        ActivationFn::RELU6,
+        ActivationFn::LeakyRelu { slope: 0.1 },
+        ActivationFn::Sigmoid,
+        ActivationFn::HardSigmoid { alpha: 0.2, beta: 0.5 },
+        ActivationFn::Silu,
+        ActivationFn::HardSwish,
     ] {
         assert!(value(Op::Activation(activation), &[1], &[], &[NAN])[0].is_nan());
     }
@@ -218,7 +220,7 @@ fn fused_convolutions_add_bias_and_residual_before_the_activation() {
     graph.add_tensor("channels", tensor(&[1], &[0.125]));
     let convs = ["a", "b"].map(|name| Conv::new(name, Window::square(1, 1, 0))).to_vec();
     let bias = Some("pixels".to_string());
-    let mut fused = Fused { convs, bias, residual: true, activation: Some(Activation::Relu) };
+    let mut fused = Fused { convs, bias, residual: true, activation: Some(ActivationFn::Relu) };
     graph.output = graph.push(Op::Fused(fused.clone()), &[0, 0, 0]).unwrap();
     assert_eq!(interpret(&graph, &[1.0, 2.0]).unwrap(), [0.25, 0.5]);
     fused.residual = false;

@@ -5,7 +5,7 @@ use super::{
     rebuild::Rebuild,
     tensors::{self, spread},
 };
-use crate::{Activation, Conv, Fused, Graph, GraphError, Op};
+use crate::{ActivationFn, Conv, Fused, Graph, GraphError, Op};
 
 /// The graph with each convolution as [`Op::Fused`], together with what follows it: the sum with another value or with
 /// another convolution (a shortcut), and an activation. Values between them have no other reader.
@@ -50,7 +50,7 @@ struct Chain {
     convs: Vec<(Conv, usize)>,
     biases: Vec<String>,
     residual: Option<usize>,
-    activation: Option<Activation>,
+    activation: Option<ActivationFn>,
 }
 
 impl Chain {
@@ -171,7 +171,7 @@ mod tests {
         assert_eq!(fused(&passed, 1).bias.as_deref(), Some("a.bias"));
         assert!(!fused(&passed, 1).residual && fused(&passed, 2).residual);
         assert_eq!(fused(&passed, 2).bias, None);
-        assert_eq!(fused(&passed, 2).activation, Some(Activation::Relu));
+        assert_eq!(fused(&passed, 2).activation, Some(ActivationFn::Relu));
         assert_eq!(passed.nodes[2].inputs, [1, 1]);
     }
 

@@ -58,7 +58,7 @@ pub fn optimized(graph: &Graph) -> Result<Graph, GraphError> {
 /// differ. Channels that a residual sum ties to live ones stay, and so do those of the image and of the output.
 ///
 /// ```
-/// use taper_graph::{Activation, Conv, Graph, Op, Tensor, Window, interpret, passes};
+/// use taper_graph::{ActivationFn, Conv, Graph, Op, Tensor, Window, interpret, passes};
 ///
 /// // The second of three filters is dead: it gives its bias, 2.
 /// let mut graph = Graph::new(&[1, 2, 2]);
@@ -68,7 +68,7 @@ pub fn optimized(graph: &Graph) -> Result<Graph, GraphError> {
 /// let conv = |name: &str| Conv::new(format!("{name}.weight"), Window::same(1));
 /// let first = Conv { bias: Some("a.bias".into()), ..conv("a") };
 /// let x = graph.push(Op::Conv(first), &[Graph::INPUT])?;
-/// let x = graph.push(Op::Activation(Activation::Relu), &[x])?;
+/// let x = graph.push(Op::Activation(ActivationFn::Relu), &[x])?;
 /// graph.output = graph.push(Op::Conv(conv("b")), &[x])?;
 ///
 /// let small = passes::shrink(&graph)?;

@@ -1,7 +1,7 @@
 //! What passes make of small graphs, and that they change no result.
 
 use super::*;
-use crate::{Activation, Conv, Norm, Op, Tensor, Window, interpret, random};
+use crate::{ActivationFn, Conv, Norm, Op, Tensor, Window, interpret, random};
 use proptest::prelude::*;
 
 /// Adds a tensor.
@@ -54,7 +54,7 @@ pub(super) fn norm(graph: &mut Graph, input: usize, weight: &[f32], bias: &[f32]
 }
 
 pub(super) fn relu(graph: &mut Graph, input: usize) -> usize {
-    push(graph, Op::Activation(Activation::Relu), &[input])
+    push(graph, Op::Activation(ActivationFn::Relu), &[input])
 }
 
 /// The values of a tensor.

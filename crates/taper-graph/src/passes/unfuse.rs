@@ -59,7 +59,7 @@ fn parts(
 mod tests {
     use super::*;
     use crate::{
-        Activation, Conv, Window,
+        ActivationFn, Conv, Window,
         passes::tests::{ops, passed, push, put},
     };
 
@@ -70,7 +70,7 @@ mod tests {
         put(&mut graph, "b", &[1, 1, 1, 1], &[3.0]);
         put(&mut graph, "bias", bias, &[4.0, 5.0][..bias.iter().product()]);
         let convs = ["a", "b"].map(|name| Conv::new(name, Window::same(1))).to_vec();
-        let (bias, activation) = (Some("bias".into()), Some(Activation::Relu));
+        let (bias, activation) = (Some("bias".into()), Some(ActivationFn::Relu));
         let op = Op::Fused(Fused { convs, bias, residual: true, activation });
         graph.output = push(&mut graph, op, &[0, 0, 0]);
         graph.nodes[graph.output].name = "name".into();

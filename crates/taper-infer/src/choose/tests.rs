@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{Engine, Options, compile::compile_by};
-use taper_graph::{Activation, Conv as Convolution, Graph, Op, Tensor, Window, random};
+use taper_graph::{ActivationFn, Conv as Convolution, Graph, Op, Tensor, Window, random};
 
 /// Bits of the results for one image, whatever the payload of NaN.
 fn bits(graph: &Graph, image: &[f32], variant: Variant, chooser: &mut Chooser) -> Vec<u32> {
@@ -69,7 +69,7 @@ fn candidates_of_single_layers_give_the_same_bits() {
                 let conv =
                     Convolution { weight: "w".into(), bias: Some("b".into()), window, groups };
                 let conv = graph.push(Op::Conv(conv), &[Graph::INPUT]).unwrap();
-                let op = Op::Activation(Activation::LeakyRelu { slope: 0.1 });
+                let op = Op::Activation(ActivationFn::LeakyRelu { slope: 0.1 });
                 graph.output = graph.push(op, &[conv]).unwrap();
                 let mut image: Vec<f32> = (0..20 * rows * columns).map(numbers).collect();
                 let what = format!(
@@ -98,7 +98,7 @@ fn chain_of(layers: &[usize], is_kept: impl Fn(usize, usize) -> bool) -> Graph {
         graph.add_tensor(&name, Tensor::new(&[20, 20, 3, 3], weights).unwrap());
         let conv = Op::Conv(Convolution::new(name, Window::same(3)));
         let conv = graph.push(conv, &[graph.output]).unwrap();
-        graph.output = graph.push(Op::Activation(Activation::Relu), &[conv]).unwrap();
+        graph.output = graph.push(Op::Activation(ActivationFn::Relu), &[conv]).unwrap();
     }
     graph
 }

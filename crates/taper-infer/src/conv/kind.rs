@@ -1,7 +1,7 @@
 //! Which kinds of kernels suit a convolution, and which convolutions take equally long.
 
 use super::{Recipe, Term};
-use taper_kernels::planes::{Columns, Dots, Layout, Windows};
+use taper_kernels::planes::{Columns, Dots, Layout, WindowKind};
 
 /// A kind of kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -32,7 +32,7 @@ pub(crate) struct Shape {
     reach: [usize; 2],
     terms: Vec<([usize; 4], usize, [usize; 2])>,
     n_addends: usize,
-    windows: Windows,
+    windows: WindowKind,
     /// Weights that are not 0: binary digits of their number, and the leading ones.
     nonzeros: (u32, usize),
 }
@@ -52,7 +52,7 @@ impl Recipe<'_> {
         let n_taps: usize = self.terms.iter().map(|term| term.dims[1] * term.dims[2]).sum();
         let (sparse, dense) =
             (Kind::Sparse, if self.is_small() { Kind::Dots } else { Kind::Dense });
-        if self.windows != Windows::Any {
+        if self.windows != WindowKind::Any {
             return vec![Kind::Depthwise];
         }
         match self.is_depthwise() {

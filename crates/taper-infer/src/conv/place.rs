@@ -2,7 +2,7 @@
 
 use super::{Recipe, Term, taps::Tap};
 use crate::{place::Places, value::Plane};
-use taper_kernels::planes::{Output, Outputs, Packing, Source, Spec, flush};
+use taper_kernels::planes::{ConvSpec, Output, Outputs, TapLists, WeightedPixel, flush};
 
 /// A recipe with the places of its planes: gives the output channels to kernels, one at a time.
 pub(crate) struct Placed<'a> {
@@ -29,12 +29,12 @@ impl<'a> Placed<'a> {
         }
     }
 
-    pub(crate) fn spec(&self) -> Spec<'_> {
+    pub(crate) fn spec(&self) -> ConvSpec<'_> {
         let Recipe { finish, columns, windows, to, .. } = self.recipe;
         let reach = self.recipe.reach();
         let (finish, columns, arena, zero) = (*finish, *columns, self.arena, self.zero);
         let (layout, windows) = (&to.layout, *windows);
-        Spec { layout, columns, reach, outputs: self, finish, windows, arena, zero }
+        ConvSpec { layout, columns, reach, outputs: self, finish, windows, arena, zero }
     }
 }
 
@@ -47,11 +47,11 @@ impl Outputs for Placed<'_> {
         self.recipe.terms.iter().map(|term| count(term.row(channel)) as usize).sum()
     }
 
-    fn output(&self, channel: usize, packing: Packing) -> Output {
+    fn output(&self, channel: usize, lists: TapLists) -> Output {
         let Recipe { terms, taps, bias, .. } = self.recipe;
         let mut sources = Vec::new();
         for ((term, taps), planes) in terms.iter().zip(taps).zip(&self.terms) {
-            term.sources(taps, planes, channel, packing, &mut sources);
+            term.sources(taps, planes, channel, lists, &mut sources);
         }
         let addends = self.addends.iter().map(|planes| planes[channel]).collect();
         // A bias of −0 is 0, as what is added to it may be 0 or left out.
@@ -76,8 +76,8 @@ impl Term<'_> {
         taps: &[Tap],
         planes: &[u32],
         channel: usize,
-        packing: Packing,
-        sources: &mut Vec<Source>,
+        lists: TapLists,
+        sources: &mut Vec<WeightedPixel>,
     ) {
         let [n_out, each_in, ..] = self.dims;
         // Without weights, a kernel may claim any size.
@@ -86,7 +86,7 @@ impl Term<'_> {
         }
         let (kernel, n_phases) = (self.kernel(), self.n_phases());
         let planes = &planes[channel / (n_out / self.groups) * each_in * n_phases..];
-        let with_zeros = packing == Packing::Shared;
+        let with_zeros = lists == TapLists::Shared;
         if with_zeros {
             sources.reserve_exact(each_in * taps.len());
         }
@@ -102,7 +102,7 @@ impl Term<'_> {
                     let weight = flush(weights[at]);
                     if with_zeros || weight != 0.0 {
                         let at = planes[phase].wrapping_add_signed(delta);
-                        sources.push(Source { weight, at, shift });
+                        sources.push(WeightedPixel { weight, at, shift });
                     }
                 }
             }

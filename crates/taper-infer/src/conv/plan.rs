@@ -8,7 +8,7 @@ use crate::{
     draft::{Drafts, Work},
     value::{Value, layout},
 };
-use taper_kernels::planes::{Columns, Depthwise, Finish, Windows, flush};
+use taper_kernels::planes::{Columns, Depthwise, Epilogue, WindowKind, flush};
 
 impl<'a> Drafts<'a> {
     /// Convolutions whose sums are added to each other, to `bias`, and to `addends`, which have the result's shape.
@@ -17,7 +17,7 @@ impl<'a> Drafts<'a> {
         mut terms: Vec<Term<'a>>,
         bias: Vec<f32>,
         addends: &[&Value],
-        finish: Finish,
+        finish: Epilogue,
         dims: [usize; 3],
         name: &str,
     ) -> Value {
@@ -25,9 +25,9 @@ impl<'a> Drafts<'a> {
         let to = layout(self.lanes, dims[1], dims[2], rows.pitch);
         let windows = match &terms[..] {
             [term] if addends.is_empty() && !rows.is_flat => term.windows(&to),
-            _ => Windows::Any,
+            _ => WindowKind::Any,
         };
-        if let Windows::Strided(_) = windows {
+        if let WindowKind::Strided(_) = windows {
             return self.strided(terms, bias, finish, dims, rows.pitch, name);
         }
         for term in &mut terms {
@@ -47,7 +47,7 @@ impl<'a> Drafts<'a> {
         let taps: Vec<Vec<Tap>> =
             terms.iter().map(|term| taps::of(term, &to.layout, rows.is_flat)).collect();
         // A plane that is one vector is read alone.
-        let is_alone = windows == Windows::Alone;
+        let is_alone = windows == WindowKind::Alone;
         for (term, taps) in terms.iter().zip(&taps).filter(|_| !is_alone) {
             for tap in taps {
                 self.widen_halos(tap.planes(term), tap.delta, &to);
@@ -69,7 +69,7 @@ impl<'a> Drafts<'a> {
         &mut self,
         mut terms: Vec<Term<'a>>,
         bias: Vec<f32>,
-        finish: Finish,
+        finish: Epilogue,
         dims: [usize; 3],
         pitch: usize,
         name: &str,
@@ -89,7 +89,7 @@ impl<'a> Drafts<'a> {
         let nonzeros = terms[0].weight.iter().filter(|&&w| flush(w) != 0.0).count();
         let counts = [nonzeros, terms[0].weight.len()];
         let (columns, addends) = (Columns::Shifted(from.columns), Vec::new());
-        let windows = Windows::Strided(from);
+        let windows = WindowKind::Strided(from);
         let reads = input.regions();
         let recipe =
             Recipe { terms, taps, bias, addends, finish, columns, windows, to: to.clone(), counts };

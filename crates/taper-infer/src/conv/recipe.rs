@@ -2,7 +2,7 @@
 
 use super::{Term, taps::Tap};
 use crate::value::Value;
-use taper_kernels::planes::{Columns, Finish, Windows};
+use taper_kernels::planes::{Columns, Epilogue, WindowKind};
 
 /// A sum of convolutions as it is packed: no taps yet, which take several times the memory of weights.
 #[derive(Debug)]
@@ -13,9 +13,9 @@ pub(crate) struct Recipe<'a> {
     pub(super) taps: Vec<Vec<Tap>>,
     pub(super) bias: Vec<f32>,
     pub(super) addends: Vec<Value>,
-    pub(super) finish: Finish,
+    pub(super) finish: Epilogue,
     pub(super) columns: Columns,
-    pub(super) windows: Windows,
+    pub(super) windows: WindowKind,
     pub(super) to: Value,
     /// Weights that are not 0, and all of them.
     pub(crate) counts: [usize; 2],

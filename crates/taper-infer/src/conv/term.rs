@@ -2,7 +2,7 @@
 
 use crate::value::Value;
 use std::borrow::Cow;
-use taper_kernels::planes::{Depthwise, Layout, Windows};
+use taper_kernels::planes::{Depthwise, Layout, WindowKind};
 
 /// The convolution of one value, the weights of which are those of the graph or its own.
 #[derive(Debug)]
@@ -35,7 +35,7 @@ impl<'a> Term<'a> {
     }
 
     /// What is known of the windows of a result.
-    pub(super) fn windows(&self, to: &Layout) -> Windows {
+    pub(super) fn windows(&self, to: &Layout) -> WindowKind {
         let from = self.input.layout;
         let is_centred = self.dims == [self.groups, 1, 3, 3]
             && self.groups == self.input.planes.len()
@@ -44,9 +44,9 @@ impl<'a> Term<'a> {
         let sees_all = [from.rows, from.columns, to.columns].iter().all(|&n| n > 1);
         let is_alone = from.rows == to.rows && to.vectors() == 1 && sees_all;
         match self.stride {
-            [1, 1] if is_centred && is_alone => Windows::Alone,
-            [2, 2] if is_centred && Depthwise::strides(&from, to) => Windows::Strided(from),
-            _ => Windows::Any,
+            [1, 1] if is_centred && is_alone => WindowKind::Alone,
+            [2, 2] if is_centred && Depthwise::strides(&from, to) => WindowKind::Strided(from),
+            _ => WindowKind::Any,
         }
     }
 

@@ -4,7 +4,7 @@ use super::matrix::Matrix;
 use crate::simd::{Kernel, Simd};
 
 /// The product, or a sum with it.
-pub(super) struct Columns<'a> {
+pub(super) struct ColumnProducts<'a> {
     pub(super) a: Matrix<'a>,
     pub(super) b: Matrix<'a>,
     /// `a.rows × b.cols`, row-major.
@@ -20,7 +20,7 @@ const TILE: usize = 6;
 /// Rows that are read in place for one panel after the other.
 const STREAMS: usize = 8;
 
-impl Kernel for Columns<'_> {
+impl Kernel for ColumnProducts<'_> {
     type Out = ();
 
     #[inline(always)]
@@ -43,7 +43,7 @@ impl Kernel for Columns<'_> {
     }
 }
 
-impl Columns<'_> {
+impl ColumnProducts<'_> {
     /// The columns of `P` vectors from `first` on; gives their number.
     #[inline(always)]
     unsafe fn panel<S: Simd, const P: usize>(
@@ -93,7 +93,7 @@ impl Columns<'_> {
                 unsafe {
                     macro_rules! tile {
                         ($rows:literal) => {
-                            S::call(Tile::<$rows, P> {
+                            S::call(ColumnTile::<$rows, P> {
                                 a,
                                 a_row,
                                 a_col,
@@ -152,7 +152,7 @@ fn pack(
 /// `R` rows of `P` vectors.
 ///
 /// `a` has `depth` values for each row, `b` a row of the vectors for each of these, `out` the rows.
-struct Tile<const R: usize, const P: usize> {
+struct ColumnTile<const R: usize, const P: usize> {
     a: *const f32,
     a_row: usize,
     a_col: usize,
@@ -165,7 +165,7 @@ struct Tile<const R: usize, const P: usize> {
     continues: bool,
 }
 
-impl<const R: usize, const P: usize> Kernel for Tile<R, P> {
+impl<const R: usize, const P: usize> Kernel for ColumnTile<R, P> {
     type Out = ();
 
     #[inline(always)]

@@ -7,7 +7,7 @@ use crate::{
 };
 
 /// The product, or a sum with it. Rows of `a` and columns of `b` are contiguous.
-pub(super) struct Dots<'a> {
+pub(super) struct DotProducts<'a> {
     pub(super) a: Matrix<'a>,
     pub(super) b: Matrix<'a>,
     /// `a.rows × b.cols`, row-major.
@@ -15,7 +15,7 @@ pub(super) struct Dots<'a> {
     pub(super) accumulate: bool,
 }
 
-impl Kernel for Dots<'_> {
+impl Kernel for DotProducts<'_> {
     type Out = ();
 
     #[inline(always)]
@@ -34,7 +34,7 @@ impl Kernel for Dots<'_> {
     }
 }
 
-impl Dots<'_> {
+impl DotProducts<'_> {
     /// `R` rows of the output; gives `R`.
     #[inline(always)]
     unsafe fn rows<S: Simd, const R: usize>(&mut self, row: usize) -> usize {
@@ -66,19 +66,19 @@ impl Dots<'_> {
             std::array::from_fn(|c| &self.b.data[(col + c) * self.b.col_step..][..terms]);
         let out = &mut self.out[row * n + col..];
         // SAFETY: the caller vouches for the instructions.
-        unsafe { add_sums::<S, C>(&S::call(Tile { a, b, terms }), out, n, !self.accumulate) };
+        unsafe { add_sums::<S, C>(&S::call(DotTile { a, b, terms }), out, n, !self.accumulate) };
         C
     }
 }
 
 /// Products of `R` rows and `C` columns of `terms` values each, lane by lane.
-struct Tile<'a, const R: usize, const C: usize> {
+struct DotTile<'a, const R: usize, const C: usize> {
     a: [&'a [f32]; R],
     b: [&'a [f32]; C],
     terms: usize,
 }
 
-impl<const R: usize, const C: usize> Kernel for Tile<'_, R, C> {
+impl<const R: usize, const C: usize> Kernel for DotTile<'_, R, C> {
     type Out = [[Lanes; C]; R];
 
     #[inline(always)]

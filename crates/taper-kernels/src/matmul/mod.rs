@@ -12,8 +12,8 @@ use crate::{
     simd::{Variant, launch},
     sizes::product,
 };
-use columns::Columns;
-use dots::Dots;
+use columns::ColumnProducts;
+use dots::DotProducts;
 pub(crate) use matrix::Matrix;
 use rayon::prelude::*;
 
@@ -55,9 +55,9 @@ pub(crate) fn matmul(
     out.par_chunks_mut(rows * b.cols).enumerate().for_each(|(i, out)| {
         let a = a.rows_from(i * rows, rows);
         if is_spread {
-            launch(variant, Dots { a, b, out, accumulate });
+            launch(variant, DotProducts { a, b, out, accumulate });
         } else {
-            launch(variant, Columns { a, b, out, accumulate });
+            launch(variant, ColumnProducts { a, b, out, accumulate });
         }
     });
 }

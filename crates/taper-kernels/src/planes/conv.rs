@@ -7,7 +7,7 @@ pub use choice::Tile;
 pub(super) use choice::{MASKED, is_needed};
 
 use super::{
-    spec::{Finish, Packing},
+    spec::{Epilogue, TapLists},
     tile::{Own, Shared, Tables, Tap, Tiles},
 };
 use crate::{
@@ -22,15 +22,15 @@ use std::ops::Range;
 /// An output pixel is `((bias + Σ right, shifted) + Σ centre) + (Σ left, shifted)`, each sum a chain of fused multiply-adds in
 /// the order of the sources. So results do not depend on the instruction set, nor on how channels are split over threads.
 #[derive(Debug)]
-pub struct Conv {
+pub struct PlaneConv {
     variant: Variant,
     lanes: usize,
     vectors: usize,
     each: usize,
-    packing: Packing,
+    lists: TapLists,
     row: usize,
     arena: usize,
-    finish: Finish,
+    finish: Epilogue,
     /// Whether denormal results become 0.
     flushes: bool,
     /// Shifts to the left and to the right: groups of taps are those of the right, the centre, and the left.
@@ -56,7 +56,7 @@ pub struct Conv {
     masks: Vec<f32>,
 }
 
-impl Conv {
+impl PlaneConv {
     /// Blocks of output channels, which may be computed in any order.
     pub fn n_blocks(&self) -> usize {
         self.outputs.len() / self.each
@@ -71,9 +71,9 @@ impl Conv {
 
     /// The kernel in short: vectors of a tile × output channels at a time.
     pub fn name(&self) -> String {
-        let kind = match self.packing {
-            Packing::Own => "sparse",
-            Packing::Shared => "dense",
+        let kind = match self.lists {
+            TapLists::Own => "sparse",
+            TapLists::Shared => "dense",
         };
         format!("{kind} {}x{} of {} lanes", self.vectors, self.each, self.lanes)
     }
@@ -93,8 +93,8 @@ impl Conv {
                 }
             };
         }
-        match self.packing {
-            Packing::Own => choose!(
+        match self.lists {
+            TapLists::Own => choose!(
                 Own: (16, 1, 1), (16, 1, 2), (16, 1, 4), (16, 1, PADDED), (16, 1, MASKED),
                 (15, 1, PADDED), (15, 1, MASKED), (14, 1, PADDED), (14, 1, MASKED),
                 (12, 1, PADDED), (12, 1, MASKED), (10, 1, PADDED), (10, 1, MASKED),
@@ -104,7 +104,7 @@ impl Conv {
                 (3, 1, PADDED), (3, 1, MASKED), (2, 4, PADDED), (2, 4, MASKED),
                 (1, 8, PADDED), (1, 8, MASKED),
             ),
-            Packing::Shared => choose!(
+            TapLists::Shared => choose!(
                 Shared: (6, 4, PADDED), (6, 4, MASKED), (4, 6, PADDED), (4, 6, MASKED),
                 (4, 6, 1), (4, 6, 2), (4, 6, 4), (3, 8, PADDED), (3, 8, MASKED),
                 (2, 12, PADDED), (2, 12, MASKED), (1, 24, PADDED), (1, 24, MASKED),

@@ -5,22 +5,22 @@ mod window;
 
 use super::{
     layout::Layout,
-    spec::{Columns, Finish, Output, Packing, Source, Spec, Windows},
+    spec::{Columns, ConvSpec, Epilogue, Output, TapLists, WeightedPixel, WindowKind},
 };
 use crate::Variant;
 use window::{Phases, Whole, places};
 
 /// A convolution each of whose output channels reads a 3×3 window of one plane, or of the four planes that
-/// [`Split`](super::Split) makes of one, or of every second pixel of a plane.
+/// [`ParitySplit`](super::ParitySplit) makes of one, or of every second pixel of a plane.
 ///
-/// An output pixel is the sum of [`Conv`](super::Conv), to the bit, if that multiplies zeros as well.
+/// An output pixel is the sum of [`PlaneConv`](super::PlaneConv), to the bit, if that multiplies zeros as well.
 #[derive(Debug)]
 pub struct Depthwise {
     variant: Variant,
     /// That of the results, in vectors that the kernel computes.
     layout: Layout,
     arena: usize,
-    finish: Finish,
+    finish: Epilogue,
     flushes: bool,
     reads: Reads,
     /// Floats from the first pixel of a channel to each that is read for it.
@@ -79,23 +79,23 @@ impl Depthwise {
     ///
     /// # Panics
     /// If a source or output lies outside of the arena.
-    pub fn new(variant: Variant, spec: &Spec<'_>) -> Option<Self> {
-        let &Spec { layout, columns, outputs, finish, windows, arena, .. } = spec;
+    pub fn new(variant: Variant, spec: &ConvSpec<'_>) -> Option<Self> {
+        let &ConvSpec { layout, columns, outputs, finish, windows, arena, .. } = spec;
         if columns == Columns::InPlace || outputs.count() == 0 {
             return None;
         }
         // Zeros, too.
-        let output = |channel: usize| outputs.output(channel, Packing::Shared);
+        let output = |channel: usize| outputs.output(channel, TapLists::Shared);
         let Output { sources: pattern, .. } = output(0);
         let has_right = pattern.iter().any(|source| source.shift > 0);
         let (reads, lanes) = match (windows, has_right) {
-            (Windows::Strided(from), _) => Reads::strided(&from, layout)?,
-            (Windows::Alone, _) => {
+            (WindowKind::Strided(from), _) => Reads::strided(&from, layout)?,
+            (WindowKind::Alone, _) => {
                 assert!(layout.vectors() == 1, "{layout:?} is not one vector");
                 (Reads::Alone, layout.lanes)
             }
-            (Windows::Any, true) => (Reads::Whole, layout.lanes),
-            (Windows::Any, false) => (Reads::Phases, layout.lanes),
+            (WindowKind::Any, true) => (Reads::Whole, layout.lanes),
+            (WindowKind::Any, false) => (Reads::Phases, layout.lanes),
         };
         let places = match reads {
             Reads::Phases => places::<Phases>(&pattern)?,
@@ -105,14 +105,14 @@ impl Depthwise {
         let end = layout.vectors() * layout.lanes;
         // Floats from a source's place to the end of all that is read from there.
         let read = match windows {
-            Windows::Strided(from) => Self::reads(&from, layout),
+            WindowKind::Strided(from) => Self::reads(&from, layout),
             _ => end,
         };
         let mut channels = Vec::with_capacity(outputs.count());
         for channel in 0..outputs.count() {
             let Output { at: to, bias, sources, addends } = output(channel);
             let from = sources.first()?.at;
-            let is_alike = |(a, b): (&Source, &Source)| {
+            let is_alike = |(a, b): (&WeightedPixel, &WeightedPixel)| {
                 a.shift == b.shift && a.at.wrapping_sub(from) == b.at.wrapping_sub(pattern[0].at)
             };
             let is_window = sources.len() == 9 && addends.is_empty();
@@ -121,7 +121,7 @@ impl Depthwise {
             }
             // Planes that are read alone begin with the row of the pixel itself; nothing is read around them.
             let (from, read_at) = match windows {
-                Windows::Alone => {
+                WindowKind::Alone => {
                     let own = from.wrapping_add_signed(places[1]);
                     (own, vec![own])
                 }
@@ -134,7 +134,7 @@ impl Depthwise {
             let of_column = |shift| sources.iter().filter(move |source| source.shift == shift);
             let by_column = [1, 0, -1].into_iter().flat_map(of_column);
             weights.iter_mut().zip(by_column).for_each(|(weight, source)| *weight = source.weight);
-            if let Windows::Strided(_) = windows {
+            if let WindowKind::Strided(_) = windows {
                 // Of a whole plane, pixels to the right are in the sum of the own column, row by row.
                 let [d, e, f, a, b, c, left @ ..] = weights;
                 weights[..6].copy_from_slice(&[a, d, b, e, c, f]);

@@ -3,7 +3,7 @@
 
 use super::{
     layout::Layout,
-    spec::{Finish, Output, Packing, Spec},
+    spec::{ConvSpec, Epilogue, Output, TapLists},
 };
 use crate::{
     Variant,
@@ -14,12 +14,12 @@ use crate::{
 /// would be mostly empty.
 ///
 /// An output pixel is the chain of fused multiply-adds from the bias on, in the order of the taps: the bits of
-/// [`Conv`](super::Conv) without shifts.
+/// [`PlaneConv`](super::PlaneConv) without shifts.
 #[derive(Debug)]
 pub struct Dots {
     variant: Variant,
     arena: usize,
-    finish: Finish,
+    finish: Epilogue,
     flushes: bool,
     pixels: usize,
     /// The first pixel of each tap.
@@ -46,8 +46,8 @@ impl Dots {
     ///
     /// # Panics
     /// If planes do not [fit](Self::fits) or lie outside of the arena, or channels have addends or other sources.
-    pub fn new(variant: Variant, spec: &Spec<'_>) -> Self {
-        let &Spec { layout, outputs, finish, arena, .. } = spec;
+    pub fn new(variant: Variant, spec: &ConvSpec<'_>) -> Self {
+        let &ConvSpec { layout, outputs, finish, arena, .. } = spec;
         assert!(Self::fits(layout) && spec.reach == [0, 0], "{layout:?} does not fit");
         let pixels = layout.vectors() * layout.lanes;
         let check =
@@ -57,7 +57,7 @@ impl Dots {
         let (mut weights, mut bias, mut places) = (Vec::new(), Vec::new(), Vec::new());
         for block in 0..n_blocks {
             let channels = block * BLOCK..n.min((block + 1) * BLOCK);
-            let channels = channels.map(|o| outputs.output(o, Packing::Shared));
+            let channels = channels.map(|o| outputs.output(o, TapLists::Shared));
             let channels: Vec<Output> = channels.collect();
             if block == 0 {
                 taps.extend(channels[0].sources.iter().map(|source| source.at));
@@ -95,20 +95,20 @@ impl Dots {
         assert!(arena.len() >= self.arena, "another arena");
         let arena = arena.as_mut_ptr();
         match self.pixels {
-            1 => launch(self.variant, Run::<1> { dots: self, arena }),
-            2 => launch(self.variant, Run::<2> { dots: self, arena }),
-            3 => launch(self.variant, Run::<3> { dots: self, arena }),
-            _ => launch(self.variant, Run::<4> { dots: self, arena }),
+            1 => launch(self.variant, DotsRun::<1> { dots: self, arena }),
+            2 => launch(self.variant, DotsRun::<2> { dots: self, arena }),
+            3 => launch(self.variant, DotsRun::<3> { dots: self, arena }),
+            _ => launch(self.variant, DotsRun::<4> { dots: self, arena }),
         }
     }
 }
 
-struct Run<'a, const P: usize> {
+struct DotsRun<'a, const P: usize> {
     dots: &'a Dots,
     arena: *mut f32,
 }
 
-impl<const P: usize> Kernel for Run<'_, P> {
+impl<const P: usize> Kernel for DotsRun<'_, P> {
     type Out = ();
 
     #[inline(always)]
@@ -148,7 +148,7 @@ struct Part<'a, const P: usize> {
     taps: &'a [u32],
     weights: *const f32,
     bias: *const f32,
-    finish: Finish,
+    finish: Epilogue,
     flushes: bool,
     out: *mut f32,
 }
@@ -158,7 +158,7 @@ impl<const P: usize> Kernel for Part<'_, P> {
 
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        // SAFETY: see `Run`.
+        // SAFETY: see `DotsRun`.
         unsafe {
             let mut weights = self.weights;
             let bias = [S::load(self.bias), S::load(self.bias.add(S::WIDTH))];
@@ -186,7 +186,7 @@ impl<const P: usize> Kernel for Part<'_, P> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::planes::{Columns, Source, Windows, testing::Numbers};
+    use crate::planes::{Columns, WeightedPixel, WindowKind, testing::Numbers};
 
     #[test]
     fn products_are_their_definition() {
@@ -201,29 +201,33 @@ mod tests {
                             at: (first + o * 5) as u32,
                             bias: numbers.next(),
                             sources: (0..n_taps as u32)
-                                .map(|tap| Source { weight: numbers.next(), at: tap * 5, shift: 0 })
+                                .map(|tap| WeightedPixel {
+                                    weight: numbers.next(),
+                                    at: tap * 5,
+                                    shift: 0,
+                                })
                                 .collect(),
                             addends: Vec::new(),
                         })
                         .collect();
-                    let finish = [Finish::None, Finish::RELU, Finish::Leaky { slope: 0.5 }]
+                    let finish = [Epilogue::None, Epilogue::RELU, Epilogue::Leaky { slope: 0.5 }]
                         [numbers.below(3)];
                     let mut want = arena.clone();
                     for output in &outputs {
                         for p in 0..pixels {
-                            let add = |sum: f32, source: &Source| {
+                            let add = |sum: f32, source: &WeightedPixel| {
                                 source.weight.mul_add(arena[source.at as usize + p], sum)
                             };
                             let sum = output.sources.iter().fold(output.bias, add);
                             want[output.at as usize + p] = match finish {
-                                Finish::None => sum,
-                                Finish::Clip { min, max } => sum.max(min).min(max),
-                                Finish::Leaky { slope } => sum.max(0.0) + sum.min(0.0) * slope,
+                                Epilogue::None => sum,
+                                Epilogue::Clip { min, max } => sum.max(min).min(max),
+                                Epilogue::Leaky { slope } => sum.max(0.0) + sum.min(0.0) * slope,
                             };
                         }
                     }
                     let layout = layout(pixels);
-                    let spec = Spec { finish, ..spec(&layout, &outputs, arena.len()) };
+                    let spec = ConvSpec { finish, ..spec(&layout, &outputs, arena.len()) };
                     Dots::new(variant, &spec).run(&mut arena);
                     // To the bit, as there is one order of a sum.
                     assert_eq!(arena, want, "{variant}: {pixels} pixels, {n_taps} taps to {n_out}");
@@ -237,17 +241,17 @@ mod tests {
         Layout { rows: 1, columns: pixels, pitch: pixels, halo: 0, lanes: 1 }
     }
 
-    fn spec<'a>(layout: &'a Layout, outputs: &'a Vec<Output>, arena: usize) -> Spec<'a> {
+    fn spec<'a>(layout: &'a Layout, outputs: &'a Vec<Output>, arena: usize) -> ConvSpec<'a> {
         let columns = Columns::Shifted(layout.columns);
-        let (reach, finish, windows) = ([0, 0], Finish::None, Windows::Any);
-        Spec { layout, columns, reach, outputs, finish, windows, arena, zero: 0 }
+        let (reach, finish, windows) = ([0, 0], Epilogue::None, WindowKind::Any);
+        ConvSpec { layout, columns, reach, outputs, finish, windows, arena, zero: 0 }
     }
 
     #[test]
     fn planes_outside_of_the_arena_are_refused() {
         let is_refused = |pixels: usize, at: u32, output: u32| {
             let new = || {
-                let sources = vec![Source { weight: 1.0, at, shift: 0 }];
+                let sources = vec![WeightedPixel { weight: 1.0, at, shift: 0 }];
                 let outputs = vec![Output { at: output, sources, ..Output::default() }];
                 Dots::new(Variant::Scalar, &spec(&layout(pixels), &outputs, 8))
             };

@@ -203,12 +203,12 @@ impl Kernel for PairsRun<'_> {
 
 /// A copy of single pixels.
 #[derive(Clone, Debug)]
-pub struct Gather {
+pub struct PixelCopy {
     /// Where each pixel is read and written, in the arena.
     pub pixels: Vec<[u32; 2]>,
 }
 
-impl Gather {
+impl PixelCopy {
     /// Copies.
     ///
     /// # Panics
@@ -358,7 +358,7 @@ mod tests {
     #[test]
     fn pixels_are_gathered() {
         let mut arena = [1.0, 2.0, 3.0, 0.0, 0.0];
-        Gather { pixels: vec![[2, 3], [0, 4], [1, 0]] }.run(&mut arena);
+        PixelCopy { pixels: vec![[2, 3], [0, 4], [1, 0]] }.run(&mut arena);
         assert_eq!(arena, [2.0, 2.0, 3.0, 3.0, 1.0]);
     }
 
@@ -400,7 +400,7 @@ mod tests {
         };
         refused(&|arena| map.run(Variant::Scalar, arena));
         refused(&|arena| pairs.run(Variant::Scalar, arena));
-        refused(&|arena| Gather { pixels: vec![[8, 0]] }.run(arena));
+        refused(&|arena| PixelCopy { pixels: vec![[8, 0]] }.run(arena));
         refused(&|arena| Softmax { groups: vec![vec![[0, 8]]] }.run(arena));
     }
 }

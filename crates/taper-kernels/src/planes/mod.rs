@@ -13,14 +13,14 @@ mod split;
 mod testing;
 mod tile;
 
-pub use conv::{Conv, Tile};
+pub use conv::{PlaneConv, Tile};
 pub use depthwise::Depthwise;
 pub use dots::Dots;
 pub use layout::Layout;
-pub use map::{Function, Gather, Map, Pairs, Pairwise, Softmax};
-pub use pool::{Global, Pool, Reduce};
-pub use remap::{Origin, Remap};
-pub use spec::{Columns, Finish, Output, Outputs, Packing, Source, Spec, Windows};
-pub use split::Split;
+pub use map::{Function, Map, Pairs, Pairwise, PixelCopy, Softmax};
+pub use pool::{GlobalPool, Pool, Reduce};
+pub use remap::{ReadFrom, Remap};
+pub use spec::{Columns, ConvSpec, Epilogue, Output, Outputs, TapLists, WeightedPixel, WindowKind};
+pub use split::ParitySplit;
 
 pub use crate::simd::flush;

@@ -66,9 +66,9 @@ impl Pool {
     }
 
     /// How the windows of columns lie.
-    fn windows(&self) -> Windows {
+    fn windows(&self) -> LineWindows {
         let n = self.from.columns;
-        let irregular = Windows { stride: 0, lead: 0, kernel: 0, line: n };
+        let irregular = LineWindows { stride: 0, lead: 0, kernel: 0, line: n };
         if self.steps[1] != 1 {
             return irregular;
         }
@@ -85,7 +85,7 @@ impl Pool {
             });
             let line = (lead + n).max(self.columns.len() * stride + kernel);
             let pays = is_regular && kernel <= MOST_COLUMNS;
-            pays.then_some(Windows { stride, lead, kernel, line })
+            pays.then_some(LineWindows { stride, lead, kernel, line })
         });
         regular.unwrap_or(irregular)
     }
@@ -93,7 +93,7 @@ impl Pool {
 
 /// How the windows of columns lie in a line: a row of reduced pixels with room at both ends for what windows have of padding.
 #[derive(Clone, Copy, Debug)]
-struct Windows {
+struct LineWindows {
     /// Columns from one window to the next, 1 or 2; 0 where windows follow no rule.
     stride: usize,
     /// Floats of a line before the first column.
@@ -162,7 +162,7 @@ impl Fold for Sum {
 
 struct PoolRun<'a, F> {
     pool: &'a Pool,
-    windows: Windows,
+    windows: LineWindows,
     arena: &'a mut [f32],
     scratch: &'a mut [f32],
     fold: PhantomData<F>,
@@ -313,7 +313,7 @@ fn larger(a: f32, b: f32) -> f32 {
 
 /// Reduction of whole planes, each to one number.
 #[derive(Clone, Debug)]
-pub struct Global {
+pub struct GlobalPool {
     /// Layout of the planes that are read.
     pub from: Layout,
     /// What becomes of a plane.
@@ -322,7 +322,7 @@ pub struct Global {
     pub planes: Vec<[u32; 2]>,
 }
 
-impl Global {
+impl GlobalPool {
     /// Reduces.
     ///
     /// # Panics
@@ -544,12 +544,12 @@ mod tests {
                     }
                     for (at, reduce) in [Reduce::Max, Reduce::Mean].into_iter().enumerate() {
                         let planes = vec![[3, at as u32]];
-                        Global { from, reduce, planes }.run(&mut arena);
+                        GlobalPool { from, reduce, planes }.run(&mut arena);
                         same(arena[at], reduced(reduce, 0, &pixels));
                     }
                     arena[3] = f32::NAN;
                     for reduce in [Reduce::Max, Reduce::Mean] {
-                        Global { from, reduce, planes: vec![[3, 0]] }.run(&mut arena);
+                        GlobalPool { from, reduce, planes: vec![[3, 0]] }.run(&mut arena);
                         assert!(arena[0].is_nan());
                     }
                 }

@@ -3,7 +3,7 @@
 use super::layout::Layout;
 
 /// Where a row or column comes from; none for those that are filled.
-pub type Origin = Option<u32>;
+pub type ReadFrom = Option<u32>;
 
 /// A copy of planes, pixel by pixel.
 #[derive(Clone, Debug)]
@@ -13,9 +13,9 @@ pub struct Remap {
     /// Layout of the planes that are written.
     pub to: Layout,
     /// The row of the source for each row.
-    pub rows: Vec<Origin>,
+    pub rows: Vec<ReadFrom>,
     /// The column of the source for each column.
-    pub columns: Vec<Origin>,
+    pub columns: Vec<ReadFrom>,
     /// Where nothing comes from.
     pub fill: f32,
     /// Begin of the source and of the result for each plane, in the arena.
@@ -101,7 +101,7 @@ mod tests {
         Layout { rows, columns, pitch, halo: 0, lanes: 1 }
     }
 
-    fn check(from: Layout, rows: &[Origin], columns: &[Origin], numbers: &mut Numbers) {
+    fn check(from: Layout, rows: &[ReadFrom], columns: &[ReadFrom], numbers: &mut Numbers) {
         let to = layout(rows.len(), columns.len(), columns.len() + 2);
         let n_from = from.rows * from.pitch;
         let begin = |plane: usize| n_from * 2 + plane * to.rows * to.pitch;
@@ -136,14 +136,15 @@ mod tests {
                 for step in 1..=4 {
                     for first in 0..columns.min(step as u32) {
                         let inner = each(step, first);
-                        let columns: Vec<Origin> =
+                        let columns: Vec<ReadFrom> =
                             border(left).chain(inner).chain(border(right)).collect();
                         check(from, &rows, &columns, &mut numbers);
                     }
                 }
                 // Repeated pixels.
                 let twice = (0..2 * columns).map(|column| Some(column / 2));
-                let columns: Vec<Origin> = border(left).chain(twice).chain(border(right)).collect();
+                let columns: Vec<ReadFrom> =
+                    border(left).chain(twice).chain(border(right)).collect();
                 check(from, &rows, &columns, &mut numbers);
             }
             // A gap, and nothing at all.

@@ -5,7 +5,7 @@ use crate::simd::Simd;
 
 /// What follows the sums of an output channel.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Finish {
+pub enum Epilogue {
     /// Nothing.
     None,
     /// `min(max(x, min), max)`; ReLU has an infinite maximum.
@@ -22,7 +22,7 @@ pub enum Finish {
     },
 }
 
-impl Finish {
+impl Epilogue {
     /// `max(x, 0)`.
     pub const RELU: Self = Self::Clip { min: 0.0, max: f32::INFINITY };
 
@@ -79,7 +79,7 @@ impl Finish {
 
 /// A weight and the pixels that it multiplies.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Source {
+pub struct WeightedPixel {
     /// The weight.
     pub weight: f32,
     /// Where the pixel lies that the weight multiplies for the first output pixel, without the shift: an index into the
@@ -97,7 +97,7 @@ pub struct Output {
     /// What its sums begin with.
     pub bias: f32,
     /// Its weights, in the order of their sum within a shift.
-    pub sources: Vec<Source>,
+    pub sources: Vec<WeightedPixel>,
     /// Begins of planes that are added at the end.
     pub addends: Vec<u32>,
 }
@@ -107,13 +107,13 @@ pub trait Outputs {
     /// How many there are.
     fn count(&self) -> usize;
 
-    /// An output channel, from 0 on. Weights of 0 are among its sources if the packing is [`Packing::Shared`], and may be
+    /// An output channel, from 0 on. Weights of 0 are among its sources if the lists are [`TapLists::Shared`], and may be
     /// left out otherwise.
-    fn output(&self, channel: usize, packing: Packing) -> Output;
+    fn output(&self, channel: usize, lists: TapLists) -> Output;
 
     /// About how many sources of a channel are not 0: channels with as many are computed together.
     fn n_sources(&self, channel: usize) -> usize {
-        self.output(channel, Packing::Own).sources.len()
+        self.output(channel, TapLists::Own).sources.len()
     }
 }
 
@@ -123,7 +123,7 @@ impl Outputs for Vec<Output> {
         self.len()
     }
 
-    fn output(&self, channel: usize, _: Packing) -> Output {
+    fn output(&self, channel: usize, _: TapLists) -> Output {
         self[channel].clone()
     }
 }
@@ -146,9 +146,9 @@ impl Columns {
     }
 }
 
-/// How weights are packed.
+/// Which pixels a block of output channels has weights for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Packing {
+pub enum TapLists {
     /// Each output channel has a list of the pixels that it reads.
     Own,
     /// All output channels have a weight for each pixel that one of them reads, in the same order.
@@ -157,7 +157,7 @@ pub enum Packing {
 
 /// What is known of the windows of a convolution. [`Depthwise`](super::Depthwise) alone takes those that are not any.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Windows {
+pub enum WindowKind {
     /// Nothing.
     Any,
     /// Each output channel has windows of three rows and columns around the pixels of one plane, which is a vector. Rows above
@@ -170,7 +170,7 @@ pub enum Windows {
 
 /// What a convolution computes, and where.
 #[derive(Clone, Copy)]
-pub struct Spec<'a> {
+pub struct ConvSpec<'a> {
     /// Layout of the results. The pitch is that of the planes that are read.
     pub layout: &'a Layout,
     /// How pixels in other columns are reached.
@@ -180,16 +180,16 @@ pub struct Spec<'a> {
     /// The output channels.
     pub outputs: &'a dyn Outputs,
     /// What follows the sums.
-    pub finish: Finish,
+    pub finish: Epilogue,
     /// What is known of the windows of output channels.
-    pub windows: Windows,
+    pub windows: WindowKind,
     /// Floats of the arena.
     pub arena: usize,
     /// Where in the arena a plane of zeros begins.
     pub zero: u32,
 }
 
-impl Spec<'_> {
+impl ConvSpec<'_> {
     /// Whether sums are shifted along rows.
     pub(super) fn is_shifted(&self) -> bool {
         self.reach != [0, 0] && self.columns != Columns::InPlace

@@ -9,7 +9,7 @@ use crate::{
 
 /// Planes of even sizes, each split in four: even or odd rows by even or odd columns.
 #[derive(Debug)]
-pub struct Split {
+pub struct ParitySplit {
     variant: Variant,
     from: Layout,
     to: Layout,
@@ -25,7 +25,7 @@ pub struct Split {
 /// Most vectors of a plane whose rows are shorter than a vector.
 const SMALL: usize = 8;
 
-impl Split {
+impl ParitySplit {
     /// Whether there is a kernel for planes of these layouts.
     pub fn fits(from: &Layout, to: &Layout) -> bool {
         let halves = from.rows.is_multiple_of(2) && from.pitch == 2 * to.pitch;
@@ -102,7 +102,7 @@ impl Split {
 }
 
 struct SplitRun<'a> {
-    split: &'a Split,
+    split: &'a ParitySplit,
     arena: *mut f32,
 }
 
@@ -140,7 +140,7 @@ impl Kernel for SplitRun<'_> {
 
 /// Rows of an even number of vectors.
 #[inline(always)]
-unsafe fn wide<S: Simd>(split: &Split, from: *const f32, to: [*mut f32; 4]) {
+unsafe fn wide<S: Simd>(split: &ParitySplit, from: *const f32, to: [*mut f32; 4]) {
     let (pitch, half) = (split.from.pitch, split.to.pitch);
     for y in 0..split.from.rows {
         for x in (0..half).step_by(S::WIDTH) {
@@ -159,7 +159,7 @@ unsafe fn wide<S: Simd>(split: &Split, from: *const f32, to: [*mut f32; 4]) {
 /// Rows of one vector: two of them fill a vector of the result. Behind the last row are zeros, where a plane has an odd number
 /// of pairs.
 #[inline(always)]
-unsafe fn paired<S: Simd>(split: &Split, from: *const f32, to: [*mut f32; 4]) {
+unsafe fn paired<S: Simd>(split: &ParitySplit, from: *const f32, to: [*mut f32; 4]) {
     for y in (0..split.from.rows).step_by(4) {
         for odd_row in 0..2 {
             // SAFETY: see `run`.
@@ -181,7 +181,7 @@ unsafe fn paired<S: Simd>(split: &Split, from: *const f32, to: [*mut f32; 4]) {
 /// Planes of `N` vectors, split into planes of `EACH` floats: each vector of the result is gathered from all of the source.
 #[inline(always)]
 unsafe fn small<S: Simd, const N: usize, const EACH: usize>(
-    split: &Split,
+    split: &ParitySplit,
     from: *const f32,
     to: [*mut f32; 4],
 ) {
@@ -247,7 +247,7 @@ mod tests {
                 }
             }
         }
-        Split::new(variant, from, to, planes, len).run(&mut arena);
+        ParitySplit::new(variant, from, to, planes, len).run(&mut arena);
         assert!(arena == want, "{variant}: {from:?} {to:?}");
     }
 
@@ -264,7 +264,7 @@ mod tests {
                             let to = layout(rows / 2, pitch / 2, pitch / 2, *to_lanes);
                             // Vectors of the result that hold more than its rows are not written to their ends.
                             let is_whole = (to.rows * to.pitch).is_multiple_of(to.lanes);
-                            if is_whole && Split::fits(&from, &to) {
+                            if is_whole && ParitySplit::fits(&from, &to) {
                                 check(variant, from, to, &mut numbers);
                                 forms.insert((pitch.cmp(&lanes), from.vectors().min(9)));
                             }
@@ -281,8 +281,10 @@ mod tests {
     fn planes_outside_of_the_arena_are_refused() {
         let (from, to) = (layout(4, 32, 32, 16), layout(2, 16, 16, 16));
         let is_refused = |planes: [u32; 5]| {
-            std::panic::catch_unwind(|| Split::new(Variant::Scalar, from, to, vec![planes], 256))
-                .is_err()
+            std::panic::catch_unwind(|| {
+                ParitySplit::new(Variant::Scalar, from, to, vec![planes], 256)
+            })
+            .is_err()
         };
         assert!(!is_refused([128, 224, 224, 224, 224]));
         assert!(is_refused([129, 0, 0, 0, 0]) && is_refused([u32::MAX, 0, 0, 0, 0]));
@@ -296,7 +298,12 @@ mod tests {
     #[test]
     #[should_panic(expected = "not split")]
     fn other_layouts_are_refused() {
-        let _ =
-            Split::new(Variant::Scalar, layout(3, 32, 32, 16), layout(2, 16, 16, 16), vec![], 0);
+        let _ = ParitySplit::new(
+            Variant::Scalar,
+            layout(3, 32, 32, 16),
+            layout(2, 16, 16, 16),
+            vec![],
+            0,
+        );
     }
 }

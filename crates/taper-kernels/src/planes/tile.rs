@@ -3,7 +3,7 @@
 
 use super::{
     conv::{MASKED, is_needed},
-    spec::{Finish, Packing},
+    spec::{Epilogue, TapLists},
 };
 use crate::simd::{Kernel, Simd};
 use std::{marker::PhantomData, ops::Range};
@@ -16,11 +16,11 @@ pub(super) struct Tap {
     pub(super) at: u32,
 }
 
-/// The tables of a convolution, as [`Conv`](super::Conv) has packed them; copied, so that the compiler knows that nothing
+/// The tables of a convolution, as [`PlaneConv`](super::PlaneConv) has packed them; copied, so that the compiler knows that nothing
 /// which is written changes them.
 #[derive(Clone, Copy)]
 pub(super) struct Tables<'a> {
-    pub(super) finish: Finish,
+    pub(super) finish: Epilogue,
     pub(super) flushes: bool,
     /// Groups of taps are those of `down` shifts to the left, the centre, and those of `up` shifts to the right.
     pub(super) down: usize,
@@ -44,7 +44,7 @@ impl<'a> Tables<'a> {
     #[inline(always)]
     unsafe fn bounds(&self, block: usize, groups: Range<usize>) -> Range<usize> {
         let first = block * (self.down + self.up + 1);
-        // SAFETY: `Conv::new` has pushed a bound for each group of each block, and a last one.
+        // SAFETY: `PlaneConv::new` has pushed a bound for each group of each block, and a last one.
         unsafe {
             let bound = |group: usize| *self.bounds.get_unchecked(first + group) as usize;
             bound(groups.start)..bound(groups.end)
@@ -74,7 +74,7 @@ impl<'a> Tables<'a> {
     /// The taps of a block that its channels do not share.
     #[inline(always)]
     unsafe fn addends(&self, block: usize) -> &'a [Tap] {
-        // SAFETY: `Conv::new` has pushed a bound for each block, and a last one.
+        // SAFETY: `PlaneConv::new` has pushed a bound for each block, and a last one.
         unsafe {
             let bound = |block: usize| *self.addend_bounds.get_unchecked(block) as usize;
             self.taps.get_unchecked(bound(block)..bound(block + 1))
@@ -92,7 +92,7 @@ pub(super) struct Tiles<'a, G, const NV: usize, const NO: usize, const ROW: usiz
 }
 
 impl<'a, G, const NV: usize, const NO: usize, const ROW: usize> Tiles<'a, G, NV, NO, ROW> {
-    /// These blocks. The arena is one in which `Conv::new` has checked every place that a tile reads or writes.
+    /// These blocks. The arena is one in which `PlaneConv::new` has checked every place that a tile reads or writes.
     pub(super) fn new(tables: Tables<'a>, arena: *mut f32, blocks: Range<usize>) -> Self {
         Self { tables, arena, blocks, groups: PhantomData }
     }
@@ -182,7 +182,7 @@ unsafe fn block_of_tile<S: Simd, G: Groups, const NV: usize, const NO: usize, co
 
 /// How the weights of a block are packed.
 pub(super) trait Groups {
-    const PACKING: Packing;
+    const PACKING: TapLists;
 
     /// Adds weights times pixels: the taps of a group.
     unsafe fn add<S: Simd, const NV: usize, const NO: usize>(
@@ -208,7 +208,7 @@ pub(super) trait Groups {
 pub(super) struct Own;
 
 impl Groups for Own {
-    const PACKING: Packing = Packing::Own;
+    const PACKING: TapLists = TapLists::Own;
 
     #[inline(always)]
     unsafe fn add<S: Simd, const NV: usize, const NO: usize>(
@@ -244,7 +244,7 @@ impl Groups for Own {
 pub(super) struct Shared;
 
 impl Groups for Shared {
-    const PACKING: Packing = Packing::Shared;
+    const PACKING: TapLists = TapLists::Shared;
 
     #[inline(always)]
     unsafe fn add<S: Simd, const NV: usize, const NO: usize>(

@@ -1,4 +1,7 @@
 //! Which instruction set the kernels use.
+//!
+//! It is one for the process, as is the machine, and changes no bit. [`Variant::with`] sets another on one thread, for tests
+//! that compare all of them.
 
 use std::{cell::Cell, fmt, str::FromStr, sync::OnceLock};
 
@@ -75,25 +78,29 @@ impl Variant {
         Self::ALL.into_iter().filter(|variant| variant.is_available())
     }
 
+    /// The fastest variant of this machine.
+    pub fn fastest() -> Self {
+        Self::available().next().unwrap_or(Self::Scalar)
+    }
+
     /// What the environment variable `TAPER_KERNELS` asks for, or else the fastest of this machine.
     ///
     /// # Errors
     /// If the variable names no variant of this machine.
     pub fn from_env() -> Result<Self, UnknownVariant> {
         match std::env::var_os("TAPER_KERNELS") {
-            None => Ok(Self::available().next().unwrap_or(Self::Scalar)),
+            None => Ok(Self::fastest()),
             Some(name) => name.to_string_lossy().parse(),
         }
     }
 
-    /// The variant in use: that of the innermost [`with`](Self::with), or [`from_env`](Self::from_env), asked once.
-    ///
-    /// # Panics
-    /// If `TAPER_KERNELS` names no variant of this machine; programs ask [`from_env`](Self::from_env) first.
+    /// The variant in use: that of the innermost [`with`](Self::with), or [`from_env`](Self::from_env), asked once. Where
+    /// the variable names no variant of this machine, it is the fastest; a program that wants to refuse such a name asks
+    /// [`from_env`](Self::from_env) itself.
     pub fn current() -> Self {
         static CHOSEN: OnceLock<Variant> = OnceLock::new();
         FORCED.get().unwrap_or_else(|| {
-            *CHOSEN.get_or_init(|| Self::from_env().unwrap_or_else(|unknown| panic!("{unknown}")))
+            *CHOSEN.get_or_init(|| Self::from_env().unwrap_or_else(|_| Self::fastest()))
         })
     }
 

@@ -1,7 +1,7 @@
 //! What layers hand to each other.
 
 use super::{
-    blocked::{MIN_BATCH, Node, Norm},
+    blocked::{KernelContext, MIN_BATCH, Node, Norm},
     conv, cpu,
     dual::Dual,
     norm as plain_norm, pool, relu as plain_relu, sums, types,
@@ -28,7 +28,8 @@ pub struct Activation(Repr);
 
 #[derive(Clone, Debug)]
 enum Repr {
-    Plain(Tensor),
+    /// With what the kernels that read it share.
+    Plain(Tensor, KernelContext),
     Blocked(Arc<Node>),
     /// With derivatives along a direction of the weights.
     Dual(Dual),
@@ -85,13 +86,13 @@ pub struct BatchNormed {
 
 impl From<&Tensor> for Activation {
     fn from(tensor: &Tensor) -> Self {
-        Self(Repr::Plain(tensor.clone()))
+        Self::from(tensor.clone())
     }
 }
 
 impl From<Tensor> for Activation {
     fn from(tensor: Tensor) -> Self {
-        Self(Repr::Plain(tensor))
+        Self(Repr::Plain(tensor, KernelContext::shared().clone()))
     }
 }
 
@@ -117,8 +118,25 @@ impl Activation {
     /// An input of which derivatives along a direction of the weights are computed; they are 0 in itself.
     pub(crate) fn dual(self) -> Result<Self> {
         match self.0 {
-            Repr::Plain(tensor) => Ok(Self(Repr::Dual(Dual::constant(tensor)?))),
+            Repr::Plain(tensor, _) => Ok(Self(Repr::Dual(Dual::constant(tensor)?))),
             _ => Ok(self),
+        }
+    }
+
+    /// The same, read by kernels with this context, unless some have been at work on it already.
+    pub(crate) fn within(self, kernels: &KernelContext) -> Self {
+        match self.0 {
+            Repr::Plain(tensor, _) => Self(Repr::Plain(tensor, kernels.clone())),
+            _ => self,
+        }
+    }
+
+    /// What the kernels that read it share.
+    fn kernels(&self) -> &KernelContext {
+        match &self.0 {
+            Repr::Plain(_, kernels) => kernels,
+            Repr::Blocked(node) => node.kernels(),
+            Repr::Dual(_) | Repr::Traced(_) => KernelContext::shared(),
         }
     }
 
@@ -129,7 +147,7 @@ impl Activation {
     /// If candle cannot make the tensor.
     pub fn tensor(&self) -> Result<Tensor> {
         match &self.0 {
-            Repr::Plain(tensor) => Ok(tensor.clone()),
+            Repr::Plain(tensor, _) => Ok(tensor.clone()),
             Repr::Blocked(node) => node.tensor(),
             Repr::Dual(dual) => dual.tensor(),
             Repr::Traced(traced) => traced.tensor(),
@@ -139,13 +157,13 @@ impl Activation {
     /// In the layout of the kernels, however small the batch, for tests that compare with them.
     #[cfg(test)]
     pub(super) fn in_blocks(tensor: &Tensor) -> Result<Self> {
-        Ok(Self(Repr::Blocked(Node::input(tensor, true)?)))
+        Ok(Self(Repr::Blocked(Node::input(tensor, true, KernelContext::shared())?)))
     }
 
     /// The tensor, if it is kept as one.
     pub(crate) fn as_tensor(&self) -> Option<&Tensor> {
         match &self.0 {
-            Repr::Plain(tensor) => Some(tensor),
+            Repr::Plain(tensor, _) => Some(tensor),
             _ => None,
         }
     }
@@ -167,7 +185,7 @@ impl Activation {
     /// Its shape: `[batch, channels, height, width]`, `[batch, features]`, or that of its tensor.
     pub fn dims(&self) -> Vec<usize> {
         match &self.0 {
-            Repr::Plain(tensor) => tensor.dims().to_vec(),
+            Repr::Plain(tensor, _) => tensor.dims().to_vec(),
             Repr::Blocked(node) => node.dims(),
             Repr::Dual(dual) => dual.value.dims().to_vec(),
             Repr::Traced(traced) => traced.dims.clone(),
@@ -177,7 +195,7 @@ impl Activation {
     /// Its type.
     pub fn dtype(&self) -> DType {
         match &self.0 {
-            Repr::Plain(tensor) => tensor.dtype(),
+            Repr::Plain(tensor, _) => tensor.dtype(),
             Repr::Blocked(_) => DType::F32,
             Repr::Dual(dual) => dual.value.dtype(),
             Repr::Traced(traced) => traced.dtype,
@@ -213,9 +231,9 @@ impl Activation {
         match &self.0 {
             Repr::Blocked(node) => Ok(Some(node.clone())),
             Repr::Traced(_) | Repr::Dual(_) => Ok(None),
-            Repr::Plain(tensor) => {
+            Repr::Plain(tensor, kernels) => {
                 let fits = cpu::has_kernels(tensor) && tensor.dim(0)? >= MIN_BATCH;
-                fits.then(|| Node::input(tensor, is_tracked)).transpose()
+                fits.then(|| Node::input(tensor, is_tracked, kernels)).transpose()
             }
         }
     }
@@ -277,7 +295,8 @@ pub fn linear(x: &Activation, weights: &Weights) -> Result<Activation> {
             return Ok(y.each(|y| y.reshape(&dims[..]))?.into());
         }
         let rows = x.tensor()?.reshape(rows)?;
-        return Ok(linear(&rows.into(), weights)?.tensor()?.reshape(dims)?.into());
+        let rows = Activation::from(rows).within(x.kernels());
+        return Ok(linear(&rows, weights)?.tensor()?.reshape(dims)?.into());
     };
     if let Some(traced) = x.traced() {
         let (weight, bias) = traced.names(weights)?;
@@ -373,10 +392,10 @@ pub fn batch_norm_eval(
         let [weight, bias] = params.tracked();
         return Ok(dual.batch_norm_eval([&weight, &bias], [mean, var], eps)?.into());
     }
-    let x = x.read(is_tracked)?;
+    let (kernels, x) = (x.kernels(), x.read(is_tracked)?);
     if is_tracked && has_kernels && cpu::has_kernels(&x) {
         // The gradients of weight and bias are sums, which candle takes in an order that depends on the machine.
-        return Ok(of_blocks(&Node::input(&x, true)?)?.tensor()?.into());
+        return Ok(of_blocks(&Node::input(&x, true, kernels)?)?.tensor()?.into());
     }
     let [weight, bias] = params.tracked();
     Ok(plain_norm::batch_norm_eval(&x, [&weight, &bias], [mean, var], eps)?.into())
@@ -390,10 +409,10 @@ pub fn relu(x: impl Into<Activation>) -> Result<Activation> {
     let x = x.into();
     types::shared("relu", &[("input", x.dtype())])?;
     Ok(match x.0 {
-        Repr::Plain(tensor) => plain_relu::relu(&tensor)?.into(),
+        Repr::Plain(tensor, _) => plain_relu::relu(&tensor)?.into(),
         Repr::Blocked(node) => Activation(Repr::Blocked(node.relu())),
         Repr::Dual(dual) => dual.relu()?.into(),
-        Repr::Traced(traced) => traced.then(Op::Activation(op::Activation::Relu), &[])?.into(),
+        Repr::Traced(traced) => traced.then(Op::Activation(op::ActivationFn::Relu), &[])?.into(),
     })
 }
 
@@ -405,7 +424,7 @@ pub fn global_average(x: impl Into<Activation>) -> Result<Activation> {
     let x = x.into();
     let [_, channels, ..] = x.planes("global_average")?;
     Ok(match x.0 {
-        Repr::Plain(tensor) => sums::plane_mean(&tensor)?.into(),
+        Repr::Plain(tensor, _) => sums::plane_mean(&tensor)?.into(),
         Repr::Blocked(node) => Activation(Repr::Blocked(Node::global_average(&node))),
         Repr::Dual(dual) => dual.each(sums::plane_mean)?.into(),
         Repr::Traced(traced) => {
@@ -429,7 +448,7 @@ pub fn average(x: impl Into<Activation>, size: usize) -> Result<Activation> {
     }
     let windows = Windows { size: (size, size) };
     Ok(match x.0 {
-        Repr::Plain(tensor) => pool::average(&tensor, size)?.into(),
+        Repr::Plain(tensor, _) => pool::average(&tensor, size)?.into(),
         Repr::Blocked(node) => Activation(Repr::Blocked(Node::average(&node, windows, false))),
         Repr::Dual(dual) => dual.each(|x| pool::average(x, size))?.into(),
         Repr::Traced(traced) => {
@@ -455,7 +474,7 @@ pub fn max_pool(x: impl Into<Activation>, windows: MaxWindows) -> Result<Activat
     };
     let sizes = [output.height, output.width];
     Ok(match x.0 {
-        Repr::Plain(tensor) => pool::maximum(&tensor, windows, sizes)?.into(),
+        Repr::Plain(tensor, _) => pool::maximum(&tensor, windows, sizes)?.into(),
         Repr::Blocked(node) => Activation(Repr::Blocked(Node::maximum(&node, windows)?)),
         Repr::Dual(dual) => dual.max_pool(windows, sizes)?.into(),
         Repr::Traced(traced) => {

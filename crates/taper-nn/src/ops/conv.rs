@@ -19,7 +19,7 @@ pub(super) fn conv2d(
     let y = if cpu::has_kernels(x) && cpu::has_kernels(weight) {
         let (out_h, out_w) = shape.out_size().unwrap_or_default();
         let out = Shape::from((shape.batch, shape.channels_out, out_h, out_w));
-        x.contiguous()?.apply_op2(&weight.contiguous()?, Conv { shape, out })?
+        x.contiguous()?.apply_op2(&weight.contiguous()?, ConvOp { shape, out })?
     } else {
         composed(&wide(x)?, &wide(weight)?, &shape)?
     };
@@ -106,7 +106,7 @@ pub(super) fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Resu
     let y = if cpu::has_kernels(x) && cpu::has_kernels(weight) {
         let shape = ConvShape::linear(batch, features_in, features_out);
         let out = Shape::from((batch, features_out));
-        x.contiguous()?.apply_op2(&weight.contiguous()?, Conv { shape, out })?
+        x.contiguous()?.apply_op2(&weight.contiguous()?, ConvOp { shape, out })?
     } else {
         wide(x)?.matmul(&wide(weight)?.t()?)?
     };
@@ -123,12 +123,12 @@ fn with_bias(y: Tensor, bias: Option<&Tensor>, dtype: DType) -> Result<Tensor> {
 
 const NAME: &str = "conv";
 
-struct Conv {
+struct ConvOp {
     shape: ConvShape,
     out: Shape,
 }
 
-impl CustomOp2 for Conv {
+impl CustomOp2 for ConvOp {
     fn name(&self) -> &'static str {
         NAME
     }

@@ -6,7 +6,7 @@ use taper_kernels::norm::{self, NormShape, Stats};
 
 /// What a normalisation of a batch gives.
 #[derive(Clone, Debug)]
-pub(super) struct BatchNormed {
+pub(super) struct NormedTensor {
     /// The normalised activation, with a gradient.
     pub(super) y: Tensor,
     /// Mean of each channel, `[channels]`, without a gradient; in f32, or in f64 if `y` is.
@@ -24,7 +24,7 @@ pub(super) fn batch_norm_train(
     weight: &Tensor,
     bias: &Tensor,
     eps: f64,
-) -> Result<BatchNormed> {
+) -> Result<NormedTensor> {
     let (batch, channels, height, width) = x.dims4()?;
     if weight.dims() != [channels] || bias.dims() != [channels] {
         candle_core::bail!("batch-norm: {channels} channels for a weight of {:?}", weight.dims())
@@ -38,7 +38,7 @@ pub(super) fn batch_norm_train(
         let mean = Tensor::new(&stats.mean[..], x.device())?;
         let unbiased_var = (Tensor::new(&stats.var[..], x.device())? * unbias)?;
         let y = x.apply_op3(weight, bias, BatchNormTrain { shape, stats, eps })?;
-        return Ok(BatchNormed { y, mean, unbiased_var });
+        return Ok(NormedTensor { y, mean, unbiased_var });
     }
     let (dtype, x) = (x.dtype(), wide(x)?);
     let mean = x.mean_keepdim((0, 2, 3))?;
@@ -46,7 +46,7 @@ pub(super) fn batch_norm_train(
     let var = centred.sqr()?.mean_keepdim((0, 2, 3))?;
     let normed = centred.broadcast_div(&(&var + eps)?.sqrt()?)?;
     let y = normed.broadcast_mul(&per_channel(weight)?)?.broadcast_add(&per_channel(bias)?)?;
-    Ok(BatchNormed {
+    Ok(NormedTensor {
         y: y.to_dtype(dtype)?,
         mean: mean.flatten_all()?.detach(),
         unbiased_var: (var.flatten_all()?.detach() * unbias)?,

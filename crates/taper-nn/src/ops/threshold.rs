@@ -1,6 +1,5 @@
 //! The threshold operator with its straight-through gradient.
 
-use super::blocked::profile::{self, Work};
 use super::{
     cpu, tensor_like,
     types::{self, wide},
@@ -36,7 +35,7 @@ pub fn threshold(weight: &Tensor, gate: &Gate) -> Result<Tensor> {
     if !cpu::has_kernels(weight) {
         return pruned(&weight.detach(), gate);
     }
-    let pruned = with_values(&[weight], |w| profile::time(Work::Threshold, || gate.apply(w[0])))?;
+    let pruned = with_values(&[weight], |w| gate.apply(w[0]))?;
     tensor_like(pruned, weight)
 }
 
@@ -54,9 +53,7 @@ pub fn threshold_grad(weight: &Tensor, gate: &Gate, grad: &Tensor) -> Result<Ten
         let (found, wanted) = (grad.dims(), weight.dims());
         candle_core::bail!("{NAME}: a gradient of shape {found:?} for a weight of {wanted:?}")
     }
-    profile::time(Work::Threshold, || {
-        with_values(&[weight], |w| gate.scale_grad(w[0], &mut scaled))
-    })?;
+    with_values(&[weight], |w| gate.scale_grad(w[0], &mut scaled))?;
     tensor_like(scaled, grad)
 }
 
@@ -154,7 +151,7 @@ impl CustomOp1 for ThresholdSte {
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let weights = cpu::slice(NAME, storage, layout)?;
-        let pruned = profile::time(Work::Threshold, || self.gate.apply(weights));
+        let pruned = self.gate.apply(weights);
         Ok((CpuStorage::F32(pruned), layout.shape().clone()))
     }
 

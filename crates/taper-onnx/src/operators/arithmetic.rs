@@ -8,7 +8,7 @@ use crate::{
     value::{Size, Value},
 };
 use std::rc::Rc;
-use taper_graph::{Activation, Op};
+use taper_graph::{ActivationFn, Op};
 
 pub(super) fn add(importer: &mut Importer, call: &Call) -> Result<Value, String> {
     binary(importer, call, Op::Add, |a, b| a + b, i64::checked_add, 0)
@@ -60,12 +60,15 @@ pub(super) fn neg(importer: &mut Importer, call: &Call) -> Result<Value, String>
 
 /// The larger of an element and a number.
 pub(super) fn max(importer: &mut Importer, call: &Call) -> Result<Value, String> {
-    bounded(importer, call, f32::max, i64::max, |min| Activation::Clip { min, max: f32::INFINITY })
+    bounded(importer, call, f32::max, i64::max, |min| ActivationFn::Clip {
+        min,
+        max: f32::INFINITY,
+    })
 }
 
 /// The smaller of an element and a number.
 pub(super) fn min(importer: &mut Importer, call: &Call) -> Result<Value, String> {
-    let below = |max| Activation::Clip { min: f32::NEG_INFINITY, max };
+    let below = |max| ActivationFn::Clip { min: f32::NEG_INFINITY, max };
     bounded(importer, call, f32::min, i64::min, below)
 }
 
@@ -75,7 +78,7 @@ fn bounded(
     call: &Call,
     floats: fn(f32, f32) -> f32,
     sizes: fn(i64, i64) -> i64,
-    by: impl Fn(f32) -> Activation,
+    by: impl Fn(f32) -> ActivationFn,
 ) -> Result<Value, String> {
     if call.inputs.len() == 1 {
         return call.input(0).cloned();
@@ -100,13 +103,13 @@ pub(super) fn prelu(importer: &mut Importer, call: &Call) -> Result<Value, Strin
     let (name, slopes) = call.floats(1)?;
     let x = call.image(0)?;
     if let Some(slope) = slopes.single() {
-        return importer.push(Op::Activation(Activation::LeakyRelu { slope }), &[x]);
+        return importer.push(Op::Activation(ActivationFn::LeakyRelu { slope }), &[x]);
     }
     let slopes = Value::Floats(Rc::clone(name), slopes.clone());
-    let negative = Activation::Clip { min: f32::NEG_INFINITY, max: 0.0 };
+    let negative = ActivationFn::Clip { min: f32::NEG_INFINITY, max: 0.0 };
     let negative = importer.push(Op::Activation(negative), &[x])?;
     let scaled = of_image(importer, Op::Multiply, &negative, &slopes)?;
-    let positive = importer.push(Op::Activation(Activation::Relu), &[x])?;
+    let positive = importer.push(Op::Activation(ActivationFn::Relu), &[x])?;
     of_image(importer, Op::Add, &positive, &scaled)
 }
 

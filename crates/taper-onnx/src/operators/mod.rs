@@ -10,7 +10,7 @@ mod product;
 mod resize;
 mod window;
 
-use crate::{call::Call, importer::Importer, proto::Node, source::is_own, value::Value};
+use crate::{call::Call, importer::Importer, proto::NodeProto, source::is_own, value::Value};
 
 /// How an operator is read.
 pub(crate) struct Operator {
@@ -81,7 +81,7 @@ const OPERATORS: &[Operator] = &[
 ///
 /// # Errors
 /// If it is not read; the message lists those that are.
-pub(crate) fn find(node: &Node) -> Result<&'static Operator, String> {
+pub(crate) fn find(node: &NodeProto) -> Result<&'static Operator, String> {
     let name = &*node.op_type;
     if !is_own(&node.domain) {
         let domain = &node.domain;

@@ -6,33 +6,33 @@ use crate::{
     importer::Importer,
     value::{Size, Value},
 };
-use taper_graph::{Activation, Norm, Op};
+use taper_graph::{ActivationFn, Norm, Op};
 
-fn activation(importer: &mut Importer, call: &Call, of: Activation) -> Result<Value, String> {
+fn activation(importer: &mut Importer, call: &Call, of: ActivationFn) -> Result<Value, String> {
     importer.push(Op::Activation(of), &[call.image(0)?])
 }
 
 pub(super) fn relu(importer: &mut Importer, call: &Call) -> Result<Value, String> {
-    activation(importer, call, Activation::Relu)
+    activation(importer, call, ActivationFn::Relu)
 }
 
 pub(super) fn sigmoid(importer: &mut Importer, call: &Call) -> Result<Value, String> {
-    activation(importer, call, Activation::Sigmoid)
+    activation(importer, call, ActivationFn::Sigmoid)
 }
 
 pub(super) fn hard_swish(importer: &mut Importer, call: &Call) -> Result<Value, String> {
-    activation(importer, call, Activation::HardSwish)
+    activation(importer, call, ActivationFn::HardSwish)
 }
 
 pub(super) fn leaky_relu(importer: &mut Importer, call: &Call) -> Result<Value, String> {
     let slope = call.attributes.float("alpha")?.unwrap_or(0.01);
-    activation(importer, call, Activation::LeakyRelu { slope })
+    activation(importer, call, ActivationFn::LeakyRelu { slope })
 }
 
 pub(super) fn hard_sigmoid(importer: &mut Importer, call: &Call) -> Result<Value, String> {
     let alpha = call.attributes.float("alpha")?.unwrap_or(0.2);
     let beta = call.attributes.float("beta")?.unwrap_or(0.5);
-    activation(importer, call, Activation::HardSigmoid { alpha, beta })
+    activation(importer, call, ActivationFn::HardSigmoid { alpha, beta })
 }
 
 /// Bounds are inputs; some tools still write the attributes of older versions. Without one, the largest finite number is the
@@ -43,7 +43,7 @@ pub(super) fn clip(importer: &mut Importer, call: &Call) -> Result<Value, String
     if min.is_nan() || max.is_nan() {
         return Err(format!("its bounds are {min} and {max}, which must be numbers"));
     }
-    activation(importer, call, Activation::Clip { min, max })
+    activation(importer, call, ActivationFn::Clip { min, max })
 }
 
 pub(super) fn batch_norm(importer: &mut Importer, call: &Call) -> Result<Value, String> {

@@ -10,6 +10,7 @@ mod erk;
 mod given;
 mod global;
 mod pinned;
+mod switched;
 mod uniform;
 
 pub use er::Er;
@@ -17,6 +18,7 @@ pub use erk::Erk;
 pub use given::Given;
 pub use global::Global;
 pub use pinned::{Pin, Pinned};
+pub use switched::Switched;
 pub use uniform::Uniform;
 
 use apportion::{Claim, apportion};

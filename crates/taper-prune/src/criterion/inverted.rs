@@ -28,6 +28,14 @@ impl Criterion for Inverted {
         self.of.needs_gradient()
     }
 
+    fn remembers(&self) -> bool {
+        self.of.remembers()
+    }
+
+    fn remember(&self, memory: &mut [f32], layer: &View) {
+        self.of.remember(memory, layer);
+    }
+
     fn measure(&self) -> Option<&dyn Measure> {
         self.of.measure()
     }

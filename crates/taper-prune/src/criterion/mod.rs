@@ -3,11 +3,14 @@
 //! A [`Criterion`] gives each weight of a layer a score, and those of the largest magnitude are kept first; of equal ones,
 //! those of the lower index. Where masks are only swapped, one criterion says which weights leave and another one which enter.
 
+mod ema;
+mod fisher;
 mod gradient;
 mod grasp;
 mod inverted;
 mod magnitude;
 mod mest;
+mod movement;
 mod normalised;
 mod per_sign;
 mod random;
@@ -15,11 +18,14 @@ mod saliency;
 mod scaled;
 mod syn_flow;
 
+pub use ema::GradientEma;
+pub use fisher::Fisher;
 pub use gradient::Gradient;
 pub use grasp::Grasp;
 pub use inverted::Inverted;
 pub use magnitude::Magnitude;
 pub use mest::Mest;
+pub use movement::Movement;
 pub use normalised::Normalised;
 pub use per_sign::PerSign;
 pub use random::Random;
@@ -41,7 +47,8 @@ pub struct View<'a> {
     /// Its dense weights, in row-major order.
     pub weights: &'a [f32],
     /// The gradient of the loss in each pruned weight; there is one where the criterion
-    /// [needs it](Criterion::needs_gradient). For one that [measures](Criterion::measure) the network: what was measured.
+    /// [needs it](Criterion::needs_gradient). For one that [measures](Criterion::measure) the network: what was measured. For one
+    /// that [remembers](Criterion::remembers) gradients: what it remembers.
     pub gradient: Option<&'a [f32]>,
     /// The step.
     pub step: Step,
@@ -74,6 +81,15 @@ pub trait Criterion: Debug + Send + Sync {
         false
     }
 
+    /// Whether scores need the gradients of all steps so far. Each step then computes them whole, for pruned weights too.
+    fn remembers(&self) -> bool {
+        false
+    }
+
+    /// Adds the gradient of a step to what is remembered of a layer: a number for each weight, 0 before the first step. Called after
+    /// each backward pass, before masks are chosen.
+    fn remember(&self, _memory: &mut [f32], _layer: &View) {}
+
     /// How the network is measured before a step that chooses masks by this criterion, if weights and the gradient of the step do
     /// not suffice: see [`Pruner::prepare`](crate::Pruner::prepare).
     fn measure(&self) -> Option<&dyn Measure> {
@@ -94,6 +110,14 @@ impl<C: Criterion + ?Sized> Criterion for Box<C> {
 
     fn needs_gradient(&self) -> bool {
         (**self).needs_gradient()
+    }
+
+    fn remembers(&self) -> bool {
+        (**self).remembers()
+    }
+
+    fn remember(&self, memory: &mut [f32], layer: &View) {
+        (**self).remember(memory, layer);
     }
 
     fn measure(&self) -> Option<&dyn Measure> {
@@ -139,6 +163,21 @@ pub(crate) mod tests {
             step: Step(step),
         };
         criterion.scores(&view).into_owned()
+    }
+
+    /// What is remembered of a layer after steps with these weights and gradients.
+    pub(crate) fn remembered(
+        criterion: &dyn Criterion,
+        weights: &[&[f32]],
+        gradients: &[&[f32]],
+    ) -> Vec<f32> {
+        let info = info(&[2, weights[0].len() / 2]);
+        let mut memory = vec![0.0; weights[0].len()];
+        for (step, (weights, gradient)) in weights.iter().zip(gradients).enumerate() {
+            let (id, gradient, step) = (LayerId(0), Some(*gradient), Step(step as u64));
+            criterion.remember(&mut memory, &View { id, info: &info, weights, gradient, step });
+        }
+        memory
     }
 
     #[test]

@@ -1,14 +1,19 @@
 //! How masks change.
 
-mod cut;
-mod cut_hold;
+mod decay;
+mod grow_init;
 mod hold;
 mod swap;
+mod top_k;
+mod top_k_hold;
 
-pub use cut::Cut;
-pub use cut_hold::CutHold;
+pub use decay::{Factor, SwapDecay};
+pub(crate) use grow_init::Entering;
+pub use grow_init::{GrowInit, InitialValue};
 pub use hold::Hold;
-pub use swap::{Swap, SwapDecay};
+pub use swap::Swap;
+pub use top_k::TopK;
+pub use top_k_hold::TopKHold;
 
 use crate::criterion::Criterion;
 use std::fmt::Debug;
@@ -60,14 +65,32 @@ pub trait Renewal: Debug + Send + Sync {
     /// Whether masks are chosen at the begin of a step: all that is kept, by the pruner's criterion.
     fn chooses(&self, now: &Moment) -> bool;
 
-    /// The share of a layer's kept weights that is swapped after the backward pass of a step, in `(0, 1]`: the ones of the
+    /// The share of a layer's kept weights that is swapped after the backward pass of a step, in `[0, 1]`: the ones of the
     /// lowest score leave, and as many enter, by [`grows_by`](Self::grows_by).
     fn swaps(&self, _step: Step) -> Option<f64> {
         None
     }
 
-    /// What weights enter by in a swap; `None` if there are no swaps.
+    /// What weights enter by in a swap; `None` if there are no swaps, or if these are [static](Self::is_static).
     fn grows_by(&self) -> Option<&dyn Criterion> {
+        None
+    }
+
+    /// Whether the very weights that leave in a swap enter again: masks stay, and the weights of the lowest score begin anew.
+    fn is_static(&self) -> bool {
+        false
+    }
+
+    /// What weights begin with that enter in a swap; `None` for what the remainder has made of them: 0 without momentum, or
+    /// their dense value.
+    fn grow_init(&self) -> Option<GrowInit> {
+        None
+    }
+
+    /// Where masks may exceed the sparsity of the schedule: the step at which they no longer do, and at which
+    /// [`swaps`](Self::swaps) has to be 0. Weights then enter in a swap on top of what the schedule asks for, and as many leave
+    /// in the next one.
+    fn exceeds_until(&self) -> Option<Step> {
         None
     }
 
@@ -89,8 +112,8 @@ pub trait Renewal: Debug + Send + Sync {
         Ok(())
     }
 
-    /// Whether masks are a cut: what the pruner's criterion ranks highest, so that they can be found anew at any time.
-    fn is_cut(&self) -> bool {
+    /// Whether masks keep what the pruner's criterion ranks highest, so that they can be found anew at any time.
+    fn is_top_k(&self) -> bool {
         false
     }
 
@@ -113,6 +136,18 @@ impl<R: Renewal + ?Sized> Renewal for Box<R> {
         (**self).grows_by()
     }
 
+    fn is_static(&self) -> bool {
+        (**self).is_static()
+    }
+
+    fn grow_init(&self) -> Option<GrowInit> {
+        (**self).grow_init()
+    }
+
+    fn exceeds_until(&self) -> Option<Step> {
+        (**self).exceeds_until()
+    }
+
     fn begins_by(&self) -> Option<&dyn Criterion> {
         (**self).begins_by()
     }
@@ -125,8 +160,8 @@ impl<R: Renewal + ?Sized> Renewal for Box<R> {
         (**self).check()
     }
 
-    fn is_cut(&self) -> bool {
-        (**self).is_cut()
+    fn is_top_k(&self) -> bool {
+        (**self).is_top_k()
     }
 
     fn holds(&self) -> bool {

@@ -1,8 +1,7 @@
 //! Masks of which a share is swapped now and then.
 
-use super::{Moment, Renewal};
-use crate::criterion::Criterion;
-use std::f64::consts::PI;
+use super::{GrowInit, Moment, Renewal, SwapDecay};
+use crate::criterion::{Criterion, Gradient};
 use taper_core::Step;
 
 /// Swaps a share of each layer's kept weights every so many steps: the pruner's criterion says which leave, another one
@@ -13,7 +12,8 @@ use taper_core::Step;
 ///
 /// # References
 /// Mocanu et al., "SET" (arXiv:1707.04780), with weights that enter at random and a constant share; Evci et al., "Rigging
-/// the Lottery" (arXiv:1911.11134), by the gradient; Liu et al., "GraNet" (arXiv:2106.10404), with a schedule that rises.
+/// the Lottery" (arXiv:1911.11134), by the gradient; Liu et al., "GraNet" (arXiv:2106.10404), with a schedule that rises;
+/// Yuan et al., "MEST" (arXiv:2110.14032), whose soft memory bound is `is_soft`. Without `grow` it is RigL's `static`.
 #[derive(Debug)]
 pub struct Swap {
     /// Steps from one swap to the next, at least 1.
@@ -26,30 +26,31 @@ pub struct Swap {
     pub from: Step,
     /// The step from which on nothing is swapped.
     pub end: Step,
-    /// What weights enter by.
-    pub grow: Box<dyn Criterion>,
+    /// What weights enter by; without it the very weights that have left enter again, so that masks stay and weights begin
+    /// anew.
+    pub grow: Option<Box<dyn Criterion>>,
     /// What the first masks are chosen by, if not by the pruner's criterion.
     pub begin: Option<Box<dyn Criterion>>,
+    /// What weights begin with that enter; without it what the remainder has made of them, or 0 if masks stay.
+    pub grow_init: Option<GrowInit>,
+    /// Whether weights enter on top of those that the schedule asks for and as many leave in the next swap, rather than both at
+    /// once. From `end` on masks are those of the schedule.
+    pub is_soft: bool,
 }
 
-/// How the share that is swapped falls from its first value, where swaps begin, towards their end.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum SwapDecay {
-    /// It does not.
-    Constant,
-    /// `(1 + cos πx) / 2`, to 0.
-    Cosine,
-    /// `(1 − x)ⁿ`, to 0; n is above 0. RigL calls it `exponential_n`.
-    Power(f64),
-}
-
-impl SwapDecay {
-    /// The factor at a share x of the way, in `[0, 1]`.
-    fn at(self, x: f64) -> f64 {
-        match self {
-            Self::Constant => 1.0,
-            Self::Cosine => (1.0 + libm::cos(PI * x)) / 2.0,
-            Self::Power(n) => libm::pow(1.0 - x, n),
+impl Default for Swap {
+    /// As in RigL, without an end.
+    fn default() -> Self {
+        Self {
+            every: 100,
+            share: 0.3,
+            decay: SwapDecay::Cosine,
+            from: Step::ZERO,
+            end: Step(u64::MAX),
+            grow: Some(Box::new(Gradient)),
+            begin: None,
+            grow_init: None,
+            is_soft: false,
         }
     }
 }
@@ -64,12 +65,28 @@ impl Renewal for Swap {
     fn swaps(&self, step: Step) -> Option<f64> {
         let is_due = step > Step::ZERO && step.0.is_multiple_of(self.every);
         let (from, end) = (self.from.0, self.end.0);
+        if self.is_soft && step == self.end {
+            return Some(0.0);
+        }
         let x = || (step.0 - from) as f64 / (end - from) as f64;
-        (is_due && self.from <= step && step < self.end).then(|| self.share * self.decay.at(x()))
+        let is_due = is_due && self.from <= step && step < self.end;
+        is_due.then(|| self.share * self.decay.at(step, x()))
     }
 
     fn grows_by(&self) -> Option<&dyn Criterion> {
-        Some(&*self.grow)
+        self.grow.as_deref()
+    }
+
+    fn is_static(&self) -> bool {
+        self.grow.is_none()
+    }
+
+    fn grow_init(&self) -> Option<GrowInit> {
+        self.grow_init.or_else(|| self.is_static().then(GrowInit::default))
+    }
+
+    fn exceeds_until(&self) -> Option<Step> {
+        self.is_soft.then_some(self.end)
     }
 
     fn begins_by(&self) -> Option<&dyn Criterion> {
@@ -77,28 +94,26 @@ impl Renewal for Swap {
     }
 
     fn check(&self) -> Result<(), String> {
-        let Self { every, share, decay, .. } = self;
-        match (*every, *share > 0.0 && *share <= 1.0, decay) {
-            (0, ..) => Err("a swap every 0 steps is never; give at least 1".into()),
-            (_, false, _) => Err(format!("a share of {share} to swap is outside (0, 1]")),
-            (.., SwapDecay::Power(n)) if !(*n > 0.0 && n.is_finite()) => {
-                Err(format!("a share that falls with the power {n} is none; give a number above 0"))
-            }
+        let Self { every, share, .. } = self;
+        match (*every, *share > 0.0 && *share <= 1.0) {
+            (0, _) => Err("a swap every 0 steps is never; give at least 1".into()),
+            (_, false) => Err(format!("a share of {share} to swap is outside (0, 1]")),
             _ => Ok(()),
-        }
+        }?;
+        self.decay.check()?;
+        self.grow_init.map_or(Ok(()), |init| init.check())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::criterion::{Gradient, Random};
+    use crate::{criterion::Random, renewal::Factor};
     use taper_core::Sparsity;
 
     fn swap(decay: SwapDecay) -> Swap {
         let begin = Some(Box::new(Random { seed: 0 }) as Box<dyn Criterion>);
-        let (from, end, grow) = (Step::ZERO, Step(400), Box::new(Gradient));
-        Swap { every: 100, share: 0.3, decay, from, end, grow, begin }
+        Swap { decay, end: Step(400), begin, ..Swap::default() }
     }
 
     #[test]
@@ -129,6 +144,29 @@ mod tests {
         for share in [0.0, 1.5, f64::NAN] {
             assert!(Swap { share, ..cosine() }.check().unwrap_err().contains("outside (0, 1]"));
         }
+    }
+
+    #[test]
+    fn the_share_falls_at_milestones_or_along_a_function() {
+        let steps = |factor| SwapDecay::Steps { factor, milestones: vec![Step(200), Step(350)] };
+        let at = |decay, step| swap(decay).swaps(Step(step));
+        assert_eq!([100, 200, 300].map(|step| at(steps(0.5), step)), [0.3, 0.15, 0.15].map(Some));
+        assert!(swap(steps(1.0)).check().unwrap_err().contains("multiplied by 1 at each"));
+        assert_eq!(swap(steps(0.0)).check(), Ok(()));
+        // What is no number, or outside of [0, 1], does not reach masks.
+        let along = |factor: fn(Step) -> f64| SwapDecay::Along(Factor::new(factor));
+        assert_eq!(at(along(|step| 100.0 / step.0 as f64), 200), Some(0.15));
+        let others = [|_| f64::NAN, |_| -1.0, |_| 2.0].map(|factor| at(along(factor), 200));
+        assert_eq!(others, [0.0, 0.0, 0.3].map(Some));
+    }
+
+    #[test]
+    fn a_soft_bound_is_met_at_the_end() {
+        let soft = Swap { is_soft: true, end: Step(250), ..swap(SwapDecay::Constant) };
+        let at = |step| soft.swaps(Step(step));
+        assert_eq!([200, 249, 250, 251, 300].map(at), [Some(0.3), None, Some(0.0), None, None]);
+        assert_eq!(soft.exceeds_until(), Some(Step(250)));
+        assert_eq!(swap(SwapDecay::Constant).exceeds_until(), None);
     }
 
     #[test]

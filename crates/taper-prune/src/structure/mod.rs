@@ -2,21 +2,25 @@
 //!
 //! A [`Structure`] makes masks of scores: of single weights, of N weights in each group of M, of blocks or of filters.
 
+mod all_inputs;
 mod blocks;
 mod channels;
 mod fan_in;
 mod filters;
 mod max_blocks;
 mod n_of_m;
+mod shared_inputs;
 mod single;
 mod units;
 
+pub use all_inputs::AllInputs;
 pub use blocks::Blocks;
 pub use channels::Channels;
 pub use fan_in::FanIn;
 pub use filters::FilterUnits;
 pub use max_blocks::MaxBlocks;
 pub use n_of_m::{NOfM, OutputNOfM};
+pub use shared_inputs::SharedInputs;
 pub use single::Single;
 
 pub use crate::cut::Chosen;
@@ -88,7 +92,7 @@ pub trait Structure: Debug + Send + Sync {
         None
     }
 
-    /// Whether weights stand by themselves. All else needs the hard threshold, and masks that are not swapped.
+    /// Whether weights stand by themselves. All else needs the hard threshold. What has a [`quota`](Self::quota) cannot be swapped.
     fn is_single(&self) -> bool {
         false
     }

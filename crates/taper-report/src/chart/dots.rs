@@ -43,7 +43,7 @@ pub struct Dot {
 
 /// A group of rows over an axis of its own.
 #[derive(Clone, Debug)]
-pub struct Dots {
+pub struct DotPlot {
     /// What stands above it.
     pub title: String,
     /// Title of the axis.
@@ -54,7 +54,7 @@ pub struct Dots {
     pub rows: Vec<Dot>,
 }
 
-impl Dots {
+impl DotPlot {
     /// Height of some groups below each other, in CSS pixels.
     pub fn height(groups: &[Self], screen: Screen) -> i32 {
         groups.iter().map(|group| group.own_height(screen)).sum()
@@ -276,7 +276,7 @@ fn range(values: impl Iterator<Item = f64>) -> (f64, f64) {
 mod tests {
     use super::*;
 
-    fn group(intervals: &[Option<[f64; 2]>]) -> Dots {
+    fn group(intervals: &[Option<[f64; 2]>]) -> DotPlot {
         let row = |(i, interval): (usize, &Option<[f64; 2]>)| Dot {
             name: format!("row {i}"),
             value: i as f64,
@@ -284,7 +284,7 @@ mod tests {
             text: format!("+{i}"),
             style: Style::series(0),
         };
-        Dots {
+        DotPlot {
             title: "A group".to_owned(),
             axis: "Gain".to_owned(),
             reference: Some(0.0),
@@ -300,8 +300,8 @@ mod tests {
     fn each_row_has_its_name_its_dot_and_its_number() {
         let groups = [group(&[None, Some([0.5, 1.5]), Some([1.0, 3.0])]), group(&[None])];
         let (wide, narrow) = super::super::draw(
-            |screen| Dots::height(&groups, screen),
-            |screen, area| Dots::paint(&groups, &label, screen, area),
+            |screen| DotPlot::height(&groups, screen),
+            |screen, area| DotPlot::paint(&groups, &label, screen, area),
         )
         .expect("draws");
         for svg in [&wide, &narrow] {
@@ -332,8 +332,8 @@ mod tests {
     fn an_interval_that_leaves_the_axis_ends_in_arrows() {
         let groups = [group(&[None, Some([-50.0, 52.0]), Some([1.9, 2.1])])];
         let (wide, _) = super::super::draw(
-            |screen| Dots::height(&groups, screen),
-            |screen, area| Dots::paint(&groups, &label, screen, area),
+            |screen| DotPlot::height(&groups, screen),
+            |screen, area| DotPlot::paint(&groups, &label, screen, area),
         )
         .expect("draws");
         let n_points = |line: &str| {
@@ -360,8 +360,8 @@ mod tests {
         none.rows[0].value = f64::NAN;
         for groups in [vec![none], vec![group(&[])], Vec::new()] {
             let drawn = super::super::draw(
-                |screen| Dots::height(&groups, screen).max(1),
-                |screen, area| Dots::paint(&groups, &label, screen, area),
+                |screen| DotPlot::height(&groups, screen).max(1),
+                |screen, area| DotPlot::paint(&groups, &label, screen, area),
             );
             let (wide, _) = drawn.expect("draws");
             assert!(!wide.contains("NaN") && wide.matches("<circle").count() <= 1);

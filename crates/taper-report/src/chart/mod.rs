@@ -11,7 +11,7 @@ mod plot;
 mod terminal;
 mod width;
 
-pub use dots::{Dot, Dots};
+pub use dots::{Dot, DotPlot};
 pub use drawing::{draw, file, file_of_page};
 pub use legend::{legend, legend_above};
 pub use plot::{Axis, Chart, axes, bar, dashes, line, marker};

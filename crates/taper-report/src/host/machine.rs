@@ -1,43 +1,28 @@
 //! What a measurement says of the machine that made it.
 
 use sysinfo::{CpuRefreshKind, MemoryRefreshKind, RefreshKind, System};
+use taper_record::Machine;
 
-/// A machine. What the system does not tell is left empty.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Machine {
-    /// Operating system with its version.
-    pub os: String,
-    /// Architecture of the processor, such as `x86_64`.
-    pub arch: String,
-    /// Name of the processor.
-    pub cpu: Option<String>,
-    /// Processors that this process may use.
-    pub cores: Option<usize>,
-    /// Main memory in bytes.
-    pub memory_bytes: Option<u64>,
+/// The machine that this program runs on, without an accelerator: whoever computes on one says which.
+pub fn machine() -> Machine {
+    let kinds = RefreshKind::nothing()
+        .with_cpu(CpuRefreshKind::nothing())
+        .with_memory(MemoryRefreshKind::nothing().with_ram());
+    let system = System::new_with_specifics(kinds);
+    let cpu = system.cpus().first().map(|cpu| cpu.brand().trim().to_owned());
+    Machine {
+        os: System::long_os_version().unwrap_or_else(|| std::env::consts::OS.to_owned()),
+        arch: std::env::consts::ARCH.to_owned(),
+        cpu: cpu.filter(|name| !name.is_empty()),
+        cores: std::thread::available_parallelism().ok().map(Into::into),
+        memory_bytes: Some(system.total_memory()).filter(|bytes| *bytes > 0),
+        gpu: None,
+    }
 }
 
-impl Machine {
-    /// The machine that this program runs on.
-    pub fn here() -> Self {
-        let kinds = RefreshKind::nothing()
-            .with_cpu(CpuRefreshKind::nothing())
-            .with_memory(MemoryRefreshKind::nothing().with_ram());
-        let system = System::new_with_specifics(kinds);
-        let cpu = system.cpus().first().map(|cpu| cpu.brand().trim().to_owned());
-        Self {
-            os: System::long_os_version().unwrap_or_else(|| std::env::consts::OS.to_owned()),
-            arch: std::env::consts::ARCH.to_owned(),
-            cpu: cpu.filter(|name| !name.is_empty()),
-            cores: std::thread::available_parallelism().ok().map(Into::into),
-            memory_bytes: Some(system.total_memory()).filter(|bytes| *bytes > 0),
-        }
-    }
-
-    /// The host's name as part of a folder name: at most 40 of lower case letters, digits and `-`.
-    pub fn host() -> String {
-        plain(&System::host_name().unwrap_or_default())
-    }
+/// The host's name as part of a folder name: at most 40 of lower case letters, digits and `-`.
+pub fn host() -> String {
+    plain(&System::host_name().unwrap_or_default())
 }
 
 fn plain(name: &str) -> String {
@@ -64,7 +49,7 @@ mod tests {
 
     #[test]
     fn the_machine_says_what_it_is() {
-        let here = Machine::here();
+        let here = machine();
         assert!(!here.os.is_empty() && here.arch == std::env::consts::ARCH, "{here:?}");
         assert!(here.cores > Some(0) && here.memory_bytes > Some(1 << 20), "{here:?}");
         assert!(here.cpu.as_ref().is_none_or(|cpu| cpu.len() > 1), "{here:?}");

@@ -1,10 +1,11 @@
 //! The figure of the study: accuracy and cost against φ, and revival by distance from the cut and by age.
 
-use super::{Fate, Revival, Share, Study};
+use super::{Revival, Share, Study};
 use crate::{
     chart::{self, Area, Axis, Screen, Style, axes, bar, dashes, legend_above, line, marker},
     format,
 };
+use taper_record::fate::FateRow;
 
 impl Study {
     /// Height of [`paint`](Self::paint) in CSS pixels.
@@ -92,7 +93,7 @@ impl Study {
         &self,
         area: &Area,
         title: &str,
-        by: impl Fn(&Fate) -> u64 + Copy,
+        by: impl Fn(&FateRow) -> u64 + Copy,
     ) -> chart::Result<()> {
         let found = self.revival(by);
         let mut values: Vec<u64> = found.keys().map(|(_, value)| *value).collect();

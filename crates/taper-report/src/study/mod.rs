@@ -11,52 +11,7 @@ mod figure;
 
 use crate::{format, stats::Summary};
 use std::collections::BTreeMap;
-
-/// What became of pruned weights that were alike, in one run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fate {
-    /// The step from which they were followed.
-    pub step: u64,
-    /// Tenth of the cut that their magnitude was in, from 0.
-    pub decile: u64,
-    /// The least number of steps for which they had been pruned; the most is less than twice that, but for 0, and for the
-    /// oldest, which is open.
-    pub age: u64,
-    /// How many they were.
-    pub n_pruned: u64,
-    /// How many of them were kept in a later step.
-    pub n_back: u64,
-    /// How many of them are kept at the end.
-    pub n_kept: u64,
-}
-
-impl Fate {
-    /// The columns of its CSV form, in which runs and studies record it.
-    const COLUMNS: &str = "step,decile,age,n_pruned,n_back,n_kept";
-
-    /// As CSV, with a header.
-    pub fn csv(fates: impl IntoIterator<Item = Self>) -> String {
-        let line = |Self { step, decile, age, n_pruned, n_back, n_kept }| {
-            format!("{step},{decile},{age},{n_pruned},{n_back},{n_kept}\n")
-        };
-        std::iter::once(format!("{}\n", Self::COLUMNS)).chain(fates.into_iter().map(line)).collect()
-    }
-
-    /// Takes back what [`csv`](Self::csv) gave; `None` if it is something else.
-    pub fn read(text: &str) -> Option<Vec<Self>> {
-        let mut lines = text.lines();
-        if lines.next()? != Self::COLUMNS {
-            return None;
-        }
-        let fate = |line: &str| {
-            let numbers: Vec<u64> =
-                line.split(',').map(|field| field.parse().ok()).collect::<Option<_>>()?;
-            let [step, decile, age, n_pruned, n_back, n_kept] = numbers[..] else { return None };
-            Some(Self { step, decile, age, n_pruned, n_back, n_kept })
-        };
-        lines.map(fate).collect()
-    }
-}
+use taper_record::fate::FateRow;
 
 /// A run in which a share of the pruned weights was dropped.
 #[derive(Clone, Debug, PartialEq)]
@@ -79,7 +34,7 @@ pub struct ShareRun {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Study {
     /// Of the runs that drop nothing.
-    pub fates: Vec<Fate>,
+    pub fates: Vec<FateRow>,
     /// One for each rule, share and seed.
     pub runs: Vec<ShareRun>,
 }
@@ -96,7 +51,7 @@ pub struct Revival {
 }
 
 impl Revival {
-    fn add(&mut self, fate: &Fate) {
+    fn add(&mut self, fate: &FateRow) {
         self.n_pruned += fate.n_pruned;
         self.n_back += fate.n_back;
         self.n_kept += fate.n_kept;
@@ -130,7 +85,7 @@ pub struct Share {
 
 impl Study {
     /// Fates added up over runs, by step and another value of theirs.
-    pub fn revival(&self, by: impl Fn(&Fate) -> u64) -> BTreeMap<(u64, u64), Revival> {
+    pub fn revival(&self, by: impl Fn(&FateRow) -> u64) -> BTreeMap<(u64, u64), Revival> {
         let mut found = BTreeMap::<_, Revival>::new();
         for fate in &self.fates {
             found.entry((fate.step, by(fate))).or_default().add(fate);
@@ -139,12 +94,12 @@ impl Study {
     }
 
     /// Fates added up over runs, by step, tenth of the cut and age.
-    pub fn totals(&self) -> Vec<Fate> {
+    pub fn totals(&self) -> Vec<FateRow> {
         let mut found = BTreeMap::<_, Revival>::new();
         for fate in &self.fates {
             found.entry((fate.step, fate.decile, fate.age)).or_default().add(fate);
         }
-        let fate = |((step, decile, age), Revival { n_pruned, n_back, n_kept })| Fate {
+        let fate = |((step, decile, age), Revival { n_pruned, n_back, n_kept })| FateRow {
             step,
             decile,
             age,
@@ -291,7 +246,7 @@ mod tests {
     use crate::chart::{self, Screen};
 
     fn study() -> Study {
-        let fate = |step, decile, age, n_pruned, n_back, n_kept| Fate {
+        let fate = |step, decile, age, n_pruned, n_back, n_kept| FateRow {
             step,
             decile,
             age,
@@ -330,17 +285,6 @@ mod tests {
             fate(10, 0, 1, 100, 2, 0),
         ];
         Study { fates, runs }
-    }
-
-    #[test]
-    fn fates_survive_csv() {
-        let fates = study().fates;
-        let text = Fate::csv(fates.iter().copied());
-        assert_eq!(Fate::read(&text), Some(fates));
-        for other in ["", "a,b\n1,2\n", &text.replacen("100", "x", 1), &text.replacen(",0", "", 1)]
-        {
-            assert_eq!(Fate::read(other), None, "{other}");
-        }
     }
 
     #[test]

@@ -4,13 +4,20 @@
 //! uninterrupted one, byte for byte.
 
 use super::{Callback, EpochEvent, Flow, StepEvent};
-use crate::{EpochMetrics, Progress, error::TrainError, write_atomically};
-use serde_json::json;
+use crate::{EpochMetrics, Progress, error::TrainError};
 use std::{
     fs::{File, OpenOptions},
     io::Write,
     path::{Path, PathBuf},
     time::Instant,
+};
+use taper_prune::{Pruner, Report};
+use taper_record::{
+    masks::MaskChange,
+    rows::{self, Row},
+    step::StepMetrics,
+    timing::EpochTime,
+    write_atomically,
 };
 
 /// A text file that grows by whole lines, each on the disk's side of the process as soon as it is written.
@@ -43,6 +50,11 @@ impl Lines {
         self.file.write_all(line.as_bytes()).map_err(TrainError::io("write", &self.path))
     }
 
+    fn write_row(&mut self, row: &impl Row) -> Result<(), TrainError> {
+        let line = rows::line(row).map_err(TrainError::io("write", &self.path))?;
+        self.write(line)
+    }
+
     fn flush(&mut self) -> Result<(), TrainError> {
         self.file.sync_data().map_err(TrainError::io("write", &self.path))
     }
@@ -66,11 +78,8 @@ impl EpochCsv {
     }
 
     fn write(&self, history: &[EpochMetrics]) -> Result<(), TrainError> {
-        let mut text = EpochMetrics::COLUMNS.join(",") + "\n";
-        for epoch in history {
-            text += &(epoch.fields().join(",") + "\n");
-        }
-        write_atomically(&self.path, |file| file.write_all(text.as_bytes()))
+        let text = rows::text(history);
+        text.and_then(|text| write_atomically(&self.path, |file| file.write_all(text.as_bytes())))
             .map_err(TrainError::io("write", &self.path))
     }
 }
@@ -100,41 +109,37 @@ impl StepLines {
 
 impl Callback for StepLines {
     fn start(&mut self, progress: &Progress) -> Result<Flow, TrainError> {
-        let step_of = |line: &str| {
-            serde_json::from_str::<serde_json::Value>(line).ok()?.get("step")?.as_u64()
-        };
-        let keep = |line: &str| step_of(line).is_some_and(|step| step < progress.step);
+        let keep =
+            |line: &str| StepMetrics::parse(line).is_some_and(|step| step.step < progress.step);
         self.lines = Some(Lines::resume(&self.path, "", keep)?);
         Ok(Flow::Continue)
     }
 
     fn step(&mut self, event: &StepEvent) -> Result<Flow, TrainError> {
-        let mut line = json!({
-            "step": event.step,
-            "epoch": event.epoch,
-            "loss": event.loss,
-            "lr": event.lr,
-            "grad_norm": event.grad_norm,
-            "accuracy": event.n_correct as f64 / event.n_images as f64,
-        });
-        if let Some(pruner) = event.pruner {
-            let report = pruner.report();
-            line["sparsity_target"] = json!(pruner.sparsity().get());
-            line["sparsity"] = json!(report.sparsity().get());
-            line["n_kept"] = json!(report.n_kept());
-            line["cut"] = json!(pruner.cut());
-            line["theta"] = json!(pruner.pruned_grad().at_zero);
-            line["n_live"] = json!(pruner.n_live());
-            line["n_dropped"] = json!(report.n_dropped());
-            line["n_dead_filters"] = json!(report.n_dead_filters());
-            line["dead_grad_share"] = json!(event.dead_grad_share);
-            if let Some(clock) = pruner.clock() {
-                line["clock"] = json!(clock);
-                line["instability"] = json!(pruner.instability());
-            }
-        }
+        let pruner = event.pruner;
+        let report = pruner.map(Pruner::report);
+        let clock = pruner.and_then(Pruner::clock);
+        let step = StepMetrics {
+            step: event.step,
+            epoch: event.epoch,
+            loss: event.loss,
+            lr: event.lr,
+            grad_norm: event.grad_norm,
+            accuracy: event.n_correct as f64 / event.n_images as f64,
+            sparsity_target: pruner.map(|pruner| pruner.sparsity().get()),
+            sparsity: report.as_ref().map(|report| report.sparsity().get()),
+            n_kept: report.as_ref().map(Report::n_kept),
+            cut: pruner.map(Pruner::cut),
+            theta: pruner.map(|pruner| pruner.pruned_grad().at_zero),
+            n_live: pruner.map(Pruner::n_live),
+            n_dropped: report.as_ref().map(Report::n_dropped),
+            n_dead_filters: report.as_ref().map(Report::n_dead_filters),
+            dead_grad_share: pruner.map(|_| event.dead_grad_share),
+            clock,
+            instability: clock.and(pruner).and_then(Pruner::instability),
+        };
         if let Some(lines) = &mut self.lines {
-            lines.write(line.to_string())?;
+            lines.write(step.line().map_err(TrainError::io("write", &self.path))?)?;
         }
         Ok(Flow::Continue)
     }
@@ -159,29 +164,29 @@ impl MaskTrace {
 
 impl Callback for MaskTrace {
     fn start(&mut self, progress: &Progress) -> Result<Flow, TrainError> {
-        let head = "step,n_weights,n_before,n_kept,n_entered,n_left,instability,told_before,told_kept,told_entered,told_left";
         let keep = |line: &str| first_number(line).is_some_and(|step| step < progress.step);
-        self.lines = Some(Lines::resume(&self.path, head, keep)?);
+        self.lines = Some(Lines::resume(&self.path, &rows::head::<MaskChange>(), keep)?);
         Ok(Flow::Continue)
     }
 
     fn step(&mut self, event: &StepEvent) -> Result<Flow, TrainError> {
         if let (Some(lines), Some(seen)) =
-            (&mut self.lines, event.pruner.and_then(|p| p.feedback()))
+            (&mut self.lines, event.pruner.and_then(Pruner::feedback))
         {
-            let counts = [
-                event.step,
-                seen.n_weights,
-                seen.n_before,
-                seen.n_kept,
-                seen.n_entered,
-                seen.n_left,
-            ];
-            let counts: Vec<String> = counts.iter().map(u64::to_string).collect();
-            let told = event.pruner.and_then(|p| p.told_feedback()).map_or(",,,".into(), |told| {
-                format!("{},{},{},{}", told.n_before, told.n_kept, told.n_entered, told.n_left)
-            });
-            lines.write(format!("{},{},{told}", counts.join(","), seen.instability()))?;
+            let told = event.pruner.and_then(Pruner::told_feedback);
+            lines.write_row(&MaskChange {
+                step: event.step,
+                n_weights: seen.n_weights,
+                n_before: seen.n_before,
+                n_kept: seen.n_kept,
+                n_entered: seen.n_entered,
+                n_left: seen.n_left,
+                instability: seen.instability(),
+                told_before: told.map(|told| told.n_before),
+                told_kept: told.map(|told| told.n_kept),
+                told_entered: told.map(|told| told.n_entered),
+                told_left: told.map(|told| told.n_left),
+            })?;
         }
         Ok(Flow::Continue)
     }
@@ -213,7 +218,7 @@ impl Callback for TimingCsv {
     fn start(&mut self, progress: &Progress) -> Result<Flow, TrainError> {
         let n_epochs = progress.history.len() as u64;
         let keep = |line: &str| first_number(line).is_some_and(|epoch| epoch < n_epochs);
-        self.lines = Some(Lines::resume(&self.path, "epoch,seconds,images_per_second", keep)?);
+        self.lines = Some(Lines::resume(&self.path, &rows::head::<EpochTime>(), keep)?);
         self.since = Instant::now();
         Ok(Flow::Continue)
     }
@@ -227,9 +232,12 @@ impl Callback for TimingCsv {
     fn epoch(&mut self, event: &EpochEvent) -> Result<Flow, TrainError> {
         let training = self.last_step.map_or(0.0, |last| (last - self.since).as_secs_f64());
         let rate = if training > 0.0 { self.n_images as f64 / training } else { 0.0 };
-        let seconds = self.since.elapsed().as_secs_f64();
         if let Some(lines) = &mut self.lines {
-            lines.write(format!("{},{seconds:.3},{rate:.1}", event.last().epoch))?;
+            lines.write_row(&EpochTime {
+                epoch: event.last().epoch,
+                seconds: self.since.elapsed().as_secs_f64(),
+                images_per_second: rate,
+            })?;
         }
         (self.since, self.last_step, self.n_images) = (Instant::now(), None, 0);
         Ok(Flow::Continue)

@@ -4,7 +4,6 @@
 //! writer sorts, so that equal content gives equal bytes. Reading is left to the crate, which checks every offset
 //! against the file.
 
-use crate::write_atomically;
 use candle_core::{DType, Device, Tensor, WithDType};
 use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensors};
@@ -13,6 +12,7 @@ use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
 };
+use taper_record::write_atomically;
 
 /// What is wrong with a checkpoint.
 #[derive(Debug, thiserror::Error)]

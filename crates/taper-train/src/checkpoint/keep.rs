@@ -1,9 +1,10 @@
 //! Which training checkpoints stay in the folder of a run.
 
 use super::{CheckpointError, Snapshot, TrainingCheckpoint};
-use crate::{best_epoch, remove_partial_files};
+use crate::best_epoch;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
+use taper_record::remove_partial_files;
 
 /// Name of the checkpoint of the best epoch.
 const BEST: &str = "best.safetensors";

@@ -23,6 +23,7 @@ const TOLD: &str = "told/";
 const DROPPED: &str = "dropped/";
 /// The step at which each weight was pruned.
 const SINCE: &str = "since/";
+const INITIAL: &str = "initial/";
 /// What a probe saw of each weight, and which weights have been kept since; behind it stands the probe's number.
 const PROBE: &str = "probe-";
 const BACK: &str = "back-";
@@ -84,6 +85,9 @@ impl<'a> Snapshot<'a> {
             for (info, since) in pruner.layers().zip(state.since.iter().flatten()) {
                 put(SINCE, &info.name, Tensor::new(&since[..], &Device::Cpu)?);
             }
+            for (info, initial) in pruner.layers().zip(state.initial.iter().flatten()) {
+                put(INITIAL, &info.name, Tensor::new(&initial[..], &Device::Cpu)?);
+            }
             for (i, probe) in probes {
                 for (info, codes) in pruner.layers().zip(&probe.codes) {
                     put(&numbered(PROBE, i), &info.name, Tensor::new(&codes[..], &Device::Cpu)?);
@@ -91,6 +95,9 @@ impl<'a> Snapshot<'a> {
             }
             put("", "cuts", Tensor::new(&state.cuts[..], &Device::Cpu)?);
             put("", "schedule", Tensor::new(&state.schedule.0[..], &Device::Cpu)?);
+            if !state.memory.is_empty() {
+                put("", "memory", Tensor::new(&state.memory[..], &Device::Cpu)?);
+            }
             if !state.operator.is_empty() {
                 put("", "operator", Tensor::new(&state.operator[..], &Device::Cpu)?);
             }
@@ -104,6 +111,13 @@ impl<'a> Snapshot<'a> {
             });
             if let Some((step, _)) = state.told {
                 pruner["told"] = step.into();
+            }
+            // Said where there is one, as most pruners have none.
+            if state.initial.is_some() {
+                pruner["has_values"] = true.into();
+            }
+            if let Some(budget) = &state.budget {
+                pruner["budget"] = budget[..].into();
             }
             file.metadata.insert("pruner".into(), pruner.to_string());
             let PrunedSquares { all, dead } = self.pruned_squares;
@@ -298,9 +312,22 @@ impl TrainingCheckpoint {
                 Some((step, masks(TOLD)?))
             }
         };
-        let operator = self.file.tensors.get("operator");
+        let initial = is_set("has_values").then(|| {
+            let initial =
+                layers(INITIAL).map(|saved| Ok(saved?.flatten_all()?.to_vec1::<f32>()?));
+            initial.collect::<Result<_, CheckpointError>>()
+        });
+        let budget = scalars.get("budget").map(|budget| {
+            let budget = budget.as_array().and_then(|n| n.iter().map(Value::as_u64).collect());
+            budget.ok_or_else(|| malformed("the pruner's `budget` is no list of numbers"))
+        });
+        let numbers = |name: &str| {
+            let saved = self.file.tensors.get(name);
+            saved.map_or(Ok(Vec::new()), |saved| saved.flatten_all()?.to_vec1())
+        };
         Ok(PrunerState {
-            operator: operator.map_or(Ok(Vec::new()), |saved| saved.flatten_all()?.to_vec1())?,
+            operator: numbers("operator")?,
+            memory: numbers("memory")?,
             // Pruners of before had no initial values.
             has_initial: scalars.get("has_initial").and_then(Value::as_bool).unwrap_or(true),
             step: read("step")?
@@ -312,6 +339,8 @@ impl TrainingCheckpoint {
                 .ok_or_else(|| malformed("the pruner's `sparsity` is no number"))?,
             cuts: tensor("cuts")?.flatten_all()?.to_vec1()?,
             masks: masks(MASK)?,
+            initial: initial.transpose()?,
+            budget: budget.transpose()?,
             told,
             dropped,
             since: since.transpose()?,

@@ -5,7 +5,7 @@ mod cosine;
 mod step_decay;
 mod warmup;
 
-pub use constant::Constant;
+pub use constant::ConstantRate;
 pub use cosine::Cosine;
 pub use step_decay::StepDecay;
 pub use warmup::Warmup;
@@ -20,12 +20,12 @@ pub use warmup::Warmup;
 /// assert_eq!((inverse_root.at(0), inverse_root.at(3)), (0.1, 0.05));
 /// let in_a_run: Box<dyn LearningRate> = Box::new(inverse_root); // run.learning_rate = …
 /// ```
-pub trait LearningRate: Send {
+pub trait LearningRate: Send + Sync {
     /// The rate of `step`, counted from 0. It depends on the step alone, so that a resumed run has the same.
     fn at(&self, step: u64) -> f64;
 }
 
-impl<F: Fn(u64) -> f64 + Send> LearningRate for F {
+impl<F: Fn(u64) -> f64 + Send + Sync> LearningRate for F {
     fn at(&self, step: u64) -> f64 {
         self(step)
     }

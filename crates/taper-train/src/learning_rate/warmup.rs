@@ -9,8 +9,8 @@ use super::LearningRate;
 /// ```
 ///
 /// ```
-/// use taper_train::{Constant, LearningRate, Warmup};
-/// let lr = Warmup { steps: 4, then: Constant { lr: 1.0 } };
+/// use taper_train::{ConstantRate, LearningRate, Warmup};
+/// let lr = Warmup { steps: 4, then: ConstantRate { lr: 1.0 } };
 /// assert_eq!([0, 1, 3, 4].map(|step| lr.at(step)), [0.25, 0.5, 1.0, 1.0]);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]

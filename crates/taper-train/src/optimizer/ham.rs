@@ -7,6 +7,7 @@ use taper_nn::{
     Params,
     ops::{HyperbolicStep, hyperbolic_step},
 };
+use taper_prune::Momentum;
 
 /// HAM: after a step of another optimizer, the weights of convolutions and linear layers move by a factor each.
 ///
@@ -81,6 +82,10 @@ impl<O: Optimizer> Optimizer for Ham<O> {
 
     fn forget(&mut self, params: &Params, weights: &[Mask]) -> Result<()> {
         self.inner.forget(params, weights)
+    }
+
+    fn begin(&mut self, params: &Params, weights: &[Momentum]) -> Result<()> {
+        self.inner.begin(params, weights)
     }
 
     fn state(&self, params: &Params) -> Result<OptimizerState> {

@@ -7,6 +7,7 @@ use taper_nn::{
     Params,
     ops::{tensor_like, with_values},
 };
+use taper_prune::Momentum;
 
 /// All that an optimizer remembers between two steps, as named values. Names may hold `/`.
 #[derive(Clone, Debug, Default)]
@@ -106,6 +107,41 @@ pub fn forget_at<'a>(
         weights.kept().for_each(|index| values[index] = 0.0);
         let stopped = tensor_like(values, moving)?;
         *remembered = Some(stopped);
+    }
+    Ok(())
+}
+
+/// Writes a momentum into what is remembered of weights, for each prunable layer; `of_each` has a tensor for each trained
+/// parameter, in registry order, and 0 stands for one that is not there yet.
+///
+/// # Errors
+/// If there is not a value for each of the weights, or a tensor cannot be read from its device, or written to it.
+pub fn remember_at<'a>(
+    params: &Params,
+    of_each: impl IntoIterator<Item = &'a mut Option<Tensor>>,
+    weights: &[Momentum],
+) -> Result<()> {
+    let trained = params.trained().zip(of_each);
+    let prunable = trained.filter(|((_, kind), _)| kind.is_prunable());
+    for (((entry, _), remembered), Momentum { weights, values }) in prunable.zip(weights) {
+        let (n, n_set) = (entry.var.elem_count(), weights.n_kept());
+        if weights.len() != n || values.len() as u64 != n_set {
+            candle_core::bail!(
+                "a momentum has {} values for {n_set} of the {n} weights of {}",
+                values.len(),
+                entry.name
+            )
+        }
+        if n_set == 0 {
+            continue;
+        }
+        let moving = match remembered.take() {
+            Some(moving) => moving,
+            None => entry.var.zeros_like()?,
+        };
+        let mut all = with_values(&[&moving], |v| v[0].to_vec())?;
+        weights.kept().zip(values).for_each(|(index, value)| all[index] = *value);
+        *remembered = Some(tensor_like(all, &moving)?);
     }
     Ok(())
 }

@@ -9,12 +9,13 @@ mod sgd;
 pub use adamw::AdamW;
 pub use candle::FromCandle;
 pub use ham::Ham;
-pub use memory::{OptimizerState, forget_at};
+pub use memory::{OptimizerState, forget_at, remember_at};
 pub use sgd::Sgd;
 
 use candle_core::{Result, backprop::GradStore};
 use taper_kernels::mask::Mask;
 use taper_nn::Params;
+use taper_prune::Momentum;
 
 /// Moves the trained parameters of a network by their gradients.
 ///
@@ -75,6 +76,20 @@ pub trait Optimizer: Send {
         Ok(())
     }
 
+    /// Gives weights of each prunable layer a momentum, in the order of [`Params::prunable`]. [`forget`](Self::forget) has been
+    /// called for them before.
+    ///
+    /// An error unless implemented; [`remember_at`] helps.
+    ///
+    /// # Errors
+    /// If it has no momentum, or cannot write it.
+    fn begin(&mut self, _params: &Params, _weights: &[Momentum]) -> Result<()> {
+        candle_core::bail!(
+            "optimizer {} has no momentum that weights could begin with; let them begin without, or take Sgd",
+            self.name()
+        )
+    }
+
     /// A copy of all that it remembers, for a checkpoint. Nothing unless implemented.
     ///
     /// # Errors
@@ -112,6 +127,10 @@ impl<O: Optimizer + ?Sized> Optimizer for Box<O> {
         (**self).forget(params, weights)
     }
 
+    fn begin(&mut self, params: &Params, weights: &[Momentum]) -> Result<()> {
+        (**self).begin(params, weights)
+    }
+
     fn state(&self, params: &Params) -> Result<OptimizerState> {
         (**self).state(params)
     }
@@ -146,6 +165,8 @@ mod tests {
         still.forget(&params, &[Mask::full(3)])?;
         let state = still.state(&params)?;
         assert!(state.is_empty());
+        let error = still.begin(&params, &[]).unwrap_err().to_string();
+        assert!(error.contains("optimizer still has no momentum"), "{error}");
         still.restore(&params, &state)?;
         let tensor = Tensor::zeros(3, DType::F32, &Device::Cpu)?;
         let (mut of_tensors, mut of_numbers) = (state.clone(), state);

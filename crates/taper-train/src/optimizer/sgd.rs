@@ -1,12 +1,13 @@
 //! Stochastic gradient descent with momentum and decay.
 
-use super::{Optimizer, OptimizerState, forget_at};
+use super::{Optimizer, OptimizerState, forget_at, remember_at};
 use candle_core::{Result, Tensor, backprop::GradStore};
 use taper_kernels::mask::Mask;
 use taper_nn::{
     Params,
     ops::{SgdStep, sgd_step},
 };
+use taper_prune::Momentum;
 
 /// What the state of a checkpoint calls it.
 pub(crate) const VELOCITY: &str = "velocity";
@@ -77,6 +78,11 @@ impl Optimizer for Sgd {
 
     fn forget(&mut self, params: &Params, weights: &[Mask]) -> Result<()> {
         forget_at(params, &mut self.velocity, weights)
+    }
+
+    fn begin(&mut self, params: &Params, weights: &[Momentum]) -> Result<()> {
+        self.velocity.resize(params.trained().count(), None);
+        remember_at(params, &mut self.velocity, weights)
     }
 
     fn state(&self, params: &Params) -> Result<OptimizerState> {
@@ -155,6 +161,20 @@ mod tests {
         let still = weight.zeros_like()?.mul(weight.as_tensor())?.sum_all()?.backward()?;
         sgd.step(&params, &still, 1.0, 0.5)?;
         assert_eq!(weight.flatten_all()?.to_vec1::<f32>()?, [0.25, 0.5, 0.25]);
+        // And goes on from where it is told to.
+        let mut first = Mask::empty(3);
+        first.set(0, true);
+        sgd.begin(&params, &[Momentum { weights: first, values: vec![4.0] }])?;
+        sgd.step(&params, &still, 1.0, 0.5)?;
+        assert_eq!(weight.flatten_all()?.to_vec1::<f32>()?, [-0.75, 0.5, 0.125]);
+        let mut fresh = Sgd::new(0.5, 0.0);
+        let momentum = Momentum { weights: Mask::full(3), values: vec![0.0, -1.0, 0.0] };
+        fresh.begin(&params, std::slice::from_ref(&momentum))?;
+        fresh.step(&params, &still, 1.0, 0.5)?;
+        assert_eq!(weight.flatten_all()?.to_vec1::<f32>()?, [-0.75, 0.75, 0.125]);
+        let few = Momentum { values: vec![1.0], ..momentum };
+        let error = fresh.begin(&params, &[few]).unwrap_err().to_string();
+        assert!(error.contains("1 values for 3 of the 3 weights of weight"), "{error}");
         let mut one_more = Mask::empty(4);
         one_more.set(3, true);
         let error = sgd.forget(&params, &[one_more]).unwrap_err().to_string();

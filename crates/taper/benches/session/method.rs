@@ -10,7 +10,7 @@ use taper::{
         Pruner, PrunerBuilder, Remainder,
         allocation::{Erk, Global, Pin, Pinned},
         criterion::{Criterion, Gradient, Random, Saliency},
-        renewal::{Cut, Hold, Swap, SwapDecay},
+        renewal::{Hold, Swap, SwapDecay, TopK},
         structure::NOfM,
     },
     scale::FeatherRule,
@@ -46,7 +46,7 @@ impl Method {
             Self::Feather => builder.remainder(Remainder::alive(FeatherRule)),
             Self::Gmp => {
                 let cadence = Cadence::every(self.every())?;
-                hard(builder).renewal(Cut { cadence }).remainder(Remainder::resting())
+                hard(builder).renewal(TopK { cadence }).remainder(Remainder::resting())
             }
             Self::Random => {
                 let builder = sparse(hard(builder)).allocation(Erk::default());

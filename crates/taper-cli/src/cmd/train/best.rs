@@ -1,9 +1,11 @@
 //! The network of the best epoch as a pruned checkpoint, for `train.keep_best`.
 
-use super::{Setup, baked::Baked, folder::BEST};
-use serde_json::{Value, json};
+use super::{Setup, baked::Baked};
 use std::path::Path;
-use taper::train::{Progress, best_epoch, checkpoint::Checkpoints};
+use taper::{
+    record::{NAMES, result::BestResult},
+    train::{Progress, best_epoch, checkpoint::Checkpoints},
+};
 
 /// Writes it from the training checkpoint of that epoch, and says which epoch and accuracy it has. `None` if the best epoch was
 /// trained without `train.keep_best`, which may change on resuming.
@@ -14,13 +16,14 @@ pub fn write(
     checkpoints: &Checkpoints,
     progress: &Progress,
     folder: &Path,
-) -> anyhow::Result<Option<Value>> {
+) -> anyhow::Result<Option<BestResult>> {
     let Some(best) = best_epoch(&progress.history) else { return Ok(None) };
     let kept = checkpoints.best()?.filter(|kept| kept.progress.step == best.step);
     let Some(kept) = kept else {
         tracing::warn!(
-            "epoch {} is the best, and was trained without train.keep_best, so there is no {BEST}",
-            best.epoch + 1
+            "epoch {} is the best, and was trained without train.keep_best, so there is no {}",
+            best.epoch + 1,
+            NAMES.best
         );
         return Ok(None);
     };
@@ -33,11 +36,11 @@ pub fn write(
         (best.test_accuracy, best.test_loss) = (test.accuracy, test.loss);
     }
     let Baked { checkpoint, .. } = Baked::of(run, setup)?;
-    checkpoint.of_epoch(&best).save(&folder.join(BEST))?;
-    Ok(Some(json!({
-        "file": BEST,
-        "epoch": best.epoch,
-        "test_accuracy": best.test_accuracy,
-        "validation_accuracy": best.validation_accuracy,
-    })))
+    checkpoint.of_epoch(&best).save(&folder.join(NAMES.best))?;
+    Ok(Some(BestResult {
+        file: NAMES.best.into(),
+        epoch: best.epoch,
+        test_accuracy: best.test_accuracy,
+        validation_accuracy: best.validation_accuracy,
+    }))
 }

@@ -2,38 +2,17 @@
 
 use crate::{cmd::difference::difference, error::usage};
 use anyhow::Context;
+use serde::Serialize;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use taper::{
-    core::rng::fnv1a,
-    train::{
-        callback::TensorBoard, checkpoint::Checkpoints, remove_partial_files, write_atomically,
-    },
+    record::{Lock, NAMES, RecordError, RunFiles, remove_partial_files, result::RunResult},
+    train::{callback::TensorBoard, checkpoint::Checkpoints},
 };
-use taper_report::host::Lock;
-
-/// Name of the file that a run locks for as long as it is at work.
-pub const LOCK: &str = ".lock";
-
-/// Name of the network of the best epoch.
-pub const BEST: &str = "pruned-best.safetensors";
-
-/// Files that a run writes. The first is there before any other, and says of which run they are.
-const RECORDS: [&str; 9] = [
-    "run.json",
-    "result.json",
-    "pruned.safetensors",
-    BEST,
-    "metrics.csv",
-    "steps.jsonl",
-    "timing.csv",
-    "masks.csv",
-    "significance.csv",
-];
 
 /// The output folder of one run.
 pub struct RunFolder {
-    path: PathBuf,
+    files: RunFiles,
     /// Locked while this process works in the folder; the system unlocks it however the process ends.
     _lock: Lock,
 }
@@ -62,7 +41,7 @@ impl RunFolder {
         made.with_context(|| {
             format!("cannot make the output folder {}; choose another with --out", path.display())
         })?;
-        let folder = Self { path: path.into(), _lock: lock(path)? };
+        let folder = Self { files: RunFiles::new(path), _lock: lock(path)? };
         // And once more where nobody else can write any longer.
         if let Plan::Replace(records) = Plan::of(path, request)? {
             // The record that says whose they are goes last, so that a kill leaves a folder that can be replaced.
@@ -79,74 +58,52 @@ impl RunFolder {
     pub fn expect_recipe(&self, found: &Value, record: &Value) -> anyhow::Result<()> {
         match difference(found, record) {
             None => Ok(()),
-            Some(difference) => Err(another_recipe(&self.path, &difference)),
+            Some(difference) => Err(another_recipe(self.path(), &difference)),
         }
     }
 
     /// The folder.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.files.folder()
+    }
+
+    /// Its files.
+    pub fn files(&self) -> &RunFiles {
+        &self.files
     }
 
     /// The result, if the run is finished.
-    pub fn result(&self) -> anyhow::Result<Option<Value>> {
+    pub fn result(&self) -> anyhow::Result<Option<RunResult>> {
         // Without its network, the run is finished anew from the last checkpoint.
-        if !self.path.join("pruned.safetensors").exists() {
+        if !self.files.path(NAMES.pruned).exists() {
             return Ok(None);
         }
-        self.read("result.json")
+        Ok(self.files.result()?)
     }
 
     /// Writes a JSON file atomically.
-    pub fn write(&self, name: &str, value: &Value) -> anyhow::Result<()> {
-        self.write_text(name, &(serde_json::to_string_pretty(value)? + "\n"))
+    pub fn write(&self, name: &str, value: &impl Serialize) -> anyhow::Result<()> {
+        self.files.write(name, value).map_err(unwritable)
     }
 
     /// Writes a text file atomically.
     pub fn write_text(&self, name: &str, text: &str) -> anyhow::Result<()> {
-        let path = self.path.join(name);
-        write_atomically(&path, |file| file.write_all(text.as_bytes()))
-            .with_context(|| format!("cannot write {}; is the folder writable?", path.display()))
+        self.files.write_text(name, text).map_err(unwritable)
     }
+}
 
-    /// Reads a JSON file; `None` if it is not there.
-    pub fn read(&self, name: &str) -> anyhow::Result<Option<Value>> {
-        let path = self.path.join(name);
-        match std::fs::read(&path) {
-            Ok(bytes) => {
-                let value = serde_json::from_slice(&bytes);
-                Ok(Some(value.with_context(|| {
-                    format!("{} is no JSON; pass another --out", path.display())
-                })?))
-            }
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(e).with_context(|| format!("cannot read {}", path.display())),
-        }
-    }
-
-    /// Seconds of the whole run, and images per second of training, from `timing.csv`.
-    pub fn timing(&self) -> anyhow::Result<(f64, f64)> {
-        let path = self.path.join("timing.csv");
-        let text = std::fs::read_to_string(&path)
-            .with_context(|| format!("cannot read {}", path.display()))?;
-        let rows: Vec<(f64, f64)> = text
-            .lines()
-            .skip(1)
-            .filter_map(|line| {
-                let mut fields = line.split(',').skip(1).map(str::parse::<f64>);
-                Some((fields.next()?.ok()?, fields.next()?.ok()?))
-            })
-            .collect();
-        let mut rates: Vec<f64> = rows.iter().map(|row| row.1).collect();
-        rates.sort_by(f64::total_cmp);
-        let median = rates.get(rates.len() / 2).copied().unwrap_or(0.0);
-        Ok((rows.iter().map(|row| row.0).sum(), median))
+/// A file that cannot be written, with what to do about it.
+fn unwritable(error: RecordError) -> anyhow::Error {
+    match error {
+        RecordError::Io { path, source, .. } => anyhow::Error::new(source)
+            .context(format!("cannot write {}; is the folder writable?", path.display())),
+        other => other.into(),
     }
 }
 
 /// Takes the folder for this process.
 fn lock(folder: &Path) -> anyhow::Result<Lock> {
-    let path = folder.join(LOCK);
+    let path = folder.join(NAMES.lock);
     let cannot = || format!("cannot write {}; is the folder writable?", path.display());
     Lock::take(&path).with_context(cannot)?.ok_or_else(|| {
         usage(format!(
@@ -154,11 +111,6 @@ fn lock(folder: &Path) -> anyhow::Result<Lock> {
             folder.display()
         ))
     })
-}
-
-/// 16 hexadecimal digits that tell recipes apart.
-pub fn hash(record: &Value) -> String {
-    format!("{:016x}", fnv1a(record.to_string().as_bytes()))
 }
 
 /// What may be done with a folder.
@@ -177,9 +129,9 @@ impl Plan {
         let place = folder.display();
         let Some(recipe) = recipe_in(folder) else {
             let has = |name: &str| folder.join(name).symlink_metadata().is_ok();
-            let has_checkpoints = !Checkpoints::files(&folder.join("checkpoints"))?.is_empty();
+            let has_checkpoints = !Checkpoints::files(&folder.join(NAMES.checkpoints))?.is_empty();
             // A run that has lost its record goes on by its checkpoints, which have the recipe as well.
-            if request.resume && has_checkpoints && !has("run.json") && !has("result.json") {
+            if request.resume && has_checkpoints && !has(NAMES.run) && !has(NAMES.result) {
                 return Ok(Self::Use);
             }
             return Err(usage(format!(
@@ -209,16 +161,16 @@ impl Plan {
 
 /// Everything in a folder that a run writes, `run.json` first.
 fn records(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let paths = RECORDS.iter().map(|name| folder.join(name));
+    let paths = NAMES.records().into_iter().map(|name| folder.join(name));
     let mut records: Vec<PathBuf> = paths.filter(|path| path.symlink_metadata().is_ok()).collect();
-    records.extend(Checkpoints::files(&folder.join("checkpoints"))?);
+    records.extend(Checkpoints::files(&folder.join(NAMES.checkpoints))?);
     records.extend(TensorBoard::files(folder));
     Ok(records)
 }
 
 /// The recipe of the run in a folder; `None` if no run has a record there.
 fn recipe_in(folder: &Path) -> Option<Value> {
-    let run: Value = serde_json::from_slice(&std::fs::read(folder.join("run.json")).ok()?).ok()?;
+    let run: Value = serde_json::from_slice(&std::fs::read(folder.join(NAMES.run)).ok()?).ok()?;
     run.get("recipe").filter(|recipe| recipe.is_object()).cloned()
 }
 
@@ -246,7 +198,7 @@ mod tests {
     #[test]
     fn whatever_a_run_would_write_takes_a_folder() {
         let record = json!({ "seed": 0 });
-        let mut names: Vec<&str> = RECORDS.to_vec();
+        let mut names: Vec<&str> = NAMES.records().into();
         names.extend(["checkpoints/step-00000003.safetensors", "checkpoints/best.safetensors"]);
         names.push("events.out.tfevents.1700000000.taper.0");
         for name in names {
@@ -282,7 +234,7 @@ mod tests {
             RunFolder::open(folder.path(), &request).map_err(|error| error.to_string())
         };
         let run = open(&old, false).expect("the folder is free");
-        run.write("run.json", &json!({ "recipe": old })).unwrap();
+        run.write(NAMES.run, &json!({ "recipe": old })).unwrap();
         for name in ["metrics.csv", "masks.csv", "checkpoints/step-00000003.safetensors"] {
             std::fs::write(folder.path().join(name), "ours").unwrap();
         }
@@ -301,14 +253,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let both = |record| Request { resume: true, force: true, ..request(record) };
         let run = RunFolder::open(folder.path(), &both(&old)).unwrap();
-        run.write("run.json", &json!({ "recipe": old })).unwrap();
+        run.write(NAMES.run, &json!({ "recipe": old })).unwrap();
         drop(run);
         assert!(matches!(Plan::of(folder.path(), &both(&old)), Ok(Plan::Use)));
         assert!(matches!(Plan::of(folder.path(), &both(&new)), Ok(Plan::Replace(_))));
-    }
-
-    #[test]
-    fn hashes_tell_recipes_apart() {
-        assert_ne!(hash(&json!({ "seed": 0 })), hash(&json!({ "seed": 1 })));
     }
 }

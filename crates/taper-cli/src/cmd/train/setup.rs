@@ -12,7 +12,7 @@ use serde_json::Value;
 use std::path::Path;
 use taper::{
     data::{Dataset, Loader, LoaderConfig},
-    nn::Model,
+    nn::{KernelContext, Model},
     train::{Run, checkpoint::Checkpoints},
     zoo::Architecture,
 };
@@ -49,6 +49,7 @@ fn overrides(args: &Train) -> anyhow::Result<Vec<Override>> {
 pub(in crate::cmd) struct Setup {
     pub(in crate::cmd) resolved: Resolved,
     pub(super) device: Device,
+    kernels: KernelContext,
     pub(super) architecture: Architecture,
     pub(super) data: Dataset,
     pub(in crate::cmd) record: Value,
@@ -93,7 +94,19 @@ impl Setup {
         if let Some(start) = resolved.start() {
             start.load_into(model.params(), data.classes.len())?;
         }
-        Ok(Self { resolved, device, architecture, data, record, train, test, validation, model })
+        let kernels = machine::kernels(&args.compute);
+        Ok(Self {
+            resolved,
+            device,
+            kernels,
+            architecture,
+            data,
+            record,
+            train,
+            test,
+            validation,
+            model,
+        })
     }
 
     /// A run from the start.
@@ -101,10 +114,11 @@ impl Setup {
         let recipe = self.resolved.recipe();
         recipe.check(&self.train).map_err(|error| usage(format!("train.{error}")))?;
         let total = recipe.total_steps(&self.train);
-        let pruner = self.resolved.pruner(self.model.params(), total)?;
+        let warmup = recipe.warmup_steps(&self.train);
+        let pruner = self.resolved.pruner(self.model.params(), total, warmup)?;
         let mut run = Run::new(&*self.model, pruner, &self.train, &self.test, recipe, &self.device);
+        run.kernels = self.kernels.clone();
         run.optimizer = self.resolved.optimizer()?;
-        let warmup = run.recipe.warmup_steps(&self.train);
         run.learning_rate = self.resolved.learning_rate(total, warmup)?;
         run.validation = self.validation.as_ref();
         Ok(run)

@@ -3,6 +3,7 @@
 mod pairs;
 mod properties;
 mod reference;
+mod remembered;
 
 use super::{Override, Resolved, load};
 use candle_core::{Device, Tensor};
@@ -50,7 +51,7 @@ struct Small {
 
 impl Small {
     fn new(resolved: &Resolved, params: Params, total: u64) -> anyhow::Result<Self> {
-        let pruner = resolved.pruner(&params, total)?.expect("a method that prunes");
+        let pruner = resolved.pruner(&params, total, 0)?.expect("a method that prunes");
         let lr = resolved.recipe().lr;
         Ok(Self { params, pruner, optimizer: resolved.optimizer()?, lr, used: Vec::new() })
     }
@@ -69,6 +70,9 @@ impl Small {
         let changed = imposed.lift(&mut grads)?;
         if let Some(weights) = &changed.forgotten {
             self.optimizer.forget(&self.params, weights)?;
+        }
+        if let Some(weights) = &changed.momentum {
+            self.optimizer.begin(&self.params, weights)?;
         }
         if !changed.is_skipped {
             self.optimizer.step(&self.params, &grads, 1.0, self.lr)?;

@@ -3,15 +3,19 @@
 use super::{Small, resolve, values};
 use taper::zoo::Architecture;
 
-const RENEWALS: [&[&str]; 6] = [
-    &["renewal=cut"],
-    &["renewal=cut", "refresh_every=2"],
+const RENEWALS: [&[&str]; 9] = [
+    &["renewal=top-k"],
+    &["renewal=top-k", "refresh_every=2"],
     &["renewal=swap", "grow=random", "refresh_every=2"],
     &["renewal=swap", "grow=gradient"],
+    &["renewal=swap", "grow=same", "grow_init=normal", "refresh_every=2"],
+    &["renewal=swap", "swap_bound=soft", "swap_end=0.5", "grow_momentum=0.5", "refresh_every=2"],
+    &["renewal=swap", "grow=\"gradient-ema:0.5\"", "refresh_every=2"],
     &["renewal=hold"],
-    &["renewal=cut-hold"],
+    &["renewal=top-k-hold"],
 ];
-const STRUCTURES: [&str; 5] = ["single", "2:4", "block:2x2", "filter", "fan-in"];
+const STRUCTURES: [&str; 6] =
+    ["single", "2:4", "block:2x2", "filter", "fan-in:all-inputs", "shared-inputs"];
 const REMAINDERS: [&[&str]; 6] = [
     &["remainder=alive"],
     &["remainder=zero"],
@@ -21,7 +25,7 @@ const REMAINDERS: [&[&str]; 6] = [
     &["gradient=\"proximity:0.2,0.8\"", "drop=\"smallest:0.5\""],
 ];
 const THRESHOLDS: [&str; 2] = ["hard", "feather"];
-const CRITERIA: [&str; 4] = ["magnitude", "per-sign", "saliency", "random"];
+const CRITERIA: [&str; 5] = ["magnitude", "per-sign", "saliency", "random", "movement"];
 const SCHEDULES: [&[&str]; 3] = [
     &["schedule=cubic"],
     &["schedule=one-shot", "quantile=interpolated"],

@@ -45,7 +45,7 @@ fn params(seed: u64) -> Params {
 }
 
 /// Keys of an experiment with a method at a sparsity.
-fn sets(name: &str, method: &Method, sparsity: f64, seed: u64) -> Vec<String> {
+fn sets(name: &str, method: &Method, more: &[&str], sparsity: f64, seed: u64) -> Vec<String> {
     let mut sets = vec![
         format!("prune.method={name}"),
         format!("seed={seed}"),
@@ -62,12 +62,36 @@ fn sets(name: &str, method: &Method, sparsity: f64, seed: u64) -> Vec<String> {
     if method.prune.refresh_every.is_some() {
         sets.push("prune.refresh_every=3".into());
     }
+    sets.extend(more.iter().map(|set| set.to_string()));
     sets
 }
 
+/// Keys that methods take beside their own.
+const VARIANTS: [(&str, &[&str]); 11] = [
+    ("rigl", &["prune.grow_init=\"initial:4\"", "prune.grow_momentum=0.5"]),
+    ("rigl", &["prune.grow_init=gradient", "prune.grow_momentum=1.0", "prune.grow=random"]),
+    ("rigl", &["prune.grow_init=normal", "prune.swap_decay=learning-rate"]),
+    ("set", &["prune.grow_init=uniform", "prune.grow=same"]),
+    ("mest", &["prune.swap_bound=soft"]),
+    ("mest", &["prune.swap_bound=soft", "prune.grow_init=\"sign:8\"", "prune.swap_end=0.5"]),
+    ("random", &["prune.structure=\"fan-in:all-inputs\"", "prune.initial_scale=fan-in"]),
+    ("snip", &["prune.initial_scale=layer"]),
+    ("rigl", &["prune.structure=fan-in", "prune.initial_scale=fan-in"]),
+    ("set", &["prune.structure=\"fan-in:all-inputs\"", "prune.grow_init=normal"]),
+    ("granet", &["prune.swap_bound=soft", "prune.swap_end=0.9"]),
+];
+
 /// What a method must do in a run.
-fn check(name: &str, method: &Method, sparsity: f64, seed: u64, resumed: u64) -> TestCaseResult {
-    let resolved = resolve(&sets(name, method, sparsity, seed)).unwrap();
+fn check(
+    name: &str,
+    method: &Method,
+    more: &[&str],
+    sparsity: f64,
+    seed: u64,
+    resumed: u64,
+) -> TestCaseResult {
+    let resolved = resolve(&sets(name, method, more, sparsity, seed)).unwrap();
+    let is_soft = more.contains(&"prune.swap_bound=soft");
     let schedule = resolved.schedule(TOTAL).unwrap();
     let start = || Small::new(&resolved, params(seed), TOTAL).unwrap();
     let (mut run, mut other) = (start(), start());
@@ -102,6 +126,10 @@ fn check(name: &str, method: &Method, sparsity: f64, seed: u64, resumed: u64) ->
         } else if name == "str" {
             let above = before.iter().zip(cuts(&run)).map(|(w, cut)| Mask::above(w, cut));
             prop_assert_eq!(&masks, &above.collect::<Vec<_>>(), "{} at step {}", name, step);
+        } else if is_soft {
+            let least = schedule.sparsity(Step(step)).n_kept(n);
+            prop_assert_eq!(kept, run.pruner.sparsity().n_kept(n), "{} at step {}", name, step);
+            prop_assert!(kept >= least, "{} at step {}", name, step);
         } else if run.pruner.sparsity() == schedule.sparsity(Step(step)) {
             prop_assert_eq!(kept, run.pruner.sparsity().n_kept(n), "{} at step {}", name, step);
         } else {
@@ -111,8 +139,17 @@ fn check(name: &str, method: &Method, sparsity: f64, seed: u64, resumed: u64) ->
         for (layer, forgotten) in changed.forgotten.iter().flatten().enumerate() {
             let (velocity, slopes) = (&run.velocity()[layer], &slopes(seed, step)[layer]);
             // What has entered before the forward pass has the velocity of this very step.
-            let is_fresh = |i| velocity[i] == 0.0 || velocity[i] == slopes[i];
+            let begun = changed.momentum.as_ref().map(|momentum| &momentum[layer].weights);
+            let is_fresh = |i| {
+                velocity[i] == 0.0
+                    || velocity[i] == slopes[i]
+                    || begun.is_some_and(|begun| begun.is_kept(i))
+            };
             prop_assert!(forgotten.kept().all(is_fresh), "{} at step {}", name, step);
+        }
+        for (momentum, velocity) in changed.momentum.iter().flatten().zip(run.velocity()) {
+            let now: Vec<f32> = momentum.weights.kept().map(|i| velocity[i]).collect();
+            prop_assert_eq!(&now, &momentum.values, "{} at step {}", name, step);
         }
         for ((mask, weights), velocity) in masks.iter().zip(run.weights()).zip(run.velocity()) {
             let mut pruned = (0..mask.len()).filter(|&i| !mask.is_kept(i));
@@ -150,7 +187,10 @@ proptest! {
         let methods = pruning();
         prop_assert!(methods.len() >= 11);
         for (name, method) in methods {
-            check(&name, &method, sparsity, seed, resumed)?;
+            check(&name, &method, &[], sparsity, seed, resumed)?;
+            for (_, more) in VARIANTS.iter().filter(|(of, _)| *of == name) {
+                check(&name, &method, more, sparsity, seed, resumed)?;
+            }
         }
     }
 }

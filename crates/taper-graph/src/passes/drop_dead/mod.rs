@@ -17,7 +17,7 @@ mod reads;
 mod sum;
 
 use super::{drop_unread, rebuild::Rebuild, tensors};
-use crate::{Activation, Fused, Graph, GraphError, Op, Tensor, tensor::n_elements};
+use crate::{ActivationFn, Fused, Graph, GraphError, Op, Tensor, tensor::n_elements};
 use channel::Channel;
 use sum::Sum;
 
@@ -177,7 +177,7 @@ impl Narrow<'_> {
         i: usize,
         residual: usize,
         bias: Option<Tensor>,
-        activation: Option<Activation>,
+        activation: Option<ActivationFn>,
     ) -> Result<(), GraphError> {
         let mut place = self.rebuild.place(residual)?;
         if let Some(bias) = bias {

@@ -2,7 +2,7 @@
 
 use super::channel::Channel;
 use crate::{
-    Activation, Conv, Fused, Graph, GraphError, Op, Tensor, Window,
+    ActivationFn, Conv, Fused, Graph, GraphError, Op, Tensor, Window,
     interpret::{
         channels,
         conv::{add_plane, reads, row},
@@ -15,7 +15,7 @@ use crate::{
 pub(super) struct Sum<'a> {
     pub(super) terms: Vec<Term<'a>>,
     pub(super) residual: Option<usize>,
-    pub(super) activation: Option<Activation>,
+    pub(super) activation: Option<ActivationFn>,
     /// Whether it is a linear layer, with one term and nothing else.
     pub(super) is_linear: bool,
     bias: Option<String>,

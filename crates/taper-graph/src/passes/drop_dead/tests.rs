@@ -158,7 +158,7 @@ fn a_dead_convolution_leaves_its_residual_input_with_a_bias() {
     put(&mut graph, "a.weight", &[2, 2, 1, 1], &[0.0; 4]);
     put(&mut graph, "a.bias", &[2], &[1.0, 2.0]);
     let convs = vec![crate::Conv::new("a.weight", crate::Window::same(1))];
-    let activation = Some(Activation::Relu);
+    let activation = Some(ActivationFn::Relu);
     let bias = Some("a.bias".into());
     let fused = Op::Fused(Fused { convs, bias, residual: true, activation });
     let x = push(&mut graph, fused, &[0, 0]);

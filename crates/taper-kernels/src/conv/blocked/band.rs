@@ -3,7 +3,7 @@
 use super::{
     gather::Gather,
     multiply::{self, Start},
-    source::Packed,
+    packed::Packed,
     weights::{DenseWeights, SparseWeights},
     winograd::{self, output::WinogradWeights},
 };

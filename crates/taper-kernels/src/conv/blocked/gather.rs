@@ -9,7 +9,7 @@
 //!
 //! with `src_step` the stride and `dst_step` 1 for the convolution, and the other way round for its transpose; columns
 //! alike. Rows and columns of the destination that are equal modulo `dst_step` form a *phase*, within which the
-//! positions that divide are the same, so each phase has one list of [`Tap`]s.
+//! positions that divide are the same, so each phase has one list of [`KernelTap`]s.
 
 use super::super::ConvShape;
 use crate::{
@@ -20,7 +20,7 @@ use std::ops::Range;
 
 /// A position of the kernel as seen from a destination pixel.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Tap {
+pub(super) struct KernelTap {
     /// Index `ky·kernel_w + kx` into the weight of a pair of channels.
     pub(super) position: usize,
     /// Source row of the phase's first destination row.
@@ -48,7 +48,7 @@ pub(super) struct Gather {
     /// Columns of a packed source row, zeros included.
     pub(super) packed_width: usize,
     /// Taps of each phase, rows first.
-    taps: Vec<Vec<Tap>>,
+    taps: Vec<Vec<KernelTap>>,
 }
 
 impl Gather {
@@ -81,14 +81,14 @@ impl Gather {
             (at.rem_euclid(step) == 0).then(|| at.div_euclid(step))
         };
         let (kernel_h, kernel_w) = shape.kernel;
-        let taps: Vec<Vec<Tap>> = (0..dst_step)
+        let taps: Vec<Vec<KernelTap>> = (0..dst_step)
             .flat_map(|py| (0..dst_step).map(move |px| (py, px)))
             .map(|(py, px)| {
                 (0..kernel_h)
                     .flat_map(|ky| (0..kernel_w).map(move |kx| (ky, kx)))
                     .filter_map(|(ky, kx)| {
                         let (row, col) = (first(py, ky)?, first(px, kx)?);
-                        Some(Tap { position: ky * kernel_w + kx, row, col })
+                        Some(KernelTap { position: ky * kernel_w + kx, row, col })
                     })
                     .collect()
             })
@@ -146,13 +146,13 @@ impl Gather {
     }
 
     /// Taps of the phase of rows `py` and columns `px`, in the order of the kernel.
-    pub(super) fn taps(&self, phase: usize) -> &[Tap] {
+    pub(super) fn taps(&self, phase: usize) -> &[KernelTap] {
         &self.taps[phase]
     }
 
     /// The taps of a destination pixel with stride 1, in the order of what they read, rows first: the convolution's are
     /// in that order, those of its transpose the other way round.
-    pub(super) fn window(&self) -> impl Iterator<Item = &Tap> {
+    pub(super) fn window(&self) -> impl Iterator<Item = &KernelTap> {
         let (taps, last) = (&self.taps[0], self.kernel_len - 1);
         (0..=last).map(move |i| &taps[if self.is_transposed { last - i } else { i }])
     }
@@ -177,13 +177,13 @@ impl Gather {
 
     /// A tap's place in packed rows, in pixels, relative to the place of row [`src_row`](Self::src_row), first
     /// channel and first source column.
-    pub(super) fn place(&self, tap: &Tap, channel: usize) -> isize {
+    pub(super) fn place(&self, tap: &KernelTap, channel: usize) -> isize {
         (tap.row * signed(self.src_channels()) + signed(channel)) * signed(self.packed_width)
             + tap.col
     }
 
     /// The same in floats.
-    pub(super) fn offset(&self, tap: &Tap, channel: usize) -> i32 {
+    pub(super) fn offset(&self, tap: &KernelTap, channel: usize) -> i32 {
         offset(self.place(tap, channel) * signed(LANES))
     }
 

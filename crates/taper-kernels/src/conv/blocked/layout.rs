@@ -40,7 +40,7 @@ const BAND_BYTES: usize = 1 << 20;
 
 /// A convolution of known shape.
 #[derive(Clone, Debug)]
-pub struct Conv {
+pub struct BlockedConv {
     pub(super) shape: ConvShape,
     pub(super) input: Plane,
     pub(super) output: Plane,
@@ -53,7 +53,7 @@ pub struct Conv {
     pub(super) is_winograd: bool,
 }
 
-impl Conv {
+impl BlockedConv {
     /// Lays out a convolution.
     ///
     /// # Panics

@@ -9,11 +9,12 @@
 //! the shape alone decides, and a zero is positive. Winograd's filtering has other bits, which depend on none of these either.
 //!
 //! ```
-//! use taper_kernels::conv::{ConvShape, blocked::{Conv, Packing, Source}};
+//! use taper_kernels::conv::{ConvShape, blocked::{BlockedConv, Packing}};
+//! use taper_kernels::fused::Source;
 //! use taper_kernels::lanes::{Lanes, from_nchw, to_nchw};
 //!
 //! let shape = ConvShape { height: 4, width: 4, kernel: (3, 3), padding: 1, ..ConvShape::linear(2, 1, 1) };
-//! let conv = Conv::new(shape);
+//! let conv = BlockedConv::new(shape);
 //! let weight = [0.0, 0.0, 0.0, 0.0, 2.0, 0.0, 0.0, 0.0, 0.0]; // doubles each pixel
 //! let images: Vec<f32> = (0..32).map(|i| i as f32).collect();
 //! let mut input = vec![Lanes::ZERO; conv.input().len()];
@@ -31,25 +32,19 @@ mod band;
 mod gather;
 mod layout;
 mod multiply;
-mod source;
-mod stats;
+mod packed;
 mod tasks;
 mod weight_grad;
 mod weights;
 mod winograd;
 
-pub use layout::{Conv, PackedWeights, Packing};
-pub use source::{GradSource, NormSlope, PassWhere, Source};
-pub use stats::Moments;
-
-pub(crate) use source::{Rows, each_passed};
-pub(crate) use stats::OfRows;
+pub use layout::{BlockedConv, PackedWeights, Packing};
 
 use crate::{
     buffer::Buffer,
+    fused::{GradSource, GradSums, Moments, PassWhere, Source},
     lanes::{Lanes, Plane},
     mask::Mask,
-    norm::blocked::GradSums,
     simd::{Variant, launch},
 };
 use rayon::prelude::*;
@@ -77,7 +72,7 @@ pub enum GradAt<'a> {
 /// The gradient of the input: where to, and whether it is added to what is there.
 #[derive(Debug)]
 pub struct InputGrad<'a> {
-    /// The weights, packed by [`Conv::pack_transposed`].
+    /// The weights, packed by [`BlockedConv::pack_transposed`].
     pub weights: &'a PackedWeights,
     /// Of the input's shape.
     pub out: &'a mut [Lanes],
@@ -112,7 +107,7 @@ pub struct WeightGrad<'a> {
     pub bias: Option<&'a mut [f32]>,
 }
 
-impl Conv {
+impl BlockedConv {
     /// Computes the output from the input.
     ///
     /// # Panics

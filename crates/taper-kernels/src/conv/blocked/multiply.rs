@@ -6,7 +6,7 @@
 
 use super::{
     gather::Gather,
-    source::Packed,
+    packed::Packed,
     weights::{DenseWeights, SPARSE_TILE, SparsePhase, SparseWeights},
 };
 use crate::{

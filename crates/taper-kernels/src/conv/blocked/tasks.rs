@@ -1,16 +1,16 @@
 //! What one thread does at a time: some rows of the output, or the backward pass of a block.
 
 use super::{
-    Conv, GradSource, Moments, OfRows, PackedWeights, PassWhere, Source, band,
+    BlockedConv, PackedWeights, band,
     multiply::Start,
-    source::{self, Window},
+    packed::{RowPadding, RowWindow, pack},
     weight_grad::{Pair, Positions},
     winograd,
 };
 use crate::{
     buffer::Buffer,
+    fused::{GradSource, GradSums, Moments, OfRows, PassWhere, Source, SumRows},
     lanes::{Lanes, clear_tail},
-    norm::blocked::{GradSums, SumRows},
     simd::{Kernel, Simd},
     sizes::signed,
 };
@@ -19,8 +19,8 @@ use std::cell::RefCell;
 /// Memory that a thread uses for one task after the other.
 #[derive(Default)]
 struct Scratch {
-    input: Window,
-    grad: Window,
+    input: RowWindow,
+    grad: RowWindow,
     /// Points of input and gradient.
     points: (Vec<Lanes>, Vec<Lanes>),
 }
@@ -45,7 +45,7 @@ impl Scratch {
 
 /// Rows of the output of a block, whole bands of them but for the last.
 pub(super) struct Forward<'a> {
-    pub(super) conv: &'a Conv,
+    pub(super) conv: &'a BlockedConv,
     pub(super) weights: &'a PackedWeights,
     pub(super) source: Source<'a>,
     pub(super) bias: Option<&'a [f32]>,
@@ -64,7 +64,7 @@ impl Kernel for Forward<'_> {
     unsafe fn run<S: Simd>(self) -> Vec<Vec<Moments>> {
         let Self { conv, weights, source, bias, block, first, out, wants_moments } = self;
         let (gather, filled) = (&conv.forward, conv.output.filled(block));
-        let packing = source::Packing { left: gather.left, width: gather.packed_width };
+        let padding = RowPadding { left: gather.left, width: gather.packed_width };
         let start = bias.map_or(Start::Zero, Start::Bias);
         let row = conv.output.row();
         let mut found = Vec::new();
@@ -75,8 +75,7 @@ impl Kernel for Forward<'_> {
             let (rows, window) = (gather.rows(&band), &mut scratch.input);
             // SAFETY: the rows are those of this band, and the weights were packed for this shape.
             unsafe {
-                let packed =
-                    source::pack::<S, _>(&source, &conv.input, block, rows, packing, window);
+                let packed = pack::<S, _>(&source, &conv.input, block, rows, padding, window);
                 let buffers = (&mut scratch.points.0, &mut scratch.points.1);
                 band::band::<S>(gather, &weights.weights, &packed, band, start, buffers, out);
             }
@@ -128,7 +127,7 @@ pub(super) struct ToInput<'a> {
 
 /// The backward pass of a block.
 pub(super) struct Backward<'a> {
-    pub(super) conv: &'a Conv,
+    pub(super) conv: &'a BlockedConv,
     pub(super) source: Source<'a>,
     pub(super) grad: GradSource<'a>,
     pub(super) block: usize,
@@ -175,18 +174,17 @@ impl Kernel for Backward<'_> {
             };
             // The rows that either side needs, so that the gradient is packed once.
             let mut rows = signed(band.start)..signed(band.end);
-            let mut packing = source::Packing { left: 0, width: conv.output.width };
+            let mut padding = RowPadding { left: 0, width: conv.output.width };
             if to_input.is_some() {
                 let read = transposed.rows(&in_band);
                 if !read.is_empty() {
                     rows = rows.start.min(read.start)..rows.end.max(read.end);
                 }
-                packing = source::Packing { left: transposed.left, width: transposed.packed_width };
+                padding = RowPadding { left: transposed.left, width: transposed.packed_width };
             }
             // SAFETY: the rows cover both bands; weights and taps were packed for this shape.
             unsafe {
-                let grad =
-                    source::pack::<S, _>(&grad, &conv.output, block, rows, packing, grad_window);
+                let grad = pack::<S, _>(&grad, &conv.output, block, rows, padding, grad_window);
                 if let Some(to) = &mut to_input {
                     let row = conv.input.row();
                     let start = if to.is_added { Start::Stored } else { Start::Zero };
@@ -203,16 +201,10 @@ impl Kernel for Backward<'_> {
                 }
                 if has_bias || !matches!(weights, Wanted::Nothing) {
                     let rows = forward.rows(&band);
-                    let (left, grad_width) = (forward.left, packing.width);
-                    let packing = source::Packing { left, width: forward.packed_width };
-                    let input = source::pack::<S, _>(
-                        &source,
-                        &conv.input,
-                        block,
-                        rows,
-                        packing,
-                        input_window,
-                    );
+                    let (left, grad_width) = (forward.left, padding.width);
+                    let padding = RowPadding { left, width: forward.packed_width };
+                    let input =
+                        pack::<S, _>(&source, &conv.input, block, rows, padding, input_window);
                     let is_first = i == 0;
                     let pair = Pair { forward, input: &input, grad: &grad, grad_width, is_first };
                     match weights {

@@ -47,7 +47,7 @@ struct All {
 }
 
 fn all(shape: &ConvShape, packing: Packing, input: &[f32], weight: &[f32], grad: &[f32]) -> All {
-    let conv = Conv::new(*shape);
+    let conv = BlockedConv::new(*shape);
     let bias = wave(shape.channels_out, 1.0);
     let input = blocked(conv.input(), input);
     let grad = blocked(conv.output(), grad);
@@ -231,7 +231,7 @@ fn dense_and_sparse_weights_agree_in_the_sign_of_zero() {
         ConvShape { channels_in: 60, channels_out: 2, batch: 3, ..SQUARE },
         ConvShape::linear(20, 13, 11),
     ] {
-        let conv = Conv::new(shape);
+        let conv = BlockedConv::new(shape);
         let input = blocked(conv.input(), &zeros_of_both_signs(shape.batch * shape.in_image(), 1));
         let grad = blocked(conv.output(), &zeros_of_both_signs(shape.batch * shape.out_image(), 2));
         let before = vec![Lanes([-0.0; LANES]); conv.input().len()];
@@ -295,7 +295,7 @@ fn sizes_that_wrap_around_are_refused_before_anything_is_read() {
         ConvShape { height: WRAPS, ..pair },
     ] {
         let of = |run: fn(ConvShape)| std::panic::catch_unwind(|| run(shape)).is_err();
-        assert!(of(|shape| drop(Conv::new(shape))), "{shape:?}");
+        assert!(of(|shape| drop(BlockedConv::new(shape))), "{shape:?}");
         let plain = |shape| super::super::forward(&shape, &[1.0; 2], &[1.0; 2], &mut [0.0; 2]);
         assert!(of(plain), "{shape:?}");
     }
@@ -304,13 +304,13 @@ fn sizes_that_wrap_around_are_refused_before_anything_is_read() {
 #[test]
 #[should_panic(expected = "below 2³¹ floats")]
 fn rows_whose_places_do_not_fit_are_refused() {
-    Conv::new(ConvShape { channels_in: 1 << 20, channels_out: 1, width: 1 << 8, ..SQUARE });
+    BlockedConv::new(ConvShape { channels_in: 1 << 20, channels_out: 1, width: 1 << 8, ..SQUARE });
 }
 
 #[test]
 #[should_panic(expected = "fewer than 2³² weights")]
 fn weights_whose_indices_do_not_fit_are_refused() {
-    Conv::new(ConvShape::linear(1, 1 << 17, 1 << 15));
+    BlockedConv::new(ConvShape::linear(1, 1 << 17, 1 << 15));
 }
 
 /// Goes by way of minimal filtering if it is packed so, in several bands.
@@ -342,7 +342,7 @@ proptest! {
 #[test]
 fn positions_of_a_mask_get_the_gradient_of_the_whole_and_others_none() {
     let shape = ConvShape { channels_in: 4, channels_out: 14, groups: 2, batch: 40, ..SQUARE };
-    let conv = Conv::new(shape);
+    let conv = BlockedConv::new(shape);
     let input = blocked(conv.input(), &wave(shape.batch * shape.in_image(), 0.7));
     let grad = blocked(conv.output(), &wave(shape.batch * shape.out_image(), 0.3));
     let of = |at: GradAt| {
@@ -375,7 +375,7 @@ fn positions_of_a_mask_get_the_gradient_of_the_whole_and_others_none() {
 
 #[test]
 fn a_gradient_is_added_to_what_is_there() {
-    let conv = Conv::new(SQUARE);
+    let conv = BlockedConv::new(SQUARE);
     let weight = integers(SQUARE.n_weights(), 2);
     let grad = blocked(conv.output(), &integers(SQUARE.batch * SQUARE.out_image(), 3));
     let input = blocked(conv.input(), &integers(SQUARE.batch * SQUARE.in_image(), 1));
@@ -399,7 +399,7 @@ fn a_gradient_is_added_to_what_is_there() {
 fn a_finished_gradient_is_masked_and_summed_as_if_that_came_after() {
     let tall = ConvShape { batch: 37, height: 41, width: 40, channels_in: 9, ..SQUARE };
     for shape in [SQUARE, tall, ConvShape { stride: 2, ..tall }] {
-        let conv = Conv::new(shape);
+        let conv = BlockedConv::new(shape);
         let plane = conv.input();
         let n_in = shape.batch * shape.in_image();
         let weight = wave(shape.n_weights(), 1.1);
@@ -454,7 +454,7 @@ fn a_finished_gradient_is_masked_and_summed_as_if_that_came_after() {
 #[test]
 fn moments_are_those_of_each_channel() {
     let shape = ConvShape { batch: 21, ..SQUARE };
-    let conv = Conv::new(shape);
+    let conv = BlockedConv::new(shape);
     let input = blocked(conv.input(), &wave(shape.batch * shape.in_image(), 0.7));
     let weights = conv.pack(&wave(shape.n_weights(), 1.1), Packing::Dense);
     let mut out = vec![Lanes::ZERO; conv.output().len()];
@@ -527,7 +527,7 @@ fn minimal_filtering_loses_nothing_that_is_not_finite() {
 #[test]
 fn sources_compute_what_they_say() {
     let shape = ConvShape { batch: 20, ..SQUARE };
-    let conv = Conv::new(shape);
+    let conv = BlockedConv::new(shape);
     let x = blocked(conv.input(), &wave(shape.batch * shape.in_image(), 0.7));
     let (scale, shift) = (wave(3, 2.0), vec![0.1, -0.2, 0.3]);
     let width = shape.width;

@@ -3,7 +3,7 @@
 //! Each weight sums, over the pixels of a band, the gradient of its output pixel times the input pixel that it read: one
 //! chain of multiply-adds per lane in the order of rows and columns. Then the lanes are summed in halves.
 
-use super::{gather::Gather, source::Packed};
+use super::{gather::Gather, packed::Packed};
 use crate::{
     lanes::{LANES, Lanes},
     mask::Mask,
@@ -194,7 +194,7 @@ impl Pair<'_> {
         sums: &mut [f32],
         sums_step: usize,
     ) -> usize {
-        let tile = Tile::<O, T> { pair: *self, offsets, group_step, band: band.clone(), out };
+        let tile = WeightTile::<O, T> { pair: *self, offsets, group_step, band: band.clone(), out };
         // SAFETY: as the caller vouches.
         let totals = unsafe { S::call(tile) };
         // SAFETY: as the caller vouches.
@@ -204,7 +204,7 @@ impl Pair<'_> {
 }
 
 /// `O` output channels and `T` places of the input.
-struct Tile<'a, const O: usize, const T: usize> {
+struct WeightTile<'a, const O: usize, const T: usize> {
     pair: Pair<'a>,
     offsets: &'a [i32],
     group_step: usize,
@@ -212,7 +212,7 @@ struct Tile<'a, const O: usize, const T: usize> {
     out: usize,
 }
 
-impl<const O: usize, const T: usize> Kernel for Tile<'_, O, T> {
+impl<const O: usize, const T: usize> Kernel for WeightTile<'_, O, T> {
     type Out = [[Lanes; T]; O];
 
     #[inline(always)]
@@ -238,7 +238,7 @@ impl<const O: usize, const T: usize> Kernel for Tile<'_, O, T> {
     }
 }
 
-impl<const O: usize, const T: usize> Tile<'_, O, T> {
+impl<const O: usize, const T: usize> WeightTile<'_, O, T> {
     /// The sums lane by lane, for the vector of lanes from `part` on.
     #[inline(always)]
     unsafe fn lanes<S: Simd>(&self, part: usize, step: usize) -> [[S::V; T]; O] {

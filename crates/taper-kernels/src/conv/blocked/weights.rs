@@ -1,19 +1,19 @@
 //! Weights in the order in which the kernels read them.
 
-use super::gather::{Gather, Tap};
+use super::gather::{Gather, KernelTap};
 use crate::{lanes::LANES, mask::Mask};
 
 /// All weights: for each tile of destination channels, position by position.
 #[derive(Clone, Debug)]
 pub(super) struct DenseWeights {
     /// Tiles in the order of their channels.
-    pub(super) tiles: Vec<Tile>,
+    pub(super) tiles: Vec<ChannelTile>,
     pub(super) phases: Vec<DensePhase>,
 }
 
 /// Destination channels of one group that are computed together.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Tile {
+pub(super) struct ChannelTile {
     pub(super) first: usize,
     pub(super) len: usize,
     pub(super) group: usize,
@@ -76,13 +76,13 @@ pub(super) const SPARSE_TILE: usize = 16;
 pub(super) const TILES: [usize; 4] = [6, 4, 2, 1];
 
 /// The destination channels in tiles.
-pub(super) fn tiles(gather: &Gather) -> Vec<Tile> {
+pub(super) fn tiles(gather: &Gather) -> Vec<ChannelTile> {
     let mut tiles = Vec::new();
     for group in 0..gather.groups {
         let (mut first, end) = (group * gather.group_dst, (group + 1) * gather.group_dst);
         while first < end {
             let len = TILES.into_iter().find(|&len| len <= end - first).unwrap_or(1);
-            tiles.push(Tile { first, len, group });
+            tiles.push(ChannelTile { first, len, group });
             first += len;
         }
     }
@@ -100,7 +100,7 @@ impl DenseWeights {
                     .map(|(channel, tap)| gather.offset(tap, channel))
                     .collect();
                 let mut values = vec![0.0; gather.dst_channels() * offsets.len()];
-                for &Tile { first, len, group } in &tiles {
+                for &ChannelTile { first, len, group } in &tiles {
                     let mut to = values[first * offsets.len()..].iter_mut();
                     for src in 0..gather.group_src {
                         for tap in taps {
@@ -121,7 +121,7 @@ impl DenseWeights {
 impl SparseWeights {
     pub(super) fn new(gather: &Gather, weight: &[f32]) -> Self {
         // Each position of the kernel takes part in one phase.
-        let mut phase_of: Vec<Option<(usize, &Tap)>> = vec![None; gather.kernel_len];
+        let mut phase_of: Vec<Option<(usize, &KernelTap)>> = vec![None; gather.kernel_len];
         for phase in 0..gather.n_phases() {
             for tap in gather.taps(phase) {
                 phase_of[tap.position] = Some((phase, tap));

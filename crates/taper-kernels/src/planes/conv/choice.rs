@@ -2,14 +2,14 @@
 
 use crate::planes::{
     layout::Layout,
-    spec::{Packing, Spec},
+    spec::{ConvSpec, TapLists},
 };
 
 /// What is computed at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Tile {
-    /// How weights are packed.
-    pub packing: Packing,
+    /// Which pixels its channels have weights for.
+    pub lists: TapLists,
     /// Vectors of each output channel.
     pub vectors: usize,
     /// Output channels.
@@ -45,13 +45,13 @@ pub(super) const SHARED: [(usize, usize); 5] = [(6, 4), (4, 6), (3, 8), (2, 12),
 pub(super) const SHARED_IN_FEW: [(usize, usize); 4] = [(4, 3), (3, 4), (2, 6), (1, 12)];
 
 /// The tiles for vectors of so many floats.
-const fn table(lanes: usize, packing: Packing) -> &'static [(usize, usize)] {
+const fn table(lanes: usize, lists: TapLists) -> &'static [(usize, usize)] {
     let has_many = lanes == 16 || cfg!(target_arch = "aarch64");
-    match (packing, has_many) {
-        (Packing::Own, true) => &OWN,
-        (Packing::Own, false) => &OWN_IN_FEW,
-        (Packing::Shared, true) => &SHARED,
-        (Packing::Shared, false) => &SHARED_IN_FEW,
+    match (lists, has_many) {
+        (TapLists::Own, true) => &OWN,
+        (TapLists::Own, false) => &OWN_IN_FEW,
+        (TapLists::Shared, true) => &SHARED,
+        (TapLists::Shared, false) => &SHARED_IN_FEW,
     }
 }
 
@@ -60,11 +60,11 @@ const fn table(lanes: usize, packing: Packing) -> &'static [(usize, usize)] {
 pub(in crate::planes) const fn is_needed(
     lanes: usize,
     most_vectors: usize,
-    packing: Packing,
+    lists: TapLists,
     vectors: usize,
     each: usize,
 ) -> bool {
-    let table = table(lanes, packing);
+    let table = table(lanes, lists);
     let mut i = 0;
     while i < table.len() {
         if table[i].0 == vectors && table[i].1 == each {
@@ -78,15 +78,15 @@ pub(in crate::planes) const fn is_needed(
 impl Tile {
     /// Whether sums can be shifted along rows of so many vectors.
     pub fn shifts_rows(lanes: usize, vectors: usize) -> bool {
-        table(lanes, Packing::Own).iter().any(|(tile, _)| tile.is_multiple_of(vectors))
+        table(lanes, TapLists::Own).iter().any(|(tile, _)| tile.is_multiple_of(vectors))
     }
 
     /// The tiles that can compute a convolution, in the order of what they cost by rule. All give the same bits, but for the
     /// sign of a 0. Rows of odd numbers of vectors have no tile whose weights are shared.
-    pub fn choices(spec: &Spec<'_>, packing: Packing) -> Vec<Self> {
+    pub fn choices(spec: &ConvSpec<'_>, lists: TapLists) -> Vec<Self> {
         let units = Units::of(spec);
-        let table = table(spec.layout.lanes, packing).iter();
-        let tiles = table.map(|&(vectors, each)| Self { packing, vectors, each });
+        let table = table(spec.layout.lanes, lists).iter();
+        let tiles = table.map(|&(vectors, each)| Self { lists, vectors, each });
         let mut tiles: Vec<Self> = tiles.filter(|tile| units.fit(*tile)).collect();
         tiles.sort_by_key(|tile| tile.cost(&units, spec.outputs.count()));
         tiles
@@ -94,15 +94,15 @@ impl Tile {
 
     /// What all tiles cost: their vectors for all channels, and something for each itself.
     fn cost(self, units: &Units, n_outputs: usize) -> usize {
-        let (own, channels) = match self.packing {
-            Packing::Own => (3, 1),
-            Packing::Shared => (1, n_outputs.next_multiple_of(self.each)),
+        let (own, channels) = match self.lists {
+            TapLists::Own => (3, 1),
+            TapLists::Shared => (1, n_outputs.next_multiple_of(self.each)),
         };
         units.n.div_ceil(self.vectors / units.vectors) * (self.vectors * channels + own)
     }
 
     /// The kind of rows that its kernel computes.
-    pub(super) fn row(self, spec: &Spec<'_>) -> usize {
+    pub(super) fn row(self, spec: &ConvSpec<'_>) -> usize {
         let Layout { columns, pitch, lanes, .. } = *spec.layout;
         let [up, down] = spec.reach;
         let has_zeros = pitch > columns.max(spec.columns.most());
@@ -128,7 +128,7 @@ pub(super) struct Units {
 }
 
 impl Units {
-    pub(super) fn of(spec: &Spec<'_>) -> Self {
+    pub(super) fn of(spec: &ConvSpec<'_>) -> Self {
         let (layout, is_shifted) = (spec.layout, spec.is_shifted());
         let per_row = (layout.pitch / layout.lanes).max(1);
         let vectors = if is_shifted { per_row } else { 1 };

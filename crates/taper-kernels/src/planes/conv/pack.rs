@@ -1,34 +1,34 @@
 //! Packs the output channels of a convolution for a tile.
 
 use super::{
-    Conv,
+    PlaneConv,
     choice::{MASKED, Tile, Units},
 };
 use crate::{
     Variant,
     planes::{
-        spec::{Columns, Output, Packing, Source, Spec, Windows},
+        spec::{Columns, ConvSpec, Output, TapLists, WeightedPixel, WindowKind},
         tile::Tap,
     },
 };
 use std::cmp::Reverse;
 
-impl Conv {
+impl PlaneConv {
     /// Packs it for a tile that [`Tile::choices`] gives.
     ///
     /// # Panics
     /// If a source or output lies outside of the arena or of the reach, or there is no such tile.
-    pub fn new(variant: Variant, spec: &Spec<'_>, tile: Tile) -> Self {
+    pub fn new(variant: Variant, spec: &ConvSpec<'_>, tile: Tile) -> Self {
         pack(variant, spec, tile)
     }
 }
 
 /// Packs all output channels, a block at a time.
-fn pack(variant: Variant, spec: &Spec<'_>, tile: Tile) -> Conv {
+fn pack(variant: Variant, spec: &ConvSpec<'_>, tile: Tile) -> PlaneConv {
     let mut channels: Vec<usize> = (0..spec.outputs.count()).collect();
     let mut packer = Packer::new(variant, spec, tile);
-    let output = |&o: &usize| spec.outputs.output(o, tile.packing);
-    if tile.each > 1 && tile.packing == Packing::Own {
+    let output = |&o: &usize| spec.outputs.output(o, tile.lists);
+    if tile.each > 1 && tile.lists == TapLists::Own {
         // A block has as many steps as the longest of its lists.
         channels.sort_by_cached_key(|&o| Reverse(spec.outputs.n_sources(o)));
     }
@@ -41,8 +41,8 @@ fn pack(variant: Variant, spec: &Spec<'_>, tile: Tile) -> Conv {
 
 /// A convolution of the blocks so far.
 struct Packer<'a> {
-    conv: Conv,
-    spec: &'a Spec<'a>,
+    conv: PlaneConv,
+    spec: &'a ConvSpec<'a>,
     /// The shift of each group of taps.
     shifts: Vec<i32>,
     /// Floats from the begin of a plane to the end of its last tile.
@@ -50,11 +50,11 @@ struct Packer<'a> {
 }
 
 impl<'a> Packer<'a> {
-    fn new(variant: Variant, spec: &'a Spec<'a>, tile: Tile) -> Self {
-        let Tile { packing, vectors, each } = tile;
+    fn new(variant: Variant, spec: &'a ConvSpec<'a>, tile: Tile) -> Self {
+        let Tile { lists, vectors, each } = tile;
         let (layout, units) = (spec.layout, Units::of(spec));
         assert!(units.fit(tile), "{tile:?} does not fit {layout:?}");
-        assert!(spec.windows == Windows::Any, "a tile is for any windows");
+        assert!(spec.windows == WindowKind::Any, "a tile is for any windows");
         let step = vectors / units.vectors;
         let begin = |tile: usize| (tile * step).min(units.n - step) * units.vectors * layout.lanes;
         let tiles: Vec<usize> = (0..units.n.div_ceil(step)).map(begin).collect();
@@ -68,12 +68,12 @@ impl<'a> Packer<'a> {
         let is_pixel =
             |i: usize| i % layout.pitch < layout.columns && i / layout.pitch < layout.rows;
         let [up, down] = spec.reach;
-        let conv = Conv {
+        let conv = PlaneConv {
             variant,
             lanes: layout.lanes,
             vectors,
             each,
-            packing,
+            lists,
             row,
             arena: spec.arena,
             finish: spec.finish,
@@ -119,9 +119,9 @@ impl<'a> Packer<'a> {
     /// Makes room for blocks of which these are the channels with the most sources.
     fn reserve(&mut self, longest: impl Iterator<Item = usize>) {
         let n: usize = longest.map(|channel| self.spec.outputs.n_sources(channel)).sum();
-        match self.conv.packing {
-            Packing::Own => self.conv.taps.reserve_exact(n * self.conv.each),
-            Packing::Shared => {
+        match self.conv.lists {
+            TapLists::Own => self.conv.taps.reserve_exact(n * self.conv.each),
+            TapLists::Shared => {
                 self.conv.places.reserve_exact(n);
                 self.conv.weights.reserve_exact(n * self.conv.each);
             }
@@ -130,9 +130,9 @@ impl<'a> Packer<'a> {
 
     /// Adds a block of channels: one for each of a tile, or fewer.
     fn block(&mut self, block: &[Output]) {
-        match self.conv.packing {
-            Packing::Own => self.own(block),
-            Packing::Shared => self.shared(block),
+        match self.conv.lists {
+            TapLists::Own => self.own(block),
+            TapLists::Shared => self.shared(block),
         }
         let missing = self.conv.each - block.len();
         for output in block {
@@ -171,10 +171,10 @@ impl<'a> Packer<'a> {
         for shift in self.shifts.clone() {
             self.conv.bounds.push(self.conv.places.len() as u32);
             let lists = block.iter().map(|output| sources(output, shift).collect());
-            let lists: Vec<Vec<&Source>> = lists.collect();
+            let lists: Vec<Vec<&WeightedPixel>> = lists.collect();
             n += lists.iter().map(Vec::len).sum::<usize>();
             let Some((first, others)) = lists.split_first() else { continue };
-            let is_same = |other: &Vec<&Source>| {
+            let is_same = |other: &Vec<&WeightedPixel>| {
                 other.len() == first.len() && other.iter().zip(first).all(|(a, b)| a.at == b.at)
             };
             assert!(others.iter().all(is_same), "channels have other sources");
@@ -206,11 +206,11 @@ impl<'a> Packer<'a> {
         }
     }
 
-    fn finish(self) -> Conv {
+    fn finish(self) -> PlaneConv {
         let Self { mut conv, .. } = self;
-        conv.bounds.push(match conv.packing {
-            Packing::Own => conv.taps.len(),
-            Packing::Shared => conv.places.len(),
+        conv.bounds.push(match conv.lists {
+            TapLists::Own => conv.taps.len(),
+            TapLists::Shared => conv.places.len(),
         } as u32);
         conv.addend_bounds.push(conv.taps.len() as u32);
         conv.taps.shrink_to_fit();
@@ -221,7 +221,7 @@ impl<'a> Packer<'a> {
 }
 
 /// The sources of a shift, in order.
-fn sources(output: &Output, shift: i32) -> impl Iterator<Item = &Source> {
+fn sources(output: &Output, shift: i32) -> impl Iterator<Item = &WeightedPixel> {
     output.sources.iter().filter(move |source| source.shift == shift)
 }
 

@@ -7,7 +7,7 @@ use super::{
 use crate::{
     planes::{
         layout::Layout,
-        spec::{Columns, Output, Source, Spec, Windows},
+        spec::{Columns, ConvSpec, Output, WeightedPixel, WindowKind},
         testing::{Numbers, most_vectors},
     },
     simd::{Simd, launch_on},
@@ -53,7 +53,7 @@ fn check(
     layout: Layout,
     input_columns: usize,
     shifts: &[i32],
-    packing: Packing,
+    lists: TapLists,
     numbers: &mut Numbers,
 ) -> Vec<Instance> {
     let Layout { rows, columns, pitch, lanes, .. } = layout;
@@ -82,13 +82,14 @@ fn check(
         let mut weights = Vec::new();
         for &(plane, down, right) in &taps {
             // Lists of different lengths, one of them empty.
-            if packing == Packing::Shared || (numbers.below(3) > 0 && o != 1) {
+            if lists == TapLists::Shared || (numbers.below(3) > 0 && o != 1) {
                 weights.push(Weight { value: numbers.next(), plane, down, right });
             }
         }
         channels.push((numbers.next(), weights, numbers.below(2) == 0));
     }
-    let finish = [Finish::None, Finish::RELU, Finish::Leaky { slope: 0.25 }][numbers.below(3)];
+    let finish =
+        [Epilogue::None, Epilogue::RELU, Epilogue::Leaky { slope: 0.25 }][numbers.below(3)];
     let outputs: Vec<Output> = channels
         .iter()
         .enumerate()
@@ -97,7 +98,7 @@ fn check(
             bias: *bias,
             sources: weights
                 .iter()
-                .map(|w| Source {
+                .map(|w| WeightedPixel {
                     weight: w.value,
                     at: begin(w.plane).wrapping_add_signed(w.down * pitch as isize) as u32,
                     shift: w.right,
@@ -124,22 +125,22 @@ fn check(
                     sum += f64::from(arena[begin(n_in) + y * pitch + x]);
                 }
                 let sum = match finish {
-                    Finish::None => sum,
-                    Finish::Clip { min, max } => sum.max(f64::from(min)).min(f64::from(max)),
-                    Finish::Leaky { slope } => sum.max(0.0) + sum.min(0.0) * f64::from(slope),
+                    Epilogue::None => sum,
+                    Epilogue::Clip { min, max } => sum.max(f64::from(min)).min(f64::from(max)),
+                    Epilogue::Leaky { slope } => sum.max(0.0) + sum.min(0.0) * f64::from(slope),
                 };
                 want[begin(n_in + 1 + o) + y * pitch + x] = sum as f32;
             }
         }
     }
     let [left, right] = [-1, 1].map(|side| shifts.iter().map(|shift| side * shift).max());
-    let spec = Spec {
+    let spec = ConvSpec {
         layout: &layout,
         columns: Columns::Shifted(input_columns),
         reach: [left, right].map(|reach| reach.unwrap_or(0).max(0) as usize),
         outputs: &outputs,
         finish,
-        windows: Windows::Any,
+        windows: WindowKind::Any,
         arena: arena_len,
         zero: zero as u32,
     };
@@ -151,14 +152,14 @@ fn check(
     }
     let mut instances = Vec::new();
     let mut bits: Option<Vec<u32>> = None;
-    for tile in Tile::choices(&spec, packing) {
-        let conv = Conv::new(variant, &spec, tile);
+    for tile in Tile::choices(&spec, lists) {
+        let conv = PlaneConv::new(variant, &spec, tile);
         let mut arena = arena.clone();
         // Blocks in parts, as threads take them.
         let middle = conv.n_blocks() / 2;
         conv.run(&mut arena, middle..conv.n_blocks());
         conv.run(&mut arena, 0..middle);
-        let instance = (packing == Packing::Shared, conv.vectors, conv.each, conv.row);
+        let instance = (lists == TapLists::Shared, conv.vectors, conv.each, conv.row);
         for (i, (got, want)) in arena.iter().zip(&want).enumerate() {
             assert!(
                 (got - want).abs() <= 1e-5 * want.abs().max(1.0),
@@ -202,7 +203,7 @@ fn each_kernel_computes_its_definition() {
                             if shifts != [0] && !has_tiles(lanes, per_row) {
                                 continue;
                             }
-                            for packing in [Packing::Own, Packing::Shared] {
+                            for lists in [TapLists::Own, TapLists::Shared] {
                                 let layout = Layout { rows, columns, pitch, halo: 0, lanes };
                                 // Planes that are read have more columns at times.
                                 let input = columns + numbers.below(pitch - columns + 1);
@@ -211,7 +212,7 @@ fn each_kernel_computes_its_definition() {
                                     layout,
                                     input,
                                     shifts,
-                                    packing,
+                                    lists,
                                     &mut numbers,
                                 ));
                             }
@@ -233,22 +234,22 @@ fn each_kernel_computes_its_definition() {
 const LAYOUT: Layout = Layout { rows: 2, columns: 16, pitch: 16, halo: 0, lanes: 16 };
 
 /// A convolution in an arena of 64 floats; planes have 32.
-fn small(outputs: &Vec<Output>, zero: u32) -> Conv {
+fn small(outputs: &Vec<Output>, zero: u32) -> PlaneConv {
     let columns = Columns::Shifted(16);
-    let spec = Spec {
+    let spec = ConvSpec {
         layout: &LAYOUT,
         columns,
         reach: [0, 1],
         outputs,
-        finish: Finish::None,
-        windows: Windows::Any,
+        finish: Epilogue::None,
+        windows: WindowKind::Any,
         arena: 64,
         zero,
     };
-    Conv::new(Variant::Scalar, &spec, Tile::choices(&spec, Packing::Own)[0])
+    PlaneConv::new(Variant::Scalar, &spec, Tile::choices(&spec, TapLists::Own)[0])
 }
 
-fn is_refused(source: Source, output: u32, addend: u32, zero: u32) -> bool {
+fn is_refused(source: WeightedPixel, output: u32, addend: u32, zero: u32) -> bool {
     let outputs =
         vec![Output { at: output, bias: 0.0, sources: vec![source], addends: vec![addend] }];
     std::panic::catch_unwind(|| small(&outputs, zero)).is_err()
@@ -256,7 +257,7 @@ fn is_refused(source: Source, output: u32, addend: u32, zero: u32) -> bool {
 
 #[test]
 fn planes_outside_of_the_arena_are_refused() {
-    let source = |at: u32| Source { weight: 1.0, at, shift: 0 };
+    let source = |at: u32| WeightedPixel { weight: 1.0, at, shift: 0 };
     assert!(!is_refused(source(32), 32, 32, 32));
     for at in [33, 64, u32::MAX / 4, u32::MAX] {
         assert!(is_refused(source(at), 0, 0, 0) && is_refused(source(0), at, 0, 0));
@@ -266,7 +267,7 @@ fn planes_outside_of_the_arena_are_refused() {
 
 #[test]
 fn sources_outside_of_the_reach_are_refused() {
-    let shifted = |shift: i32| is_refused(Source { weight: 1.0, at: 0, shift }, 0, 0, 0);
+    let shifted = |shift: i32| is_refused(WeightedPixel { weight: 1.0, at: 0, shift }, 0, 0, 0);
     assert!(!shifted(0) && !shifted(1));
     assert!(shifted(-1) && shifted(2));
 }
@@ -279,7 +280,7 @@ fn a_smaller_arena_is_refused() {
 
 /// A vector of results.
 struct Applied<'a> {
-    finish: Finish,
+    finish: Epilogue,
     values: &'a mut [f32],
 }
 
@@ -306,25 +307,25 @@ fn what_follows_a_sum_is_its_definition_without_denormal_results() {
         vec![f32::NAN, f32::INFINITY, 0.0, tiny, tiny / 2.0, tiny * 5.0, 1e-45, 1.0, 7.0];
     sums.extend(sums.clone().iter().map(|v| -v));
     sums.resize(sums.len().next_multiple_of(16), 0.25);
-    let clip = |min: f32, max: f32| Finish::Clip { min, max };
+    let clip = |min: f32, max: f32| Epilogue::Clip { min, max };
     let finishes = [
-        Finish::None,
-        Finish::RELU,
+        Epilogue::None,
+        Epilogue::RELU,
         clip(0.0, 6.0),
         clip(-1.0, 1.0),
         clip(tiny / 4.0, f32::INFINITY),
         clip(f32::NEG_INFINITY, -tiny / 4.0),
-        Finish::Leaky { slope: 0.25 },
-        Finish::Leaky { slope: -2.0 },
+        Epilogue::Leaky { slope: 0.25 },
+        Epilogue::Leaky { slope: -2.0 },
     ];
     for finish in finishes {
         let want = sums.iter().map(|&sum| {
             let value = match finish {
-                Finish::None => sum,
+                Epilogue::None => sum,
                 _ if sum.is_nan() => sum,
-                Finish::Clip { min, max } => sum.max(min).min(max),
-                Finish::Leaky { slope } if sum < 0.0 => sum * slope,
-                Finish::Leaky { .. } => sum,
+                Epilogue::Clip { min, max } => sum.max(min).min(max),
+                Epilogue::Leaky { slope } if sum < 0.0 => sum * slope,
+                Epilogue::Leaky { .. } => sum,
             };
             if value.is_subnormal() { 0.0 } else { value }
         });

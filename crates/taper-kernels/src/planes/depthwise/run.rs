@@ -5,7 +5,7 @@ use super::{
     window::{Direct, Phases, Whole, Window},
 };
 use crate::{
-    planes::{layout::Layout, spec::Finish},
+    planes::{layout::Layout, spec::Epilogue},
     simd::{Kernel, Simd, launch_on},
 };
 use std::marker::PhantomData;
@@ -19,11 +19,11 @@ impl Depthwise {
         assert!(arena.len() >= self.arena, "another arena");
         let arena = arena.as_mut_ptr();
         match self.reads {
-            Reads::Whole => self.launch(Run::<Whole>::new(self, arena)),
+            Reads::Whole => self.launch(DepthwiseRun::<Whole>::new(self, arena)),
             Reads::Alone => self.launch(Alone { depthwise: self, arena }),
-            Reads::Phases => self.launch(Run::<Phases>::new(self, arena)),
-            Reads::Wide => self.launch(Run::<Direct<false>>::new(self, arena)),
-            Reads::Paired => self.launch(Run::<Direct<true>>::new(self, arena)),
+            Reads::Phases => self.launch(DepthwiseRun::<Phases>::new(self, arena)),
+            Reads::Wide => self.launch(DepthwiseRun::<Direct<false>>::new(self, arena)),
+            Reads::Paired => self.launch(DepthwiseRun::<Direct<true>>::new(self, arena)),
         }
     }
 
@@ -32,19 +32,19 @@ impl Depthwise {
     }
 }
 
-struct Run<'a, W> {
+struct DepthwiseRun<'a, W> {
     depthwise: &'a Depthwise,
     arena: *mut f32,
     window: PhantomData<W>,
 }
 
-impl<'a, W> Run<'a, W> {
+impl<'a, W> DepthwiseRun<'a, W> {
     fn new(depthwise: &'a Depthwise, arena: *mut f32) -> Self {
         Self { depthwise, arena, window: PhantomData }
     }
 }
 
-impl<W: Window> Kernel for Run<'_, W> {
+impl<W: Window> Kernel for DepthwiseRun<'_, W> {
     type Out = ();
 
     #[inline(always)]
@@ -123,7 +123,7 @@ impl Kernel for Alone<'_> {
             (above[i], has_above[i]) = ((i - pitch) as u32, all);
             (below[i - pitch], has_below[i - pitch]) = (i as u32, all);
         }
-        // SAFETY: as in `Run`; tables have the floats of a vector, and name places in one.
+        // SAFETY: as in `DepthwiseRun`; tables have the floats of a vector, and name places in one.
         unsafe {
             let kept = kept::<S>(self.depthwise);
             let (has_above, has_below) = (S::load(has_above.as_ptr()), S::load(has_below.as_ptr()));
@@ -160,7 +160,7 @@ struct Sums<S: Simd, W> {
     per_row: usize,
     weights: [S::V; 9],
     bias: S::V,
-    finish: Finish,
+    finish: Epilogue,
     flushes: bool,
     masks: Option<*const f32>,
     window: PhantomData<W>,
@@ -171,7 +171,7 @@ impl<S: Simd, W: Window> Sums<S, W> {
     unsafe fn new(depthwise: &Depthwise, arena: *mut f32, channel: &Channel) -> Self {
         let Depthwise { layout, finish, flushes, masks, places, .. } = depthwise;
         let Channel { from, to, bias, weights } = *channel;
-        // SAFETY: see `Run`.
+        // SAFETY: see `DepthwiseRun`.
         unsafe {
             Self {
                 from: arena.cast_const().add(from as usize),
@@ -191,7 +191,7 @@ impl<S: Simd, W: Window> Sums<S, W> {
     /// Computes a vector that is a row or several.
     #[inline(always)]
     unsafe fn rows(&self, vector: usize, pixels: &[S::V; 6], [not_last, not_first]: [S::V; 2]) {
-        // SAFETY: see `Run`.
+        // SAFETY: see `DepthwiseRun`.
         unsafe {
             let mut sum = self.right(pixels);
             if !W::RIGHT.is_empty() {
@@ -206,7 +206,7 @@ impl<S: Simd, W: Window> Sums<S, W> {
     /// The pixels for a vector of the output.
     #[inline(always)]
     unsafe fn pixels(&self, vector: usize) -> [S::V; 6] {
-        // SAFETY: see `Run`, here and below.
+        // SAFETY: see `DepthwiseRun`, here and below.
         unsafe { W::pixels::<S>(self.from, &self.places, vector, self.per_row) }
     }
 

@@ -1,8 +1,8 @@
-//! Depthwise convolutions against `Conv`, to the bit.
+//! Depthwise convolutions against `PlaneConv`, to the bit.
 
 use super::*;
 use crate::planes::{
-    Conv, Tile,
+    PlaneConv, Tile,
     testing::{Numbers, most_vectors},
 };
 
@@ -40,7 +40,7 @@ fn check(variant: Variant, layout: Layout, is_strided: bool, numbers: &mut Numbe
                     };
                     let at = begin(plane) as i32 + dy * pitch as i32;
                     let weight = if numbers.below(3) == 0 { 0.0 } else { numbers.next() };
-                    sources.push(Source { weight, at: at as u32, shift: dx });
+                    sources.push(WeightedPixel { weight, at: at as u32, shift: dx });
                 }
             }
             let at = begin(n_in + o) as u32;
@@ -48,19 +48,19 @@ fn check(variant: Variant, layout: Layout, is_strided: bool, numbers: &mut Numbe
         })
         .collect();
     let finish =
-        [Finish::None, Finish::RELU, Finish::Clip { min: -0.5, max: 0.5 }][numbers.below(3)];
-    let spec = Spec {
+        [Epilogue::None, Epilogue::RELU, Epilogue::Clip { min: -0.5, max: 0.5 }][numbers.below(3)];
+    let spec = ConvSpec {
         layout: &layout,
         columns: Columns::Shifted(columns),
         reach: [1, if is_strided { 0 } else { 1 }],
         outputs: &outputs,
         finish,
-        windows: Windows::Any,
+        windows: WindowKind::Any,
         arena: len,
         zero: zero as u32,
     };
     let mut want = arena.clone();
-    let conv = Conv::new(variant, &spec, Tile::choices(&spec, Packing::Own)[0]);
+    let conv = PlaneConv::new(variant, &spec, Tile::choices(&spec, TapLists::Own)[0]);
     conv.run(&mut want, 0..conv.n_blocks());
     let depthwise = Depthwise::new(variant, &spec).expect("a window");
     // What was there before is written over.
@@ -83,7 +83,7 @@ fn check(variant: Variant, layout: Layout, is_strided: bool, numbers: &mut Numbe
         for plane in 0..n_in {
             arena[begin(plane) - halo..begin(plane)].fill(f32::NAN);
         }
-        let spec = Spec { windows: Windows::Alone, ..spec };
+        let spec = ConvSpec { windows: WindowKind::Alone, ..spec };
         Depthwise::new(variant, &spec).expect("a window").run(&mut arena);
         is_right(&arena, "alone");
     }
@@ -132,7 +132,7 @@ fn check_strided(variant: Variant, from: Layout, to: Layout, numbers: &mut Numbe
         .iter()
         .enumerate()
         .map(|(o, (bias, weights))| {
-            let source = |i: usize| Source {
+            let source = |i: usize| WeightedPixel {
                 weight: weights[i],
                 at: (begin(o) + i / 3 * from.pitch - from.pitch) as u32,
                 shift: (i % 3) as i32 - 1,
@@ -160,13 +160,13 @@ fn check_strided(variant: Variant, from: Layout, to: Layout, numbers: &mut Numbe
             }
         }
     }
-    let spec = Spec {
+    let spec = ConvSpec {
         layout: &to,
         columns: Columns::Shifted(from.columns),
         reach: [1, 1],
         outputs: &outputs,
-        finish: Finish::RELU,
-        windows: Windows::Strided(from),
+        finish: Epilogue::RELU,
+        windows: WindowKind::Strided(from),
         arena: len,
         zero: 0,
     };
@@ -210,7 +210,7 @@ fn windows_of_every_second_pixel_are_their_definition() {
 /// A window on one plane of 2×4 pixels, with what a test changes.
 fn of(change: impl Fn(&mut Output)) -> Option<Depthwise> {
     let layout = Layout { rows: 2, columns: 4, pitch: 4, halo: 4, lanes: 4 };
-    let source = |i: usize| Source {
+    let source = |i: usize| WeightedPixel {
         weight: 1.0,
         at: (4 + 4 * (i / 3)) as u32 - 4,
         shift: (i % 3) as i32 - 1,
@@ -219,13 +219,13 @@ fn of(change: impl Fn(&mut Output)) -> Option<Depthwise> {
     let mut other = Output { at: 24, bias: 0.0, sources, addends: Vec::new() };
     let first = other.clone();
     change(&mut other);
-    let spec = Spec {
+    let spec = ConvSpec {
         layout: &layout,
         columns: Columns::Shifted(4),
         reach: [1, 1],
         outputs: &vec![first, other],
-        finish: Finish::None,
-        windows: Windows::Any,
+        finish: Epilogue::None,
+        windows: WindowKind::Any,
         arena: 32,
         zero: 0,
     };

@@ -1,7 +1,7 @@
 //! The pixels that windows multiply, for a vector of results.
 #![allow(clippy::needless_range_loop, reason = "loops over constants by index become registers")]
 
-use crate::{planes::spec::Source, simd::Simd};
+use crate::{planes::spec::WeightedPixel, simd::Simd};
 
 /// Which pixels are in reach of a vector of the output, and which of them the weights multiply, in the order of their sum: those
 /// of the column to the right, of the own, and of the one to the left.
@@ -110,10 +110,10 @@ impl<const PAIRED: bool> Window for Direct<PAIRED> {
 }
 
 /// Where the pixels of a window are, from the first source on, if the sources are a window.
-pub(super) fn places<W: Window>(sources: &[Source]) -> Option<[i32; 6]> {
+pub(super) fn places<W: Window>(sources: &[WeightedPixel]) -> Option<[i32; 6]> {
     let mut places = [None; 6];
     for (shift, pixels) in [(1, W::RIGHT), (0, W::CENTRE), (-1, W::LEFT)] {
-        let of_column: Vec<&Source> = sources.iter().filter(|s| s.shift == shift).collect();
+        let of_column: Vec<&WeightedPixel> = sources.iter().filter(|s| s.shift == shift).collect();
         if of_column.len() != pixels.len() {
             return None;
         }

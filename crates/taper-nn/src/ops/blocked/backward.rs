@@ -6,7 +6,7 @@
 use super::{
     choice::{self, Direction},
     node::{Node, Norm, Op},
-    profile::{self, Work},
+    profile::Work,
     sampling,
 };
 use crate::{Gate, ops::with_values};
@@ -18,7 +18,8 @@ use std::{
 use taper_kernels::{
     buffer::Buffer,
     concat,
-    conv::blocked::{Conv, Finish, GradAt, GradSource, InputGrad, NormSlope, WeightGrad},
+    conv::blocked::{BlockedConv, Finish, GradAt, InputGrad, WeightGrad},
+    fused::{GradSource, GradSums, NormSlope, PassWhere},
     lanes::{self, Lanes},
     norm::blocked as norm,
     pool,
@@ -39,7 +40,7 @@ pub(super) fn backward(end: &Arc<Node>, grad: &[f32]) -> Result<LeafGrads> {
     let awaited = readers.clone();
     let mut pass = Backward { readers, awaited, grads: HashMap::new(), leaves: HashMap::new() };
     let mut last = Buffer::any(end.plane.len());
-    profile::time(Work::Layout, || lanes::from_nchw(&end.plane, grad, &mut last));
+    end.kernels().time(Work::Layout, || lanes::from_nchw(&end.plane, grad, &mut last));
     pass.grads.insert(Arc::as_ptr(end), Incoming::stored(last));
     for node in &order {
         let Some(incoming) = pass.grads.remove(&Arc::as_ptr(node)) else { continue };
@@ -56,14 +57,14 @@ pub(super) fn backward(end: &Arc<Node>, grad: &[f32]) -> Result<LeafGrads> {
             Op::Average { x, windows } => {
                 let (out, is_added) = pass.open(x);
                 let grad = &incoming.grad;
-                profile::time(Work::Pool, || {
+                node.kernels().time(Work::Pool, || {
                     pool::average_grad(&x.plane, *windows, grad, out, is_added);
                 });
             }
             Op::Maximum { x, windows } => {
                 let (out, is_added) = pass.open(x);
                 let grad = &incoming.grad;
-                profile::time(Work::Pool, || {
+                node.kernels().time(Work::Pool, || {
                     pool::maximum_grad(&x.plane, *windows, x.value(), grad, out, is_added);
                 });
             }
@@ -73,7 +74,7 @@ pub(super) fn backward(end: &Arc<Node>, grad: &[f32]) -> Result<LeafGrads> {
                 for part in parts {
                     if part.is_tracked {
                         let (out, is_added) = pass.open(part);
-                        profile::time(Work::Layout, || {
+                        node.kernels().time(Work::Layout, || {
                             concat::part(whole, first, (part.plane, out), is_added);
                         });
                     }
@@ -108,7 +109,7 @@ struct Incoming {
     /// What still has to be done to it: it is the gradient behind the normalisation of this reader.
     through: Option<Through>,
     /// The sums that the normalisation behind it needs, if it is finished: only what passes is left of it.
-    finished: Option<Vec<norm::GradSums>>,
+    finished: Option<Vec<GradSums>>,
 }
 
 /// A normalisation on the way back.
@@ -132,7 +133,7 @@ impl Incoming {
                 grad: &self.grad,
                 x: x.value(),
                 pass: match through.is_passed {
-                    true => norm::PassWhere::Everywhere,
+                    true => PassWhere::Everywhere,
                     false => through.reader.passes(),
                 },
                 slopes: &through.slopes,
@@ -178,7 +179,7 @@ impl Backward {
             }
             Entry::Occupied(mut entry) => {
                 let out = exclusive(&mut entry.get_mut().grad);
-                profile::time(Work::Norm, || {
+                node.kernels().time(Work::Norm, || {
                     norm::gradient(&node.plane, GradSource::Plain(&grad), out, true);
                 });
             }
@@ -198,7 +199,8 @@ impl Backward {
 
     fn input(&mut self, node: &Node, tensor: &Tensor, incoming: &Incoming) {
         let mut grad = vec![0.0; tensor.elem_count()];
-        profile::time(Work::Layout, || lanes::to_nchw(&node.plane, &incoming.grad, &mut grad));
+        node.kernels()
+            .time(Work::Layout, || lanes::to_nchw(&node.plane, &incoming.grad, &mut grad));
         self.leaf(tensor, grad);
     }
 
@@ -215,19 +217,19 @@ impl Backward {
         if let Some(residual) = residual.filter(|residual| residual.is_tracked) {
             // Both branches get what the rectifier lets pass, so it is stored.
             let pass = node.passes();
-            if !is_passed && !matches!(pass, norm::PassWhere::Everywhere) {
+            if !is_passed && !matches!(pass, PassWhere::Everywhere) {
                 let grad = exclusive(&mut incoming.grad);
-                profile::time(Work::Norm, || norm::mask(plane, grad, pass));
+                node.kernels().time(Work::Norm, || norm::mask(plane, grad, pass));
             }
             is_passed = true;
             self.give(residual, incoming.grad.clone());
         }
-        let pass = if is_passed { norm::PassWhere::Everywhere } else { node.passes() };
+        let pass = if is_passed { PassWhere::Everywhere } else { node.passes() };
         let slopes = match normed {
             None => vec![NormSlope { scale: 1.0, ..NormSlope::default() }; plane.channels],
             Some(normed) => {
                 let sums = incoming.finished.unwrap_or_else(|| {
-                    profile::time(Work::Norm, || {
+                    node.kernels().time(Work::Norm, || {
                         norm::sums(plane, &incoming.grad, x.value(), pass, &normed.mean)
                     })
                 });
@@ -243,18 +245,18 @@ impl Backward {
             let through = Through { reader: node.clone(), is_passed, slopes };
             let incoming = Incoming { grad: incoming.grad, through: Some(through), finished: None };
             self.grads.insert(Arc::as_ptr(x), incoming);
-        } else if normed.is_none() && matches!(pass, norm::PassWhere::Everywhere) {
+        } else if normed.is_none() && matches!(pass, PassWhere::Everywhere) {
             self.give(x, incoming.grad);
         } else {
             let (out, is_added) = self.open(x);
             let source =
                 GradSource::Normed { grad: &incoming.grad, x: x.value(), pass, slopes: &slopes };
-            profile::time(Work::Norm, || norm::gradient(plane, source, out, is_added));
+            node.kernels().time(Work::Norm, || norm::gradient(plane, source, out, is_added));
         }
         Ok(())
     }
 
-    fn norm_leaves(&mut self, normed: &Norm, sums: &[norm::GradSums]) {
+    fn norm_leaves(&mut self, normed: &Norm, sums: &[GradSums]) {
         if normed.weight.track_op() {
             let dots = sums.iter().zip(&normed.inverse_std).map(|(s, i)| (s.dot * i) as f32);
             self.leaf(&normed.weight, dots.collect());
@@ -269,7 +271,7 @@ impl Backward {
         &mut self,
         node: &Arc<Node>,
         x: &Arc<Node>,
-        conv: &Conv,
+        conv: &BlockedConv,
         [weight, dense]: [&Tensor; 2],
         bias: Option<&Tensor>,
         gate: Option<&Gate>,
@@ -283,7 +285,7 @@ impl Backward {
         let is_last = self.awaited.get(&Arc::as_ptr(x)) == Some(&1);
         let finish = match &x.op {
             Op::Pointwise { x: before, norm: Some(normed), .. } if is_last => {
-                let sums = sums.insert(vec![norm::GradSums::default(); x.plane.channels]);
+                let sums = sums.insert(vec![GradSums::default(); x.plane.channels]);
                 Some(Finish { pass: x.passes(), x: before.value(), mean: &normed.mean, sums })
             }
             _ => None,
@@ -292,15 +294,17 @@ impl Backward {
         with_values(&[weight], |v| {
             let density = choice::density(v[0]);
             let packed = into.is_some().then(|| {
-                let packing = choice::packing(shape, Direction::Input, density);
-                profile::time(Work::Pack, || conv.pack_transposed(v[0], packing))
+                let packing = node.kernels().packing(shape, Direction::Input, density);
+                node.kernels().time(Work::Pack, || conv.pack_transposed(v[0], packing))
             });
             let to_input = packed.as_ref().zip(into.as_mut()).map(|(weights, (out, is_added))| {
                 InputGrad { weights, out, is_added: *is_added, finish }
             });
-            let blocks = gate.and_then(|gate| sampling::sampled(gate, conv.input().blocks()));
+            let choice = node.kernels().choice();
+            let blocks =
+                gate.and_then(|gate| sampling::sampled(gate, conv.input().blocks(), choice));
             // What is not live is zeroed by the gate.
-            let at = match (gate.and_then(sampling::few_live), gate, &blocks) {
+            let at = match (gate.and_then(|gate| sampling::few_live(gate, choice)), gate, &blocks) {
                 (Some(live), ..) => GradAt::Masked(live),
                 (_, Some(gate), Some((blocks, scale))) => {
                     GradAt::Sampled { exact: &gate.mask, blocks, scale: *scale }
@@ -313,7 +317,7 @@ impl Backward {
                 bias: has_bias.then_some(&mut grad_bias[..]),
             });
             x.with_source(|source| {
-                profile::time(Work::Backward, || {
+                node.kernels().time(Work::Backward, || {
                     conv.backward(source, incoming.source(node), to_input, to_weight);
                 });
             });
@@ -324,7 +328,8 @@ impl Backward {
         if dense.track_op() {
             if let Some(gate) = gate {
                 with_values(&[dense], |v| {
-                    profile::time(Work::Threshold, || gate.scale_grad(v[0], &mut grad_weight));
+                    node.kernels()
+                        .time(Work::Threshold, || gate.scale_grad(v[0], &mut grad_weight));
                 })?;
             }
             self.leaf(dense, grad_weight);
@@ -344,7 +349,7 @@ fn exclusive(buffer: &mut Arc<Buffer>) -> &mut [Lanes] {
     Arc::get_mut(buffer).expect("a buffer that has just been made has one owner")
 }
 
-fn slopes(normed: &Norm, sums: &[norm::GradSums], count: f64) -> Result<Vec<NormSlope>> {
+fn slopes(normed: &Norm, sums: &[GradSums], count: f64) -> Result<Vec<NormSlope>> {
     let of_batch = |value: f64| if normed.is_of_batch { value as f32 } else { 0.0 };
     with_values(&[&normed.weight], |v| {
         let channels = v[0].iter().zip(&normed.inverse_std).zip(normed.mean.iter().zip(sums));

@@ -8,17 +8,15 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{
-        Mutex,
-        atomic::{AtomicU8, Ordering::Relaxed},
-    },
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 use taper_kernels::{
     conv::{
         ConvShape,
-        blocked::{Conv, GradSource, InputGrad, Packing, Source},
+        blocked::{BlockedConv, InputGrad, Packing},
     },
+    fused::{GradSource, Source},
     lanes::{LANES, Lanes},
 };
 
@@ -60,7 +58,7 @@ impl Direction {
 
 /// A choice that was made by measurement.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Measured {
+pub struct PackingTimes {
     /// The layer, for a batch of one block.
     pub shape: ConvShape,
     /// The direction.
@@ -73,86 +71,83 @@ pub struct Measured {
     pub sparse: Duration,
 }
 
-impl Measured {
+impl PackingTimes {
     /// The faster way.
     pub fn packing(&self) -> Packing {
         if self.sparse <= self.dense { Packing::Sparse } else { Packing::Dense }
     }
 }
 
-static CHOICE: AtomicU8 = AtomicU8::new(0);
-
 type Key = (Direction, i32, [usize; 10]);
-static MEASURED: Mutex<BTreeMap<Key, Measured>> = Mutex::new(BTreeMap::new());
 
-impl Choice {
-    const ALL: [Self; 4] = [Self::Measured, Self::ByRule, Self::Dense, Self::Sparse];
-
-    /// Lets all layers of this process choose so from now on.
-    pub fn set(self) {
-        CHOICE.store(self as u8, Relaxed);
-    }
-
-    /// How layers choose now.
-    pub fn current() -> Self {
-        Self::ALL[usize::from(CHOICE.load(Relaxed))]
-    }
-
-    /// What was measured so far.
-    pub fn measured() -> Vec<Measured> {
-        lock().values().cloned().collect()
-    }
-}
-
-fn lock() -> std::sync::MutexGuard<'static, BTreeMap<Key, Measured>> {
-    MEASURED.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-}
+/// What was measured so far.
+#[derive(Debug, Default)]
+pub(super) struct Measurements(Mutex<BTreeMap<Key, PackingTimes>>);
 
 /// Share of the weights that are not zero.
 pub(super) fn density(weight: &[f32]) -> f64 {
     weight.iter().filter(|&&w| w != 0.0).count() as f64 / weight.len().max(1) as f64
 }
 
-/// Whether the gradient of a weight is computed at its live positions alone, where so large a share of them is live.
-pub(super) fn is_grad_sparse(density: f64) -> bool {
-    decided(Direction::Weight, density) == Some(Packing::Sparse)
+impl Choice {
+    /// Whether the gradient of a weight is computed at its live positions alone, where so large a share of them is live.
+    pub(super) fn is_grad_sparse(self, density: f64) -> bool {
+        self.decided(Direction::Weight, density) == Some(Packing::Sparse)
+    }
+
+    /// How to pack weights where nothing is measured; `None` where it is.
+    fn decided(self, direction: Direction, density: f64) -> Option<Packing> {
+        let by_rule = if density <= direction.rule() { Packing::Sparse } else { Packing::Dense };
+        Some(match self {
+            Self::Dense => Packing::Dense,
+            Self::Sparse => Packing::Sparse,
+            _ if direction == Direction::Weight => by_rule,
+            _ if density == 1.0 => Packing::Winograd,
+            Self::ByRule => by_rule,
+            Self::Measured if density == 0.0 => Packing::Sparse,
+            Self::Measured => return None,
+        })
+    }
 }
 
-/// How to pack weights where nothing is measured; `None` where it is.
-fn decided(direction: Direction, density: f64) -> Option<Packing> {
-    let by_rule = if density <= direction.rule() { Packing::Sparse } else { Packing::Dense };
-    Some(match Choice::current() {
-        Choice::Dense => Packing::Dense,
-        Choice::Sparse => Packing::Sparse,
-        _ if direction == Direction::Weight => by_rule,
-        _ if density == 1.0 => Packing::Winograd,
-        Choice::ByRule => by_rule,
-        Choice::Measured if density == 0.0 => Packing::Sparse,
-        Choice::Measured => return None,
-    })
-}
+impl Measurements {
+    /// All of them.
+    pub(super) fn all(&self) -> Vec<PackingTimes> {
+        self.lock().values().cloned().collect()
+    }
 
-/// How to pack the weights of a layer.
-#[allow(
-    clippy::disallowed_methods,
-    reason = "decides what is measured together, which changes no bit"
-)]
-pub(super) fn packing(shape: &ConvShape, direction: Direction, density: f64) -> Packing {
-    if let Some(packing) = decided(direction, density) {
-        return packing;
+    /// How to pack the weights of a layer.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "decides what is measured together, which changes no bit"
+    )]
+    pub(super) fn packing(
+        &self,
+        choice: Choice,
+        shape: &ConvShape,
+        direction: Direction,
+        density: f64,
+    ) -> Packing {
+        if let Some(packing) = choice.decided(direction, density) {
+            return packing;
+        }
+        let shape = ConvShape { batch: LANES, ..*shape };
+        // Half an octave of density.
+        let range = (2.0 * density.log2()).round() as i32;
+        let key = (direction, range, sizes(&shape));
+        if let Some(known) = self.lock().get(&key) {
+            return known.packing();
+        }
+        let found = measure(&shape, direction, density);
+        tracing::debug!(?found, "measured dense against sparse");
+        let packing = found.packing();
+        self.lock().insert(key, found);
+        packing
     }
-    let shape = ConvShape { batch: LANES, ..*shape };
-    // Half an octave of density.
-    let range = (2.0 * density.log2()).round() as i32;
-    let key = (direction, range, sizes(&shape));
-    if let Some(known) = lock().get(&key) {
-        return known.packing();
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Key, PackingTimes>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
-    let found = measure(&shape, direction, density);
-    tracing::debug!(?found, "measured dense against sparse");
-    let packing = found.packing();
-    lock().insert(key, found);
-    packing
 }
 
 fn sizes(shape: &ConvShape) -> [usize; 10] {
@@ -163,8 +158,8 @@ fn sizes(shape: &ConvShape) -> [usize; 10] {
 }
 
 /// Times both ways on one block of zeros, with weights of this density spread evenly.
-fn measure(shape: &ConvShape, direction: Direction, density: f64) -> Measured {
-    let conv = Conv::new(*shape);
+fn measure(shape: &ConvShape, direction: Direction, density: f64) -> PackingTimes {
+    let conv = BlockedConv::new(*shape);
     let mut weight = vec![0.0; shape.n_weights()];
     let mut sum = 0.0;
     for w in &mut weight {
@@ -198,7 +193,7 @@ fn measure(shape: &ConvShape, direction: Direction, density: f64) -> Measured {
         times.skip(1).min().unwrap_or_default()
     };
     let (dense, sparse) = (time(Packing::Dense), time(Packing::Sparse));
-    Measured { shape: *shape, direction, density, dense, sparse }
+    PackingTimes { shape: *shape, direction, density, dense, sparse }
 }
 
 #[cfg(test)]
@@ -207,17 +202,19 @@ mod tests {
 
     #[test]
     fn a_measurement_is_made_once_for_a_range_of_densities() {
-        // A shape that no other test uses.
+        let measured = Measurements::default();
         let shape = ConvShape { height: 3, width: 3, ..ConvShape::linear(40, 21, 23) };
-        let count = || Choice::measured().iter().filter(|m| m.shape.channels_in == 21).count();
-        let first = packing(&shape, Direction::Forward, 0.100);
-        assert_eq!(packing(&shape, Direction::Forward, 0.101), first);
+        let packing =
+            |direction, density| measured.packing(Choice::Measured, &shape, direction, density);
+        let count = || measured.all().len();
+        let first = packing(Direction::Forward, 0.100);
+        assert_eq!(packing(Direction::Forward, 0.101), first);
         assert_eq!(count(), 1);
-        packing(&shape, Direction::Forward, 0.01);
-        packing(&shape, Direction::Input, 0.01);
+        packing(Direction::Forward, 0.01);
+        packing(Direction::Input, 0.01);
         assert_eq!(count(), 3);
-        packing(&shape, Direction::Input, 1.0);
-        packing(&shape, Direction::Weight, 0.01);
+        packing(Direction::Input, 1.0);
+        packing(Direction::Weight, 0.01);
         assert_eq!(count(), 3, "neither dense weights nor what a rule decides is measured");
     }
 }

@@ -3,12 +3,14 @@
 mod backward;
 mod bridge;
 pub mod choice;
+mod context;
 mod node;
 pub mod profile;
 mod sampling;
 #[cfg(test)]
 mod tests;
 
+pub use context::KernelContext;
 pub(crate) use node::{Node, Norm};
 pub use sampling::sampled_share;
 
@@ -18,7 +20,8 @@ pub(super) const MIN_BATCH: usize = 8;
 /// Gives the memory of buffers that nothing uses now back to the system.
 ///
 /// Activations and their gradients keep their memory for the next step; after training, or between phases of different
-/// size, a program may not want to.
+/// size, a program may not want to. They serve all passes of the process: a step's gradients are made and dropped by candle,
+/// which knows no context.
 pub fn release_buffers() {
     taper_kernels::buffer::release();
 }

@@ -1,8 +1,9 @@
 //! Activations in the blocked layout, and how each came about.
 
 use super::{
+    KernelContext,
     choice::{self, Direction},
-    profile::{self, Work},
+    profile::Work,
 };
 use crate::{
     Gate,
@@ -12,10 +13,8 @@ use candle_core::{Device, Result, Tensor};
 use std::sync::{Arc, OnceLock};
 use taper_kernels::{
     buffer::Buffer,
-    conv::{
-        ConvShape,
-        blocked::{Conv, Moments, PassWhere, Source},
-    },
+    conv::{ConvShape, blocked::BlockedConv},
+    fused::{Moments, PassWhere, Source},
     lanes::{self, Lanes, Plane},
     norm::blocked as norm,
     pool::{self, MaxWindows, Windows},
@@ -30,6 +29,7 @@ pub(crate) struct Node {
     pub(super) op: Op,
     /// Whether a gradient is wanted by it or by what it came from.
     pub(super) is_tracked: bool,
+    kernels: KernelContext,
     value: OnceLock<Buffer>,
     moments: OnceLock<Vec<Moments>>,
 }
@@ -44,7 +44,7 @@ pub(super) enum Op {
     /// A convolution or a linear layer.
     Conv {
         x: Arc<Node>,
-        conv: Box<Conv>,
+        conv: Box<BlockedConv>,
         /// What is computed with: the pruned weight, if there is a gate.
         weight: Tensor,
         /// What the gradient belongs to.
@@ -101,9 +101,10 @@ impl Norm {
 }
 
 impl Node {
-    fn new(plane: Plane, is_flat: bool, op: Op, is_tracked: bool) -> Self {
+    fn new(kernels: &KernelContext, plane: Plane, is_flat: bool, op: Op, is_tracked: bool) -> Self {
         let op = if is_tracked || matches!(op, Op::Pointwise { .. }) { op } else { Op::Constant };
-        Self { plane, is_flat, op, is_tracked, value: OnceLock::new(), moments: OnceLock::new() }
+        let (kernels, value, moments) = (kernels.clone(), OnceLock::new(), OnceLock::new());
+        Self { plane, is_flat, op, is_tracked, kernels, value, moments }
     }
 
     fn with_value(self, value: Buffer) -> Arc<Self> {
@@ -111,7 +112,11 @@ impl Node {
     }
 
     /// A tensor `[batch, channels, height, width]` or `[batch, features]`.
-    pub(crate) fn input(tensor: &Tensor, is_tracked: bool) -> Result<Arc<Self>> {
+    pub(crate) fn input(
+        tensor: &Tensor,
+        is_tracked: bool,
+        kernels: &KernelContext,
+    ) -> Result<Arc<Self>> {
         let (plane, is_flat) = match *tensor.dims() {
             [batch, channels, height, width] => (Plane { batch, channels, height, width }, false),
             [batch, channels] => (Plane { batch, channels, height: 1, width: 1 }, true),
@@ -121,30 +126,32 @@ impl Node {
             ),
         };
         let mut value = Buffer::any(plane.len());
-        profile::time(Work::Layout, || {
+        kernels.time(Work::Layout, || {
             with_values(&[tensor], |v| lanes::from_nchw(&plane, v[0], &mut value))
         })?;
         let is_tracked = is_tracked && tensor.track_op();
-        Ok(Self::new(plane, is_flat, Op::Input(tensor.clone()), is_tracked).with_value(value))
+        Ok(Self::new(kernels, plane, is_flat, Op::Input(tensor.clone()), is_tracked)
+            .with_value(value))
     }
 
     /// Convolves, and takes the moments of the result in training.
     pub(crate) fn conv(x: &Arc<Self>, shape: ConvShape, weights: &Weights) -> Result<Arc<Self>> {
         let Weights { weight: dense, bias, gate, is_tracked, .. } = *weights;
+        let kernels = &x.kernels;
         let weight = match gate {
-            Some(gate) => threshold(dense, gate)?,
+            Some(gate) => kernels.time(Work::Threshold, || threshold(dense, gate))?,
             None => dense.contiguous()?,
         };
-        let conv = Conv::new(shape);
+        let conv = BlockedConv::new(shape);
         let plane = *conv.output();
         let mut value = Buffer::any(plane.len());
         let read: Vec<&Tensor> = std::iter::once(&weight).chain(bias).collect();
         let moments = with_values(&read, |v| {
-            let packing = choice::packing(&shape, Direction::Forward, choice::density(v[0]));
-            let packed = profile::time(Work::Pack, || conv.pack(v[0], packing));
+            let packing = kernels.packing(&shape, Direction::Forward, choice::density(v[0]));
+            let packed = kernels.time(Work::Pack, || conv.pack(v[0], packing));
             let bias = v.get(1).copied();
             x.with_source(|source| {
-                profile::time(Work::Forward, || match is_tracked {
+                kernels.time(Work::Forward, || match is_tracked {
                     true => Some(conv.forward_with_moments(&packed, source, bias, &mut value)),
                     false => {
                         conv.forward(&packed, source, bias, &mut value);
@@ -163,7 +170,7 @@ impl Node {
             bias: bias.cloned(),
             gate: gate.cloned(),
         };
-        let node = Self::new(plane, x.is_flat, op, is_tracked);
+        let node = Self::new(kernels, plane, x.is_flat, op, is_tracked);
         if let Some(moments) = moments {
             node.moments.get_or_init(|| moments);
         }
@@ -176,7 +183,7 @@ impl Node {
             is_tracked && (x.is_tracked || norm.weight.track_op() || norm.bias.track_op());
         let op =
             Op::Pointwise { x: x.clone(), norm: Some(Arc::new(norm)), residual: None, relu: false };
-        Arc::new(Self::new(x.plane, x.is_flat, op, is_tracked))
+        Arc::new(Self::new(&x.kernels, x.plane, x.is_flat, op, is_tracked))
     }
 
     /// Cuts off at 0; what has not been computed yet takes it along.
@@ -190,7 +197,7 @@ impl Node {
             },
             _ => Op::Pointwise { x: self.clone(), norm: None, residual: None, relu: true },
         };
-        Arc::new(Self::new(self.plane, self.is_flat, op, self.is_tracked))
+        Arc::new(Self::new(&self.kernels, self.plane, self.is_flat, op, self.is_tracked))
     }
 
     /// The sum of two activations of one shape; a normalisation that has not been computed yet takes it along.
@@ -209,7 +216,7 @@ impl Node {
         };
         let op = Op::Pointwise { x, norm, residual: Some(b.clone()), relu: false };
         let is_tracked = a.is_tracked || b.is_tracked;
-        Ok(Arc::new(Self::new(a.plane, a.is_flat, op, is_tracked)))
+        Ok(Arc::new(Self::new(&a.kernels, a.plane, a.is_flat, op, is_tracked)))
     }
 
     /// Means over the whole plane, `[batch, channels]`.
@@ -223,8 +230,8 @@ impl Node {
         let plane = windows.output(&x.plane);
         let mut value = Buffer::any(plane.len());
         let pixels = x.value();
-        profile::time(Work::Pool, || pool::average(&x.plane, windows, pixels, &mut value));
-        Self::new(plane, is_flat, Op::Average { x: x.clone(), windows }, x.is_tracked)
+        x.kernels.time(Work::Pool, || pool::average(&x.plane, windows, pixels, &mut value));
+        Self::new(&x.kernels, plane, is_flat, Op::Average { x: x.clone(), windows }, x.is_tracked)
             .with_value(value)
     }
 
@@ -235,9 +242,9 @@ impl Node {
         };
         let mut value = Buffer::any(plane.len());
         let pixels = x.value();
-        profile::time(Work::Pool, || pool::maximum(&x.plane, windows, pixels, &mut value));
+        x.kernels.time(Work::Pool, || pool::maximum(&x.plane, windows, pixels, &mut value));
         let op = Op::Maximum { x: x.clone(), windows };
-        Ok(Self::new(plane, false, op, x.is_tracked).with_value(value))
+        Ok(Self::new(&x.kernels, plane, false, op, x.is_tracked).with_value(value))
     }
 
     /// The channels of all parts, one after the other.
@@ -253,7 +260,7 @@ impl Node {
         let mut value = Buffer::any(plane.len());
         let read: Vec<(Plane, &[Lanes])> =
             parts.iter().map(|part| (part.plane, part.value())).collect();
-        profile::time(Work::Layout, || taper_kernels::concat::concat(&read, &mut value));
+        first.kernels.time(Work::Layout, || taper_kernels::concat::concat(&read, &mut value));
         // What is known of the parts is known of the whole.
         let moments: Option<Vec<Moments>> = parts
             .iter()
@@ -262,7 +269,7 @@ impl Node {
             .map(|moments| moments.into_iter().flatten().copied().collect());
         let is_tracked = parts.iter().any(|part| part.is_tracked);
         let op = Op::Concat { parts: parts.to_vec() };
-        let node = Self::new(plane, first.is_flat, op, is_tracked);
+        let node = Self::new(&first.kernels, plane, first.is_flat, op, is_tracked);
         if let Some(moments) = moments {
             node.moments.get_or_init(|| moments);
         }
@@ -273,7 +280,7 @@ impl Node {
     pub(crate) fn moments(&self) -> &[Moments] {
         self.moments.get_or_init(|| {
             let value = self.value();
-            profile::time(Work::Norm, || norm::moments(&self.plane, value))
+            self.kernels.time(Work::Norm, || norm::moments(&self.plane, value))
         })
     }
 
@@ -286,7 +293,7 @@ impl Node {
             let mut value = Buffer::any(self.plane.len());
             let main = self.affine(x.value(), false);
             let mut write = |residual: Option<Source>| {
-                profile::time(Work::Norm, || {
+                self.kernels.time(Work::Norm, || {
                     norm::combine(&self.plane, main, residual, *relu, &mut value)
                 });
             };
@@ -339,6 +346,11 @@ impl Node {
         }
     }
 
+    /// What the kernels of its pass share.
+    pub(crate) fn kernels(&self) -> &KernelContext {
+        &self.kernels
+    }
+
     /// Shape to the user.
     pub(crate) fn dims(&self) -> Vec<usize> {
         let Plane { batch, channels, height, width } = self.plane;
@@ -349,7 +361,7 @@ impl Node {
     pub(super) fn to_nchw(&self) -> Vec<f32> {
         let mut out = vec![0.0; self.plane.batch * self.plane.image()];
         let value = self.value();
-        profile::time(Work::Layout, || lanes::to_nchw(&self.plane, value, &mut out));
+        self.kernels.time(Work::Layout, || lanes::to_nchw(&self.plane, value, &mut out));
         out
     }
 

@@ -50,30 +50,32 @@ impl Work {
     }
 }
 
-static IS_ON: AtomicBool = AtomicBool::new(false);
-static NANOS: [AtomicU64; Work::ALL.len()] = [const { AtomicU64::new(0) }; Work::ALL.len()];
-
-/// Begins to take times, from zero.
-pub fn start() {
-    NANOS.iter().for_each(|nanos| nanos.store(0, Relaxed));
-    IS_ON.store(true, Relaxed);
+/// The time that each kind of work has taken, while times are taken.
+#[derive(Debug, Default)]
+pub(super) struct Profile {
+    is_on: AtomicBool,
+    nanos: [AtomicU64; Work::ALL.len()],
 }
 
-/// Ends taking times, and gives those taken since [`start`].
-pub fn stop() -> Vec<(Work, Duration)> {
-    IS_ON.store(false, Relaxed);
-    Work::ALL
-        .iter()
-        .map(|&work| (work, Duration::from_nanos(NANOS[work as usize].load(Relaxed))))
-        .collect()
-}
-
-pub(crate) fn time<R>(work: Work, f: impl FnOnce() -> R) -> R {
-    if !IS_ON.load(Relaxed) {
-        return f();
+impl Profile {
+    pub(super) fn start(&self) {
+        self.nanos.iter().for_each(|nanos| nanos.store(0, Relaxed));
+        self.is_on.store(true, Relaxed);
     }
-    let begun = Instant::now();
-    let result = f();
-    NANOS[work as usize].fetch_add(begun.elapsed().as_nanos() as u64, Relaxed);
-    result
+
+    pub(super) fn stop(&self) -> Vec<(Work, Duration)> {
+        self.is_on.store(false, Relaxed);
+        let took = |work: Work| Duration::from_nanos(self.nanos[work as usize].load(Relaxed));
+        Work::ALL.iter().map(|&work| (work, took(work))).collect()
+    }
+
+    pub(super) fn time<R>(&self, work: Work, f: impl FnOnce() -> R) -> R {
+        if !self.is_on.load(Relaxed) {
+            return f();
+        }
+        let begun = Instant::now();
+        let result = f();
+        self.nanos[work as usize].fetch_add(begun.elapsed().as_nanos() as u64, Relaxed);
+        result
+    }
 }

@@ -1,29 +1,29 @@
 //! Which blocks of a batch the gradient of pruned weights is estimated from.
 
-use super::{super::cpu, MIN_BATCH, choice};
+use super::{super::cpu, MIN_BATCH, choice::Choice};
 use crate::{Gate, Sampling};
 use candle_core::Tensor;
 use taper_core::rng::Rng;
 use taper_kernels::{lanes::LANES, mask::Mask};
 
 /// The live weights, where so few are live that their exact gradient costs less than an estimate.
-pub(super) fn few_live(gate: &Gate) -> Option<&Mask> {
-    gate.live.as_deref().filter(|live| choice::is_grad_sparse(live.density()))
+pub(super) fn few_live(gate: &Gate, choice: Choice) -> Option<&Mask> {
+    gate.live.as_deref().filter(|live| choice.is_grad_sparse(live.density()))
 }
 
 /// How many of `n` blocks count for pruned weights; `None` where their gradient is exact. At or above half density an
 /// estimate is no less work.
-fn n_sampled(gate: &Gate, n: usize) -> Option<usize> {
+fn n_sampled(gate: &Gate, n: usize, choice: Choice) -> Option<usize> {
     let share = gate.sampling?.share;
     let n_sampled = ((share * n as f64).round() as usize).clamp(1, n.max(1));
-    let is_exact = n_sampled >= n || gate.mask.density() > 0.5 || few_live(gate).is_some();
+    let is_exact = n_sampled >= n || gate.mask.density() > 0.5 || few_live(gate, choice).is_some();
     (!is_exact).then_some(n_sampled)
 }
 
 /// Which of `n` blocks count for pruned weights, and the factor that makes up for the others; `None` where their
 /// gradient is exact.
-pub(super) fn sampled(gate: &Gate, n: usize) -> Option<(Vec<bool>, f32)> {
-    let (n_sampled, Sampling { key, .. }) = (n_sampled(gate, n)?, gate.sampling?);
+pub(super) fn sampled(gate: &Gate, n: usize, choice: Choice) -> Option<(Vec<bool>, f32)> {
+    let (n_sampled, Sampling { key, .. }) = (n_sampled(gate, n, choice)?, gate.sampling?);
     let mut blocks = vec![false; n];
     for &block in &Rng::from_state(key).permutation(n)[..n_sampled] {
         blocks[block] = true;
@@ -35,11 +35,11 @@ pub(super) fn sampled(gate: &Gate, n: usize) -> Option<(Vec<bool>, f32)> {
 /// it is exact.
 ///
 /// It is that of [`Gate::sampling`] up to whole blocks of sixteen images, and 1 where an estimate is not worth it or there
-/// is no kernel for it.
-pub fn sampled_share(gate: &Gate, weight: &Tensor, n_images: usize) -> f64 {
+/// is no kernel for it. `choice` is that of the pass.
+pub fn sampled_share(gate: &Gate, weight: &Tensor, n_images: usize, choice: Choice) -> f64 {
     let n = n_images.div_ceil(LANES);
     match n_images >= MIN_BATCH && cpu::has_kernels(weight) {
-        true => n_sampled(gate, n).map_or(1.0, |n_sampled| n_sampled as f64 / n as f64),
+        true => n_sampled(gate, n, choice).map_or(1.0, |n_sampled| n_sampled as f64 / n as f64),
         false => 1.0,
     }
 }
@@ -68,11 +68,12 @@ mod tests {
             grad_at_cut: 1.0,
         };
         let weight = Tensor::zeros(100, DType::F32, &Device::Cpu)?;
-        let share = |gate: &Gate, n_images| sampled_share(gate, &weight, n_images);
+        let share =
+            |gate: &Gate, n_images| sampled_share(gate, &weight, n_images, Choice::Measured);
         // Eight blocks, of which two count; three, of which one.
         let quarter = gate(10, None, Some(0.25));
         assert_eq!((share(&quarter, 128), share(&quarter, 40)), (0.25, 1.0 / 3.0));
-        let (blocks, scale) = sampled(&quarter, 8).expect("a sample");
+        let (blocks, scale) = sampled(&quarter, 8, Choice::Measured).expect("a sample");
         assert_eq!((blocks.iter().filter(|&&is_in| is_in).count(), scale), (2, 4.0));
         // One block, and a batch that is computed image by image.
         assert_eq!((share(&quarter, 16), share(&quarter, 7)), (1.0, 1.0));
@@ -83,11 +84,11 @@ mod tests {
             gate(10, Some(20), Some(0.25)),
         ] {
             assert_eq!(share(&exact, 128), 1.0, "{exact:?}");
-            assert!(sampled(&exact, 8).is_none());
+            assert!(sampled(&exact, 8, Choice::Measured).is_none());
         }
         assert_eq!(share(&gate(10, Some(60), Some(0.25)), 128), 0.25);
         let double = weight.to_dtype(DType::F64)?;
-        assert_eq!(sampled_share(&quarter, &double, 128), 1.0, "no kernels");
+        assert_eq!(sampled_share(&quarter, &double, 128, Choice::Measured), 1.0, "no kernels");
         Ok(())
     }
 }

@@ -1,11 +1,11 @@
 //! Blocked layers in f32 against candle's own operations, which compute everything in f64.
 
 use crate::{
-    Activation, ConvConfig, Gate, Sampling,
+    Activation, ConvConfig, Gate, KernelContext, Sampling,
     ops::{self, NormParams, Weights, choice::Choice},
 };
 use candle_core::{DType, Device, Result, Tensor, Var};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use taper_kernels::{mask::Mask, threshold::Threshold};
 
 const BATCH: usize = 20;
@@ -23,10 +23,11 @@ fn var(dims: &[usize], frequency: f32, dtype: DType) -> Result<Var> {
 struct Net {
     images: Var,
     vars: Vec<Var>,
+    kernels: KernelContext,
 }
 
 impl Net {
-    fn new(dtype: DType) -> Result<Self> {
+    fn new(dtype: DType, choice: Choice) -> Result<Self> {
         let shapes: [&[usize]; 12] = [
             &[6, 3, 3, 3],
             &[6],
@@ -46,6 +47,7 @@ impl Net {
         Ok(Self {
             images: var(&[BATCH, 3, 6, 6], 0.37, dtype)?,
             vars: vars.collect::<Result<_>>()?,
+            kernels: KernelContext::new(choice),
         })
     }
 
@@ -85,7 +87,8 @@ impl Net {
     /// Logits, and the activation between the two convolutions.
     fn forward(&self, is_of_batch: bool) -> Result<(Tensor, Tensor)> {
         let stem = ConvConfig { bias: true, ..ConvConfig::same(3) };
-        let x = self.conv(&Activation::from(self.images.as_tensor()), 0, Some(11), stem)?;
+        let images = Activation::from(self.images.as_tensor()).within(&self.kernels);
+        let x = self.conv(&images, 0, Some(11), stem)?;
         let x = ops::relu(self.norm(&x, 1, is_of_batch)?)?;
         let y = self.conv(&x, 3, None, ConvConfig::same(3).stride(2))?;
         let y = self.norm(&y, 4, is_of_batch)?;
@@ -124,21 +127,14 @@ impl Net {
     }
 }
 
-/// Held by tests that choose kernels for the whole process, or depend on the choice.
-static CHOOSING: Mutex<()> = Mutex::new(());
-
-fn choosing() -> MutexGuard<'static, ()> {
-    CHOOSING.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 #[test]
 fn values_and_gradients_agree_with_candles_own_operations() -> Result<()> {
-    let _choosing = choosing();
     for is_of_batch in [true, false] {
-        let want = Net::new(DType::F64)?.all(is_of_batch)?;
+        let want = Net::new(DType::F64, Choice::Measured)?.all(is_of_batch)?;
         for choice in [Choice::Measured, Choice::ByRule, Choice::Dense, Choice::Sparse] {
-            choice.set();
-            let got = Net::new(DType::F32)?.all(is_of_batch)?;
+            let net = Net::new(DType::F32, choice)?;
+            let got = net.all(is_of_batch)?;
+            assert_eq!(net.kernels.measured().is_empty(), choice != Choice::Measured);
             for (i, (got, want)) in got.iter().zip(&want).enumerate() {
                 assert_eq!(got.len(), want.len());
                 let size = want.iter().fold(0.0f64, |max, v| max.max(v.abs()));
@@ -149,7 +145,6 @@ fn values_and_gradients_agree_with_candles_own_operations() -> Result<()> {
             }
         }
     }
-    Choice::default().set();
     Ok(())
 }
 
@@ -159,7 +154,8 @@ fn values_and_gradients_agree_with_candles_own_operations() -> Result<()> {
 fn gradients_agree_with_finite_differences() -> Result<()> {
     const STEP: f64 = 1e-7;
     for is_of_batch in [true, false] {
-        let (blocked, plain) = (Net::new(DType::F32)?, Net::new(DType::F64)?);
+        let (blocked, plain) =
+            (Net::new(DType::F32, Choice::Measured)?, Net::new(DType::F64, Choice::Measured)?);
         let gradients = blocked.all(is_of_batch)?.split_off(2);
         let vars = std::iter::once(&plain.images).chain(&plain.vars);
         for (i, (var, gradient)) in vars.zip(gradients).enumerate() {
@@ -251,7 +247,6 @@ fn without_gradients_nothing_is_tracked() -> Result<()> {
 
 #[test]
 fn what_is_not_live_has_no_gradient_and_few_live_ones_have_it_exactly() -> Result<()> {
-    let _choosing = choosing();
     let (whole, _) = gated_grad(None, None, true)?;
     let values = var(&[8, 6, 3, 3], 0.7, DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
     let sampling = Some(Sampling { share: 0.25, key: 7 });

@@ -17,7 +17,7 @@
 pub(super) mod output;
 pub(super) mod weight_grad;
 
-use super::{gather::Gather, source::Packed};
+use super::{gather::Gather, packed::Packed};
 use crate::{
     conv::ConvShape,
     lanes::{LANES, Lanes},

@@ -3,10 +3,10 @@
 use super::{Buffers, InputPoints, POINTS, make_room};
 use crate::{
     conv::blocked::{
-        gather::{Gather, Tap},
+        gather::{Gather, KernelTap},
         multiply::{DenseRow, Row, Start, begin},
-        source::Packed,
-        weights::{Tile, tiles},
+        packed::Packed,
+        weights::{ChannelTile, tiles},
     },
     lanes::{LANES, Lanes},
     simd::{Kernel, Simd},
@@ -18,7 +18,7 @@ use std::ops::Range;
 #[derive(Clone, Debug)]
 pub(in super::super) struct WinogradWeights {
     /// Tiles of destination channels, in their order.
-    tiles: Vec<Tile>,
+    tiles: Vec<ChannelTile>,
     /// Point by point; the weights of the tile that starts at channel `c` begin at `c·(source channels)` of these, and
     /// its channels alternate fastest.
     values: Vec<f32>,
@@ -28,9 +28,9 @@ impl WinogradWeights {
     pub(in super::super) fn new(gather: &Gather, weight: &[f32]) -> Self {
         let (outs, ins) = (gather.dst_channels(), gather.src_channels());
         let tiles = tiles(gather);
-        let window: Vec<&Tap> = gather.window().collect();
+        let window: Vec<&KernelTap> = gather.window().collect();
         let mut values = vec![0.0; POINTS * outs * ins];
-        for &Tile { first, len, .. } in &tiles {
+        for &ChannelTile { first, len, .. } in &tiles {
             for src in 0..ins {
                 for dst in 0..len {
                     let g: [f32; 9] = std::array::from_fn(|i| {
@@ -115,13 +115,13 @@ pub(in super::super) unsafe fn band<S: Simd>(
             let sums = &sums[y * cols..];
             let dst = &mut dst[2 * y * outs * gather.dst.1..];
             // SAFETY: the caller vouches for the instructions.
-            unsafe { S::call(Outputs { sums, column, start, tiles, cols, channels: outs, dst }) };
+            unsafe { S::call(OutputRow { sums, column, start, tiles, cols, channels: outs, dst }) };
         }
     }
 }
 
 /// Adds one column of sums to a row of output tiles.
-struct Outputs<'a> {
+struct OutputRow<'a> {
     /// `[row of points, channel, tile]`, from the first tile of the row on.
     sums: &'a [Lanes],
     column: usize,
@@ -133,7 +133,7 @@ struct Outputs<'a> {
     dst: &'a mut [Lanes],
 }
 
-impl Kernel for Outputs<'_> {
+impl Kernel for OutputRow<'_> {
     type Out = ();
 
     #[inline(always)]

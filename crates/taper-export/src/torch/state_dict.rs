@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     /// A pickle of nested dictionaries in a small language: `{` and `}`, names, `*` for a tensor, and `put` and `get`.
-    fn choose(text: &str) -> Result<Vec<String>, String> {
+    fn found_in(text: &str) -> Result<Vec<String>, String> {
         let mut bytes = b"\x80\x02".to_vec();
         for word in text.split_whitespace() {
             match word {
@@ -180,7 +180,7 @@ mod tests {
             ("{ net { a * } put ema { b * } best get }", "a"),
             ("{ net { a * } put model { b * } state_dict get }", "a"),
         ] {
-            assert_eq!(choose(text).map(|found| found.join(" ")), Ok(want.into()), "{text}");
+            assert_eq!(found_in(text).map(|found| found.join(" ")), Ok(want.into()), "{text}");
         }
     }
 
@@ -196,7 +196,7 @@ mod tests {
             ("[]", "a list or tuple, not a state dict"),
             ("{ a { b { c { d { e * } } } } }", "no tensors in it"),
         ] {
-            let error = choose(text).unwrap_err();
+            let error = found_in(text).unwrap_err();
             assert!(error.contains(part), "{text}: {error}");
         }
     }

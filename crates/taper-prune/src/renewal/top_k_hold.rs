@@ -9,12 +9,12 @@ use taper_schedule::Cadence;
 /// Zhu and Gupta, "To prune, or not to prune" (arXiv:1710.01878), whose masks stay once the target is reached; so do those
 /// of JaxPruner after `update_end_step`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CutHold {
+pub struct TopKHold {
     /// The steps.
     pub cadence: Cadence,
 }
 
-impl Renewal for CutHold {
+impl Renewal for TopKHold {
     fn chooses(&self, now: &Moment) -> bool {
         let is_final = now.imposed == now.target && now.wanted == now.target;
         now.is_arrival() || !is_final && self.cadence.is_due(now.step)
@@ -29,7 +29,7 @@ mod tests {
     #[test]
     fn the_mask_of_the_target_stays() {
         let [dense, half, most] = [0.0, 0.5, 0.9].map(|s| Sparsity::new(s).unwrap());
-        let renewal = CutHold { cadence: Cadence::every(10).unwrap() };
+        let renewal = TopKHold { cadence: Cadence::every(10).unwrap() };
         let chooses = |step, imposed, wanted| {
             renewal.chooses(&Moment { step: Step(step), imposed, wanted, target: most })
         };
@@ -38,6 +38,6 @@ mod tests {
         assert!(!chooses(20, most, most) && !chooses(21, most, most));
         // A schedule may fall again.
         assert!(chooses(20, most, half));
-        assert!(!renewal.is_cut() && renewal.holds());
+        assert!(!renewal.is_top_k() && renewal.holds());
     }
 }

@@ -1,4 +1,4 @@
-//! Statistics of a convolution's output, taken while it is in the cache.
+//! Mean and variance of each channel, taken while rows are in the cache.
 
 use crate::{
     lanes::{LANES, Lanes},

@@ -1,10 +1,12 @@
 //! Files that are either the old or the new, never half of one.
 
+use crate::RecordError;
 use std::{
     fs::File,
     io::{Result, Write},
-    path::Path,
+    path::{Path, PathBuf},
 };
+use tempfile::NamedTempFile;
 
 /// Begin of the names of temporary files; nobody else's begin so.
 const TEMPORARY: &str = ".taper-partial-";
@@ -27,10 +29,47 @@ pub fn write_atomically(
     path: &Path,
     write: impl FnOnce(&mut dyn Write) -> Result<()>,
 ) -> Result<()> {
-    let folder = match path.parent() {
+    let file = written_beside(path, write)?;
+    put(file, path)
+}
+
+/// Replaces a file by these bytes.
+///
+/// # Errors
+/// [`RecordError::Io`] if the folder cannot be written; the file is then as it was.
+pub fn write_file(path: &Path, bytes: &[u8]) -> std::result::Result<(), RecordError> {
+    write_atomically(path, |file| file.write_all(bytes)).map_err(RecordError::io("write", path))
+}
+
+/// Replaces files that belong together: none is put in its place before all of them are on the disk.
+///
+/// # Errors
+/// If a folder cannot be written, with the file that could not; all are then as they were, unless it was the renaming that
+/// failed.
+pub fn write_together(files: &[(PathBuf, Vec<u8>)]) -> std::result::Result<(), RecordError> {
+    let mut written = Vec::with_capacity(files.len());
+    for (path, bytes) in files {
+        let file = written_beside(path, |file| file.write_all(bytes));
+        written.push(file.map_err(RecordError::io("write", path))?);
+    }
+    for ((path, _), file) in files.iter().zip(written) {
+        put(file, path).map_err(RecordError::io("write", path))?;
+    }
+    Ok(())
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
-    };
+    }
+}
+
+/// A synced file in the folder of `path`, with what `write` writes.
+fn written_beside(
+    path: &Path,
+    write: impl FnOnce(&mut dyn Write) -> Result<()>,
+) -> Result<NamedTempFile> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(TEMPORARY);
     #[cfg(unix)]
@@ -39,14 +78,19 @@ pub fn write_atomically(
         use std::os::unix::fs::PermissionsExt;
         builder.permissions(std::fs::Permissions::from_mode(0o666));
     }
-    let file = builder.tempfile_in(folder)?;
+    let file = builder.tempfile_in(folder_of(path))?;
     let mut buffered = std::io::BufWriter::with_capacity(1 << 16, file);
     write(&mut buffered)?;
     let file = buffered.into_inner().map_err(std::io::IntoInnerError::into_error)?;
     file.as_file().sync_all()?;
+    Ok(file)
+}
+
+/// Gives a file its name, for good.
+fn put(file: NamedTempFile, path: &Path) -> Result<()> {
     file.persist(path).map_err(|e| e.error)?;
     // The rename itself must survive a power cut; folders cannot be opened on every system.
-    if let Ok(folder) = File::open(folder) {
+    if let Ok(folder) = File::open(folder_of(path)) {
         let _ = folder.sync_all();
     }
     Ok(())
@@ -76,6 +120,24 @@ mod tests {
         assert_eq!(std::fs::read_dir(folder.path())?.count(), 2);
         write_atomically(&path, |f| f.write_all(b"new"))?;
         assert_eq!(std::fs::read(&path)?, b"new");
+        Ok(())
+    }
+
+    #[test]
+    fn files_that_belong_together_are_replaced_together() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let [a, b] = ["a", "b"].map(|name| folder.path().join(name));
+        let write = |b: &Path, text: &[u8]| {
+            write_together(&[(a.clone(), text.into()), (b.into(), text.into())])
+        };
+        write(&b, b"old").expect("writes");
+        let missing = folder.path().join("none/b");
+        let error = write(&missing, b"new").expect_err("there is no such folder").to_string();
+        assert!(error.contains("cannot write") && error.contains("none"), "{error}");
+        assert_eq!((std::fs::read(&a)?, std::fs::read(&b)?), (b"old".into(), b"old".into()));
+        write(&b, b"new").expect("writes");
+        assert_eq!((std::fs::read(&a)?, std::fs::read(&b)?), (b"new".into(), b"new".into()));
+        assert_eq!(std::fs::read_dir(folder.path())?.count(), 2, "and leaves no other");
         Ok(())
     }
 }

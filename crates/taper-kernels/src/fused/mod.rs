@@ -1,0 +1,17 @@
+//! What convolutions and normalisations do to each other's activations while these are in the cache.
+//!
+//! Normalisation, rectifier and their gradients are one multiply-add or three per pixel. Done on the way into the cache
+//! ([`Source`], [`GradSource`]) they cost no pass over memory of their own; nor do the statistics of a batch ([`Moments`])
+//! and the sums of a gradient ([`GradSums`]), taken of rows that have just been computed.
+
+mod moments;
+mod source;
+mod sums;
+
+pub use moments::Moments;
+pub use source::{GradSource, NormSlope, PassWhere, Source};
+pub use sums::GradSums;
+
+pub(crate) use moments::OfRows;
+pub(crate) use source::Rows;
+pub(crate) use sums::SumRows;

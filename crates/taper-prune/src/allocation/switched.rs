@@ -1,0 +1,52 @@
+//! One allocation up to a sparsity, and another one behind it.
+
+use super::{Allocation, AllocationError, Group, Layer};
+use taper_core::Sparsity;
+
+/// Follows one allocation up to a sparsity, and another one from there on: with ERK and one cut of all layers, a network that begins
+/// with ERK at the sparsity of a ramp's begin and is then cut as a whole.
+///
+/// A layer may gain weights where the second one takes over. Those that have been dropped do not come back, and those that are
+/// 0 rank below all others.
+///
+/// # References
+/// GraNet's code (arXiv:2106.10404).
+#[derive(Debug)]
+pub struct Switched<A, B> {
+    /// The last sparsity of the first allocation.
+    pub until: Sparsity,
+    /// The allocation up to there.
+    pub first: A,
+    /// The allocation of higher sparsities.
+    pub then: B,
+}
+
+impl<A: Allocation, B: Allocation> Allocation for Switched<A, B> {
+    fn allocate(&self, layers: &[Layer], overall: Sparsity) -> Result<Vec<Group>, AllocationError> {
+        match overall <= self.until {
+            true => self.first.allocate(layers, overall),
+            false => self.then.allocate(layers, overall),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{
+        Erk, Global,
+        tests::{infos, layers},
+    };
+    use super::*;
+
+    #[test]
+    fn the_second_takes_over_above_the_sparsity() {
+        let infos = infos(&[&[10, 10], &[20, 20]]);
+        let layers = layers(&infos);
+        let half = Sparsity::saturating(0.5);
+        let switched = Switched { until: half, first: Erk::default(), then: Global };
+        let at = |sparsity| switched.allocate(&layers, sparsity).unwrap();
+        assert_eq!(at(half), Erk::default().allocate(&layers, half).unwrap());
+        let more = Sparsity::saturating(0.51);
+        assert_eq!(at(more), Global.allocate(&layers, more).unwrap());
+    }
+}

@@ -1,0 +1,69 @@
+//! Whether weights move away from 0.
+
+use super::{Criterion, View, of_both};
+use std::borrow::Cow;
+
+/// `−Σ w·g` over all steps: a weight whose gradient makes it larger is worth much, and one that shrinks little, whatever its
+/// magnitude. Weights of the largest sum are kept.
+///
+/// Scores say so by their magnitude, as those of all criteria do: the order of the sums is that of the scores, whose values mean
+/// nothing. So [`Normalised`](super::Normalised) movement is none.
+///
+/// # References
+/// Sanh et al., "Movement Pruning" (arXiv:2005.07683), whose scores are moved by the learning rate times `−w·g`; a rate that stays
+/// the same changes no order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Movement;
+
+/// A number of at least 0 for any other, in the order of these; of neighbouring floats, two have the same.
+fn ranked(sum: f32) -> f32 {
+    let sum = sum.clamp(f32::MIN, f32::MAX);
+    // Positive floats are in the order of their bits, negative ones in the opposite order.
+    let bits = sum.to_bits();
+    let place = if sum.is_sign_negative() { !bits } else { bits | 1 << 31 };
+    f32::from_bits((place - !f32::MIN.to_bits()) >> 1)
+}
+
+impl Criterion for Movement {
+    fn scores<'a>(&self, layer: &View<'a>) -> Cow<'a, [f32]> {
+        of_both(layer, |_, sum| ranked(sum))
+    }
+
+    fn remembers(&self) -> bool {
+        true
+    }
+
+    fn remember(&self, memory: &mut [f32], layer: &View) {
+        let gradient = layer.gradient.unwrap_or_default();
+        for ((sum, weight), grad) in memory.iter_mut().zip(layer.weights).zip(gradient) {
+            *sum = weight.mul_add(-grad, *sum);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{remembered, scores};
+    use super::*;
+
+    #[test]
+    fn weights_that_grow_are_worth_more_than_those_that_shrink() {
+        let (weights, gradients) =
+            ([&[2.0, -2.0][..], &[1.0, -3.0]], [&[1.0, 1.0][..], &[0.5, 2.0]]);
+        let memory = remembered(&Movement, &weights, &gradients);
+        assert_eq!(memory, [-2.5, 8.0]);
+        let found = scores(&Movement, &weights[1].to_vec(), &memory, 0);
+        assert!(found[1] > found[0] && found[0] > 0.0, "{found:?}");
+    }
+
+    #[test]
+    fn scores_are_in_the_order_of_the_sums() {
+        let sums = [f32::NEG_INFINITY, f32::MIN, -1.0, -f32::MIN_POSITIVE, -1e-45, 0.0];
+        let sums = sums.into_iter().chain([1e-44, f32::MIN_POSITIVE, 1e-8, 1.0, 2.0, f32::MAX]);
+        let ranks: Vec<f32> = sums.map(ranked).collect();
+        assert!(ranks.is_sorted() && ranks.iter().all(|rank| rank.is_finite()), "{ranks:?}");
+        assert_eq!((ranks[0], ranks[1], ranks[11]), (0.0, 0.0, f32::MAX));
+        let distinct = ranks[1..].windows(2).filter(|pair| pair[0] < pair[1]).count();
+        assert!(distinct >= 9, "{ranks:?}");
+    }
+}

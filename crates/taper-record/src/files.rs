@@ -1,0 +1,242 @@
+//! The files of a run in their folder.
+
+use crate::{
+    RecordError, epoch::EpochMetrics, fate::FateRow, masks::MaskChange, result::RunResult, rows,
+    run::RunRecord, step::StepMetrics, timing::EpochTime, write_file,
+};
+use serde::{Serialize, de::DeserializeOwned};
+use std::{
+    fs::File,
+    io::{BufRead, BufReader, ErrorKind},
+    path::{Path, PathBuf},
+};
+
+/// Names of the files that a run writes beside its checkpoints.
+#[derive(Clone, Copy, Debug)]
+pub struct Names {
+    /// What the run is of; there before any other.
+    pub run: &'static str,
+    /// What it came to; the last to be written.
+    pub result: &'static str,
+    /// The network with its zeros.
+    pub pruned: &'static str,
+    /// That of the best epoch.
+    pub best: &'static str,
+    /// A line for each epoch.
+    pub epochs: &'static str,
+    /// A line for each step.
+    pub steps: &'static str,
+    /// A line for each step that has chosen masks.
+    pub masks: &'static str,
+    /// How long each epoch took.
+    pub timing: &'static str,
+    /// What became of pruned weights.
+    pub fates: &'static str,
+    /// The folder of training checkpoints.
+    pub checkpoints: &'static str,
+    /// Locked for as long as a process works on the run; no record.
+    pub lock: &'static str,
+}
+
+/// The names of a run's files.
+pub const NAMES: Names = Names {
+    run: "run.json",
+    result: "result.json",
+    pruned: "pruned.safetensors",
+    best: "pruned-best.safetensors",
+    epochs: "metrics.csv",
+    steps: "steps.jsonl",
+    masks: "masks.csv",
+    timing: "timing.csv",
+    fates: "significance.csv",
+    checkpoints: "checkpoints",
+    lock: ".lock",
+};
+
+impl Names {
+    /// All files beside the checkpoints; the first is there before any other.
+    pub fn records(&self) -> [&'static str; 9] {
+        let Self { run, result, pruned, best, epochs, steps, masks, timing, fates, .. } = *self;
+        [run, result, pruned, best, epochs, steps, timing, masks, fates]
+    }
+}
+
+/// The files of a run.
+#[derive(Clone, Debug)]
+pub struct RunFiles {
+    folder: PathBuf,
+}
+
+impl RunFiles {
+    /// Those in a folder, which need not be there.
+    pub fn new(folder: &Path) -> Self {
+        Self { folder: folder.into() }
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// A file of the folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// What the run is of; `None` if no run has begun.
+    ///
+    /// # Errors
+    /// If the file cannot be read, is something else, or is of a later version; so below.
+    pub fn run(&self) -> Result<Option<RunRecord>, RecordError> {
+        let path = self.path(NAMES.run);
+        text(&path)?.map(|text| RunRecord::parse(&text, &path)).transpose()
+    }
+
+    /// What the run came to; `None` if it has not finished.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn result(&self) -> Result<Option<RunResult>, RecordError> {
+        json(&self.path(NAMES.result))
+    }
+
+    /// Whether the run has finished.
+    pub fn has_result(&self) -> bool {
+        self.path(NAMES.result).is_file()
+    }
+
+    /// Its epochs.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run), and if the file is not there.
+    pub fn epochs(&self) -> Result<Vec<EpochMetrics>, RecordError> {
+        rows::read(&self.path(NAMES.epochs))
+    }
+
+    /// How long the epochs took; none if that was not recorded.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn timing(&self) -> Result<Vec<EpochTime>, RecordError> {
+        self.optional(NAMES.timing)
+    }
+
+    /// What each refresh of the masks changed; none if that was not recorded.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn masks(&self) -> Result<Vec<MaskChange>, RecordError> {
+        self.optional(NAMES.masks)
+    }
+
+    /// What became of pruned weights; none if none were followed.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn fates(&self) -> Result<Vec<FateRow>, RecordError> {
+        self.optional(NAMES.fates)
+    }
+
+    /// Some of the steps: about `n`, at least 1, evenly spread, with the first and the last.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run), and if the file is not there.
+    pub fn steps(&self, n: usize) -> Result<Vec<StepMetrics>, RecordError> {
+        let path = self.path(NAMES.steps);
+        let io = || RecordError::io("read", &path);
+        let open = || File::open(&path).map(BufReader::new).map_err(io());
+        // Read twice rather than held in memory: a long run has a line for each of some hundred thousand steps.
+        let n_lines = open()?.lines().count();
+        let stride = n_lines.div_ceil(n.max(1)).max(1);
+        let mut steps = Vec::new();
+        for (i, line) in open()?.lines().enumerate() {
+            let line = line.map_err(io())?;
+            if i % stride == 0 || i + 1 == n_lines {
+                let step = serde_json::from_str(&line);
+                let wrong = |e| RecordError::malformed(&path)(format!("line {}: {e}", i + 1));
+                steps.push(step.map_err(wrong)?);
+            }
+        }
+        Ok(steps)
+    }
+
+    /// Writes a JSON file.
+    ///
+    /// # Errors
+    /// [`RecordError::Io`] if the folder cannot be written; the file is then as it was.
+    pub fn write(&self, name: &str, value: &impl Serialize) -> Result<(), RecordError> {
+        let path = self.path(name);
+        let text = serde_json::to_string_pretty(value).map_err(RecordError::malformed(&path))?;
+        self.write_text(name, &(text + "\n"))
+    }
+
+    /// Writes a text file.
+    ///
+    /// # Errors
+    /// [`RecordError::Io`] if the folder cannot be written; the file is then as it was.
+    pub fn write_text(&self, name: &str, text: &str) -> Result<(), RecordError> {
+        write_file(&self.path(name), text.as_bytes())
+    }
+
+    fn optional<R: rows::Row>(&self, name: &str) -> Result<Vec<R>, RecordError> {
+        let path = self.path(name);
+        match path.exists() {
+            true => rows::read(&path),
+            false => Ok(Vec::new()),
+        }
+    }
+}
+
+/// The text of a file; `None` if it is not there.
+fn text(path: &Path) -> Result<Option<String>, RecordError> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(RecordError::io("read", path)(e)),
+    }
+}
+
+/// What a JSON file holds; `None` if it is not there.
+fn json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, RecordError> {
+    let Some(text) = text(path)? else { return Ok(None) };
+    serde_json::from_str(&text).map(Some).map_err(RecordError::malformed(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_are_thinned_but_keep_both_ends() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = RunFiles::new(folder.path());
+        let write = |n: u64| {
+            let lines: String = (0..n)
+                .map(|step| format!("{{\"step\":{step},\"loss\":1.0,\"sparsity_target\":0.5,\"sparsity\":null}}\n"))
+                .collect();
+            std::fs::write(files.path(NAMES.steps), lines).unwrap();
+            let steps = files.steps(200).unwrap();
+            (steps.len(), steps.first().map(|s| s.step), steps.last().map(|s| s.step))
+        };
+        assert_eq!(write(0), (0, None, None));
+        assert_eq!(write(200), (200, Some(0), Some(199)));
+        assert_eq!(write(1000), (201, Some(0), Some(999)));
+        std::fs::write(files.path(NAMES.steps), "{\"step\":0}\n{").unwrap();
+        let error = files.steps(9).unwrap_err().to_string();
+        assert!(error.contains("steps.jsonl is no record") && error.contains("line 2"), "{error}");
+    }
+
+    #[test]
+    fn what_is_not_there_is_none_and_what_is_something_else_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = RunFiles::new(&folder.path().join("none"));
+        assert!(files.run().unwrap().is_none() && files.result().unwrap().is_none());
+        assert!(files.timing().unwrap().is_empty() && files.epochs().is_err());
+        let files = RunFiles::new(folder.path());
+        files.write_text(NAMES.result, "{").unwrap();
+        let error = files.result().unwrap_err().to_string();
+        assert!(error.contains("result.json is no record of a run"), "{error}");
+        files.write(NAMES.run, &RunRecord::default()).unwrap();
+        assert_eq!(files.run().unwrap().unwrap().schema, 0);
+    }
+}

@@ -1,0 +1,52 @@
+//! `timing.csv`: how long each epoch took.
+
+use crate::rows::Row;
+use serde::{Deserialize, Serialize, Serializer};
+
+/// A line of `timing.csv`: an epoch. The file has a clock, so no two runs have the same; in an epoch that was resumed it covers
+/// the steps since.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EpochTime {
+    /// The epoch, from 0.
+    pub epoch: u64,
+    /// Seconds of training, evaluation and checkpoints; three decimals are written.
+    #[serde(serialize_with = "decimals::<3, _>")]
+    pub seconds: f64,
+    /// Images trained on, by second of training; one decimal is written.
+    #[serde(serialize_with = "decimals::<1, _>")]
+    pub images_per_second: f64,
+}
+
+fn decimals<const N: usize, S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("{value:.N$}"))
+}
+
+impl Row for EpochTime {
+    const COLUMNS: &'static [&'static str] = &["epoch", "seconds", "images_per_second"];
+}
+
+impl EpochTime {
+    /// Seconds of all epochs, and the median of their images per second; 0 without any.
+    pub fn totals(epochs: &[Self]) -> (f64, f64) {
+        let mut rates: Vec<f64> = epochs.iter().map(|epoch| epoch.images_per_second).collect();
+        rates.sort_by(f64::total_cmp);
+        let median = rates.get(rates.len() / 2).copied().unwrap_or(0.0);
+        (epochs.iter().map(|epoch| epoch.seconds).sum(), median)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rows::{check_columns, line};
+
+    #[test]
+    fn times_are_short_and_put_together() {
+        let epoch = |seconds, images_per_second| EpochTime { epoch: 3, seconds, images_per_second };
+        assert_eq!(line(&epoch(2.0, 1.0 / 3.0)).unwrap(), "3,2.000,0.3");
+        check_columns(&epoch(1.0, 1.0));
+        let epochs = [epoch(1.0, 9.0), epoch(2.0, 1.0), epoch(4.0, 5.0)];
+        assert_eq!(EpochTime::totals(&epochs), (7.0, 5.0));
+        assert_eq!(EpochTime::totals(&[]), (0.0, 0.0));
+    }
+}
