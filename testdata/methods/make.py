@@ -5,7 +5,9 @@
 
 The methods are written down here from their papers, each in its own function, without a look at taper's code. The loss is linear:
 the gradient in each pruned weight of a step is given. Weights, gradients, rate and momentum are sums of powers of two, so that
-every value is exact in f32, whatever the order of operations; `exact` refuses a value that is not. What taper draws at random
+every value is exact in f32, whatever the order of operations; `exact` refuses a value that is not. Roots, exponentials and
+quotients have no exact value: methods with these say within which error f32 must meet the values of f64, relative to the largest
+of the layer, as differences of weights and thresholds are as exact as these. What taper draws at random
 follows its documented generator (splitmix64), as a random draw cannot be imitated otherwise.
 """
 
@@ -133,21 +135,33 @@ class Layers:
             self.w[i][pruned] = 0
             self.v[i][pruned] = 0
 
-    def note(self, kept, skipped=False):
+    def note(self, kept, skipped=False, values=None, cuts=None):
+        """The end of a step, with the values that kept weights had in it, and the thresholds of the layers."""
         self.steps.append({
             "kept": [sorted(int(j) for j in mask) for mask in kept],
-            "weights": [exact(w) for w in self.w],
-            "velocity": [exact(v) for v in self.v],
+            "weights": [w.tolist() for w in self.w],
+            "velocity": [v.tolist() for v in self.v],
             "skipped": skipped,
         })
+        if values is not None:
+            self.steps[-1]["values"] = [np.asarray(v).tolist() for v in values]
+        if cuts is not None:
+            self.steps[-1]["cuts"] = [float(cut) for cut in cuts]
 
-    def case(self, name, total, sets, names=("a", "b")):
+    def case(self, name, total, sets, names=("a", "b"), within=0, values_within=0):
+        """`within` is the error of weights and velocities relative to the largest of the layer, `values_within` that of values and
+        thresholds."""
+        if within == 0:
+            for step in self.steps:
+                for numbers_of in step["weights"] + step["velocity"]:
+                    exact(numbers_of)
         layers = [
             {"name": n, "shape": list(s), "weights": w}
             for n, s, w in zip(names, self.shapes, self.first)
         ]
         sets = [f"prune.method={name}"] + sets + TRAIN
-        return {"name": name, "sets": sets, "total": total, "layers": layers, "slopes": self.slopes, "steps": self.steps}
+        case = {"name": name, "sets": sets, "total": total, "layers": layers, "slopes": self.slopes, "steps": self.steps}
+        return case | {"within": within, "values_within": values_within}
 
 
 def only(gradient, mask):
@@ -462,8 +476,207 @@ def top_kast():
     return net.case("top-kast", total, [f"prune.sparsity={1 - density}", "prune.allocation=uniform", f'prune.remainder="penalty:{lam}"'])
 
 
+def ac_dc():
+    """Peste et al., CIFAR-100: dense, then sparse and dense phases in turn, and sparse at last; momentum restarts with each."""
+    net, total, target = Layers([(2, 4), (3, 4)]), 20, 0.75
+    phases = [(0, "dense")] + [(t, "sparse" if t % 4 == 1 else "dense") for t in range(1, 18, 2)]
+    starts = dict(phases)
+    kept = [set(range(n)) for n in net.sizes]
+    for step in range(total):
+        if starts.get(step) == "sparse":
+            kept = split(best(np.concatenate(net.w), range(sum(net.sizes)), 5), net.sizes)
+            net.zero(kept)
+        elif step > 0 and starts.get(step) == "dense":
+            kept = [set(range(n)) for n in net.sizes]
+            for i, n in enumerate(net.sizes):
+                net.forget(i, range(n))
+        g = net.gradients(step)
+        net.sgd([only(g[i], kept[i]) for i in range(2)])
+        net.note(kept)
+    return net.case("ac-dc", total, [f"prune.sparsity={target}"])
+
+
+def filters():
+    """Li et al.: the filters of the smallest sums of magnitudes leave, the same share of each convolution; a linear layer is dense."""
+    shapes, total, target = [(7, 3, 1, 1), (5, 2, 1, 3), (1, 2)], 8, 0.484375
+    net = Layers(shapes)
+    kept = [set(range(n)) for n in net.sizes]
+    for step in range(total):
+        n_keep = round_half_up((1 - cubic(0.0, target, step, 6)) * sum(net.sizes))
+        density = (n_keep - net.sizes[2]) / (net.sizes[0] + net.sizes[1])
+        for i, (n_filters, *rest) in enumerate(shapes[:2]):
+            size = math.prod(rest)
+            share = density * n_filters
+            if step % 2 == 0:
+                # A weight more or less, as shares are rounded, must not make another filter.
+                assert share == int(share) or 1 / size < share % 1 < 1 - 1 / size, share
+                sums = np.abs(net.w[i]).reshape(n_filters, size).sum(axis=1)
+                stay = best(sums, range(n_filters), math.floor(share))
+                kept[i] = {f * size + j for f in stay for j in range(size)}
+        g = net.gradients(step)
+        net.sgd(only_all(g, kept))
+        net.note(kept)
+    sets = [f"prune.sparsity={target}", "prune.refresh_every=2", "prune.end=0.75", 'prune.pins={ "linear.weight" = 0 }']
+    return net.case("filter", total, sets, ("conv1", "conv2", "linear"))
+
+
+# Methods by what they make of kept weights.
+
+
+def split(indices, sizes):
+    """Indices into the weights of all layers, layer by layer."""
+    firsts = np.cumsum([0] + sizes)
+    return [{j - firsts[i] for j in indices if firsts[i] <= j < firsts[i + 1]} for i in range(len(sizes))]
+
+
+def above(net, cuts):
+    """What each layer keeps above its threshold; all of it where the threshold is 0, weights of 0 as well."""
+    return [{j for j in range(n) if cut == 0 or abs(w[j]) > cut} for n, w, cut in zip(net.sizes, net.w, cuts)]
+
+
+def only_all(values, kept):
+    return [only(v, mask) for v, mask in zip(values, kept)]
+
+
+def ste():
+    """The largest weights of all layers in each step; the gradient goes to all of them as it is."""
+    net, total, target = Layers([(4, 5), (3, 4)]), 8, 0.75
+    for step in range(total):
+        n_keep = round_half_up((1 - cubic(0.0, target, step, total // 2)) * sum(net.sizes))
+        kept = split(best(np.concatenate(net.w), range(sum(net.sizes)), n_keep), net.sizes)
+        values = only_all(net.w, kept)
+        net.sgd(net.gradients(step))
+        net.note(kept, values=values)
+    return net.case("ste", total, [f"prune.sparsity={target}"])
+
+
+def feather(target):
+    """Glentis Georgoulakis et al.: sign(w) (|w|^3 - T^3)^(1/3) above the quantile T; others have theta of the gradient."""
+    net, total = Layers([(3, 3), (4, 6)]), 8
+    theta = 0.5 if target > 0.95 else 1.0
+    for step in range(total):
+        sparsity = cubic(0.0, target, step, total // 2)
+        cut = 0.0 if sparsity == 0 else np.quantile(np.abs(np.concatenate(net.w)), sparsity)
+        exact(cut)
+        kept = above(net, [cut] * 2)
+        values = [np.sign(w) * np.cbrt(np.maximum(np.abs(w) ** 3 - cut**3, 0)) for w in net.w]
+        g = net.gradients(step)
+        net.sgd([only(g[i], kept[i]) + theta * (g[i] - only(g[i], kept[i])) for i in range(2)])
+        net.note(kept, values=values, cuts=[cut] * 2)
+    sets = [f"prune.sparsity={target}", "prune.quantile=interpolated"]
+    # The kernel's root in f32, and the difference below it: a few roundings.
+    return net.case("feather", total, sets, values_within=1e-6)
+
+
+def st_3(sigma):
+    """Vanderschueren and De Vleeschouwer: soft threshold, channels scaled up by what they lost, gradient as it is; the quantile is
+    one of |w|, or with sigma of |w| over the deviation 1/sqrt(sum of the shape) of a layer."""
+    net, total, target = Layers([(1, 9), (2, 4)]), 8, 0.75
+    unit = [1 / math.sqrt(sum(shape)) if sigma else 1.0 for shape in net.shapes]
+    for step in range(total):
+        sparsity = 0.0 if step < 2 else cubic(0.0, target, step - 2, 4)
+        relative = np.concatenate([np.abs(w) / u for w, u in zip(net.w, unit)])
+        cuts = [0.0] * 2 if sparsity == 0 else [np.quantile(relative, sparsity) * u for u in unit]
+        kept, values = above(net, cuts), []
+        for w, mask, cut, shape in zip(net.w, kept, cuts, net.shapes):
+            channels, rows = np.abs(only(w, mask)).reshape(shape), np.abs(w).reshape(shape)
+            r = (channels.mean(axis=1) + 1e-6) / (rows.mean(axis=1) + 1e-6)
+            scale = np.repeat(1.01 / (r + 0.01), shape[1]) if cut > 0 else 1.0
+            values.append(scale * np.sign(w) * np.maximum(np.abs(w) - cut, 0))
+        net.sgd(net.gradients(step))
+        net.note(kept, values=values, cuts=cuts)
+    name = "st-3-sigma" if sigma else "st-3"
+    sets = [f"prune.sparsity={target}", "prune.quantile=interpolated", "prune.begin=0.25", "prune.end=0.75"]
+    # A difference and its rounding; with sigma, a cut that is rounded twice as well.
+    return net.case(name, total, sets, values_within=1e-6)
+
+
+def str_():
+    """Kusupati et al.: soft threshold sigma(s) of each layer; s learns by -sum g sign(w) sigma'(s) over kept weights, and decays."""
+    net, total, begin, decay = Layers([(3, 3), (2, 4)], unit=1 / 32, slopes=1 / 32), 6, -1.5, 0.125
+    s, speed = np.full(2, begin), np.zeros(2)
+    for step in range(total):
+        cuts = 1 / (1 + np.exp(-s))
+        kept = above(net, cuts)
+        values = [np.sign(w) * np.maximum(np.abs(w) - cut, 0) for w, cut in zip(net.w, cuts)]
+        g = only_all(net.gradients(step), kept)
+        slope = [-np.sum(g[i] * np.sign(net.w[i])) * cuts[i] * (1 - cuts[i]) for i in range(2)]
+        speed = MOMENTUM * speed + slope + decay * s
+        s = s - RATE * speed
+        net.sgd(g)
+        net.note(kept, values=values, cuts=cuts)
+    sets = [f'prune.threshold="learned:{begin}:{decay}"']
+    return net.case("str", total, sets, values_within=2e-6)
+
+
+def soft_choice(magnitudes, sharpness, n_keep):
+    """The m in (0, 1) that maximise m |w| + H(m) / beta and add up to n_keep: a logistic function with one shift for all."""
+    low, high = -1e3, 1e3
+    while high - low > 1e-13 * max(1.0, abs(low)):
+        middle = (low + high) / 2
+        total = np.sum(1 / (1 + np.exp(-(sharpness * magnitudes + middle))))
+        low, high = (middle, high) if total < n_keep else (low, middle)
+    m = 1 / (1 + np.exp(-(sharpness * magnitudes + low)))
+    assert abs(m.sum() - n_keep) < 1e-9
+    return m
+
+
+def spartan():
+    """Tai et al.: the largest weights times their part in a soft choice, whose derivative all of them learn by; the part is frozen
+    at 80 %, and pruned weights then have no gradient."""
+    net, total, target = Layers([(3, 4), (3, 4)], unit=1 / 32, slopes=1 / 512), 10, 0.75
+    n, frozen = sum(net.sizes), None
+    for step in range(total):
+        sparsity = min(target * step / 2, target)
+        n_keep = round_half_up((1 - sparsity) * n)
+        w = np.concatenate(net.w)
+        g = np.concatenate(net.gradients(step))
+        if step == 8:
+            kept_all = best(w, range(n), n_keep)
+            frozen = only(soft_choice(np.abs(w), 20.0, n_keep), kept_all)
+        if frozen is not None:
+            values, moved = w * frozen, g * frozen
+        elif sparsity == 0:
+            kept_all, values, moved = set(range(n)), w, g
+        else:
+            sharpness = 1 + 19 * step / 8
+            kept_all, m = best(w, range(n), n_keep), soft_choice(np.abs(w), sharpness, n_keep)
+            # No weight is so near to the cut or to 0 that rounding decides.
+            order = np.sort(np.abs(w))
+            assert order[n - n_keep] - order[n - n_keep - 1] > 1e-4 and order[0] > 1e-4
+            u = m * (1 - m)
+            jacobian = sharpness * (np.diag(u) - np.outer(u, u) / u.sum())
+            moved = g * m + np.sign(w) * (jacobian.T @ (g * w))
+            values = only(w * m, kept_all)
+        net.sgd(np.split(moved, [net.sizes[0]]))
+        net.note(split(kept_all, net.sizes), values=np.split(values, [net.sizes[0]]))
+    # The shift meets the sum to a millionth, and each part has an exponential of up to 20 in f32.
+    return net.case("spartan", total, [f"prune.sparsity={target}"], within=1e-5, values_within=1e-5)
+
+
+def powerpropagation():
+    """Schwarz et al.: w = v |v|, so that the gradient of v is 2 |v| times that of w; masks as in gmp."""
+    net, total, target = Layers([(4, 5), (3, 4)], slopes=1 / 128), 8, 0.75
+    # A network begins with w, and v is its root.
+    net.first = [exact(v * np.abs(v)) for v in net.w]
+    kept = [set(range(n)) for n in net.sizes]
+    for step in range(total):
+        if step % 2 == 0:
+            n_keep = round_half_up((1 - cubic(0.0, target, step, total // 2)) * sum(net.sizes))
+            kept = split(best(np.concatenate(net.w), range(sum(net.sizes)), n_keep), net.sizes)
+        values = only_all([v * np.abs(v) for v in net.w], kept)
+        g = net.gradients(step)
+        net.sgd([2 * np.abs(net.w[i]) * only(g[i], kept[i]) for i in range(2)])
+        net.note(kept, values=values)
+    sets = [f"prune.sparsity={target}", "prune.refresh_every=2"]
+    # Four roundings of each step, for eight steps.
+    return net.case("powerpropagation", total, sets, within=2e-6, values_within=4e-6)
+
+
 if __name__ == "__main__":
     cases = [gmp(), random(), set_(), rigl(), granet(), mest(), snip(), sr_ste(), top_kast()]
+    cases += [ac_dc(), filters(), ste(), feather(0.75), feather(0.96875), st_3(sigma=False), st_3(sigma=True)]
+    cases += [str_(), spartan(), powerpropagation()]
     cases += [mest_soft(), rigl_begun(), rigl_along_rate(), static()]
     text = json.dumps(cases, separators=(",", ":")).replace('{"name"', '\n{"name"').replace('{"kept"', '\n{"kept"')
     Path(__file__).with_name("methods.json").write_text(text + "\n")

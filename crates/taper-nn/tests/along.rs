@@ -24,14 +24,18 @@ impl Net {
         let conv = |name: &str, channels: [usize; 2], config| {
             Conv2d::new(&scope.pp(name), channels[0], channels[1], config, Init::Normal(0.5))
         };
-        Ok(Self {
+        let net = Self {
             conv: conv("conv", [2, 4], ConvConfig::same(3).groups(2).biased())?,
             norm: BatchNorm::new(&scope.pp("norm"), 4)?,
             strided: conv("strided", [2, 4], ConvConfig::same(3).stride(2))?,
             depthwise: conv("depthwise", [4, 4], ConvConfig::same(3).groups(4))?,
             linear: Linear::new(&scope.pp("linear"), 8, 3, Init::Normal(0.5))?,
             params: scope.finish(),
-        })
+        };
+        // Which would hide in a slope if it were 0.
+        let bias = &net.params.get("linear.bias").expect("a bias").var;
+        bias.set(&wave(bias.dims(), 0.3)?.to_dtype(dtype)?)?;
+        Ok(net)
     }
 }
 

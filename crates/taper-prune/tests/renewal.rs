@@ -4,7 +4,7 @@ use candle_core::{Device, Tensor, Var};
 use taper_core::{LayerInfo, LayerKind, Sparsity, Step};
 use taper_kernels::{mask::Mask, threshold::Threshold};
 use taper_prune::{
-    Changed, InitialScale, Momentum, Pruner, PrunerBuilder, Remainder,
+    Changed, DropPolicy, DropRule, InitialScale, Momentum, Pruner, PrunerBuilder, Remainder,
     criterion::{Gradient, Magnitude, Mest, Random, Saliency},
     renewal::{GrowInit, Hold, InitialValue, Swap, SwapDecay},
 };
@@ -310,6 +310,80 @@ fn masks_exceed_a_soft_bound_between_swaps_alone() -> Result {
     let refused = one.builder(0.5).remainder(Remainder::zero()).renewal(late).build();
     let refused = refused.map(drop).unwrap_err().to_string();
     assert!(refused.contains("the soft bound and the end of swaps"), "{refused}");
+    Ok(())
+}
+
+#[test]
+fn masks_after_the_first_ones_are_chosen_by_the_gradients_of_the_criterion() -> Result {
+    let one = One::new()?;
+    let info = LayerInfo { name: "fc.weight".into(), kind: LayerKind::Linear, shape: vec![2, 4] };
+    let ramp = Ramp::new(Curve::Linear, Step(0), Step(2), Sparsity::new(0.5)?);
+    let ramp = ramp.starting_at(Sparsity::new(0.25)?);
+    let begin: Option<Box<dyn taper_prune::criterion::Criterion>> = Some(Box::new(Saliency));
+    let renewal = Swap { begin, end: Step(1), ..swap(0.5, Gradient) };
+    let builder = Pruner::builder([(info, one.var.clone())], ramp, 100).threshold(Threshold::Hard);
+    let mut pruner = builder.criterion(Gradient).renewal(renewal).build()?;
+    let slope = [1.04, 1.03, 1.02, 1.01, 1.0, 1.0, 1.0, 1.0];
+    for step in 0..3 {
+        one.step(&mut pruner, step, &slope)?;
+    }
+    assert_eq!(kept(&pruner), [0, 1, 2, 3]);
+    Ok(())
+}
+
+#[test]
+fn a_step_of_sparsity_zero_is_not_skipped() -> Result {
+    let one = One::new()?;
+    let info = LayerInfo { name: "fc.weight".into(), kind: LayerKind::Linear, shape: vec![2, 4] };
+    let late = Ramp::new(Curve::OneShot, Step(2), Step(2), Sparsity::new(0.5)?);
+    let builder = Pruner::builder([(info, one.var.clone())], late, 100).threshold(Threshold::Hard);
+    let builder = builder.cadence(taper_schedule::Cadence::every(2)?);
+    let mut pruner = builder.criterion(Saliency).build()?;
+    let mut is_skipped = |step| {
+        Ok::<_, Box<dyn std::error::Error>>(one.step(&mut pruner, step, &[1.0; 8])?.0.is_skipped)
+    };
+    assert_eq!([is_skipped(0)?, is_skipped(1)?, is_skipped(2)?], [false, false, true]);
+    Ok(())
+}
+
+#[test]
+fn no_more_are_swapped_than_there_are_pruned_ones() -> Result {
+    let one = One::new()?;
+    let builder = one.builder(0.25).remainder(Remainder::zero()).renewal(swap(0.5, Gradient));
+    let mut pruner = builder.build()?;
+    let slope = [0.0, 8.0, 4.0, 0.0, 8.0, 0.0, 0.0, 0.0];
+    one.step(&mut pruner, 0, &[0.0; 8])?;
+    one.step(&mut pruner, 2, &slope)?;
+    // Two of six, though half of them are three.
+    assert_eq!(kept(&pruner), [0, 1, 3, 4, 5, 6]);
+    Ok(())
+}
+
+#[test]
+fn what_was_dropped_neither_enters_nor_is_chosen_again() -> Result {
+    let drop = || DropPolicy::constant(DropRule::Random { seed: 0 }, 1.0);
+    let one = One::new()?;
+    let mut swapped = one.builder(0.5).drop(drop()).renewal(swap(0.5, Gradient)).build()?;
+    one.step(&mut swapped, 0, &[1.0; 8])?;
+    let before = kept(&swapped);
+    for step in 1..5 {
+        one.step(&mut swapped, step, &[1.0; 8])?;
+        assert_eq!(kept(&swapped), before);
+    }
+
+    let one = One::new()?;
+    let mut pruner = one.builder(0.5).drop(drop()).criterion(Random { seed: 1 }).build()?;
+    one.step(&mut pruner, 0, &[1.0; 8])?;
+    let before = kept(&pruner);
+    for step in 1..5 {
+        one.step(&mut pruner, step, &[1.0; 8])?;
+        assert_eq!(kept(&pruner), before);
+    }
+    // An optimizer of one's own may move them.
+    one.var.set(&Tensor::full(9f32, (2, 4), &Device::Cpu)?)?;
+    pruner.refresh()?;
+    let weights = one.weights()?;
+    assert!((0..8).all(|i| (weights[i] == 9.0) == before.contains(&i)), "{weights:?}");
     Ok(())
 }
 

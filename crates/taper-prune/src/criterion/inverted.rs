@@ -44,7 +44,7 @@ impl Criterion for Inverted {
 #[cfg(test)]
 mod tests {
     use super::super::tests::scores;
-    use super::super::{Gradient, Magnitude};
+    use super::super::{Gradient, Magnitude, SynFlow};
     use super::*;
 
     #[test]
@@ -57,5 +57,6 @@ mod tests {
             scores(&Inverted { of: Box::new(Magnitude) }, &[f32::INFINITY; 2], &[0.0; 2], 0);
         assert_eq!(of_infinity, [0.0; 2]);
         assert!(Inverted { of: Box::new(Gradient) }.needs_gradient());
+        assert!(Inverted { of: Box::new(SynFlow { rounds: 1 }) }.measure().is_some());
     }
 }

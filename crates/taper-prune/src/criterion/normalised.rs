@@ -52,7 +52,7 @@ impl Criterion for Normalised {
 #[cfg(test)]
 mod tests {
     use super::super::tests::{info, scores};
-    use super::super::{Gradient, Magnitude};
+    use super::super::{Gradient, Magnitude, SynFlow};
     use super::*;
     use taper_core::{LayerId, Step};
 
@@ -78,5 +78,6 @@ mod tests {
         assert_eq!(normalised.magnitude(&view, 0.5), Some(2.5));
         assert!(!normalised.needs_gradient());
         assert!(Normalised { of: Box::new(Gradient) }.needs_gradient());
+        assert!(Normalised { of: Box::new(SynFlow { rounds: 1 }) }.measure().is_some());
     }
 }

@@ -6,7 +6,8 @@ use std::borrow::Cow;
 /// `|w| / σ` with `σ = 1/√(Σ of the shape)`, so that one cut of all layers does not empty those whose weights are small.
 ///
 /// # References
-/// Vanholder et al., "ST-3", where it is called ST-3σ.
+/// Vanderschueren and De Vleeschouwer, "Are straight-through gradients and soft-thresholding all you need for sparse
+/// training?" (arXiv:2212.01076): ST-3σ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ScaledMagnitude;
 

@@ -132,7 +132,9 @@ mod tests {
         let mut other = LearnedThreshold::new(3.0, 0.9, 0.1);
         other.restore(&state, &[&info]).unwrap();
         assert_eq!((other.state(), other.cut(LayerId(0))), (state, operator.cut(LayerId(0))));
-        assert!(other.restore(&[1.0], &[&info]).is_err());
+        for state in [&[1.0][..], &[1.0; 4]] {
+            assert!(other.restore(state, &[&info]).unwrap_err().contains("for 1 layers"));
+        }
     }
 
     #[test]

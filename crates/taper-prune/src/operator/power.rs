@@ -84,5 +84,6 @@ mod tests {
         );
         assert!(PowerPropagation { alpha: 0.5 }.check().is_err());
         assert!(PowerPropagation { alpha: f32::NAN }.check().is_err());
+        assert!(PowerPropagation { alpha: f32::INFINITY }.check().is_err());
     }
 }

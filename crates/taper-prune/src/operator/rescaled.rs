@@ -63,6 +63,7 @@ fn channels(info: &LayerInfo) -> Vec<Vec<Range<usize>>> {
 mod tests {
     use super::super::tests::{gated, info};
     use super::*;
+    use taper_core::LayerKind;
     use taper_kernels::mask::Mask;
 
     #[test]
@@ -77,5 +78,19 @@ mod tests {
             assert!((f64::from(*got) - want).abs() < 1e-6, "{values:?}");
         }
         assert_eq!(RescaledSoft.values(&[gated(&info, &weights, &mask, 0.0)]), [None]);
+    }
+
+    #[test]
+    fn channels_of_a_transposed_convolution_are_along_its_second_axis() {
+        let (rows, weights) = (info(&[2, 2]), [0.5f32, -0.25, 1.0, -3.0]);
+        let kind = LayerKind::ConvTranspose { groups: 1 };
+        let columns = LayerInfo { kind, shape: vec![2, 2, 1], ..rows.clone() };
+        let of = |info: &LayerInfo, weights: &[f32]| {
+            let mask = Mask::above(weights, 0.25);
+            RescaledSoft.values(&[gated(info, weights, &mask, 0.25)]).swap_remove(0).unwrap()
+        };
+        let [a, b, c, d] = weights;
+        let (of_rows, of_columns) = (of(&rows, &weights), of(&columns, &[a, c, b, d]));
+        assert_eq!([0, 2, 1, 3].map(|i| of_columns[i]), of_rows[..]);
     }
 }

@@ -328,10 +328,57 @@ mod tests {
         other.restore(&parts, &[&info]).unwrap();
         assert_eq!(other, operator);
         assert!(other.restore(&parts[1..], &[&info]).is_err());
+        other.restore(&[], &[&info]).unwrap();
+        assert!(!other.is_frozen(), "a state from before that step");
         let moved = W.map(|w| 2.0 * w);
         let layer = Gated { weights: &moved, ..at(3) };
         let want: Vec<f32> = parts.iter().zip(moved).map(|(part, w)| part * w).collect();
         assert_eq!(operator.values(&[layer]), [Some(want)]);
-        assert!(SoftTopK::new([0.0, 1.0], Step(1)).check().is_err());
+        for sharpness in [[0.0, 1.0], [1.0, f32::INFINITY]] {
+            assert!(SoftTopK::new(sharpness, Step(1)).check().is_err());
+        }
+    }
+
+    #[test]
+    fn a_weight_of_zero_and_parts_that_do_not_move_have_gradients() {
+        let (info, w) = (info(&[1, 4]), [0.5f32, -0.9, 0.1, 0.0]);
+        let mask = Mask::above(&w, 0.2);
+        let layer = gated(&info, &w, &mask, 0.2);
+        let mut grads = [vec![2.0f32; 4]];
+        // So sharp that parts are 0 and 1.
+        SoftTopK::new([1e4, 1e4], Step(80)).backward(&[layer], &mut grads);
+        assert_eq!(grads[0], [2.0, 2.0, 0.0, 0.0]);
+        // A weight of 0 has no magnitude to lose, whichever way it goes.
+        let mut operator = SoftTopK::new([4.0, 4.0], Step(80));
+        let part = operator.parts(&[layer])[0][3];
+        operator.backward(&[layer], &mut grads);
+        assert!(part > 0.01 && grads[0][3] == 0.0, "no gradient came in");
+        grads[0] = vec![2.0; 4];
+        operator.backward(&[layer], &mut grads);
+        assert_eq!(grads[0][3], 2.0 * part);
+    }
+
+    #[test]
+    fn a_layer_that_is_left_dense_has_whole_parts() {
+        let (info, mask, full) = (info(&[1, 6]), Mask::above(&W, 0.2), Mask::full(6));
+        let pruned = Gated { step: Step(2), ..gated(&info, &W, &mask, 0.2) };
+        let dense = Gated { group: None, mask: &full, cut: 0.0, ..pruned };
+        let mut operator = SoftTopK::new([1.0, 20.0], Step(2));
+        operator.begin_step(&[dense, pruned]);
+        assert!(operator.is_frozen());
+        let mut grads = [vec![0.5f32; 6], vec![0.5; 6]];
+        operator.backward(&[dense, pruned], &mut grads);
+        assert_eq!(grads[0], [0.5; 6]);
+        assert_eq!(operator.values(&[dense, pruned])[0], None);
+    }
+
+    #[test]
+    fn parts_of_a_large_layer_add_up() {
+        let w: Vec<f32> = (0..20_000).map(|i| (i % 997) as f32 / 997.0).collect();
+        let (info, mask) = (info(&[1, 20_000]), Mask::above(&w, 0.75));
+        let parts = SoftTopK::new([20.0; 2], Step(1)).parts(&[gated(&info, &w, &mask, 0.75)]);
+        let sum: f64 = parts[0].iter().map(|&part| f64::from(part)).sum();
+        let wanted = mask.n_kept() as f64;
+        assert!((sum - wanted).abs() < 1e-5 * wanted, "{sum} for {wanted}");
     }
 }

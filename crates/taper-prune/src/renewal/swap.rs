@@ -130,7 +130,20 @@ mod tests {
         let late = Swap { from: Step(200), ..swap(SwapDecay::Power(1.0)) };
         assert_eq!([100, 199].map(|step| late.swaps(Step(step))), [None; 2]);
         assert_eq!([200, 300].map(|step| late.swaps(Step(step))), [Some(0.3), Some(0.15)]);
-        assert!(swap(SwapDecay::Power(0.0)).check().unwrap_err().contains("power 0"));
+        for power in [0.0, f64::INFINITY] {
+            assert!(
+                swap(SwapDecay::Power(power))
+                    .check()
+                    .unwrap_err()
+                    .contains("give a number above 0")
+            );
+        }
+        let cosine = || swap(SwapDecay::Cosine);
+        assert!(cosine().check().is_ok());
+        assert!(Swap { every: 0, ..cosine() }.check().unwrap_err().contains("every 0 steps"));
+        for share in [0.0, 1.5, f64::NAN] {
+            assert!(Swap { share, ..cosine() }.check().unwrap_err().contains("outside (0, 1]"));
+        }
     }
 
     #[test]

@@ -39,3 +39,25 @@ impl Structure for Blocks {
         units::choose(layers, demand, units::mean, |layer| self.of(layer))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{chosen, info};
+    use super::*;
+
+    fn kept(scores: &[f32], n_keep: u64) -> Vec<usize> {
+        let (info, pairs) = (info(&[1, scores.len()]), Blocks { rows: 1, columns: 2 });
+        chosen(&pairs, &[(&info, scores)], n_keep).remove(0)
+    }
+
+    #[test]
+    fn the_blocks_of_the_largest_mean_are_kept_as_long_as_they_fit() {
+        let scores = [1.0, -1.0, 2.0, 2.0, 0.5];
+        assert_eq!(kept(&scores, 4), [0, 1, 2, 3]);
+        assert_eq!(kept(&scores, 3), [2, 3], "the next one does not fit, and none behind it stays");
+        assert_eq!(kept(&scores, 1), [2, 3], "one block at least");
+        // A block at the end is smaller: its mean is the largest, and its sum is not.
+        assert_eq!(kept(&[1.0, 1.0, 0.5, 0.5, 1.5], 1), [4]);
+        assert_eq!(kept(&[1.0; 6], 4), [0, 1, 2, 3], "ties by index");
+    }
+}

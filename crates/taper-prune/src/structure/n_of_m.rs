@@ -138,5 +138,10 @@ mod tests {
         let refused = OutputNOfM(NOfM { n: 1, m: 3 });
         let reason = Structure::check(&refused, &info).unwrap_err();
         assert!(reason.contains("output axis has 4 weights"), "{reason}");
+        let kind = LayerKind::ConvTranspose { groups: 1 };
+        let transposed = LayerInfo { kind, shape: vec![4, 2, 1], ..info };
+        for structure in [&one_of_two as &dyn Structure, &output] {
+            assert!(structure.check(&transposed).unwrap_err().contains("transposed"));
+        }
     }
 }

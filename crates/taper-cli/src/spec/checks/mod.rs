@@ -22,18 +22,19 @@ fn resolve(sets: &[impl AsRef<str>]) -> anyhow::Result<Resolved> {
     Resolved::new(load(None, &overrides)?)
 }
 
-/// Linear layers of these names, shapes and weights.
-fn layers(layers: &[(&str, [usize; 2], &[f32])]) -> anyhow::Result<Params> {
+/// Layers of these names, shapes and weights: linear ones, and convolutions where the shape has a kernel.
+fn layers(layers: &[(&str, &[usize], &[f32])]) -> anyhow::Result<Params> {
     let values = layers.iter().map(|(name, shape, weights)| {
-        let weights = Tensor::from_slice(weights, &shape[..], &Device::Cpu)?;
+        let weights = Tensor::from_slice(weights, *shape, &Device::Cpu)?;
         Ok((format!("{name}.weight"), weights))
     });
     let values = values.collect::<candle_core::Result<Vec<_>>>()?;
     let scope = Scope::new(0, &Device::Cpu).with_source(move |name, _| {
         Ok(values.iter().find(|(known, _)| known == name).map(|(_, tensor)| tensor.clone()))
     });
-    for (name, shape, _) in layers {
-        scope.pp(name).weight("weight", &shape[..], ParamKind::LinearWeight, Init::FanOut)?;
+    for &(name, shape, _) in layers {
+        let kind = if shape.len() > 2 { ParamKind::ConvWeight } else { ParamKind::LinearWeight };
+        scope.pp(name).weight("weight", shape, kind, Init::FanOut)?;
     }
     Ok(scope.finish())
 }
@@ -44,19 +45,22 @@ struct Small {
     pruner: Pruner,
     optimizer: Box<dyn Optimizer>,
     lr: f64,
+    /// The weights of the last forward pass, pruned ones 0.
+    used: Vec<Vec<f32>>,
 }
 
 impl Small {
     fn new(resolved: &Resolved, params: Params, total: u64) -> anyhow::Result<Self> {
         let pruner = resolved.pruner(&params, total, 0)?.expect("a method that prunes");
         let lr = resolved.recipe().lr;
-        Ok(Self { params, pruner, optimizer: resolved.optimizer()?, lr })
+        Ok(Self { params, pruner, optimizer: resolved.optimizer()?, lr, used: Vec::new() })
     }
 
     /// A step in which each pruned weight has this gradient.
     fn step(&mut self, step: u64, slopes: &[Vec<f32>]) -> anyhow::Result<Changed> {
         self.pruner.prepare(Step(step), &mut Linear { params: &self.params, slopes })?;
         let imposed = self.pruner.impose(Step(step))?;
+        self.used = self.params.prunable().map(|(_, var)| values(var)).collect();
         let mut loss = Tensor::new(0f32, &Device::Cpu)?;
         for ((_, var), slope) in self.params.prunable().zip(slopes) {
             let slope = Tensor::from_slice(slope, var.shape(), &Device::Cpu)?;

@@ -40,7 +40,7 @@ fn params(seed: u64) -> Params {
         .map(|(i, (_, [rows, columns]))| noise([seed, 0, i as u64], rows * columns))
         .collect();
     let of: Vec<_> =
-        SHAPES.iter().zip(&weights).map(|((name, shape), w)| (*name, *shape, &w[..])).collect();
+        SHAPES.iter().zip(&weights).map(|((name, shape), w)| (*name, &shape[..], &w[..])).collect();
     layers(&of).unwrap()
 }
 

@@ -18,7 +18,7 @@ fn small(sets: &[&str], total: u64) -> Small {
     let base = ["train.lr=0.125", "train.momentum=0.5", "train.weight_decay=0"];
     let resolved = resolve(&[&base[..], sets].concat()).unwrap();
     let weights: Vec<f32> = (0..N).map(|index| number(31, index) + 0.125).collect();
-    Small::new(&resolved, layers(&[("linear", [3, 4], &weights)]).unwrap(), total).unwrap()
+    Small::new(&resolved, layers(&[("linear", &[3, 4], &weights)]).unwrap(), total).unwrap()
 }
 
 /// The n largest of these, the first of equal ones.

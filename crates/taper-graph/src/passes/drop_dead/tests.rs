@@ -48,6 +48,19 @@ fn an_activation_clips_a_constant_first() {
 }
 
 #[test]
+fn a_channel_that_a_normalisation_multiplies_by_zero_is_constant() {
+    let mut graph = Graph::new(&[1, 1, 1]);
+    let x = conv(&mut graph, "a", 0, [2, 1, 1, 1], &[1.0, 2.0], &[]);
+    let x = norm(&mut graph, x, &[1.0, 0.0], &[0.5, 3.0]);
+    let x = relu(&mut graph, x);
+    graph.output = conv(&mut graph, "b", x, [1, 2, 1, 1], &[1.0, 2.0], &[]);
+    let passed = passed(drop_dead, &graph);
+    assert_eq!(dims(&passed, "a.weight"), [1, 1, 1, 1]);
+    assert_eq!(values(&passed, "b.weight"), [1.0]);
+    assert_eq!(values(&passed, "b.bias"), [6.0]);
+}
+
+#[test]
 fn channels_that_nothing_reads_go_through_all_that_keeps_channels() {
     let mut graph = Graph::new(&[1, 4, 4]);
     let x = conv(&mut graph, "a", 0, [3, 1, 1, 1], &[1.0, 2.0, 3.0], &[]);
