@@ -34,8 +34,11 @@ impl SwapDecay {
                 let passed = milestones.iter().filter(|&&milestone| milestone <= step);
                 passed.fold(1.0, |share, _| share * factor)
             }
-            // No number is no share.
-            Self::Along(factor) => (factor.0)(step).max(0.0).min(1.0),
+            Self::Along(factor) => match (factor.0)(step) {
+                // No number is no share.
+                said if said.is_nan() => 0.0,
+                said => said.clamp(0.0, 1.0),
+            },
         }
     }
 
