@@ -166,7 +166,7 @@ pub struct Train {
     /// Data set: digits, cifar10, cifar100 (or cifar100@REVISION), or a folder
     #[arg(long, value_name = "NAME|DIR")]
     pub data: Option<String>,
-    /// Method: dense, gmp, ste, feather or finetune
+    /// Method, such as feather, rigl or dense; `taper methods` lists them
     #[arg(long, value_name = "NAME")]
     pub method: Option<String>,
     /// Start from the weights of this pruned checkpoint; with --method finetune its zeros stay

@@ -155,6 +155,7 @@ impl Choices {
         }
         let groups =
             if asked.sparsity.is_dense() { Vec::new() } else { self.groups(asked.sparsity)? };
+        let retired = self.retired(asked);
         Ok(with_values(&self.tensors(), |weights| {
             let mut cut: Vec<LayerCut> = (0..weights.len())
                 .map(|i| asked.layer_cut(i, 0.0, Mask::full(weights[i].len())))
@@ -170,7 +171,8 @@ impl Choices {
                     .iter()
                     .map(|&id| self.view(id, weights[id.0], asked.gradients, asked.step))
                     .collect();
-                let scores: Vec<Cow<[f32]>> = views.iter().map(|v| asked.scores(v)).collect();
+                let scores: Vec<Cow<[f32]>> =
+                    views.iter().map(|v| asked.scores(v, retired.as_deref())).collect();
                 let scored: Vec<Scored> = views
                     .iter()
                     .zip(&scores)
@@ -191,6 +193,15 @@ impl Choices {
         })?)
     }
 
+    /// The pruned weights of each layer, where they are 0 and fewer weights are kept from now on: they rank below those that are
+    /// left, whatever the criterion makes of them.
+    fn retired(&self, asked: &Asked) -> Option<Vec<Mask>> {
+        let n: u64 = self.infos().map(LayerInfo::n_weights).sum();
+        let n_kept = asked.before.iter().map(|cut| cut.mask.n_kept()).sum();
+        let retires = self.remainder.is_zero && n_kept < n && asked.sparsity.n_kept(n) < n_kept;
+        retires.then(|| asked.before.iter().map(|cut| cut.mask.complement()).collect())
+    }
+
     /// Keeps what is above the cuts of the operator.
     fn cut_as_learned(&self, asked: &Asked) -> Result<Vec<LayerCut>, PruneError> {
         Ok(with_values(&self.tensors(), |weights| {
@@ -205,10 +216,10 @@ impl Choices {
 }
 
 impl Asked<'_> {
-    /// The scores of a layer, 0 where weights were dropped: these rank below all others.
-    fn scores<'a>(&self, view: &View<'a>) -> Cow<'a, [f32]> {
+    /// The scores of a layer, 0 where weights were dropped or have retired: these rank below all others.
+    fn scores<'a>(&self, view: &View<'a>, retired: Option<&[Mask]>) -> Cow<'a, [f32]> {
         let mut scores = self.criterion.scores(view);
-        if let Some(dropped) = self.dropped {
+        for dropped in [self.dropped, retired].into_iter().flatten() {
             let dropped = &dropped[view.id.0];
             if dropped.kept().any(|index| scores[index] != 0.0) {
                 let scores = scores.to_mut();

@@ -46,8 +46,8 @@ pub(crate) struct Imposing<'a> {
     pub(crate) step: Step,
     pub(crate) sparsity: Sparsity,
     pub(crate) cut: &'a [LayerCut],
-    /// Whether gradients choose masks in this step, or are remembered: pruned weights must then have theirs whole.
-    pub(crate) needs_whole: bool,
+    /// Whether gradients choose masks in this step: pruned weights must then have theirs whole.
+    pub(crate) reads_gradients: bool,
 }
 
 impl Imposing<'_> {
@@ -57,7 +57,7 @@ impl Imposing<'_> {
         dropped: Option<&[Mask]>,
     ) -> Result<(Vec<Update>, f32), PruneError> {
         let all = |update: Update| vec![update; self.cut.len()];
-        if self.needs_whole {
+        if self.reads_gradients {
             return Ok((all(Update::default()), 1.0));
         }
         let remainder = &self.choices.remainder;
@@ -118,7 +118,7 @@ impl Imposing<'_> {
 
     /// The gates, with gradients of pruned weights that count so many times.
     pub(crate) fn gates(&self, updates: Vec<Update>, times: f32) -> Result<Gates, PruneError> {
-        let of_all = match self.needs_whole {
+        let of_all = match self.reads_gradients {
             true => PrunedGrad::uniform(1.0),
             false => self.choices.pruned_grad(self.step, self.sparsity),
         };
@@ -160,6 +160,18 @@ impl Imposing<'_> {
         };
         Ok(self.cut.iter().zip(given).map(value).collect())
     }
+}
+
+/// Gates of the same values, with the whole gradient of every weight.
+pub(crate) fn with_whole_gradients(gates: &Gates, n_layers: usize) -> Gates {
+    let whole = |gate: &Gate| Gate {
+        live: None,
+        sampling: None,
+        grad_at_zero: 1.0,
+        grad_at_cut: 1.0,
+        ..gate.clone()
+    };
+    Gates::new((0..n_layers).map(|i| gates.get(LayerId(i)).map(whole)).collect())
 }
 
 /// Shows the layers of a step to an operator; `groups` has the number of each layer's group.

@@ -10,7 +10,7 @@ use crate::{
     criterion::Criterion,
     drop::{self, Candidates, DropRule, zero_where},
     error::PruneError,
-    gates::{Imposing, Update, with_gated},
+    gates::{Imposing, Update, with_gated, with_whole_gradients},
     grads::{add_decay, change, of_layers},
     history::History,
     measure::GradientOracle,
@@ -26,9 +26,8 @@ use taper_core::{LayerId, MaskFeedback, Sparsity, Step};
 use taper_kernels::mask::Mask;
 use taper_nn::{
     Gates,
-    ops::{tensor_like, with_values},
+    ops::{tensor_like, threshold_grad, with_values},
 };
-use taper_scale::PrunedGrad;
 
 /// Prunes the weights of a network step by step; see the [crate].
 #[derive(Debug)]
@@ -61,6 +60,8 @@ pub struct Pruner {
     prepared: Option<Prepared>,
     pub(crate) history: History,
     pub(crate) memory: Memory,
+    /// What makes whole gradients those that weights learn by, in a step that computes them whole to remember them.
+    learning: Option<Gates>,
     /// Weights of each layer that are not 0 once pruned, in the step last begun.
     pub(crate) n_kept: Vec<u64>,
     /// The weights of each layer that get a gradient in the step last begun; `None` for all.
@@ -91,6 +92,7 @@ impl Pruner {
             pending: None,
             prepared: None,
             memory: Memory::new(&choices),
+            learning: None,
             history: History::new(sizes.iter().copied(), is_followed),
             n_kept: sizes.iter().map(|&n| n as u64).collect(),
             live: vec![None; sizes.len()],
@@ -205,7 +207,13 @@ impl Pruner {
         let gates = imposing.gates(updates, times)?;
         self.live = live;
         self.n_kept = kept_by(self.choices.vars(), &gates)?;
-        Ok(gates)
+        // Where gradients choose masks, no weight learns.
+        let is_learning = self.is_remembering() && !self.reads_gradients();
+        self.learning = is_learning.then(|| gates.clone());
+        Ok(match self.is_remembering() {
+            true => with_whole_gradients(&gates, self.choices.layers.len()),
+            false => gates,
+        })
     }
 
     /// Gives the weights of a new run the values that the operator begins with.
@@ -402,25 +410,23 @@ impl Pruner {
         self.pending.is_some() || self.swap_share().is_some() && reads()
     }
 
-    /// Whether the gradients of pruned weights are computed whole in the step begun, whatever becomes of them.
-    fn needs_whole(&self) -> bool {
-        self.reads_gradients() || !self.memory.is_none() && !self.choices.operator.is_frozen()
+    /// Whether the step begun adds to what criteria remember.
+    fn is_remembering(&self) -> bool {
+        !self.memory.is_none() && !self.choices.operator.is_frozen()
     }
 
-    /// Adds the gradients of the step begun to what criteria remember. Those of pruned weights are 0 from then on, if they are
-    /// computed for nothing else.
+    /// Adds the gradients of the step begun to what criteria remember, and makes them those that weights learn by.
     fn remember(&mut self, grads: &mut GradStore) -> Result<(), PruneError> {
-        if self.memory.is_none() {
+        if !self.is_remembering() {
             return Ok(());
         }
         let gradients = of_layers(self.choices.vars(), grads)?;
         self.memory.add(&self.choices, &gradients, self.step)?;
-        let remainder = &self.choices.remainder;
-        let factor = self.choices.pruned_grad(self.step, self.sparsity);
-        if !self.reads_gradients() && (remainder.is_zero || factor == PrunedGrad::NONE) {
-            for (cut, var) in self.cut.iter().zip(self.choices.vars()) {
-                let pruned = cut.mask.complement();
-                change(grads, var, |grad| pruned.kept().for_each(|index| grad[index] = 0.0))?;
+        for (i, var) in self.choices.vars().enumerate() {
+            let gate = self.learning.as_ref().and_then(|gates| gates.get(LayerId(i)));
+            if let (Some(gate), Some(grad)) = (gate, grads.get(var)) {
+                let scaled = threshold_grad(var, gate, grad)?;
+                grads.insert(var, scaled);
             }
         }
         Ok(())
@@ -613,9 +619,9 @@ impl Pruner {
     }
 
     fn imposing(&self) -> Imposing<'_> {
-        let needs_whole = self.needs_whole();
+        let reads_gradients = self.reads_gradients();
         let (choices, cut) = (&self.choices, &self.cut[..]);
-        Imposing { choices, step: self.step, sparsity: self.sparsity, cut, needs_whole }
+        Imposing { choices, step: self.step, sparsity: self.sparsity, cut, reads_gradients }
     }
 
     /// Hands the operator the layers of the step begun.

@@ -122,8 +122,6 @@ impl Choices {
         let is_at_once = !self.schedule.sparsity(Step::ZERO).is_dense();
         let remembering = if criterion { Part::Criterion } else { Part::Growth };
         let is_any = criterion || grow;
-        let is_whole =
-            |grad: &PrunedGrad| [PrunedGrad::NONE, PrunedGrad::uniform(1.0)].contains(grad);
         let rules = [
             (
                 criterion && begins_by.is_none() && is_at_once,
@@ -140,12 +138,6 @@ impl Choices {
                 is_any && self.remainder.update != PrunedUpdate::EveryStep,
                 (remembering, Part::Update),
                 "a criterion that remembers gradients needs all of them; compute the gradient of pruned weights exactly, or choose another criterion",
-            ),
-            (
-                is_any && !self.gradients().iter().all(is_whole),
-                (remembering, Part::Gradient),
-                "a criterion that remembers gradients needs those of pruned weights as they are; choose a gradient of 1 or 0 for them, or another \
-                 criterion",
             ),
         ];
         broken(rules)
@@ -167,12 +159,27 @@ impl Choices {
                 "pruned weights that are 0 have no gradient to compute now and then; leave one of the two out",
             ),
             (
+                is_zero && !self.operator.moves_zeros() && !self.renewal_holds_for_good(),
+                (Part::Threshold, Part::Remainder),
+                "a weight that enters at 0 has no gradient behind a power, so it would stay there; choose the hard threshold, or let pruned weights live",
+            ),
+            (
+                is_zero && self.renewal.is_top_k() && scores_zeros(&*self.criterion),
+                (Part::Criterion, Part::Remainder),
+                "pruned weights that are 0 would be chosen again by scores that do not depend on their values; hold the masks, or choose magnitudes",
+            ),
+            (
                 is_zero && remainder.drop.is_some(),
                 (Part::Drop, Part::Remainder),
                 "pruned weights that are 0 cannot be dropped as well; leave one of the two out",
             ),
         ];
         broken(rules)
+    }
+
+    /// Whether weights never enter masks: those of a schedule that does not fall are only chosen from what is left.
+    fn renewal_holds_for_good(&self) -> bool {
+        !self.has_swaps() && !self.renewal.is_top_k()
     }
 
     /// Steps that move no weight, or masks that do not answer.
@@ -280,6 +287,17 @@ type Rule = (bool, (Part, Part), &'static str);
 fn broken<const N: usize>(rules: [Rule; N]) -> Option<(Part, Part, &'static str)> {
     let found = rules.into_iter().find(|(is_broken, ..)| *is_broken);
     found.map(|(_, (first, second), reason)| (first, second, reason))
+}
+
+/// Whether a weight of 0 without a gradient may rank above others.
+fn scores_zeros(criterion: &dyn Criterion) -> bool {
+    if criterion.measure().is_some() || criterion.needs_gradient() || criterion.remembers() {
+        return false;
+    }
+    let info = LayerInfo { name: String::new(), kind: LayerKind::Linear, shape: vec![1, 2] };
+    let (id, weights, step) = (LayerId(0), &[1.0, 0.0][..], Step::ZERO);
+    let scores = criterion.scores(&View { id, info: &info, weights, gradient: None, step });
+    scores.get(1).is_some_and(|score| *score != 0.0)
 }
 
 /// Whether scores of a criterion say how large a weight is.

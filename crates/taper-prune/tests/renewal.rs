@@ -388,6 +388,29 @@ fn what_was_dropped_neither_enters_nor_is_chosen_again() -> Result {
 }
 
 #[test]
+fn first_masks_are_those_of_the_first_sparsity_even_if_they_keep_all_weights() -> Result {
+    let one = One::new()?;
+    let info = LayerInfo { name: "fc.weight".into(), kind: LayerKind::Linear, shape: vec![2, 4] };
+    // 5 % of eight weights is none.
+    let [few, half] = [0.05, 0.5].map(Sparsity::saturating);
+    let ramp = Ramp::new(Curve::Linear, Step(0), Step(2), half).starting_at(few);
+    let begin: Option<Box<dyn taper_prune::criterion::Criterion>> = Some(Box::new(Gradient));
+    let mut pruner = Pruner::builder([(info, one.var.clone())], ramp, 100)
+        .threshold(Threshold::Hard)
+        .remainder(Remainder::zero())
+        .criterion(Saliency)
+        .renewal(Swap { begin, ..swap(0.5, Gradient) })
+        .build()?;
+    one.step(&mut pruner, 0, &[0.0; 8])?;
+    one.step(&mut pruner, 1, &[0.0; 8])?;
+    assert_eq!((kept(&pruner).len(), pruner.sparsity()), (8, few));
+    // By |w·g|: 0, 0.9, 0.3, 0, 1.6, 0.6, 0.5, 0.4. By |g|, weight 2 would be kept rather than weight 6.
+    let (changed, _) = one.step(&mut pruner, 2, &[0.0, 9.0, 1.0, 0.0, 8.0, 1.0, 1.0, 1.0])?;
+    assert_eq!((kept(&pruner), changed.is_skipped), (vec![1, 4, 5, 6], true));
+    Ok(())
+}
+
+#[test]
 fn a_swap_goes_on_from_a_saved_state() -> Result {
     let slope = |step: u64| std::array::from_fn(|i| ((i as u64 * 5 + step * 3) % 7) as f32 - 3.0);
     let begun = |value| Some(GrowInit { value, momentum: 0.5, seed: 2, ..GrowInit::default() });

@@ -17,6 +17,7 @@ use folder::{Request, RunFolder};
 use serde_json::Value;
 use std::{path::PathBuf, process::ExitCode, sync::OnceLock};
 use taper::{
+    core::Sparsity,
     data::{Dataset, Loader},
     prune::{self, least_age},
     record::{
@@ -105,6 +106,12 @@ pub(super) fn train_to_end(args: &Train) -> anyhow::Result<Ended> {
     if let (Some(choices), Some("test")) = (resolved.choices(), setup.chosen_on()) {
         tracing::warn!(
             "the choices of {choices} are made on test data, which biases the test accuracy; hold out training images with train.validation"
+        );
+    }
+    let total = run.recipe.total_steps(run.train);
+    if let Some(every) = resolved.swap_every().filter(|&every| every >= total) {
+        tracing::warn!(
+            "prune.refresh_every is {every} and the run has {total} steps, so no weight is swapped; train longer, or swap more often"
         );
     }
     let interrupt = when_asked_to_stop()?;
@@ -249,7 +256,7 @@ fn finish(
         n_validation: validation.as_ref().map_or(0, Loader::n_images),
         chosen_on: setup.chosen_on().map(str::to_owned),
         train_loss: last.train_loss,
-        sparsity_target: (!resolved.is_dense()).then(|| resolved.sparsity().get()),
+        sparsity_target: resolved.target().map(Sparsity::get),
         n_dropped: Some(report.n_dropped()),
         n_filters: Some(report.n_filters()),
         n_dead_filters: Some(report.n_dead_filters()),

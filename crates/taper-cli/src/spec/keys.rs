@@ -1,9 +1,9 @@
-//! Unknown keys, and what was probably meant.
+//! Keys that are unknown, with what was probably meant, and values that no key can have.
 
 use crate::error::usage;
 use toml::{Table, Value};
 
-/// Checks every key of `table` against the keys of `known`, a value with every key there is.
+/// Checks every key of `table` against the keys of `known`, a value with every key there is, and that numbers are finite.
 ///
 /// Tables whose known value is no table, such as the pins, may have any keys.
 pub fn check(table: &Table, known: &serde_json::Value, section: &str) -> anyhow::Result<()> {
@@ -31,12 +31,33 @@ pub fn check(table: &Table, known: &serde_json::Value, section: &str) -> anyhow:
                 };
                 return Err(usage(format!("unknown key `{path}`; {hint}")));
             }
-            Some(known) => {
-                if let Value::Table(inner) = value {
+            Some(known) => match value {
+                Value::Table(inner) => {
                     check(inner, known, &path)?;
+                    inner
+                        .iter()
+                        .try_for_each(|(key, value)| finite(value, &format!("{path}.{key}")))?;
                 }
-            }
+                _ if known.is_object() => {
+                    return Err(usage(format!(
+                        "`{path}` is a section with keys of its own, such as [{path}] in a file or {path}.KEY=VALUE; it has no value"
+                    )));
+                }
+                value => finite(value, &path)?,
+            },
         }
     }
     Ok(())
+}
+
+/// Refuses numbers that are none: for JSON, in which experiments are recorded, they would be no value at all.
+fn finite(value: &Value, path: &str) -> anyhow::Result<()> {
+    match value {
+        Value::Float(number) if !number.is_finite() => {
+            Err(usage(format!("{path} is {number}; give a finite number, or leave the key out")))
+        }
+        Value::Array(values) => values.iter().try_for_each(|value| finite(value, path)),
+        Value::Table(inner) => inner.values().try_for_each(|value| finite(value, path)),
+        _ => Ok(()),
+    }
 }

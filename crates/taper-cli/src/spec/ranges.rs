@@ -89,6 +89,11 @@ pub(super) fn check(train: &TrainSpec, prune: &PruneSpec) -> anyhow::Result<()> 
             "prune.swap_milestones has {share}, outside (0, 1); they are shares of the run"
         )));
     }
+    if let Some(freeze) = prune.freeze.filter(|&freeze| freeze < end) {
+        return Err(usage(format!(
+            "prune.freeze is {freeze}, before prune.end at {end}, so the final sparsity would never be reached; let the schedule end first"
+        )));
+    }
     let (swap_begin, swap_end) = (prune.swap_begin.unwrap_or(0.0), prune.swap_end.unwrap_or(1.0));
     if !(0.0..swap_end).contains(&swap_begin) {
         return Err(usage(format!(

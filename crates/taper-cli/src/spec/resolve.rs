@@ -77,7 +77,10 @@ impl Resolved {
         let threshold = spec.prune.threshold.as_ref().or(part.threshold.as_ref());
         let sparsity = match (is_dense, spec.prune.sparsity) {
             (_, asked) if is_finetune => finetuned(start.as_ref(), asked)?,
-            (_, asked) if threshold.is_some_and(|name| is_learned(name)) => learned(asked)?,
+            (_, asked) if threshold.is_some_and(|name| is_learned(name)) => {
+                refuse_idle(&spec.prune)?;
+                learned(asked)?
+            }
             (true, None | Some(0.0)) => 0.0,
             (true, Some(s)) => {
                 return Err(usage(format!(
@@ -272,6 +275,17 @@ impl Resolved {
         [DENSE, DENSE_SMALL].contains(&self.method())
     }
 
+    /// The sparsity that the run is to end with; `None` for a dense run, and for thresholds that find their own.
+    pub fn target(&self) -> Option<Sparsity> {
+        let finds_own = self.prune().threshold.as_deref().is_some_and(is_learned);
+        (!self.is_dense() && !finds_own).then_some(self.sparsity)
+    }
+
+    /// The steps from one swap to the next, if weights are swapped.
+    pub fn swap_every(&self) -> Option<u64> {
+        (self.prune().renewal.as_deref() == Some("swap")).then(|| self.refresh_every())
+    }
+
     /// The sparsity that is asked for; `dense-small` has as many parameters as a network of that sparsity.
     pub fn asked(&self) -> Option<f64> {
         self.prune().sparsity.filter(|_| self.method() != DENSE)
@@ -347,6 +361,24 @@ fn learned(asked: Option<f64>) -> anyhow::Result<f64> {
             "prune.sparsity is {asked}, and learned thresholds (prune.threshold) find a sparsity of their own; leave prune.sparsity \
              out, and let prune.threshold = \"learned:S\" with a larger S, or a larger train.weight_decay, prune more"
         ))),
+    }
+}
+
+/// Refuses keys of masks that thresholds would choose in their place.
+fn refuse_idle(p: &PruneSpec) -> anyhow::Result<()> {
+    let idle = [
+        ("pins", p.pins.is_some()),
+        ("allocation", p.allocation.is_some()),
+        ("criterion", p.criterion.is_some()),
+        ("quantile", p.quantile.is_some()),
+        ("schedule", p.schedule.is_some()),
+        ("points", p.points.is_some()),
+    ];
+    match idle.iter().find(|(_, is_said)| *is_said) {
+        Some((key, _)) => Err(usage(format!(
+            "prune.{key} is of masks of a given sparsity, and learned thresholds (prune.threshold) find their own; leave prune.{key} out"
+        ))),
+        None => Ok(()),
     }
 }
 

@@ -15,8 +15,12 @@ use std::borrow::Cow;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Movement;
 
-/// A number of at least 0 for any other, in the order of these; of neighbouring floats, two have the same.
+/// A number of at least 0 for any other, in the order of these; of neighbouring floats, two have the same. That of a sum which is no
+/// number is 0, as of the smallest.
 fn ranked(sum: f32) -> f32 {
+    if sum.is_nan() {
+        return 0.0;
+    }
     let sum = sum.clamp(f32::MIN, f32::MAX);
     // Positive floats are in the order of their bits, negative ones in the opposite order.
     let bits = sum.to_bits();
@@ -52,7 +56,7 @@ mod tests {
             ([&[2.0, -2.0][..], &[1.0, -3.0]], [&[1.0, 1.0][..], &[0.5, 2.0]]);
         let memory = remembered(&Movement, &weights, &gradients);
         assert_eq!(memory, [-2.5, 8.0]);
-        let found = scores(&Movement, &weights[1].to_vec(), &memory, 0);
+        let found = scores(&Movement, weights[1], &memory, 0);
         assert!(found[1] > found[0] && found[0] > 0.0, "{found:?}");
     }
 
@@ -63,6 +67,7 @@ mod tests {
         let ranks: Vec<f32> = sums.map(ranked).collect();
         assert!(ranks.is_sorted() && ranks.iter().all(|rank| rank.is_finite()), "{ranks:?}");
         assert_eq!((ranks[0], ranks[1], ranks[11]), (0.0, 0.0, f32::MAX));
+        assert_eq!([f32::NAN, -f32::NAN].map(ranked), [0.0; 2]);
         let distinct = ranks[1..].windows(2).filter(|pair| pair[0] < pair[1]).count();
         assert!(distinct >= 9, "{ranks:?}");
     }

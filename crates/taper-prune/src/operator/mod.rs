@@ -82,6 +82,11 @@ pub trait Operator: Debug + Send + Sync {
         self.threshold().is_some_and(|threshold| threshold != Threshold::Hard)
     }
 
+    /// Whether a weight of 0 has a gradient. Where it has none, a weight that is put to 0 stays there.
+    fn moves_zeros(&self) -> bool {
+        true
+    }
+
     /// The values of each layer's weights, in their order; those of pruned weights have no effect. `None` for a layer whose
     /// kept weights are their own values. Layers come in the order of their [`LayerId`]s, all of them.
     fn values(&self, layers: &[Gated]) -> Vec<Option<Vec<f32>>> {
@@ -151,6 +156,10 @@ impl Operator for Box<dyn Operator> {
 
     fn needs_cut(&self) -> bool {
         (**self).needs_cut()
+    }
+
+    fn moves_zeros(&self) -> bool {
+        (**self).moves_zeros()
     }
 
     fn values(&self, layers: &[Gated]) -> Vec<Option<Vec<f32>>> {

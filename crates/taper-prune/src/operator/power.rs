@@ -28,6 +28,10 @@ impl PowerPropagation {
 }
 
 impl Operator for PowerPropagation {
+    fn moves_zeros(&self) -> bool {
+        self.alpha <= 1.0
+    }
+
     fn values(&self, layers: &[Gated]) -> Vec<Option<Vec<f32>>> {
         let of_layer = |layer: &Gated| {
             let powers = self.powers(layer.weights, self.alpha);

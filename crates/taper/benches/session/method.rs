@@ -87,8 +87,9 @@ impl Method {
             decay: SwapDecay::Cosine,
             from: Step::ZERO,
             end,
-            grow,
+            grow: Some(grow),
             begin,
+            ..Swap::default()
         };
         sparse(hard(builder)).allocation(Erk::default()).renewal(swap)
     }

@@ -1,6 +1,6 @@
 //! Every combination of parts trains, or is refused by a sentence that names two keys.
 
-use super::{Small, resolve, values};
+use super::{Small, layers, resolve, values};
 use taper::zoo::Architecture;
 
 const RENEWALS: [&[&str]; 9] = [
@@ -122,4 +122,52 @@ fn what_a_pattern_does_not_fit_is_refused_when_it_is_read() {
     let error = resolve(&["prune.method=filter"]).unwrap_err().to_string();
     assert!(error.contains("linear.weight") && error.contains("prune.pins"), "{error}");
     assert!(resolve(&["prune.method=sr-ste", "prune.pins={ \"conv1.weight\" = 0 }"]).is_ok());
+}
+
+#[test]
+fn weights_that_were_put_to_0_stay_pruned_while_the_sparsity_rises() {
+    let weights: Vec<f32> = (1..=48).map(|i| i as f32 / 8.0).collect();
+    for criterion in ["random", "inverted:magnitude", "magnitude", "inverted:gradient"] {
+        let sets = ["prune.method=random", "prune.schedule=cubic", "prune.end=0.5"];
+        let criterion = format!("prune.criterion=\"{criterion}\"");
+        let resolved = resolve(&[&sets[..], &[&criterion, "prune.sparsity=0.75"]].concat());
+        let params = layers(&[("linear", &[6, 8], &weights)]).unwrap();
+        let mut run = Small::new(&resolved.unwrap(), params, 24).unwrap();
+        let mut before = None;
+        for step in 0..24 {
+            run.step(step, &[vec![0.25; 48]]).unwrap();
+            let mask = run.masks().swap_remove(0);
+            let has_come_back = before.is_some_and(|before| mask.difference(&before).n_kept() > 0);
+            assert!(!has_come_back, "{criterion} at step {step}");
+            before = Some(mask);
+        }
+        assert_eq!(before.map(|mask| mask.n_kept()), Some(12), "{criterion}");
+    }
+}
+
+#[test]
+fn what_could_never_learn_or_never_take_effect_is_refused() {
+    for (sets, parts) in [
+        (
+            &["prune.method=rigl", "prune.threshold=\"power-propagation:2\""][..],
+            ["prune.threshold is power-propagation:2", "prune.remainder is zero"],
+        ),
+        (
+            &["prune.method=gmp", "prune.remainder=zero", "prune.criterion=random"],
+            ["prune.criterion is random", "prune.remainder is zero"],
+        ),
+        (&["prune.method=spartan", "prune.end=0.9"], ["prune.freeze is 0.8", "prune.end at 0.9"]),
+        (
+            &["prune.method=str", "prune.pins={ \"linear.weight\" = 0 }"],
+            ["prune.pins", "prune.threshold"],
+        ),
+        (&["prune.method=str", "prune.allocation=erk"], ["prune.allocation", "leave"]),
+    ] {
+        let error = resolve(sets).map(drop).expect_err(sets[1]).to_string();
+        assert!(parts.iter().all(|part| error.contains(part)), "{sets:?}: {error}");
+    }
+    let hold = ["prune.method=snip", "prune.threshold=\"power-propagation:2\""];
+    assert!(resolve(&hold).is_ok(), "no weight enters");
+    let per_sign = ["prune.method=gmp", "prune.remainder=zero", "prune.criterion=per-sign"];
+    assert!(resolve(&per_sign).is_ok(), "it ranks weights of 0 last");
 }

@@ -75,7 +75,12 @@ fn methods_equal_their_reference_values() -> anyhow::Result<()> {
             assert_eq!(changed.is_skipped, wanted.skipped, "{place}");
             if let Some(cuts) = &wanted.cuts {
                 let found = [run.pruner.state().cuts];
-                check(&found, &[cuts.clone()], case.values_within, &format!("cuts of {place}"));
+                check(
+                    &found,
+                    std::slice::from_ref(cuts),
+                    case.values_within,
+                    &format!("cuts of {place}"),
+                );
             }
             if let Some(values) = &wanted.values {
                 check(&run.used, values, case.values_within, &format!("values of {place}"));

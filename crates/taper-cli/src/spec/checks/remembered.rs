@@ -91,6 +91,36 @@ fn movement_keeps_the_weights_that_have_moved_away_from_0() {
 }
 
 #[test]
+fn fisher_keeps_the_largest_by_weight_and_average_square() {
+    let sets = ["prune.method=gmp", "prune.sparsity=0.5", "prune.criterion=\"fisher:0.75\""];
+    let schedule = ["prune.schedule=one-shot", "prune.begin=0.25", "prune.end=0.25"];
+    // Pruned weights learn by half of their gradient; all of it is remembered.
+    let learning = ["prune.refresh_every=1", "prune.gradient=\"0.5\""];
+    let mut run = small(&[&sets[..], &schedule, &learning].concat(), 20);
+    let mut squares = [0.0f32; N];
+    let mut velocity = [0.0f32; N];
+    for step in 0..15 {
+        let (before, slopes) = (run.weights().swap_remove(0), slopes(step));
+        run.step(step, std::slice::from_ref(&slopes)).unwrap();
+        let mask = kept(&run.masks()[0]);
+        match step {
+            0..5 => assert_eq!(mask.len(), N),
+            _ => {
+                let scores: Vec<f32> =
+                    before.iter().zip(&squares).map(|(w, v)| w.abs() * v.sqrt()).collect();
+                assert_eq!(mask, largest(&scores, 0..N, 6), "step {step}");
+            }
+        }
+        for i in 0..N {
+            squares[i] = 0.75f32.mul_add(squares[i], 0.25 * (slopes[i] * slopes[i]));
+            let share = if mask.contains(&i) { 1.0 } else { 0.5 };
+            velocity[i] = 0.5f32.mul_add(velocity[i], share * slopes[i]);
+        }
+        assert_eq!(run.velocity()[0], velocity, "step {step}");
+    }
+}
+
+#[test]
 fn what_remembers_is_refused_where_there_is_nothing_to_remember() {
     for (sets, parts) in [
         (
@@ -100,10 +130,6 @@ fn what_remembers_is_refused_where_there_is_nothing_to_remember() {
         (
             ["prune.method=movement", "prune.pruned_gradient=\"live:1\"", "prune.gradient=\"1\""],
             ["prune.criterion is movement", "prune.pruned_gradient is live:1"],
-        ),
-        (
-            ["prune.method=movement", "prune.gradient=\"0.5\"", "prune.threshold=hard"],
-            ["prune.criterion is movement", "prune.gradient is 0.5"],
         ),
         (
             ["prune.method=snfs", "prune.begin_by=movement", "prune.sparsity=0.9"],
