@@ -198,7 +198,10 @@ impl Choices {
     fn retired(&self, asked: &Asked) -> Option<Vec<Mask>> {
         let n: u64 = self.infos().map(LayerInfo::n_weights).sum();
         let n_kept = asked.before.iter().map(|cut| cut.mask.n_kept()).sum();
-        let retires = self.remainder.is_zero && n_kept < n && asked.sparsity.n_kept(n) < n_kept;
+        let n_keep = asked.sparsity.n_kept(n);
+        // Renewals other than this one choose masks for another sparsity only, even if its count is the same.
+        let is_rising = n_keep < n_kept || n_keep == n_kept && !self.renewal.is_top_k();
+        let retires = self.remainder.is_zero && n_kept < n && is_rising;
         retires.then(|| asked.before.iter().map(|cut| cut.mask.complement()).collect())
     }
 

@@ -52,5 +52,7 @@ fn one(name: &str, method: &Method, is_json: bool) -> anyhow::Result<()> {
     for (key, value) in value["prune"].as_object().into_iter().flatten() {
         term::print(format_args!("{key} = {value}"))?;
     }
-    Ok(())
+    term::print(format_args!(
+        "\nOther keys have their defaults; `taper train --dry-run` prints all of an experiment."
+    ))
 }

@@ -3,7 +3,7 @@
 use crate::error::usage;
 use toml::{Table, Value};
 
-/// Checks every key of `table` against the keys of `known`, a value with every key there is, and that numbers are finite.
+/// Checks every key of `table` against the keys of `known`, a value with every key there is.
 ///
 /// Tables whose known value is no table, such as the pins, may have any keys.
 pub fn check(table: &Table, known: &serde_json::Value, section: &str) -> anyhow::Result<()> {
@@ -32,26 +32,21 @@ pub fn check(table: &Table, known: &serde_json::Value, section: &str) -> anyhow:
                 return Err(usage(format!("unknown key `{path}`; {hint}")));
             }
             Some(known) => match value {
-                Value::Table(inner) => {
-                    check(inner, known, &path)?;
-                    inner
-                        .iter()
-                        .try_for_each(|(key, value)| finite(value, &format!("{path}.{key}")))?;
-                }
+                Value::Table(inner) => check(inner, known, &path)?,
                 _ if known.is_object() => {
                     return Err(usage(format!(
                         "`{path}` is a section with keys of its own, such as [{path}] in a file or {path}.KEY=VALUE; it has no value"
                     )));
                 }
-                value => finite(value, &path)?,
+                _ => {}
             },
         }
     }
     Ok(())
 }
 
-/// Refuses numbers that are none: for JSON, in which experiments are recorded, they would be no value at all.
-fn finite(value: &Value, path: &str) -> anyhow::Result<()> {
+/// Refuses numbers that are none: JSON, in which keys are put together, has no value for them.
+pub(super) fn finite(value: &Value, path: &str) -> anyhow::Result<()> {
     match value {
         Value::Float(number) if !number.is_finite() => {
             Err(usage(format!("{path} is {number}; give a finite number, or leave the key out")))

@@ -1,6 +1,6 @@
 //! Methods as data: a choice for each part of pruning.
 
-use super::PruneSpec;
+use super::{PruneSpec, keys::finite};
 use crate::error::usage;
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +39,9 @@ impl Method {
 impl PruneSpec {
     /// This section, and for the keys that it leaves out those of another one.
     pub(super) fn over(self, below: Self) -> anyhow::Result<Self> {
+        // The ranges of the sparsity say more.
+        let said = toml::Table::try_from(&self)?.into_iter().filter(|(key, _)| key != "sparsity");
+        said.into_iter().try_for_each(|(key, value)| finite(&value, &format!("prune.{key}")))?;
         let (mut keys, below) = (serde_json::to_value(self)?, serde_json::to_value(below)?);
         for (key, value) in keys.as_object_mut().into_iter().flatten() {
             if value.is_null() {
