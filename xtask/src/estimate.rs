@@ -83,8 +83,11 @@ mod tests {
         for (job, [seconds, steps, epochs]) in runs {
             let run = folder.path().join(&job.key);
             std::fs::create_dir(&run).expect("a folder");
-            let result =
-                serde_json::json!({ "seconds": seconds, "steps": steps, "epochs": epochs });
+            let result = serde_json::json!({
+                "model": "m", "data": "d", "seconds": seconds, "steps": steps, "epochs": epochs,
+                "n_params": 1, "bytes_dense": 4, "bytes_file": 9, "sparsity": 0.0, "n_prunable": 1, "n_kept": 1,
+                "macs_dense": 1, "macs_sparse": 1, "layers": [],
+            });
             std::fs::write(run.join("result.json"), result.to_string()).expect("writes");
         }
         folder

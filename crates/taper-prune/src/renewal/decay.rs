@@ -70,11 +70,11 @@ impl Factor {
     /// use taper_core::Step;
     /// use taper_prune::renewal::{Factor, Renewal, Swap, SwapDecay};
     ///
-    /// // A learning rate that falls to a tenth at step 500.
-    /// let rate = |step: Step| if step < Step(500) { 0.1 } else { 0.01 };
+    /// // A learning rate that falls to a quarter at step 500.
+    /// let rate = |step: Step| if step < Step(500) { 0.5 } else { 0.125 };
     /// let decay = SwapDecay::Along(Factor::new(move |step| rate(step) / rate(Step(0))));
     /// let swap = Swap { decay, share: 0.5, ..Swap::default() };
-    /// assert_eq!([400, 500].map(|step| swap.swaps(Step(step))), [Some(0.5), Some(0.05)]);
+    /// assert_eq!([400, 500].map(|step| swap.swaps(Step(step))), [Some(0.5), Some(0.125)]);
     /// ```
     pub fn new(function: impl Fn(Step) -> f64 + Send + Sync + 'static) -> Self {
         Self(Arc::new(function))
