@@ -263,19 +263,26 @@ def by_magnitude(net):
     return lambda i, mask, n: best(net.w[i], mask, n)
 
 
+def train_and_swap(net, total, end, kept, swap):
+    """Every second step swaps weights by its gradients and moves none, from step 2 to the last one before `end`; the others move
+    kept weights."""
+    for step in range(total):
+        g = net.gradients(step)
+        skipped = 0 < step < end and step % 2 == 0
+        if skipped:
+            kept = swap(step, g, kept)
+        else:
+            net.sgd([only(g[i], kept[i]) for i in range(2)])
+        net.note(kept, skipped)
+
+
 def rigl():
     """Evci et al.: drop by magnitude, grow by the gradient of all weights, in a step that moves no weight."""
     net, total, alpha = Layers([(4, 6), (3, 4)]), 8, 0.6
     end = math.floor(0.75 * total)
     kept = begin_at_random(net)
-    for step in range(total):
-        g = net.gradients(step)
-        skipped = 0 < step < end and step % 2 == 0
-        if skipped:
-            kept = swapped(net, kept, cosine(alpha, step, end), by_magnitude(net), lambda i: g[i])
-        else:
-            net.sgd([only(g[i], kept[i]) for i in range(2)])
-        net.note(kept, skipped)
+    swap = lambda step, g, kept: swapped(net, kept, cosine(alpha, step, end), by_magnitude(net), lambda i: g[i])
+    train_and_swap(net, total, end, kept, swap)
     return net.case("rigl", total, [f"prune.sparsity={SPARSE}", "prune.refresh_every=2", f"prune.swap_share={alpha}"])
 
 
@@ -326,16 +333,13 @@ def mest():
     net, total, share, lam = Layers([(4, 6), (3, 4)]), 8, 0.6, 0.25
     end = math.floor(0.75 * total)
     kept = begin_at_random(net)
-    for step in range(total):
-        g = net.gradients(step)
-        skipped = 0 < step < end and step % 2 == 0
-        if skipped:
-            drop = by_magnitude_and_gradient(net, g, lam)
-            grow = lambda i: random_scores(step, i, net.sizes[i])
-            kept = swapped(net, kept, halved(share, step, total), drop, grow)
-        else:
-            net.sgd([only(g[i], kept[i]) for i in range(2)])
-        net.note(kept, skipped)
+
+    def swap(step, g, kept):
+        drop = by_magnitude_and_gradient(net, g, lam)
+        grow = lambda i: random_scores(step, i, net.sizes[i])
+        return swapped(net, kept, halved(share, step, total), drop, grow)
+
+    train_and_swap(net, total, end, kept, swap)
     return net.case("mest", total, [f"prune.sparsity={SPARSE}"] + MEST)
 
 
@@ -371,18 +375,15 @@ def rigl_begun():
     net, total, alpha = Layers([(4, 6), (3, 4)]), 8, 0.6
     end = math.floor(0.75 * total)
     kept = begin_at_random(net)
-    for step in range(total):
-        g = net.gradients(step)
-        skipped = 0 < step < end and step % 2 == 0
-        if skipped:
-            before = kept
-            kept = swapped(net, kept, cosine(alpha, step, end), by_magnitude(net), lambda i: g[i])
-            for i in range(2):
-                new = list(kept[i] - before[i])
-                net.w[i][new], net.v[i][new] = g[i][new] / 2, g[i][new] / 4
-        else:
-            net.sgd([only(g[i], kept[i]) for i in range(2)])
-        net.note(kept, skipped)
+
+    def swap(step, g, before):
+        kept = swapped(net, before, cosine(alpha, step, end), by_magnitude(net), lambda i: g[i])
+        for i in range(2):
+            new = list(kept[i] - before[i])
+            net.w[i][new], net.v[i][new] = g[i][new] / 2, g[i][new] / 4
+        return kept
+
+    train_and_swap(net, total, end, kept, swap)
     begin = ['prune.grow_init="gradient:2"', "prune.grow_momentum=0.25"]
     sets = [f"prune.sparsity={SPARSE}", "prune.refresh_every=2", f"prune.swap_share={alpha}"]
     return {**net.case("rigl", total, sets + begin), "name": "rigl, begun"}
@@ -393,16 +394,13 @@ def rigl_along_rate():
     net, total, alpha = Layers([(4, 6), (3, 4)]), 10, 0.6
     end = math.floor(0.75 * total)
     kept = begin_at_random(net)
-    for step in range(total):
-        g = net.gradients(step)
-        skipped = 0 < step < end and step % 2 == 0
-        if skipped:
-            # The rate of the experiment is halved at half of the run; the rate that moves weights here is not.
-            share = alpha * (0.5 if step >= total // 2 else 1)
-            kept = swapped(net, kept, share, by_magnitude(net), lambda i: g[i])
-        else:
-            net.sgd([only(g[i], kept[i]) for i in range(2)])
-        net.note(kept, skipped)
+
+    def swap(step, g, kept):
+        # The rate of the experiment is halved at half of the run; the rate that moves weights here is not.
+        share = alpha * (0.5 if step >= total // 2 else 1)
+        return swapped(net, kept, share, by_magnitude(net), lambda i: g[i])
+
+    train_and_swap(net, total, end, kept, swap)
     sets = [f"prune.sparsity={SPARSE}", "prune.refresh_every=2", f"prune.swap_share={alpha}", "prune.swap_decay=learning-rate"]
     sets += ['train.schedule="step:0.5"', "train.milestones=[0.5]"]
     return {**net.case("rigl", total, sets), "name": "rigl, learning rate"}

@@ -196,13 +196,16 @@ impl Choices {
     /// The pruned weights of each layer, where they are 0 and fewer weights are kept from now on: they rank below those that are
     /// left, whatever the criterion makes of them.
     fn retired(&self, asked: &Asked) -> Option<Vec<Mask>> {
+        if !self.remainder.is_zero {
+            return None;
+        }
         let n: u64 = self.infos().map(LayerInfo::n_weights).sum();
         let n_kept = asked.before.iter().map(|cut| cut.mask.n_kept()).sum();
         let n_keep = asked.sparsity.n_kept(n);
         // Renewals other than this one choose masks for another sparsity only, even if its count is the same.
         let is_rising = n_keep < n_kept || n_keep == n_kept && !self.renewal.is_top_k();
-        let retires = self.remainder.is_zero && n_kept < n && is_rising;
-        retires.then(|| asked.before.iter().map(|cut| cut.mask.complement()).collect())
+        (n_kept < n && is_rising)
+            .then(|| asked.before.iter().map(|cut| cut.mask.complement()).collect())
     }
 
     /// Keeps what is above the cuts of the operator.

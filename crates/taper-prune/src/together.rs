@@ -294,15 +294,17 @@ fn scores_zeros(criterion: &dyn Criterion) -> bool {
     if criterion.measure().is_some() || criterion.needs_gradient() || criterion.remembers() {
         return false;
     }
-    let info = LayerInfo { name: String::new(), kind: LayerKind::Linear, shape: vec![1, 2] };
-    let (id, weights, step) = (LayerId(0), &[1.0, 0.0][..], Step::ZERO);
-    let scores = criterion.scores(&View { id, info: &info, weights, gradient: None, step });
-    scores.get(1).is_some_and(|score| *score != 0.0)
+    asked_of(&[1.0, 0.0], |view| criterion.scores(view).get(1).is_some_and(|score| *score != 0.0))
 }
 
 /// Whether scores of a criterion say how large a weight is.
 fn gives_magnitudes(criterion: &dyn Criterion) -> bool {
-    let info = LayerInfo { name: String::new(), kind: LayerKind::Linear, shape: vec![1, 1] };
-    let view = View { id: LayerId(0), info: &info, weights: &[], gradient: None, step: Step::ZERO };
-    criterion.magnitude(&view, 1.0).is_some()
+    asked_of(&[1.0], |view| criterion.magnitude(view, 1.0).is_some())
+}
+
+/// What is said of a layer of one output with these weights, before the first step.
+fn asked_of<T>(weights: &[f32], ask: impl FnOnce(&View) -> T) -> T {
+    let (name, kind, shape) = (String::new(), LayerKind::Linear, vec![1, weights.len()]);
+    let (id, info, step) = (LayerId(0), LayerInfo { name, kind, shape }, Step::ZERO);
+    ask(&View { id, info: &info, weights, gradient: None, step })
 }

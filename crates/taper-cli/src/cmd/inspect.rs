@@ -26,25 +26,12 @@ fn of_checkpoint(args: &Inspect) -> anyhow::Result<()> {
     let pruned = Pruned::load(&args.checkpoint, &candle_core::Device::Cpu)?;
     let analysis = analyse(&*pruned.model, pruned.architecture.image)?;
     let n_params = pruned.model.params().n_params();
+    let (totals, layers) = (totals(&analysis), layers(&analysis));
     if args.json {
-        let report = Report {
-            model: &pruned.architecture.name,
-            classes: Some(pruned.checkpoint.classes),
-            n_params,
-            totals: totals(&analysis),
-            layers: layers(&analysis),
-        };
-        return report.print();
+        let (model, classes) = (&*pruned.architecture.name, Some(pruned.checkpoint.classes));
+        return Report { model, classes, n_params, totals, layers }.print();
     }
-    let rows = analysis.layers.iter().map(|l| Row {
-        name: l.info.name.clone(),
-        shape: l.info.shape.clone(),
-        n: l.info.n_weights(),
-        n_kept: l.n_kept,
-        n_effective: Some(l.n_effective),
-        macs: [l.macs_dense, l.macs_sparse],
-    });
-    term::print(table(&rows.collect::<Vec<Row>>()))?;
+    term::print(table(layers))?;
     term::print(format_args!(
         "\n{} with {} classes: {n_params} parameters in all. Effective sparsity counts weights cut off from input or output as zero.",
         pruned.architecture.name, pruned.checkpoint.classes
@@ -57,44 +44,36 @@ fn of_onnx(args: &Inspect) -> anyhow::Result<()> {
     let graph = network.graph();
     let (title, n_params) = (network::title(graph, &args.checkpoint), network.n_params()?);
     let layers = graph.layers()?;
-    let rows = layers.iter().map(|l| Row {
-        name: l.name.into(),
-        shape: l.weight.dims().to_vec(),
-        n: l.n_weights(),
-        n_kept: l.n_kept(),
-        n_effective: None,
-        macs: [l.macs_dense(), l.macs_sparse()],
+    let layers = layers.iter().map(|l| {
+        let shape = l.weight.dims().to_vec();
+        // A weight of four dimensions is that of a convolution.
+        let kind = if shape.len() > 2 { LayerKind::Conv } else { LayerKind::Linear };
+        LayerResult {
+            name: l.name.into(),
+            kind: kind.name().into(),
+            shape,
+            n_weights: l.n_weights(),
+            n_kept: l.n_kept(),
+            n_effective: None,
+            sparsity: Sparsity::of(l.n_kept(), l.n_weights()).get(),
+            macs_dense: l.macs_dense(),
+            macs_sparse: l.macs_sparse(),
+        }
     });
-    let rows: Vec<Row> = rows.collect();
+    let layers: Vec<LayerResult> = layers.collect();
     if args.json {
-        let layer = |row: &Row| {
-            // A weight of four dimensions is that of a convolution.
-            let kind = if row.shape.len() > 2 { LayerKind::Conv } else { LayerKind::Linear };
-            LayerResult {
-                name: row.name.clone(),
-                kind: kind.name().into(),
-                shape: row.shape.clone(),
-                n_weights: row.n,
-                n_kept: row.n_kept,
-                n_effective: None,
-                sparsity: Sparsity::of(row.n_kept, row.n).get(),
-                macs_dense: row.macs[0],
-                macs_sparse: row.macs[1],
-            }
-        };
-        let total = Row::total(&rows);
+        let total = total(&layers);
         let totals = Totals {
             sparsity: network.sparsity()?,
             effective_sparsity: None,
-            n_prunable: total.n,
+            n_prunable: total.n_weights,
             n_kept: total.n_kept,
-            macs_dense: total.macs[0],
-            macs_sparse: total.macs[1],
+            macs_dense: total.macs_dense,
+            macs_sparse: total.macs_sparse,
         };
-        let layers = rows.iter().map(layer).collect();
         return Report { model: &title, classes: None, n_params, totals, layers }.print();
     }
-    term::print(table(&rows))?;
+    term::print(table(layers))?;
     term::print(format_args!("\n{title}: {n_params} parameters in all."))
 }
 
@@ -116,50 +95,42 @@ impl Report<'_> {
     }
 }
 
-/// A layer, or all of them.
-struct Row {
-    name: String,
-    shape: Vec<usize>,
-    n: u64,
-    n_kept: u64,
-    /// Kept weights on a path from the input to the output, where that is known.
-    n_effective: Option<u64>,
-    /// With all weights, and with those that are kept.
-    macs: [u64; 2],
-}
-
-impl Row {
-    /// The sum of all rows.
-    fn total(rows: &[Self]) -> Self {
-        let sum = |of: fn(&Self) -> u64| rows.iter().map(of).sum();
-        Self {
-            name: "total".into(),
-            shape: Vec::new(),
-            n: sum(|row| row.n),
-            n_kept: sum(|row| row.n_kept),
-            n_effective: rows.iter().map(|row| row.n_effective).sum(),
-            macs: [sum(|row| row.macs[0]), sum(|row| row.macs[1])],
-        }
+/// The sum of all layers, as one.
+fn total(layers: &[LayerResult]) -> LayerResult {
+    let sum = |of: fn(&LayerResult) -> u64| layers.iter().map(of).sum();
+    let (n_kept, n_weights) = (sum(|layer| layer.n_kept), sum(|layer| layer.n_weights));
+    LayerResult {
+        name: "total".into(),
+        kind: String::new(),
+        shape: Vec::new(),
+        n_weights,
+        n_kept,
+        n_effective: layers.iter().map(|layer| layer.n_effective).sum(),
+        sparsity: Sparsity::of(n_kept, n_weights).get(),
+        macs_dense: sum(|layer| layer.macs_dense),
+        macs_sparse: sum(|layer| layer.macs_sparse),
     }
 }
 
 /// A table with a line for each layer and one for all of them.
-fn table(rows: &[Row]) -> String {
-    let width = rows.iter().map(|row| printable(&row.name).chars().count()).fold(5, usize::max);
+fn table(mut layers: Vec<LayerResult>) -> String {
+    layers.push(total(&layers));
+    let width =
+        layers.iter().map(|layer| printable(&layer.name).chars().count()).fold(5, usize::max);
     let mut lines = vec![format!(
         "{:<width$}  {:<17} {:>9} {:>9} {:>9} {:>9} {:>12} {:>12}",
         "layer", "shape", "weights", "kept", "sparsity", "effective", "MACs dense", "MACs sparse"
     )];
-    for row in rows.iter().chain([&Row::total(rows)]) {
-        let Row { n, n_kept, n_effective, macs: [dense, sparse], .. } = *row;
+    for layer in &layers {
+        let LayerResult { n_weights: n, n_kept, macs_dense, macs_sparse, .. } = *layer;
         let percent = |kept: u64| format!("{:.2} %", 100.0 * (1.0 - kept as f64 / n.max(1) as f64));
-        let shape: Vec<String> = row.shape.iter().map(ToString::to_string).collect();
+        let shape: Vec<String> = layer.shape.iter().map(ToString::to_string).collect();
         lines.push(format!(
-            "{:<width$}  {:<17} {n:>9} {n_kept:>9} {:>9} {:>9} {dense:>12} {sparse:>12}",
-            printable(&row.name),
+            "{:<width$}  {:<17} {n:>9} {n_kept:>9} {:>9} {:>9} {macs_dense:>12} {macs_sparse:>12}",
+            printable(&layer.name),
             shape.join("x"),
             percent(n_kept),
-            n_effective.map_or_else(|| format::NOTHING.into(), percent)
+            layer.n_effective.map_or_else(|| format::NOTHING.into(), percent)
         ));
     }
     lines.join("\n")
