@@ -1,0 +1,10 @@
+//! Slurm: one batch script for all runs of a suite, as an array of jobs, and one that gathers their results.
+
+mod quote;
+mod script;
+mod submit;
+#[cfg(all(test, unix))]
+mod tests;
+
+pub use script::Submission;
+pub use submit::Submitted;

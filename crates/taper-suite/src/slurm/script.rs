@@ -1,0 +1,161 @@
+//! The batch scripts of a suite.
+
+use super::quote::{directive, path, shell};
+use anyhow::{Result, bail};
+use std::{num::NonZeroUsize, path::PathBuf};
+use taper_host::Usage;
+
+/// Seconds between the signal to write a checkpoint and the end of the time limit.
+const LEAD: u64 = 120;
+/// What every script does behind its directives and variables.
+const BODY: &str = include_str!("../../templates/slurm.sh");
+
+/// A suite and what its jobs ask of Slurm.
+#[derive(Clone, Debug)]
+pub struct Submission {
+    /// Name of the suite.
+    pub suite: String,
+    /// Folder with `runs/` and `results/`, absolute, on a file system that all nodes share.
+    pub folder: PathBuf,
+    /// The program `taper`, absolute, on such a file system too.
+    pub program: PathBuf,
+    /// Number of jobs that share the runs.
+    pub array_size: NonZeroUsize,
+    /// Partition; the cluster's default if `None`, as with all that follow.
+    pub partition: Option<String>,
+    /// Time limit of each job as `sbatch` reads it: minutes, `H:MM:SS`, `D-H` and so on. More than 2 minutes: the signal to
+    /// write a checkpoint comes 2 minutes before the end, and then the job is requeued.
+    pub time: Option<String>,
+    /// Processors of each job.
+    pub cpus: Option<NonZeroUsize>,
+    /// Generic resources of each job, such as `gpu:1`.
+    pub gres: Option<String>,
+    /// Further arguments of `sbatch`; they go before all of the above.
+    pub sbatch: Vec<String>,
+    /// Further arguments of `taper suite run`.
+    pub arguments: Vec<String>,
+}
+
+/// One of the two jobs of a submission.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Part {
+    /// An array, each job of which makes the runs of a shard.
+    Runs,
+    /// Makes what is left, such as the runs of a job that was killed, and writes the results.
+    Results,
+}
+
+impl Submission {
+    /// The batch script of the jobs that make the runs. It checks that the folder is there, but not that it is the same on
+    /// all nodes: [`submit`](Self::submit) does that.
+    ///
+    /// # Errors
+    /// [`Usage`] if a value cannot stand in a batch script, an argument of `sbatch` would end the array, or the time limit
+    /// is no longer than the 2 minutes before whose end a job is stopped.
+    pub fn script(&self) -> Result<String> {
+        self.script_of(Part::Runs, ".")
+    }
+
+    /// Where scripts and logs of the jobs are, in the folder.
+    pub(super) fn jobs(&self) -> String {
+        format!("runs/{}/slurm", self.suite)
+    }
+
+    /// The script of a part, for nodes on which the folder has the file `token`.
+    pub(super) fn script_of(&self, part: Part, token: &str) -> Result<String> {
+        let mut lines = vec!["#!/bin/bash".to_owned()];
+        let options = self.options(part)?;
+        lines.extend(options.into_iter().map(|option| format!("#SBATCH {option}")));
+        let size = self.array_size;
+        let mut command: Vec<String> =
+            [path(&self.program)?, "suite", "run", &self.suite].map(shell).into();
+        let job = match part {
+            Part::Runs => {
+                command.push(format!("--shard \"$SLURM_ARRAY_TASK_ID\"/{size}"));
+                "\"${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID\""
+            }
+            Part::Results => "\"$SLURM_JOB_ID\"",
+        };
+        command.extend(self.arguments.iter().map(|argument| shell(argument)));
+        lines.extend([
+            format!("# Made by `taper suite submit {}`.", shell(&self.suite)),
+            format!("folder={}", shell(path(&self.folder)?)),
+            format!("token={}", shell(token)),
+            format!("job={job}"),
+            format!("log={}/\"$job\".log", shell(&self.jobs())),
+            format!("command=({})", command.join(" ")),
+            BODY.to_owned(),
+        ]);
+        Ok(lines.join("\n"))
+    }
+
+    /// Options of `sbatch`, as directives have them.
+    fn options(&self, part: Part) -> Result<Vec<String>> {
+        if let Some(array) = self.sbatch.iter().find(|argument| is_array(argument)) {
+            bail!(Usage::new(format!(
+                "`{array}` would replace the array of the suite; give --array-size for the number of jobs"
+            )));
+        }
+        let signal = self.sbatch.iter().any(|argument| argument.starts_with("--signal"));
+        if let Some(time) = &self.time
+            && let Some(seconds) = seconds(time)
+            && (1..=LEAD).contains(&seconds)
+            && !signal
+        {
+            bail!(Usage::new(format!(
+                "a time limit of {time} is {seconds} s, and a job is stopped {LEAD} s before its end; give more"
+            )));
+        }
+        let name = match part {
+            Part::Runs => format!("taper-{}", self.suite),
+            Part::Results => format!("taper-{}-results", self.suite),
+        };
+        let mut options = vec![format!("--job-name={}", directive(&name)?)];
+        if part == Part::Runs {
+            options.push(format!("--array=0-{}", self.array_size.get() - 1));
+        }
+        // The script goes to the folder and opens its log there: Slurm ends a job that lacks either without a word.
+        options.extend(["--chdir=/", "--output=/dev/null", "--requeue"].map(str::to_owned));
+        options.push(format!("--signal=B:TERM@{LEAD}"));
+        let values = [
+            ("partition", self.partition.clone()),
+            ("time", self.time.clone()),
+            ("cpus-per-task", self.cpus.map(|cpus| cpus.to_string())),
+            ("gres", self.gres.clone()),
+        ];
+        for (option, value) in values {
+            if let Some(value) = value {
+                options.push(format!("--{option}={}", directive(&value)?));
+            }
+        }
+        // The value of an option may be an argument of its own.
+        let more: Vec<_> = self.sbatch.iter().map(|more| directive(more)).collect::<Result<_>>()?;
+        if !more.is_empty() {
+            options.push(more.join(" "));
+        }
+        Ok(options)
+    }
+}
+
+/// Whether an argument of `sbatch` asks for an array.
+fn is_array(argument: &str) -> bool {
+    let long = argument.split('=').next().unwrap_or_default();
+    (long.len() > "--a".len() + 1 && "--array".starts_with(long))
+        || (argument.starts_with("-a") && !argument.starts_with("--"))
+}
+
+/// Seconds of a time limit; `None` for one that is not written in numbers.
+pub(super) fn seconds(time: &str) -> Option<u64> {
+    let (days, rest) = match time.split_once('-') {
+        Some((days, rest)) => (Some(days.parse::<u64>().ok()?), rest),
+        None => (None, time),
+    };
+    let parts = rest.split(':').map(|part| part.parse().ok()).collect::<Option<Vec<u64>>>()?;
+    let units: &[u64] = match (days, parts.len()) {
+        (Some(_), 1..=3) | (None, 3) => &[3600, 60, 1],
+        (None, 1 | 2) => &[60, 1],
+        _ => return None,
+    };
+    let add = |sum: u64, (part, unit): (&u64, &u64)| sum.saturating_add(part.saturating_mul(*unit));
+    Some(parts.iter().zip(units).fold(days.unwrap_or(0).saturating_mul(86400), add))
+}
