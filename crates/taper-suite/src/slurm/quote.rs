@@ -1,15 +1,18 @@
 //! Values as words of a batch script.
 
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use std::path::Path;
 use taper_host::Usage;
 
-/// A path as text, which scripts are.
-pub(super) fn path(path: &Path) -> Result<&str> {
-    path.to_str().ok_or_else(|| {
+/// An absolute path as one word of a shell: a job begins in another folder.
+pub(super) fn path(path: &Path) -> Result<String> {
+    let path = std::path::absolute(path)
+        .with_context(|| format!("cannot tell where {} is", path.display()))?;
+    let text = path.to_str().ok_or_else(|| {
         let path = path.display();
         anyhow!(Usage::new(format!("{path} is no UTF-8, and cannot stand in a batch script")))
-    })
+    })?;
+    Ok(shell(text))
 }
 
 /// Whether a shell and a directive take a value as it is.

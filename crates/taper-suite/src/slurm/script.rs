@@ -13,11 +13,13 @@ const BODY: &str = include_str!("../../templates/slurm.sh");
 /// A suite and what its jobs ask of Slurm.
 #[derive(Clone, Debug)]
 pub struct Submission {
-    /// Name of the suite.
+    /// The suite as `taper suite run` finds it from the folder: its name, or a path.
     pub suite: String,
-    /// Folder with `runs/` and `results/`, absolute, on a file system that all nodes share.
+    /// Name of the suite, which its folder below `runs/` has.
+    pub name: String,
+    /// Folder with `runs/` and `results/`, on a file system that all nodes share.
     pub folder: PathBuf,
-    /// The program `taper`, absolute, on such a file system too.
+    /// The program `taper`, on such a file system too.
     pub program: PathBuf,
     /// Number of jobs that share the runs.
     pub array_size: NonZeroUsize,
@@ -58,7 +60,7 @@ impl Submission {
 
     /// Where scripts and logs of the jobs are, in the folder.
     pub(super) fn jobs(&self) -> String {
-        format!("runs/{}/slurm", self.suite)
+        format!("runs/{}/slurm", self.name)
     }
 
     /// The script of a part, for nodes on which the folder has the file `token`.
@@ -67,8 +69,7 @@ impl Submission {
         let options = self.options(part)?;
         lines.extend(options.into_iter().map(|option| format!("#SBATCH {option}")));
         let size = self.array_size;
-        let mut command: Vec<String> =
-            [path(&self.program)?, "suite", "run", &self.suite].map(shell).into();
+        let mut command = vec![path(&self.program)?, "suite run".to_owned(), shell(&self.suite)];
         let job = match part {
             Part::Runs => {
                 command.push(format!("--shard \"$SLURM_ARRAY_TASK_ID\"/{size}"));
@@ -79,7 +80,7 @@ impl Submission {
         command.extend(self.arguments.iter().map(|argument| shell(argument)));
         lines.extend([
             format!("# Made by `taper suite submit {}`.", shell(&self.suite)),
-            format!("folder={}", shell(path(&self.folder)?)),
+            format!("folder={}", path(&self.folder)?),
             format!("token={}", shell(token)),
             format!("job={job}"),
             format!("log={}/\"$job\".log", shell(&self.jobs())),
@@ -107,8 +108,8 @@ impl Submission {
             )));
         }
         let name = match part {
-            Part::Runs => format!("taper-{}", self.suite),
-            Part::Results => format!("taper-{}-results", self.suite),
+            Part::Runs => format!("taper-{}", self.name),
+            Part::Results => format!("taper-{}-results", self.name),
         };
         let mut options = vec![format!("--job-name={}", directive(&name)?)];
         if part == Part::Runs {

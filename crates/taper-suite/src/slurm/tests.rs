@@ -52,7 +52,8 @@ impl Cluster {
 
     fn submission(&self) -> Submission {
         Submission {
-            suite: "quick".into(),
+            suite: "./suites/quick".into(),
+            name: "quick".into(),
             folder: self.folder(),
             program: self.path("taper"),
             array_size: NonZeroUsize::new(3).expect("not 0"),
@@ -135,7 +136,7 @@ fn a_job_runs_its_shard_in_the_folder() {
     let script = submission.script().expect("a script");
     let output = cluster.run(&script);
     assert_eq!(output.status.code(), Some(3), "the code of the program");
-    let expected = ["taper", "suite", "run", "quick", "--shard", "1/3"];
+    let expected = ["taper", "suite", "run", "./suites/quick", "--shard", "1/3"];
     assert_eq!(cluster.calls().join("\n"), [&expected[..], &odd].concat().join("\n"));
     let folder = cluster.folder().canonicalize().expect("a folder");
     assert!(cluster.log().contains(&format!("\n{}\n", folder.display())), "{}", cluster.log());
@@ -254,9 +255,10 @@ fn both_jobs_are_submitted() {
     assert!(script(12).contains("\n#SBATCH --array=0-2\n") && script(12).contains("--shard"));
     assert!(!script(13).contains("--array") && !script(13).contains("--shard"));
     fs::remove_file(cluster.path("calls")).expect("removes");
-    for (n, run) in
-        [(12, &["suite", "run", "quick", "--shard", "1/3"][..]), (13, &["suite", "run", "quick"])]
-    {
+    for (n, run) in [
+        (12, &["suite", "run", "./suites/quick", "--shard", "1/3"][..]),
+        (13, &["suite", "run", "./suites/quick"]),
+    ] {
         assert_eq!(cluster.run(&script(n)).status.code(), Some(0));
         let calls = cluster.calls();
         assert!(
