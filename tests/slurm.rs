@@ -1,0 +1,311 @@
+//! Suites on a Slurm cluster: nodes are drained and fail, jobs are killed and run out of time, and the bytes are those of
+//! a local run. `.ci/slurm` starts a cluster of two nodes and runs what is ignored here.
+
+mod support;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    thread::sleep,
+    time::{Duration, Instant},
+};
+use support::{Folder, bytes, run, taper};
+
+/// Four runs of some seconds each, with checkpoints often enough to be killed between two.
+const SUITE: &str = "title = 'Tiny'
+sparsities = [0.9]
+seeds = 2
+[[row]]
+name = 'feather'
+[[row]]
+name = 'gmp'
+";
+const BASE: &str = "model = 'digits-cnn'
+data = 'digits'
+[train]
+epochs = 150
+batch_size = 32
+lr = 0.05
+checkpoint_every = 50
+";
+
+/// The folder of a suite `tiny`.
+struct Place(Folder);
+
+impl Place {
+    fn new() -> Self {
+        let folder = Folder::new();
+        fs::create_dir_all(folder.path("experiments/tiny")).expect("a folder");
+        folder.write("experiments/tiny/suite.toml", SUITE);
+        folder.write("experiments/tiny/base.toml", BASE);
+        for method in ["feather", "gmp"] {
+            let experiment = format!("extends = 'base.toml'\n[prune]\nmethod = '{method}'\n");
+            folder.write(&format!("experiments/tiny/{method}.toml"), experiment);
+        }
+        Self(folder)
+    }
+
+    /// `taper suite …` in this folder.
+    fn suite(&self, args: &[&str]) -> Command {
+        let mut command = taper(&[&["suite"], args].concat());
+        command.current_dir(self.0.path(""));
+        command
+    }
+
+    /// What `taper suite …` prints, which must succeed.
+    #[track_caller]
+    fn succeed(&self, args: &[&str]) -> String {
+        let said = run(&mut self.suite(args));
+        assert_eq!(said.code, Some(0), "taper suite {args:?}\n{}\n{}", said.out, said.err);
+        said.out
+    }
+
+    /// Submits the suite; gives the numbers of the array and of the job behind it.
+    fn submit(&self, args: &[&str]) -> (String, String) {
+        self.succeed(&[&["submit", "tiny", "--slurm"], args].concat());
+        let newest = |name: &str| {
+            let jobs = client("squeue", &["--noheader", "--format=%F", "--name", name]);
+            jobs.lines().max_by_key(|job| job.parse::<u64>().ok()).expect("a job").to_owned()
+        };
+        (newest("taper-tiny"), newest("taper-tiny-results"))
+    }
+
+    /// Folders of the runs, by their names.
+    fn runs(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(self.0.path("runs/tiny")).into_iter().flatten().flatten();
+        let folders = entries.map(|entry| entry.path());
+        let mut runs: Vec<PathBuf> =
+            folders.filter(|path| path.join("run.json").exists()).collect();
+        runs.sort();
+        runs
+    }
+
+    /// Runs in the middle of their steps.
+    fn in_the_middle(&self) -> Vec<PathBuf> {
+        let has_checkpoint = |run: &PathBuf| {
+            fs::read_dir(run.join("checkpoints")).is_ok_and(|mut files| files.next().is_some())
+        };
+        let runs = self.runs().into_iter();
+        runs.filter(|run| has_checkpoint(run) && !run.join("result.json").exists()).collect()
+    }
+
+    /// Waits until a number of runs more than those in `but` are in the middle, and gives them.
+    fn wait_for_runs(&self, n: usize, but: &[PathBuf]) -> Vec<PathBuf> {
+        let mut found = Vec::new();
+        wait(&format!("{n} runs in the middle"), || {
+            found = self.in_the_middle();
+            found.retain(|run| !but.contains(run));
+            found.len() >= n
+        });
+        found
+    }
+
+    /// What the jobs have printed, for failures.
+    fn logs(&self) -> String {
+        let files = fs::read_dir(self.0.path("runs/tiny/slurm")).into_iter().flatten().flatten();
+        let texts = files.map(|file| fs::read_to_string(file.path()).unwrap_or_default());
+        texts.filter(|text| !text.starts_with("#!")).collect::<Vec<_>>().join("\n")
+    }
+
+    /// Waits for the job that gathers the results, and compares all runs with those of another folder.
+    fn finish(&self, results: &str, local: &Self) {
+        wait("the results", || is_in(results, "COMPLETED"));
+        let status = self.succeed(&["status", "tiny"]);
+        assert!(status.contains("4 finished\n"), "{status}\n{}", self.logs());
+        let made = fs::read_dir(self.0.path("results")).expect("results").flatten();
+        let made: Vec<PathBuf> = made.map(|entry| entry.path()).collect();
+        assert_eq!(made.len(), 1, "{made:?}");
+        let runs = fs::read_to_string(made[0].join("runs.csv")).expect("runs.csv");
+        assert_eq!(runs.lines().count(), 5, "{runs}");
+        let (ours, theirs) = (self.runs(), local.runs());
+        assert_eq!(ours.len(), 4, "{ours:?}");
+        for (one, two) in ours.iter().zip(&theirs) {
+            assert_eq!(one.file_name(), two.file_name());
+            assert_same(one, two);
+        }
+    }
+}
+
+/// Compares all files of two run folders but those with the clock or the machine in them.
+#[track_caller]
+fn assert_same(one: &Path, two: &Path) {
+    let (names, others) = (files(one, ""), files(two, ""));
+    assert_eq!(names, others, "{}", one.display());
+    for name in ["pruned.safetensors", "metrics.csv", "steps.jsonl", "masks.csv"] {
+        assert!(names.iter().any(|other| other == name), "{name} is not in {names:?}");
+    }
+    for name in names {
+        if !["timing.csv", "result.json", "run.json"].contains(&name.as_str()) {
+            let same = bytes(&one.join(&name)) == bytes(&two.join(&name));
+            assert!(same, "{name} of {} differs", one.display());
+        }
+    }
+}
+
+/// Files of a folder and those below it, sorted.
+fn files(folder: &Path, before: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder).expect("a folder").flatten() {
+        let name = format!("{before}{}", entry.file_name().display());
+        match entry.path().is_dir() {
+            true => names.extend(files(&entry.path(), &format!("{name}/"))),
+            false => names.push(name),
+        }
+    }
+    names.sort();
+    names
+}
+
+/// What a program of Slurm prints, which must succeed.
+#[track_caller]
+fn client(program: &str, args: &[&str]) -> String {
+    let said = run(Command::new(program).args(args));
+    assert_eq!(said.code, Some(0), "{program} {args:?}\n{}", said.err);
+    said.out
+}
+
+/// What `scontrol` says of a job.
+#[track_caller]
+fn job(id: &str) -> String {
+    client("scontrol", &["show", "job", id])
+}
+
+#[track_caller]
+fn is_in(id: &str, state: &str) -> bool {
+    job(id).contains(&format!("JobState={state}"))
+}
+
+/// Waits until something is so, for as long as no cluster should take.
+#[track_caller]
+fn wait(what: &str, mut is_so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        let jobs = || client("squeue", &[]);
+        assert!(start.elapsed() < Duration::from_secs(300), "no sign of {what}\n{}", jobs());
+        sleep(Duration::from_millis(50));
+    }
+}
+
+#[track_caller]
+fn set_node(node: &str, state: &str) {
+    let (node, state) = (format!("NodeName={node}"), format!("State={state}"));
+    client("scontrol", &["update", &node, &state, "Reason=test"]);
+}
+
+/// Waits until a job was requeued, and has it begin again without the 2 minutes that Slurm lets pass before.
+#[track_caller]
+fn begin_again(id: &str) {
+    wait(&format!("{id} in the queue again"), || {
+        let job = job(id);
+        job.contains("JobState=PENDING") && !job.contains("Restarts=0")
+    });
+    client("scontrol", &["update", &format!("JobId={id}"), "StartTime=now"]);
+}
+
+#[test]
+#[ignore = "needs a Slurm cluster of two nodes of its own, which .ci/slurm starts"]
+fn a_suite_ends_in_the_bytes_of_a_local_run_whatever_happens_to_nodes_and_jobs() {
+    let local = Place::new();
+    local.succeed(&["run", "tiny"]);
+
+    // One run for each job; each node has room for one job.
+    let place = Place::new();
+    let (array, results) = place.submit(&["--array-size", "4"]);
+    let task = |i: usize| format!("{array}_{i}");
+    let first = place.wait_for_runs(2, &[]);
+    // The job on a drained node goes on, and no other begins there.
+    set_node("node2", "DRAIN");
+    let on_first = usize::from(!job(&task(0)).contains("BatchHost=node1"));
+    client("scancel", &["--signal=KILL", &task(on_first)]);
+    wait("the end of a job that was killed", || is_in(&task(on_first), "CANCELLED"));
+    assert!(first.iter().any(|run| !run.join("result.json").exists()), "killed too late");
+    // A job on a node that fails is requeued by Slurm.
+    let second = place.wait_for_runs(1, &first);
+    let third = if is_in(&task(2), "RUNNING") { task(2) } else { task(3) };
+    assert!(job(&third).contains("BatchHost=node1"), "{}", job(&third));
+    set_node("node1", "DOWN");
+    assert!(second.iter().all(|run| !run.join("result.json").exists()), "failed too late");
+    set_node("node2", "RESUME");
+    begin_again(&third);
+    set_node("node1", "RESUME");
+    place.finish(&results, &local);
+
+    // One job for all runs, which its time limit stops: Slurm sends the signal at once, as 120 s are more than the limit.
+    let place = Place::new();
+    let limit = ["--array-size", "1", "--time", "1", "--", "--signal=B:TERM@120"];
+    let (array, results) = place.submit(&limit);
+    let task = format!("{array}_0");
+    begin_again(&task);
+    let n_begun = place.runs().len();
+    assert!((1..=4).contains(&n_begun), "{n_begun}");
+    let mut restarts = 1;
+    wait("the results", || {
+        let now = job(&task);
+        // The rest may take longer than the limit, too.
+        if now.contains("Reason=BeginTime") && !now.contains(&format!("Restarts={restarts} ")) {
+            restarts += 1;
+            begin_again(&task);
+        }
+        is_in(&results, "COMPLETED")
+    });
+    assert!(is_in(&task, "COMPLETED"), "{}", job(&task));
+    place.finish(&results, &local);
+}
+
+#[test]
+#[ignore = "needs a Slurm cluster of two nodes of its own, which .ci/slurm starts"]
+fn a_job_that_somebody_cancels_stays_cancelled() {
+    let place = Place::new();
+    let (array, results) = place.submit(&["--array-size", "1"]);
+    place.wait_for_runs(1, &[]);
+    client("scancel", &[&results, &array]);
+    let task = format!("{array}_0");
+    wait("the end of the job", || place.logs().contains("exit code 130"));
+    wait("the end of the job", || is_in(&task, "CANCELLED"));
+    assert!(job(&task).contains("Restarts=0"), "{}", job(&task));
+}
+
+#[test]
+#[ignore = "needs a Slurm cluster of two nodes of its own, which .ci/slurm starts"]
+fn a_folder_that_nodes_do_not_share_is_said() {
+    let place = Place::new();
+    let (array, results) = place.submit(&["--array-size", "1", "--", "--hold"]);
+    // As a node sees it that has no such folder.
+    let (folder, away) = (place.0.path(""), Folder::new());
+    fs::rename(&folder, away.path("away")).expect("renames");
+    client("scontrol", &["release", &array]);
+    wait("the end of the job", || is_in(&array, "FAILED"));
+    fs::rename(away.path("away"), &folder).expect("renames");
+    client("scancel", &[&results]);
+    let job = job(&array);
+    assert!(job.contains("ExitCode=2:0"), "{job}");
+    assert!(
+        job.contains("is not the folder that the suite was submitted from; put it on a file system that all nodes share"),
+        "{job}"
+    );
+}
+
+#[test]
+#[ignore = "needs a Slurm cluster of two nodes of its own, which .ci/slurm starts"]
+fn what_slurm_refuses_is_said_in_its_words() {
+    let place = Place::new();
+    let args = ["submit", "tiny", "--slurm", "--partition", "no such"];
+    let said = run(&mut place.suite(&args));
+    assert_eq!(said.code, Some(2), "{}\n{}", said.out, said.err);
+    assert!(said.err.contains("error: `sbatch` refuses the job: "), "{}", said.err);
+    assert!(said.err.contains("Invalid partition name specified"), "{}", said.err);
+}
+
+#[test]
+fn a_machine_without_slurm_prints_the_script() {
+    let place = Place::new();
+    let args = ["submit", "tiny", "--slurm", "--array-size", "3"];
+    let said = run(place.suite(&args).env("PATH", ""));
+    assert_eq!(said.code, Some(2), "{}\n{}", said.out, said.err);
+    assert!(said.err.contains("error: there is no `sbatch` on this machine"), "{}", said.err);
+    let script = place.succeed(&[&args[..], &["--print"]].concat());
+    assert!(script.contains("\n#SBATCH --array=0-2\n"), "{script}");
+    let said = run(Command::new("bash").args(["-n", "-c", &script]));
+    assert_eq!(said.code, Some(0), "{}\n{script}", said.err);
+}
