@@ -193,6 +193,25 @@ fn set_node(node: &str, state: &str) {
     client("scontrol", &["update", &node, &state, "Reason=test"]);
 }
 
+/// Kills all processes of a job at once, as no signal of Slurm does: it asks them to stop first, or kills the shell alone.
+#[track_caller]
+fn kill(id: &str) {
+    let said = job(id);
+    let number = said.split_whitespace().find_map(|word| word.strip_prefix("JobId="));
+    let cluster = format!("SLURM_CONF={}", std::env::var("SLURM_CONF").expect("a cluster"));
+    let marks = [format!("SLURM_JOB_ID={}", number.expect("a number")), cluster];
+    let is_of_job = |process: &PathBuf| {
+        let environment = fs::read(process.join("environ")).unwrap_or_default();
+        let has =
+            |mark: &String| environment.split(|byte| *byte == 0).any(|v| v == mark.as_bytes());
+        marks.iter().all(has)
+    };
+    let processes = fs::read_dir("/proc").expect("processes").flatten().map(|entry| entry.path());
+    let of_job: Vec<PathBuf> = processes.filter(is_of_job).collect();
+    let ids = of_job.iter().filter_map(|process| process.file_name()?.to_str());
+    client("kill", &[&["-KILL"], &ids.collect::<Vec<_>>()[..]].concat());
+}
+
 /// Waits until a job was requeued, and has it begin again without the 2 minutes that Slurm lets pass before.
 #[track_caller]
 fn begin_again(id: &str) {
@@ -200,7 +219,8 @@ fn begin_again(id: &str) {
         let job = job(id);
         job.contains("JobState=PENDING") && !job.contains("Restarts=0")
     });
-    client("scontrol", &["update", &format!("JobId={id}"), "StartTime=now"]);
+    // Within the second in which it ended, the node refuses it.
+    client("scontrol", &["update", &format!("JobId={id}"), "StartTime=now+3"]);
 }
 
 #[test]
@@ -217,15 +237,18 @@ fn a_suite_ends_in_the_bytes_of_a_local_run_whatever_happens_to_nodes_and_jobs()
     // The job on a drained node goes on, and no other begins there.
     set_node("node2", "DRAIN");
     let on_first = usize::from(!job(&task(0)).contains("BatchHost=node1"));
-    client("scancel", &["--signal=KILL", &task(on_first)]);
-    wait("the end of a job that was killed", || is_in(&task(on_first), "CANCELLED"));
-    assert!(first.iter().any(|run| !run.join("result.json").exists()), "killed too late");
+    let is_left = |run: &PathBuf| !run.join("result.json").exists();
+    kill(&task(on_first));
+    wait("the end of a job that was killed", || is_in(&task(on_first), "FAILED"));
+    let killed = job(&task(on_first));
+    assert!(killed.contains("Restarts=0") && killed.contains("ExitCode=0:9"), "{killed}");
+    assert!(first.iter().any(is_left), "killed too late");
     // A job on a node that fails is requeued by Slurm.
     let second = place.wait_for_runs(1, &first);
     let third = if is_in(&task(2), "RUNNING") { task(2) } else { task(3) };
     assert!(job(&third).contains("BatchHost=node1"), "{}", job(&third));
     set_node("node1", "DOWN");
-    assert!(second.iter().all(|run| !run.join("result.json").exists()), "failed too late");
+    assert!(second.iter().all(is_left), "failed too late");
     set_node("node2", "RESUME");
     begin_again(&third);
     set_node("node1", "RESUME");
