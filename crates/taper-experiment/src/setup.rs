@@ -1,72 +1,49 @@
 //! What a run is made of: experiment, data, network.
 
-use crate::{
-    args::Train,
-    cmd::open_data,
-    error::usage,
-    machine,
-    spec::{Override, Resolved, load},
-};
+use crate::{compute::Compute, error::usage, images::open_data, spec::Resolved};
 use candle_core::Device;
 use serde_json::Value;
 use std::path::Path;
 use taper::{
-    data::{Dataset, Loader, LoaderConfig},
+    data::{Dataset, FetchProgress, Loader, LoaderConfig},
     nn::{KernelContext, Model},
+    record::NAMES,
     train::{Run, checkpoint::Checkpoints},
     zoo::Architecture,
 };
 
-/// The experiment of a command line.
-pub(in crate::cmd) fn resolve(args: &Train) -> anyhow::Result<Resolved> {
-    Resolved::new(load(args.experiment.as_deref(), &overrides(args)?)?)
-}
-
-fn overrides(args: &Train) -> anyhow::Result<Vec<Override>> {
-    let mut overrides =
-        args.set.iter().map(|text| Override::parse(text)).collect::<anyhow::Result<Vec<_>>>()?;
-    let mut flag = |key: &str, value: Option<toml::Value>| {
-        overrides.extend(value.map(|value| Override::new(key, value)));
-    };
-    let text = |value: &Option<String>| value.clone().map(toml::Value::from);
-    let whole = |name: &str, value: Option<u64>| -> anyhow::Result<Option<toml::Value>> {
-        let too_large = |n: u64| usage(format!("--{name} {n} is too large"));
-        value.map(|n| i64::try_from(n).map(toml::Value::from).map_err(|_| too_large(n))).transpose()
-    };
-    flag("model", text(&args.model));
-    flag("data", text(&args.data));
-    flag("from", text(&args.from));
-    flag("prune.method", text(&args.method));
-    flag("prune.sparsity", args.sparsity.map(toml::Value::from));
-    flag("train.epochs", whole("epochs", args.epochs)?);
-    flag("train.batch_size", whole("batch-size", args.batch_size)?);
-    flag("train.max_steps", whole("max-steps", args.max_steps)?);
-    flag("seed", whole("seed", args.seed)?);
-    Ok(overrides)
-}
-
 /// What a run is made of, but for what it changes.
-pub(in crate::cmd) struct Setup {
-    pub(in crate::cmd) resolved: Resolved,
-    pub(super) device: Device,
+pub struct Setup {
+    pub(crate) resolved: Resolved,
+    pub(crate) device: Device,
     kernels: KernelContext,
-    pub(super) architecture: Architecture,
-    pub(super) data: Dataset,
-    pub(in crate::cmd) record: Value,
-    pub(in crate::cmd) train: Loader,
+    pub(crate) architecture: Architecture,
+    pub(crate) data: Dataset,
+    /// The recipe, as `run.json` records it.
+    pub record: Value,
+    /// Training images, in the order of each epoch.
+    pub train: Loader,
     test: Loader,
     /// Training images that are held out; `data` is without them.
-    pub(super) validation: Option<Loader>,
-    pub(super) model: Box<dyn Model>,
+    pub(crate) validation: Option<Loader>,
+    pub(crate) model: Box<dyn Model>,
 }
 
 impl Setup {
-    /// Reads the experiment and the data, and builds the network.
-    pub(in crate::cmd) fn of(args: &Train) -> anyhow::Result<Self> {
-        let resolved = resolve(args)?;
-        let device = machine::device(&args.compute.device)?;
+    /// Reads the data, which it fetches where they are not there, and builds the network.
+    ///
+    /// # Errors
+    /// If the data cannot be read or fetched or do not fit the experiment, or there is no such device.
+    pub fn of(
+        experiment: &Resolved,
+        compute: &Compute,
+        fetching: Option<&dyn FetchProgress>,
+    ) -> anyhow::Result<Self> {
+        let resolved = experiment.clone();
+        let device = compute.device()?;
         let full = Architecture::find(resolved.model()).map_err(usage)?;
-        let mut data = open_data(resolved.data(), &full.name, full.image, resolved.limit())?;
+        let (data, limit) = (resolved.data(), resolved.limit());
+        let mut data = open_data(data, &full.name, full.image, limit, fetching)?;
         let architecture = resolved.architecture(data.classes.len())?;
         let record = resolved.record(&data)?;
         let held_out = match resolved.n_validation(data.train.len()) {
@@ -94,7 +71,7 @@ impl Setup {
         if let Some(start) = resolved.start() {
             start.load_into(model.params(), data.classes.len())?;
         }
-        let kernels = machine::kernels(&args.compute);
+        let kernels = compute.kernels();
         Ok(Self {
             resolved,
             device,
@@ -110,7 +87,10 @@ impl Setup {
     }
 
     /// A run from the start.
-    pub(in crate::cmd) fn run(&self) -> anyhow::Result<Run<'_>> {
+    ///
+    /// # Errors
+    /// If the experiment asks for what its length or its network do not allow.
+    pub fn run(&self) -> anyhow::Result<Run<'_>> {
         let recipe = self.resolved.recipe();
         recipe.check(&self.train).map_err(|error| usage(format!("train.{error}")))?;
         let total = recipe.total_steps(&self.train);
@@ -125,15 +105,18 @@ impl Setup {
     }
 
     /// Which images choices between epochs are made on; none if no such choice is made.
-    pub(super) fn chosen_on(&self) -> Option<&'static str> {
+    pub(crate) fn chosen_on(&self) -> Option<&'static str> {
         let on = if self.validation.is_some() { "validation" } else { "test" };
         self.resolved.choices().map(|_| on)
     }
 
     /// The checkpoints of a run folder.
-    pub(in crate::cmd) fn checkpoints(&self, folder: &Path) -> anyhow::Result<Checkpoints> {
+    ///
+    /// # Errors
+    /// If the folder for them cannot be made.
+    pub fn checkpoints(&self, folder: &Path) -> anyhow::Result<Checkpoints> {
         let (every, keep_last, keep_best) = self.resolved.checkpointing();
-        Ok(Checkpoints::new(&folder.join("checkpoints"), self.record.clone())?
+        Ok(Checkpoints::new(&folder.join(NAMES.checkpoints), self.record.clone())?
             .every(every)
             .keep_last(keep_last)
             .keep_best(keep_best))
