@@ -43,7 +43,9 @@ const EDGES: &[(&str, &[&str])] = &[
     ("taper-record", &["taper-core"]),
     ("taper-report", &["taper-record"]),
     ("taper-host", &["taper-record"]),
-    ("taper-experiment", &["taper", "taper-host"]),
+    ("taper-compose", &["taper-host"]),
+    ("taper-experiment", &["taper", "taper-compose", "taper-host"]),
+    ("taper-suite", &["taper-compose", "taper-host", "taper-record", "taper-report"]),
     (
         "taper",
         &[
@@ -63,8 +65,8 @@ const EDGES: &[(&str, &[&str])] = &[
             "taper-zoo",
         ],
     ),
-    ("taper-cli", &["taper", "taper-experiment", "taper-host", "taper-report"]),
-    ("xtask", &["taper-host", "taper-record", "taper-report"]),
+    ("taper-cli", &["taper", "taper-experiment", "taper-host", "taper-report", "taper-suite"]),
+    ("xtask", &["taper-compose", "taper-host", "taper-record", "taper-report", "taper-suite"]),
 ];
 
 /// Crates that know no tensors.
@@ -80,6 +82,8 @@ const WITHOUT_CANDLE: &[&str] = &[
     "taper-record",
     "taper-report",
     "taper-host",
+    "taper-compose",
+    "taper-suite",
     "xtask",
 ];
 
@@ -90,10 +94,10 @@ const UNSAFE: &[&str] = &["taper-kernels", "taper-capi"];
 const OUTERMOST: &[&str] = &["taper-cli", "xtask"];
 
 /// Crates whose types are the contents of text files.
-const OF_FILES: &[&str] = &["taper-record", "taper-experiment"];
+const OF_FILES: &[&str] = &["taper-record", "taper-compose", "taper-experiment", "taper-suite"];
 
 /// Crates that read configuration, and join the errors of all others to sentences for people.
-const OF_CONFIGURATION: &[&str] = &["taper-experiment"];
+const OF_CONFIGURATION: &[&str] = &["taper-compose", "taper-experiment", "taper-suite"];
 
 /// Features that every crate above candle forwards.
 const FEATURES: &[&str] = &["accelerate", "cuda", "cudnn", "metal", "mkl"];

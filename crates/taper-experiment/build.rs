@@ -1,6 +1,7 @@
-//! Embeds what the program is built from: the commit, whether the sources differ from it, and candle's version.
+//! Embeds what the program is built from: the commit, whether the sources differ from it, and candle's version, the compiler.
 
 use std::{
+    ffi::OsStr,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -10,6 +11,9 @@ fn main() {
     let crates = Path::new(env!("CARGO_MANIFEST_DIR"));
     if let Some(candle) = lock(crates).and_then(|lock| version_in(&lock, "candle-core")) {
         println!("cargo::rustc-env=TAPER_CANDLE={candle}");
+    }
+    if let Some(rustc) = std::env::var_os("RUSTC").and_then(|rustc| said(&rustc, &["--version"])) {
+        println!("cargo::rustc-env=TAPER_RUSTC={rustc}");
     }
     let root = crates.join("../..");
     // A package that lies in the work tree of another project is none of its commit's.
@@ -40,9 +44,15 @@ fn rerun_if_changed(path: &Path) {
     }
 }
 
-/// What git prints, trimmed; `None` if it fails or prints nothing.
+/// What git prints in a folder.
 fn git(folder: &Path, args: &[&str]) -> Option<String> {
-    let output = Command::new("git").args(args).current_dir(folder).output().ok()?;
+    let folder = folder.to_str()?;
+    said(OsStr::new("git"), &[&["-C", folder], args].concat())
+}
+
+/// What a program prints, trimmed; `None` if it fails or prints nothing.
+fn said(program: &OsStr, args: &[&str]) -> Option<String> {
+    let output = Command::new(program).args(args).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?.trim().to_owned();
     (output.status.success() && !text.is_empty()).then_some(text)
 }

@@ -4,12 +4,9 @@
 //! folder: accuracies by method and sparsity. With `<!-- results/NAME#HEADING -->` it is a table of the folder's
 //! `summary.md`, the first one below that heading.
 
-use crate::cells::shown;
-use crate::results::Results;
-use crate::suite::Row;
 use anyhow::{Context, Result, ensure};
 use std::path::{Path, PathBuf};
-use taper_report::format::{self, NOTHING};
+use taper_suite::{Results, summary};
 
 const OPEN: &str = "<!-- results/";
 const CLOSE: &str = "<!-- / -->";
@@ -30,7 +27,7 @@ pub(crate) fn with_tables(text: &str, root: &Path) -> Result<String> {
         ensure!(!old.contains(OPEN), "the table of results/{name} has no `{CLOSE}` behind it");
         let table = match name.split_once('#') {
             Some((folder, heading)) => summarised(&root.join("results").join(folder), heading)?,
-            None => accuracies(&Results::load(&root.join("results").join(name))?),
+            None => summary::accuracies(&Results::load(&root.join("results").join(name))?),
         };
         out += &format!("{before}{OPEN}{name} -->\n{table}{CLOSE}");
         rest = behind;
@@ -73,64 +70,21 @@ fn summarised(folder: &Path, heading: &str) -> Result<String> {
     Ok(table)
 }
 
-/// Test accuracy by row and sparsity, of those that have been run.
-fn accuracies(results: &Results) -> String {
-    let cells = shown(results);
-    let mut targets: Vec<Option<f64>> = cells.iter().map(|cell| cell.target).collect();
-    targets.sort_by(|a, b| a.unwrap_or(0.0).total_cmp(&b.unwrap_or(0.0)));
-    targets.dedup();
-    // Patterns and learned thresholds have no target, and are not dense.
-    let untargeted = cells.iter().filter(|cell| cell.target.is_none());
-    let none = match untargeted.flat_map(|cell| &cell.runs).all(|run| run.sparsity == 0.0) {
-        true => "dense",
-        false => "no target",
-    };
-    let heads = targets.iter().map(|t| t.map_or(none.into(), format::percent_short));
-    let mut out = format!("| method | {} |\n", heads.collect::<Vec<_>>().join(" | "));
-    out += &format!("| --- |{}\n", " ---: |".repeat(targets.len()));
-    let is_shown = |row: &&Row| cells.iter().any(|cell| cell.row.name == row.name);
-    for row in results.manifest.rows.iter().filter(is_shown) {
-        let texts = targets.iter().map(|target| {
-            let cell = cells.iter().find(|c| c.row.name == row.name && c.target == *target);
-            let accuracy = cell.and_then(|cell| cell.accuracy());
-            accuracy.map_or_else(|| NOTHING.to_owned(), |summary| format::accuracy(&summary))
-        });
-        out += &format!("| {} | {} |\n", row.label, texts.collect::<Vec<_>>().join(" | "));
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn tables_are_written_between_their_markers() {
-        let root = tempfile::tempdir().expect("a temporary folder");
-        crate::testing::results().save(&root.path().join("results/x")).expect("saves");
-        let text = "a\n<!-- results/x -->\nold\n<!-- / -->\nb\n";
-        let new = with_tables(text, root.path()).expect("tables");
-        assert!(
-            new.starts_with("a\n<!-- results/x -->\n| method | dense | 90 % | 95 % |\n"),
-            "{new}"
-        );
-        assert!(new.contains("\n| Dense | 88.10 ± 0.10 % | – | – |\n"), "{new}");
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the repository");
+        let text = "a\n<!-- results/2026-11-28-vm -->\nold\n<!-- / -->\nb\n";
+        let new = with_tables(text, root).expect("tables");
+        let head = "a\n<!-- results/2026-11-28-vm -->\n| method | dense | 90 % | 95 % | 98 % |\n";
+        assert!(new.starts_with(head), "{new}");
         assert!(new.ends_with("|\n<!-- / -->\nb\n") && !new.contains("old"), "{new}");
-        assert_eq!(with_tables(&new, root.path()).expect("tables"), new);
-        assert!(with_tables("<!-- results/x -->", root.path()).is_err());
-        let mut learned = crate::testing::results();
-        let without = learned.runs.iter_mut().filter(|run| run.sparsity_target.is_none());
-        without.for_each(|run| run.sparsity = 0.5);
-        learned.save(&root.path().join("results/x")).expect("saves");
-        let new = with_tables(text, root.path()).expect("tables");
-        assert!(new.contains("\n| method | no target | 90 % | 95 % |\n"), "{new}");
-        let mut part = crate::testing::results();
-        part.runs.retain(|run| run.sparsity_target == Some(0.9) && run.row == "feather");
-        part.save(&root.path().join("results/x")).expect("saves");
-        let new = with_tables(text, root.path()).expect("tables");
-        let part = "| method | 90 % |\n| --- | ---: |\n| Feather | 89.10 ± 0.10 % |\n<!-- / -->";
-        assert!(new.contains(part), "only what was run: {new}");
-        assert!(with_tables("<!-- results/y --><!-- / -->", root.path()).is_err());
+        assert_eq!(with_tables(&new, root).expect("tables"), new);
+        assert!(with_tables("<!-- results/2026-11-28-vm -->", root).is_err());
+        assert!(with_tables("<!-- results/y --><!-- / -->", root).is_err());
     }
 
     #[test]

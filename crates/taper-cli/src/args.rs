@@ -1,5 +1,9 @@
 //! The command line.
 
+mod suite;
+
+pub use suite::{SuiteChoice, SuiteCommand, SuiteList, SuiteReport, SuiteRun, SuiteStatus};
+
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use std::path::PathBuf;
 use taper::export::{ElementType, Format};
@@ -22,6 +26,9 @@ pub enum Command {
     /// Look at schedules
     #[command(subcommand)]
     Schedule(Schedule),
+    /// Run many experiments as one: a matrix of rows, sparsities and seeds, to its report with pass or fail
+    #[command(subcommand)]
+    Suite(SuiteCommand),
     /// Train many networks to answer a question
     #[command(subcommand)]
     Study(Question),

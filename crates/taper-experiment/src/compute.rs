@@ -15,7 +15,28 @@ use taper::{
 };
 use taper_host::machine;
 
-/// What a run is computed on: the first CPU, unless it is told otherwise. The number of threads is that of rayon's pool.
+/// What this program was built from, as records have it.
+#[derive(Clone, Copy, Debug)]
+pub struct BuiltFrom {
+    /// The commit of Taper; unknown where it was built outside of its git work tree.
+    pub commit: Option<&'static str>,
+    /// Whether its sources differed from that.
+    pub is_dirty: Option<bool>,
+    /// The compiler.
+    pub rustc: Option<&'static str>,
+}
+
+/// What this program was built from.
+pub const BUILT_FROM: BuiltFrom = BuiltFrom {
+    commit: option_env!("TAPER_COMMIT"),
+    is_dirty: match option_env!("TAPER_DIRTY") {
+        Some(text) => Some(matches!(text.as_bytes(), b"true")),
+        None => None,
+    },
+    rustc: option_env!("TAPER_RUSTC"),
+};
+
+/// What a run is computed on: the CPU, unless it is told otherwise. The number of threads is that of rayon's pool.
 #[derive(Clone, Debug)]
 pub struct Compute {
     /// `cpu`, `cuda`, `cuda:N` or `metal`.
@@ -74,9 +95,8 @@ impl Compute {
         };
         Segment {
             from_step,
-            // Unknown where the program was built outside a git work tree.
-            commit: option_env!("TAPER_COMMIT").map(str::to_owned),
-            dirty: option_env!("TAPER_DIRTY").map(|is_dirty| is_dirty == "true"),
+            commit: BUILT_FROM.commit.map(str::to_owned),
+            dirty: BUILT_FROM.is_dirty,
             versions: Versions {
                 taper: Some(env!("CARGO_PKG_VERSION").into()),
                 candle: option_env!("TAPER_CANDLE").map(str::to_owned),

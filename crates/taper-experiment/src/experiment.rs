@@ -1,7 +1,8 @@
 //! An experiment as it is given: a file, and settings on top of it.
 
-use crate::spec::{Override, Resolved, load};
+use crate::spec::{Resolved, load};
 use std::path::{Path, PathBuf};
+use taper_compose::Setting;
 
 /// An experiment file, or the defaults, with settings on top; the last one of a key counts.
 ///
@@ -17,13 +18,13 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Experiment {
     file: Option<PathBuf>,
-    overrides: Vec<Override>,
+    settings: Vec<Setting>,
 }
 
 impl Experiment {
     /// That of a file.
     pub fn of_file(path: impl Into<PathBuf>) -> Self {
-        Self { file: Some(path.into()), overrides: Vec::new() }
+        Self { file: Some(path.into()), settings: Vec::new() }
     }
 
     /// That of a file, if there is one, with settings of the form `key=value` on top. A value is TOML if it can be, else text.
@@ -31,14 +32,14 @@ impl Experiment {
     /// # Errors
     /// If a setting is of another form.
     pub fn given(file: Option<&Path>, settings: &[String]) -> anyhow::Result<Self> {
-        let overrides = settings.iter().map(|text| Override::parse(text));
-        Ok(Self { file: file.map(Path::to_owned), overrides: overrides.collect::<Result<_, _>>()? })
+        let settings = settings.iter().map(|text| Setting::parse(text));
+        Ok(Self { file: file.map(Path::to_owned), settings: settings.collect::<Result<_, _>>()? })
     }
 
     /// Sets a key, such as `train.lr`.
     #[must_use]
     pub fn set(mut self, key: &str, value: impl Into<toml::Value>) -> Self {
-        self.overrides.push(Override::new(key, value));
+        self.settings.push(Setting::new(key, value));
         self
     }
 
@@ -47,6 +48,6 @@ impl Experiment {
     /// # Errors
     /// If the file cannot be read, a key is unknown, or a value or a combination of them cannot be.
     pub fn resolve(&self) -> anyhow::Result<Resolved> {
-        Resolved::new(load(self.file.as_deref(), &self.overrides)?)
+        Resolved::new(load(self.file.as_deref(), &self.settings)?)
     }
 }

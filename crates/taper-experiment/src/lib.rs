@@ -20,7 +20,7 @@ pub mod source;
 mod spec;
 mod training;
 
-pub use compute::Compute;
+pub use compute::{BUILT_FROM, BuiltFrom, Compute};
 pub use counts::{layers, totals};
 pub use difference::difference;
 pub use error::usage;

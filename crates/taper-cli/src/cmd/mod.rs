@@ -16,6 +16,7 @@ mod pruned;
 mod schedule;
 mod shrink;
 mod study;
+mod suite;
 mod train;
 mod watch;
 
@@ -31,6 +32,7 @@ pub fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Train(args) => return train::run(&args),
         Command::Schedule(Schedule::Plot(args)) => schedule::plot(&args)?,
+        Command::Suite(command) => return suite::run(&command),
         Command::Study(Question::Significance(args)) => return study::significance(&args),
         Command::Watch(args) => watch::run(&args)?,
         Command::Eval(args) => eval::run(&args)?,

@@ -245,13 +245,14 @@ fn positive(n: Option<u64>) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Override, load};
+    use super::super::load;
     use super::*;
+    use taper_compose::Setting;
 
     #[test]
     fn a_validation_part_is_a_share_or_a_number() {
         let of = |value: &str| {
-            let key = Override::parse(&format!("train.validation={value}")).unwrap();
+            let key = Setting::parse(&format!("train.validation={value}")).unwrap();
             Resolved::new(load(None, &[key]).unwrap()).unwrap().n_validation(1442)
         };
         assert_eq!(
@@ -262,7 +263,7 @@ mod tests {
 
     #[test]
     fn points_become_a_schedule_and_moments_are_spread_evenly() {
-        let points = Override::parse("prune.points=[[0.0, 0.0], [0.5, 0.6], [0.75, 0.9]]");
+        let points = Setting::parse("prune.points=[[0.0, 0.0], [0.5, 0.6], [0.75, 0.9]]");
         let spec = load(None, &[points.unwrap()]).unwrap();
         let own = Resolved::new(spec).unwrap().schedule(100).unwrap();
         assert_eq!(

@@ -1,56 +1,20 @@
-//! From files and flags to a [`Spec`].
+//! From files and settings to a [`Spec`].
 
 use super::{Spec, keys};
 use crate::error::usage;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use taper::data::DATASETS;
+use taper_compose::{Setting, one_line, place, put};
 use toml::{Table, Value};
 
-/// How many files may extend one another.
-const MAX_DEPTH: usize = 8;
-
-/// A key from the command line and its value.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Override {
-    /// Dotted key, e.g. `train.lr`.
-    pub key: String,
-    /// Its value.
-    pub value: Value,
-}
-
-impl Override {
-    /// A key with a value of any type that TOML has.
-    pub fn new(key: &str, value: impl Into<Value>) -> Self {
-        Self { key: key.into(), value: value.into() }
-    }
-
-    /// Reads `key=value`. The value is TOML if it can be, else text: `train.lr=0.1`, `prune.schedule=cosine`.
-    pub fn parse(text: &str) -> anyhow::Result<Self> {
-        let (key, value) = text
-            .split_once('=')
-            .filter(|(key, _)| !key.trim().is_empty())
-            .ok_or_else(|| usage(format!("--set `{text}` is not of the form key=value")))?;
-        let (key, value) = (key.trim(), value.trim());
-        if key.split('.').count() > 2 {
-            return Err(usage(format!(
-                "unknown key `{key}`; a key has a section and a name, such as train.lr"
-            )));
-        }
-        let parsed = format!("v = {value}").parse::<Table>().ok();
-        let parsed =
-            parsed.filter(|table| table.len() == 1).and_then(|mut table| table.remove("v"));
-        Ok(Self { key: key.into(), value: parsed.unwrap_or_else(|| Value::String(value.into())) })
-    }
-}
-
-/// Reads an experiment and puts `overrides` on top, the last one winning.
-pub fn load(file: Option<&Path>, overrides: &[Override]) -> anyhow::Result<Spec> {
+/// Reads an experiment and puts settings on top, the last one winning.
+pub fn load(file: Option<&Path>, settings: &[Setting]) -> anyhow::Result<Spec> {
     let known = serde_json::to_value(Spec::default())?;
     let mut table = match file {
-        Some(file) => read(file, &known, MAX_DEPTH)?,
+        Some(file) => read(file, &known)?,
         None => Table::new(),
     };
-    for Override { key, value } in overrides {
+    for Setting { key, value } in settings {
         put(&mut table, key, value.clone())?;
         keys::check(&table, &known, "")?;
     }
@@ -62,100 +26,15 @@ pub fn load(file: Option<&Path>, overrides: &[Override]) -> anyhow::Result<Spec>
     })
 }
 
-fn read(file: &Path, known: &serde_json::Value, depth: usize) -> anyhow::Result<Table> {
-    if file.exists() && !file.is_file() {
-        return Err(usage(format!("experiment {} is no file", file.display())));
-    }
-    let text = std::fs::read_to_string(file)
-        .map_err(|e| usage(format!("cannot read experiment {}: {e}", file.display())))?;
-    let mut table: Table = text.parse().map_err(|e: toml::de::Error| {
-        usage(format!("{}: {}", file.display(), one_line(&e.to_string())))
+/// A file with those that it extends, each with the keys that there are, and with paths relative to itself. Those of flags and
+/// `--set` are relative to where the program runs.
+fn read(file: &Path, known: &serde_json::Value) -> anyhow::Result<Table> {
+    let (table, _) = taper_compose::load(file, "experiment", |own, file| {
+        keys::check(own, known, "")?;
+        place(own, file.parent().unwrap_or(Path::new("")), &DATASETS);
+        Ok(())
     })?;
-    let base = match table.remove("extends") {
-        None => None,
-        Some(Value::String(base)) if depth > 1 => Some(beside(file, &base)),
-        Some(Value::String(_)) => {
-            return Err(usage(format!(
-                "{}: more than {MAX_DEPTH} files extend one another",
-                file.display()
-            )));
-        }
-        Some(_) => {
-            return Err(usage(format!(
-                "{}: `extends` must be the path of a file, in quotes",
-                file.display()
-            )));
-        }
-    };
-    keys::check(&table, known, "").map_err(|e| usage(format!("{}: {e}", file.display())))?;
-    place_paths(&mut table, file);
-    match base {
-        None => Ok(table),
-        Some(base) => {
-            let mut below = read(&base, known, depth - 1)?;
-            merge(&mut below, table);
-            Ok(below)
-        }
-    }
-}
-
-/// Makes the paths in a file relative to it, as that of `extends` is; those of flags and `--set` are relative to where the
-/// program runs.
-fn place_paths(table: &mut Table, file: &Path) {
-    for key in ["data", "from"] {
-        if let Some(Value::String(text)) = table.get_mut(key)
-            && (key == "from" || is_folder(file, text))
-        {
-            *text = beside(file, text).display().to_string();
-        }
-    }
-}
-
-/// Whether a data set is a folder; a word that is none anywhere is left to the message that lists the names.
-fn is_folder(file: &Path, data: &str) -> bool {
-    let name = data.split_once('@').map_or(data, |(name, _)| name);
-    !DATASETS.contains(&name)
-        && (data.contains(['/', '\\', '.'])
-            || beside(file, data).exists()
-            || Path::new(data).exists())
-}
-
-fn beside(file: &Path, other: &str) -> PathBuf {
-    file.parent().unwrap_or(Path::new("")).join(other)
-}
-
-/// Puts `above` over `below`, key by key.
-fn merge(below: &mut Table, above: Table) {
-    for (key, value) in above {
-        match (below.get_mut(&key), value) {
-            (Some(Value::Table(below)), Value::Table(above)) => merge(below, above),
-            (_, value) => {
-                below.insert(key, value);
-            }
-        }
-    }
-}
-
-fn put(table: &mut Table, key: &str, value: Value) -> anyhow::Result<()> {
-    match key.split_once('.') {
-        None => {
-            table.insert(key.into(), value);
-            Ok(())
-        }
-        Some((section, rest)) => {
-            match table.entry(section).or_insert_with(|| Value::Table(Table::new())) {
-                Value::Table(inner) => put(inner, rest, value),
-                _ => Err(usage(format!(
-                    "`{section}` is a value, not a section that could hold `{rest}`"
-                ))),
-            }
-        }
-    }
-}
-
-/// Folds a message of several lines, with excerpts of the file, into one.
-fn one_line(message: &str) -> String {
-    message.lines().map(str::trim).filter(|l| !l.is_empty()).collect::<Vec<_>>().join(" ")
+    Ok(table)
 }
 
 #[cfg(test)]
@@ -165,7 +44,7 @@ mod tests {
     #[test]
     fn unknown_keys_are_refused_with_the_nearest_one() {
         let error =
-            |key: &str| load(None, &[Override::parse(key).unwrap()]).unwrap_err().to_string();
+            |key: &str| load(None, &[Setting::parse(key).unwrap()]).unwrap_err().to_string();
         assert_eq!(
             error("train.epocs=3"),
             "unknown key `train.epocs`; did you mean `train.epochs`?"
@@ -178,7 +57,7 @@ mod tests {
     #[test]
     fn sections_are_tables() {
         let error =
-            |key: &str| load(None, &[Override::parse(key).unwrap()]).unwrap_err().to_string();
+            |key: &str| load(None, &[Setting::parse(key).unwrap()]).unwrap_err().to_string();
         for key in ["prune=[\"gmp\"]", "train=[1, 32]", "prune=gmp", "prune=[]"] {
             assert!(error(key).contains("is a section with keys of its own"), "{}", error(key));
         }
@@ -187,7 +66,7 @@ mod tests {
     #[test]
     fn values_are_toml_or_text() {
         let spec = |texts: &[&str]| {
-            let overrides: Vec<_> = texts.iter().map(|t| Override::parse(t).unwrap()).collect();
+            let overrides: Vec<_> = texts.iter().map(|t| Setting::parse(t).unwrap()).collect();
             load(None, &overrides)
         };
         let set =
@@ -201,7 +80,7 @@ mod tests {
         assert_eq!(pins["conv1.weight"], 0.0);
         let error = spec(&["train.epochs=many"]).unwrap_err();
         assert_eq!(crate::error::exit_code(&error), 2);
-        assert!(Override::parse("epochs").is_err());
+        assert!(Setting::parse("epochs").is_err());
     }
 
     #[test]
@@ -213,7 +92,7 @@ mod tests {
         write("row.toml", "extends = \"base.toml\"\n[train]\nlr = 0.2\n");
         write("loop.toml", "extends = \"loop.toml\"\n");
         let spec =
-            load(Some(&folder.join("row.toml")), &[Override::new("train.epochs", 5)]).unwrap();
+            load(Some(&folder.join("row.toml")), &[Setting::new("train.epochs", 5)]).unwrap();
         assert_eq!(
             (spec.train.lr, spec.train.epochs, spec.data.as_deref()),
             (Some(0.2), Some(5), Some("digits"))
@@ -232,7 +111,7 @@ mod tests {
         let text = |name: &str| Some(at(name).display().to_string());
         std::fs::create_dir_all(at("a/photos")).unwrap();
         std::fs::create_dir_all(at("b")).unwrap();
-        let of = |toml: &str, overrides: &[Override]| {
+        let of = |toml: &str, overrides: &[Setting]| {
             std::fs::write(at("b/row.toml"), toml).unwrap();
             let spec = load(Some(&at("b/row.toml")), overrides).unwrap();
             (spec.data, spec.from)
@@ -253,7 +132,7 @@ mod tests {
         }
         // A folder of that name where the program runs is not meant.
         assert_eq!(of("data = \"src\"", &[]).0, text("b/src"));
-        let flags = [Override::new("data", "photos"), Override::new("from", "x/net")];
+        let flags = [Setting::new("data", "photos"), Setting::new("from", "x/net")];
         assert_eq!(of("data = \"more\"", &flags), (Some("photos".into()), Some("x/net".into())));
     }
 }

@@ -19,7 +19,7 @@ mod resolve;
 mod start;
 mod together;
 
-pub use load::{Override, load};
+pub use load::load;
 pub use method::{Method, methods};
 pub use resolve::Resolved;
 

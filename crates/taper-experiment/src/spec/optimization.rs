@@ -120,14 +120,15 @@ fn check_milestones(milestones: &[f64]) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Override, load};
+    use super::super::load;
     use super::*;
     use candle_core::Device;
     use std::collections::BTreeSet;
     use taper::nn::{Init, ParamKind, Scope};
+    use taper_compose::Setting;
 
     fn resolve(sets: &[&str]) -> Resolved {
-        let overrides: Vec<_> = sets.iter().map(|s| Override::parse(s).unwrap()).collect();
+        let overrides: Vec<_> = sets.iter().map(|s| Setting::parse(s).unwrap()).collect();
         Resolved::new(load(None, &overrides).unwrap()).unwrap()
     }
 

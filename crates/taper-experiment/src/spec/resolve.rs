@@ -398,15 +398,16 @@ fn finetuned(start: Option<&Start>, asked: Option<f64>) -> anyhow::Result<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Override, load, renewal::Renewals};
+    use super::super::{load, renewal::Renewals};
     use super::*;
     use taper::{
         core::Step,
         prune::renewal::{Factor, Renewal},
     };
+    use taper_compose::Setting;
 
     fn resolve(sets: &[&str]) -> anyhow::Result<Resolved> {
-        let overrides: Vec<_> = sets.iter().map(|s| Override::parse(s).unwrap()).collect();
+        let overrides: Vec<_> = sets.iter().map(|s| Setting::parse(s).unwrap()).collect();
         Resolved::new(load(None, &overrides)?)
     }
 

@@ -5,7 +5,7 @@ mod properties;
 mod reference;
 mod remembered;
 
-use super::{Override, Resolved, load};
+use super::{Resolved, load};
 use candle_core::{Device, Tensor};
 use taper::{
     core::Step,
@@ -14,11 +14,12 @@ use taper::{
     prune::{Changed, GradientOracle, Pruner, Sample},
     train::Optimizer,
 };
+use taper_compose::Setting;
 
 /// An experiment of these keys.
 fn resolve(sets: &[impl AsRef<str>]) -> anyhow::Result<Resolved> {
     let overrides =
-        sets.iter().map(|set| Override::parse(set.as_ref())).collect::<anyhow::Result<Vec<_>>>()?;
+        sets.iter().map(|set| Setting::parse(set.as_ref())).collect::<anyhow::Result<Vec<_>>>()?;
     Resolved::new(load(None, &overrides)?)
 }
 
