@@ -72,6 +72,7 @@ mod tests {
             seed: 0,
             experiment: "x.toml".into(),
             set: Vec::new(),
+            set_shared: Vec::new(),
             epochs: Some(10),
             max_steps: None,
         }

@@ -124,6 +124,7 @@ mod tests {
             seed: run.seed,
             experiment: "x.toml".into(),
             set: Vec::new(),
+            set_shared: Vec::new(),
             epochs: None,
             max_steps: None,
         }

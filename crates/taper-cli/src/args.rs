@@ -89,6 +89,9 @@ pub struct Plot {
     /// Any key of an experiment file, e.g. prune.schedule=cosine
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub set: Vec<String>,
+    /// As --set, and no error where nothing reads the key: for keys that several experiments share
+    #[arg(long = "set-shared", value_name = "KEY=VALUE")]
+    pub set_shared: Vec<String>,
     /// Steps of the run [default: those of the trace, or 1000]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     pub steps: Option<u64>,
@@ -187,6 +190,9 @@ pub struct Train {
     /// Any key of an experiment file, e.g. train.lr=0.05
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub set: Vec<String>,
+    /// As --set, and no error where nothing reads the key: for keys that several experiments share
+    #[arg(long = "set-shared", value_name = "KEY=VALUE")]
+    pub set_shared: Vec<String>,
     /// Output folder [default: runs/<model>-<data>-<method>-<sparsity>-seed<seed>]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,

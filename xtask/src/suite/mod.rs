@@ -119,8 +119,10 @@ pub(crate) struct Job {
     pub(crate) seed: u64,
     /// Experiment file, relative to the repository.
     pub(crate) experiment: PathBuf,
-    /// Settings on top of it, `key=value`.
+    /// Settings on top of it, `key=value`: those of the row.
     pub(crate) set: Vec<String>,
+    /// Settings of the suite or the command line, beneath those of the row: other rows may read them.
+    pub(crate) set_shared: Vec<String>,
     /// Epochs by the recipe, if it says; for progress only, as is the next.
     pub(crate) epochs: Option<u64>,
     /// Steps after which the recipe ends a run before that.
@@ -294,12 +296,17 @@ impl Suite {
         let mut jobs = Vec::new();
         for (row, entry, mut set) in self.entries() {
             let experiment = self.experiment(root, entry);
+            let mut shared = self.set.clone();
             for text in &overrides.set {
                 let mut setting = recipe::setting(text)?;
                 // Meant from where the user stands, and `taper` runs in the repository.
                 recipe::place(&mut setting, &here);
+                merge(&mut shared, setting.clone());
                 merge(&mut set, setting);
             }
+            let shared = recipe::settings(&shared);
+            let (set_shared, own): (Vec<String>, Vec<String>) =
+                recipe::settings(&set).into_iter().partition(|text| shared.contains(text));
             let (mut recipe, _) = recipe::load(&root.join(&experiment))?;
             merge(&mut recipe, set.clone());
             for sparsity in row.targets() {
@@ -311,7 +318,8 @@ impl Suite {
                         sparsity,
                         seed,
                         experiment: experiment.clone(),
-                        set: recipe::settings(&set),
+                        set: own.clone(),
+                        set_shared: set_shared.clone(),
                         epochs: None,
                         max_steps: None,
                     };

@@ -24,7 +24,7 @@ fn resolve(root: &Path, job: &Job, model: &str) -> Result<serde_json::Value> {
     let (written, _) = recipe::load(&root.join(&job.experiment))?;
     let mut resolved = recipe::setting(&format!("model={model}"))?;
     merge(&mut resolved, written);
-    for text in &job.set {
+    for text in job.set_shared.iter().chain(&job.set) {
         merge(&mut resolved, recipe::setting(text)?);
     }
     resolved.insert("seed".into(), i64::try_from(job.seed)?.into());
@@ -114,7 +114,7 @@ fn paths_of_the_command_line_are_relative_to_where_the_user_stands() {
     ] {
         let overrides = Overrides { set: vec![set.into()], ..Overrides::default() };
         for job in jobs(FEATHER, BASE, &overrides) {
-            let given: Table = job.set.join("\n").parse().expect("settings");
+            let given: Table = job.set_shared.join("\n").parse().expect("settings");
             let given = given.get(key).and_then(Value::as_str).map(str::to_owned);
             assert_eq!(given, wanted, "{set}");
         }
@@ -277,8 +277,10 @@ fn rows_may_change_an_experiment_and_variants_repeat_rows() {
     );
     assert_eq!(
         jobs[3].set,
-        ["prune.dead_filters=\"silent\"", "prune.gradient=0.5", "train.epochs=3"]
+        ["prune.dead_filters=\"silent\"", "prune.gradient=0.5"],
+        "what the row says must have an effect"
     );
+    assert_eq!(jobs[3].set_shared, ["train.epochs=3"]);
     assert_eq!(jobs[3].epochs, Some(3));
     assert!(jobs.iter().skip(1).all(|job| job.experiment.ends_with("s/feather.toml")));
     let overrides = Overrides {
@@ -287,7 +289,7 @@ fn rows_may_change_an_experiment_and_variants_repeat_rows() {
     };
     let longer = expand(&suite, root.path(), &overrides).expect("expands");
     assert_eq!(longer[0].epochs, Some(9));
-    assert_eq!(longer[0].set, ["train.augment=\"none\"", "train.epochs=9"]);
+    assert_eq!(longer[0].set_shared, ["train.augment=\"none\"", "train.epochs=9"]);
     assert_ne!(longer[0].key, jobs[0].key);
     let overrides = Overrides { set: vec!["epochs".into()], ..Overrides::default() };
     let error = expand(&suite, root.path(), &overrides).expect_err("no setting");

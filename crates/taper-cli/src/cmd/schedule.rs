@@ -30,8 +30,7 @@ pub fn plot(args: &Plot) -> anyhow::Result<()> {
     if let Some(svg) = &args.svg {
         refuse_existing("--svg", svg, args.force)?;
     }
-    let mut overrides =
-        args.set.iter().map(|text| Override::parse(text)).collect::<anyhow::Result<Vec<_>>>()?;
+    let mut overrides = Override::parse_all(&args.set_shared, &args.set)?;
     overrides.extend(args.sparsity.map(|s| Override::new("prune.sparsity", s)));
     let resolved = Resolved::new(load(args.experiment.as_deref(), &overrides)?)?;
     if resolved.is_dense() {

@@ -81,19 +81,20 @@ impl Resolved {
         }
     }
 
-    /// Steps between checkpoints within an epoch, checkpoints that stay, and whether the best stays.
+    /// Steps between checkpoints within an epoch, checkpoints that stay, and whether the best stays: there is none where each
+    /// epoch has a sparsity of its own, as with learned thresholds.
     pub fn checkpointing(&self) -> (Option<u64>, usize, bool) {
         let t = self.train();
         (
             positive(t.checkpoint_every),
             t.keep_last.unwrap_or(1) as usize,
-            t.keep_best.unwrap_or(false),
+            t.keep_best.unwrap_or(false) && !self.finds_own(),
         )
     }
 
     /// Epochs without a better one after which to end.
     pub fn early_stop(&self) -> Option<u64> {
-        positive(self.train().early_stop)
+        positive(self.train().early_stop).filter(|_| !self.finds_own())
     }
 
     /// The pruner of a run of so many steps, of which the first few are warm-up; `None` for a dense run.

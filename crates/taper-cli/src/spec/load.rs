@@ -1,8 +1,11 @@
 //! From files and flags to a [`Spec`].
 
-use super::{Spec, keys};
+use super::{Said, Spec, keys};
 use crate::error::usage;
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 use taper::data::DATASETS;
 use toml::{Table, Value};
 
@@ -16,12 +19,14 @@ pub struct Override {
     pub key: String,
     /// Its value.
     pub value: Value,
+    /// Whether it is said for other experiments as well, so that it is no error where nothing reads it.
+    pub is_shared: bool,
 }
 
 impl Override {
     /// A key with a value of any type that TOML has.
     pub fn new(key: &str, value: impl Into<Value>) -> Self {
-        Self { key: key.into(), value: value.into() }
+        Self { key: key.into(), value: value.into(), is_shared: false }
     }
 
     /// Reads `key=value`. The value is TOML if it can be, else text: `train.lr=0.1`, `prune.schedule=cosine`.
@@ -39,30 +44,44 @@ impl Override {
         let parsed = format!("v = {value}").parse::<Table>().ok();
         let parsed =
             parsed.filter(|table| table.len() == 1).and_then(|mut table| table.remove("v"));
-        Ok(Self { key: key.into(), value: parsed.unwrap_or_else(|| Value::String(value.into())) })
+        Ok(Self::new(key, parsed.unwrap_or_else(|| Value::String(value.into()))))
+    }
+
+    /// The keys of `--set-shared`, and above them those of `--set`.
+    pub fn parse_all(shared: &[String], own: &[String]) -> anyhow::Result<Vec<Self>> {
+        let of = |is_shared| move |text: &String| Ok(Self { is_shared, ..Self::parse(text)? });
+        shared.iter().map(of(true)).chain(own.iter().map(of(false))).collect()
     }
 }
 
 /// Reads an experiment and puts `overrides` on top, the last one winning.
 pub fn load(file: Option<&Path>, overrides: &[Override]) -> anyhow::Result<Spec> {
     let known = serde_json::to_value(Spec::default())?;
-    let mut table = match file {
+    let (mut table, in_file) = match file {
         Some(file) => read(file, &known, MAX_DEPTH)?,
-        None => Table::new(),
+        None => Default::default(),
     };
-    for Override { key, value } in overrides {
+    for Override { key, value, .. } in overrides {
         put(&mut table, key, value.clone())?;
         keys::check(&table, &known, "")?;
     }
-    Value::Table(table).try_into::<Spec>().map_err(|e| {
+    let by_flags = overrides.iter().filter(|flag| !flag.is_shared).map(|flag| flag.key.clone());
+    let said = Said { in_file, by_flags: by_flags.collect() };
+    let spec = Value::Table(table).try_into::<Spec>().map_err(|e| {
         let place = file.map_or("the command line".to_string(), |f| {
             format!("{} and the command line", f.display())
         });
         usage(format!("{place}: {}", one_line(&e.to_string())))
-    })
+    })?;
+    Ok(Spec { said, ..spec })
 }
 
-fn read(file: &Path, known: &serde_json::Value, depth: usize) -> anyhow::Result<Table> {
+/// The table of a file over those that it extends, and the keys that it says itself.
+fn read(
+    file: &Path,
+    known: &serde_json::Value,
+    depth: usize,
+) -> anyhow::Result<(Table, BTreeSet<String>)> {
     if file.exists() && !file.is_file() {
         return Err(usage(format!("experiment {} is no file", file.display())));
     }
@@ -89,14 +108,24 @@ fn read(file: &Path, known: &serde_json::Value, depth: usize) -> anyhow::Result<
     };
     keys::check(&table, known, "").map_err(|e| usage(format!("{}: {e}", file.display())))?;
     place_paths(&mut table, file);
+    let own = dotted(&table);
     match base {
-        None => Ok(table),
+        None => Ok((table, own)),
         Some(base) => {
-            let mut below = read(&base, known, depth - 1)?;
+            let (mut below, _) = read(&base, known, depth - 1)?;
             merge(&mut below, table);
-            Ok(below)
+            Ok((below, own))
         }
     }
+}
+
+/// The keys of a table and of the sections in it.
+fn dotted(table: &Table) -> BTreeSet<String> {
+    let keys = table.iter().flat_map(|(name, value)| match value {
+        Value::Table(section) => section.keys().map(|key| format!("{name}.{key}")).collect(),
+        _ => vec![name.clone()],
+    });
+    keys.collect()
 }
 
 /// Makes the paths in a file relative to it, as that of `extends` is; those of flags and `--set` are relative to where the

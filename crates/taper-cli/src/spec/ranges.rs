@@ -44,7 +44,8 @@ pub(super) fn check(train: &TrainSpec, prune: &PruneSpec) -> anyhow::Result<()> 
     real("prune.begin", prune.begin, "[0, 1]", |v| (0.0..=1.0).contains(&v))?;
     real("prune.end", prune.end, "[0, 1]", |v| (0.0..=1.0).contains(&v))?;
     let (begin, end) = (prune.begin.unwrap_or(0.0), prune.end.unwrap_or(0.0));
-    if end < begin {
+    // A jump has no end.
+    if end < begin && prune.schedule.as_deref() != Some("one-shot") {
         return Err(usage(format!("prune.end is {end}, before prune.begin at {begin}")));
     }
     real("prune.drop_begin", prune.drop_begin, "[0, 1)", |v| (0.0..1.0).contains(&v))?;

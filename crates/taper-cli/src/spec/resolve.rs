@@ -20,7 +20,7 @@ const DENSE_SMALL: &str = "dense-small";
 /// An experiment with a value for every key, checked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Resolved {
-    spec: Spec,
+    pub(super) spec: Spec,
     sparsity: Sparsity,
     start: Option<Start>,
 }
@@ -75,12 +75,10 @@ impl Resolved {
         let is_small = method == DENSE_SMALL;
         let is_finetune = method == FINETUNE;
         let threshold = spec.prune.threshold.as_ref().or(part.threshold.as_ref());
+        let finds_own = threshold.is_some_and(|name| is_learned(name));
         let sparsity = match (is_dense, spec.prune.sparsity) {
             (_, asked) if is_finetune => finetuned(start.as_ref(), asked)?,
-            (_, asked) if threshold.is_some_and(|name| is_learned(name)) => {
-                refuse_idle(&spec.prune)?;
-                learned(asked)?
-            }
+            (_, asked) if finds_own => learned(asked)?,
             (true, None | Some(0.0)) => 0.0,
             (true, Some(s)) => {
                 return Err(usage(format!(
@@ -96,7 +94,9 @@ impl Resolved {
         };
         let initial = match (spec.prune.initial.or(part.initial), &start, Sparsity::new(sparsity)) {
             (Some(initial), ..) => initial,
-            (None, Some(start), Ok(target)) if !is_dense && !is_small => start.begin(target)?,
+            (None, Some(start), Ok(target)) if !is_dense && !is_small && !finds_own => {
+                start.begin(target)?
+            }
             _ => 0.0,
         };
         let model = spec.model.or_else(|| Some(start.as_ref()?.model().into()));
@@ -202,6 +202,7 @@ impl Resolved {
             seed: spec.seed.or(Some(0)),
             train,
             prune,
+            said: spec.said,
         };
         let resolved = Self { spec, sparsity, start };
         // Whatever a name may stand for is looked up once here, so that nothing fails later.
@@ -212,6 +213,7 @@ impl Resolved {
         resolved.optimizer()?;
         resolved.learning_rate(0, 0)?;
         resolved.check_together()?;
+        resolved.check_idle()?;
         Ok(resolved)
     }
 
@@ -277,8 +279,12 @@ impl Resolved {
 
     /// The sparsity that the run is to end with; `None` for a dense run, and for thresholds that find their own.
     pub fn target(&self) -> Option<Sparsity> {
-        let finds_own = self.prune().threshold.as_deref().is_some_and(is_learned);
-        (!self.is_dense() && !finds_own).then_some(self.sparsity)
+        (!self.is_dense() && !self.finds_own()).then_some(self.sparsity)
+    }
+
+    /// Whether thresholds are learned, so that the sparsity is a result.
+    pub(super) fn finds_own(&self) -> bool {
+        self.prune().threshold.as_deref().is_some_and(is_learned)
     }
 
     /// The steps from one swap to the next, if weights are swapped.
@@ -361,24 +367,6 @@ fn learned(asked: Option<f64>) -> anyhow::Result<f64> {
             "prune.sparsity is {asked}, and learned thresholds (prune.threshold) find a sparsity of their own; leave prune.sparsity \
              out, and let prune.threshold = \"learned:S\" with a larger S, or a larger train.weight_decay, prune more"
         ))),
-    }
-}
-
-/// Refuses keys of masks that thresholds would choose in their place.
-fn refuse_idle(p: &PruneSpec) -> anyhow::Result<()> {
-    let idle = [
-        ("pins", p.pins.is_some()),
-        ("allocation", p.allocation.is_some()),
-        ("criterion", p.criterion.is_some()),
-        ("quantile", p.quantile.is_some()),
-        ("schedule", p.schedule.is_some()),
-        ("points", p.points.is_some()),
-    ];
-    match idle.iter().find(|(_, is_said)| *is_said) {
-        Some((key, _)) => Err(usage(format!(
-            "prune.{key} is of masks of a given sparsity, and learned thresholds (prune.threshold) find their own; leave prune.{key} out"
-        ))),
-        None => Ok(()),
     }
 }
 

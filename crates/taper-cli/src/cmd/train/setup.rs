@@ -23,8 +23,7 @@ pub(in crate::cmd) fn resolve(args: &Train) -> anyhow::Result<Resolved> {
 }
 
 fn overrides(args: &Train) -> anyhow::Result<Vec<Override>> {
-    let mut overrides =
-        args.set.iter().map(|text| Override::parse(text)).collect::<anyhow::Result<Vec<_>>>()?;
+    let mut overrides = Override::parse_all(&args.set_shared, &args.set)?;
     let mut flag = |key: &str, value: Option<toml::Value>| {
         overrides.extend(value.map(|value| Override::new(key, value)));
     };
