@@ -211,7 +211,7 @@ pub struct Train {
     /// Write what each mask refresh changed to masks.csv
     #[arg(long)]
     pub mask_trace: bool,
-    /// Print the experiment with a value for each key as JSON, and do nothing
+    /// Check the experiment, print it with a value for each key as JSON, and train nothing
     #[arg(long)]
     pub dry_run: bool,
     /// Say nothing but warnings and errors

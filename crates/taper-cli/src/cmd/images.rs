@@ -67,9 +67,7 @@ pub(super) fn open_data(
     image: [usize; 3],
     limit: Option<usize>,
 ) -> anyhow::Result<Dataset> {
-    if let Some(shape) = Dataset::shape_of(name) {
-        check_shape(name, shape, model, image)?;
-    }
+    check_named(name, model, image)?;
     let progress = term::FetchBar::default();
     let options = OpenOptions { progress: Some(&progress), limit, ..OpenOptions::default() };
     let data = Dataset::open(name, &options).map_err(|error| match error {
@@ -78,6 +76,14 @@ pub(super) fn open_data(
     })?;
     check_shape(&data.name, data.shape(), model, image)?;
     Ok(data)
+}
+
+/// Checks that the images of a data set fit a model, if it is known by its name.
+pub(super) fn check_named(name: &str, model: &str, image: [usize; 3]) -> anyhow::Result<()> {
+    match Dataset::shape_of(name) {
+        Some(shape) => check_shape(name, shape, model, image),
+        None => Ok(()),
+    }
 }
 
 fn check_shape(

@@ -23,7 +23,7 @@ mod watch;
 use crate::args::{Args, Command, Question, Schedule};
 use clap::CommandFactory;
 use existing::refuse_existing;
-use images::{Trained, open_data};
+use images::{Trained, check_named, open_data};
 use pruned::Pruned;
 use std::process::ExitCode;
 

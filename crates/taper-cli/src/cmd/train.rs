@@ -39,12 +39,12 @@ use taper_report::host::{Exit, on_stop};
 
 /// Trains, from the experiment to the pruned checkpoint.
 pub fn run(args: &Train) -> anyhow::Result<ExitCode> {
+    machine::prepare(&args.compute)?;
     if args.dry_run {
-        let settings = resolve(args)?.settings()?;
-        term::print(serde_json::to_string_pretty(&settings)?)?;
+        let resolved = setup::checked(args)?;
+        term::print(serde_json::to_string_pretty(&resolved.settings()?)?)?;
         return Ok(Exit::Done.into());
     }
-    machine::prepare(&args.compute)?;
     Ok(match train_to_end(args)? {
         Ended::Finished(_) => Exit::Done.into(),
         Ended::Interrupted { step, resume } => {

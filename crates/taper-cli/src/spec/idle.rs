@@ -262,7 +262,10 @@ mod tests {
             (&["prune.method=snip", "prune.end=0.5"], "and prune.schedule is one-shot"),
             (&["prune.method=snip", "prune.refresh_every=5"], "and prune.renewal is hold"),
             (&["prune.method=gmp", "prune.pruned_gradient=every:2"], "and prune.gradient is 0"),
-            (&["prune.method=str", "prune.pins={ \"fc\" = 0 }"], "prune.threshold is learned:-5"),
+            (
+                &["prune.method=str", "prune.pins={ \"conv1*\" = 0 }"],
+                "prune.threshold is learned:-5",
+            ),
             (&["prune.method=str", "prune.end=0.3"], "prune.end is for masks of a given sparsity"),
             (&["prune.method=str", "prune.adapt=gate:2"], "prune.adapt is for masks"),
             (&["prune.method=str", "train.keep_best=true"], "train.keep_best is for epochs of one"),

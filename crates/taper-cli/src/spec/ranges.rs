@@ -24,6 +24,12 @@ pub(super) fn check(train: &TrainSpec, prune: &PruneSpec) -> anyhow::Result<()> 
     let not_negative = |v: f64| v >= 0.0 && v.is_finite();
     real("train.lr", train.lr, "0 (exclusive) to 1000", |v| v > 0.0 && v <= 1000.0)?;
     real("train.warmup_epochs", train.warmup_epochs, "[0, inf)", not_negative)?;
+    let (warmup, epochs) = (train.warmup_epochs.unwrap_or(0.0), train.epochs.unwrap_or(0));
+    if warmup >= epochs as f64 {
+        return Err(usage(format!(
+            "train.warmup_epochs is {warmup}, outside [0, {epochs}) (train.epochs): the learning rate would never be whole; choose a shorter warm-up or a longer run"
+        )));
+    }
     let below_one = |v: f64| (0.0..1.0).contains(&v);
     real("train.momentum", train.momentum, "[0, 1)", below_one)?;
     real("train.dampening", train.dampening, "[0, 1)", below_one)?;
@@ -115,6 +121,12 @@ pub(super) fn check(train: &TrainSpec, prune: &PruneSpec) -> anyhow::Result<()> 
         )));
     }
     let points = prune.points.as_deref().unwrap_or_default();
+    let is_ramp = !["one-shot", "phases"].contains(&prune.schedule.as_deref().unwrap_or_default());
+    if is_ramp && points.is_empty() && end == 1.0 && initial < sparsity {
+        return Err(usage(format!(
+            "prune.end is 1, outside [0, 1): the schedule would be short of its target {sparsity} in the last step; let it end earlier"
+        )));
+    }
     for pair in points.windows(2) {
         let [[x, low], [next, high]] = [pair[0], pair[1]];
         if next <= x || high < low {

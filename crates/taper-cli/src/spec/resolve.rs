@@ -469,7 +469,10 @@ mod tests {
         for (set, wanted) in [
             ("prune.allocation=\"erk:0.5\"", "Erk { power: 0.5 }"),
             ("prune.allocation=er", "Er"),
-            ("prune.allocation=\"given:fc.*=0.5, conv1=1\"", "[(\"fc.*\", 0.5), (\"conv1\", 1.0)]"),
+            (
+                "prune.allocation=\"given:lin*=0.5, conv1*=1\"",
+                "[(\"lin*\", 0.5), (\"conv1*\", 1.0)]",
+            ),
             ("prune.criterion=\"normalised:saliency\"", "Normalised { of: Saliency }"),
             ("prune.criterion=\"inverted:mest:0.5\"", "Inverted { of: Mest { lambda: 0.5 } }"),
             ("prune.structure=\"channel:1\"", "Channels { axis: 1 }"),

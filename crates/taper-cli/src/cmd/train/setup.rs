@@ -2,7 +2,7 @@
 
 use crate::{
     args::Train,
-    cmd::open_data,
+    cmd::{check_named, open_data},
     error::usage,
     machine,
     spec::{Override, Resolved, load},
@@ -20,6 +20,24 @@ use taper::{
 /// The experiment of a command line.
 pub(in crate::cmd) fn resolve(args: &Train) -> anyhow::Result<Resolved> {
     Resolved::new(load(args.experiment.as_deref(), &overrides(args)?)?)
+}
+
+/// The experiment of a command line that a run would take, as far as that is known without fetching data.
+pub(super) fn checked(args: &Train) -> anyhow::Result<Resolved> {
+    let resolved = resolve(args)?;
+    machine::device(&args.compute.device)?;
+    // The digits are in the program.
+    if resolved.data() == "digits" {
+        let setup = Setup::of(args)?;
+        setup.run()?;
+        return Ok(resolved);
+    }
+    let full = Architecture::find(resolved.model()).map_err(usage)?;
+    check_named(resolved.data(), &full.name, full.image)?;
+    if let Some(classes) = Dataset::classes_of(resolved.data()) {
+        resolved.architecture(classes.len())?;
+    }
+    Ok(resolved)
 }
 
 fn overrides(args: &Train) -> anyhow::Result<Vec<Override>> {
