@@ -23,7 +23,7 @@ fn usage_errors_have_code_2_and_name_the_remedy() {
     let cases: &[(&[&str], &[&str])] = &[
         (&[&typo], &["typo.toml", "`train.epocs`", "did you mean `train.epochs`?"]),
         (&[&broken], &["broken.toml"]),
-        (&[&wrong_type], &["type.toml", "three"]),
+        (&[&wrong_type], &["type.toml", "train.epochs is \"three\"; it must be a whole number"]),
         (&["nowhere.toml"], &["cannot read experiment nowhere.toml"]),
         (&["--sparsity", "1.1"], &["prune.sparsity is 1.1, outside [0, 1)"]),
         (&["--sparsity", "-0.5"], &["prune.sparsity is -0.5, outside [0, 1)"]),

@@ -67,11 +67,12 @@ pub fn load(file: Option<&Path>, overrides: &[Override]) -> anyhow::Result<Spec>
     }
     let by_flags = overrides.iter().filter(|flag| !flag.is_shared).map(|flag| flag.key.clone());
     let said = Said { in_file, by_flags: by_flags.collect() };
-    let spec = Value::Table(table).try_into::<Spec>().map_err(|e| {
+    let spec = Value::Table(table.clone()).try_into::<Spec>().map_err(|error| {
         let place = file.map_or("the command line".to_string(), |f| {
             format!("{} and the command line", f.display())
         });
-        usage(format!("{place}: {}", one_line(&e.to_string())))
+        let reason = one_line(&error.to_string());
+        usage(format!("{place}: {}", keys::misfit(&table, &reason).unwrap_or(reason)))
     })?;
     Ok(Spec { said, ..spec })
 }
@@ -210,6 +211,39 @@ mod tests {
             |key: &str| load(None, &[Override::parse(key).unwrap()]).unwrap_err().to_string();
         for key in ["prune=[\"gmp\"]", "train=[1, 32]", "prune=gmp", "prune=[]"] {
             assert!(error(key).contains("is a section with keys of its own"), "{}", error(key));
+        }
+    }
+
+    #[test]
+    fn values_of_another_type_are_refused_with_what_the_key_takes() {
+        let error =
+            |set: &str| load(None, &[Override::parse(set).unwrap()]).unwrap_err().to_string();
+        for (set, wanted) in [
+            (
+                "train.epochs=[1, 2]",
+                "train.epochs is [1, 2]; it must be a whole number of at least 0",
+            ),
+            ("train.epochs=1.5", "train.epochs is 1.5; it must be a whole number"),
+            ("seed=-1", "seed is -1; it must be a whole number of at least 0"),
+            ("prune.sparsity=\"0.9\"", "prune.sparsity is \"0.9\"; it must be a number"),
+            ("train.ham=1", "train.ham is 1; it must be true or false"),
+            ("prune.threshold=3", "prune.threshold is 3; it must be text in quotes"),
+            ("prune.gradient=[1]", "prune.gradient is [1]; it must be text in quotes or a number"),
+            ("prune.adapt_reference=true", "it must be text in quotes or a number"),
+            (
+                "train.milestones=0.5",
+                "train.milestones is 0.5; it must be a list, such as [0.5, 0.75]",
+            ),
+            ("prune.points=[0.5]", "it must be a list of pairs, such as [[0.1, 0.5], [0.5, 0.9]]"),
+            ("prune.points=[[0.5]]", "prune.points is [[0.5]]; it must be a list of pairs"),
+            (
+                "prune.pins=0.5",
+                "prune.pins is 0.5; it must be a table, such as { \"conv1.weight\" = 0.0 }",
+            ),
+            ("prune.pins={ \"conv1.weight\" = \"a\" }", "it must be a table, such as"),
+            ("prune.end={ x = 1 }", "prune.end is { x = 1 }; it must be a number"),
+        ] {
+            assert!(error(set).contains(wanted), "{set}: {}", error(set));
         }
     }
 

@@ -242,7 +242,7 @@ pub struct PruneSpec {
 /// Takes `0.5` for `"0.5"`.
 fn text_or_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     #[derive(Deserialize)]
-    #[serde(untagged)]
+    #[serde(untagged, expecting = "expected text in quotes or a number")]
     enum Value {
         Text(String),
         Number(f64),

@@ -2,9 +2,15 @@
 
 use super::{PruneSpec, TrainSpec};
 use crate::error::usage;
+use std::{ops::RangeInclusive, str::FromStr};
 
 /// Each moment from which weights are followed takes a byte a weight.
 const MAX_PROBES: u64 = 100;
+
+/// The number that a text says, if it is one of these.
+pub(super) fn number<T: FromStr + PartialOrd>(text: &str, legal: RangeInclusive<T>) -> Option<T> {
+    text.parse().ok().filter(|number| legal.contains(number))
+}
 
 /// Refuses what is out of range, naming key and range; every key has a value.
 pub(super) fn check(train: &TrainSpec, prune: &PruneSpec) -> anyhow::Result<()> {
@@ -36,8 +42,8 @@ pub(super) fn check(train: &TrainSpec, prune: &PruneSpec) -> anyhow::Result<()> 
     real("train.beta1", train.beta1, "[0, 1)", below_one)?;
     real("train.beta2", train.beta2, "[0, 1)", below_one)?;
     real("train.eps", train.eps, "0 (exclusive) to 1", |v| v > 0.0 && v <= 1.0)?;
-    real("train.ham_alpha", train.ham_alpha, "[0, inf)", not_negative)?;
-    real("train.ham_beta", train.ham_beta, "[0, inf)", not_negative)?;
+    real("train.ham_alpha", train.ham_alpha, "0 to 1000000", |v| (0.0..=1e6).contains(&v))?;
+    real("train.ham_beta", train.ham_beta, "0 to 1000", |v| (0.0..=1e3).contains(&v))?;
     real("train.weight_decay", train.weight_decay, "[0, inf)", not_negative)?;
     real("train.clip_norm", train.clip_norm, "[0, inf)", not_negative)?;
     real("train.label_smoothing", train.label_smoothing, "[0, 1)", below_one)?;
