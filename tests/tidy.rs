@@ -615,8 +615,12 @@ fn what_suites_set_is_legal() {
                 let mut args = vec!["schedule", "plot", &file, "--json", "--steps", "20"];
                 // Patterns and learned thresholds have a sparsity of their own.
                 let sparsities = row.get("sparsities").and_then(toml::Value::as_array);
-                if sparsities.is_none_or(|sparsities| !sparsities.is_empty()) {
-                    args.extend(["--sparsity", "0.98"]);
+                let last = match sparsities {
+                    Some(own) => own.last().map(toml::Value::to_string),
+                    None => Some("0.98".into()),
+                };
+                if let Some(last) = &last {
+                    args.extend(["--sparsity", last]);
                 }
                 args.extend(set.iter().map(String::as_str));
                 let said = run(&mut taper(&args));
