@@ -20,6 +20,7 @@ fn usage_errors_have_code_2_and_name_the_remedy() {
     let typo = folder.write("typo.toml", "[train]\nepocs = 3\n");
     let broken = folder.write("broken.toml", "[train\nepochs = 3\n");
     let wrong_type = folder.write("type.toml", "[train]\nepochs = \"three\"\n");
+    let idle = folder.write("idle.toml", "[train]\noptimizer = \"adamw\"\nmomentum = 0.5\n");
     let cases: &[(&[&str], &[&str])] = &[
         (&[&typo], &["typo.toml", "`train.epocs`", "did you mean `train.epochs`?"]),
         (&[&broken], &["broken.toml"]),
@@ -71,6 +72,11 @@ fn usage_errors_have_code_2_and_name_the_remedy() {
             &["--set", "prune.pins={ \"stem*\" = 0 }", "--data", "cifar100", "--dry-run"],
             &["prune.pins", "`stem*` matches none", "conv1.weight"],
         ),
+        (
+            &["--method", "dense", "--set", "prune.end=0.25", "--dry-run"],
+            &["prune.end is for methods that prune", "prune.method is dense"],
+        ),
+        (&[&idle], &["train.momentum is for sgd", "train.optimizer is adamw", "leave it out"]),
         (&["--device", "tpu", "--dry-run"], &["unknown device `tpu`"]),
         (&["--model", "digits-cnn", "--data", "cifar10", "--dry-run"], &["1x8x8", "3x32x32"]),
         (

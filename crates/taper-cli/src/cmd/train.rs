@@ -86,7 +86,7 @@ pub(super) fn train_to_end(args: &Train) -> anyhow::Result<Ended> {
     }
     if let Some(result) = folder.result()? {
         say(args, &format!("{} is finished already", folder.path().display()));
-        report(args, &folder, &result)?;
+        report(args, resolved, &folder, &result)?;
         return Ok(Ended::Finished(result.into()));
     }
     let mut checkpoints = setup.checkpoints(folder.path())?;
@@ -109,7 +109,16 @@ pub(super) fn train_to_end(args: &Train) -> anyhow::Result<Ended> {
         );
     }
     let total = run.recipe.total_steps(run.train);
-    if let Some(every) = resolved.swap_every().filter(|&every| every >= total) {
+    if let Some((key, name, n)) = resolved.images_of_each_class() {
+        let n_images = setup.train.of_each_class(0, n, resolved.batch_size()).n_images();
+        if n_images < n.saturating_mul(data.classes.len()) {
+            tracing::warn!(
+                "prune.{key} is {name}, and not every class has {n} training images, so {n_images} images are used; take fewer of each class"
+            );
+        }
+    }
+    // Nothing is swapped in the last step.
+    if let Some(every) = resolved.swap_every().filter(|&every| every + 1 >= total) {
         tracing::warn!(
             "prune.refresh_every is {every} and the run has {total} steps, so no weight is swapped; train longer, or swap more often"
         );
@@ -127,7 +136,7 @@ pub(super) fn train_to_end(args: &Train) -> anyhow::Result<Ended> {
         }
         Outcome::Finished(progress) | Outcome::Stopped(progress) => {
             let result = finish(run, &setup, &folder, &checkpoints, &progress)?;
-            report(args, &folder, &result)?;
+            report(args, resolved, &folder, &result)?;
             Ok(Ended::Finished(result.into()))
         }
     }
@@ -296,7 +305,12 @@ fn say(args: &Train, text: &str) {
     }
 }
 
-fn report(args: &Train, folder: &RunFolder, result: &RunResult) -> anyhow::Result<()> {
+fn report(
+    args: &Train,
+    resolved: &Resolved,
+    folder: &RunFolder,
+    result: &RunResult,
+) -> anyhow::Result<()> {
     let totals = &result.totals;
     if args.json {
         term::print(format_args!("{}", serde_json::to_string_pretty(result)?))?;
@@ -323,6 +337,9 @@ fn report(args: &Train, folder: &RunFolder, result: &RunResult) -> anyhow::Resul
                 100.0 * best.test_accuracy,
             ))?;
         }
+    }
+    if let Some(miss) = resolved.misses(totals.n_kept, totals.n_prunable) {
+        tracing::warn!("{miss}");
     }
     if totals.effective_sparsity == Some(1.0) {
         tracing::warn!(

@@ -122,13 +122,14 @@ impl Resolved {
         let schedule = self.schedule(total)?;
         let drop = parts.remainder.drop;
         let swaps = [p.swap_begin.unwrap_or(0.0), p.swap_end.unwrap_or(0.75)].map(|x| at(Some(x)));
+        let last = Step(total).previous();
         let (rate, lr) = (self.learning_rate(total, warmup)?, self.train().lr.unwrap_or(1.0));
         let rate = Factor::new(move |step| rate.at(step.0) / lr);
         let builder = Pruner::builder(params.prunable(), schedule, total)
             .operator(parts.operator.ending(at(Some(p.freeze.unwrap_or(1.0)))))
             .criterion(parts.criterion)
             .structure(parts.structure)
-            .renewal(parts.renewal.between(swaps[0], swaps[1], |x| at(Some(x)), rate))
+            .renewal(parts.renewal.between(swaps, last, |x| at(Some(x)), rate))
             .remainder(parts.remainder)
             .dead_filters(parts.dead_filters)
             .probe_at(probes(p.probes.unwrap_or(0), total))

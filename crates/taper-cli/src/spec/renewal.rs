@@ -31,12 +31,12 @@ pub(super) enum Decays {
 }
 
 impl Renewals {
-    /// For a run in which swaps begin and end at these steps; `at` gives the step at a share of the run, and `rate` the learning
+    /// For a run with this last step, in which swaps begin and end at these steps; `at` gives the step at a share of the run, and `rate` the learning
     /// rate relative to that of the experiment.
     pub(super) fn between(
         self,
-        from: Step,
-        end: Step,
+        [from, end]: [Step; 2],
+        last: Step,
         at: impl Fn(f64) -> Step,
         rate: Factor,
     ) -> Box<dyn Renewal> {
@@ -53,7 +53,7 @@ impl Renewals {
                         SwapDecay::Steps { factor, milestones }
                     }
                 };
-                Box::new(Swap { from, end, decay, ..swap })
+                Box::new(Swap { from, end, last, decay, ..swap })
             }
         }
     }

@@ -282,9 +282,39 @@ impl Resolved {
         (!self.is_dense() && !self.finds_own()).then_some(self.sparsity)
     }
 
+    /// In words, why the network that a run has ended with keeps another number of its `n` weights than the target does; none if it
+    /// keeps as many, within half a percent.
+    pub fn misses(&self, n_kept: u64, n: u64) -> Option<String> {
+        let target = self.target()?;
+        let wanted = target.n_kept(n);
+        if n_kept.abs_diff(wanted) as f64 <= (0.005 * wanted as f64).max(1.0) {
+            return None;
+        }
+        let reason = match self.prune().structure.as_deref().unwrap_or("single") {
+            "single" => "some of the kept weights are 0; train longer".to_owned(),
+            structure => format!(
+                "prune.structure {structure} keeps groups of weights, and at least one of each layer, and prune.pins keep layers denser; choose \
+                 smaller groups, or pin fewer layers"
+            ),
+        };
+        let reached = Sparsity::of(n_kept, n).get();
+        Some(format!(
+            "prune.sparsity is {target}, and the network has a sparsity of {reached:.4}, as {reason}"
+        ))
+    }
+
     /// Whether thresholds are learned, so that the sparsity is a result.
     pub(super) fn finds_own(&self) -> bool {
         self.prune().threshold.as_deref().is_some_and(is_learned)
+    }
+
+    /// The key and name of a criterion that is measured on images of each class, and how many of each.
+    pub fn images_of_each_class(&self) -> Option<(&'static str, &str, usize)> {
+        let keys = [("criterion", &self.prune().criterion), ("begin_by", &self.prune().begin_by)];
+        keys.into_iter().find_map(|(key, name)| {
+            let (_, n) = name.as_deref()?.split_once("grasp:")?;
+            Some((key, name.as_deref()?, n.parse().ok()?))
+        })
     }
 
     /// The steps from one swap to the next, if weights are swapped.
@@ -461,7 +491,7 @@ mod tests {
     /// The renewal of a run of a hundred steps.
     fn between(renewal: Renewals) -> Box<dyn Renewal> {
         let at = |share: f64| Step((100.0 * share) as u64);
-        renewal.between(Step(3), Step(9), at, Factor::new(|_| 1.0))
+        renewal.between([Step(3), Step(9)], Step(99), at, Factor::new(|_| 1.0))
     }
 
     #[test]
