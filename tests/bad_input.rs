@@ -77,6 +77,10 @@ fn usage_errors_have_code_2_and_name_the_remedy() {
             &["prune.end is for methods that prune", "prune.method is dense"],
         ),
         (&[&idle], &["train.momentum is for sgd", "train.optimizer is adamw", "leave it out"]),
+        (
+            &["--data", "cifar10", "--set", "train.normalise=digits", "--dry-run"],
+            &["train.normalise `digits` is for 1 channels", "cifar10 have 3"],
+        ),
         (&["--device", "tpu", "--dry-run"], &["unknown device `tpu`"]),
         (&["--model", "digits-cnn", "--data", "cifar10", "--dry-run"], &["1x8x8", "3x32x32"]),
         (

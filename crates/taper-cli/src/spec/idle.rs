@@ -18,7 +18,7 @@ struct Rule {
     remedy: &'static str,
 }
 
-const RULES: [Rule; 15] = [
+const RULES: [Rule; 18] = [
     Rule {
         keys: &["prune.*"],
         is_read: |r| !r.is_dense(),
@@ -45,6 +45,13 @@ const RULES: [Rule; 15] = [
         readers: "masks of a given sparsity",
         by: &["prune.threshold"],
         remedy: "choose a threshold that is not learned",
+    },
+    Rule {
+        keys: &["prune.sparsity"],
+        is_read: |r| r.method() != "dense-small" || !r.has_own_width(),
+        readers: "networks whose width it decides",
+        by: &["model"],
+        remedy: "name the model without its width",
     },
     Rule {
         keys: &["train.keep_best", "train.early_stop"],
@@ -88,6 +95,23 @@ const RULES: [Rule; 15] = [
         readers: "schedules that rise",
         by: &["prune.schedule"],
         remedy: "choose another curve",
+    },
+    Rule {
+        keys: &["prune.adapt*"],
+        is_read: |r| text(&r.prune().schedule) != "one-shot" || has_points(r),
+        readers: "schedules that rise",
+        by: &["prune.schedule"],
+        remedy: "choose another curve",
+    },
+    Rule {
+        keys: &["prune.schedule", "prune.initial", "prune.adapt*"],
+        is_read: |r| {
+            let is_curve = !["one-shot", "phases"].contains(&text(&r.prune().schedule));
+            !is_curve || has_points(r) || r.prune().end > r.prune().begin
+        },
+        readers: "schedules that rise",
+        by: &["prune.end", "prune.begin"],
+        remedy: "let it be after prune.begin",
     },
     Rule {
         keys: &["prune.initial"],
@@ -250,6 +274,10 @@ mod tests {
             ),
             (&["prune.method=dense-small", "prune.dead_filters=silent"], "prune.dead_filters is"),
             (
+                &["prune.method=dense-small", "prune.sparsity=0.5", "model=\"digits-cnn@0.5\""],
+                "prune.sparsity is for networks whose width it decides, and model is digits-cnn@0.5",
+            ),
+            (
                 &["prune.drop_begin=0.5"],
                 "prune.drop_begin is for weights that leave for good, and prune.drop is none; leave it out, or set prune.drop",
             ),
@@ -260,6 +288,15 @@ mod tests {
             (&["prune.points=[[0.1, 0.9]]", "prune.initial=0.7"], "without prune.points"),
             (&["prune.method=ac-dc", "prune.initial=0.5"], "and prune.schedule is phases"),
             (&["prune.method=snip", "prune.end=0.5"], "and prune.schedule is one-shot"),
+            (
+                &["prune.method=rigl", "prune.schedule=cubic"],
+                "prune.schedule is for schedules that rise, and prune.end is 0.0; leave it out, or let it be after prune.begin",
+            ),
+            (
+                &["prune.method=rigl", "prune.adapt=gate:2"],
+                "prune.adapt is for schedules that rise",
+            ),
+            (&["prune.method=granet", "prune.end=0", "prune.initial=0.2"], "and prune.end is 0.0"),
             (&["prune.method=snip", "prune.refresh_every=5"], "and prune.renewal is hold"),
             (&["prune.method=gmp", "prune.pruned_gradient=every:2"], "and prune.gradient is 0"),
             (
@@ -337,24 +374,18 @@ mod tests {
     #[test]
     fn every_rule_is_of_keys_that_there_are() {
         let known = serde_json::to_value(super::super::Spec::default()).unwrap();
-        let keys: Vec<String> = ["train", "prune"]
-            .iter()
-            .flat_map(|section| {
-                known[section]
-                    .as_object()
-                    .unwrap()
-                    .keys()
-                    .map(move |key| format!("{section}.{key}"))
+        let is_there = |name: &str| {
+            let (section, key) = name.split_once('.').unwrap_or(("", name));
+            let keys = if section.is_empty() { &known } else { &known[section] };
+            let mut keys = keys.as_object().unwrap().keys();
+            keys.any(|known| match key.strip_suffix('*') {
+                Some(begin) => known.starts_with(begin),
+                None => known == key,
             })
-            .collect();
+        };
         for rule in &RULES {
             for name in rule.keys.iter().chain(rule.by) {
-                let begin = name.trim_end_matches('*');
-                assert!(
-                    keys.iter()
-                        .any(|key| key == begin || name.ends_with('*') && key.starts_with(begin)),
-                    "{name}"
-                );
+                assert!(is_there(name), "{name}");
             }
         }
     }

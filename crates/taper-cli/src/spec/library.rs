@@ -5,7 +5,7 @@ use crate::error::usage;
 use std::str::FromStr;
 use taper::{
     core::{Sparsity, Step},
-    data::{Augment, Dataset, Normalisation},
+    data::{Augment, ImageShape, Normalisation},
     nn::Params,
     prune::{
         DropPolicy, Pruner, PrunerBuilder,
@@ -49,17 +49,16 @@ impl Resolved {
         Augment::from_str(self.train().augment.as_deref().unwrap_or_default()).map_err(usage)
     }
 
-    /// From pixels to numbers.
-    pub fn normalisation(&self, data: &Dataset) -> anyhow::Result<Normalisation> {
+    /// From pixels to numbers, for the images of a data set.
+    pub fn normalisation(&self, data: &str, shape: ImageShape) -> anyhow::Result<Normalisation> {
         let normalisation =
             Normalisation::by_name(self.train().normalise.as_deref().unwrap_or_default())
                 .map_err(usage)?;
-        let (have, want) = (normalisation.channels(), data.shape().channels);
+        let (have, want) = (normalisation.channels(), shape.channels);
         if have != want {
             let name = self.train().normalise.as_deref().unwrap_or_default();
             return Err(usage(format!(
-                "train.normalise `{name}` is for {have} channels, and the images of {} have {want}",
-                data.name
+                "train.normalise `{name}` is for {have} channels, and the images of {data} have {want}"
             )));
         }
         Ok(normalisation)

@@ -335,7 +335,7 @@ impl Resolved {
     /// If there is none so narrow.
     pub fn architecture(&self, classes: usize) -> anyhow::Result<Architecture> {
         let full = Architecture::find(self.model()).map_err(usage)?;
-        if self.method() != DENSE_SMALL || full.width() != Width::FULL {
+        if self.method() != DENSE_SMALL || self.has_own_width() {
             return Ok(full);
         }
         let asked = self.prune().sparsity.unwrap_or(0.0);
@@ -349,6 +349,11 @@ impl Resolved {
                 full.name
             ))
         })
+    }
+
+    /// Whether the width of the network is said.
+    pub(super) fn has_own_width(&self) -> bool {
+        Architecture::find(self.model()).is_ok_and(|found| found.width() != Width::FULL)
     }
 
     /// What training starts from, if not from drawn weights.
@@ -853,9 +858,10 @@ mod tests {
         assert_eq!(of(&small[..1], 10).unwrap().0, name, "0.9 if nothing is said");
         assert_ne!(of(&small, 100).unwrap().0, name, "more classes leave less for the rest");
         // The record of a run says the width, which is not narrowed again.
-        let model = format!("model={name}");
-        let again = [small[0], small[1], &model];
-        assert_eq!(of(&again, 10).unwrap().0, name);
+        let mut record = resolve(&small).unwrap().settings().unwrap();
+        record["model"] = name.as_str().into();
+        let again = Resolved::recorded(&record).unwrap().architecture(10).unwrap();
+        assert_eq!(again.name, name);
         let none = of(&[small[0], "prune.sparsity=1"], 1_000).map(drop).unwrap_err().to_string();
         assert!(none.contains("prune.sparsity is 1") && none.contains("lower sparsity"), "{none}");
         assert_eq!(resolve(&["model=digits-cnn@1.0"]).unwrap().model(), "digits-cnn");

@@ -34,8 +34,15 @@ pub(super) fn checked(args: &Train) -> anyhow::Result<Resolved> {
     }
     let full = Architecture::find(resolved.model()).map_err(usage)?;
     check_named(resolved.data(), &full.name, full.image)?;
+    if let Some(shape) = Dataset::shape_of(resolved.data()) {
+        resolved.normalisation(resolved.data(), shape)?;
+    }
     if let Some(classes) = Dataset::classes_of(resolved.data()) {
-        resolved.architecture(classes.len())?;
+        let network = resolved.architecture(classes.len())?;
+        if let Some(start) = resolved.start() {
+            let model = network.build(classes.len(), resolved.seed(), &Device::Cpu)?;
+            start.load_into(model.params(), classes.len())?;
+        }
     }
     Ok(resolved)
 }
@@ -96,7 +103,7 @@ impl Setup {
                 Some(held_out)
             }
         };
-        let normalisation = resolved.normalisation(&data)?;
+        let normalisation = resolved.normalisation(&data.name, data.shape())?;
         let train_config = LoaderConfig::train(
             resolved.batch_size(),
             resolved.augment()?,
