@@ -5,7 +5,7 @@ mod support;
 
 use support::{Folder, json, repository, succeed};
 use taper::record::Lock;
-use taper_report::host::Exit;
+use taper_host::Exit;
 
 #[test]
 fn a_run_leaves_what_it_promises_and_eval_agrees_with_it() {

@@ -1,4 +1,4 @@
-"""Reference values of pruning methods on two layers of a few weights, for crates/taper-cli/src/spec/checks/reference.rs.
+"""Reference values of pruning methods on two layers of a few weights, for crates/taper-experiment/src/spec/checks/reference.rs.
 
     pip install numpy
     python make.py            # writes methods.json beside this file

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
-use taper_report::host::Usage;
+use taper_host::Usage;
 
 use crate::suite::{self, Suite};
 

@@ -3,8 +3,8 @@
 use crate::bands::{Band, same_sparsity};
 use crate::results::{Results, RunLine};
 use crate::suite::Row;
+use taper_host::Exit;
 use taper_report::format;
-use taper_report::host::Exit;
 use taper_report::stats::Summary;
 
 /// The runs of one row at one sparsity.

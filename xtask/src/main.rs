@@ -33,7 +33,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use taper_report::host::Exit;
+use taper_host::Exit;
 
 /// Tasks of the taper workspace.
 #[derive(Parser)]

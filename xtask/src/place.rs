@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use taper_report::host::host;
+use taper_host::host;
 
 use crate::figure;
 use crate::results::{Manifest, Results};

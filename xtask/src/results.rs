@@ -7,8 +7,8 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use taper_host::Usage;
 use taper_record::{fate::FateRow, write_together};
-use taper_report::host::Usage;
 
 use crate::bands::{Band, same_sparsity};
 use crate::suite::Row;

@@ -8,8 +8,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use taper_host::{Exit, Usage, on_stop, terminate};
 use taper_record::{Lock, NAMES};
-use taper_report::host::{Exit, Usage, on_stop, terminate};
 
 use crate::suite::{Job, Overrides};
 

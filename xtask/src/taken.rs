@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use crate::relative::relative;
 use crate::results::{Made, MadeOn, Origin, Results, RunLine};
 use crate::suite::Job;
-use taper_report::host::Usage;
+use taper_host::Usage;
 
 /// Results folders whose runs need not be made again.
 pub(crate) struct Sources(Vec<(PathBuf, Results)>);

@@ -222,12 +222,12 @@ pub struct Train {
     pub json: bool,
     /// Where and on how many threads to compute
     #[command(flatten)]
-    pub compute: Compute,
+    pub compute: ComputeArgs,
 }
 
 /// Where to compute.
 #[derive(Clone, Debug, ClapArgs)]
-pub struct Compute {
+pub struct ComputeArgs {
     /// CPU threads; results do not depend on it [default: all cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1024))]
     pub threads: Option<u64>,
@@ -288,7 +288,7 @@ pub struct Eval {
     pub json: bool,
     /// Where and on how many threads to compute
     #[command(flatten)]
-    pub compute: Compute,
+    pub compute: ComputeArgs,
 }
 
 /// What an ONNX file may leave open.
@@ -423,7 +423,7 @@ pub struct Calibrate {
     pub force: bool,
     /// Where and on how many threads to compute
     #[command(flatten)]
-    pub compute: Compute,
+    pub compute: ComputeArgs,
 }
 
 /// List what is kept.

@@ -11,8 +11,8 @@ use crate::bench::suite::{Compiled, INFER, Kernels, METHODS, Methods, Networks, 
 use crate::bench::{Peer, Process, REST, Table, infer, judge, methods};
 use crate::date::Utc;
 use crate::{cells::Verdict, place, provenance, suite::matches, summary};
+use taper_host::{Exit, Usage, machine};
 use taper_record::write_file;
-use taper_report::host::{Exit, Usage, machine};
 use taper_report::{format, stats::median};
 
 /// Suites, in their order; all but the last two compare training with a peer.

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
+use taper_host::{Exit, Usage};
 use taper_record::write_file;
-use taper_report::host::{Exit, Usage};
 
 use crate::results::Results;
 use crate::{cells, figure, page, summary, tables};

@@ -20,8 +20,8 @@ use crate::runner::{self, Outcome, Runner, State};
 use crate::suite::{self, Data, Job, Overrides, Suite};
 use crate::taken::Sources;
 use crate::{cells, collect, provenance, summary, taper};
+use taper_host::{Exit, Usage, machine};
 use taper_report::format;
-use taper_report::host::{Exit, Usage, machine};
 
 /// The suite that is no folder: the ratios of `cargo xtask bench`.
 const SPEED: &str = "speed";

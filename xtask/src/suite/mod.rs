@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 pub(crate) use data::Data;
 use recipe::{canonical, fnv1a, merge};
 use serde::{Deserialize, Serialize};
-use taper_report::host::Usage;
+use taper_host::Usage;
 use toml::{Table, Value};
 
 /// A benchmark suite: rows, each trained at some sparsities with some seeds. It may extend another suite, whose rows it

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail, ensure};
 use std::path::{Path, PathBuf};
-use taper_report::host::Usage;
+use taper_host::Usage;
 use toml::{Table, Value};
 
 /// Longest chain of `extends`; longer ones are taken for a circle.

@@ -2,7 +2,6 @@
 
 mod bench;
 mod calibrate;
-mod difference;
 mod eval;
 mod existing;
 mod export;
@@ -23,7 +22,7 @@ mod watch;
 use crate::args::{Args, Command, Question, Schedule};
 use clap::CommandFactory;
 use existing::refuse_existing;
-use images::{Trained, check_named, open_data};
+use images::Trained;
 use pruned::Pruned;
 use std::process::ExitCode;
 

@@ -1,6 +1,6 @@
 //! The output folder of a run.
 
-use crate::{cmd::difference::difference, error::usage};
+use crate::{difference::difference, error::usage};
 use anyhow::Context;
 use serde::Serialize;
 use serde_json::Value;
@@ -11,14 +11,14 @@ use taper::{
 };
 
 /// The output folder of one run.
-pub struct RunFolder {
+pub(crate) struct RunFolder {
     files: RunFiles,
     /// Locked while this process works in the folder; the system unlocks it however the process ends.
     _lock: Lock,
 }
 
 /// What is asked of an output folder.
-pub struct Request<'a> {
+pub(crate) struct Request<'a> {
     /// Go on with the run that it holds.
     pub resume: bool,
     /// Replace the run that it holds.

@@ -1,6 +1,6 @@
 //! The network of the best epoch as a pruned checkpoint, for `train.keep_best`.
 
-use super::{Setup, baked::Baked};
+use crate::{baked::Baked, setup::Setup};
 use std::path::Path;
 use taper::{
     record::{NAMES, result::BestResult},
@@ -11,7 +11,7 @@ use taper::{
 /// trained without `train.keep_best`, which may change on resuming.
 ///
 /// The network of `setup` is the one of that epoch afterwards.
-pub fn write(
+pub(crate) fn write(
     setup: &Setup,
     checkpoints: &Checkpoints,
     progress: &Progress,

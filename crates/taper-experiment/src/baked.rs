@@ -1,23 +1,22 @@
 //! A trained network with its zeros in place.
 
-use super::Setup;
-use crate::source;
+use crate::{setup::Setup, source};
 use taper::{
     prune::{Fate, Report},
     train::{Analysis, Run, analyse, checkpoint::PrunedCheckpoint},
 };
 
 /// A network with its zeros in place.
-pub(super) struct Baked {
-    pub(super) report: Report,
-    pub(super) fates: Vec<Fate>,
-    pub(super) analysis: Analysis,
-    pub(super) checkpoint: PrunedCheckpoint,
+pub(crate) struct Baked {
+    pub(crate) report: Report,
+    pub(crate) fates: Vec<Fate>,
+    pub(crate) analysis: Analysis,
+    pub(crate) checkpoint: PrunedCheckpoint,
 }
 
 impl Baked {
     /// Writes the zeros of a run into its network.
-    pub(super) fn of(mut run: Run, setup: &Setup) -> anyhow::Result<Self> {
+    pub(crate) fn of(mut run: Run, setup: &Setup) -> anyhow::Result<Self> {
         let (mut report, mut fates) = (Report::default(), Vec::new());
         if let Some(pruner) = run.pruner.take() {
             report = pruner.refresh_counted()?.1;

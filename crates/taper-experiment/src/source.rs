@@ -10,7 +10,7 @@ use taper::{data::Dataset, record::run::DataRecord};
 const KEY: &str = "data_source";
 
 /// The recipe as a pruned checkpoint carries it: with what later commands read the images from.
-pub fn with_source(mut recipe: Value, data: &Dataset) -> Value {
+pub(crate) fn with_source(mut recipe: Value, data: &Dataset) -> Value {
     // A name that says all needs no source beside it.
     if data.origin.name != data.name
         && let Some(recipe) = recipe.as_object_mut()
@@ -22,7 +22,7 @@ pub fn with_source(mut recipe: Value, data: &Dataset) -> Value {
 
 /// What `run.json` says of the images: what they are, where they were read from, and commit and SHA-256 of what came from the
 /// hub.
-pub fn describe(data: &Dataset) -> DataRecord {
+pub(crate) fn describe(data: &Dataset) -> DataRecord {
     let digests = data.origin.files.iter();
     DataRecord {
         name: data.name.clone(),
@@ -68,7 +68,11 @@ pub fn expect_same_images(recipe: &Value, data: &Dataset, path: &Path) -> anyhow
 }
 
 /// Checks that the hub's files are those that a run began with; `begun` is what its `run.json` says of the data.
-pub fn expect_same_files(begun: &DataRecord, data: &Dataset, folder: &Path) -> anyhow::Result<()> {
+pub(crate) fn expect_same_files(
+    begun: &DataRecord,
+    data: &Dataset,
+    folder: &Path,
+) -> anyhow::Result<()> {
     for file in &data.origin.files {
         if let Some(was) = begun.sha256.get(&file.filename)
             && *was != file.sha256

@@ -1,0 +1,59 @@
+//! An experiment as it is given: a file, and settings on top of it.
+
+use crate::spec::{Override, Resolved, load};
+use std::path::{Path, PathBuf};
+
+/// An experiment file, or the defaults, with settings on top; the last one of a key counts.
+///
+/// ```
+/// use taper_experiment::Experiment;
+///
+/// let experiment = Experiment::default().set("prune.method", "rigl").set("train.epochs", 2);
+/// let resolved = experiment.resolve()?;
+/// assert_eq!((resolved.method(), resolved.data()), ("rigl", "digits"));
+/// assert!(Experiment::default().set("train.epocs", 2).resolve().is_err());
+/// # Ok::<(), anyhow::Error>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Experiment {
+    file: Option<PathBuf>,
+    overrides: Vec<Override>,
+}
+
+impl Experiment {
+    /// That of a file.
+    pub fn of_file(path: impl Into<PathBuf>) -> Self {
+        Self { file: Some(path.into()), overrides: Vec::new() }
+    }
+
+    /// That of a file, if there is one, with settings of the form `key=value` on top. A value is TOML if it can be, else text.
+    ///
+    /// Settings that are `shared` lie beneath the others. They are for several experiments, so it is no error where nothing reads
+    /// them.
+    ///
+    /// # Errors
+    /// If a setting is of another form.
+    pub fn given(
+        file: Option<&Path>,
+        shared: &[String],
+        settings: &[String],
+    ) -> anyhow::Result<Self> {
+        let overrides = Override::parse_all(shared, settings)?;
+        Ok(Self { file: file.map(Path::to_owned), overrides })
+    }
+
+    /// Sets a key, such as `train.lr`.
+    #[must_use]
+    pub fn set(mut self, key: &str, value: impl Into<toml::Value>) -> Self {
+        self.overrides.push(Override::new(key, value));
+        self
+    }
+
+    /// The experiment with a value for each key, checked.
+    ///
+    /// # Errors
+    /// If the file cannot be read, a key is unknown or read by nothing, or a value or a combination of them cannot be.
+    pub fn resolve(&self) -> anyhow::Result<Resolved> {
+        Resolved::new(load(self.file.as_deref(), &self.overrides)?)
+    }
+}
