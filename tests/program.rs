@@ -190,8 +190,19 @@ fn a_run_says_where_it_does_less_than_was_asked_for() {
     let (said, _) = warned(&["--max-steps", "2", "--method", "grasp"]);
     assert!(said.contains("not every class has 10 training images"), "{said}");
     assert!(said.contains("prune.criterion is grasp:10"), "{said}");
+    let (said, _) = warned(&["--max-steps", "2", "--batch-size", "65"]);
+    assert!(said.contains("train.batch_size is 65, and there are 64 training images"), "{said}");
     let (said, _) = warned(&["--max-steps", "2", "--set", "prune.sparsity=0.9"]);
-    assert!(!said.contains("prune."), "{said}");
+    assert!(!said.contains("prune.") && !said.contains("train."), "{said}");
+    let rigl = ["--epochs", "6", "--method", "rigl", "--set", "prune.refresh_every=5"];
+    for (sets, is_swapped) in [
+        (["prune.swap_begin=0.1", "prune.swap_end=0.5"], true),
+        (["prune.swap_begin=0.1", "prune.swap_end=0.4"], false),
+        (["prune.swap_begin=0.5", "prune.swap_end=0.8"], false),
+    ] {
+        let (said, _) = warned(&[&rigl[..], &["--set", sets[0], "--set", sets[1]]].concat());
+        assert_eq!(!said.contains("so no weight is swapped"), is_swapped, "{sets:?}: {said}");
+    }
 }
 
 #[test]

@@ -237,10 +237,17 @@ fn warn(setup: &Setup, total: u64) {
             );
         }
     }
-    // Nothing is swapped in the last step.
-    if let Some(every) = resolved.swap_every().filter(|&every| every + 1 >= total) {
+    if resolved.never_swaps(total) {
         tracing::warn!(
-            "prune.refresh_every is {every} and the run has {total} steps, so no weight is swapped; train longer, or swap more often"
+            "prune.refresh_every is {} and the run has {total} steps, so no weight is swapped before the last step or prune.swap_end; train \
+             longer, or swap more often",
+            resolved.refresh_every()
+        );
+    }
+    let (n, size) = (setup.train.n_images(), resolved.batch_size());
+    if n < size {
+        tracing::warn!(
+            "train.batch_size is {size}, and there are {n} training images, which are one step; choose a smaller batch size"
         );
     }
 }

@@ -120,8 +120,7 @@ impl Resolved {
         let (p, parts, at) = (self.prune(), self.parts()?, |share| share_of(total, share));
         let schedule = self.schedule(total)?;
         let drop = parts.remainder.drop;
-        let swaps = [p.swap_begin.unwrap_or(0.0), p.swap_end.unwrap_or(0.75)].map(|x| at(Some(x)));
-        let last = Step(total).previous();
+        let (swaps, last) = (self.swaps_between(total), Step(total).previous());
         let (rate, lr) = (self.learning_rate(total, warmup)?, self.train().lr.unwrap_or(1.0));
         let rate = Factor::new(move |step| rate.at(step.0) / lr);
         let builder = Pruner::builder(params.prunable(), schedule, total)
@@ -169,6 +168,20 @@ impl Resolved {
             None => builder.allocation(then),
             Some(first) => builder.allocation(Switched { until: parts.initial, first, then }),
         })
+    }
+
+    /// The steps between which weights are swapped in a run of so many, if they are swapped at all.
+    fn swaps_between(&self, total: u64) -> [Step; 2] {
+        let p = self.prune();
+        [p.swap_begin.unwrap_or(0.0), p.swap_end.unwrap_or(0.75)].map(|x| share_of(total, Some(x)))
+    }
+
+    /// Whether weights were to be swapped in a run of so many steps, and no step is left for it.
+    pub(crate) fn never_swaps(&self, total: u64) -> bool {
+        let [from, end] = self.swaps_between(total);
+        let first = from.0.max(1).next_multiple_of(self.refresh_every());
+        let has_swaps = self.prune().renewal.as_deref() == Some("swap");
+        has_swaps && first >= end.0.min(total.saturating_sub(1))
     }
 
     /// The schedule of a run of so many steps; a dense run has none, and this is one of sparsity 0.

@@ -317,11 +317,6 @@ impl Resolved {
         })
     }
 
-    /// The steps from one swap to the next, if weights are swapped.
-    pub fn swap_every(&self) -> Option<u64> {
-        (self.prune().renewal.as_deref() == Some("swap")).then(|| self.refresh_every())
-    }
-
     /// The sparsity that is asked for; `dense-small` has as many parameters as a network of that sparsity.
     pub fn asked(&self) -> Option<f64> {
         self.prune().sparsity.filter(|_| self.method() != DENSE)
