@@ -364,6 +364,10 @@ mod tests {
             read(Some(&base), &[], &[]).unwrap_err().to_string().contains("prune.adapt is none")
         );
         assert!(read(None, &["prune.adapt_window=20"], &[]).is_ok());
+        // Nothing compares epochs of different sparsities, whoever asks for it.
+        let best = ["train.keep_best=true", "train.early_stop=3"];
+        let chosen = |method: &str| read(None, &best, &[method]).unwrap().choices();
+        assert!(chosen("prune.method=gmp").is_some() && chosen("prune.method=str").is_none());
         // A flag that lies on top of a file chooses among what it says; one beside another does not.
         let own = write("own.toml", "[train]\nmomentum = 0.5\n[prune]\nend = 0.25\n");
         assert!(read(Some(&own), &[], &["prune.method=dense"]).is_ok());
