@@ -8,7 +8,6 @@
 mod bench;
 mod cmd;
 mod provenance;
-mod tables;
 mod taper;
 
 use std::path::PathBuf;

@@ -70,6 +70,14 @@ fn reproduce_hands_a_suite_to_taper_with_its_arguments_and_takes_its_exit_code()
 }
 
 #[test]
+fn report_hands_a_folder_over() {
+    let repository = Repository::new();
+    assert!(repository.run(&["report", "results/x"]).status.success());
+    let root = repository.0.path().display();
+    assert_eq!(repository.calls(), format!("suite report --folder {root} results/x\n"));
+}
+
+#[test]
 fn a_signal_is_passed_on() {
     let repository = Repository::new();
     let script = "trap 'exit 130' TERM; while :; do sleep 0.05; done";
@@ -93,7 +101,6 @@ fn what_cannot_be_meant_is_refused() {
         (&["bench", "kernels", "--profile"][..], "--profile is for the suites step, zoo and infer"),
         (&["bench", "cut", "--only", "nothing"], "has 'nothing' in its name"),
         (&["bench", "kernels", "--only", "nothing"], "has 'nothing' in its name"),
-        (&["report"], "run `taper suite run` first"),
     ] {
         let output = repository.run(args);
         assert_eq!(output.status.code(), Some(2), "{args:?}: {}", text(&output));

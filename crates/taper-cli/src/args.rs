@@ -96,6 +96,9 @@ pub struct Plot {
     /// Any key of an experiment file, e.g. prune.schedule=cosine
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub set: Vec<String>,
+    /// As --set, and no error where nothing reads the key: for keys that several experiments share
+    #[arg(long = "set-shared", value_name = "KEY=VALUE")]
+    pub set_shared: Vec<String>,
     /// Steps of the run [default: those of the trace, or 1000]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     pub steps: Option<u64>,
@@ -194,6 +197,9 @@ pub struct Train {
     /// Any key of an experiment file, e.g. train.lr=0.05
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub set: Vec<String>,
+    /// As --set, and no error where nothing reads the key: for keys that several experiments share
+    #[arg(long = "set-shared", value_name = "KEY=VALUE")]
+    pub set_shared: Vec<String>,
     /// Output folder [default: runs/<model>-<data>-<method>-<sparsity>-seed<seed>]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
@@ -212,7 +218,7 @@ pub struct Train {
     /// Write what each mask refresh changed to masks.csv
     #[arg(long)]
     pub mask_trace: bool,
-    /// Print the experiment with a value for each key as JSON, and do nothing
+    /// Check the experiment, print it with a value for each key as JSON, and train nothing
     #[arg(long)]
     pub dry_run: bool,
     /// Say nothing but warnings and errors

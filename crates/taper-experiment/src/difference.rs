@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 /// Keys that change no number: a run may resume with other values.
-pub const FREE: [&str; 3] = ["train.checkpoint_every", "train.keep_best", "train.keep_last"];
+const FREE: [&str; 3] = ["train.checkpoint_every", "train.keep_best", "train.keep_last"];
 
 /// Keys whose values fill in those of others, by their names in their sections: they are named first.
 const DECISIVE: [&str; 2] = ["method", "optimizer"];
@@ -24,8 +24,8 @@ const LATER: [(&str, &str); 12] = [
     ("train.validation", "0.0"),
 ];
 
-/// The first key in which two records differ, with both values; keys of [`FREE`] are left out, and those of [`LATER`] where
-/// the older record has none.
+/// The first key in which two recorded recipes differ, with both values. Keys that change no number are left out, and those that
+/// came later where the older record has none and the newer one what was done then.
 pub fn difference(old: &Value, new: &Value) -> Option<String> {
     below(old, new, "")
 }
@@ -85,7 +85,7 @@ mod tests {
 
     #[test]
     fn keys_of_later_versions_have_the_value_of_before_them_unless_asked_for() {
-        let now = Resolved::new(load(None, &[]).unwrap()).unwrap().settings().unwrap();
+        let now = Resolved::new(load(None, &[], &[]).unwrap()).unwrap().settings().unwrap();
         let mut old = now.clone();
         for (key, was) in LATER {
             let (section, name) = key.split_once('.').unwrap();

@@ -18,22 +18,33 @@ use taper_compose::Setting;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Experiment {
     file: Option<PathBuf>,
+    shared: Vec<Setting>,
     settings: Vec<Setting>,
 }
 
 impl Experiment {
     /// That of a file.
     pub fn of_file(path: impl Into<PathBuf>) -> Self {
-        Self { file: Some(path.into()), settings: Vec::new() }
+        Self { file: Some(path.into()), ..Self::default() }
     }
 
     /// That of a file, if there is one, with settings of the form `key=value` on top. A value is TOML if it can be, else text.
     ///
+    /// Settings that are `shared` lie beneath the others. They are for several experiments, so it is no error where nothing reads
+    /// them.
+    ///
     /// # Errors
     /// If a setting is of another form.
-    pub fn given(file: Option<&Path>, settings: &[String]) -> anyhow::Result<Self> {
-        let settings = settings.iter().map(|text| Setting::parse(text));
-        Ok(Self { file: file.map(Path::to_owned), settings: settings.collect::<Result<_, _>>()? })
+    pub fn given(
+        file: Option<&Path>,
+        shared: &[String],
+        settings: &[String],
+    ) -> anyhow::Result<Self> {
+        let parsed = |texts: &[String]| -> anyhow::Result<Vec<Setting>> {
+            texts.iter().map(|text| Setting::parse(text)).collect()
+        };
+        let (shared, settings) = (parsed(shared)?, parsed(settings)?);
+        Ok(Self { file: file.map(Path::to_owned), shared, settings })
     }
 
     /// Sets a key, such as `train.lr`.
@@ -46,8 +57,8 @@ impl Experiment {
     /// The experiment with a value for each key, checked.
     ///
     /// # Errors
-    /// If the file cannot be read, a key is unknown, or a value or a combination of them cannot be.
+    /// If the file cannot be read, a key is unknown or read by nothing, or a value or a combination of them cannot be.
     pub fn resolve(&self) -> anyhow::Result<Resolved> {
-        Resolved::new(load(self.file.as_deref(), &self.settings)?)
+        Resolved::new(load(self.file.as_deref(), &self.shared, &self.settings)?)
     }
 }

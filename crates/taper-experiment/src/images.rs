@@ -16,9 +16,7 @@ pub fn open_data(
     limit: Option<usize>,
     progress: Option<&dyn FetchProgress>,
 ) -> anyhow::Result<Dataset> {
-    if let Some(shape) = Dataset::shape_of(name) {
-        check_shape(name, shape, model, image)?;
-    }
+    check_named(name, model, image)?;
     let options = OpenOptions { progress, limit, ..OpenOptions::default() };
     let data = Dataset::open(name, &options).map_err(|error| match error {
         DataError::Unknown { .. } => usage(error),
@@ -26,6 +24,14 @@ pub fn open_data(
     })?;
     check_shape(&data.name, data.shape(), model, image)?;
     Ok(data)
+}
+
+/// Checks that the images of a data set fit a model, if it is known by its name.
+pub(crate) fn check_named(name: &str, model: &str, image: [usize; 3]) -> anyhow::Result<()> {
+    match Dataset::shape_of(name) {
+        Some(shape) => check_shape(name, shape, model, image),
+        None => Ok(()),
+    }
 }
 
 fn check_shape(

@@ -1,6 +1,11 @@
 //! What a run is made of: experiment, data, network.
 
-use crate::{compute::Compute, error::usage, images::open_data, spec::Resolved};
+use crate::{
+    compute::Compute,
+    error::usage,
+    images::{check_named, open_data},
+    spec::Resolved,
+};
 use candle_core::Device;
 use serde_json::Value;
 use std::path::Path;
@@ -30,6 +35,31 @@ pub struct Setup {
 }
 
 impl Setup {
+    /// Refuses what a run would refuse, as far as that is known without fetching data.
+    ///
+    /// # Errors
+    /// As [`of`](Self::of) and [`run`](Self::run).
+    pub fn check(experiment: &Resolved, compute: &Compute) -> anyhow::Result<()> {
+        // The digits are in the program.
+        if experiment.data() == "digits" {
+            Self::of(experiment, compute, None)?.run()?;
+            return Ok(());
+        }
+        compute.device()?;
+        let full = Architecture::find(experiment.model()).map_err(usage)?;
+        check_named(experiment.data(), &full.name, full.image)?;
+        if let Some(shape) = Dataset::shape_of(experiment.data()) {
+            experiment.normalisation(experiment.data(), shape)?;
+        }
+        let Some(classes) = Dataset::classes_of(experiment.data()) else { return Ok(()) };
+        let network = experiment.architecture(classes.len())?;
+        if let Some(start) = experiment.start() {
+            let model = network.build(classes.len(), experiment.seed(), &Device::Cpu)?;
+            start.load_into(model.params(), classes.len())?;
+        }
+        Ok(())
+    }
+
     /// Reads the data, which it fetches where they are not there, and builds the network.
     ///
     /// # Errors
@@ -56,7 +86,7 @@ impl Setup {
                 Some(held_out)
             }
         };
-        let normalisation = resolved.normalisation(&data)?;
+        let normalisation = resolved.normalisation(&data.name, data.shape())?;
         let train_config = LoaderConfig::train(
             resolved.batch_size(),
             resolved.augment()?,

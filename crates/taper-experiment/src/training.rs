@@ -161,6 +161,10 @@ impl Training {
             }
             Outcome::Finished(progress) | Outcome::Stopped(progress) => {
                 let result = finish(run, &setup, &folder, &checkpoints, &progress)?;
+                let (n_kept, n) = (result.totals.n_kept, result.totals.n_prunable);
+                if let Some(miss) = resolved.misses(n_kept, n) {
+                    tracing::warn!("{miss}");
+                }
                 Ok(Ended::Finished {
                     folder: folder.path().into(),
                     result: result.into(),
@@ -224,9 +228,26 @@ fn warn(setup: &Setup, total: u64) {
             "the choices of {choices} are made on test data, which biases the test accuracy; hold out training images with train.validation"
         );
     }
-    if let Some(every) = setup.resolved.swap_every().filter(|&every| every >= total) {
+    let Setup { resolved, data, .. } = setup;
+    if let Some((key, name, n)) = resolved.images_of_each_class() {
+        let n_images = setup.train.of_each_class(0, n, resolved.batch_size()).n_images();
+        if n_images < n.saturating_mul(data.classes.len()) {
+            tracing::warn!(
+                "prune.{key} is {name}, and not every class has {n} training images, so {n_images} images are used; take fewer of each class"
+            );
+        }
+    }
+    if resolved.never_swaps(total) {
         tracing::warn!(
-            "prune.refresh_every is {every} and the run has {total} steps, so no weight is swapped; train longer, or swap more often"
+            "prune.refresh_every is {} and the run has {total} steps, so no weight is swapped before the last step or prune.swap_end; train \
+             longer, or swap more often",
+            resolved.refresh_every()
+        );
+    }
+    let (n, size) = (setup.train.n_images(), resolved.batch_size());
+    if n < size {
+        tracing::warn!(
+            "train.batch_size is {size}, and there are {n} training images, which are one step; choose a smaller batch size"
         );
     }
 }

@@ -28,6 +28,7 @@ mod shard;
 mod shipped;
 mod suite;
 pub mod summary;
+pub mod tables;
 mod taken;
 #[cfg(test)]
 mod testing;

@@ -44,8 +44,10 @@ impl Program {
             command.args(["--sparsity", &sparsity.to_string()]);
         }
         command.args(["--seed", &job.seed.to_string()]);
-        for setting in &job.set {
-            command.args(["--set", setting]);
+        for (flag, settings) in [("--set-shared", &job.set_shared), ("--set", &job.set)] {
+            settings.iter().for_each(|setting| {
+                command.args([flag, setting]);
+            });
         }
         if let Some(data) = &job.data {
             command.args(["--data", data]);

@@ -110,7 +110,8 @@ pub(crate) fn notes(results: &Results) -> Vec<String> {
     if manifest.made.dirty {
         notes.push("The work tree differed from the commit.".to_owned());
     }
-    let other = |run: &&RunLine| run.commit.is_some() && run.commit != manifest.made.commit;
+    let here = &manifest.made.commit;
+    let other = |run: &&RunLine| here.is_some() && run.commit.is_some() && run.commit != *here;
     let n_other = results.runs.iter().filter(other).count();
     if n_other > 0 {
         notes.push(format!(

@@ -134,6 +134,7 @@ mod tests {
             seed: run.seed,
             experiment: "x.toml".into(),
             set: Vec::new(),
+            set_shared: Vec::new(),
             data: None,
             epochs: None,
             max_steps: None,

@@ -24,6 +24,7 @@ pub(crate) fn job(row: &str, sparsity: f64, seed: u64) -> Job {
         sparsity: Some(sparsity),
         seed,
         experiment: "x.toml".into(),
+        set_shared: Vec::new(),
         set: Vec::new(),
         data: None,
         epochs: Some(10),

@@ -26,7 +26,8 @@ pub fn plot(args: &Plot) -> anyhow::Result<()> {
     if let Some(svg) = &args.svg {
         refuse_existing("--svg", svg, args.force)?;
     }
-    let mut experiment = Experiment::given(args.experiment.as_deref(), &args.set)?;
+    let mut experiment =
+        Experiment::given(args.experiment.as_deref(), &args.set_shared, &args.set)?;
     if let Some(sparsity) = args.sparsity {
         experiment = experiment.set("prune.sparsity", sparsity);
     }

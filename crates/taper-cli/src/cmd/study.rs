@@ -110,7 +110,12 @@ fn jobs(args: &Significance, out: &Path) -> anyhow::Result<Vec<Job>> {
             return Err(usage(format!("--rules has `{rule}`; it can be {legal}")));
         }
     }
-    let experiment = train::experiment(&args.train)?.resolve()?;
+    // One share drops nothing, and what is said of drops is for the others.
+    let mut common = args.train.clone();
+    common.set_shared.append(&mut common.set);
+    let mut dropless = common.clone();
+    dropless.set.push(format!("prune.drop=\"{NONE}\""));
+    let experiment = train::experiment(&dropless)?.resolve()?;
     if experiment.is_dense() {
         let method = experiment.method();
         return Err(usage(format!(
@@ -134,7 +139,7 @@ fn jobs(args: &Significance, out: &Path) -> anyhow::Result<Vec<Job>> {
     for (rule, share) in kinds {
         let rule = rule.to_owned();
         for seed in base..end {
-            let mut train = args.train.clone();
+            let mut train = common.clone();
             train.set.extend(match rule == NONE {
                 true => {
                     vec![format!("prune.probes={}", args.probes), format!("prune.drop=\"{NONE}\"")]

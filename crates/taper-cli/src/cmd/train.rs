@@ -12,17 +12,18 @@ use taper::{
     record::{NAMES, RunFiles, result::RunResult},
     train::{Callbacks, callback::Interrupt},
 };
-use taper_experiment::{Compute, Ended, Experiment, Training};
+use taper_experiment::{Compute, Ended, Experiment, Setup, Training};
 use taper_host::{Exit, on_stop};
 
 /// Trains, from the experiment to the pruned checkpoint.
 pub fn run(args: &Train) -> anyhow::Result<ExitCode> {
+    let compute = machine::prepare(&args.compute)?;
     if args.dry_run {
-        let settings = experiment(args)?.resolve()?.settings()?;
-        term::print(serde_json::to_string_pretty(&settings)?)?;
+        let experiment = experiment(args)?.resolve()?;
+        Setup::check(&experiment, &compute)?;
+        term::print(serde_json::to_string_pretty(&experiment.settings()?)?)?;
         return Ok(Exit::Done.into());
     }
-    let compute = machine::prepare(&args.compute)?;
     Ok(match train_to_end(args, &compute)? {
         Ended::Finished { .. } => Exit::Done.into(),
         Ended::Interrupted { folder, step } => {
@@ -68,7 +69,8 @@ fn training(args: &Train, compute: &Compute) -> anyhow::Result<Training> {
 
 /// The experiment of a command line.
 pub(super) fn experiment(args: &Train) -> anyhow::Result<Experiment> {
-    let mut experiment = Experiment::given(args.experiment.as_deref(), &args.set)?;
+    let mut experiment =
+        Experiment::given(args.experiment.as_deref(), &args.set_shared, &args.set)?;
     let texts = [
         ("model", &args.model),
         ("data", &args.data),

@@ -45,6 +45,30 @@ pub fn check(table: &Table, known: &serde_json::Value, section: &str) -> anyhow:
     Ok(())
 }
 
+/// What a key takes whose value is of another type, where serde gives this reason.
+pub(super) fn misfit(table: &Table, reason: &str) -> Option<String> {
+    let (_, wanted) = reason.split_once("expected ")?;
+    let (wanted, path) = wanted.split_once(" in `")?;
+    let mut names = path.trim_end_matches('`').splitn(3, '.');
+    let (section, key) = (names.next()?, names.next());
+    let value = match (table.get(section)?, key) {
+        (Value::Table(inner), Some(key)) => inner.get(key)?,
+        (value, _) => value,
+    };
+    let key = key.map_or(section.to_owned(), |key| format!("{section}.{key}"));
+    let wanted = match (&*key, wanted) {
+        ("prune.pins", _) => "a table, such as { \"conv1.weight\" = 0.0 }",
+        ("prune.points", _) => "a list of pairs, such as [[0.1, 0.5], [0.5, 0.9]]",
+        (_, "u64") => "a whole number of at least 0",
+        (_, "f64") => "a number",
+        (_, "a string") => "text in quotes",
+        (_, "a boolean") => "true or false",
+        (_, "a sequence") => "a list, such as [0.5, 0.75]",
+        (_, other) => other,
+    };
+    Some(format!("{key} is {value}; it must be {wanted}"))
+}
+
 /// Refuses numbers that are none: JSON, in which keys are put together, has no value for them.
 pub(super) fn finite(value: &Value, path: &str) -> anyhow::Result<()> {
     match value {

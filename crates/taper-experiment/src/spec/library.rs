@@ -5,7 +5,7 @@ use crate::error::usage;
 use std::str::FromStr;
 use taper::{
     core::{Sparsity, Step},
-    data::{Augment, Dataset, Normalisation},
+    data::{Augment, ImageShape, Normalisation},
     nn::Params,
     prune::{
         DropPolicy, Pruner, PrunerBuilder,
@@ -49,17 +49,16 @@ impl Resolved {
         Augment::from_str(self.train().augment.as_deref().unwrap_or_default()).map_err(usage)
     }
 
-    /// From pixels to numbers.
-    pub fn normalisation(&self, data: &Dataset) -> anyhow::Result<Normalisation> {
+    /// From pixels to numbers, for the images of a data set.
+    pub fn normalisation(&self, data: &str, shape: ImageShape) -> anyhow::Result<Normalisation> {
         let normalisation =
             Normalisation::by_name(self.train().normalise.as_deref().unwrap_or_default())
                 .map_err(usage)?;
-        let (have, want) = (normalisation.channels(), data.shape().channels);
+        let (have, want) = (normalisation.channels(), shape.channels);
         if have != want {
             let name = self.train().normalise.as_deref().unwrap_or_default();
             return Err(usage(format!(
-                "train.normalise `{name}` is for {have} channels, and the images of {} have {want}",
-                data.name
+                "train.normalise `{name}` is for {have} channels, and the images of {data} have {want}"
             )));
         }
         Ok(normalisation)
@@ -81,19 +80,20 @@ impl Resolved {
         }
     }
 
-    /// Steps between checkpoints within an epoch, checkpoints that stay, and whether the best stays.
+    /// Steps between checkpoints within an epoch, checkpoints that stay, and whether the best stays: there is none where each
+    /// epoch has a sparsity of its own, as with learned thresholds.
     pub fn checkpointing(&self) -> (Option<u64>, usize, bool) {
         let t = self.train();
         (
             positive(t.checkpoint_every),
             t.keep_last.unwrap_or(1) as usize,
-            t.keep_best.unwrap_or(false),
+            t.keep_best.unwrap_or(false) && !self.finds_own(),
         )
     }
 
     /// Epochs without a better one after which to end.
     pub fn early_stop(&self) -> Option<u64> {
-        positive(self.train().early_stop)
+        positive(self.train().early_stop).filter(|_| !self.finds_own())
     }
 
     /// The pruner of a run of so many steps, of which the first few are warm-up; `None` for a dense run.
@@ -120,14 +120,14 @@ impl Resolved {
         let (p, parts, at) = (self.prune(), self.parts()?, |share| share_of(total, share));
         let schedule = self.schedule(total)?;
         let drop = parts.remainder.drop;
-        let swaps = [p.swap_begin.unwrap_or(0.0), p.swap_end.unwrap_or(0.75)].map(|x| at(Some(x)));
+        let (swaps, last) = (self.swaps_between(total), Step(total).previous());
         let (rate, lr) = (self.learning_rate(total, warmup)?, self.train().lr.unwrap_or(1.0));
         let rate = Factor::new(move |step| rate.at(step.0) / lr);
         let builder = Pruner::builder(params.prunable(), schedule, total)
             .operator(parts.operator.ending(at(Some(p.freeze.unwrap_or(1.0)))))
             .criterion(parts.criterion)
             .structure(parts.structure)
-            .renewal(parts.renewal.between(swaps[0], swaps[1], |x| at(Some(x)), rate))
+            .renewal(parts.renewal.between(swaps, last, |x| at(Some(x)), rate))
             .remainder(parts.remainder)
             .dead_filters(parts.dead_filters)
             .probe_at(probes(p.probes.unwrap_or(0), total))
@@ -168,6 +168,20 @@ impl Resolved {
             None => builder.allocation(then),
             Some(first) => builder.allocation(Switched { until: parts.initial, first, then }),
         })
+    }
+
+    /// The steps between which weights are swapped in a run of so many, if they are swapped at all.
+    fn swaps_between(&self, total: u64) -> [Step; 2] {
+        let p = self.prune();
+        [p.swap_begin.unwrap_or(0.0), p.swap_end.unwrap_or(0.75)].map(|x| share_of(total, Some(x)))
+    }
+
+    /// Whether weights were to be swapped in a run of so many steps, and no step is left for it.
+    pub(crate) fn never_swaps(&self, total: u64) -> bool {
+        let [from, end] = self.swaps_between(total);
+        let first = from.0.max(1).next_multiple_of(self.refresh_every());
+        let has_swaps = self.prune().renewal.as_deref() == Some("swap");
+        has_swaps && first >= end.0.min(total.saturating_sub(1))
     }
 
     /// The schedule of a run of so many steps; a dense run has none, and this is one of sparsity 0.
@@ -253,7 +267,7 @@ mod tests {
     fn a_validation_part_is_a_share_or_a_number() {
         let of = |value: &str| {
             let key = Setting::parse(&format!("train.validation={value}")).unwrap();
-            Resolved::new(load(None, &[key]).unwrap()).unwrap().n_validation(1442)
+            Resolved::new(load(None, &[], &[key]).unwrap()).unwrap().n_validation(1442)
         };
         assert_eq!(
             [of("0"), of("0.1"), of("0.0001"), of("1"), of("500")],
@@ -264,7 +278,7 @@ mod tests {
     #[test]
     fn points_become_a_schedule_and_moments_are_spread_evenly() {
         let points = Setting::parse("prune.points=[[0.0, 0.0], [0.5, 0.6], [0.75, 0.9]]");
-        let spec = load(None, &[points.unwrap()]).unwrap();
+        let spec = load(None, &[], &[points.unwrap()]).unwrap();
         let own = Resolved::new(spec).unwrap().schedule(100).unwrap();
         assert_eq!(
             [0, 25, 50, 75, 99].map(|t| own.sparsity(Step(t)).get()),

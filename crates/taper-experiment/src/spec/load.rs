@@ -1,40 +1,56 @@
 //! From files and settings to a [`Spec`].
 
-use super::{Spec, keys};
+use super::{Said, Spec, keys};
 use crate::error::usage;
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 use taper::data::DATASETS;
 use taper_compose::{Setting, one_line, place, put};
 use toml::{Table, Value};
 
-/// Reads an experiment and puts settings on top, the last one winning.
-pub fn load(file: Option<&Path>, settings: &[Setting]) -> anyhow::Result<Spec> {
+/// Reads an experiment and puts settings on top, the last one winning. Those that are `shared` lie beneath the others; they are
+/// for other experiments as well, so that it is no error where nothing reads them.
+pub fn load(file: Option<&Path>, shared: &[Setting], settings: &[Setting]) -> anyhow::Result<Spec> {
     let known = serde_json::to_value(Spec::default())?;
-    let mut table = match file {
+    let (mut table, in_file) = match file {
         Some(file) => read(file, &known)?,
-        None => Table::new(),
+        None => Default::default(),
     };
-    for Setting { key, value } in settings {
+    for Setting { key, value } in shared.iter().chain(settings) {
         put(&mut table, key, value.clone())?;
         keys::check(&table, &known, "")?;
     }
-    Value::Table(table).try_into::<Spec>().map_err(|e| {
+    let by_flags = settings.iter().map(|setting| setting.key.clone()).collect();
+    let said = Said { in_file, by_flags };
+    let spec = Value::Table(table.clone()).try_into::<Spec>().map_err(|error| {
         let place = file.map_or("the command line".to_string(), |f| {
             format!("{} and the command line", f.display())
         });
-        usage(format!("{place}: {}", one_line(&e.to_string())))
-    })
+        let reason = one_line(&error.to_string());
+        usage(format!("{place}: {}", keys::misfit(&table, &reason).unwrap_or(reason)))
+    })?;
+    Ok(Spec { said, ..spec })
 }
 
-/// A file with those that it extends, each with the keys that there are, and with paths relative to itself. Those of flags and
-/// `--set` are relative to where the program runs.
-fn read(file: &Path, known: &serde_json::Value) -> anyhow::Result<Table> {
+/// A file with those that it extends, each with the keys that there are, and with paths relative to itself; and the keys that it
+/// says itself. Paths of flags and `--set` are relative to where the program runs.
+fn read(file: &Path, known: &serde_json::Value) -> anyhow::Result<(Table, BTreeSet<String>)> {
+    let mut first = None;
     let (table, _) = taper_compose::load(file, "experiment", |own, file| {
         keys::check(own, known, "")?;
         place(own, file.parent().unwrap_or(Path::new("")), &DATASETS);
+        first.get_or_insert_with(|| dotted(own));
         Ok(())
     })?;
-    Ok(table)
+    Ok((table, first.unwrap_or_default()))
+}
+
+/// The keys of a table and of the sections in it.
+fn dotted(table: &Table) -> BTreeSet<String> {
+    let keys = table.iter().flat_map(|(name, value)| match value {
+        Value::Table(section) => section.keys().map(|key| format!("{name}.{key}")).collect(),
+        _ => vec![name.clone()],
+    });
+    keys.collect()
 }
 
 #[cfg(test)]
@@ -44,7 +60,7 @@ mod tests {
     #[test]
     fn unknown_keys_are_refused_with_the_nearest_one() {
         let error =
-            |key: &str| load(None, &[Setting::parse(key).unwrap()]).unwrap_err().to_string();
+            |key: &str| load(None, &[], &[Setting::parse(key).unwrap()]).unwrap_err().to_string();
         assert_eq!(
             error("train.epocs=3"),
             "unknown key `train.epocs`; did you mean `train.epochs`?"
@@ -57,9 +73,42 @@ mod tests {
     #[test]
     fn sections_are_tables() {
         let error =
-            |key: &str| load(None, &[Setting::parse(key).unwrap()]).unwrap_err().to_string();
+            |key: &str| load(None, &[], &[Setting::parse(key).unwrap()]).unwrap_err().to_string();
         for key in ["prune=[\"gmp\"]", "train=[1, 32]", "prune=gmp", "prune=[]"] {
             assert!(error(key).contains("is a section with keys of its own"), "{}", error(key));
+        }
+    }
+
+    #[test]
+    fn values_of_another_type_are_refused_with_what_the_key_takes() {
+        let error =
+            |set: &str| load(None, &[], &[Setting::parse(set).unwrap()]).unwrap_err().to_string();
+        for (set, wanted) in [
+            (
+                "train.epochs=[1, 2]",
+                "train.epochs is [1, 2]; it must be a whole number of at least 0",
+            ),
+            ("train.epochs=1.5", "train.epochs is 1.5; it must be a whole number"),
+            ("seed=-1", "seed is -1; it must be a whole number of at least 0"),
+            ("prune.sparsity=\"0.9\"", "prune.sparsity is \"0.9\"; it must be a number"),
+            ("train.ham=1", "train.ham is 1; it must be true or false"),
+            ("prune.threshold=3", "prune.threshold is 3; it must be text in quotes"),
+            ("prune.gradient=[1]", "prune.gradient is [1]; it must be text in quotes or a number"),
+            ("prune.adapt_reference=true", "it must be text in quotes or a number"),
+            (
+                "train.milestones=0.5",
+                "train.milestones is 0.5; it must be a list, such as [0.5, 0.75]",
+            ),
+            ("prune.points=[0.5]", "it must be a list of pairs, such as [[0.1, 0.5], [0.5, 0.9]]"),
+            ("prune.points=[[0.5]]", "prune.points is [[0.5]]; it must be a list of pairs"),
+            (
+                "prune.pins=0.5",
+                "prune.pins is 0.5; it must be a table, such as { \"conv1.weight\" = 0.0 }",
+            ),
+            ("prune.pins={ \"conv1.weight\" = \"a\" }", "it must be a table, such as"),
+            ("prune.end={ x = 1 }", "prune.end is { x = 1 }; it must be a number"),
+        ] {
+            assert!(error(set).contains(wanted), "{set}: {}", error(set));
         }
     }
 
@@ -67,7 +116,7 @@ mod tests {
     fn values_are_toml_or_text() {
         let spec = |texts: &[&str]| {
             let overrides: Vec<_> = texts.iter().map(|t| Setting::parse(t).unwrap()).collect();
-            load(None, &overrides)
+            load(None, &[], &overrides)
         };
         let set =
             spec(&["train.lr=0.5", "prune.schedule=cosine", "prune.method=\"ste\"", "seed = 3"])
@@ -92,14 +141,14 @@ mod tests {
         write("row.toml", "extends = \"base.toml\"\n[train]\nlr = 0.2\n");
         write("loop.toml", "extends = \"loop.toml\"\n");
         let spec =
-            load(Some(&folder.join("row.toml")), &[Setting::new("train.epochs", 5)]).unwrap();
+            load(Some(&folder.join("row.toml")), &[], &[Setting::new("train.epochs", 5)]).unwrap();
         assert_eq!(
             (spec.train.lr, spec.train.epochs, spec.data.as_deref()),
             (Some(0.2), Some(5), Some("digits"))
         );
-        let error = load(Some(&folder.join("loop.toml")), &[]).unwrap_err().to_string();
+        let error = load(Some(&folder.join("loop.toml")), &[], &[]).unwrap_err().to_string();
         assert!(error.contains("extend one another"), "{error}");
-        let error = load(Some(&folder.join("none.toml")), &[]).unwrap_err().to_string();
+        let error = load(Some(&folder.join("none.toml")), &[], &[]).unwrap_err().to_string();
         assert!(error.contains("cannot read experiment"), "{error}");
         std::fs::remove_dir_all(&folder).unwrap();
     }
@@ -113,7 +162,7 @@ mod tests {
         std::fs::create_dir_all(at("b")).unwrap();
         let of = |toml: &str, overrides: &[Setting]| {
             std::fs::write(at("b/row.toml"), toml).unwrap();
-            let spec = load(Some(&at("b/row.toml")), overrides).unwrap();
+            let spec = load(Some(&at("b/row.toml")), &[], overrides).unwrap();
             (spec.data, spec.from)
         };
         let absolute = at("a/net").display().to_string();

@@ -6,6 +6,7 @@
 
 #[cfg(test)]
 mod checks;
+mod idle;
 mod keys;
 mod library;
 mod load;
@@ -24,6 +25,7 @@ pub use method::{Method, methods};
 pub use resolve::Resolved;
 
 use serde::{Deserialize, Deserializer, Serialize};
+use std::collections::BTreeSet;
 
 /// An experiment as written: every key may be left out.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -41,6 +43,21 @@ pub struct Spec {
     pub train: TrainSpec,
     /// How to prune.
     pub prune: PruneSpec,
+    /// Which of these keys must have an effect.
+    #[serde(skip)]
+    pub said: Said,
+}
+
+/// The keys that an experiment says by itself.
+///
+/// Those of files beneath it are left out, and so are those of `--set-shared`: they are said for other experiments as well, which may
+/// read them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Said {
+    /// In its file.
+    pub in_file: BTreeSet<String>,
+    /// By flags, which lie on top.
+    pub by_flags: BTreeSet<String>,
 }
 
 /// How to train.
@@ -225,7 +242,7 @@ pub struct PruneSpec {
 /// Takes `0.5` for `"0.5"`.
 fn text_or_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     #[derive(Deserialize)]
-    #[serde(untagged)]
+    #[serde(untagged, expecting = "expected text in quotes or a number")]
     enum Value {
         Text(String),
         Number(f64),

@@ -1,7 +1,8 @@
 //! What `prune.threshold` stands for: the value of kept weights.
 
-use super::{PruneSpec, TrainSpec};
+use super::{PruneSpec, TrainSpec, ranges};
 use crate::error::usage;
+use std::ops::RangeInclusive;
 use taper::{
     core::Step,
     kernels::threshold::{Exponent, Threshold},
@@ -9,9 +10,9 @@ use taper::{
 };
 
 /// What the key may say.
-const NAMES: &str = "soft, hard, feather, power:P with P above 1, rescaled-soft, learned:S or learned:S:DECAY with the S that \
-                     thresholds σ(S) begin with, power-propagation:ALPHA with ALPHA of at least 1, soft-top-k:FROM:TO with a \
-                     sharpness above 0";
+const NAMES: &str = "soft, hard, feather, power:P with P above 1 and up to 16, rescaled-soft, learned:S or learned:S:DECAY with \
+                     the S up to 10 that thresholds σ(S) begin with and a decay from 0 to 100, power-propagation:ALPHA with ALPHA \
+                     from 1 to 16, soft-top-k:FROM:TO with a sharpness above 0 and up to 10000";
 
 /// An operator, before the number of steps is known.
 pub(super) enum Operators {
@@ -28,7 +29,9 @@ impl Operators {
         let name = p.threshold.as_deref().unwrap_or_default();
         let unknown = || usage(format!("prune.threshold `{name}` is unknown; it can be {NAMES}"));
         let (kind, numbers) = name.split_once(':').unwrap_or((name, ""));
-        let number = |text: &str| text.parse::<f32>().map_err(|_| unknown());
+        let number = |text: &str, legal: RangeInclusive<f32>| {
+            ranges::number(text, legal).ok_or_else(unknown)
+        };
         let operator = match (kind, numbers) {
             _ if p.freeze.is_some() && kind != "soft-top-k" => {
                 return Err(usage(format!(
@@ -39,22 +42,24 @@ impl Operators {
             ("hard", "") => Self::Threshold(Threshold::Hard),
             ("feather", "") => Self::Threshold(Threshold::FEATHER),
             ("rescaled-soft", "") => Self::Rescaled,
-            ("power", p) => {
-                Self::Threshold(Threshold::Power(Exponent::new(number(p)?).map_err(usage)?))
+            ("power", p) => Self::Threshold(Threshold::Power(
+                Exponent::new(number(p, 0.0..=16.0)?).map_err(usage)?,
+            )),
+            ("power-propagation", alpha) => {
+                Self::Power(PowerPropagation { alpha: number(alpha, 0.0..=16.0)? })
             }
-            ("power-propagation", alpha) => Self::Power(PowerPropagation { alpha: number(alpha)? }),
             ("learned", begin) => {
                 let [momentum, decay] =
                     [t.momentum, t.weight_decay].map(|n| n.unwrap_or(0.0) as f32);
                 let (begin, decay) = match begin.split_once(':') {
-                    Some((begin, decay)) => (begin, number(decay)?),
+                    Some((begin, decay)) => (begin, number(decay, 0.0..=100.0)?),
                     None => (begin, decay),
                 };
-                Self::Learned(LearnedThreshold::new(number(begin)?, momentum, decay))
+                Self::Learned(LearnedThreshold::new(number(begin, -1e6..=10.0)?, momentum, decay))
             }
             ("soft-top-k", ends) => {
                 let (from, to) = ends.split_once(':').ok_or_else(unknown)?;
-                Self::SoftTopK([number(from)?, number(to)?])
+                Self::SoftTopK([number(from, 0.0..=1e4)?, number(to, 0.0..=1e4)?])
             }
             _ => return Err(unknown()),
         };

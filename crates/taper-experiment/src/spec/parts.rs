@@ -3,6 +3,7 @@
 use super::{
     PruneSpec, TrainSpec,
     operator::Operators,
+    ranges::number,
     renewal::{self, Renewals},
 };
 use crate::error::usage;
@@ -130,8 +131,14 @@ fn curve(key: &str, name: &str) -> anyhow::Result<Curve> {
 /// The allocation of a name.
 fn allocation(key: &str, text: &str) -> anyhow::Result<Box<dyn Allocation>> {
     let unknown = || {
-        let names =
-            ["global", "uniform", "erk", "erk:POWER", "er", "given:NAME=DENSITY,NAME=DENSITY"];
+        let names = [
+            "global",
+            "uniform",
+            "erk",
+            "erk:POWER with POWER from 0 to 10",
+            "er",
+            "given:NAME=DENSITY,NAME=DENSITY",
+        ];
         unknown(key, text, &names)
     };
     Ok(match text {
@@ -141,8 +148,7 @@ fn allocation(key: &str, text: &str) -> anyhow::Result<Box<dyn Allocation>> {
         "erk" => Box::new(Erk::default()),
         other => match other.split_once(':') {
             Some(("erk", power)) => {
-                let power = power.parse().ok().filter(|power: &f64| power.is_finite());
-                Box::new(Erk { power: power.ok_or_else(unknown)? })
+                Box::new(Erk { power: number(power, 0.0..=10.0).ok_or_else(unknown)? })
             }
             Some(("given", densities)) => {
                 let densities = densities.split(',').map(|given| {
@@ -183,7 +189,7 @@ fn criterion(key: &str, text: &str, seed: u64) -> anyhow::Result<Box<dyn Criteri
         "scaled-magnitude",
         "gradient",
         "saliency",
-        "mest:LAMBDA with LAMBDA of at least 0",
+        "mest:LAMBDA with LAMBDA from 0 to 1000000",
         "per-sign",
         "gradient-ema:BETA with BETA from 0 to below 1",
         "fisher:BETA with BETA from 0 to below 1",
@@ -216,14 +222,11 @@ fn criterion(key: &str, text: &str, seed: u64) -> anyhow::Result<Box<dyn Criteri
             _ => Box::new(Inverted { of }),
         });
     }
-    let number = |prefix: &str, most: usize| {
-        let number = text.strip_prefix(prefix)?.parse::<usize>().ok();
-        number.filter(|number| (1..=most).contains(number))
-    };
-    if let Some(per_class) = number("grasp:", usize::MAX) {
+    let count = |prefix: &str, most: usize| number(text.strip_prefix(prefix)?, 1..=most);
+    if let Some(per_class) = count("grasp:", usize::MAX) {
         return Ok(Box::new(Grasp { per_class, ..Grasp::default() }));
     }
-    if let Some(rounds) = number("synflow:", 10_000) {
+    if let Some(rounds) = count("synflow:", 10_000) {
         return Ok(Box::new(SynFlow { rounds: rounds as u32 }));
     }
     let beta = |prefix: &str| {
@@ -245,8 +248,7 @@ fn criterion(key: &str, text: &str, seed: u64) -> anyhow::Result<Box<dyn Criteri
         "per-sign" => Box::new(PerSign),
         "random" => Box::new(Random { seed }),
         other => {
-            let lambda = other.strip_prefix("mest:").and_then(|lambda| lambda.parse().ok());
-            let lambda = lambda.filter(|lambda: &f32| *lambda >= 0.0 && lambda.is_finite());
+            let lambda = other.strip_prefix("mest:").and_then(|text| number(text, 0.0..=1e6));
             Box::new(Mest { lambda: lambda.ok_or_else(|| unknown(key, other, &names))? })
         }
     })
@@ -328,7 +330,7 @@ fn structure(text: &str) -> anyhow::Result<Box<dyn Structure>> {
     }
     let blocks = |size: &str| {
         let (rows, columns) = size.split_once('x')?;
-        let [rows, columns] = [rows, columns].map(|n| n.parse().ok().filter(|&n| n > 0));
+        let [rows, columns] = [rows, columns].map(|text| number(text, 1..=65_536));
         Some(Blocks { rows: rows?, columns: columns? })
     };
     let found: Option<Box<dyn Structure>> = match text.split_once(':').unwrap_or((text, "")) {
@@ -347,7 +349,7 @@ fn structure(text: &str) -> anyhow::Result<Box<dyn Structure>> {
             "single",
             "N:M such as 2:4",
             "N:M:output",
-            "block:RxC such as block:4x4",
+            "block:RxC such as block:4x4, of at most 65536 rows and columns",
             "block-max:RxC",
             "filter",
             "channel:AXIS with 0 for outputs and 1 for inputs",
@@ -371,17 +373,14 @@ pub(super) fn pattern(text: &str) -> Option<NOfM> {
 /// What `prune.remainder` stands for, over what other keys say.
 fn remainder(p: &PruneSpec, said: Remainder) -> anyhow::Result<Remainder> {
     let name = p.remainder.as_deref().unwrap_or("alive");
-    let lambda = |what: &str| {
-        let lambda = name.strip_prefix(what)?.parse().ok();
-        lambda.filter(|lambda: &f32| *lambda >= 0.0 && lambda.is_finite())
-    };
+    let lambda = |what: &str| number::<f32>(name.strip_prefix(what)?, 0.0..=100.0);
     match (name, lambda("decay:"), lambda("penalty:")) {
         ("alive", ..) => Ok(said),
         ("zero", ..) => Ok(Remainder { is_zero: true, ..said }),
         (_, Some(decay), _) => Ok(Remainder { decay, ..said }),
         (_, _, Some(penalty)) => Ok(Remainder { penalty, ..said }),
         (other, None, None) => {
-            let of_lambda = "decay:LAMBDA, penalty:LAMBDA with LAMBDA of at least 0";
+            let of_lambda = "decay:LAMBDA, penalty:LAMBDA with LAMBDA from 0 to 100";
             Err(unknown("remainder", other, &["alive", "zero", of_lambda]))
         }
     }
@@ -441,23 +440,19 @@ fn drop_policy(p: &PruneSpec, text: &str, seed: u64) -> anyhow::Result<DropPolic
 fn update(text: &str, seed: u64) -> anyhow::Result<PrunedUpdate> {
     let found = match text.split_once(':') {
         None if text == "exact" => Some(PrunedUpdate::EveryStep),
-        Some(("every", n)) => n.parse().ok().filter(|&n| n > 0).map(PrunedUpdate::EveryNth),
-        Some(("sampled", share)) => share
-            .parse()
-            .ok()
-            .filter(|share| *share > 0.0 && *share <= 1.0)
-            .map(|share| PrunedUpdate::Sampled { share, seed }),
-        Some(("live", margin)) => margin
-            .parse()
-            .ok()
-            .filter(|margin: &f64| *margin >= 0.0 && margin.is_finite())
-            .map(|margin| PrunedUpdate::Live { margin }),
+        Some(("every", n)) => number(n, 1..=1000).map(PrunedUpdate::EveryNth),
+        Some(("sampled", share)) => {
+            number(share, 0.001..=1.0).map(|share| PrunedUpdate::Sampled { share, seed })
+        }
+        Some(("live", margin)) => {
+            number(margin, 0.0..=1e6).map(|margin| PrunedUpdate::Live { margin })
+        }
         _ => None,
     };
     found.ok_or_else(|| {
         usage(format!(
-            "prune.pruned_gradient `{text}` is unknown; it can be exact, every:N with N at least 1, sampled:SHARE with a \
-             share in (0, 1], or live:MARGIN with a margin of at least 0"
+            "prune.pruned_gradient `{text}` is unknown; it can be exact, every:N with N from 1 to 1000, sampled:SHARE with a \
+             share from 0.001 to 1, or live:MARGIN with a margin from 0 to 1000000"
         ))
     })
 }

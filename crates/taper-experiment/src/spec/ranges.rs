@@ -2,9 +2,15 @@
 
 use super::{PruneSpec, TrainSpec};
 use crate::error::usage;
+use std::{ops::RangeInclusive, str::FromStr};
 
 /// Each moment from which weights are followed takes a byte a weight.
 const MAX_PROBES: u64 = 100;
+
+/// The number that a text says, if it is one of these.
+pub(super) fn number<T: FromStr + PartialOrd>(text: &str, legal: RangeInclusive<T>) -> Option<T> {
+    text.parse().ok().filter(|number| legal.contains(number))
+}
 
 /// Refuses what is out of range, naming key and range; every key has a value.
 pub(super) fn check(train: &TrainSpec, prune: &PruneSpec) -> anyhow::Result<()> {
@@ -24,14 +30,20 @@ pub(super) fn check(train: &TrainSpec, prune: &PruneSpec) -> anyhow::Result<()> 
     let not_negative = |v: f64| v >= 0.0 && v.is_finite();
     real("train.lr", train.lr, "0 (exclusive) to 1000", |v| v > 0.0 && v <= 1000.0)?;
     real("train.warmup_epochs", train.warmup_epochs, "[0, inf)", not_negative)?;
+    let (warmup, epochs) = (train.warmup_epochs.unwrap_or(0.0), train.epochs.unwrap_or(0));
+    if warmup >= epochs as f64 {
+        return Err(usage(format!(
+            "train.warmup_epochs is {warmup}, outside [0, {epochs}) (train.epochs): the learning rate would never be whole; choose a shorter warm-up or a longer run"
+        )));
+    }
     let below_one = |v: f64| (0.0..1.0).contains(&v);
     real("train.momentum", train.momentum, "[0, 1)", below_one)?;
     real("train.dampening", train.dampening, "[0, 1)", below_one)?;
     real("train.beta1", train.beta1, "[0, 1)", below_one)?;
     real("train.beta2", train.beta2, "[0, 1)", below_one)?;
     real("train.eps", train.eps, "0 (exclusive) to 1", |v| v > 0.0 && v <= 1.0)?;
-    real("train.ham_alpha", train.ham_alpha, "[0, inf)", not_negative)?;
-    real("train.ham_beta", train.ham_beta, "[0, inf)", not_negative)?;
+    real("train.ham_alpha", train.ham_alpha, "0 to 1000000", |v| (0.0..=1e6).contains(&v))?;
+    real("train.ham_beta", train.ham_beta, "0 to 1000", |v| (0.0..=1e3).contains(&v))?;
     real("train.weight_decay", train.weight_decay, "[0, inf)", not_negative)?;
     real("train.clip_norm", train.clip_norm, "[0, inf)", not_negative)?;
     real("train.label_smoothing", train.label_smoothing, "[0, 1)", below_one)?;
@@ -44,7 +56,8 @@ pub(super) fn check(train: &TrainSpec, prune: &PruneSpec) -> anyhow::Result<()> 
     real("prune.begin", prune.begin, "[0, 1]", |v| (0.0..=1.0).contains(&v))?;
     real("prune.end", prune.end, "[0, 1]", |v| (0.0..=1.0).contains(&v))?;
     let (begin, end) = (prune.begin.unwrap_or(0.0), prune.end.unwrap_or(0.0));
-    if end < begin {
+    // A jump has no end.
+    if end < begin && prune.schedule.as_deref() != Some("one-shot") {
         return Err(usage(format!("prune.end is {end}, before prune.begin at {begin}")));
     }
     real("prune.drop_begin", prune.drop_begin, "[0, 1)", |v| (0.0..1.0).contains(&v))?;
@@ -114,6 +127,12 @@ pub(super) fn check(train: &TrainSpec, prune: &PruneSpec) -> anyhow::Result<()> 
         )));
     }
     let points = prune.points.as_deref().unwrap_or_default();
+    let is_ramp = !["one-shot", "phases"].contains(&prune.schedule.as_deref().unwrap_or_default());
+    if is_ramp && points.is_empty() && end == 1.0 && initial < sparsity {
+        return Err(usage(format!(
+            "prune.end is 1, outside [0, 1): the schedule would be short of its target {sparsity} in the last step; let it end earlier"
+        )));
+    }
     for pair in points.windows(2) {
         let [[x, low], [next, high]] = [pair[0], pair[1]];
         if next <= x || high < low {

@@ -1,6 +1,6 @@
 //! What `prune.renewal` stands for, and the keys that go with it.
 
-use super::{PruneSpec, TrainSpec};
+use super::{PruneSpec, TrainSpec, ranges};
 use crate::error::usage;
 use taper::{
     core::Step,
@@ -31,12 +31,12 @@ pub(super) enum Decays {
 }
 
 impl Renewals {
-    /// For a run in which swaps begin and end at these steps; `at` gives the step at a share of the run, and `rate` the learning
+    /// For a run with this last step, in which swaps begin and end at these steps; `at` gives the step at a share of the run, and `rate` the learning
     /// rate relative to that of the experiment.
     pub(super) fn between(
         self,
-        from: Step,
-        end: Step,
+        [from, end]: [Step; 2],
+        last: Step,
         at: impl Fn(f64) -> Step,
         rate: Factor,
     ) -> Box<dyn Renewal> {
@@ -53,7 +53,7 @@ impl Renewals {
                         SwapDecay::Steps { factor, milestones }
                     }
                 };
-                Box::new(Swap { from, end, decay, ..swap })
+                Box::new(Swap { from, end, last, decay, ..swap })
             }
         }
     }
@@ -121,9 +121,9 @@ fn bound(p: &PruneSpec) -> anyhow::Result<bool> {
 /// What `prune.swap_decay` stands for.
 fn decay(p: &PruneSpec) -> anyhow::Result<Decays> {
     let text = p.swap_decay.as_deref().unwrap_or("cosine");
-    let number = |prefix: &str| text.strip_prefix(prefix)?.parse::<f64>().ok();
-    let power = number("power:").filter(|n| *n > 0.0 && n.is_finite());
-    let factor = number("step:").filter(|factor| (0.0..1.0).contains(factor));
+    let number = |prefix: &str| ranges::number(text.strip_prefix(prefix)?, 0.0..=100.0);
+    let power = number("power:").filter(|n| *n > 0.0);
+    let factor = number("step:").filter(|factor| *factor < 1.0);
     let milestones = p.swap_milestones.clone().unwrap_or_default();
     if milestones.is_empty() == factor.is_some() {
         let (said, remedy) = match factor {
@@ -145,7 +145,7 @@ fn decay(p: &PruneSpec) -> anyhow::Result<Decays> {
         _ => Err(unknown(
             "swap_decay",
             text,
-            "cosine, constant, learning-rate, power:N with N above 0, step:FACTOR with a factor in [0, 1)",
+            "cosine, constant, learning-rate, power:N with N above 0 and up to 100, step:FACTOR with a factor in [0, 1)",
         )),
     }
 }
@@ -172,14 +172,15 @@ fn grow_init(p: &PruneSpec, t: &TrainSpec, seed: u64) -> anyhow::Result<Option<G
     let text = p.grow_init.as_deref().unwrap_or("zero");
     let (name, divisor) = text.split_once(':').unwrap_or((text, "1"));
     let found = InitialValue::ALL.iter().find(|(known, _)| *known == name);
-    let divisor = divisor.parse().ok().filter(|d: &f32| *d > 0.0 && d.is_finite());
+    let divisor = ranges::number(divisor, 0.01f32..=1e6);
     let value = found.map(|&(_, value)| value);
     match value.zip(divisor) {
         Some((value, divisor)) => Ok(Some(GrowInit { value, divisor, momentum, seed })),
         None => {
             let names = InitialValue::ALL.map(|(name, _)| name).join(", ");
-            let names =
-                format!("{names}, each but zero also with a divisor above 0, as in normal:10");
+            let names = format!(
+                "{names}, each but zero also with a divisor from 0.01 to 1000000, as in normal:10"
+            );
             Err(unknown("grow_init", text, &names))
         }
     }

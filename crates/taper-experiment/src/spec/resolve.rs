@@ -20,7 +20,7 @@ const DENSE_SMALL: &str = "dense-small";
 /// An experiment with a value for every key, checked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Resolved {
-    spec: Spec,
+    pub(super) spec: Spec,
     sparsity: Sparsity,
     start: Option<Start>,
 }
@@ -75,12 +75,10 @@ impl Resolved {
         let is_small = method == DENSE_SMALL;
         let is_finetune = method == FINETUNE;
         let threshold = spec.prune.threshold.as_ref().or(part.threshold.as_ref());
+        let finds_own = threshold.is_some_and(|name| is_learned(name));
         let sparsity = match (is_dense, spec.prune.sparsity) {
             (_, asked) if is_finetune => finetuned(start.as_ref(), asked)?,
-            (_, asked) if threshold.is_some_and(|name| is_learned(name)) => {
-                refuse_idle(&spec.prune)?;
-                learned(asked)?
-            }
+            (_, asked) if finds_own => learned(asked)?,
             (true, None | Some(0.0)) => 0.0,
             (true, Some(s)) => {
                 return Err(usage(format!(
@@ -96,7 +94,9 @@ impl Resolved {
         };
         let initial = match (spec.prune.initial.or(part.initial), &start, Sparsity::new(sparsity)) {
             (Some(initial), ..) => initial,
-            (None, Some(start), Ok(target)) if !is_dense && !is_small => start.begin(target)?,
+            (None, Some(start), Ok(target)) if !is_dense && !is_small && !finds_own => {
+                start.begin(target)?
+            }
             _ => 0.0,
         };
         let model = spec.model.or_else(|| Some(start.as_ref()?.model().into()));
@@ -202,6 +202,7 @@ impl Resolved {
             seed: spec.seed.or(Some(0)),
             train,
             prune,
+            said: spec.said,
         };
         let resolved = Self { spec, sparsity, start };
         // Whatever a name may stand for is looked up once here, so that nothing fails later.
@@ -212,6 +213,7 @@ impl Resolved {
         resolved.optimizer()?;
         resolved.learning_rate(0, 0)?;
         resolved.check_together()?;
+        resolved.check_idle()?;
         Ok(resolved)
     }
 
@@ -277,13 +279,42 @@ impl Resolved {
 
     /// The sparsity that the run is to end with; `None` for a dense run, and for thresholds that find their own.
     pub fn target(&self) -> Option<Sparsity> {
-        let finds_own = self.prune().threshold.as_deref().is_some_and(is_learned);
-        (!self.is_dense() && !finds_own).then_some(self.sparsity)
+        (!self.is_dense() && !self.finds_own()).then_some(self.sparsity)
     }
 
-    /// The steps from one swap to the next, if weights are swapped.
-    pub fn swap_every(&self) -> Option<u64> {
-        (self.prune().renewal.as_deref() == Some("swap")).then(|| self.refresh_every())
+    /// In words, why the network that a run has ended with keeps another number of its `n` weights than the target does; none if it
+    /// keeps as many, within half a percent.
+    pub fn misses(&self, n_kept: u64, n: u64) -> Option<String> {
+        let target = self.target()?;
+        let wanted = target.n_kept(n);
+        if n_kept.abs_diff(wanted) as f64 <= (0.005 * wanted as f64).max(1.0) {
+            return None;
+        }
+        let reason = match self.prune().structure.as_deref().unwrap_or("single") {
+            "single" => "some of the kept weights are 0; train longer".to_owned(),
+            structure => format!(
+                "prune.structure {structure} keeps groups of weights, and at least one of each layer, and prune.pins keep layers denser; choose \
+                 smaller groups, or pin fewer layers"
+            ),
+        };
+        let reached = Sparsity::of(n_kept, n).get();
+        Some(format!(
+            "prune.sparsity is {target}, and the network has a sparsity of {reached:.4}, as {reason}"
+        ))
+    }
+
+    /// Whether thresholds are learned, so that the sparsity is a result.
+    pub(super) fn finds_own(&self) -> bool {
+        self.prune().threshold.as_deref().is_some_and(is_learned)
+    }
+
+    /// The key and name of a criterion that is measured on images of each class, and how many of each.
+    pub fn images_of_each_class(&self) -> Option<(&'static str, &str, usize)> {
+        let keys = [("criterion", &self.prune().criterion), ("begin_by", &self.prune().begin_by)];
+        keys.into_iter().find_map(|(key, name)| {
+            let (_, n) = name.as_deref()?.split_once("grasp:")?;
+            Some((key, name.as_deref()?, n.parse().ok()?))
+        })
     }
 
     /// The sparsity that is asked for; `dense-small` has as many parameters as a network of that sparsity.
@@ -299,7 +330,7 @@ impl Resolved {
     /// If there is none so narrow.
     pub fn architecture(&self, classes: usize) -> anyhow::Result<Architecture> {
         let full = Architecture::find(self.model()).map_err(usage)?;
-        if self.method() != DENSE_SMALL || full.width() != Width::FULL {
+        if self.method() != DENSE_SMALL || self.has_own_width() {
             return Ok(full);
         }
         let asked = self.prune().sparsity.unwrap_or(0.0);
@@ -313,6 +344,11 @@ impl Resolved {
                 full.name
             ))
         })
+    }
+
+    /// Whether the width of the network is said.
+    pub(super) fn has_own_width(&self) -> bool {
+        Architecture::find(self.model()).is_ok_and(|found| found.width() != Width::FULL)
     }
 
     /// What training starts from, if not from drawn weights.
@@ -364,24 +400,6 @@ fn learned(asked: Option<f64>) -> anyhow::Result<f64> {
     }
 }
 
-/// Refuses keys of masks that thresholds would choose in their place.
-fn refuse_idle(p: &PruneSpec) -> anyhow::Result<()> {
-    let idle = [
-        ("pins", p.pins.is_some()),
-        ("allocation", p.allocation.is_some()),
-        ("criterion", p.criterion.is_some()),
-        ("quantile", p.quantile.is_some()),
-        ("schedule", p.schedule.is_some()),
-        ("points", p.points.is_some()),
-    ];
-    match idle.iter().find(|(_, is_said)| *is_said) {
-        Some((key, _)) => Err(usage(format!(
-            "prune.{key} is of masks of a given sparsity, and learned thresholds (prune.threshold) find their own; leave prune.{key} out"
-        ))),
-        None => Ok(()),
-    }
-}
-
 /// The sparsity of a checkpoint whose zeros stay.
 fn finetuned(start: Option<&Start>, asked: Option<f64>) -> anyhow::Result<f64> {
     let Some(start) = start else {
@@ -408,7 +426,7 @@ mod tests {
 
     fn resolve(sets: &[&str]) -> anyhow::Result<Resolved> {
         let overrides: Vec<_> = sets.iter().map(|s| Setting::parse(s).unwrap()).collect();
-        Resolved::new(load(None, &overrides)?)
+        Resolved::new(load(None, &[], &overrides)?)
     }
 
     #[test]
@@ -474,7 +492,7 @@ mod tests {
     /// The renewal of a run of a hundred steps.
     fn between(renewal: Renewals) -> Box<dyn Renewal> {
         let at = |share: f64| Step((100.0 * share) as u64);
-        renewal.between(Step(3), Step(9), at, Factor::new(|_| 1.0))
+        renewal.between([Step(3), Step(9)], Step(99), at, Factor::new(|_| 1.0))
     }
 
     #[test]
@@ -482,7 +500,10 @@ mod tests {
         for (set, wanted) in [
             ("prune.allocation=\"erk:0.5\"", "Erk { power: 0.5 }"),
             ("prune.allocation=er", "Er"),
-            ("prune.allocation=\"given:fc.*=0.5, conv1=1\"", "[(\"fc.*\", 0.5), (\"conv1\", 1.0)]"),
+            (
+                "prune.allocation=\"given:lin*=0.5, conv1*=1\"",
+                "[(\"lin*\", 0.5), (\"conv1*\", 1.0)]",
+            ),
             ("prune.criterion=\"normalised:saliency\"", "Normalised { of: Saliency }"),
             ("prune.criterion=\"inverted:mest:0.5\"", "Inverted { of: Mest { lambda: 0.5 } }"),
             ("prune.structure=\"channel:1\"", "Channels { axis: 1 }"),
@@ -543,7 +564,7 @@ mod tests {
                 "the methods are ac-dc, dense, dense-small, feather, filter, finetune, gmp",
             ),
             ("prune.criterion=size", "prune.criterion `size` is unknown; it can be magnitude"),
-            ("prune.criterion=\"mest:-1\"", "mest:LAMBDA with LAMBDA of at least 0"),
+            ("prune.criterion=\"mest:-1\"", "mest:LAMBDA with LAMBDA from 0 to 1000000"),
             ("prune.criterion=\"grasp:0\"", "grasp:IMAGES with at least 1 of each class"),
             ("prune.criterion=\"inverted:synflow:9\"", "inverts scores of several rounds"),
             ("prune.criterion=\"synflow:10001\"", "synflow:ROUNDS with ROUNDS from 1 to 10000"),
@@ -575,6 +596,19 @@ mod tests {
                 "inverted:CRITERION",
             ),
             ("prune.allocation=\"erk:much\"", "erk:POWER"),
+            ("prune.allocation=\"erk:-1\"", "erk:POWER with POWER from 0 to 10"),
+            ("prune.allocation=\"erk:11\"", "erk:POWER with POWER from 0 to 10"),
+            ("prune.remainder=\"decay:1e30\"", "LAMBDA from 0 to 100"),
+            ("prune.criterion=\"mest:1e30\"", "mest:LAMBDA with LAMBDA from 0 to 1000000"),
+            ("prune.structure=\"block:4x65537\"", "of at most 65536 rows and columns"),
+            ("prune.pruned_gradient=\"every:1001\"", "every:N with N from 1 to 1000"),
+            ("prune.pruned_gradient=\"sampled:1e-9\"", "a share from 0.001 to 1"),
+            ("prune.pruned_gradient=\"live:1e9\"", "a margin from 0 to 1000000"),
+            ("prune.threshold=\"power:17\"", "power:P with P above 1 and up to 16"),
+            ("prune.threshold=\"power-propagation:17\"", "ALPHA from 1 to 16"),
+            ("prune.threshold=\"learned:11\"", "the S up to 10"),
+            ("prune.threshold=\"learned:-5:101\"", "a decay from 0 to 100"),
+            ("prune.threshold=\"soft-top-k:1:1e5\"", "a sharpness above 0 and up to 10000"),
             ("prune.allocation=\"given:fc=2\"", "names of layers and numbers in (0, 1]"),
             ("prune.schedule=\"power:0\"", "power:N with N from 1 to 255"),
             ("prune.remainder=gone", "it can be alive, zero, decay:LAMBDA, penalty:LAMBDA"),
@@ -589,8 +623,8 @@ mod tests {
             ("train.beta1=1", "train.beta1 is 1, outside [0, 1)"),
             ("train.beta2=-0.5", "train.beta2 is -0.5, outside [0, 1)"),
             ("train.eps=0", "train.eps is 0, outside 0 (exclusive) to 1"),
-            ("train.ham_alpha=-1", "train.ham_alpha is -1, outside [0, inf)"),
-            ("train.ham_beta=inf", "train.ham_beta is inf, outside [0, inf)"),
+            ("train.ham_alpha=-1", "train.ham_alpha is -1, outside 0 to 1000000"),
+            ("train.ham_beta=inf", "train.ham_beta is inf, outside 0 to 1000"),
             ("train.optimizer=adam", "train.optimizer `adam` is unknown; it can be sgd, adamw"),
             ("train.schedule=linear", "train.schedule `linear` is unknown; it can be cosine"),
             ("train.schedule=step:0", "step:FACTOR with a factor in (0, 1)"),
@@ -637,7 +671,7 @@ mod tests {
             ("prune.swap_share=inf", "prune.swap_share is inf; give a finite number"),
             ("prune.points=[[0.1, nan]]", "prune.points is NaN"),
             ("prune.pins={ \"conv1.weight\" = nan }", "prune.pins is NaN"),
-            ("prune.remainder=\"penalty:nan\"", "penalty:LAMBDA with LAMBDA of at least 0"),
+            ("prune.remainder=\"penalty:nan\"", "penalty:LAMBDA with LAMBDA from 0 to 100"),
             ("train.augment=mixup", "crop-flip"),
             ("train.normalise=imagenet", "cifar10"),
             (
@@ -775,6 +809,8 @@ mod tests {
                 ["prune.begin_allocation=erk", "seed=0"],
                 "prune.begin_allocation is erk, and prune.initial is 0",
             ),
+            (["prune.grow_init=\"normal:1e-9\"", "seed=0"], "a divisor from 0.01 to 1000000"),
+            (["prune.swap_decay=\"power:101\"", "seed=0"], "power:N with N above 0 and up to 100"),
             (["prune.swap_bound=firm", "seed=0"], "prune.swap_bound `firm` is unknown"),
             (
                 ["prune.swap_bound=soft", "prune.swap_end=1.0"],
@@ -818,9 +854,10 @@ mod tests {
         assert_eq!(of(&small[..1], 10).unwrap().0, name, "0.9 if nothing is said");
         assert_ne!(of(&small, 100).unwrap().0, name, "more classes leave less for the rest");
         // The record of a run says the width, which is not narrowed again.
-        let model = format!("model={name}");
-        let again = [small[0], small[1], &model];
-        assert_eq!(of(&again, 10).unwrap().0, name);
+        let mut record = resolve(&small).unwrap().settings().unwrap();
+        record["model"] = name.as_str().into();
+        let again = Resolved::recorded(&record).unwrap().architecture(10).unwrap();
+        assert_eq!(again.name, name);
         let none = of(&[small[0], "prune.sparsity=1"], 1_000).map(drop).unwrap_err().to_string();
         assert!(none.contains("prune.sparsity is 1") && none.contains("lower sparsity"), "{none}");
         assert_eq!(resolve(&["model=digits-cnn@1.0"]).unwrap().model(), "digits-cnn");

@@ -3,31 +3,42 @@
 use super::{PruneSpec, Resolved, parts::pattern};
 use crate::error::usage;
 use serde_json::Value;
-use taper::prune::{Part, PruneError};
+use taper::{
+    data::Dataset,
+    prune::{Part, PruneError, allocation::AllocationError},
+};
 
-/// Classes of the network that parts are checked with before the data are read.
+/// Classes of the network that parts are checked with before the data are read, where these are not known by name.
 const CLASSES: usize = 10;
 /// Steps of the run that they are checked with: enough for every moment of a schedule to have one of its own.
 const STEPS: u64 = 1 << 30;
 
 impl Resolved {
     /// Builds a pruner of the network's layers without values, to refuse what does not go together before the data are read.
-    /// What depends on the number of classes and steps is left to the run.
+    /// What depends on the number of classes is left to the run if the data set is a folder.
     pub(super) fn check_together(&self) -> anyhow::Result<()> {
         if self.is_dense() {
             return Ok(());
         }
         check_pattern(self.prune())?;
-        let model = self.architecture(CLASSES)?.zeros(CLASSES)?;
+        let known = Dataset::classes_of(self.data()).map(|classes| classes.len());
+        let classes = known.unwrap_or(CLASSES);
+        let model = self.architecture(classes)?.zeros(classes)?;
         match self.builder(model.params(), STEPS, 0)?.build() {
-            Err(
-                error @ (PruneError::Together { .. }
-                | PruneError::Structure { .. }
-                | PruneError::Renewal { .. }
-                | PruneError::Update { .. }),
-            ) => Err(refusal(self.prune(), error)),
+            Err(error) if known.is_some() || is_of_any_classes(&error) => {
+                Err(refusal(self.prune(), error))
+            }
             _ => Ok(()),
         }
+    }
+}
+
+/// Whether a pruner cannot be built whatever the number of classes.
+fn is_of_any_classes(error: &PruneError) -> bool {
+    match error {
+        PruneError::Target { .. } => false,
+        PruneError::Allocation(error) => matches!(error, AllocationError::NoMatch { .. }),
+        _ => true,
     }
 }
 
@@ -55,6 +66,9 @@ pub(super) fn refusal(p: &PruneSpec, error: PruneError) -> anyhow::Error {
             usage(format!(
                 "prune.structure `{structure}`: {reason} (prune.pins = {{ \"NAME\" = 0 }})"
             ))
+        }
+        PruneError::Allocation(error @ AllocationError::NoMatch { .. }) => {
+            usage(format!("prune.pins or prune.allocation: {error}"))
         }
         other => usage(other),
     }

@@ -35,7 +35,10 @@ pub struct Job {
     pub seed: u64,
     /// Experiment file.
     pub experiment: PathBuf,
-    /// Settings on top of it, `key=value`.
+    /// Settings on top of it, `key=value`, of the suite or the command line: other rows may read them, so that it is no error
+    /// where this one does not.
+    pub set_shared: Vec<String>,
+    /// Settings of the row, on top of those.
     pub set: Vec<String>,
     /// Images other than the experiment's: a name or a folder.
     pub data: Option<String>,
@@ -95,7 +98,13 @@ impl Suite {
         let on_top = overrides.table()?;
         let mut jobs = Vec::new();
         for (row, entry, mut set) in self.entries() {
-            merge(&mut set, on_top.clone());
+            let mut shared = self.set.clone();
+            for table in [&mut shared, &mut set] {
+                merge(table, on_top.clone());
+            }
+            let shared = settings(&shared);
+            let (set_shared, own): (Vec<String>, Vec<String>) =
+                settings(&set).into_iter().partition(|text| shared.contains(text));
             for sparsity in row.targets() {
                 for seed in 0..self.seeds {
                     jobs.push(Job {
@@ -104,7 +113,8 @@ impl Suite {
                         sparsity,
                         seed,
                         experiment: self.experiment(entry),
-                        set: settings(&set),
+                        set_shared: set_shared.clone(),
+                        set: own.clone(),
                         data: overrides.data.as_ref().map(|data| data.name.clone()),
                         epochs: None,
                         max_steps: None,
@@ -117,7 +127,8 @@ impl Suite {
 }
 
 impl Job {
-    /// All that is on top of its experiment, `key=value`: the settings, sparsity, seed and data.
+    /// All that is on top of its experiment and [`set_shared`](Self::set_shared), `key=value`: the settings of the row, sparsity,
+    /// seed and data.
     pub fn settings(&self) -> Vec<String> {
         let mut all = self.set.clone();
         all.extend(self.sparsity.map(|sparsity| format!("prune.sparsity={sparsity}")));

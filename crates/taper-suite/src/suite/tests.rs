@@ -25,7 +25,7 @@ fn resolve(job: &Job, model: &str) -> Result<serde_json::Value> {
     let (written, _) = taper_compose::load(&job.experiment, "experiment", |_, _| Ok(()))?;
     let mut resolved = Table::from_iter([("model".to_owned(), Value::from(model))]);
     merge(&mut resolved, written);
-    for text in job.settings() {
+    for text in job.set_shared.iter().cloned().chain(job.settings()) {
         let Setting { key, value } = Setting::parse(&text)?;
         put(&mut resolved, &key, value)?;
     }
@@ -112,7 +112,7 @@ fn paths_of_the_command_line_are_relative_to_where_the_user_stands() {
     ] {
         let overrides = Overrides { set: vec![set.into()], ..Overrides::default() };
         for job in jobs(FEATHER, BASE, &overrides) {
-            let given: Table = job.set.join("\n").parse().expect("settings");
+            let given: Table = job.set_shared.join("\n").parse().expect("settings");
             let given = given.get(key).and_then(Value::as_str).map(str::to_owned);
             assert_eq!(given, wanted, "{set}");
         }
@@ -265,8 +265,10 @@ fn rows_may_change_an_experiment_and_variants_repeat_rows() {
     );
     assert_eq!(
         jobs[3].set,
-        ["prune.dead_filters=\"silent\"", "prune.gradient=0.5", "train.epochs=3"]
+        ["prune.dead_filters=\"silent\"", "prune.gradient=0.5"],
+        "what the row says must have an effect"
     );
+    assert_eq!(jobs[3].set_shared, ["train.epochs=3"]);
     assert_eq!(jobs[3].epochs, Some(3));
     assert!(jobs.iter().skip(1).all(|job| job.experiment.ends_with("s/feather.toml")));
     let overrides = Overrides {
@@ -275,7 +277,7 @@ fn rows_may_change_an_experiment_and_variants_repeat_rows() {
     };
     let longer = expand(&suite, root.path(), &overrides).expect("expands");
     assert_eq!(longer[0].epochs, Some(9));
-    assert_eq!(longer[0].set, ["train.augment=\"none\"", "train.epochs=9"]);
+    assert_eq!(longer[0].set_shared, ["train.augment=\"none\"", "train.epochs=9"]);
     assert_ne!(longer[0].key, jobs[0].key);
     let overrides = Overrides { set: vec!["epochs".into()], ..Overrides::default() };
     let error = expand(&suite, root.path(), &overrides).expect_err("no setting");

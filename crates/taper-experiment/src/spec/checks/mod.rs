@@ -20,7 +20,7 @@ use taper_compose::Setting;
 fn resolve(sets: &[impl AsRef<str>]) -> anyhow::Result<Resolved> {
     let overrides =
         sets.iter().map(|set| Setting::parse(set.as_ref())).collect::<anyhow::Result<Vec<_>>>()?;
-    Resolved::new(load(None, &overrides)?)
+    Resolved::new(load(None, &[], &overrides)?)
 }
 
 /// Layers of these names, shapes and weights: linear ones, and convolutions where the shape has a kernel.

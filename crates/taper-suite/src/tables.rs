@@ -4,18 +4,18 @@
 //! folder: accuracies by method and sparsity. With `<!-- results/NAME#HEADING -->` it is a table of the folder's
 //! `summary.md`, the first one below that heading.
 
+use crate::{results::Results, summary};
 use anyhow::{Context, Result, ensure};
-use std::path::{Path, PathBuf};
-use taper_suite::{Results, summary};
+use std::path::Path;
 
 const OPEN: &str = "<!-- results/";
 const CLOSE: &str = "<!-- / -->";
 
-/// The document with its tables as the results below `root` have them.
+/// The document with its tables as the results below `results` of a folder have them.
 ///
 /// # Errors
 /// If a table has no end, or its results cannot be read.
-pub(crate) fn with_tables(text: &str, root: &Path) -> Result<String> {
+pub fn with_tables(text: &str, root: &Path) -> Result<String> {
     let mut out = String::new();
     let mut rest = text;
     while let Some((before, behind)) = rest.split_once(OPEN) {
@@ -33,22 +33,6 @@ pub(crate) fn with_tables(text: &str, root: &Path) -> Result<String> {
         rest = behind;
     }
     Ok(out + rest)
-}
-
-/// The documents that may hold tables: README.md and the pages of the book.
-///
-/// # Errors
-/// If the pages cannot be listed.
-pub(crate) fn documents(root: &Path) -> Result<Vec<PathBuf>> {
-    let book = root.join("docs/src");
-    let entries = std::fs::read_dir(&book).and_then(|entries| {
-        entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<PathBuf>>>()
-    });
-    let mut found = entries.with_context(|| format!("cannot read {}", book.display()))?;
-    found.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
-    found.push(root.join("README.md"));
-    found.sort();
-    Ok(found)
 }
 
 /// The first table below a heading of a folder's `summary.md`.
@@ -76,15 +60,15 @@ mod tests {
 
     #[test]
     fn tables_are_written_between_their_markers() {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the repository");
+        let root = crate::testing::repository();
         let text = "a\n<!-- results/2026-11-28-vm -->\nold\n<!-- / -->\nb\n";
-        let new = with_tables(text, root).expect("tables");
+        let new = with_tables(text, &root).expect("tables");
         let head = "a\n<!-- results/2026-11-28-vm -->\n| method | dense | 90 % | 95 % | 98 % |\n";
         assert!(new.starts_with(head), "{new}");
         assert!(new.ends_with("|\n<!-- / -->\nb\n") && !new.contains("old"), "{new}");
-        assert_eq!(with_tables(&new, root).expect("tables"), new);
-        assert!(with_tables("<!-- results/2026-11-28-vm -->", root).is_err());
-        assert!(with_tables("<!-- results/y --><!-- / -->", root).is_err());
+        assert_eq!(with_tables(&new, &root).expect("tables"), new);
+        assert!(with_tables("<!-- results/2026-11-28-vm -->", &root).is_err());
+        assert!(with_tables("<!-- results/y --><!-- / -->", &root).is_err());
     }
 
     #[test]
@@ -103,26 +87,5 @@ mod tests {
             let error = of(missing).expect_err("no table").to_string();
             assert!(error.contains(&format!("no table below `{missing}`")), "{error}");
         }
-    }
-
-    #[test]
-    fn documents_say_what_was_measured() {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the repository");
-        let mut with_markers = Vec::new();
-        for path in documents(root).expect("lists") {
-            let text = std::fs::read_to_string(&path).expect("reads");
-            assert!(
-                with_tables(&text, root).expect("tables") == text,
-                "{} is not as results/ has it; `cargo xtask report --tables` writes it",
-                path.display()
-            );
-            if text.contains(OPEN) {
-                with_markers.extend(path.file_name().map(|name| name.to_owned()));
-            }
-        }
-        assert_eq!(
-            with_markers,
-            ["README.md", "adaptive.md", "deploy.md", "formats.md", "kernels.md"]
-        );
     }
 }
