@@ -20,10 +20,11 @@ fn usage_errors_have_code_2_and_name_the_remedy() {
     let typo = folder.write("typo.toml", "[train]\nepocs = 3\n");
     let broken = folder.write("broken.toml", "[train\nepochs = 3\n");
     let wrong_type = folder.write("type.toml", "[train]\nepochs = \"three\"\n");
+    let idle = folder.write("idle.toml", "[train]\noptimizer = \"adamw\"\nmomentum = 0.5\n");
     let cases: &[(&[&str], &[&str])] = &[
         (&[&typo], &["typo.toml", "`train.epocs`", "did you mean `train.epochs`?"]),
         (&[&broken], &["broken.toml"]),
-        (&[&wrong_type], &["type.toml", "three"]),
+        (&[&wrong_type], &["type.toml", "train.epochs is \"three\"; it must be a whole number"]),
         (&["nowhere.toml"], &["cannot read experiment nowhere.toml"]),
         (&["--sparsity", "1.1"], &["prune.sparsity is 1.1, outside [0, 1)"]),
         (&["--sparsity", "-0.5"], &["prune.sparsity is -0.5, outside [0, 1)"]),
@@ -63,6 +64,38 @@ fn usage_errors_have_code_2_and_name_the_remedy() {
             &["--method", "rigl", "--set", "prune.refresh_every=1", "--dry-run"],
             &["prune.grow is gradient", "prune.refresh_every is 1"],
         ),
+        (
+            &["--sparsity", "1", "--data", "cifar100", "--dry-run"],
+            &["target sparsity 1 keeps none"],
+        ),
+        (
+            &["--set", "prune.pins={ \"stem*\" = 0 }", "--data", "cifar100", "--dry-run"],
+            &["prune.pins", "`stem*` matches none", "conv1.weight"],
+        ),
+        (
+            &["--method", "dense", "--set", "prune.end=0.25", "--dry-run"],
+            &["prune.end is for methods that prune", "prune.method is dense"],
+        ),
+        (&[&idle], &["train.momentum is for sgd", "train.optimizer is adamw", "leave it out"]),
+        (
+            &["--data", "cifar10", "--set", "train.normalise=digits", "--dry-run"],
+            &["train.normalise `digits` is for 1 channels", "cifar10 have 3"],
+        ),
+        (&["--device", "tpu", "--dry-run"], &["unknown device `tpu`"]),
+        (&["--model", "digits-cnn", "--data", "cifar10", "--dry-run"], &["1x8x8", "3x32x32"]),
+        (
+            &["--data", "cifar10", "--dry-run", "--epochs", "3", "--set", "train.warmup_epochs=3"],
+            &["train.warmup_epochs is 3, outside [0, 3)"],
+        ),
+        (
+            &["--dry-run", "--set", "train.warmup_epochs=1"],
+            &["which is 2 steps, and the run has 2"],
+        ),
+        (
+            &["--set", "prune.end=1.0", "--data", "cifar10", "--dry-run"],
+            &["short of its target 0.9"],
+        ),
+        (&["--set", "train.validation=64", "--dry-run"], &["train.validation"]),
     ];
     for (more, parts) in cases {
         refuse(&train(&out, more), 2, parts);
@@ -95,7 +128,7 @@ fn a_target_that_keeps_no_weight_is_refused_with_the_largest_that_keeps_one() {
     succeed(&train(&out, &["--sparsity", largest]));
     let result = support::json(&folder.path("run/result.json"));
     assert_eq!(result["n_kept"], 1, "{result}");
-    refuse(&["schedule", "plot", "--sparsity", "1"], 2, &["prune.sparsity is 1, outside [0, 1)"]);
+    refuse(&["schedule", "plot", "--sparsity", "1"], 2, &["keeps none of 23824 weights"]);
 }
 
 #[test]
@@ -288,6 +321,13 @@ fn hostile_checkpoints_are_refused_by_name() {
         1,
         &["taper-training-2", "pruned.safetensors"],
     );
+    // What it says to do works.
+    let training = training.path().display().to_string();
+    let (copy, imported) = (folder.text("copy"), folder.text("imported"));
+    refuse(&["import", &training, "--out", &imported], 2, &["training checkpoint", "taper export"]);
+    succeed(&["export", &training, "--format", "csr", "--out", &copy]);
+    succeed(&["import", &copy, "--out", &imported]);
+    succeed(&["eval", &imported]);
 
     // A damaged training checkpoint is passed over for the one before it; if there is none, that is said.
     let checkpoints = folder.path("run/checkpoints");

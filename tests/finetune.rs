@@ -134,6 +134,10 @@ fn training_goes_on_at_the_sparsity_of_a_checkpoint_and_dense() {
     );
     let begun = train("fewer", &["--sparsity", "0.5", "--set", "prune.initial=0.2"]);
     assert_eq!(begun["n_kept"], 11_912);
+    // Thresholds that are learned find a sparsity of their own, from the weights that are there.
+    let learned = train("learned", &["--method", "str"]);
+    let n_kept = learned["n_kept"].as_u64().expect("a count");
+    assert!((1..=2382).contains(&n_kept), "{n_kept}");
 }
 
 #[test]

@@ -5,7 +5,7 @@ mod support;
 
 use support::{Folder, json, repository, succeed};
 use taper::record::Lock;
-use taper_report::host::Exit;
+use taper_host::Exit;
 
 #[test]
 fn a_run_leaves_what_it_promises_and_eval_agrees_with_it() {
@@ -164,6 +164,60 @@ fn every_method_of_the_list_trains_to_its_count() {
             None => assert_eq!(n_kept, 2_382, "{name}"),
             Some("filter") => assert!((1_500..=2_382).contains(&n_kept), "{name}: {n_kept}"),
             Some(_) => assert_eq!(n_kept, 144 + 640 + (4_608 + 18_432) / 2, "{name}"),
+        }
+    }
+}
+
+#[test]
+fn a_run_says_where_it_does_less_than_was_asked_for() {
+    let folder = Folder::new();
+    let out = folder.text("run");
+    let warned = |more: &[&str]| {
+        let args = ["train", "--quiet", "--force", "--set", "train.limit=64", "--out", &out];
+        let args = [&args[..], more].concat();
+        let said = succeed(&args);
+        (said.err, json(&folder.path("run/result.json"))["n_kept"].as_u64().expect("a count"))
+    };
+    let pins = ["--set", "prune.pins={ \"conv1.weight\" = 0, \"linear.weight\" = 0 }"];
+    let filters = ["--max-steps", "12", "--method", "filter", "--sparsity", "0.9"];
+    for (more, parts) in [
+        (&filters[..], ["prune.sparsity is 0.9, and", "prune.structure filter"]),
+        (&["--max-steps", "2", "--method", "sr-ste"], ["prune.sparsity is 0.5", "prune.pins"]),
+    ] {
+        let (said, _) = warned(&[more, &pins[..]].concat());
+        assert!(parts.iter().all(|part| said.contains(part)), "{more:?}: {said}");
+    }
+    let (said, _) = warned(&["--max-steps", "2", "--method", "grasp"]);
+    assert!(said.contains("not every class has 10 training images"), "{said}");
+    assert!(said.contains("prune.criterion is grasp:10"), "{said}");
+    let (said, _) = warned(&["--max-steps", "2", "--batch-size", "65"]);
+    assert!(said.contains("train.batch_size is 65, and there are 64 training images"), "{said}");
+    let (said, _) = warned(&["--max-steps", "2", "--set", "prune.sparsity=0.9"]);
+    assert!(!said.contains("prune.") && !said.contains("train."), "{said}");
+    let rigl = ["--epochs", "6", "--method", "rigl", "--set", "prune.refresh_every=5"];
+    for (sets, is_swapped) in [
+        (["prune.swap_begin=0.1", "prune.swap_end=0.5"], true),
+        (["prune.swap_begin=0.1", "prune.swap_end=0.4"], false),
+        (["prune.swap_begin=0.5", "prune.swap_end=0.8"], false),
+    ] {
+        let (said, _) = warned(&[&rigl[..], &["--set", sets[0], "--set", sets[1]]].concat());
+        assert_eq!(!said.contains("so no weight is swapped"), is_swapped, "{sets:?}: {said}");
+    }
+}
+
+#[test]
+fn weights_that_enter_have_a_step_to_move_in() {
+    let folder = Folder::new();
+    let out = folder.text("run");
+    // A swap is due in the last step of 21, and not in that of 22.
+    for method in ["set", "rigl"] {
+        for steps in ["21", "22"] {
+            let args = ["train", "--quiet", "--force", "--method", method, "--max-steps", steps];
+            let swaps = ["--set", "prune.swap_end=1.0", "--set", "prune.swap_decay=constant"];
+            let every = ["--set", "prune.refresh_every=10", "--out", &out];
+            succeed(&[&args[..], &swaps, &every].concat());
+            let result = json(&folder.path("run/result.json"));
+            assert_eq!(result["n_kept"], 2_382, "{method}, {steps} steps");
         }
     }
 }

@@ -116,6 +116,23 @@ fn what_cannot_be_drawn_is_refused() {
 }
 
 #[test]
+fn what_is_said_of_drops_is_for_the_shares_of_a_study_that_drop() {
+    let folder = Folder::new();
+    let own = folder.write("own.toml", "[prune]\ndrop_begin = 0.25\n");
+    let out = folder.text("study");
+    let study = ["study", "significance", "--max-steps", "4", "--set", "train.limit=64", "--quiet"];
+    let few = ["--shares", "0,1", "--seeds", "1", "--timed-steps", "0", "--out", &out, "--force"];
+    succeed(&[&study[..], &few, &[&own]].concat());
+    succeed(&[&study[..], &few, &["--set", "prune.drop_begin=0.5"]].concat());
+    let recipe = |run: &str| {
+        let run: Value = support::json(&folder.path(&format!("study/runs/{run}/run.json")));
+        run["recipe"]["prune"].clone()
+    };
+    assert_eq!(recipe("smallest-1-seed0")["drop_begin"], 0.5);
+    assert_eq!(recipe("none-0-seed0")["drop"], "none");
+}
+
+#[test]
 fn the_study_of_significance_follows_weights_and_drops_shares() {
     let folder = Folder::new();
     let out = folder.text("study");

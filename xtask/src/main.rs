@@ -3,37 +3,18 @@
 //! It orchestrates: `taper` itself is run as a release binary, so this program compiles in seconds and
 //! measures what users run.
 #![forbid(unsafe_code)]
-#![allow(clippy::disallowed_methods, reason = "only draws and prints")]
+#![allow(clippy::disallowed_methods, reason = "only measures and prints")]
 
-mod bands;
 mod bench;
-mod cells;
 mod cmd;
-mod collect;
-mod date;
-mod estimate;
-mod figure;
-mod gain;
-mod page;
-mod place;
-mod progress;
 mod provenance;
-mod relative;
-mod results;
-mod runner;
-mod suite;
-mod summary;
-mod tables;
-mod taken;
 mod taper;
-#[cfg(test)]
-mod testing;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use taper_report::host::Exit;
+use taper_host::Exit;
 
 /// Tasks of the taper workspace.
 #[derive(Parser)]
@@ -48,7 +29,8 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run a benchmark suite, compare it with its bands, write tables and a report
+    /// Build taper and run a suite: make its runs, write tables and a report, judge them by their bands
+    #[command(after_help = cmd::reproduce::HELP)]
     Reproduce(cmd::reproduce::Args),
     /// Rebuild summary.md and report.html from a results folder alone
     Report(cmd::report::Args),

@@ -1,10 +1,18 @@
 //! Finds and builds the `taper` binary.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+use taper_host::{Exit, on_stop, terminate};
+
+/// How often we look whether a program has ended.
+const POLL: Duration = Duration::from_millis(50);
 
 /// Names a program to run instead of the release binary, which is then not built.
 const OVERRIDE: &str = "TAPER_BIN";
@@ -47,9 +55,43 @@ pub(crate) fn build(root: &Path, device: Option<&str>) -> Result<PathBuf> {
     Ok(path)
 }
 
+/// Runs `taper` with these words; its exit code is ours.
+///
+/// # Errors
+/// When it cannot be run.
+pub(crate) fn hand_over(
+    taper: &Path,
+    words: impl IntoIterator<Item = OsString>,
+) -> Result<ExitCode> {
+    // Ctrl-C reaches both, and SIGTERM this program alone.
+    let mut child = Command::new(taper)
+        .args(words)
+        .spawn()
+        .with_context(|| format!("cannot run {}", taper.display()))?;
+    let asked = Arc::new(AtomicU32::new(0));
+    let raised = asked.clone();
+    on_stop(move || {
+        raised.fetch_add(1, Ordering::SeqCst);
+    })
+    .context("cannot wait for Ctrl-C")?;
+    let mut n_passed_on = 0;
+    let status = loop {
+        if let Some(status) = child.try_wait()? {
+            break status;
+        }
+        std::thread::sleep(POLL);
+        if n_passed_on < asked.load(Ordering::SeqCst) {
+            n_passed_on = asked.load(Ordering::SeqCst);
+            terminate(&child);
+        }
+    };
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    Ok(code.map_or(Exit::Failed.into(), ExitCode::from))
+}
+
 /// The cargo feature that a device needs.
 fn feature(device: Option<&str>) -> Option<&'static str> {
-    match device?.split(':').next()? {
+    match device?.split([':', ',']).next()? {
         "cuda" => Some("cuda"),
         "metal" => Some("metal"),
         _ => None,

@@ -1,5 +1,9 @@
 //! The command line.
 
+mod suite;
+
+pub use suite::{SuiteChoice, SuiteCommand, SuiteList, SuiteReport, SuiteRun, SuiteStatus};
+
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use std::path::PathBuf;
 use taper::export::{ElementType, Format};
@@ -22,6 +26,9 @@ pub enum Command {
     /// Look at schedules
     #[command(subcommand)]
     Schedule(Schedule),
+    /// Run many experiments as one: a matrix of rows, sparsities and seeds, to its report with pass or fail
+    #[command(subcommand)]
+    Suite(SuiteCommand),
     /// Train many networks to answer a question
     #[command(subcommand)]
     Study(Question),
@@ -89,6 +96,9 @@ pub struct Plot {
     /// Any key of an experiment file, e.g. prune.schedule=cosine
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub set: Vec<String>,
+    /// As --set, and no error where nothing reads the key: for keys that several experiments share
+    #[arg(long = "set-shared", value_name = "KEY=VALUE")]
+    pub set_shared: Vec<String>,
     /// Steps of the run [default: those of the trace, or 1000]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     pub steps: Option<u64>,
@@ -187,6 +197,9 @@ pub struct Train {
     /// Any key of an experiment file, e.g. train.lr=0.05
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub set: Vec<String>,
+    /// As --set, and no error where nothing reads the key: for keys that several experiments share
+    #[arg(long = "set-shared", value_name = "KEY=VALUE")]
+    pub set_shared: Vec<String>,
     /// Output folder [default: runs/<model>-<data>-<method>-<sparsity>-seed<seed>]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
@@ -205,7 +218,7 @@ pub struct Train {
     /// Write what each mask refresh changed to masks.csv
     #[arg(long)]
     pub mask_trace: bool,
-    /// Print the experiment with a value for each key as JSON, and do nothing
+    /// Check the experiment, print it with a value for each key as JSON, and train nothing
     #[arg(long)]
     pub dry_run: bool,
     /// Say nothing but warnings and errors
@@ -216,12 +229,12 @@ pub struct Train {
     pub json: bool,
     /// Where and on how many threads to compute
     #[command(flatten)]
-    pub compute: Compute,
+    pub compute: ComputeArgs,
 }
 
 /// Where to compute.
 #[derive(Clone, Debug, ClapArgs)]
-pub struct Compute {
+pub struct ComputeArgs {
     /// CPU threads; results do not depend on it [default: all cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1024))]
     pub threads: Option<u64>,
@@ -282,7 +295,7 @@ pub struct Eval {
     pub json: bool,
     /// Where and on how many threads to compute
     #[command(flatten)]
-    pub compute: Compute,
+    pub compute: ComputeArgs,
 }
 
 /// What an ONNX file may leave open.
@@ -417,7 +430,7 @@ pub struct Calibrate {
     pub force: bool,
     /// Where and on how many threads to compute
     #[command(flatten)]
-    pub compute: Compute,
+    pub compute: ComputeArgs,
 }
 
 /// List what is kept.

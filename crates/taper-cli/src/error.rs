@@ -1,12 +1,8 @@
 //! Errors as the user sees them: a sentence and an exit code.
 
-use std::fmt;
-use taper_report::host::{Exit, Usage};
+use taper_host::Exit;
 
-/// An error of usage: a flag, an experiment file, or a combination of them.
-pub fn usage(message: impl fmt::Display) -> anyhow::Error {
-    Usage::new(message).into()
-}
+pub use taper_experiment::usage;
 
 /// The exit code of an error.
 pub fn exit_code(error: &anyhow::Error) -> u8 {

@@ -7,8 +7,6 @@ mod error;
 mod machine;
 mod network;
 mod scores;
-mod source;
-mod spec;
 mod term;
 
 use clap::Parser;

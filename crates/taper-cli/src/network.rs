@@ -3,7 +3,6 @@
 use crate::{
     args::Opening,
     error::{printable, usage},
-    spec::Resolved,
 };
 use anyhow::{Context, bail};
 use candle_core::Device;
@@ -23,6 +22,7 @@ use taper::{
     },
     zoo::Architecture,
 };
+use taper_experiment::Resolved;
 
 /// More than any data set has; a network is built for as many before the file's tensors are looked at.
 pub const MOST_CLASSES: usize = 1 << 16;

@@ -5,6 +5,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::{
     io::{self, IsTerminal, Write},
     sync::{Mutex, OnceLock},
+    time::Duration,
 };
 use taper::data::FetchProgress;
 use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
@@ -67,6 +68,17 @@ pub fn step_bar(len: u64) -> ProgressBar {
     bars().add(
         ProgressBar::new(len).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar())),
     )
+}
+
+/// A bar over `len` epochs of all runs of a suite.
+pub fn suite_bar(len: u64) -> ProgressBar {
+    let bar = bars().add(ProgressBar::new(len));
+    let template = "{bar:24} {percent:>3} %  {elapsed_precise}, {eta} left  {wide_msg}";
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style.progress_chars("━╸─"));
+    }
+    bar.enable_steady_tick(Duration::from_millis(500));
+    bar
 }
 
 /// A line of text on standard error, around the bars. Nobody may be listening any more, and that is no reason to

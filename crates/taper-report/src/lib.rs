@@ -1,5 +1,4 @@
-//! Charts and tables of what training runs have recorded, and what the programs share of the system. It knows files and
-//! numbers, and no tensors.
+//! Charts and tables of what training runs have recorded. It knows files and numbers, and no tensors.
 //!
 //! ```
 //! use taper_report::chart::{self, Axis, Style};
@@ -20,7 +19,6 @@
 
 pub mod chart;
 pub mod format;
-pub mod host;
 pub mod stats;
 pub mod study;
 

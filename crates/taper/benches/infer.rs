@@ -21,7 +21,7 @@ use taper::{
     onnx,
     zoo::Architecture,
 };
-use taper_report::host::peak_memory;
+use taper_host::peak_memory;
 
 /// What can be asked.
 #[derive(Deserialize)]

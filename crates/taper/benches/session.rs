@@ -28,7 +28,7 @@ use taper::{
     schedule::{Curve, Ramp},
     train::{GradNorm, Optimizer, Sgd, clip_factor, cross_entropy},
 };
-use taper_report::host::peak_memory;
+use taper_host::peak_memory;
 
 /// What can be asked.
 #[derive(Deserialize)]

@@ -6,7 +6,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
-use taper_report::host::{kill_group, lead_group};
+use taper_host::{kill_group, lead_group};
 
 use super::Peer;
 

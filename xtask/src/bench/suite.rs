@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use taper_report::format;
 
-use crate::suite::parse;
+use taper_compose::parse;
 
 /// The suite of compiled networks.
 pub(crate) const INFER: &str = "infer";
@@ -155,7 +155,7 @@ fn one() -> usize {
 /// When there is none of that name, or it is not valid.
 pub(crate) fn load<T: serde::de::DeserializeOwned>(root: &Path, name: &str) -> Result<T> {
     let path = root.join("benches/suites").join(format!("{name}.toml"));
-    parse(&path).with_context(|| format!("suite {name}"))
+    parse(&path, "suite").with_context(|| format!("suite {name}"))
 }
 
 #[cfg(test)]

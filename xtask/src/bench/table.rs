@@ -1,6 +1,6 @@
 //! Tables of measurements, and what is said of their ratios.
 
-use crate::cells::Verdict;
+use taper_suite::Verdict;
 
 /// A table of measurements.
 #[derive(Default)]

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
-use taper_report::host::Usage;
+use taper_host::Usage;
 
 use super::Peer;
 

@@ -9,11 +9,11 @@ use serde_json::{Value, json};
 
 use crate::bench::suite::{Compiled, INFER, Kernels, METHODS, Methods, Networks, load};
 use crate::bench::{Peer, Process, REST, Table, infer, judge, methods};
-use crate::date::Utc;
-use crate::{cells::Verdict, place, provenance, suite::matches, summary};
+use crate::provenance;
+use taper_host::{Exit, Usage, machine};
 use taper_record::write_file;
-use taper_report::host::{Exit, Usage, machine};
 use taper_report::{format, stats::median};
+use taper_suite::{Utc, Verdict, matches, place, summary};
 
 /// Suites, in their order; all but the last two compare training with a peer.
 const SUITES: [&str; 7] = ["cut", "kernels", "step", "eval", "zoo", METHODS, INFER];

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
-use taper_report::host::Exit;
+use taper_host::Exit;
 
 use crate::taper;
 

@@ -1,20 +1,21 @@
-//! `cargo xtask report [DIR]`: rebuilds `summary.md`, `report.html` and its figures from a results folder alone.
+//! `cargo xtask report [DIR]`: hands a results folder to `taper suite report`, or writes the tables of documents.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
+use taper_host::Exit;
 use taper_record::write_file;
-use taper_report::host::{Exit, Usage};
+use taper_suite::tables::with_tables;
 
-use crate::results::Results;
-use crate::{cells, figure, page, summary, tables};
+use crate::taper;
 
 /// Arguments of `report`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// A results folder [default: the newest below results/]
-    dir: Option<PathBuf>,
+    dir: Option<OsString>,
     /// Write the tables of README.md and of the book as results/ has them, instead
     #[arg(long, conflicts_with = "dir")]
     tables: bool,
@@ -28,28 +29,18 @@ pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
     if args.tables || args.check {
         return tables(root, args.check);
     }
-    let dir = match &args.dir {
-        Some(dir) => dir.clone(),
-        None => newest(&root.join("results"))?,
-    };
-    let results = Results::load(&dir)?;
-    write_documents(&results, &dir)?;
-    print!("{}", summary::console(&results));
-    println!(
-        "\nwrote {} and {}",
-        dir.join("summary.md").display(),
-        dir.join("report.html").display()
-    );
-    Ok(cells::exit(&results).into())
+    let words = ["suite", "report", "--folder"].map(OsString::from);
+    let words = words.into_iter().chain([root.into()]).chain(args.dir.clone());
+    taper::hand_over(&taper::build(root, None)?, words)
 }
 
 /// The tables of documents.
 fn tables(root: &Path, only_check: bool) -> Result<ExitCode> {
     let mut are_right = true;
-    for path in tables::documents(root)? {
+    for path in documents(root)? {
         let place = path.strip_prefix(root).unwrap_or(&path).display();
         let old = std::fs::read_to_string(&path).with_context(|| format!("cannot read {place}"))?;
-        let new = tables::with_tables(&old, root).with_context(|| format!("in {place}"))?;
+        let new = with_tables(&old, root).with_context(|| format!("in {place}"))?;
         if new == old {
             continue;
         }
@@ -70,80 +61,44 @@ fn tables(root: &Path, only_check: bool) -> Result<ExitCode> {
     Ok(Exit::Done.into())
 }
 
-/// Writes `summary.md`, `report.html` and the figures of the latter into a results folder.
-pub(crate) fn write_documents(results: &Results, dir: &Path) -> Result<()> {
-    let figures = figure::all(results)?;
-    for id in figure::IDS {
-        let path = dir.join(format!("{id}.svg"));
-        match figures.iter().find(|figure| figure.id == id) {
-            Some(figure) => write_file(&path, figure.file()?.as_bytes())?,
-            // One of before would be taken for a part of these results.
-            None if path.exists() => std::fs::remove_file(&path)
-                .with_context(|| format!("cannot remove {}", path.display()))?,
-            None => {}
-        }
-    }
-    write_file(&dir.join("summary.md"), summary::markdown(results).as_bytes())?;
-    write_file(&dir.join("report.html"), page::render(results, &figures, dir)?.as_bytes())?;
-    Ok(())
-}
-
-/// The folder whose manifest has the last date.
-fn newest(results: &Path) -> Result<PathBuf> {
-    let found = std::fs::read_dir(results)
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| entry.ok().map(|e| e.path()))
-        .filter(|path| path.join("runs.csv").is_file())
-        .max_by_key(|path| {
-            (
-                Results::load(path).map_or_else(|_| String::new(), |r| r.manifest.made.date),
-                path.clone(),
-            )
-        });
-    match found {
-        Some(dir) => Ok(dir),
-        None => bail!(Usage::new(format!(
-            "no results in {}; run `cargo xtask reproduce` first",
-            results.display()
-        ))),
-    }
+/// The documents that may hold tables: README.md and the pages of the book.
+///
+/// # Errors
+/// If the pages cannot be listed.
+fn documents(root: &Path) -> Result<Vec<PathBuf>> {
+    let book = root.join("docs/src");
+    let entries = std::fs::read_dir(&book).and_then(|entries| {
+        entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<PathBuf>>>()
+    });
+    let mut found = entries.with_context(|| format!("cannot read {}", book.display()))?;
+    found.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
+    found.push(root.join("README.md"));
+    found.sort();
+    Ok(found)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing;
 
     #[test]
-    fn the_newest_results_are_those_with_the_last_date_whatever_their_name() {
-        let root = tempfile::tempdir().expect("a temporary folder");
-        assert!(newest(root.path()).is_err());
-        for (name, hour) in [("a-2", 7), ("a-10", 8), ("a-3", 5)] {
-            let mut results = testing::results();
-            results.manifest.made.date = format!("2025-03-04T0{hour}:00:00Z");
-            results.save(&root.path().join(name)).expect("saves");
+    fn documents_say_what_was_measured() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the repository");
+        let mut with_markers = Vec::new();
+        for path in documents(root).expect("lists") {
+            let text = std::fs::read_to_string(&path).expect("reads");
+            assert!(
+                with_tables(&text, root).expect("tables") == text,
+                "{} is not as results/ has it; `cargo xtask report --tables` writes it",
+                path.display()
+            );
+            if text.contains("<!-- results/") {
+                with_markers.extend(path.file_name().map(|name| name.to_owned()));
+            }
         }
-        assert_eq!(newest(root.path()).expect("found"), root.path().join("a-10"));
-    }
-
-    #[test]
-    fn every_results_folder_of_this_repository_can_be_reported_and_taken_from() {
-        let results = crate::taper::repository().join("results");
-        let folders = std::fs::read_dir(&results).expect("lists").flatten().map(|e| e.path());
-        let mut n_runs = 0;
-        for dir in folders.filter(|dir| dir.join("runs.csv").is_file()) {
-            crate::taken::Sources::load(std::slice::from_ref(&dir)).expect("sources");
-            let results = Results::load(&dir).expect("loads");
-            n_runs += results.runs.len();
-            let out = tempfile::tempdir().expect("a temporary folder");
-            write_documents(&results, out.path()).expect("writes");
-            let summary = std::fs::read_to_string(dir.join("summary.md")).expect("reads");
-            let table = |text: &str| {
-                text.lines().filter(|line| line.starts_with('|')).collect::<Vec<_>>().join("\n")
-            };
-            assert_eq!(table(&summary::markdown(&results)), table(&summary), "{}", dir.display());
-        }
-        assert!(n_runs > 0);
+        assert_eq!(
+            with_markers,
+            ["README.md", "adaptive.md", "deploy.md", "formats.md", "kernels.md"]
+        );
     }
 }

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use taper_report::{format, host::Exit};
+use taper_host::Exit;
+use taper_report::format;
 
 /// Arguments of `test`.
 #[derive(clap::Args)]

@@ -8,7 +8,8 @@ use taper::{
     infer::{Engine, LayerPlan, Options, Plan},
     kernels::Variant,
 };
-use taper_report::{format, host::peak_memory, stats::quantile};
+use taper_host::peak_memory;
+use taper_report::{format, stats::quantile};
 
 /// Runs that bring caches and clocks into their usual state.
 const WARM_UP: usize = 3;

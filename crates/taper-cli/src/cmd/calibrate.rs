@@ -10,13 +10,13 @@ use taper::{
 /// Estimates the statistics of a pruned checkpoint's normalisations again.
 pub fn run(args: &Calibrate) -> anyhow::Result<()> {
     refuse_existing("--out", &args.out, args.force)?;
-    machine::prepare(&args.compute)?;
-    let device = machine::device(&args.compute.device)?;
+    let compute = machine::prepare(&args.compute)?;
+    let device = compute.device()?;
     let pruned = Pruned::load(&args.checkpoint, &device)?;
     let (data, normalisation) = pruned.data(args.data.as_deref(), &args.checkpoint)?;
     let config = LoaderConfig::train(args.batch_size as usize, Augment::None, normalisation, 0);
     let images = Loader::new(data.train.clone(), config)?;
-    let (n_batches, kernels) = (args.batches as usize, machine::kernels(&args.compute));
+    let (n_batches, kernels) = (args.batches as usize, compute.kernels());
     calibrate(&*pruned.model, &images, n_batches, &device, &kernels)?;
     let PrunedCheckpoint { architecture, classes, sparsity, recipe, .. } = &pruned.checkpoint;
     let out =

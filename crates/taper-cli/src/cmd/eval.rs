@@ -17,14 +17,16 @@ use taper::{
     nn::Gates,
     train::{CrossEntropy, Evaluation, evaluate},
 };
+use taper_experiment::Compute;
 
 /// Measures a network on the test images.
 pub fn run(args: &Eval) -> anyhow::Result<()> {
     let engine = engine(args)?;
-    machine::prepare(&args.compute)?;
+    let compute = machine::prepare(&args.compute)?;
     // What cannot be read is no checkpoint either, and the message says what one is.
     let is_onnx = is_onnx(&args.checkpoint).unwrap_or(false);
-    let measured = if is_onnx { of_onnx(args, engine) } else { of_checkpoint(args, engine) }?;
+    let measured =
+        if is_onnx { of_onnx(args, engine) } else { of_checkpoint(args, engine, &compute) }?;
     let Measured { model, data, found, sparsity } = measured;
     if args.json {
         return term::print(json!({
@@ -55,15 +57,15 @@ struct Measured {
 }
 
 /// Measures a pruned checkpoint.
-fn of_checkpoint(args: &Eval, engine: EvalEngine) -> anyhow::Result<Measured> {
+fn of_checkpoint(args: &Eval, engine: EvalEngine, compute: &Compute) -> anyhow::Result<Measured> {
     network::refuse_given(&args.checkpoint, &args.left_open)?;
-    let device = machine::device(&args.compute.device)?;
+    let device = compute.device()?;
     let pruned = Pruned::load(&args.checkpoint, &device)?;
     let data = pruned.data(args.data.as_deref(), &args.checkpoint)?;
     let (name, images) = (data.0.name.clone(), test_images(data, args)?);
     let found = match engine {
         EvalEngine::Candle => {
-            let (loss, kernels) = (CrossEntropy::default(), machine::kernels(&args.compute));
+            let (loss, kernels) = (CrossEntropy::default(), compute.kernels());
             evaluate(&*pruned.model, &Gates::NONE, &images, &loss, &device, &kernels)?
         }
         EvalEngine::Compiled => {

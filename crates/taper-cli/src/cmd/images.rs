@@ -1,10 +1,11 @@
 //! The images that a network was trained on.
 
-use crate::{error::usage, network, source, term};
+use crate::{error::usage, network, term};
 use anyhow::Context;
 use serde_json::Value;
 use std::path::Path;
-use taper::data::{Dataset, ImageShape, Normalisation, OpenOptions};
+use taper::data::{Dataset, Normalisation};
+use taper_experiment::{open_data, source};
 
 /// What a file says of its network, and so of images for it.
 pub(super) struct Trained<'a> {
@@ -24,7 +25,8 @@ impl Trained<'_> {
     /// The data set that it was trained on, or another with as many classes; and its normalisation.
     pub(super) fn data(&self, name: Option<&str>) -> anyhow::Result<(Dataset, Normalisation)> {
         let Self { path, model, image, recipe, .. } = *self;
-        let open = |name: &str, limit| open_data(name, model, image, limit);
+        let progress = term::FetchBar::default();
+        let open = |name: &str, limit| open_data(name, model, image, limit, Some(&progress));
         let data = match name {
             Some(name) => open(name, None)?,
             None => {
@@ -58,45 +60,4 @@ impl Trained<'_> {
         let normalisation = said.unwrap_or_else(|| data.normalisation.clone());
         Ok((data, normalisation))
     }
-}
-
-/// Opens a data set and checks that its images fit a model; before it is fetched, where that can be told.
-pub(super) fn open_data(
-    name: &str,
-    model: &str,
-    image: [usize; 3],
-    limit: Option<usize>,
-) -> anyhow::Result<Dataset> {
-    if let Some(shape) = Dataset::shape_of(name) {
-        check_shape(name, shape, model, image)?;
-    }
-    let progress = term::FetchBar::default();
-    let options = OpenOptions { progress: Some(&progress), limit, ..OpenOptions::default() };
-    let data = Dataset::open(name, &options).map_err(|error| match error {
-        taper::data::DataError::Unknown { .. } => usage(error),
-        other => other.into(),
-    })?;
-    check_shape(&data.name, data.shape(), model, image)?;
-    Ok(data)
-}
-
-fn check_shape(
-    name: &str,
-    shape: ImageShape,
-    model: &str,
-    image: [usize; 3],
-) -> anyhow::Result<()> {
-    let found = [shape.channels, shape.height, shape.width];
-    if found == image {
-        return Ok(());
-    }
-    Err(usage(format!(
-        "model {model} takes images of {}, and those of {name} are {}; choose another model or data set",
-        size(image),
-        size(found)
-    )))
-}
-
-fn size([channels, height, width]: [usize; 3]) -> String {
-    format!("{channels}x{height}x{width}")
 }

@@ -15,7 +15,10 @@ use taper::{
     core::Sparsity,
     export::{Opened, open},
     nn::Model,
-    train::{checkpoint::PrunedCheckpoint, n_kept},
+    train::{
+        checkpoint::{PrunedCheckpoint, TrainingCheckpoint},
+        n_kept,
+    },
     zoo::Architecture,
 };
 
@@ -25,6 +28,11 @@ pub fn run(args: &Import) -> anyhow::Result<()> {
     let opened = open(&args.file)?;
     network::refuse_shrunk(&opened, &args.file)?;
     let file = args.file.display();
+    if opened.metadata("kind").is_some_and(TrainingCheckpoint::is_kind) {
+        return Err(usage(format!(
+            "{file} is a training checkpoint; write its network with `taper export`, and import that file"
+        )));
+    }
     let named = args.model.as_deref().or_else(|| opened.metadata("architecture"));
     let Some(name) = named else {
         return Err(usage(format!("{file} does not say its architecture; pass --model")));

@@ -7,8 +7,9 @@ use taper::{
     core::{LayerKind, Sparsity},
     export::{Network, is_onnx},
     record::result::{LayerResult, Totals},
-    train::{Analysis, analyse},
+    train::analyse,
 };
+use taper_experiment::{layers, totals};
 use taper_report::format;
 
 /// Lists what is kept in each layer, and what that is worth.
@@ -134,32 +135,4 @@ fn table(mut layers: Vec<LayerResult>) -> String {
         ));
     }
     lines.join("\n")
-}
-
-/// Counts over all layers, as in `result.json`.
-pub fn totals(analysis: &Analysis) -> Totals {
-    Totals {
-        sparsity: analysis.sparsity().get(),
-        effective_sparsity: Some(analysis.effective_sparsity().get()),
-        n_prunable: analysis.total(|l| l.info.n_weights()),
-        n_kept: analysis.total(|l| l.n_kept),
-        macs_dense: analysis.total(|l| l.macs_dense),
-        macs_sparse: analysis.total(|l| l.macs_sparse),
-    }
-}
-
-/// Counts of each layer, as in `result.json`.
-pub fn layers(analysis: &Analysis) -> Vec<LayerResult> {
-    let layers = analysis.layers.iter().map(|l| LayerResult {
-        name: l.info.name.clone(),
-        kind: l.info.kind.name().into(),
-        shape: l.info.shape.clone(),
-        n_weights: l.info.n_weights(),
-        n_kept: l.n_kept,
-        n_effective: Some(l.n_effective),
-        sparsity: Sparsity::of(l.n_kept, l.info.n_weights()).get(),
-        macs_dense: l.macs_dense,
-        macs_sparse: l.macs_sparse,
-    });
-    layers.collect()
 }

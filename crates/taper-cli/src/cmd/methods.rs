@@ -1,11 +1,8 @@
 //! `taper methods`.
 
-use crate::{
-    args::Methods,
-    spec::{Method, methods},
-    term,
-};
+use crate::{args::Methods, term};
 use serde_json::{Map, Value, json};
+use taper_experiment::{Method, methods};
 
 /// Lists the methods, or prints what one of them consists of.
 pub fn run(args: &Methods) -> anyhow::Result<()> {

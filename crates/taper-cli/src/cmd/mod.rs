@@ -2,7 +2,6 @@
 
 mod bench;
 mod calibrate;
-mod difference;
 mod eval;
 mod existing;
 mod export;
@@ -17,13 +16,14 @@ mod pruned;
 mod schedule;
 mod shrink;
 mod study;
+mod suite;
 mod train;
 mod watch;
 
 use crate::args::{Args, Command, Question, Schedule};
 use clap::CommandFactory;
 use existing::refuse_existing;
-use images::{Trained, open_data};
+use images::Trained;
 use pruned::Pruned;
 use std::process::ExitCode;
 
@@ -32,6 +32,7 @@ pub fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Train(args) => return train::run(&args),
         Command::Schedule(Schedule::Plot(args)) => schedule::plot(&args)?,
+        Command::Suite(command) => return suite::run(&command),
         Command::Study(Question::Significance(args)) => return study::significance(&args),
         Command::Watch(args) => watch::run(&args)?,
         Command::Eval(args) => eval::run(&args)?,

@@ -1,12 +1,7 @@
 //! `taper schedule`.
 
 use super::refuse_existing;
-use crate::{
-    args::Plot,
-    error::usage,
-    spec::{Override, Resolved, load},
-    term,
-};
+use crate::{args::Plot, error::usage, term};
 use anyhow::Context;
 use std::{collections::BTreeMap, path::Path};
 use taper::{
@@ -15,6 +10,7 @@ use taper::{
     scale::{GradientScale, Now},
     schedule::SparsitySchedule,
 };
+use taper_experiment::{Experiment, Resolved};
 use taper_report::chart::{self, Area, Axis, Style, axes, dashes, legend, line};
 
 /// Steps of a run whose length nobody gives.
@@ -30,10 +26,12 @@ pub fn plot(args: &Plot) -> anyhow::Result<()> {
     if let Some(svg) = &args.svg {
         refuse_existing("--svg", svg, args.force)?;
     }
-    let mut overrides =
-        args.set.iter().map(|text| Override::parse(text)).collect::<anyhow::Result<Vec<_>>>()?;
-    overrides.extend(args.sparsity.map(|s| Override::new("prune.sparsity", s)));
-    let resolved = Resolved::new(load(args.experiment.as_deref(), &overrides)?)?;
+    let mut experiment =
+        Experiment::given(args.experiment.as_deref(), &args.set_shared, &args.set)?;
+    if let Some(sparsity) = args.sparsity {
+        experiment = experiment.set("prune.sparsity", sparsity);
+    }
+    let resolved = experiment.resolve()?;
     if resolved.is_dense() {
         return Err(usage(format!(
             "method `{}` has no schedule; choose another with --set prune.method",

@@ -1,9 +1,6 @@
 //! `taper study`.
 
-use super::{
-    difference::difference,
-    train::{self, Ended, Setup},
-};
+use super::train;
 use crate::{
     args::{Significance, Train},
     error::usage,
@@ -22,9 +19,10 @@ use taper::{
     record::{NAMES, RunFiles, rows, write_file},
     train::Run,
 };
+use taper_experiment::{Compute, Ended, Setup, difference};
+use taper_host::Exit;
 use taper_report::{
     chart::{self, Screen},
-    host::Exit,
     stats::median,
     study::{ShareRun, Study},
 };
@@ -46,16 +44,16 @@ pub fn significance(args: &Significance) -> anyhow::Result<ExitCode> {
         return Err(usage("--dry-run is for `taper train`, not for a study; leave it out"));
     }
     let out = args.train.out.clone().unwrap_or_else(|| PathBuf::from("runs/significance"));
-    machine::prepare(&args.train.compute)?;
+    let compute = machine::prepare(&args.train.compute)?;
     let jobs = jobs(args, &out)?;
-    refuse_others(args, &jobs, &out)?;
+    refuse_others(args, &jobs, &compute, &out)?;
     let mut study = Study::default();
     for (i, job) in jobs.iter().enumerate() {
         if !args.train.quiet {
             let (place, n) = (i + 1, jobs.len());
             term::line(&format!("[{place}/{n}] {} {}, seed {}", job.rule, job.share, job.seed));
         }
-        let Ended::Finished(result) = train::train_to_end(&job.train)? else {
+        let Ended::Finished { result, .. } = train::train_to_end(&job.train, &compute)? else {
             return Ok(interrupted());
         };
         let n_live = result.n_live;
@@ -76,7 +74,7 @@ pub fn significance(args: &Significance) -> anyhow::Result<ExitCode> {
     let first = study.runs.first().map(|run| run.seed);
     let timed: Vec<usize> = (0..jobs.len()).filter(|&i| Some(jobs[i].seed) == first).collect();
     if args.timed_steps > 0 {
-        let Some(seconds) = time_in_turn(&jobs, &timed, args.timed_steps)? else {
+        let Some(seconds) = time_in_turn(&jobs, &timed, &compute, args.timed_steps)? else {
             return Ok(interrupted());
         };
         // Time does not depend on the seed, so those of the first are measured.
@@ -112,7 +110,12 @@ fn jobs(args: &Significance, out: &Path) -> anyhow::Result<Vec<Job>> {
             return Err(usage(format!("--rules has `{rule}`; it can be {legal}")));
         }
     }
-    let experiment = train::resolve(&args.train)?;
+    // One share drops nothing, and what is said of drops is for the others.
+    let mut common = args.train.clone();
+    common.set_shared.append(&mut common.set);
+    let mut dropless = common.clone();
+    dropless.set.push(format!("prune.drop=\"{NONE}\""));
+    let experiment = train::experiment(&dropless)?.resolve()?;
     if experiment.is_dense() {
         let method = experiment.method();
         return Err(usage(format!(
@@ -136,7 +139,7 @@ fn jobs(args: &Significance, out: &Path) -> anyhow::Result<Vec<Job>> {
     for (rule, share) in kinds {
         let rule = rule.to_owned();
         for seed in base..end {
-            let mut train = args.train.clone();
+            let mut train = common.clone();
             train.set.extend(match rule == NONE {
                 true => {
                     vec![format!("prune.probes={}", args.probes), format!("prune.drop=\"{NONE}\"")]
@@ -155,6 +158,11 @@ fn jobs(args: &Significance, out: &Path) -> anyhow::Result<Vec<Job>> {
 }
 
 impl Job {
+    fn setup(&self, compute: &Compute) -> anyhow::Result<Setup> {
+        let experiment = train::experiment(&self.train)?.resolve()?;
+        Setup::of(&experiment, compute, Some(&term::FetchBar::default()))
+    }
+
     fn folder(&self) -> PathBuf {
         self.train.out.clone().unwrap_or_default()
     }
@@ -166,9 +174,14 @@ impl Job {
 
 /// Median seconds of a step of each of these runs as it is at its end; `None` if interrupted. Steps of all take turns, so
 /// that what disturbs one disturbs the others as well.
-fn time_in_turn(jobs: &[Job], timed: &[usize], n_steps: u64) -> anyhow::Result<Option<Vec<f64>>> {
+fn time_in_turn(
+    jobs: &[Job],
+    timed: &[usize],
+    compute: &Compute,
+    n_steps: u64,
+) -> anyhow::Result<Option<Vec<f64>>> {
     let setups =
-        timed.iter().map(|&i| Setup::of(&jobs[i].train)).collect::<anyhow::Result<Vec<_>>>()?;
+        timed.iter().map(|&i| jobs[i].setup(compute)).collect::<anyhow::Result<Vec<_>>>()?;
     let mut runs: Vec<Run> = Vec::new();
     for (setup, &i) in setups.iter().zip(timed) {
         let mut run = setup.run()?;
@@ -205,7 +218,12 @@ const FILES: [&str; 5] =
 
 /// Refuses a folder with files that this study would write over: those of another study need `--force`, and what is no
 /// study's is never replaced.
-fn refuse_others(args: &Significance, jobs: &[Job], out: &Path) -> anyhow::Result<()> {
+fn refuse_others(
+    args: &Significance,
+    jobs: &[Job],
+    compute: &Compute,
+    out: &Path,
+) -> anyhow::Result<()> {
     let paths = FILES.map(|name| out.join(name));
     let Some(found) = paths.iter().find(|path| path.symlink_metadata().is_ok()) else {
         return Ok(());
@@ -220,7 +238,7 @@ fn refuse_others(args: &Significance, jobs: &[Job], out: &Path) -> anyhow::Resul
     };
     let first = jobs.first().context("the study has no runs")?;
     let [old, new] = [&manifest["study"], &settings(args)].map(|study| json!({ "study": study }));
-    let of_recipes = difference(&manifest["recipe"], &Setup::of(&first.train)?.record);
+    let of_recipes = difference(&manifest["recipe"], &first.setup(compute)?.record);
     match of_recipes.or_else(|| difference(&old, &new)) {
         Some(difference) if !args.train.force => Err(usage(format!(
             "{} holds another study: {difference}; pass --force to replace its results, or another --out",

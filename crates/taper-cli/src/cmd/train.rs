@@ -1,136 +1,103 @@
 //! `taper train`.
 
-mod baked;
-mod best;
-pub(super) mod folder;
 mod resume;
-mod setup;
 mod watch;
 
-pub(super) use setup::{Setup, resolve};
-
-use super::inspect;
-use crate::{args::Train, machine, source, spec::Resolved, term};
-use anyhow::Context;
-use baked::Baked;
-use folder::{Request, RunFolder};
-use serde_json::Value;
-use std::{path::PathBuf, process::ExitCode, sync::OnceLock};
-use taper::{
-    core::Sparsity,
-    data::{Dataset, Loader},
-    prune::{self, least_age},
-    record::{
-        NAMES, RunFiles,
-        fate::FateRow,
-        result::{self, RunResult},
-        rows,
-        run::{self, Segment, hash},
-        timing::EpochTime,
-    },
-    train::{
-        Callbacks, Outcome, Progress, Run,
-        callback::{EarlyStop, EpochCsv, Interrupt, MaskTrace, StepLines, TensorBoard, TimingCsv},
-        checkpoint::Checkpoints,
-        train,
-    },
+use crate::{args::Train, error::usage, machine, term};
+use std::{
+    process::ExitCode,
+    sync::{Arc, OnceLock},
 };
-use taper_report::host::{Exit, on_stop};
+use taper::{
+    record::{NAMES, RunFiles, result::RunResult},
+    train::{Callbacks, callback::Interrupt},
+};
+use taper_experiment::{Compute, Ended, Experiment, Setup, Training};
+use taper_host::{Exit, on_stop};
 
 /// Trains, from the experiment to the pruned checkpoint.
 pub fn run(args: &Train) -> anyhow::Result<ExitCode> {
+    let compute = machine::prepare(&args.compute)?;
     if args.dry_run {
-        let settings = resolve(args)?.settings()?;
-        term::print(serde_json::to_string_pretty(&settings)?)?;
+        let experiment = experiment(args)?.resolve()?;
+        Setup::check(&experiment, &compute)?;
+        term::print(serde_json::to_string_pretty(&experiment.settings()?)?)?;
         return Ok(Exit::Done.into());
     }
-    machine::prepare(&args.compute)?;
-    Ok(match train_to_end(args)? {
-        Ended::Finished(_) => Exit::Done.into(),
-        Ended::Interrupted { step, resume } => {
+    Ok(match train_to_end(args, &compute)? {
+        Ended::Finished { .. } => Exit::Done.into(),
+        Ended::Interrupted { folder, step } => {
+            let words = std::env::args_os().map(|word| word.to_string_lossy().into_owned());
+            let resume = resume::command(&words.collect::<Vec<_>>(), args, &folder);
             term::line(&format!("stopped after step {step}; to go on:\n  {resume}"));
             Exit::Interrupted.into()
         }
     })
 }
 
-/// How a run ended.
-pub(super) enum Ended {
-    /// With this result.
-    Finished(Box<RunResult>),
-    /// By Ctrl-C or SIGTERM, with a checkpoint.
-    Interrupted {
-        /// Steps done.
-        step: u64,
-        /// The command that goes on.
-        resume: String,
-    },
+/// Trains from where the run is to its end.
+pub(super) fn train_to_end(args: &Train, compute: &Compute) -> anyhow::Result<Ended> {
+    let training = training(args, compute)?;
+    let watch = match args.quiet {
+        true => Callbacks::default(),
+        false => Callbacks::default().with(watch::ProgressLine::default()),
+    };
+    let ended = training.run(watch)?;
+    if let Ended::Finished { folder, result, is_new } = &ended {
+        if !is_new && !args.quiet {
+            term::line(&format!("{} is finished already", folder.display()));
+        }
+        report(args, &RunFiles::new(folder), result)?;
+    }
+    Ok(ended)
 }
 
-/// Trains from where the run is to its end; the machine has been prepared.
-pub(super) fn train_to_end(args: &Train) -> anyhow::Result<Ended> {
-    let setup = Setup::of(args)?;
-    let Setup { resolved, data, record, .. } = &setup;
-    // What cannot be run is refused before a folder is made or replaced.
-    let mut run = setup.run()?;
-    let request = Request {
+/// The run of a command line.
+fn training(args: &Train, compute: &Compute) -> anyhow::Result<Training> {
+    Ok(Training {
+        compute: compute.clone(),
+        out: args.out.clone(),
         resume: args.resume,
         force: args.force,
-        record,
-        from: resolved.start().map(|start| start.path()),
-    };
-    let folder = RunFolder::open(&out_folder(args, resolved, data), &request)?;
-    let begun = folder.files().run()?;
-    if let Some(begun) = &begun {
-        source::expect_same_files(&begun.data, data, folder.path())?;
-    }
-    if let Some(result) = folder.result()? {
-        say(args, &format!("{} is finished already", folder.path().display()));
-        report(args, &folder, &result)?;
-        return Ok(Ended::Finished(result.into()));
-    }
-    let mut checkpoints = setup.checkpoints(folder.path())?;
-    let progress = match checkpoints.latest()? {
-        Some(checkpoint) => {
-            folder.expect_recipe(&checkpoint.recipe, record)?;
-            let progress = checkpoint.restore(&mut run)?;
-            say(args, &format!("resumed after step {}", progress.step));
-            progress
-        }
-        None => Progress::default(),
-    };
-    let mut segments = begun.map(|begun| begun.segments).unwrap_or_default();
-    segments.push(machine::segment(progress.step, &args.compute, &setup.device));
-    folder.write(NAMES.run, &description(resolved, data, record, &run, segments))?;
+        tensorboard: args.tensorboard,
+        mask_trace: args.mask_trace,
+        interrupt: when_asked_to_stop()?,
+        fetching: Some(Arc::new(term::FetchBar::default())),
+        ..Training::new(experiment(args)?.resolve()?)
+    })
+}
 
-    if let (Some(choices), Some("test")) = (resolved.choices(), setup.chosen_on()) {
-        tracing::warn!(
-            "the choices of {choices} are made on test data, which biases the test accuracy; hold out training images with train.validation"
-        );
+/// The experiment of a command line.
+pub(super) fn experiment(args: &Train) -> anyhow::Result<Experiment> {
+    let mut experiment =
+        Experiment::given(args.experiment.as_deref(), &args.set_shared, &args.set)?;
+    let texts = [
+        ("model", &args.model),
+        ("data", &args.data),
+        ("from", &args.from),
+        ("prune.method", &args.method),
+    ];
+    for (key, value) in texts {
+        experiment = match value {
+            Some(value) => experiment.set(key, value.as_str()),
+            None => experiment,
+        };
     }
-    let total = run.recipe.total_steps(run.train);
-    if let Some(every) = resolved.swap_every().filter(|&every| every >= total) {
-        tracing::warn!(
-            "prune.refresh_every is {every} and the run has {total} steps, so no weight is swapped; train longer, or swap more often"
-        );
+    if let Some(sparsity) = args.sparsity {
+        experiment = experiment.set("prune.sparsity", sparsity);
     }
-    let interrupt = when_asked_to_stop()?;
-    let mut watch = callbacks(args, resolved, folder.files(), interrupt.clone());
-    let outcome = train(&mut run, progress, &mut watch, Some(&mut checkpoints))?;
-    drop(watch);
-    match outcome {
-        Outcome::Stopped(progress) if interrupt.is_raised() => {
-            let words: Vec<String> =
-                std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
-            let resume = resume::command(&words, args, folder.path());
-            Ok(Ended::Interrupted { step: progress.step, resume })
-        }
-        Outcome::Finished(progress) | Outcome::Stopped(progress) => {
-            let result = finish(run, &setup, &folder, &checkpoints, &progress)?;
-            report(args, &folder, &result)?;
-            Ok(Ended::Finished(result.into()))
-        }
+    let numbers = [
+        ("epochs", "train.epochs", args.epochs),
+        ("batch-size", "train.batch_size", args.batch_size),
+        ("max-steps", "train.max_steps", args.max_steps),
+        ("seed", "seed", args.seed),
+    ];
+    for (flag, key, value) in numbers {
+        let Some(n) = value else { continue };
+        let value = i64::try_from(n).map_err(|_| usage(format!("--{flag} {n} is too large")))?;
+        experiment = experiment.set(key, value);
     }
+    Ok(experiment)
 }
 
 /// What Ctrl-C and SIGTERM raise; one for all runs of this process.
@@ -152,151 +119,8 @@ pub(super) fn when_asked_to_stop() -> anyhow::Result<Interrupt> {
     Ok(interrupt)
 }
 
-fn out_folder(args: &Train, resolved: &Resolved, data: &Dataset) -> PathBuf {
-    args.out.clone().unwrap_or_else(|| {
-        let sparsity = resolved.asked().map(|asked| format!("-{asked}")).unwrap_or_default();
-        let name = format!(
-            "{}-{}-{}{sparsity}-seed{}",
-            resolved.model(),
-            data.name,
-            resolved.method(),
-            resolved.seed()
-        );
-        PathBuf::from("runs").join(name)
-    })
-}
-
-/// What `run.json` holds.
-fn description(
-    resolved: &Resolved,
-    data: &Dataset,
-    record: &Value,
-    run: &Run,
-    segments: Vec<Segment>,
-) -> run::RunRecord {
-    run::RunRecord {
-        schema: run::SCHEMA,
-        recipe: record.clone(),
-        recipe_hash: hash(record),
-        seed: resolved.seed(),
-        steps: run.recipe.total_steps(run.train),
-        steps_per_epoch: run.train.batches_per_epoch() as u64,
-        data: source::describe(data),
-        segments,
-    }
-}
-
-fn callbacks(
-    args: &Train,
-    resolved: &Resolved,
-    files: &RunFiles,
-    interrupt: Interrupt,
-) -> Callbacks {
-    let mut callbacks = Callbacks::default()
-        .with(EpochCsv::new(&files.path(NAMES.epochs)))
-        .with(StepLines::new(&files.path(NAMES.steps)))
-        .with(TimingCsv::new(&files.path(NAMES.timing)))
-        .with(interrupt);
-    if args.tensorboard {
-        callbacks = callbacks.with(TensorBoard::new(files.folder()));
-    }
-    if args.mask_trace {
-        callbacks = callbacks.with(MaskTrace::new(&files.path(NAMES.masks)));
-    }
-    if let Some(patience) = resolved.early_stop() {
-        callbacks = callbacks.with(EarlyStop { patience, target: resolved.sparsity() });
-    }
-    if !args.quiet {
-        callbacks = callbacks.with(watch::ProgressLine::default());
-    }
-    callbacks
-}
-
-/// Bakes the zeros, and writes the pruned checkpoints and then the result.
-fn finish(
-    run: Run,
-    setup: &Setup,
-    folder: &RunFolder,
-    checkpoints: &Checkpoints,
-    progress: &Progress,
-) -> anyhow::Result<RunResult> {
-    let Setup { resolved, data, architecture, model, validation, .. } = setup;
-    let last = progress.history.last().context("a run of no epochs has no result")?;
-    // Test images that no choice was made on are seen once, here.
-    let (test_accuracy, test_loss) = match validation {
-        None => (last.test_accuracy, last.test_loss),
-        Some(_) => {
-            let test = run.test_now()?;
-            (test.accuracy, test.loss)
-        }
-    };
-    let Baked { report, fates, analysis, checkpoint } = Baked::of(run, setup)?;
-    if resolved.n_probes() > 0 && !resolved.is_dense() {
-        folder.write_text(
-            NAMES.fates,
-            &rows::text(&fates.iter().map(record_of).collect::<Vec<_>>())?,
-        )?;
-    }
-    let path = folder.files().path(NAMES.pruned);
-    checkpoint.save(&path)?;
-    let (seconds, images_per_second) = EpochTime::totals(&folder.files().timing()?);
-    let (.., keep_best) = resolved.checkpointing();
-    let mut result = RunResult {
-        schema: result::SCHEMA,
-        model: architecture.name.to_string(),
-        data: data.name.clone(),
-        method: resolved.method().into(),
-        seed: resolved.seed(),
-        epochs: progress.history.len() as u64,
-        steps: progress.step,
-        test_accuracy,
-        test_loss,
-        validation_accuracy: last.validation_accuracy,
-        validation_loss: last.validation_loss,
-        n_validation: validation.as_ref().map_or(0, Loader::n_images),
-        chosen_on: setup.chosen_on().map(str::to_owned),
-        train_loss: last.train_loss,
-        sparsity_target: resolved.target().map(Sparsity::get),
-        n_dropped: Some(report.n_dropped()),
-        n_filters: Some(report.n_filters()),
-        n_dead_filters: Some(report.n_dead_filters()),
-        n_live: Some(last.n_live),
-        dead_grad_share: Some(last.dead_grad_share),
-        n_params: model.params().n_params(),
-        bytes_dense: 4 * model.params().n_params(),
-        bytes_file: std::fs::metadata(&path)?.len(),
-        seconds,
-        images_per_second: Some(images_per_second),
-        totals: inspect::totals(&analysis),
-        layers: inspect::layers(&analysis),
-        best: None,
-    };
-    if keep_best {
-        result.best = best::write(setup, checkpoints, progress, folder.path())?;
-    }
-    folder.write(NAMES.result, &result)?;
-    Ok(result)
-}
-
-/// What is recorded of weights that were followed.
-fn record_of(fate: &prune::Fate) -> FateRow {
-    FateRow {
-        step: fate.step.0,
-        decile: fate.decile as u64,
-        age: least_age(fate.age),
-        n_pruned: fate.n_pruned,
-        n_back: fate.n_back,
-        n_kept: fate.n_kept,
-    }
-}
-
-fn say(args: &Train, text: &str) {
-    if !args.quiet {
-        term::line(text);
-    }
-}
-
-fn report(args: &Train, folder: &RunFolder, result: &RunResult) -> anyhow::Result<()> {
+/// Prints the result of a run.
+fn report(args: &Train, files: &RunFiles, result: &RunResult) -> anyhow::Result<()> {
     let totals = &result.totals;
     if args.json {
         term::print(format_args!("{}", serde_json::to_string_pretty(result)?))?;
@@ -309,7 +133,7 @@ fn report(args: &Train, folder: &RunFolder, result: &RunResult) -> anyhow::Resul
             totals.n_prunable,
             100.0 * totals.macs_sparse as f64 / totals.macs_dense as f64,
         ))?;
-        let pruned = folder.files().path(NAMES.pruned);
+        let pruned = files.path(NAMES.pruned);
         term::print(format_args!(
             "wrote {0}; `taper inspect {0}` lists its layers",
             pruned.display()
@@ -317,7 +141,7 @@ fn report(args: &Train, folder: &RunFolder, result: &RunResult) -> anyhow::Resul
         if let Some(best) = &result.best {
             term::print(format_args!(
                 "wrote {}, the network of epoch {}, which has the best {} accuracy at that sparsity; test accuracy {:.2} %",
-                folder.files().path(&best.file).display(),
+                files.path(&best.file).display(),
                 best.epoch + 1,
                 result.chosen_on.as_deref().unwrap_or("test"),
                 100.0 * best.test_accuracy,

@@ -26,6 +26,8 @@ pub struct Swap {
     pub from: Step,
     /// The step from which on nothing is swapped.
     pub end: Step,
+    /// The last step of the run, in which nothing is swapped either: weights that enter there have no step to move in.
+    pub last: Step,
     /// What weights enter by; without it the very weights that have left enter again, so that masks stay and weights begin
     /// anew.
     pub grow: Option<Box<dyn Criterion>>,
@@ -47,6 +49,7 @@ impl Default for Swap {
             decay: SwapDecay::Cosine,
             from: Step::ZERO,
             end: Step(u64::MAX),
+            last: Step(u64::MAX),
             grow: Some(Box::new(Gradient)),
             begin: None,
             grow_init: None,
@@ -69,7 +72,7 @@ impl Renewal for Swap {
             return Some(0.0);
         }
         let x = || (step.0 - from) as f64 / (end - from) as f64;
-        let is_due = is_due && self.from <= step && step < self.end;
+        let is_due = is_due && self.from <= step && step < self.end.min(self.last);
         is_due.then(|| self.share * self.decay.at(step, x()))
     }
 
@@ -130,6 +133,10 @@ mod tests {
         let late = Swap { from: Step(200), ..swap(SwapDecay::Power(1.0)) };
         assert_eq!([100, 199].map(|step| late.swaps(Step(step))), [None; 2]);
         assert_eq!([200, 300].map(|step| late.swaps(Step(step))), [Some(0.3), Some(0.15)]);
+        // The share that there would be in the last step is known, and nothing is swapped.
+        let short = Swap { last: Step(200), ..swap(SwapDecay::Cosine) };
+        assert_eq!(short.swaps(Step(100)), at(100));
+        assert_eq!(short.swaps(Step(200)), None);
         for power in [0.0, f64::INFINITY] {
             assert!(
                 swap(SwapDecay::Power(power))

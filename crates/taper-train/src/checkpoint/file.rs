@@ -123,15 +123,18 @@ impl RawFile {
     /// # Errors
     /// The reason, if it is no safetensors file.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, String> {
-        let unreadable = |e: safetensors::SafeTensorError| match bytes {
+        let unreadable = |e: safetensors::SafeTensorError| {
+            match bytes {
             [b'P', b'K', 3, 4, ..] | [0x80, 2..=5, ..] => {
                 "it is a file of PyTorch; import it first, which makes a checkpoint of it".into()
             }
             // The version, which a model begins with; here begins no header of safetensors.
             [0x08, ..] if bytes.get(8) != Some(&b'{') => {
-                "it is a file of ONNX; import it first, which makes a checkpoint of it".into()
+                "it is a file of ONNX; import it first, which makes a checkpoint of it, or take the checkpoint that `taper shrink` made it of"
+                    .into()
             }
             _ => format!("it is no whole safetensors file ({e}); copy it again or use another"),
+        }
         };
         let (_, header) = SafeTensors::read_metadata(bytes).map_err(unreadable)?;
         let file = SafeTensors::deserialize(bytes).map_err(unreadable)?;

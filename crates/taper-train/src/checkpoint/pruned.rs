@@ -90,7 +90,7 @@ impl PrunedCheckpoint {
         let kind = file.require("kind", path)?;
         if kind != KIND {
             let reason = format!(
-                "it is of kind `{kind}`, where a `{KIND}` file is needed: the pruned.safetensors of a finished run, or what import makes of this one"
+                "it is of kind `{kind}`, where a `{KIND}` file is needed: the pruned.safetensors of a finished run, or what `taper import` makes of what `taper export` writes of this one"
             );
             return Err(CheckpointError::malformed(path, reason));
         }

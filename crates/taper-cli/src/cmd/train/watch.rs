@@ -15,6 +15,9 @@ pub struct ProgressLine {
 impl Callback for ProgressLine {
     fn start(&mut self, progress: &Progress) -> Result<Flow, TrainError> {
         self.resumed_at = progress.step;
+        if progress.step > 0 {
+            term::line(&format!("resumed after step {}", progress.step));
+        }
         Ok(Flow::Continue)
     }
 

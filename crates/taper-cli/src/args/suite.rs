@@ -1,0 +1,126 @@
+//! The command line of `taper suite`.
+
+use clap::{Args as ClapArgs, Subcommand};
+use std::path::PathBuf;
+use taper_suite::Shard;
+
+/// Run many experiments as one.
+#[derive(Debug, Subcommand)]
+pub enum SuiteCommand {
+    /// List the suites that can be named here: those below ./experiments, and those that are shipped
+    List(SuiteList),
+    /// Make the runs that are not finished, write tables and a report, and judge them by their bands
+    #[command(after_help = RUN_HELP)]
+    Run(Box<SuiteRun>),
+    /// Say how far the runs of a suite are
+    #[command(after_help = STATUS_HELP)]
+    Status(Box<SuiteStatus>),
+    /// Rebuild summary.md and report.html from a results folder alone
+    #[command(after_help = REPORT_HELP)]
+    Report(SuiteReport),
+}
+
+const RUN_HELP: &str = "\
+Examples:
+  taper suite run
+  taper suite run cifar100-short --only 's0.95*seed0' --jobs 2 --data DIR
+  taper suite run my-suite --shard 0/4
+
+A suite is a folder with a suite.toml and the experiments of its rows. Runs are made in runs/SUITE, a folder each, and any number of these commands may work on one suite: a run belongs to who holds its lock. Finished runs are not repeated, interrupted ones go on.";
+
+const STATUS_HELP: &str = "\
+Examples:
+  taper suite status
+  taper suite status cifar100-short --only feather --data DIR
+
+It reads the run folders, whoever makes them. Settings are those that the runs are made with.";
+
+const REPORT_HELP: &str = "\
+Examples:
+  taper suite report
+  taper suite report results/2026-01-31-host";
+
+/// List the suites.
+#[derive(Debug, ClapArgs)]
+pub struct SuiteList {
+    /// Where ./experiments is looked for
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub folder: PathBuf,
+    /// Print the list as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Runs of a suite.
+#[derive(Debug, ClapArgs)]
+pub struct SuiteChoice {
+    /// A folder with a suite.toml, or a name that `taper suite list` has
+    #[arg(default_value = "quick")]
+    pub suite: String,
+    /// Only runs whose name has PATTERN in it, such as feather, s0.95 or 'ste*seed0'
+    #[arg(long, value_name = "PATTERN")]
+    pub only: Option<String>,
+    /// Number of seeds instead of the suite's
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1000))]
+    pub seeds: Option<u64>,
+    /// Take the runs that this results folder has, of this suite or another, instead of making them
+    #[arg(long, value_name = "DIR")]
+    pub with: Vec<PathBuf>,
+    /// Train on this data set or folder instead of the suite's
+    #[arg(long, value_name = "NAME|DIR")]
+    pub data: Option<String>,
+    /// Device: cpu, cuda:N or metal; several, such as cuda:0,cuda:1, are taken in turn by runs at a time
+    #[arg(long, value_name = "D", value_delimiter = ',')]
+    pub device: Vec<String>,
+    /// Any key of the experiments, for every run, such as train.epochs=2
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Where runs/, results/ and experiments/ are
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub folder: PathBuf,
+}
+
+/// Make the runs of a suite.
+#[derive(Debug, ClapArgs)]
+pub struct SuiteRun {
+    /// Which runs, and with which settings
+    #[command(flatten)]
+    pub chosen: SuiteChoice,
+    /// Where the results go; they replace none with other runs [default: results/DATE-HOST]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Runs at a time, which share the cores unless --threads says otherwise
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub jobs: u16,
+    /// Threads of each run
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub threads: Option<u16>,
+    /// Make only the I-th of N parts of the runs, from 0, and write no results; without it, what other processes are at work on
+    /// is waited for
+    #[arg(long, value_name = "I/N", conflicts_with_all = ["out", "with"])]
+    pub shard: Option<Shard>,
+    /// List the runs with the time that they will take, by those that are finished, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Say how far a suite is.
+#[derive(Debug, ClapArgs)]
+pub struct SuiteStatus {
+    /// Which runs, and with which settings
+    #[command(flatten)]
+    pub chosen: SuiteChoice,
+    /// Print the runs as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Rebuild a report.
+#[derive(Debug, ClapArgs)]
+pub struct SuiteReport {
+    /// A results folder [default: the newest below results/]
+    pub results: Option<PathBuf>,
+    /// Where results/ is
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub folder: PathBuf,
+}

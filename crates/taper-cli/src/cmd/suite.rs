@@ -1,0 +1,23 @@
+//! `taper suite`.
+
+mod list;
+mod order;
+mod progress;
+mod report;
+mod run;
+mod status;
+
+use crate::args::SuiteCommand;
+use std::process::ExitCode;
+use taper_host::Exit;
+
+/// Runs a command.
+pub fn run(command: &SuiteCommand) -> anyhow::Result<ExitCode> {
+    match command {
+        SuiteCommand::List(args) => list::run(args)?,
+        SuiteCommand::Run(args) => return run::run(args),
+        SuiteCommand::Status(args) => status::run(args)?,
+        SuiteCommand::Report(args) => return report::run(args),
+    }
+    Ok(Exit::Done.into())
+}

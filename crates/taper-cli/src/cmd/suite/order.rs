@@ -1,0 +1,77 @@
+//! What a command line asks of a suite, and who makes its runs.
+
+use crate::args::SuiteChoice;
+use anyhow::Context;
+use std::path::{Path, PathBuf};
+use taper_experiment::BUILT_FROM;
+use taper_suite::{AskedBy, ImageSource, Order, Overrides, Program, find};
+
+/// Names a program that makes the runs, instead of this one.
+const OVERRIDE: &str = "TAPER_BIN";
+
+/// What is asked for.
+pub fn order(chosen: &SuiteChoice) -> anyhow::Result<Order> {
+    let folder = std::path::absolute(&chosen.folder)?;
+    let mut suite = find(&chosen.suite, &folder)?;
+    suite.seeds = chosen.seeds.unwrap_or(suite.seeds);
+    // Which of several of a kind computes changes no number.
+    let kind = chosen.device.first().map(|device| device.split(':').next().unwrap_or(device));
+    let overrides = Overrides {
+        data: chosen.data.as_deref().map(ImageSource::of).transpose()?,
+        device: kind.map(str::to_owned),
+        set: chosen.set.clone(),
+    };
+    let by = AskedBy {
+        command: command_line(std::env::args().skip(1)),
+        commit: BUILT_FROM.commit.map(str::to_owned),
+        dirty: BUILT_FROM.is_dirty.unwrap_or(false),
+        rustc: BUILT_FROM.rustc.map(str::to_owned),
+    };
+    Ok(Order {
+        only: chosen.only.clone().unwrap_or_default(),
+        overrides,
+        with: chosen.with.clone(),
+        devices: chosen.device.clone(),
+        by,
+        ..Order::new(suite, &folder)
+    })
+}
+
+/// This program, which makes each run in a process of its own.
+pub fn launcher(folder: &Path, threads: Option<usize>) -> anyhow::Result<Program> {
+    let path = match std::env::var_os(OVERRIDE).map(PathBuf::from) {
+        Some(path) => {
+            let path = std::path::absolute(&path)?;
+            anyhow::ensure!(path.is_file(), "{OVERRIDE} names no file: {}", path.display());
+            path
+        }
+        None => std::env::current_exe().context("cannot tell where this program is")?,
+    };
+    Ok(Program { path, folder: folder.to_owned(), threads })
+}
+
+/// The command as typed, without the folder, which says nothing about the runs.
+fn command_line(mut args: impl Iterator<Item = String>) -> String {
+    let mut words = vec!["taper".to_owned()];
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            "--folder" => drop(args.next()),
+            _ if arg.starts_with("--folder=") => {}
+            _ if arg.contains([' ', '*', '\'']) => words.push(format!("{arg:?}")),
+            _ => words.push(arg),
+        }
+    }
+    words.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_is_recorded_as_typed() {
+        let args = ["suite", "run", "--folder", "/x", "quick", "--only", "ste*seed0", "--folder=y"];
+        let line = command_line(args.into_iter().map(str::to_owned));
+        assert_eq!(line, "taper suite run quick --only \"ste*seed0\"");
+    }
+}

@@ -1,0 +1,19 @@
+//! `taper suite report`.
+
+use crate::{args::SuiteReport, term};
+use std::process::ExitCode;
+use taper_suite::{Results, exit, report, summary};
+
+/// Rebuilds the documents of a results folder; the exit code is that of the verdict, as after the runs.
+pub fn run(args: &SuiteReport) -> anyhow::Result<ExitCode> {
+    let dir = match &args.results {
+        Some(dir) => dir.clone(),
+        None => report::newest(&args.folder.join("results"))?,
+    };
+    let results = Results::load(&dir)?;
+    report::write_documents(&results, &dir)?;
+    term::print(summary::console(&results).trim_end())?;
+    let [short, long] = ["summary.md", "report.html"].map(|name| dir.join(name));
+    term::print(format_args!("\nwrote {} and {}", short.display(), long.display()))?;
+    Ok(exit(&results).into())
+}

@@ -1,0 +1,82 @@
+//! `taper suite status`, and the list of `--dry-run`: how far runs are, and how long the rest takes.
+
+use super::order::{launcher, order};
+use crate::{args::SuiteStatus, term};
+use serde_json::json;
+use taper_report::format;
+use taper_suite::{PlannedRun, RunState, SuitePlan};
+
+/// Says how far the runs are.
+pub fn run(args: &SuiteStatus) -> anyhow::Result<()> {
+    let order = order(&args.chosen)?;
+    let launcher = launcher(&order.folder, None)?;
+    let plan = order.plan(&launcher)?;
+    let runs = plan.planned();
+    if args.json {
+        let line = |run: &PlannedRun| {
+            json!({
+                "run": run.job.key,
+                "state": run.state.word(),
+                "epochs_done": run.epochs_done,
+                "epochs": run.job.epochs,
+                "seconds_left": run.seconds_left,
+                "error": run.error,
+            })
+        };
+        let lines: Vec<_> = runs.iter().map(line).collect();
+        return term::print(serde_json::to_string_pretty(&lines)?);
+    }
+    let folder = plan.runs_folder().display();
+    term::print(format_args!("suite '{}': {} runs in {folder}", order.suite.name, runs.len()))?;
+    for run in runs.iter().filter(|run| !matches!(run.state, RunState::Finished | RunState::New)) {
+        let epochs = run.job.epochs.map_or(String::new(), |n| format!(" of {n}"));
+        let error = run.error.as_ref().map_or(String::new(), |error| format!("; {error}"));
+        term::print(format_args!(
+            "{:<10} {}  {}{epochs} epochs{error}",
+            run.state.word(),
+            run.job,
+            run.epochs_done
+        ))?;
+    }
+    let states =
+        [RunState::Finished, RunState::Elsewhere, RunState::AtWork, RunState::Begun, RunState::New];
+    let counts = states.map(|state| (runs.iter().filter(|run| run.state == state).count(), state));
+    let counts = counts.iter().filter(|(n, _)| *n > 0);
+    let counts: Vec<String> = counts.map(|(n, state)| format!("{n} {}", state.word())).collect();
+    term::print(counts.join(", "))?;
+    match runs.iter().all(|run| run.state.is_done()) {
+        true => term::print("all runs are there; `taper suite run` gathers them to results"),
+        false => term::print(left(&plan, &runs, 1)),
+    }
+}
+
+/// Lists the runs with the time that is left of each.
+pub fn list(plan: &SuitePlan, n_at_once: usize) -> anyhow::Result<()> {
+    let runs = plan.planned();
+    for PlannedRun { job, state, seconds_left, .. } in &runs {
+        let seconds = seconds_left.filter(|_| !state.is_done());
+        let seconds = seconds.map_or(String::new(), |s| format!("  {}", format::seconds(s)));
+        term::print(format_args!("{:<10} {}{seconds}", state.word(), job.key))?;
+    }
+    term::line(&left(plan, &runs, n_at_once));
+    Ok(())
+}
+
+/// How many runs are left, and how long they take, so many at a time.
+fn left(plan: &SuitePlan, runs: &[PlannedRun], n_at_once: usize) -> String {
+    let left: Vec<&PlannedRun> = runs.iter().filter(|run| !run.state.is_done()).collect();
+    let seconds: Option<Vec<f64>> = left.iter().map(|run| run.seconds_left).collect();
+    let by = match (plan.n_measured(), seconds) {
+        (0, _) => "how long they take is known once one is finished".into(),
+        (n, Some(seconds)) => {
+            let longest = seconds.iter().copied().fold(0.0, f64::max);
+            let total = longest.max(seconds.iter().sum::<f64>() / n_at_once as f64);
+            format!("about {}, by the {n} that are finished", format::seconds(total))
+        }
+        (_, None) => {
+            "how long some take is not known, as their recipe has no number of epochs or steps"
+                .into()
+        }
+    };
+    format!("{} of {} runs to make; {by}", left.len(), runs.len())
+}

@@ -1,0 +1,48 @@
+//! Paths in tables.
+
+use std::path::Path;
+use toml::{Table, Value};
+
+/// Makes the paths among the keys of an experiment relative to a folder: `from`, and `data` if it is no name. `names` are those
+/// that data sets have.
+pub fn place(table: &mut Table, folder: &Path, names: &[&str]) {
+    for key in ["data", "from"] {
+        if let Some(Value::String(text)) = table.get_mut(key)
+            && (key == "from" || is_folder(folder, text, names))
+        {
+            *text = folder.join(&*text).display().to_string();
+        }
+    }
+}
+
+/// Whether a data set is a folder, not a name with a revision, if any, behind `@`. A word that is none anywhere is left to the
+/// message that lists the names.
+fn is_folder(beside: &Path, data: &str, names: &[&str]) -> bool {
+    let name = data.split_once('@').map_or(data, |(name, _)| name);
+    !names.contains(&name)
+        && (name.contains(['/', '\\', '.'])
+            || beside.join(data).exists()
+            || Path::new(data).exists())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_placed_and_names_are_not() {
+        let root = tempfile::tempdir().expect("a temporary folder");
+        std::fs::create_dir(root.path().join("photos")).expect("creates");
+        std::fs::create_dir(root.path().join("digits")).expect("creates");
+        let placed = |key: &str, text: &str| {
+            let mut table = Table::from_iter([(key.to_owned(), Value::from(text))]);
+            place(&mut table, root.path(), &["digits"]);
+            table[key].as_str().expect("text") == root.path().join(text).display().to_string()
+        };
+        assert!(placed("data", "photos") && placed("data", "../x") && placed("from", "net"));
+        // A folder of that name where the program runs is not meant.
+        assert!(placed("data", "src"));
+        assert!(!placed("data", "digits") && !placed("data", "cifar10@v1.0"));
+        assert!(!placed("data", "cifar1000") && !placed("other", "photos"));
+    }
+}

@@ -1,0 +1,112 @@
+//! Where two recipes differ.
+
+use serde_json::Value;
+
+/// Keys that change no number: a run may resume with other values.
+const FREE: [&str; 3] = ["train.checkpoint_every", "train.keep_best", "train.keep_last"];
+
+/// Keys whose values fill in those of others, by their names in their sections: they are named first.
+const DECISIVE: [&str; 2] = ["method", "optimizer"];
+
+/// Keys that records of before them lack, with the value, as JSON, that is what was done then.
+const LATER: [(&str, &str); 12] = [
+    ("train.beta1", "0.9"),
+    ("train.beta2", "0.999"),
+    ("train.dampening", "0.0"),
+    ("train.eps", "1e-8"),
+    ("train.ham", "false"),
+    ("train.ham_alpha", "200.0"),
+    ("train.ham_beta", "0.001"),
+    ("train.milestones", "[0.5,0.75]"),
+    ("train.nesterov", "false"),
+    ("train.optimizer", "\"sgd\""),
+    ("train.schedule", "\"cosine\""),
+    ("train.validation", "0.0"),
+];
+
+/// The first key in which two recorded recipes differ, with both values. Keys that change no number are left out, and those that
+/// came later where the older record has none and the newer one what was done then.
+pub fn difference(old: &Value, new: &Value) -> Option<String> {
+    below(old, new, "")
+}
+
+fn below(old: &Value, new: &Value, path: &str) -> Option<String> {
+    match (old, new) {
+        (Value::Object(a), Value::Object(b)) => {
+            let mut keys: Vec<&String> = a.keys().chain(b.keys()).collect();
+            keys.sort_by_key(|key| (!DECISIVE.contains(&key.as_str()), *key));
+            keys.dedup();
+            keys.into_iter().find_map(|key| {
+                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                let old = a.get(key).cloned().or_else(|| was_before(&path));
+                below(&old.unwrap_or_default(), b.get(key).unwrap_or(&Value::Null), &path)
+            })
+        }
+        _ if old == new || FREE.contains(&path) => None,
+        _ => Some(format!("{path} was {old} and is now {new}")),
+    }
+}
+
+/// The value of a key that records of before it lack.
+fn was_before(path: &str) -> Option<Value> {
+    let (_, was) = LATER.iter().find(|(key, _)| *key == path)?;
+    serde_json::from_str(was).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::{Resolved, load};
+    use serde_json::json;
+
+    #[test]
+    fn the_first_difference_is_named_with_both_values() {
+        let old = json!({ "seed": 1, "train": { "lr": 0.1, "epochs": 3 } });
+        assert_eq!(difference(&old, &old), None);
+        let new = json!({ "seed": 1, "train": { "lr": 0.2, "epochs": 3 } });
+        assert_eq!(difference(&old, &new).as_deref(), Some("train.lr was 0.1 and is now 0.2"));
+        let [sgd, adamw] = [("sgd", 0.1), ("adamw", 1e-3)]
+            .map(|(optimizer, lr)| json!({ "train": { "lr": lr, "optimizer": optimizer } }));
+        let found = difference(&sgd, &adamw);
+        assert_eq!(found.as_deref(), Some("train.optimizer was \"sgd\" and is now \"adamw\""));
+        let new = json!({ "seed": 1, "train": { "lr": 0.1, "epochs": 3, "more": true } });
+        assert_eq!(difference(&old, &new).as_deref(), Some("train.more was null and is now true"));
+    }
+
+    #[test]
+    fn a_record_of_before_there_was_a_key_is_that_of_its_value_then() {
+        let old = json!({ "train": { "lr": 0.1 } });
+        let new = |n: f64| json!({ "train": { "lr": 0.1, "validation": n } });
+        assert_eq!(difference(&old, &new(0.0)), None);
+        let held_out = difference(&old, &new(0.1));
+        assert_eq!(held_out.as_deref(), Some("train.validation was 0.0 and is now 0.1"));
+        assert!(difference(&new(0.1), &old).is_some());
+    }
+
+    #[test]
+    fn keys_of_later_versions_have_the_value_of_before_them_unless_asked_for() {
+        let now = Resolved::new(load(None, &[], &[]).unwrap()).unwrap().settings().unwrap();
+        let mut old = now.clone();
+        for (key, was) in LATER {
+            let (section, name) = key.split_once('.').unwrap();
+            let removed = old[section].as_object_mut().unwrap().remove(name);
+            assert_eq!(removed, serde_json::from_str(was).ok(), "{key}");
+        }
+        assert_eq!(difference(&old, &now), None);
+        let mut other = now.clone();
+        other["train"]["optimizer"] = "adamw".into();
+        assert_eq!(
+            difference(&old, &other).as_deref(),
+            Some("train.optimizer was \"sgd\" and is now \"adamw\"")
+        );
+    }
+
+    #[test]
+    fn what_changes_no_number_is_no_difference() {
+        let record = |every: u64, last: u64, best: bool| json!({ "train": { "checkpoint_every": every, "keep_last": last, "keep_best": best } });
+        assert_eq!(difference(&record(0, 2, false), &record(50, 9, true)), None);
+        // A key of that name elsewhere is another key.
+        let [old, new] = [1, 2].map(|n| json!({ "prune": { "keep_last": n } }));
+        assert!(difference(&old, &new).is_some());
+    }
+}

@@ -1,0 +1,82 @@
+//! Keys that are unknown, with what was probably meant, and values that no key can have.
+
+use crate::error::usage;
+use toml::{Table, Value};
+
+/// Checks every key of `table` against the keys of `known`, a value with every key there is.
+///
+/// Tables whose known value is no table, such as the pins, may have any keys.
+pub fn check(table: &Table, known: &serde_json::Value, section: &str) -> anyhow::Result<()> {
+    let Some(known) = known.as_object() else { return Ok(()) };
+    for (key, value) in table {
+        let path = if section.is_empty() { key.clone() } else { format!("{section}.{key}") };
+        match known.get(key) {
+            None => {
+                // A key of a section, given without it.
+                if let Some((inner, _)) = known.iter().find(|(_, inner)| inner.get(key).is_some()) {
+                    return Err(usage(format!(
+                        "unknown key `{path}`; did you mean `{inner}.{key}`?"
+                    )));
+                }
+                let names = || known.keys().map(String::as_str);
+                let nearest = names().max_by(|a, b| {
+                    strsim::jaro_winkler(a, key).total_cmp(&strsim::jaro_winkler(b, key))
+                });
+                let hint = match nearest.filter(|name| strsim::jaro_winkler(name, key) > 0.7) {
+                    Some(name) if section.is_empty() => format!("did you mean `{name}`?"),
+                    Some(name) => format!("did you mean `{section}.{name}`?"),
+                    None => {
+                        format!("the keys there are {}", names().collect::<Vec<_>>().join(", "))
+                    }
+                };
+                return Err(usage(format!("unknown key `{path}`; {hint}")));
+            }
+            Some(known) => match value {
+                Value::Table(inner) => check(inner, known, &path)?,
+                _ if known.is_object() => {
+                    return Err(usage(format!(
+                        "`{path}` is a section with keys of its own, such as [{path}] in a file or {path}.KEY=VALUE; it has no value"
+                    )));
+                }
+                _ => {}
+            },
+        }
+    }
+    Ok(())
+}
+
+/// What a key takes whose value is of another type, where serde gives this reason.
+pub(super) fn misfit(table: &Table, reason: &str) -> Option<String> {
+    let (_, wanted) = reason.split_once("expected ")?;
+    let (wanted, path) = wanted.split_once(" in `")?;
+    let mut names = path.trim_end_matches('`').splitn(3, '.');
+    let (section, key) = (names.next()?, names.next());
+    let value = match (table.get(section)?, key) {
+        (Value::Table(inner), Some(key)) => inner.get(key)?,
+        (value, _) => value,
+    };
+    let key = key.map_or(section.to_owned(), |key| format!("{section}.{key}"));
+    let wanted = match (&*key, wanted) {
+        ("prune.pins", _) => "a table, such as { \"conv1.weight\" = 0.0 }",
+        ("prune.points", _) => "a list of pairs, such as [[0.1, 0.5], [0.5, 0.9]]",
+        (_, "u64") => "a whole number of at least 0",
+        (_, "f64") => "a number",
+        (_, "a string") => "text in quotes",
+        (_, "a boolean") => "true or false",
+        (_, "a sequence") => "a list, such as [0.5, 0.75]",
+        (_, other) => other,
+    };
+    Some(format!("{key} is {value}; it must be {wanted}"))
+}
+
+/// Refuses numbers that are none: JSON, in which keys are put together, has no value for them.
+pub(super) fn finite(value: &Value, path: &str) -> anyhow::Result<()> {
+    match value {
+        Value::Float(number) if !number.is_finite() => {
+            Err(usage(format!("{path} is {number}; give a finite number, or leave the key out")))
+        }
+        Value::Array(values) => values.iter().try_for_each(|value| finite(value, path)),
+        Value::Table(inner) => inner.values().try_for_each(|value| finite(value, path)),
+        _ => Ok(()),
+    }
+}

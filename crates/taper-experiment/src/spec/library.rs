@@ -1,0 +1,290 @@
+//! A resolved experiment as values of the library: recipe, schedule, pruner.
+
+use super::{Resolved, parts::Parts, together};
+use crate::error::usage;
+use std::str::FromStr;
+use taper::{
+    core::{Sparsity, Step},
+    data::{Augment, ImageShape, Normalisation},
+    nn::Params,
+    prune::{
+        DropPolicy, Pruner, PrunerBuilder,
+        allocation::{Allocation, Pin, Pinned, Switched},
+        renewal::Factor,
+    },
+    scale::GradientScale,
+    schedule::{Adaptation, Adaptive, ClosedForm, Phases, Points, Ramp, SparsitySchedule},
+    train::Recipe,
+};
+
+impl Resolved {
+    /// Images in a step.
+    pub fn batch_size(&self) -> usize {
+        self.train().batch_size.unwrap_or(1) as usize
+    }
+
+    /// The first so many images, if not all.
+    pub fn limit(&self) -> Option<usize> {
+        positive(self.train().limit).map(|n| n as usize)
+    }
+
+    /// How many of `n` training images are held out for choices between epochs, if any are to be.
+    pub fn n_validation(&self, n: usize) -> Option<usize> {
+        let asked = self.train().validation.filter(|&v| v > 0.0)?;
+        Some(if asked < 1.0 { (asked * n as f64).round() as usize } else { asked as usize })
+    }
+
+    /// The settings that choose between epochs by an accuracy, in words; none if nothing does.
+    pub fn choices(&self) -> Option<&'static str> {
+        match (self.early_stop().is_some(), self.checkpointing().2) {
+            (true, true) => Some("train.early_stop and train.keep_best"),
+            (true, false) => Some("train.early_stop"),
+            (false, true) => Some("train.keep_best"),
+            (false, false) => None,
+        }
+    }
+
+    /// What is done to a training image.
+    pub fn augment(&self) -> anyhow::Result<Augment> {
+        Augment::from_str(self.train().augment.as_deref().unwrap_or_default()).map_err(usage)
+    }
+
+    /// From pixels to numbers, for the images of a data set.
+    pub fn normalisation(&self, data: &str, shape: ImageShape) -> anyhow::Result<Normalisation> {
+        let normalisation =
+            Normalisation::by_name(self.train().normalise.as_deref().unwrap_or_default())
+                .map_err(usage)?;
+        let (have, want) = (normalisation.channels(), shape.channels);
+        if have != want {
+            let name = self.train().normalise.as_deref().unwrap_or_default();
+            return Err(usage(format!(
+                "train.normalise `{name}` is for {have} channels, and the images of {data} have {want}"
+            )));
+        }
+        Ok(normalisation)
+    }
+
+    /// The loop's part.
+    pub fn recipe(&self) -> Recipe {
+        let t = self.train();
+        Recipe {
+            epochs: t.epochs.unwrap_or(0),
+            max_steps: positive(t.max_steps),
+            lr: t.lr.unwrap_or(0.0),
+            warmup_epochs: t.warmup_epochs.unwrap_or(0.0),
+            momentum: t.momentum.unwrap_or(0.0),
+            weight_decay: t.weight_decay.unwrap_or(0.0),
+            clip_norm: t.clip_norm.filter(|&norm| norm > 0.0),
+            label_smoothing: t.label_smoothing.unwrap_or(0.0),
+            eval_every: t.eval_every.unwrap_or(1),
+        }
+    }
+
+    /// Steps between checkpoints within an epoch, checkpoints that stay, and whether the best stays: there is none where each
+    /// epoch has a sparsity of its own, as with learned thresholds.
+    pub fn checkpointing(&self) -> (Option<u64>, usize, bool) {
+        let t = self.train();
+        (
+            positive(t.checkpoint_every),
+            t.keep_last.unwrap_or(1) as usize,
+            t.keep_best.unwrap_or(false) && !self.finds_own(),
+        )
+    }
+
+    /// Epochs without a better one after which to end.
+    pub fn early_stop(&self) -> Option<u64> {
+        positive(self.train().early_stop).filter(|_| !self.finds_own())
+    }
+
+    /// The pruner of a run of so many steps, of which the first few are warm-up; `None` for a dense run.
+    pub fn pruner(
+        &self,
+        params: &Params,
+        total: u64,
+        warmup: u64,
+    ) -> anyhow::Result<Option<Pruner>> {
+        if self.is_dense() {
+            return Ok(None);
+        }
+        let built = self.builder(params, total, warmup)?.build();
+        Ok(Some(built.map_err(|error| together::refusal(self.prune(), error))?))
+    }
+
+    /// The choices of that pruner.
+    pub(super) fn builder(
+        &self,
+        params: &Params,
+        total: u64,
+        warmup: u64,
+    ) -> anyhow::Result<PrunerBuilder> {
+        let (p, parts, at) = (self.prune(), self.parts()?, |share| share_of(total, share));
+        let schedule = self.schedule(total)?;
+        let drop = parts.remainder.drop;
+        let (swaps, last) = (self.swaps_between(total), Step(total).previous());
+        let (rate, lr) = (self.learning_rate(total, warmup)?, self.train().lr.unwrap_or(1.0));
+        let rate = Factor::new(move |step| rate.at(step.0) / lr);
+        let builder = Pruner::builder(params.prunable(), schedule, total)
+            .operator(parts.operator.ending(at(Some(p.freeze.unwrap_or(1.0)))))
+            .criterion(parts.criterion)
+            .structure(parts.structure)
+            .renewal(parts.renewal.between(swaps, last, |x| at(Some(x)), rate))
+            .remainder(parts.remainder)
+            .dead_filters(parts.dead_filters)
+            .probe_at(probes(p.probes.unwrap_or(0), total))
+            .quantile(parts.quantile)
+            .initial_scale(parts.initial_scale);
+        let builder = match drop {
+            None => builder,
+            Some(policy) => {
+                let (begin, end) = (at(p.drop_begin), at(p.drop_end));
+                builder.drop(DropPolicy { begin, end, ..policy })
+            }
+        };
+        let mut pins: Vec<Pin> = p
+            .pins
+            .iter()
+            .flatten()
+            .map(|(pattern, &at_most)| {
+                Ok(Pin {
+                    pattern: pattern.clone(),
+                    at_most: Sparsity::new(at_most).map_err(usage)?,
+                })
+            })
+            .collect::<anyhow::Result<_>>()?;
+        // The first pin that matches counts, and a file has no order: the more specific pattern goes first.
+        pins.sort_by_key(|pin| {
+            let n_wild = pin.pattern.matches(['*', '?']).count();
+            (n_wild > 0, std::cmp::Reverse(pin.pattern.len() - n_wild), pin.pattern.clone())
+        });
+        let pinned = |inner: Box<dyn Allocation>| -> Box<dyn Allocation> {
+            match pins.is_empty() {
+                true => inner,
+                false => Box::new(Pinned { inner, pins: pins.clone() }),
+            }
+        };
+        // Pins are within, as what they leave to others has another sparsity.
+        let then = pinned(parts.allocation);
+        Ok(match parts.begin_allocation.map(pinned) {
+            None => builder.allocation(then),
+            Some(first) => builder.allocation(Switched { until: parts.initial, first, then }),
+        })
+    }
+
+    /// The steps between which weights are swapped in a run of so many, if they are swapped at all.
+    fn swaps_between(&self, total: u64) -> [Step; 2] {
+        let p = self.prune();
+        [p.swap_begin.unwrap_or(0.0), p.swap_end.unwrap_or(0.75)].map(|x| share_of(total, Some(x)))
+    }
+
+    /// Whether weights were to be swapped in a run of so many steps, and no step is left for it.
+    pub(crate) fn never_swaps(&self, total: u64) -> bool {
+        let [from, end] = self.swaps_between(total);
+        let first = from.0.max(1).next_multiple_of(self.refresh_every());
+        let has_swaps = self.prune().renewal.as_deref() == Some("swap");
+        has_swaps && first >= end.0.min(total.saturating_sub(1))
+    }
+
+    /// The schedule of a run of so many steps; a dense run has none, and this is one of sparsity 0.
+    pub fn schedule(&self, total: u64) -> anyhow::Result<Box<dyn SparsitySchedule>> {
+        let (p, parts, at) = (self.prune(), self.parts()?, |share| share_of(total, share));
+        let points = p.points.iter().flatten();
+        let points: Vec<(Step, Sparsity)> =
+            points.map(|&[x, y]| (at(Some(x)), Sparsity::saturating(y))).collect();
+        let adaptation =
+            parts.adaptation.map(|a| Adaptation { deadline: at(p.adapt_deadline), ..a });
+        let Some(curve) = parts.curve else {
+            // On a short run, too, each phase has a step.
+            let length = |share: Option<f64>| at(share.or(Some(0.1))).0.max(1);
+            let phases = Phases {
+                target: self.sparsity(),
+                begin: at(p.begin),
+                sparse: length(p.sparse_phase),
+                dense: length(p.dense_phase),
+                last_dense: length(p.last_dense_phase.or(p.dense_phase)),
+                end: at(p.end),
+            };
+            phases.check().map_err(|error| usage(format!("prune.schedule: {error}")))?;
+            return Ok(Box::new(phases));
+        };
+        let ramp =
+            Ramp::new(curve, at(p.begin), at(p.end), self.sparsity()).starting_at(parts.initial);
+        if points.is_empty() {
+            return scheduled(ramp, adaptation);
+        }
+        // Points that fall on one step of a short run are one, the last.
+        let mut points: Vec<_> = points.into_iter().rev().collect();
+        points.dedup_by_key(|point| point.0);
+        points.reverse();
+        let points = Points::new(points).map_err(|e| usage(format!("prune.points: {e}")))?;
+        scheduled(points, adaptation)
+    }
+
+    /// The gradient scale.
+    pub fn gradient(&self) -> anyhow::Result<Box<dyn GradientScale>> {
+        Ok(self.parts()?.remainder.gradient)
+    }
+
+    pub(super) fn parts(&self) -> anyhow::Result<Parts> {
+        Parts::of(self.prune(), self.train(), self.seed())
+    }
+}
+
+/// The step at a share of all steps.
+pub(super) fn share_of(total: u64, share: Option<f64>) -> Step {
+    Step((share.unwrap_or(0.0) * total as f64).floor() as u64)
+}
+
+/// A closed form, on a clock of its own if there is an adaptation.
+fn scheduled(
+    form: impl ClosedForm + SparsitySchedule + 'static,
+    adaptation: Option<Adaptation>,
+) -> anyhow::Result<Box<dyn SparsitySchedule>> {
+    Ok(match adaptation {
+        None => Box::new(form),
+        Some(adaptation) => Box::new(Adaptive::new(form, adaptation).map_err(usage)?),
+    })
+}
+
+/// The steps of `n` moments that are spread evenly over a run.
+fn probes(n: u64, total: u64) -> Vec<Step> {
+    let mut steps: Vec<Step> = (1..=n).map(|i| Step(i * total / (n + 1))).collect();
+    steps.dedup();
+    steps
+}
+
+/// A number whose 0 stands for none.
+fn positive(n: Option<u64>) -> Option<u64> {
+    n.filter(|&n| n > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::load;
+    use super::*;
+    use taper_compose::Setting;
+
+    #[test]
+    fn a_validation_part_is_a_share_or_a_number() {
+        let of = |value: &str| {
+            let key = Setting::parse(&format!("train.validation={value}")).unwrap();
+            Resolved::new(load(None, &[], &[key]).unwrap()).unwrap().n_validation(1442)
+        };
+        assert_eq!(
+            [of("0"), of("0.1"), of("0.0001"), of("1"), of("500")],
+            [None, Some(144), Some(0), Some(1), Some(500)]
+        );
+    }
+
+    #[test]
+    fn points_become_a_schedule_and_moments_are_spread_evenly() {
+        let points = Setting::parse("prune.points=[[0.0, 0.0], [0.5, 0.6], [0.75, 0.9]]");
+        let spec = load(None, &[], &[points.unwrap()]).unwrap();
+        let own = Resolved::new(spec).unwrap().schedule(100).unwrap();
+        assert_eq!(
+            [0, 25, 50, 75, 99].map(|t| own.sparsity(Step(t)).get()),
+            [0.0, 0.3, 0.6, 0.9, 0.9]
+        );
+        assert_eq!(probes(3, 40), [10, 20, 30].map(Step));
+        assert_eq!(probes(9, 2), [0, 1].map(Step));
+    }
+}

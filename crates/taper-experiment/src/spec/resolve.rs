@@ -1,0 +1,865 @@
+//! Filling in what an experiment leaves out, and checking it.
+
+use super::{
+    Method, PruneSpec, Spec, TrainSpec, operator::is_learned, parts::pattern, ranges, start::Start,
+};
+use crate::error::usage;
+use serde_json::Value;
+use taper::{
+    core::{LayerInfo, Sparsity},
+    data::{Dataset, Normalisation},
+    zoo::{Architecture, Width},
+};
+
+/// The method that keeps the mask of the checkpoint it starts from.
+const FINETUNE: &str = "finetune";
+/// The methods that prune nothing: the network itself, and a narrower one.
+const DENSE: &str = "dense";
+const DENSE_SMALL: &str = "dense-small";
+
+/// An experiment with a value for every key, checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Resolved {
+    pub(super) spec: Spec,
+    sparsity: Sparsity,
+    start: Option<Start>,
+}
+
+/// What is assumed for a data set.
+struct Defaults {
+    model: &'static str,
+    epochs: u64,
+    batch_size: u64,
+    lr: f64,
+    augment: &'static str,
+    normalise: &'static str,
+}
+
+impl Defaults {
+    fn of(data: &str) -> Self {
+        match data {
+            "digits" => Self {
+                model: "digits-cnn",
+                epochs: 20,
+                batch_size: 32,
+                lr: 0.05,
+                augment: "shift",
+                normalise: "digits",
+            },
+            // Feather's protocol, CIFAR-10's constants for CIFAR-100 included.
+            _ => Self {
+                model: "resnet20",
+                epochs: 160,
+                batch_size: 128,
+                lr: 0.1,
+                augment: "crop-flip",
+                normalise: "cifar10",
+            },
+        }
+    }
+}
+
+impl Resolved {
+    /// Fills in and checks every key but those that only the data can judge.
+    pub fn new(spec: Spec) -> anyhow::Result<Self> {
+        let start = spec.from.as_deref().map(|path| Start::load(path.as_ref())).transpose()?;
+        let data = match (&spec.data, &start) {
+            (None, Some(start)) => start.data()?,
+            (data, _) => data.clone(),
+        };
+        let data = data.unwrap_or_else(|| "digits".into());
+        let defaults = Defaults::of(&data);
+        let method = spec.prune.method.clone().unwrap_or_else(|| "feather".into());
+        let part = Method::find(&method)?.prune;
+        let is_dense = method == DENSE;
+        let is_small = method == DENSE_SMALL;
+        let is_finetune = method == FINETUNE;
+        let threshold = spec.prune.threshold.as_ref().or(part.threshold.as_ref());
+        let finds_own = threshold.is_some_and(|name| is_learned(name));
+        let sparsity = match (is_dense, spec.prune.sparsity) {
+            (_, asked) if is_finetune => finetuned(start.as_ref(), asked)?,
+            (_, asked) if finds_own => learned(asked)?,
+            (true, None | Some(0.0)) => 0.0,
+            (true, Some(s)) => {
+                return Err(usage(format!(
+                    "method `dense` has no sparsity, but {s} is asked for; choose another method"
+                )));
+            }
+            (false, Some(sparsity)) => sparsity,
+            // A pattern has a sparsity of its own.
+            (false, None) => {
+                let structure = spec.prune.structure.as_deref().or(part.structure.as_deref());
+                structure.and_then(pattern).map_or(0.9, |pattern| pattern.sparsity().get())
+            }
+        };
+        let initial = match (spec.prune.initial.or(part.initial), &start, Sparsity::new(sparsity)) {
+            (Some(initial), ..) => initial,
+            (None, Some(start), Ok(target)) if !is_dense && !is_small && !finds_own => {
+                start.begin(target)?
+            }
+            _ => 0.0,
+        };
+        let model = spec.model.or_else(|| Some(start.as_ref()?.model().into()));
+        let model = model.unwrap_or_else(|| defaults.model.into());
+        // A width may be written in several ways.
+        let model = Architecture::find(&model).map_err(usage)?.name.into_owned();
+        if let Some(start) = start.as_ref().filter(|_| is_small) {
+            return Err(usage(format!(
+                "method `dense-small` trains a network of another width than that of checkpoint {}; leave --from out, or choose another method",
+                start.path().display()
+            )));
+        }
+        if let Some(start) = start.as_ref().filter(|start| start.model() != model) {
+            return Err(usage(format!(
+                "training cannot start from a checkpoint of {} for model {model}; leave --model out, or choose another --from",
+                start.model()
+            )));
+        }
+        let t = spec.train;
+        let optimizer = t.optimizer.unwrap_or_else(|| "sgd".into());
+        let is_adamw = optimizer == "adamw";
+        // AdamW's steps are as long as its rate, whatever the gradient.
+        let lr = if is_adamw { 1e-3 } else { defaults.lr };
+        let train = TrainSpec {
+            epochs: t.epochs.or(Some(defaults.epochs)),
+            max_steps: t.max_steps.or(Some(0)),
+            batch_size: t.batch_size.or(Some(defaults.batch_size)),
+            // Weights that have been trained before would be thrown far off by a whole learning rate.
+            lr: t.lr.or(Some(if is_finetune { 0.1 * lr } else { lr })),
+            schedule: t.schedule.or_else(|| Some("cosine".into())),
+            milestones: t.milestones.or_else(|| Some(vec![0.5, 0.75])),
+            warmup_epochs: t.warmup_epochs.or(Some(0.0)),
+            momentum: t.momentum.or(Some(0.9)),
+            dampening: t.dampening.or(Some(0.0)),
+            nesterov: t.nesterov.or(Some(false)),
+            beta1: t.beta1.or(Some(0.9)),
+            beta2: t.beta2.or(Some(0.999)),
+            eps: t.eps.or(Some(1e-8)),
+            ham: t.ham.or(Some(false)),
+            ham_alpha: t.ham_alpha.or(Some(200.0)),
+            ham_beta: t.ham_beta.or(Some(1e-3)),
+            weight_decay: t.weight_decay.or(Some(if is_adamw { 0.01 } else { 5e-4 })),
+            optimizer: Some(optimizer),
+            clip_norm: t.clip_norm.or(Some(3.0)),
+            label_smoothing: t.label_smoothing.or(Some(0.0)),
+            augment: t.augment.or_else(|| Some(defaults.augment.into())),
+            normalise: t.normalise.or_else(|| Some(defaults.normalise.into())),
+            eval_every: t.eval_every.or(Some(1)),
+            checkpoint_every: t.checkpoint_every.or(Some(0)),
+            keep_last: t.keep_last.or(Some(2)),
+            keep_best: t.keep_best.or(Some(false)),
+            early_stop: t.early_stop.or(Some(0)),
+            limit: t.limit.or(Some(0)),
+            validation: t.validation.or(Some(0.0)),
+        };
+        let p = spec.prune.over(part)?;
+        let prune = PruneSpec {
+            method: Some(method),
+            sparsity: Some(sparsity),
+            threshold: p.threshold,
+            gradient: p.gradient,
+            pruned_gradient: p.pruned_gradient.or_else(|| Some("exact".into())),
+            schedule: p.schedule.or_else(|| Some("cubic".into())),
+            begin: p.begin.or(Some(0.0)),
+            end: p.end.or(Some(0.5)),
+            initial: Some(initial),
+            points: p.points.or_else(|| Some(Vec::new())),
+            adapt: p.adapt.or_else(|| Some("none".into())),
+            adapt_signal: p.adapt_signal.or_else(|| Some("entered".into())),
+            adapt_window: p.adapt_window.or(Some(100)),
+            adapt_smoothing: p.adapt_smoothing.or(Some(0.5)),
+            adapt_reference: p.adapt_reference.or_else(|| Some("median".into())),
+            adapt_slow: p.adapt_slow.or(Some(0.25)),
+            adapt_fast: p.adapt_fast.or(Some(2.0)),
+            adapt_deadline: p.adapt_deadline.or(p.end).or(Some(0.5)),
+            drop: p.drop.or_else(|| Some("none".into())),
+            drop_schedule: p.drop_schedule.or_else(|| Some("one-shot".into())),
+            drop_begin: p.drop_begin.or(Some(0.0)),
+            drop_end: p.drop_end.or(p.drop_begin).or(Some(0.0)),
+            drop_from: p.drop_from.or(Some(0.0)),
+            dead_filters: p.dead_filters.or_else(|| Some("reference".into())),
+            probes: p.probes.or(Some(0)),
+            allocation: p.allocation.or_else(|| Some("global".into())),
+            quantile: p.quantile.or_else(|| Some("exact".into())),
+            refresh_every: p.refresh_every.or(Some(1)),
+            pins: p.pins.or_else(|| Some(Default::default())),
+            ..p
+        };
+        ranges::check(&train, &prune)?;
+        if let (Some(start), Some(scale)) = (&start, &prune.initial_scale) {
+            return Err(usage(format!(
+                "prune.initial_scale is {scale}, which is for weights that are drawn, and training starts from checkpoint {} (from); leave one \
+                 of them out",
+                start.path().display()
+            )));
+        }
+        let asked = Sparsity::new(sparsity).map_err(usage)?;
+        let sparsity = if is_small { Sparsity::DENSE } else { asked };
+        let spec = Spec {
+            model: Some(model),
+            data: Some(data),
+            from: spec.from,
+            seed: spec.seed.or(Some(0)),
+            train,
+            prune,
+            said: spec.said,
+        };
+        let resolved = Self { spec, sparsity, start };
+        // Whatever a name may stand for is looked up once here, so that nothing fails later.
+        resolved.augment()?;
+        Normalisation::by_name(resolved.train().normalise.as_deref().unwrap_or_default())
+            .map_err(usage)?;
+        resolved.parts()?;
+        resolved.optimizer()?;
+        resolved.learning_rate(0, 0)?;
+        resolved.check_together()?;
+        resolved.check_idle()?;
+        Ok(resolved)
+    }
+
+    /// The experiment of a [`record`](Self::record), without the checkpoint that it may have started from.
+    ///
+    /// # Errors
+    /// If a value of it is not known, as may be in the record of another version.
+    pub fn recorded(record: &Value) -> anyhow::Result<Self> {
+        let mut record = record.clone();
+        if let Some(keys) = record.as_object_mut() {
+            keys.retain(|key, _| !["data_fingerprint", "from"].contains(&key.as_str()));
+        }
+        let mut spec: Spec = serde_json::from_value(record)?;
+        // All that the method filled in is in the record, and this one asks for no checkpoint.
+        if spec.prune.method.as_deref() == Some(FINETUNE) {
+            spec.prune.method = Some("gmp".into());
+        }
+        Self::new(spec)
+    }
+
+    pub(super) fn train(&self) -> &TrainSpec {
+        &self.spec.train
+    }
+
+    pub(super) fn prune(&self) -> &PruneSpec {
+        &self.spec.prune
+    }
+
+    /// Architecture.
+    pub fn model(&self) -> &str {
+        self.spec.model.as_deref().unwrap_or_default()
+    }
+
+    /// Data set, as given: a name or a folder.
+    pub fn data(&self) -> &str {
+        self.spec.data.as_deref().unwrap_or_default()
+    }
+
+    /// Name of the method.
+    pub fn method(&self) -> &str {
+        self.prune().method.as_deref().unwrap_or_default()
+    }
+
+    /// Decides initial weights, order and augmentation.
+    pub fn seed(&self) -> u64 {
+        self.spec.seed.unwrap_or(0)
+    }
+
+    /// Moments from which pruned weights are followed.
+    pub fn n_probes(&self) -> u64 {
+        self.prune().probes.unwrap_or(0)
+    }
+
+    /// Steps between two refreshes of the masks.
+    pub fn refresh_every(&self) -> u64 {
+        self.prune().refresh_every.unwrap_or(1)
+    }
+
+    /// Whether nothing is pruned.
+    pub fn is_dense(&self) -> bool {
+        [DENSE, DENSE_SMALL].contains(&self.method())
+    }
+
+    /// The sparsity that the run is to end with; `None` for a dense run, and for thresholds that find their own.
+    pub fn target(&self) -> Option<Sparsity> {
+        (!self.is_dense() && !self.finds_own()).then_some(self.sparsity)
+    }
+
+    /// In words, why the network that a run has ended with keeps another number of its `n` weights than the target does; none if it
+    /// keeps as many, within half a percent.
+    pub fn misses(&self, n_kept: u64, n: u64) -> Option<String> {
+        let target = self.target()?;
+        let wanted = target.n_kept(n);
+        if n_kept.abs_diff(wanted) as f64 <= (0.005 * wanted as f64).max(1.0) {
+            return None;
+        }
+        let reason = match self.prune().structure.as_deref().unwrap_or("single") {
+            "single" => "some of the kept weights are 0; train longer".to_owned(),
+            structure => format!(
+                "prune.structure {structure} keeps groups of weights, and at least one of each layer, and prune.pins keep layers denser; choose \
+                 smaller groups, or pin fewer layers"
+            ),
+        };
+        let reached = Sparsity::of(n_kept, n).get();
+        Some(format!(
+            "prune.sparsity is {target}, and the network has a sparsity of {reached:.4}, as {reason}"
+        ))
+    }
+
+    /// Whether thresholds are learned, so that the sparsity is a result.
+    pub(super) fn finds_own(&self) -> bool {
+        self.prune().threshold.as_deref().is_some_and(is_learned)
+    }
+
+    /// The key and name of a criterion that is measured on images of each class, and how many of each.
+    pub fn images_of_each_class(&self) -> Option<(&'static str, &str, usize)> {
+        let keys = [("criterion", &self.prune().criterion), ("begin_by", &self.prune().begin_by)];
+        keys.into_iter().find_map(|(key, name)| {
+            let (_, n) = name.as_deref()?.split_once("grasp:")?;
+            Some((key, name.as_deref()?, n.parse().ok()?))
+        })
+    }
+
+    /// The sparsity that is asked for; `dense-small` has as many parameters as a network of that sparsity.
+    pub fn asked(&self) -> Option<f64> {
+        self.prune().sparsity.filter(|_| self.method() != DENSE)
+    }
+
+    /// The network that is trained, for so many classes. That of `dense-small` is the widest one with no more parameters than
+    /// the network of the experiment keeps at its sparsity; a network whose width is said, as it is in the record of a run, is
+    /// taken as it is.
+    ///
+    /// # Errors
+    /// If there is none so narrow.
+    pub fn architecture(&self, classes: usize) -> anyhow::Result<Architecture> {
+        let full = Architecture::find(self.model()).map_err(usage)?;
+        if self.method() != DENSE_SMALL || self.has_own_width() {
+            return Ok(full);
+        }
+        let asked = self.prune().sparsity.unwrap_or(0.0);
+        let params = full.zeros(classes)?.params().clone();
+        let n_prunable = params.layers().iter().map(LayerInfo::n_weights).sum();
+        let n_kept = Sparsity::new(asked).map_err(usage)?.n_kept(n_prunable);
+        let most = params.n_params() - n_prunable + n_kept;
+        full.narrowed(classes, most)?.ok_or_else(|| {
+            usage(format!(
+                "prune.sparsity is {asked}, which leaves {most} parameters of {}, and no narrower network has so few; set a lower sparsity",
+                full.name
+            ))
+        })
+    }
+
+    /// Whether the width of the network is said.
+    pub(super) fn has_own_width(&self) -> bool {
+        Architecture::find(self.model()).is_ok_and(|found| found.width() != Width::FULL)
+    }
+
+    /// What training starts from, if not from drawn weights.
+    pub fn start(&self) -> Option<&Start> {
+        self.start.as_ref()
+    }
+
+    /// Final sparsity.
+    pub fn sparsity(&self) -> Sparsity {
+        self.sparsity
+    }
+
+    /// The experiment as every run records it. The data set goes by its name and the fingerprint of its content,
+    /// wherever it was read from.
+    pub fn record(&self, data: &Dataset) -> anyhow::Result<Value> {
+        let mut record = self.settings()?;
+        record["model"] = Value::String(self.architecture(data.classes.len())?.name.into_owned());
+        record["data"] = Value::String(data.name.clone());
+        record["data_fingerprint"] = Value::String(data.fingerprint.clone());
+        Ok(record)
+    }
+
+    /// The experiment with a value for each key, before the data is read.
+    pub fn settings(&self) -> anyhow::Result<Value> {
+        let mut record = serde_json::to_value(&self.spec)?;
+        // Parts that no method had before are said where they are chosen, so that older records are the same.
+        if let Some(prune) = record["prune"].as_object_mut() {
+            prune.retain(|_, value| !value.is_null());
+        }
+        // A checkpoint goes by its content as well; without one, nothing is said.
+        if let Some(record) = record.as_object_mut() {
+            record.remove("from");
+            if let Some(start) = &self.start {
+                record.insert("from".into(), start.fingerprint().into());
+            }
+        }
+        Ok(record)
+    }
+}
+
+/// The sparsity that is asked of thresholds which are learned: none.
+fn learned(asked: Option<f64>) -> anyhow::Result<f64> {
+    match asked {
+        None | Some(0.0) => Ok(0.0),
+        Some(asked) => Err(usage(format!(
+            "prune.sparsity is {asked}, and learned thresholds (prune.threshold) find a sparsity of their own; leave prune.sparsity \
+             out, and let prune.threshold = \"learned:S\" with a larger S, or a larger train.weight_decay, prune more"
+        ))),
+    }
+}
+
+/// The sparsity of a checkpoint whose zeros stay.
+fn finetuned(start: Option<&Start>, asked: Option<f64>) -> anyhow::Result<f64> {
+    let Some(start) = start else {
+        return Err(usage("method `finetune` keeps the mask of a checkpoint; name it with --from"));
+    };
+    let sparsity = start.sparsity();
+    if asked.is_some_and(|asked| !Sparsity::new(asked).is_ok_and(|asked| start.is_at(asked))) {
+        return Err(usage(format!(
+            "method `finetune` keeps the sparsity of its checkpoint, {sparsity}; leave prune.sparsity out, or choose another method"
+        )));
+    }
+    Ok(sparsity)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{load, renewal::Renewals};
+    use super::*;
+    use taper::{
+        core::Step,
+        prune::renewal::{Factor, Renewal},
+    };
+    use taper_compose::Setting;
+
+    fn resolve(sets: &[&str]) -> anyhow::Result<Resolved> {
+        let overrides: Vec<_> = sets.iter().map(|s| Setting::parse(s).unwrap()).collect();
+        Resolved::new(load(None, &[], &overrides)?)
+    }
+
+    #[test]
+    fn every_key_of_a_resolved_experiment_has_a_value() {
+        let resolved = resolve(&[]).unwrap();
+        let record = serde_json::to_value(&resolved.spec).unwrap();
+        let sections = [&record, &record["train"], &record["prune"]];
+        for (key, value) in sections.iter().flat_map(|s| s.as_object().unwrap()) {
+            // Weights are drawn unless a checkpoint is named, and parts that a method has by itself are not said.
+            let is_left_out =
+                ["from", "criterion", "renewal", "swap_share", "swap_decay", "swap_end", "freeze"]
+                    .contains(&&**key)
+                    || ["swap_begin", "grow", "begin_by", "remainder", "structure"]
+                        .contains(&&**key)
+                    || ["swap_milestones", "swap_bound", "grow_init", "grow_momentum"]
+                        .contains(&&**key)
+                    || ["begin_allocation", "initial_scale"].contains(&&**key)
+                    || ["sparse_phase", "dense_phase", "last_dense_phase"].contains(&&**key);
+            assert_eq!(value.is_null(), is_left_out, "{key}");
+        }
+        let settings = resolved.settings().unwrap();
+        assert!(settings["prune"].as_object().unwrap().values().all(|value| !value.is_null()));
+        let settings =
+            resolve(&["prune.method=rigl", "prune.grow=random"]).unwrap().settings().unwrap();
+        assert_eq!(
+            (&settings["prune"]["grow"], &settings["prune"]["swap_share"]),
+            (&"random".into(), &0.3.into())
+        );
+        assert_eq!((resolved.model(), resolved.method()), ("digits-cnn", "feather"));
+        assert_eq!(resolve(&["data=cifar100"]).unwrap().model(), "resnet20");
+    }
+
+    #[test]
+    fn the_keys_that_the_book_sets_beside_other_libraries_exist() {
+        let book = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/src/libraries.md");
+        let book = std::fs::read_to_string(book).expect("the book of the repository");
+        let mut n_keys = 0;
+        for row in book.lines().filter(|line| line.starts_with('|')) {
+            let ours = row.trim_end_matches(" |").rsplit(" | ").next().unwrap_or_default();
+            for (key, value) in ours.split('`').filter_map(|code| code.split_once(" = ")) {
+                let base = match key {
+                    "method" => "prune.sparsity=0.9",
+                    "begin_allocation" => "prune.method=granet",
+                    "swap_share" | "swap_decay" | "swap_begin" | "swap_end" | "grow"
+                    | "grow_init" | "grow_momentum" | "initial_scale" => "prune.method=rigl",
+                    _ => "prune.method=gmp",
+                };
+                let base = if value == "\"dense\"" { "seed=0" } else { base };
+                let set = format!("prune.{key}={value}");
+                // One channel in and ten classes out are no multiple of four.
+                let pins = match key {
+                    "structure" => "prune.pins={ \"conv1.weight\" = 0, \"linear.weight\" = 0 }",
+                    _ => "seed=0",
+                };
+                resolve(&[base, &set, pins])
+                    .unwrap_or_else(|error| panic!("{row}\n{set}: {error}"));
+                n_keys += 1;
+            }
+        }
+        assert!(n_keys > 50, "{n_keys}");
+    }
+
+    /// The renewal of a run of a hundred steps.
+    fn between(renewal: Renewals) -> Box<dyn Renewal> {
+        let at = |share: f64| Step((100.0 * share) as u64);
+        renewal.between([Step(3), Step(9)], Step(99), at, Factor::new(|_| 1.0))
+    }
+
+    #[test]
+    fn parts_have_names_with_numbers() {
+        for (set, wanted) in [
+            ("prune.allocation=\"erk:0.5\"", "Erk { power: 0.5 }"),
+            ("prune.allocation=er", "Er"),
+            (
+                "prune.allocation=\"given:lin*=0.5, conv1*=1\"",
+                "[(\"lin*\", 0.5), (\"conv1*\", 1.0)]",
+            ),
+            ("prune.criterion=\"normalised:saliency\"", "Normalised { of: Saliency }"),
+            ("prune.criterion=\"inverted:mest:0.5\"", "Inverted { of: Mest { lambda: 0.5 } }"),
+            ("prune.structure=\"channel:1\"", "Channels { axis: 1 }"),
+            ("prune.structure=\"fan-in\"", "FanIn"),
+            ("prune.structure=\"fan-in:all-inputs\"", "AllInputs"),
+            ("prune.structure=\"shared-inputs\"", "SharedInputs"),
+            ("prune.structure=\"block-max:2x3\"", "MaxBlocks(Blocks { rows: 2, columns: 3 })"),
+            ("prune.structure=\"1:2:output\"", "OutputNOfM(NOfM { n: 1, m: 2 })"),
+            ("prune.schedule=\"power:2\"", "Power(2)"),
+            ("prune.renewal=\"top-k-hold\"", "TopKHold { cadence: Cadence(10) }"),
+        ] {
+            let parts = resolve(&["prune.method=gmp", set]).unwrap().parts().unwrap();
+            let renewal = between(parts.renewal);
+            let (allocation, structure) = (parts.allocation, parts.structure);
+            let said = format!("{:?} {:?}", parts.criterion, parts.curve);
+            let said = format!("{said} {allocation:?} {structure:?} {renewal:?}");
+            assert!(said.contains(wanted), "{set}: {said}");
+        }
+        let sets = ["prune.method=rigl", "prune.swap_decay=\"power:3\""];
+        let parts = resolve(&sets).unwrap().parts().unwrap();
+        let renewal = format!("{:?}", between(parts.renewal));
+        assert!(renewal.contains("Power(3.0), from: Step(3), end: Step(9)"), "{renewal}");
+        for (sets, wanted) in [
+            (&["prune.swap_decay=learning-rate"][..], "decay: Along(Factor)"),
+            (
+                &["prune.swap_decay=\"step:0.5\"", "prune.swap_milestones=[0.25, 0.5]"],
+                "Steps { factor: 0.5, milestones: [Step(25), Step(50)] }",
+            ),
+            (&["prune.grow=same"], "grow: None"),
+            (&["prune.swap_bound=soft"], "is_soft: true"),
+            (&["prune.swap_bound=hard"], "grow_init: None, is_soft: false"),
+            (
+                &["prune.grow_init=\"normal:10\"", "seed=3"],
+                "GrowInit { value: Normal, divisor: 10.0, momentum: 0.0, seed: 3 }",
+            ),
+            (&["prune.grow_momentum=0.5"], "value: Zero, divisor: 1.0, momentum: 0.5"),
+        ] {
+            let renewal = resolve(&[&["prune.method=rigl"], sets].concat()).unwrap().parts();
+            let renewal = format!("{:?}", between(renewal.unwrap().renewal));
+            assert!(renewal.contains(wanted), "{sets:?}: {renewal}");
+        }
+        // A pattern along outputs has its sparsity, too.
+        let pattern = resolve(&["prune.structure=\"1:2:output\"", "prune.method=gmp"]).unwrap();
+        assert_eq!(pattern.sparsity().get(), 0.5);
+    }
+
+    #[test]
+    fn what_is_out_of_range_is_refused_with_key_and_range() {
+        for (set, wanted) in [
+            ("prune.sparsity=1.1", "prune.sparsity is 1.1, outside [0, 1)"),
+            ("prune.sparsity=-0.1", "outside [0, 1)"),
+            ("prune.sparsity=nan", "prune.sparsity is NaN"),
+            ("train.lr=0", "train.lr is 0"),
+            ("train.epochs=0", "train.epochs is 0, outside 1"),
+            ("train.momentum=1", "outside [0, 1)"),
+            (
+                "prune.method=fether",
+                "the methods are ac-dc, dense, dense-small, feather, filter, finetune, gmp",
+            ),
+            ("prune.criterion=size", "prune.criterion `size` is unknown; it can be magnitude"),
+            ("prune.criterion=\"mest:-1\"", "mest:LAMBDA with LAMBDA from 0 to 1000000"),
+            ("prune.criterion=\"grasp:0\"", "grasp:IMAGES with at least 1 of each class"),
+            ("prune.criterion=\"inverted:synflow:9\"", "inverts scores of several rounds"),
+            ("prune.criterion=\"synflow:10001\"", "synflow:ROUNDS with ROUNDS from 1 to 10000"),
+            (
+                "prune.criterion=\"synflow:9\"",
+                "prune.criterion `synflow:9` measures the network before masks are chosen, and prune.renewal = \"top-k\"",
+            ),
+            (
+                "prune.sparse_phase=0.1",
+                "prune.sparse_phase is for prune.schedule = \"phases\", and the schedule is `cubic`",
+            ),
+            ("prune.schedule=phase", "phases"),
+            (
+                "prune.renewal=never",
+                "prune.renewal `never` is unknown; it can be top-k, top-k-hold, swap, hold",
+            ),
+            (
+                "prune.grow=random",
+                "prune.grow is for prune.renewal = \"swap\", and the renewal is `top-k`",
+            ),
+            ("prune.structure=\"4:4\"", "prune.structure `4:4` keeps 4 of 4"),
+            ("prune.structure=\"block:0x4\"", "block:RxC such as block:4x4"),
+            ("prune.structure=\"channel:first\"", "channel:AXIS with 0 for outputs"),
+            ("prune.structure=\"filter:2\"", "prune.structure `filter:2` is unknown"),
+            ("prune.structure=\"3:2:output\"", "prune.structure `3:2:output` keeps 3 of 2"),
+            ("prune.criterion=\"inverted:size\"", "prune.criterion `size` is unknown"),
+            (
+                "prune.criterion=\"inverted:inverted:inverted:inverted:random\"",
+                "inverted:CRITERION",
+            ),
+            ("prune.allocation=\"erk:much\"", "erk:POWER"),
+            ("prune.allocation=\"erk:-1\"", "erk:POWER with POWER from 0 to 10"),
+            ("prune.allocation=\"erk:11\"", "erk:POWER with POWER from 0 to 10"),
+            ("prune.remainder=\"decay:1e30\"", "LAMBDA from 0 to 100"),
+            ("prune.criterion=\"mest:1e30\"", "mest:LAMBDA with LAMBDA from 0 to 1000000"),
+            ("prune.structure=\"block:4x65537\"", "of at most 65536 rows and columns"),
+            ("prune.pruned_gradient=\"every:1001\"", "every:N with N from 1 to 1000"),
+            ("prune.pruned_gradient=\"sampled:1e-9\"", "a share from 0.001 to 1"),
+            ("prune.pruned_gradient=\"live:1e9\"", "a margin from 0 to 1000000"),
+            ("prune.threshold=\"power:17\"", "power:P with P above 1 and up to 16"),
+            ("prune.threshold=\"power-propagation:17\"", "ALPHA from 1 to 16"),
+            ("prune.threshold=\"learned:11\"", "the S up to 10"),
+            ("prune.threshold=\"learned:-5:101\"", "a decay from 0 to 100"),
+            ("prune.threshold=\"soft-top-k:1:1e5\"", "a sharpness above 0 and up to 10000"),
+            ("prune.allocation=\"given:fc=2\"", "names of layers and numbers in (0, 1]"),
+            ("prune.schedule=\"power:0\"", "power:N with N from 1 to 255"),
+            ("prune.remainder=gone", "it can be alive, zero, decay:LAMBDA, penalty:LAMBDA"),
+            (
+                "prune.remainder=zero",
+                "prune.gradient is feather, and prune.remainder is zero: pruned weights that are 0 have no gradient",
+            ),
+            ("prune.swap_share=0", "prune.swap_share is 0, outside (0, 1]"),
+            ("prune.swap_end=1.5", "prune.swap_end is 1.5, outside (0, 1]"),
+            ("prune.swap_begin=1", "prune.swap_begin is 1, outside [0, 1) (before prune.swap_end)"),
+            ("train.dampening=1", "train.dampening is 1, outside [0, 1)"),
+            ("train.beta1=1", "train.beta1 is 1, outside [0, 1)"),
+            ("train.beta2=-0.5", "train.beta2 is -0.5, outside [0, 1)"),
+            ("train.eps=0", "train.eps is 0, outside 0 (exclusive) to 1"),
+            ("train.ham_alpha=-1", "train.ham_alpha is -1, outside 0 to 1000000"),
+            ("train.ham_beta=inf", "train.ham_beta is inf, outside 0 to 1000"),
+            ("train.optimizer=adam", "train.optimizer `adam` is unknown; it can be sgd, adamw"),
+            ("train.schedule=linear", "train.schedule `linear` is unknown; it can be cosine"),
+            ("train.schedule=step:0", "step:FACTOR with a factor in (0, 1)"),
+            ("train.schedule=\"step:1\"", "step:FACTOR with a factor in (0, 1)"),
+            ("train.milestones=[0.5, 0.5]", "train.milestones has 0.5 behind 0.5"),
+            ("train.milestones=[1.0]", "train.milestones has 1, outside (0, 1)"),
+            ("prune.threshold=power:1", "not above 1"),
+            ("prune.threshold=cubic", "it can be soft, hard, feather"),
+            ("prune.gradient=2", "prune.gradient: θ is 2, outside [0, 1]"),
+            ("prune.gradient=\"linear:1.5\"", "prune.gradient: the last θ is 1.5, outside [0, 1]"),
+            ("prune.gradient=\"falling\"", "linear:END"),
+            ("prune.adapt=\"faster\"", "prune.adapt `faster` is unknown; it can be reciprocal"),
+            ("prune.adapt_deadline=0.4", "prune.adapt_deadline is 0.4, outside [0.5, 1)"),
+            ("prune.adapt_deadline=1", "prune.adapt_deadline is 1, outside [0.5, 1)"),
+            ("prune.adapt_fast=0.9", "prune.adapt_fast is 0.9, outside [1, inf)"),
+            ("prune.pruned_gradient=\"sampled:0\"", "sampled:SHARE"),
+            ("prune.pruned_gradient=\"every:0\"", "every:N"),
+            ("prune.pruned_gradient=\"often\"", "live:MARGIN"),
+            (
+                "prune.drop=\"smallest:1.5\"",
+                "prune.drop `smallest:1.5`: the share of pruned weights to drop is 1.5, outside",
+            ),
+            (
+                "prune.drop=\"oldest:0.5\"",
+                "it can be none, smallest:SHARE, longest:SHARE, random:SHARE",
+            ),
+            ("prune.drop_end=-1", "prune.drop_end is -1, outside [0, 1]"),
+            ("prune.drop_begin=1", "prune.drop_begin is 1, outside [0, 1)"),
+            ("prune.drop_from=1", "prune.drop_from is 1, outside [0, 1)"),
+            ("prune.dead_filters=\"mute\"", "it can be reference, silent, unclipped"),
+            ("prune.probes=101", "prune.probes is 101, outside 0 to 100"),
+            ("prune.points=[[0.1, 0.5], [0.1, 0.9]]", "shares of the steps must rise"),
+            ("prune.points=[[0.1, 0.5], [0.2, 0.4]]", "sparsities not fall"),
+            ("prune.points=[[0.1, 0.5], [1.2, 0.9]]", "prune.points has [1.2, 0.9], outside"),
+            ("prune.points=[[0.1, 0.5]]", "prune.points ends below 0.9"),
+            ("prune.schedule=log", "it can be linear, cubic"),
+            ("prune.allocation=local", "global, uniform, erk"),
+            ("prune.begin=0.8", "prune.end is 0.5, before prune.begin at 0.8"),
+            ("prune.initial=0.95", "prune.initial is 0.95"),
+            ("prune.pins={ \"a\" = 1.5 }", "prune.pins.\"a\" is 1.5"),
+            ("model=resnet21", "the models are resnet20"),
+            ("model=resnet20@5", "no width in (0, 4]"),
+            ("prune.freeze=nan", "prune.freeze is NaN; give a finite number"),
+            ("prune.swap_share=inf", "prune.swap_share is inf; give a finite number"),
+            ("prune.points=[[0.1, nan]]", "prune.points is NaN"),
+            ("prune.pins={ \"conv1.weight\" = nan }", "prune.pins is NaN"),
+            ("prune.remainder=\"penalty:nan\"", "penalty:LAMBDA with LAMBDA from 0 to 100"),
+            ("train.augment=mixup", "crop-flip"),
+            ("train.normalise=imagenet", "cifar10"),
+            (
+                "train.validation=1.5",
+                "train.validation is 1.5, outside 0 (none), a share in (0, 1)",
+            ),
+            ("train.validation=-0.1", "train.validation is -0.1, outside"),
+            ("train.validation=nan", "train.validation is NaN, outside"),
+        ] {
+            let error = resolve(&[set]).expect_err(set);
+            assert!(error.to_string().contains(wanted), "{set}: {error}");
+            assert_eq!(crate::error::exit_code(&error), 2, "{set}");
+        }
+        for (set, wanted) in [
+            ("prune.adapt_fast=0.5", "prune.adapt_fast is 0.5, outside [1, inf)"),
+            ("prune.adapt_slow=1.5", "prune.adapt_slow is 1.5, outside [0, 1]"),
+            ("prune.adapt_window=0", "prune.adapt_window is 0, outside 1 step"),
+            ("prune.adapt_smoothing=1", "prune.adapt_smoothing is 1, outside [0, 1)"),
+            ("prune.adapt_reference=0", "prune.adapt_reference is 0, outside (0, inf)"),
+            ("prune.adapt_reference=\"mean\"", "it can be median"),
+            ("prune.adapt_signal=\"churn\"", "entered, jaccard, hamming"),
+            ("prune.adapt=\"gate:0.5\"", "prune.adapt: bound is 0.5, outside [1, inf)"),
+        ] {
+            let error = resolve(&["prune.adapt=\"reciprocal\"", set]).expect_err(set).to_string();
+            assert!(error.contains(wanted), "{set}: {error}");
+        }
+        let points = "prune.points=[[0.0, 0.0], [0.5, 0.6], [0.75, 0.9]]";
+        let late = resolve(&[points, "prune.adapt=\"reciprocal\""]).unwrap_err().to_string();
+        assert!(late.contains("before the last of prune.points"), "{late}");
+        for (set, wanted) in [
+            ("prune.drop_from=0.95", "prune.drop_from is 0.95, outside [0, 0.9]"),
+            (
+                "prune.drop_begin=0.5\nprune.drop_end=0.4",
+                "prune.drop_end is 0.4, before prune.drop_begin at 0.5",
+            ),
+        ] {
+            let sets: Vec<&str> = set.lines().chain(["prune.drop=\"smallest:0.5\""]).collect();
+            let error = resolve(&sets).expect_err(set).to_string();
+            assert!(error.contains(wanted), "{set}: {error}");
+        }
+        let late_drop = resolve(&["prune.drop=\"smallest:0.5\"", "prune.drop_begin=0.5"]).unwrap();
+        assert_eq!(late_drop.prune().drop_end, Some(0.5), "a jump there, if nothing else is said");
+        let drops = resolve(&["prune.drop=\"random:0.5\"", "prune.drop_schedule=\"slow\""]);
+        assert!(drops.unwrap_err().to_string().contains("prune.drop_schedule `slow` is unknown"));
+        for (sets, wanted) in [
+            (
+                ["train.nesterov=true", "train.optimizer=adamw"],
+                "train.nesterov is true, which train.optimizer `adamw` does not have",
+            ),
+            (
+                ["train.dampening=0.5", "train.optimizer=adamw"],
+                "train.dampening is 0.5, which train.optimizer `adamw` does not have",
+            ),
+            (
+                ["train.nesterov=true", "train.momentum=0"],
+                "train.nesterov is true, and train.momentum is 0",
+            ),
+            (
+                ["train.nesterov=true", "train.dampening=0.5"],
+                "train.nesterov is true, and train.dampening is 0.5",
+            ),
+            (
+                ["train.dampening=0.5", "train.momentum=0"],
+                "train.dampening is 0.5, and train.momentum is 0",
+            ),
+        ] {
+            let error = resolve(&sets).expect_err(wanted).to_string();
+            assert!(error.contains(wanted), "{sets:?}: {error}");
+        }
+        for (sets, wanted) in [
+            (
+                ["prune.method=grasp", "prune.renewal=swap"],
+                "prune.renewal = \"swap\" chooses them too often; set the renewal to hold, or with swap say prune.begin_by",
+            ),
+            (
+                ["prune.method=synflow", "prune.threshold=soft"],
+                "prune.criterion `synflow:100` sees weights as they are, and prune.threshold = \"soft\"",
+            ),
+            (
+                ["prune.method=rigl", "prune.grow=\"grasp:3\""],
+                "prune.grow `grasp:3` measures the network before masks are chosen",
+            ),
+            (
+                ["prune.method=ac-dc", "prune.adapt=reciprocal"],
+                "prune.adapt is reciprocal, which bends a ramp, and prune.schedule is phases",
+            ),
+            (
+                ["prune.method=ac-dc", "prune.points=[[0.1, 0.9]]"],
+                "prune.points is a schedule of its own, and prune.schedule is phases",
+            ),
+            (
+                ["prune.method=ac-dc", "prune.sparse_phase=0"],
+                "prune.sparse_phase is 0, outside (0, 1]",
+            ),
+        ] {
+            let error = resolve(&sets).expect_err(wanted).to_string();
+            assert!(error.contains(wanted), "{sets:?}: {error}");
+        }
+        for (sets, wanted) in [
+            (
+                ["prune.grow_momentum=0.5", "train.optimizer=adamw"],
+                "prune.grow_momentum is 0.5, and train.optimizer is adamw, which has no velocity",
+            ),
+            (
+                ["prune.grow_momentum=0.5", "train.momentum=0"],
+                "prune.grow_momentum is 0.5, and train.momentum is 0",
+            ),
+            (
+                ["prune.swap_decay=\"step:0.5\"", "seed=0"],
+                "prune.swap_decay is step:0.5, and prune.swap_milestones is not said",
+            ),
+            (
+                ["prune.swap_decay=cosine", "prune.swap_milestones=[0.5]"],
+                "prune.swap_decay is cosine, and prune.swap_milestones is said",
+            ),
+            (
+                ["prune.swap_decay=\"step:1\"", "seed=0"],
+                "prune.swap_decay `step:1` is unknown; it can be cosine, constant, learning-rate",
+            ),
+            (
+                ["prune.swap_decay=\"step:0.5\"", "prune.swap_milestones=[1.0]"],
+                "prune.swap_milestones has 1, outside (0, 1)",
+            ),
+            (
+                ["prune.grow_init=\"normal:0\"", "seed=0"],
+                "prune.grow_init `normal:0` is unknown; it can be zero, initial, normal",
+            ),
+            (["prune.grow_momentum=-1", "seed=0"], "prune.grow_momentum is -1, outside [0, 100]"),
+            (
+                ["prune.initial_scale=fan-in", "prune.renewal=top-k\nprune.method=gmp"],
+                "prune.initial_scale is fan-in, and prune.schedule is cubic",
+            ),
+            (["prune.initial_scale=big", "seed=0"], "prune.initial_scale `big` is unknown"),
+            (
+                ["prune.begin_allocation=erk", "seed=0"],
+                "prune.begin_allocation is erk, and prune.initial is 0",
+            ),
+            (["prune.grow_init=\"normal:1e-9\"", "seed=0"], "a divisor from 0.01 to 1000000"),
+            (["prune.swap_decay=\"power:101\"", "seed=0"], "power:N with N above 0 and up to 100"),
+            (["prune.swap_bound=firm", "seed=0"], "prune.swap_bound `firm` is unknown"),
+            (
+                ["prune.swap_bound=soft", "prune.swap_end=1.0"],
+                "prune.swap_bound is soft, and prune.swap_end is 1",
+            ),
+            (
+                ["prune.swap_bound=soft", "prune.grow=same"],
+                "prune.swap_bound is soft, and prune.grow is same",
+            ),
+            (
+                ["prune.grow=random", "prune.grow_momentum=0.5\nprune.refresh_every=1"],
+                "prune.grow_momentum is 0.5, and prune.refresh_every is 1",
+            ),
+            (
+                ["prune.grow=random", "prune.grow_init=\"sign:10\"\nprune.refresh_every=1"],
+                "prune.grow_init is sign:10, and prune.refresh_every is 1",
+            ),
+        ] {
+            let sets: Vec<&str> = sets.iter().flat_map(|set| set.lines()).collect();
+            let sets = [&["prune.method=rigl"], &sets[..]].concat();
+            let error = resolve(&sets).expect_err(wanted).to_string();
+            assert!(error.contains(wanted), "{sets:?}: {error}");
+        }
+        assert!(resolve(&["prune.method=rigl", "prune.begin_by=\"synflow:9\""]).is_ok());
+        assert!(resolve(&["prune.adapt=\"reciprocal\""]).is_ok());
+        assert!(resolve(&["prune.method=dense", "prune.sparsity=0.5"]).is_err());
+    }
+
+    #[test]
+    fn a_small_dense_network_has_as_many_parameters_as_a_pruned_one() {
+        let of = |sets: &[&str], classes| {
+            let resolved = resolve(sets).unwrap();
+            assert!(resolved.is_dense() && resolved.sparsity().is_dense());
+            resolved.architecture(classes).map(|a| (a.name.to_string(), a.zeros(classes).unwrap()))
+        };
+        // 2,382 of 23,824 weights, and 234 other parameters.
+        let small = ["prune.method=dense-small", "prune.sparsity=0.9"];
+        let (name, model) = of(&small, 10).unwrap();
+        assert!(name.starts_with("digits-cnn@0.") && model.params().n_params() <= 2_616, "{name}");
+        assert!(model.params().n_params() > 2_400, "{name} has {}", model.params().n_params());
+        assert_eq!(of(&small[..1], 10).unwrap().0, name, "0.9 if nothing is said");
+        assert_ne!(of(&small, 100).unwrap().0, name, "more classes leave less for the rest");
+        // The record of a run says the width, which is not narrowed again.
+        let mut record = resolve(&small).unwrap().settings().unwrap();
+        record["model"] = name.as_str().into();
+        let again = Resolved::recorded(&record).unwrap().architecture(10).unwrap();
+        assert_eq!(again.name, name);
+        let none = of(&[small[0], "prune.sparsity=1"], 1_000).map(drop).unwrap_err().to_string();
+        assert!(none.contains("prune.sparsity is 1") && none.contains("lower sparsity"), "{none}");
+        assert_eq!(resolve(&["model=digits-cnn@1.0"]).unwrap().model(), "digits-cnn");
+    }
+}

@@ -1,0 +1,107 @@
+//! Keys that exclude each other, or what the network is.
+
+use super::{PruneSpec, Resolved, parts::pattern};
+use crate::error::usage;
+use serde_json::Value;
+use taper::{
+    data::Dataset,
+    prune::{Part, PruneError, allocation::AllocationError},
+};
+
+/// Classes of the network that parts are checked with before the data are read, where these are not known by name.
+const CLASSES: usize = 10;
+/// Steps of the run that they are checked with: enough for every moment of a schedule to have one of its own.
+const STEPS: u64 = 1 << 30;
+
+impl Resolved {
+    /// Builds a pruner of the network's layers without values, to refuse what does not go together before the data are read.
+    /// What depends on the number of classes is left to the run if the data set is a folder.
+    pub(super) fn check_together(&self) -> anyhow::Result<()> {
+        if self.is_dense() {
+            return Ok(());
+        }
+        check_pattern(self.prune())?;
+        let known = Dataset::classes_of(self.data()).map(|classes| classes.len());
+        let classes = known.unwrap_or(CLASSES);
+        let model = self.architecture(classes)?.zeros(classes)?;
+        match self.builder(model.params(), STEPS, 0)?.build() {
+            Err(error) if known.is_some() || is_of_any_classes(&error) => {
+                Err(refusal(self.prune(), error))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Whether a pruner cannot be built whatever the number of classes.
+fn is_of_any_classes(error: &PruneError) -> bool {
+    match error {
+        PruneError::Target { .. } => false,
+        PruneError::Allocation(error) => matches!(error, AllocationError::NoMatch { .. }),
+        _ => true,
+    }
+}
+
+/// Refuses another sparsity than a pattern has.
+fn check_pattern(p: &PruneSpec) -> anyhow::Result<()> {
+    let (Some(structure), Some(asked)) = (&p.structure, p.sparsity) else { return Ok(()) };
+    match pattern(structure).map(|pattern| pattern.sparsity().get()) {
+        Some(has) if (has - asked).abs() > 1e-9 => Err(usage(format!(
+            "prune.sparsity is {asked}, and prune.structure {structure} has a sparsity of {has}; leave prune.sparsity out, or choose \
+             another structure"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// What a pruner cannot be built of, in the words of an experiment.
+pub(super) fn refusal(p: &PruneSpec, error: PruneError) -> anyhow::Error {
+    match error {
+        PruneError::Together { first, second, reason } => {
+            let (first, second) = (said(p, first), said(p, second));
+            usage(format!("{first}, and {second}: {reason}"))
+        }
+        PruneError::Structure { reason } => {
+            let structure = p.structure.as_deref().unwrap_or_default();
+            usage(format!(
+                "prune.structure `{structure}`: {reason} (prune.pins = {{ \"NAME\" = 0 }})"
+            ))
+        }
+        PruneError::Allocation(error @ AllocationError::NoMatch { .. }) => {
+            usage(format!("prune.pins or prune.allocation: {error}"))
+        }
+        other => usage(other),
+    }
+}
+
+/// A key and its value.
+fn said(p: &PruneSpec, part: Part) -> String {
+    let (key, unsaid) = match part {
+        Part::Threshold => ("threshold", ""),
+        Part::Criterion => ("criterion", "magnitude"),
+        Part::Structure => ("structure", "single"),
+        Part::Quantile => ("quantile", "exact"),
+        Part::Renewal => ("renewal", "top-k"),
+        Part::Growth => ("grow", "gradient"),
+        Part::GrowInit => ("grow_init", "zero"),
+        Part::Momentum => ("grow_momentum", "0"),
+        Part::Bound => ("swap_bound", "hard"),
+        Part::SwapEnd => ("swap_end", "0.75"),
+        Part::Begin => ("begin_by", ""),
+        Part::Schedule => ("schedule", ""),
+        Part::Cadence => ("refresh_every", "1"),
+        Part::Clock => ("adapt", "none"),
+        Part::Remainder => ("remainder", "alive"),
+        Part::InitialScale => ("initial_scale", "none"),
+        Part::Gradient => ("gradient", ""),
+        Part::Update => ("pruned_gradient", "exact"),
+        Part::Drop => ("drop", "none"),
+        _ => ("method", ""),
+    };
+    let value = match serde_json::to_value(p).map(|p| p[key].clone()) {
+        Ok(Value::String(text)) => text,
+        Ok(Value::Null) | Err(_) => unsaid.into(),
+        Ok(other) => other.to_string(),
+    };
+    format!("prune.{key} is {value}")
+}

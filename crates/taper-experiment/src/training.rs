@@ -1,0 +1,331 @@
+//! A run from its experiment to its result.
+
+use crate::{
+    baked::Baked,
+    best,
+    compute::Compute,
+    counts::{layers, totals},
+    folder::{Request, RunFolder},
+    setup::Setup,
+    source,
+    spec::Resolved,
+};
+use anyhow::Context;
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+use taper::{
+    core::Sparsity,
+    data::{Dataset, FetchProgress, Loader},
+    prune::{self, least_age},
+    record::{
+        NAMES, RunFiles,
+        fate::FateRow,
+        result::{self, RunResult},
+        rows,
+        run::{self, Segment, hash},
+        timing::EpochTime,
+    },
+    train::{
+        Callbacks, Outcome, Progress, Run,
+        callback::{EarlyStop, EpochCsv, Interrupt, MaskTrace, StepLines, TensorBoard, TimingCsv},
+        checkpoint::Checkpoints,
+        train,
+    },
+};
+
+/// A run that is to be made: what, where, and whether it may go on or replace another.
+///
+/// ```no_run
+/// use taper::train::Callbacks;
+/// use taper_experiment::{Ended, Experiment, Training};
+///
+/// let experiment = Experiment::default().set("prune.sparsity", 0.98);
+/// let training = Training::new(experiment.resolve()?).out("runs/digits");
+/// if let Ended::Finished { result, .. } = training.run(Callbacks::default())? {
+///     println!("{:.1} %", 100.0 * result.test_accuracy);
+/// }
+/// # Ok::<(), anyhow::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Training {
+    /// What to train, and how.
+    pub experiment: Resolved,
+    /// What to compute on.
+    pub compute: Compute,
+    /// The run folder; `None` for one below `runs` that is named by the experiment.
+    pub out: Option<PathBuf>,
+    /// Go on from the last checkpoint in the folder, if there is one.
+    pub resume: bool,
+    /// Replace the run that the folder holds.
+    pub force: bool,
+    /// Write TensorBoard's event files.
+    pub tensorboard: bool,
+    /// Write what each refresh of masks changed.
+    pub mask_trace: bool,
+    /// Ends the run after the step in which it is raised.
+    pub interrupt: Interrupt,
+    /// Hears of data that are being fetched.
+    pub fetching: Option<Arc<dyn FetchProgress>>,
+}
+
+/// How a run ended.
+pub enum Ended {
+    /// With a result.
+    Finished {
+        /// The run folder.
+        folder: PathBuf,
+        /// The result.
+        result: Box<RunResult>,
+        /// Whether it was not there before.
+        is_new: bool,
+    },
+    /// By its interrupt, with a checkpoint.
+    Interrupted {
+        /// The run folder.
+        folder: PathBuf,
+        /// Steps done.
+        step: u64,
+    },
+}
+
+impl Training {
+    /// Training on the CPU that neither goes on nor replaces anything.
+    pub fn new(experiment: Resolved) -> Self {
+        Self {
+            experiment,
+            compute: Compute::default(),
+            out: None,
+            resume: false,
+            force: false,
+            tensorboard: false,
+            mask_trace: false,
+            interrupt: Interrupt::default(),
+            fetching: None,
+        }
+    }
+
+    /// The same, in this folder.
+    #[must_use]
+    pub fn out(self, folder: impl Into<PathBuf>) -> Self {
+        Self { out: Some(folder.into()), ..self }
+    }
+
+    /// Trains from where the run is to its end. `watch` sees its events beside the files that the run writes.
+    ///
+    /// # Errors
+    /// If the data cannot be read or fetched or do not fit the experiment, the folder holds another run, something cannot
+    /// be read or written, or the loss is not finite.
+    pub fn run(&self, watch: Callbacks) -> anyhow::Result<Ended> {
+        let setup = Setup::of(&self.experiment, &self.compute, self.fetching.as_deref())?;
+        let Setup { resolved, data, record, .. } = &setup;
+        // What cannot be run is refused before a folder is made or replaced.
+        let mut run = setup.run()?;
+        let request = Request {
+            resume: self.resume,
+            force: self.force,
+            record,
+            from: resolved.start().map(|start| start.path()),
+        };
+        let folder = RunFolder::open(&self.folder(data), &request)?;
+        let begun = folder.files().run()?;
+        if let Some(begun) = &begun {
+            source::expect_same_files(&begun.data, data, folder.path())?;
+        }
+        if let Some(result) = folder.result()? {
+            return Ok(Ended::Finished {
+                folder: folder.path().into(),
+                result: result.into(),
+                is_new: false,
+            });
+        }
+        let mut checkpoints = setup.checkpoints(folder.path())?;
+        let progress = match checkpoints.latest()? {
+            Some(checkpoint) => {
+                folder.expect_recipe(&checkpoint.recipe, record)?;
+                checkpoint.restore(&mut run)?
+            }
+            None => Progress::default(),
+        };
+        let mut segments = begun.map(|begun| begun.segments).unwrap_or_default();
+        segments.push(self.compute.segment(progress.step, &setup.device));
+        folder.write(NAMES.run, &description(&setup, &run, segments))?;
+        warn(&setup, run.recipe.total_steps(run.train));
+        let mut callbacks = self.records(folder.files()).with(watch);
+        let outcome = train(&mut run, progress, &mut callbacks, Some(&mut checkpoints))?;
+        drop(callbacks);
+        match outcome {
+            Outcome::Stopped(progress) if self.interrupt.is_raised() => {
+                Ok(Ended::Interrupted { folder: folder.path().into(), step: progress.step })
+            }
+            Outcome::Finished(progress) | Outcome::Stopped(progress) => {
+                let result = finish(run, &setup, &folder, &checkpoints, &progress)?;
+                let (n_kept, n) = (result.totals.n_kept, result.totals.n_prunable);
+                if let Some(miss) = resolved.misses(n_kept, n) {
+                    tracing::warn!("{miss}");
+                }
+                Ok(Ended::Finished {
+                    folder: folder.path().into(),
+                    result: result.into(),
+                    is_new: true,
+                })
+            }
+        }
+    }
+
+    /// The run folder, for these data.
+    fn folder(&self, data: &Dataset) -> PathBuf {
+        let experiment = &self.experiment;
+        self.out.clone().unwrap_or_else(|| {
+            let sparsity = experiment.asked().map(|asked| format!("-{asked}")).unwrap_or_default();
+            let (model, method) = (experiment.model(), experiment.method());
+            let name =
+                format!("{model}-{}-{method}{sparsity}-seed{}", data.name, experiment.seed());
+            Path::new("runs").join(name)
+        })
+    }
+
+    /// What writes the files of the run, and what may end it.
+    fn records(&self, files: &RunFiles) -> Callbacks {
+        let mut callbacks = Callbacks::default()
+            .with(EpochCsv::new(&files.path(NAMES.epochs)))
+            .with(StepLines::new(&files.path(NAMES.steps)))
+            .with(TimingCsv::new(&files.path(NAMES.timing)))
+            .with(self.interrupt.clone());
+        if self.tensorboard {
+            callbacks = callbacks.with(TensorBoard::new(files.folder()));
+        }
+        if self.mask_trace {
+            callbacks = callbacks.with(MaskTrace::new(&files.path(NAMES.masks)));
+        }
+        if let Some(patience) = self.experiment.early_stop() {
+            let target = self.experiment.sparsity();
+            callbacks = callbacks.with(EarlyStop { patience, target });
+        }
+        callbacks
+    }
+}
+
+/// What `run.json` holds.
+fn description(setup: &Setup, run: &Run, segments: Vec<Segment>) -> run::RunRecord {
+    run::RunRecord {
+        schema: run::SCHEMA,
+        recipe: setup.record.clone(),
+        recipe_hash: hash(&setup.record),
+        seed: setup.resolved.seed(),
+        steps: run.recipe.total_steps(run.train),
+        steps_per_epoch: run.train.batches_per_epoch() as u64,
+        data: source::describe(&setup.data),
+        segments,
+    }
+}
+
+/// Warns of what is legal and probably not meant, for a run of so many steps.
+fn warn(setup: &Setup, total: u64) {
+    if let (Some(choices), Some("test")) = (setup.resolved.choices(), setup.chosen_on()) {
+        tracing::warn!(
+            "the choices of {choices} are made on test data, which biases the test accuracy; hold out training images with train.validation"
+        );
+    }
+    let Setup { resolved, data, .. } = setup;
+    if let Some((key, name, n)) = resolved.images_of_each_class() {
+        let n_images = setup.train.of_each_class(0, n, resolved.batch_size()).n_images();
+        if n_images < n.saturating_mul(data.classes.len()) {
+            tracing::warn!(
+                "prune.{key} is {name}, and not every class has {n} training images, so {n_images} images are used; take fewer of each class"
+            );
+        }
+    }
+    if resolved.never_swaps(total) {
+        tracing::warn!(
+            "prune.refresh_every is {} and the run has {total} steps, so no weight is swapped before the last step or prune.swap_end; train \
+             longer, or swap more often",
+            resolved.refresh_every()
+        );
+    }
+    let (n, size) = (setup.train.n_images(), resolved.batch_size());
+    if n < size {
+        tracing::warn!(
+            "train.batch_size is {size}, and there are {n} training images, which are one step; choose a smaller batch size"
+        );
+    }
+}
+
+/// Bakes the zeros, and writes the pruned checkpoints and then the result.
+fn finish(
+    run: Run,
+    setup: &Setup,
+    folder: &RunFolder,
+    checkpoints: &Checkpoints,
+    progress: &Progress,
+) -> anyhow::Result<RunResult> {
+    let Setup { resolved, data, architecture, model, validation, .. } = setup;
+    let last = progress.history.last().context("a run of no epochs has no result")?;
+    // Test images that no choice was made on are seen once, here.
+    let (test_accuracy, test_loss) = match validation {
+        None => (last.test_accuracy, last.test_loss),
+        Some(_) => {
+            let test = run.test_now()?;
+            (test.accuracy, test.loss)
+        }
+    };
+    let Baked { report, fates, analysis, checkpoint } = Baked::of(run, setup)?;
+    if resolved.n_probes() > 0 && !resolved.is_dense() {
+        folder.write_text(
+            NAMES.fates,
+            &rows::text(&fates.iter().map(record_of).collect::<Vec<_>>())?,
+        )?;
+    }
+    let path = folder.files().path(NAMES.pruned);
+    checkpoint.save(&path)?;
+    let (seconds, images_per_second) = EpochTime::totals(&folder.files().timing()?);
+    let (.., keep_best) = resolved.checkpointing();
+    let mut result = RunResult {
+        schema: result::SCHEMA,
+        model: architecture.name.to_string(),
+        data: data.name.clone(),
+        method: resolved.method().into(),
+        seed: resolved.seed(),
+        epochs: progress.history.len() as u64,
+        steps: progress.step,
+        test_accuracy,
+        test_loss,
+        validation_accuracy: last.validation_accuracy,
+        validation_loss: last.validation_loss,
+        n_validation: validation.as_ref().map_or(0, Loader::n_images),
+        chosen_on: setup.chosen_on().map(str::to_owned),
+        train_loss: last.train_loss,
+        sparsity_target: resolved.target().map(Sparsity::get),
+        n_dropped: Some(report.n_dropped()),
+        n_filters: Some(report.n_filters()),
+        n_dead_filters: Some(report.n_dead_filters()),
+        n_live: Some(last.n_live),
+        dead_grad_share: Some(last.dead_grad_share),
+        n_params: model.params().n_params(),
+        bytes_dense: 4 * model.params().n_params(),
+        bytes_file: std::fs::metadata(&path)?.len(),
+        seconds,
+        images_per_second: Some(images_per_second),
+        totals: totals(&analysis),
+        layers: layers(&analysis),
+        best: None,
+    };
+    if keep_best {
+        result.best = best::write(setup, checkpoints, progress, folder.path())?;
+    }
+    folder.write(NAMES.result, &result)?;
+    Ok(result)
+}
+
+/// What is recorded of weights that were followed.
+fn record_of(fate: &prune::Fate) -> FateRow {
+    FateRow {
+        step: fate.step.0,
+        decile: fate.decile as u64,
+        age: least_age(fate.age),
+        n_pruned: fate.n_pruned,
+        n_back: fate.n_back,
+        n_kept: fate.n_kept,
+    }
+}

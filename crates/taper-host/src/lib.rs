@@ -1,0 +1,18 @@
+//! What the programs `taper` and `cargo xtask` share of the system they run on: exit codes, signals, memory, the
+//! machine.
+#![forbid(unsafe_code)]
+
+mod exit;
+mod machine;
+mod memory;
+mod signals;
+
+pub use exit::{Exit, Usage};
+pub use machine::{host, machine};
+pub use memory::peak_memory;
+pub use signals::{kill_group, lead_group, on_stop, terminate};
+
+/// Compiles and runs the README's example.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

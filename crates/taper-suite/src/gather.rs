@@ -1,0 +1,63 @@
+//! Gathers finished runs to results.
+
+use crate::{
+    bands::Band,
+    collect,
+    results::{FailedRun, Made, Manifest, Results, SCHEMA},
+    runs::{RunState, RunsFolder},
+    suite::{Job, Suite},
+    taken::Sources,
+};
+use std::path::Path;
+
+/// The manifest of a suite's results, before runs are gathered.
+pub(crate) fn manifest(
+    suite: &Suite,
+    made: Made,
+    bands: Vec<Band>,
+    failed: Vec<FailedRun>,
+) -> Manifest {
+    Manifest {
+        schema: SCHEMA,
+        suite: suite.name.clone(),
+        title: suite.title.clone(),
+        made,
+        seeds: suite.seeds,
+        baseline: suite.baseline.clone(),
+        rows: suite.rows(),
+        bands,
+        failed,
+        machines: Vec::new(),
+        taken: Vec::new(),
+    }
+}
+
+/// All finished runs of the suite, whichever were chosen, and those that others have; a run folder that cannot be read has
+/// failed.
+pub(crate) fn gather(
+    manifest: Manifest,
+    jobs: &[Job],
+    sources: &Sources,
+    runs: &RunsFolder,
+    dir: &Path,
+) -> Results {
+    let mut results = Results {
+        manifest,
+        runs: vec![],
+        curves: vec![],
+        steps: vec![],
+        layers: vec![],
+        fates: vec![],
+    };
+    for job in jobs {
+        if runs.state(&job.key) != RunState::Finished {
+            sources.add(&mut results, job, dir);
+            continue;
+        }
+        if let Err(error) = collect::add(&mut results, job, &runs.run(&job.key), dir) {
+            let reason = format!("{error:#}; delete the run folder to repeat the run");
+            results.manifest.failed.push(FailedRun::of(job, reason, Vec::new()));
+        }
+    }
+    results
+}

@@ -1,0 +1,56 @@
+//! Suites of training runs: the rows, sparsities and seeds of a `suite.toml`, made by any number of processes that share a
+//! folder, gathered to results, judged by bands, and reported with tables and figures.
+//!
+//! [`find`] reads a suite, an [`Order`] says which of its runs are asked for and where, [`Order::plan`] lists them, and
+//! [`SuitePlan::make`] makes those that are not finished, by a [`Launcher`]. [`Results`] is what a results folder holds.
+#![forbid(unsafe_code)]
+#![allow(clippy::disallowed_methods, reason = "only draws and prints")]
+
+mod bands;
+mod cells;
+mod collect;
+mod date;
+mod estimate;
+mod figure;
+mod gain;
+mod gather;
+mod launcher;
+mod make;
+mod order;
+mod page;
+pub mod place;
+mod program;
+mod relative;
+pub mod report;
+mod results;
+mod runs;
+mod shard;
+mod shipped;
+mod suite;
+pub mod summary;
+pub mod tables;
+mod taken;
+#[cfg(test)]
+mod testing;
+mod watch;
+
+pub use bands::Band;
+pub use cells::{Cell, Verdict, cells, exit, shown};
+pub use date::Utc;
+pub use launcher::{Launch, Launcher, RunOutcome, StopRequest};
+pub use order::{AskedBy, Order, PlannedRun, SuiteEnd, SuitePlan};
+pub use program::Program;
+pub use results::{
+    CurveLine, FailedRun, FateLine, LayerLine, Made, MadeOn, Manifest, Results, RunLine, StepLine,
+    TakenFrom, ToolVersions,
+};
+pub use runs::RunState;
+pub use shard::Shard;
+pub use shipped::{available, find};
+pub use suite::{ImageSource, Job, Overrides, Suite, SuiteRow, matches};
+pub use watch::SuiteWatch;
+
+/// Compiles and runs the README's example.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

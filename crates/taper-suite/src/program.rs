@@ -1,0 +1,170 @@
+//! Runs as processes of `taper train`: its log, its progress, its end.
+
+use crate::{
+    launcher::{Launch, Launcher, RunOutcome, StopRequest},
+    runs::epochs_done,
+    suite::Job,
+};
+use anyhow::{Context, Result, ensure};
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+use taper_host::{Exit, Usage, terminate};
+use taper_record::NAMES;
+
+/// How long an interrupted run may take to write its checkpoint.
+const GRACE: Duration = Duration::from_secs(20);
+/// How often we look whether a run has ended.
+const POLL: Duration = Duration::from_millis(50);
+/// Lines of a failed run's log that are shown.
+const LOG_LINES: usize = 12;
+
+/// Makes each run by `taper train`, as a process of its own.
+#[derive(Clone, Debug)]
+pub struct Program {
+    /// The program `taper`.
+    pub path: PathBuf,
+    /// Where it runs: relative paths are meant from there.
+    pub folder: PathBuf,
+    /// Threads of each run, if they are not to take all cores.
+    pub threads: Option<usize>,
+}
+
+impl Program {
+    /// `taper train` with all that decides the numbers of a run.
+    fn train(&self, job: &Job) -> Command {
+        let mut command = Command::new(&self.path);
+        let experiment = job.experiment.strip_prefix(&self.folder).unwrap_or(&job.experiment);
+        command.current_dir(&self.folder).arg("train").arg(experiment);
+        if let Some(sparsity) = job.sparsity {
+            command.args(["--sparsity", &sparsity.to_string()]);
+        }
+        command.args(["--seed", &job.seed.to_string()]);
+        for (flag, settings) in [("--set-shared", &job.set_shared), ("--set", &job.set)] {
+            settings.iter().for_each(|setting| {
+                command.args([flag, setting]);
+            });
+        }
+        if let Some(data) = &job.data {
+            command.args(["--data", data]);
+        }
+        command
+    }
+
+    fn command(&self, job: &Job, launch: &Launch) -> Command {
+        let mut command = self.train(job);
+        command.arg("--out").arg(launch.folder).args(["--resume", "--quiet", "--mask-trace"]);
+        if let Some(device) = launch.device {
+            command.args(["--device", device]);
+        }
+        if let Some(threads) = self.threads {
+            command.args(["--threads", &threads.to_string()]);
+        }
+        command
+    }
+}
+
+impl Launcher for Program {
+    fn resolve(&self, job: &Job) -> Result<serde_json::Value> {
+        let mut command = self.train(job);
+        let output = command
+            .arg("--dry-run")
+            .output()
+            .with_context(|| format!("cannot run {}", self.path.display()))?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        let said = said.trim().trim_start_matches("error: ");
+        ensure!(output.status.success(), Usage::new(format!("{job}: {said}")));
+        serde_json::from_slice(&output.stdout)
+            .with_context(|| format!("{job}: `taper train --dry-run` printed no JSON"))
+    }
+
+    fn run(&self, job: &Job, launch: &Launch) -> Result<RunOutcome> {
+        let log = File::create(launch.log)
+            .with_context(|| format!("cannot create {}", launch.log.display()))?;
+        let mut child = self
+            .command(job, launch)
+            // The child holds the lock as well: were we killed, nobody could start its run a second time.
+            .stdin(Stdio::from(launch.lock.share().context("cannot share the lock")?))
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .with_context(|| format!("cannot run {}", self.path.display()))?;
+
+        let mut stopping = Stopping::default();
+        let mut looks = 0u32;
+        let status = loop {
+            if let Some(status) = child.try_wait()? {
+                break status;
+            }
+            thread::sleep(POLL);
+            looks += 1;
+            if looks.is_multiple_of(10) {
+                (launch.at)(epochs_done(launch.folder));
+            }
+            stopping.pass_on(&mut child, launch.stop)?;
+        };
+
+        if launch.stop.is_raised() || status.code() == Some(Exit::Interrupted.code().into()) {
+            return Ok(RunOutcome::Interrupted);
+        }
+        let reason = if !status.success() {
+            status.to_string()
+        } else if !launch.folder.join(NAMES.result).is_file() {
+            "it ended well but left no result.json".to_owned()
+        } else {
+            return Ok(RunOutcome::Finished);
+        };
+        Ok(RunOutcome::Failed { reason, log: last_lines(launch.log) })
+    }
+}
+
+/// Requests to stop, as a run gets them.
+#[derive(Default)]
+struct Stopping {
+    n_passed_on: u32,
+    since: Option<Instant>,
+}
+
+impl Stopping {
+    /// Passes new requests on to the run, and ends it the hard way if it takes too long. It survives that: it goes on from
+    /// its last checkpoint.
+    fn pass_on(&mut self, child: &mut Child, stop: &StopRequest) -> Result<()> {
+        let n_requests = stop.n_raised();
+        if self.n_passed_on < n_requests {
+            self.n_passed_on = n_requests;
+            self.since.get_or_insert_with(Instant::now);
+            terminate(child);
+        }
+        if self.since.is_some_and(|since| since.elapsed() > GRACE) {
+            child.kill()?;
+        }
+        Ok(())
+    }
+}
+
+fn last_lines(log: &Path) -> Vec<String> {
+    let text = fs::read(log).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    lines[lines.len().saturating_sub(LOG_LINES)..].iter().map(|line| (*line).to_owned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_log_is_kept() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let path = dir.path().join("a.log");
+        let text: String = (0..40).map(|i| format!("line {i}\n\n")).collect();
+        fs::write(&path, text).expect("writes");
+        let lines = last_lines(&path);
+        assert_eq!((lines.len(), lines[0].as_str()), (LOG_LINES, "line 28"));
+        assert_eq!(last_lines(&dir.path().join("none")), Vec::<String>::new());
+    }
+}

@@ -1,0 +1,151 @@
+//! The folder with the runs of a suite: their states, and who is at work on which.
+
+use anyhow::{Result, anyhow};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+use taper_host::Usage;
+use taper_record::{Lock, NAMES};
+
+/// How far a run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RunState {
+    /// `result.json` is there.
+    Finished,
+    /// In results of others.
+    Elsewhere,
+    /// A process is at work on it.
+    AtWork,
+    /// Begun, not finished, and nobody is at work on it.
+    Begun,
+    /// Not begun.
+    New,
+}
+
+impl RunState {
+    /// Whether there is nothing left to do.
+    pub fn is_done(self) -> bool {
+        matches!(self, Self::Finished | Self::Elsewhere)
+    }
+
+    /// As lists have it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Finished => "finished",
+            Self::Elsewhere => "elsewhere",
+            Self::AtWork => "at work",
+            Self::Begun => "to resume",
+            Self::New => "to do",
+        }
+    }
+}
+
+/// The folder with the runs of a suite.
+#[derive(Clone, Debug)]
+pub(crate) struct RunsFolder(PathBuf);
+
+impl RunsFolder {
+    /// That of a suite, below a folder.
+    pub(crate) fn of(folder: &Path, suite: &str) -> Self {
+        Self(folder.join("runs").join(suite))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The folder of a run.
+    pub(crate) fn run(&self, key: &str) -> PathBuf {
+        self.0.join(key)
+    }
+
+    /// What a run says.
+    pub(crate) fn log(&self, key: &str) -> PathBuf {
+        self.0.join(format!("{key}.log"))
+    }
+
+    /// The lock of a run lies beside its folder, which it would otherwise make.
+    fn lock(&self, key: &str) -> PathBuf {
+        self.0.join(format!("{key}.lock"))
+    }
+
+    /// Takes a run for this process; `None` if another has it.
+    ///
+    /// # Errors
+    /// If the folder cannot be written, or its file system has no locks.
+    pub(crate) fn claim(&self, key: &str) -> Result<Option<Lock>> {
+        let place = self.0.display();
+        fs::create_dir_all(&self.0)
+            .map_err(|error| anyhow::Error::new(error).context(format!("cannot create {place}")))?;
+        Lock::take(&self.lock(key)).map_err(|error| match error.kind() {
+            io::ErrorKind::Unsupported => anyhow!(Usage::new(format!(
+                "the file system of {place} has no locks ({error}), by which processes share a suite; make the runs below another folder, with --folder"
+            ))),
+            _ => anyhow::Error::new(error)
+                .context(format!("cannot lock {}", self.lock(key).display())),
+        })
+    }
+
+    /// How far a run is.
+    pub(crate) fn state(&self, key: &str) -> RunState {
+        let run = self.run(key);
+        // `result.json` is written last and atomically, so its presence is enough.
+        match (run.join(NAMES.result).is_file(), run.is_dir()) {
+            (true, _) => RunState::Finished,
+            _ if Lock::is_held(&self.lock(key)) == Some(true) => RunState::AtWork,
+            (false, true) => RunState::Begun,
+            (false, false) => RunState::New,
+        }
+    }
+
+    /// The last error that the log of a run tells.
+    pub(crate) fn error(&self, key: &str) -> Option<String> {
+        let log = fs::read(self.log(key)).ok()?;
+        let log = String::from_utf8_lossy(&log);
+        log.lines().rev().find(|line| line.starts_with("error: ")).map(str::to_owned)
+    }
+
+    /// Epochs that a run has done: lines of `metrics.csv` but the header.
+    pub(crate) fn epochs_done(&self, key: &str) -> u64 {
+        epochs_done(&self.run(key))
+    }
+}
+
+/// Epochs that the run of a folder has done.
+pub(crate) fn epochs_done(run: &Path) -> u64 {
+    let text = fs::read(run.join(NAMES.epochs)).unwrap_or_default();
+    (text.iter().filter(|byte| **byte == b'\n').count() as u64).saturating_sub(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn epochs_are_counted_without_the_header_and_the_torn_line() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        assert_eq!(epochs_done(dir.path()), 0);
+        fs::write(dir.path().join("metrics.csv"), "epoch,step\n0,10\n1,20\n2,3").expect("writes");
+        assert_eq!(epochs_done(dir.path()), 2);
+    }
+
+    #[test]
+    fn a_run_is_claimed_by_one() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let runs = RunsFolder::of(dir.path(), "s");
+        assert_eq!(runs.state("k"), RunState::New);
+        let lock = runs.claim("k").expect("locks").expect("it is free");
+        assert_eq!(runs.state("k"), RunState::AtWork);
+        assert!(runs.claim("k").expect("looks").is_none());
+        assert!(runs.claim("other").expect("locks").is_some(), "runs have locks each");
+        fs::create_dir(runs.run("k")).expect("creates");
+        drop(lock);
+        assert_eq!(runs.state("k"), RunState::Begun);
+        fs::write(runs.run("k").join(NAMES.result), "{}").expect("writes");
+        assert_eq!(runs.state("k"), RunState::Finished);
+        fs::write(dir.path().join("runs/file"), "").expect("writes");
+        let error = RunsFolder::of(dir.path(), "file").claim("k").expect_err("no folder");
+        assert!(error.to_string().contains("cannot create"), "{error}");
+    }
+}

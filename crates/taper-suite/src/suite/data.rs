@@ -1,0 +1,98 @@
+//! Images by name or folder, which is known by its content.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use super::hash::{FNV, fnv1a_from};
+
+/// A data set by name or folder.
+#[derive(Clone, Debug)]
+pub struct ImageSource {
+    /// As an experiment takes it. A folder is absolute, since it is meant from where the user stands, and runs are made
+    /// elsewhere.
+    pub name: String,
+    /// What keys know it by: the name, or a hash of the folder's content. So runs on other images are other runs,
+    /// wherever the folder lies.
+    pub(super) id: String,
+}
+
+impl ImageSource {
+    /// That of a name or a folder.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn of(text: &str) -> Result<Self> {
+        let path = Path::new(text);
+        if !path.is_dir() {
+            return Ok(Self { name: text.to_owned(), id: text.to_owned() });
+        }
+        let told = || format!("cannot read the data set in {}", path.display());
+        let path = std::fs::canonicalize(path).with_context(told)?;
+        let id = format!("content {:016x}", content(&path).with_context(told)?);
+        Ok(Self { name: path.display().to_string(), id })
+    }
+}
+
+/// A hash of the names and bytes of all files below a folder but hidden ones.
+fn content(folder: &Path) -> Result<u64> {
+    let mut files = Vec::new();
+    let mut folders = vec![folder.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder)? {
+            let entry = entry?;
+            if entry.file_name().to_string_lossy().starts_with('.') {
+                continue;
+            }
+            // Links of the hub's cache lead to the files.
+            match std::fs::metadata(entry.path())?.is_dir() {
+                true => folders.push(entry.path()),
+                false => files.push(entry.path()),
+            }
+        }
+    }
+    files.sort();
+    files.iter().try_fold(FNV, |hash, path| {
+        let name: PathBuf = path.strip_prefix(folder)?.to_path_buf();
+        let mut hash = fnv1a_from(hash, name.to_string_lossy().as_bytes());
+        let mut reader = BufReader::with_capacity(1 << 20, File::open(path)?);
+        loop {
+            let bytes = reader.fill_buf()?;
+            if bytes.is_empty() {
+                return Ok(fnv1a_from(hash, &[0]));
+            }
+            hash = fnv1a_from(hash, bytes);
+            let n = bytes.len();
+            reader.consume(n);
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_known_by_its_content_and_a_name_by_itself() {
+        let root = tempfile::tempdir().expect("a temporary folder");
+        let folder = |name: &str, image: &[u8]| {
+            let folder = root.path().join(name);
+            std::fs::create_dir_all(folder.join("train")).expect("creates");
+            std::fs::write(folder.join("train/0.bin"), image).expect("writes");
+            std::fs::write(folder.join("test.bin"), [7; 9]).expect("writes");
+            folder
+        };
+        let id = |path: &Path| ImageSource::of(&path.display().to_string()).expect("reads").id;
+        let one = folder("one", &[1, 2, 3]);
+        assert_eq!(id(&one), id(&folder("two", &[1, 2, 3])), "wherever it lies");
+        assert_ne!(id(&one), id(&folder("three", &[1, 2, 4])), "other images");
+        let before = id(&one);
+        std::fs::write(one.join(".cache"), "x").expect("writes");
+        assert_eq!(id(&one), before, "hidden files are no data");
+        std::fs::rename(one.join("test.bin"), one.join("val.bin")).expect("renames");
+        assert_ne!(id(&one), before, "other names");
+        assert_eq!(ImageSource::of("cifar100").expect("a name").id, "cifar100");
+    }
+}

@@ -1,0 +1,287 @@
+//! A suite: its file, `suite.toml`, and the rows that it stands for.
+
+mod data;
+mod grid;
+mod hash;
+mod job;
+mod pattern;
+
+pub use data::ImageSource;
+pub use job::{Job, Overrides};
+pub use pattern::matches;
+
+use anyhow::{Context, Result, bail, ensure};
+use grid::Grid;
+use pattern::is_like;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+use taper_compose::{has, merge, place};
+use taper_host::Usage;
+use toml::{Table, Value};
+
+/// A suite: rows, each trained at some sparsities with some seeds. It may extend another suite, whose rows it then takes
+/// over.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Suite {
+    /// Name of its folder.
+    #[serde(skip)]
+    pub name: String,
+    /// Heading of the report.
+    pub title: String,
+    /// Sparsities of the rows that have none of their own, each in [0, 1).
+    sparsities: Vec<f64>,
+    /// Number of seeds; they are 0, 1, ...
+    pub seeds: u64,
+    /// Name of the row with which the report compares the others; the first pruned one if left out.
+    pub baseline: Option<String>,
+    /// Settings on top of every experiment.
+    #[serde(default)]
+    set: Table,
+    /// Values of keys, with all combinations of which rows are repeated.
+    #[serde(default)]
+    grid: Grid,
+    /// The rows in the order of the tables.
+    #[serde(rename = "row")]
+    rows: Vec<RowEntry>,
+    /// Changes with which rows are repeated.
+    #[serde(default, rename = "variant")]
+    variants: Vec<VariantEntry>,
+    /// Folders with the experiments of the rows; the suite's own first.
+    #[serde(skip)]
+    folders: Vec<PathBuf>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RowEntry {
+    name: String,
+    label: Option<String>,
+    /// Stem of the experiment file, if it is not the name.
+    experiment: Option<String>,
+    /// Settings on top of the experiment.
+    #[serde(default)]
+    set: Table,
+    /// Values of keys, instead of those of the suite.
+    grid: Option<Grid>,
+    sparsities: Option<Vec<f64>>,
+}
+
+/// A change with which rows are repeated.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct VariantEntry {
+    /// Goes behind the name of a row.
+    name: String,
+    /// Goes behind the label of a row.
+    label: String,
+    /// Patterns of the names of the rows that are repeated.
+    rows: Vec<String>,
+    /// Settings on top of those of the row.
+    set: Table,
+    /// Those of the row's sparsities at which it is repeated; all if left out.
+    sparsities: Option<Vec<f64>>,
+}
+
+/// One row of the matrix with everything settled; also what a manifest records.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SuiteRow {
+    /// Its name, unique in the suite.
+    pub name: String,
+    /// What tables and figures call it.
+    pub label: String,
+    /// Empty for a row trained without a sparsity.
+    pub sparsities: Vec<f64>,
+}
+
+impl SuiteRow {
+    /// The sparsities of the row's cells; a row without any has one cell, of none.
+    pub fn targets(&self) -> Vec<Option<f64>> {
+        if self.sparsities.is_empty() {
+            vec![None]
+        } else {
+            self.sparsities.iter().copied().map(Some).collect()
+        }
+    }
+}
+
+/// Name of a suite's file.
+pub(crate) const FILE: &str = "suite.toml";
+
+/// Whether a folder is that of a suite.
+pub(crate) fn is_suite(folder: &Path) -> bool {
+    folder.join(FILE).is_file()
+}
+
+impl Suite {
+    /// Reads and checks the suite of a folder, which has a `suite.toml`, the experiments of its rows and, if it is judged,
+    /// `bands.toml`.
+    ///
+    /// # Errors
+    /// When it is not valid.
+    pub fn load(folder: &Path) -> Result<Self> {
+        let path = folder.join(FILE);
+        let usage = |error: anyhow::Error| Usage::new(format!("{error:#}"));
+        let (table, files) = taper_compose::load(&path, "suite", |table, file| {
+            place_paths(table, &std::path::absolute(file)?);
+            Ok(())
+        })?;
+        let place = || format!("in {}", path.display());
+        let mut suite: Self = table.try_into().with_context(place).map_err(usage)?;
+        suite.name = name_of(folder)?;
+        suite.folders = files.iter().filter_map(|file| Some(file.parent()?.to_owned())).collect();
+        suite.check().with_context(place).map_err(usage)?;
+        Ok(suite)
+    }
+
+    /// The folder that it was read from.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folders.first().map_or(Path::new(""), PathBuf::as_path)
+    }
+
+    fn check(&self) -> Result<()> {
+        ensure!(self.seeds >= 1, "seeds is 0, expected at least 1");
+        ensure!(!self.rows.is_empty(), "the suite has no [[row]]");
+        let tables =
+            self.rows.iter().map(|row| &row.set).chain(self.variants.iter().map(|v| &v.set));
+        for table in tables.chain([&self.set]) {
+            ensure!(!has(table, "seed"), "set has `seed`, but the seeds are those of `seeds`");
+        }
+        for grid in self.rows.iter().filter_map(|row| row.grid.as_ref()).chain([&self.grid]) {
+            grid.check()?;
+        }
+        for (row, _, set) in self.entries() {
+            ensure!(
+                row.sparsities.is_empty() || !has(&set, "prune.sparsity"),
+                "set of row '{}' has `prune.sparsity`, but its sparsities are those of `sparsities`",
+                row.name
+            );
+        }
+        for variant in &self.variants {
+            for pattern in &variant.rows {
+                ensure!(
+                    self.rows.iter().any(|row| is_like(pattern, &row.name)),
+                    "no row is called '{pattern}' for variant '{}'",
+                    variant.name
+                );
+            }
+        }
+        let rows = self.rows();
+        for (i, row) in rows.iter().enumerate() {
+            let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+            ensure!(
+                row.name.starts_with(|c: char| c.is_ascii_alphanumeric())
+                    && row.name.chars().all(plain),
+                "row name '{}' may hold only letters, digits, '-', '_' and '.', and begins with one of the first two",
+                row.name
+            );
+            ensure!(
+                rows[..i].iter().all(|r| r.name != row.name),
+                "row '{}' is there twice",
+                row.name
+            );
+        }
+        if let Some(baseline) = &self.baseline {
+            let names: Vec<&str> = rows.iter().map(|row| row.name.as_str()).collect();
+            ensure!(
+                names.contains(&baseline.as_str()),
+                "baseline is '{baseline}', which is no row; the rows are {}",
+                names.join(", ")
+            );
+        }
+        for sparsity in
+            self.rows.iter().filter_map(|r| r.sparsities.as_ref()).flatten().chain(&self.sparsities)
+        {
+            ensure!((0.0..1.0).contains(sparsity), "sparsity {sparsity} is outside [0, 1)");
+        }
+        Ok(())
+    }
+
+    /// The rows with their sparsities and labels, each followed by its variants.
+    pub fn rows(&self) -> Vec<SuiteRow> {
+        self.entries().into_iter().map(|(row, ..)| row).collect()
+    }
+
+    /// The rows, the entries that they come from, and their settings.
+    fn entries(&self) -> Vec<(SuiteRow, &RowEntry, Table)> {
+        let mut entries = Vec::new();
+        for entry in &self.rows {
+            let sparsities = entry.sparsities.as_ref().unwrap_or(&self.sparsities);
+            let label = entry.label.as_ref().unwrap_or(&entry.name);
+            for point in entry.grid.as_ref().unwrap_or(&self.grid).points() {
+                let row = SuiteRow {
+                    name: format!("{}{}", entry.name, point.name),
+                    label: format!("{label}{}", point.label),
+                    sparsities: sparsities.clone(),
+                };
+                let mut set = self.set.clone();
+                merge(&mut set, entry.set.clone());
+                merge(&mut set, point.set);
+                entries.push((row.clone(), entry, set.clone()));
+                for variant in self.variants.iter().filter(|variant| variant.is_for(entry)) {
+                    let Some(repeated) = variant.of(&row) else { continue };
+                    let mut set = set.clone();
+                    merge(&mut set, variant.set.clone());
+                    entries.push((repeated, entry, set));
+                }
+            }
+        }
+        entries
+    }
+
+    /// The experiment file of a row: in the suite's own folder, or in that of a suite that it extends.
+    fn experiment(&self, entry: &RowEntry) -> PathBuf {
+        let file = format!("{}.toml", entry.experiment.as_ref().unwrap_or(&entry.name));
+        let places: Vec<PathBuf> = self.folders.iter().map(|folder| folder.join(&file)).collect();
+        let found = places.iter().find(|place| place.is_file()).or(places.first());
+        found.cloned().unwrap_or_default()
+    }
+}
+
+impl VariantEntry {
+    fn is_for(&self, row: &RowEntry) -> bool {
+        self.rows.iter().any(|pattern| is_like(pattern, &row.name))
+    }
+
+    /// A row with this change; none where they have no sparsity in common.
+    fn of(&self, row: &SuiteRow) -> Option<SuiteRow> {
+        let is_at =
+            |sparsity: &f64| self.sparsities.as_ref().is_none_or(|at| at.contains(sparsity));
+        let repeated = SuiteRow {
+            name: format!("{}-{}", row.name, self.name),
+            label: format!("{}, {}", row.label, self.label),
+            sparsities: row.sparsities.iter().copied().filter(is_at).collect(),
+        };
+        (!repeated.sparsities.is_empty() || row.sparsities.is_empty()).then_some(repeated)
+    }
+}
+
+/// The name of a suite's folder.
+fn name_of(folder: &Path) -> Result<String> {
+    let folder = std::path::absolute(folder)?;
+    let name = folder.components().rev().find_map(|part| match part {
+        std::path::Component::Normal(name) => name.to_str(),
+        _ => None,
+    });
+    match name {
+        Some(name) => Ok(name.to_owned()),
+        None => bail!(Usage::new(format!("{} has no name; give it one", folder.display()))),
+    }
+}
+
+/// Makes the paths that a suite sets relative to its file, as those of an experiment are.
+fn place_paths(table: &mut Table, file: &Path) {
+    for (key, value) in table {
+        match (key.as_str(), value) {
+            ("set", Value::Table(set)) => place(set, file.parent().unwrap_or(file), &[]),
+            ("row" | "variant", Value::Array(entries)) => {
+                let entries = entries.iter_mut().filter_map(Value::as_table_mut);
+                entries.for_each(|entry| place_paths(entry, file));
+            }
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
