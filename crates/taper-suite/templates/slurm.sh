@@ -26,7 +26,7 @@ stop() {
     [ -z "$run" ] || kill -TERM "$run" 2>/dev/null
 }
 trap stop TERM
-"${command[@]}" </dev/null &
+"${command[@]}" &
 run=$!
 for ((waits = 0; waits <= signals; waits++)); do
     wait "$run"

@@ -140,6 +140,12 @@ fn a_job_runs_its_shard_in_the_folder() {
     assert_eq!(cluster.calls().join("\n"), [&expected[..], &odd].concat().join("\n"));
     let folder = cluster.folder().canonicalize().expect("a folder");
     assert!(cluster.log().contains(&format!("\n{}\n", folder.display())), "{}", cluster.log());
+    cluster.run(&script);
+    assert_eq!(
+        cluster.log().matches("begins on node2").count(),
+        2,
+        "a requeued job goes on in its log"
+    );
 }
 
 #[test]
