@@ -26,6 +26,7 @@ mod results;
 mod runs;
 mod shard;
 mod shipped;
+mod slurm;
 mod suite;
 pub mod summary;
 pub mod tables;
@@ -47,6 +48,7 @@ pub use results::{
 pub use runs::RunState;
 pub use shard::Shard;
 pub use shipped::{available, find};
+pub use slurm::{Submission, Submitted};
 pub use suite::{ImageSource, Job, Overrides, Suite, SuiteRow, matches};
 pub use watch::SuiteWatch;
 
