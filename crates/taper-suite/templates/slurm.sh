@@ -28,6 +28,8 @@ stop() {
 trap stop TERM
 "${command[@]}" &
 run=$!
+# One that came before there was a run.
+[ "$signals" = 0 ] || kill -TERM "$run"
 for ((waits = 0; waits <= signals; waits++)); do
     wait "$run"
     code=$?
