@@ -2,7 +2,9 @@
 
 mod suite;
 
-pub use suite::{SuiteChoice, SuiteCommand, SuiteList, SuiteReport, SuiteRun, SuiteStatus};
+pub use suite::{
+    SuiteChoice, SuiteCommand, SuiteList, SuiteReport, SuiteRun, SuiteStatus, SuiteSubmit,
+};
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use std::path::PathBuf;

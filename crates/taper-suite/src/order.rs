@@ -19,6 +19,7 @@ use crate::{
 use anyhow::{Result, bail, ensure};
 use std::{
     collections::BTreeSet,
+    num::NonZeroUsize,
     path::{Path, PathBuf},
 };
 use taper_host::{Usage, machine};
@@ -241,6 +242,18 @@ impl SuitePlan<'_> {
         results.save(&folder)?;
         report::write_documents(&results, &folder)?;
         Ok(SuiteEnd::Gathered { results: results.into(), folder })
+    }
+
+    /// Prepares the folder for so many shards, which begin later, elsewhere. Unlike a shard itself it replaces what is known of
+    /// earlier ones, unless a run is at work.
+    ///
+    /// # Errors
+    /// If runs of other shards are at work, or the folder cannot be written.
+    pub fn begin_shards(&self, n: NonZeroUsize) -> Result<()> {
+        if self.jobs.iter().all(|job| self.state(job) != RunState::AtWork) {
+            Shard::forget(&self.runs)?;
+        }
+        Shard::first_of(n).join(&self.runs, self.order.by.commit.as_deref())
     }
 
     fn made(&self) -> Made {

@@ -3,7 +3,7 @@
 use crate::{runs::RunsFolder, suite::Job};
 use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
-use std::{fmt, str::FromStr};
+use std::{fmt, io, num::NonZeroUsize, str::FromStr};
 use taper_host::Usage;
 use taper_record::write_file;
 
@@ -46,6 +46,25 @@ struct Shards {
 }
 
 impl Shard {
+    /// The first of so many.
+    pub(crate) fn first_of(n: NonZeroUsize) -> Self {
+        Self { index: 0, n: n.get() }
+    }
+
+    /// Has the next shard say what the others have to be.
+    ///
+    /// # Errors
+    /// If what is known of earlier ones cannot be deleted.
+    pub(crate) fn forget(runs: &RunsFolder) -> Result<()> {
+        let path = runs.path().join(FILE);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(anyhow::Error::new(error).context(format!("cannot delete {}", path.display())))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The jobs of this shard: each N-th in the order of their keys, which all processes know.
     pub(crate) fn of<'a>(self, jobs: &[&'a Job]) -> Vec<&'a Job> {
         let mut keys: Vec<&str> = jobs.iter().map(|job| job.key.as_str()).collect();

@@ -1,7 +1,7 @@
 //! The command line of `taper suite`.
 
 use clap::{Args as ClapArgs, Subcommand};
-use std::path::PathBuf;
+use std::{num::NonZeroUsize, path::PathBuf};
 use taper_suite::Shard;
 
 /// Run many experiments as one.
@@ -15,6 +15,9 @@ pub enum SuiteCommand {
     /// Say how far the runs of a suite are
     #[command(after_help = STATUS_HELP)]
     Status(Box<SuiteStatus>),
+    /// Submit a suite to a cluster: jobs that share its runs, and one behind them that gathers the results
+    #[command(after_help = SUBMIT_HELP)]
+    Submit(Box<SuiteSubmit>),
     /// Rebuild summary.md and report.html from a results folder alone
     #[command(after_help = REPORT_HELP)]
     Report(SuiteReport),
@@ -34,6 +37,13 @@ Examples:
   taper suite status cifar100-short --only feather --data DIR
 
 It reads the run folders, whoever makes them. Settings are those that the runs are made with.";
+
+const SUBMIT_HELP: &str = "\
+Examples:
+  taper suite submit methods --slurm --array-size 8 --time 2:00:00 --cpus 4
+  taper suite submit cifar100-mid --slurm --print --data DIR -- --account=ours
+
+Each job of the array makes its part of the runs. Two minutes before a time limit it writes checkpoints and is requeued; what a node's failure or a killed job leaves is gone on with as well. The folder, the program and the data have to be on a file system that all nodes share. `taper suite status` says how far the runs are.";
 
 const REPORT_HELP: &str = "\
 Examples:
@@ -63,9 +73,6 @@ pub struct SuiteChoice {
     /// Number of seeds instead of the suite's
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1000))]
     pub seeds: Option<u64>,
-    /// Take the runs that this results folder has, of this suite or another, instead of making them
-    #[arg(long, value_name = "DIR")]
-    pub with: Vec<PathBuf>,
     /// Train on this data set or folder instead of the suite's
     #[arg(long, value_name = "NAME|DIR")]
     pub data: Option<String>,
@@ -86,6 +93,9 @@ pub struct SuiteRun {
     /// Which runs, and with which settings
     #[command(flatten)]
     pub chosen: SuiteChoice,
+    /// Take the runs that this results folder has, of this suite or another, instead of making them
+    #[arg(long, value_name = "DIR")]
+    pub with: Vec<PathBuf>,
     /// Where the results go; they replace none with other runs [default: results/DATE-HOST]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
@@ -113,6 +123,38 @@ pub struct SuiteStatus {
     /// Print the runs as JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// Submit a suite to a cluster.
+#[derive(Debug, ClapArgs)]
+pub struct SuiteSubmit {
+    /// Which runs, and with which settings
+    #[command(flatten)]
+    pub chosen: SuiteChoice,
+    /// To Slurm
+    #[arg(long, required = true)]
+    pub slurm: bool,
+    /// Jobs that share the runs
+    #[arg(long, value_name = "N", default_value = "4")]
+    pub array_size: NonZeroUsize,
+    /// Partition [default: the cluster's, as with all that follow]
+    #[arg(long, value_name = "P")]
+    pub partition: Option<String>,
+    /// Time limit of each job: minutes, H:MM:SS or D-H, more than 2 minutes
+    #[arg(long, value_name = "T")]
+    pub time: Option<String>,
+    /// Processors of each job, which its run uses all
+    #[arg(long, value_name = "C")]
+    pub cpus: Option<NonZeroUsize>,
+    /// Generic resources of each job, such as gpu:1
+    #[arg(long, value_name = "G")]
+    pub gres: Option<String>,
+    /// Print the batch script, and submit nothing
+    #[arg(long)]
+    pub print: bool,
+    /// Further arguments of sbatch, behind --
+    #[arg(last = true, value_name = "SBATCH-ARGS")]
+    pub sbatch: Vec<String>,
 }
 
 /// Rebuild a report.

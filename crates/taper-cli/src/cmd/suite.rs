@@ -6,6 +6,7 @@ mod progress;
 mod report;
 mod run;
 mod status;
+mod submit;
 
 use crate::args::SuiteCommand;
 use std::process::ExitCode;
@@ -17,6 +18,7 @@ pub fn run(command: &SuiteCommand) -> anyhow::Result<ExitCode> {
         SuiteCommand::List(args) => list::run(args)?,
         SuiteCommand::Run(args) => return run::run(args),
         SuiteCommand::Status(args) => status::run(args)?,
+        SuiteCommand::Submit(args) => submit::run(args)?,
         SuiteCommand::Report(args) => return report::run(args),
     }
     Ok(Exit::Done.into())

@@ -30,7 +30,6 @@ pub fn order(chosen: &SuiteChoice) -> anyhow::Result<Order> {
     Ok(Order {
         only: chosen.only.clone().unwrap_or_default(),
         overrides,
-        with: chosen.with.clone(),
         devices: chosen.device.clone(),
         by,
         ..Order::new(suite, &folder)

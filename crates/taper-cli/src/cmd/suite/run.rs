@@ -14,6 +14,7 @@ use taper_suite::{Order, StopRequest, SuiteEnd, exit, summary};
 /// Makes the runs that are not finished, then writes results and report, and judges.
 pub fn run(args: &SuiteRun) -> anyhow::Result<ExitCode> {
     let order = Order {
+        with: args.with.clone(),
         out: args.out.clone(),
         n_at_once: args.jobs.into(),
         shard: args.shard,

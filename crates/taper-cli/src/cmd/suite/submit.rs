@@ -1,0 +1,56 @@
+//! `taper suite submit`.
+
+use super::order::{launcher, order};
+use crate::{args::SuiteSubmit, term};
+use std::path::Path;
+use taper_suite::{Submission, Submitted};
+
+/// Submits a suite to Slurm, or prints the batch script.
+pub fn run(args: &SuiteSubmit) -> anyhow::Result<()> {
+    let order = order(&args.chosen)?;
+    let program = launcher(&order.folder, None)?;
+    let mut arguments = Vec::new();
+    let mut hand_on = |flag: &str, value: Option<String>| {
+        arguments.extend(value.map(|value| format!("{flag}={value}")));
+    };
+    hand_on("--only", args.chosen.only.clone());
+    hand_on("--seeds", args.chosen.seeds.map(|seeds| seeds.to_string()));
+    hand_on("--data", order.overrides.data.as_ref().map(|data| data.name.clone()));
+    hand_on("--device", Some(args.chosen.device.join(",")).filter(|devices| !devices.is_empty()));
+    hand_on("--threads", args.cpus.map(|cpus| cpus.to_string()));
+    args.chosen.set.iter().for_each(|set| hand_on("--set", Some(set.clone())));
+    let submission = Submission {
+        suite: named(&args.chosen.suite)?,
+        name: order.suite.name.clone(),
+        folder: order.folder.clone(),
+        program: program.path.clone(),
+        array_size: args.array_size,
+        partition: args.partition.clone(),
+        time: args.time.clone(),
+        cpus: args.cpus,
+        gres: args.gres.clone(),
+        sbatch: args.sbatch.clone(),
+        arguments,
+    };
+    if args.print {
+        return term::print(submission.script()?.trim_end());
+    }
+    // What cannot be run is refused here, and not by each job.
+    let plan = order.plan(&program)?;
+    plan.begin_shards(args.array_size)?;
+    let n_left = plan.planned().iter().filter(|run| !run.state.is_done()).count();
+    let Submitted { runs, results } = submission.submit()?;
+    let (size, suite) = (args.array_size, &args.chosen.suite);
+    term::print(format_args!(
+        "job {runs}, an array of {size}, makes {n_left} runs; job {results} gathers the results behind it\n\
+         `taper suite status {suite}` says how far they are"
+    ))
+}
+
+/// A suite as a job finds it, which begins in another folder.
+fn named(suite: &str) -> anyhow::Result<String> {
+    match Path::new(suite).join("suite.toml").is_file() {
+        true => Ok(std::path::absolute(suite)?.display().to_string()),
+        false => Ok(suite.to_owned()),
+    }
+}
