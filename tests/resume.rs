@@ -562,7 +562,10 @@ fn a_run_under_nohup_survives_the_end_of_its_terminal() {
 #[test]
 fn what_only_watches_changes_no_number() {
     let folder = Folder::new();
-    succeed(&args(&folder.text("watched"), &["--tensorboard", "--set", "train.early_stop=100"]));
+    succeed(&args(
+        &folder.text("watched"),
+        &["--set", "train.tensorboard=true", "--set", "train.early_stop=100"],
+    ));
     let out = folder.text("plain");
     let plain: Vec<&str> =
         SHORT.iter().copied().filter(|a| *a != "--mask-trace").chain(["--out", &out]).collect();

@@ -202,7 +202,7 @@ fn the_study_of_significance_follows_weights_and_drops_shares() {
             .contains("<svg")
     );
     let manifest = json(&folder.path("study/manifest.json"));
-    for key in ["segments", "command", "recipe", "study"] {
+    for key in ["date", "command", "commit", "machine", "versions", "run", "study"] {
         assert!(!manifest[key].is_null(), "{key} in {manifest}");
     }
     // Nothing is trained or counted twice.

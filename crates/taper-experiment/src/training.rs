@@ -60,7 +60,7 @@ pub struct Training {
     pub resume: bool,
     /// Replace the run that the folder holds.
     pub force: bool,
-    /// Write TensorBoard's event files.
+    /// Write TensorBoard's event files, as `train.tensorboard` of the experiment does.
     pub tensorboard: bool,
     /// Write what each refresh of masks changed.
     pub mask_trace: bool,
@@ -193,7 +193,7 @@ impl Training {
             .with(StepLines::new(&files.path(NAMES.steps)))
             .with(TimingCsv::new(&files.path(NAMES.timing)))
             .with(self.interrupt.clone());
-        if self.tensorboard {
+        if self.tensorboard || self.experiment.writes_tensorboard() {
             callbacks = callbacks.with(TensorBoard::new(files.folder()));
         }
         if self.mask_trace {

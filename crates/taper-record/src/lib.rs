@@ -24,6 +24,7 @@ mod machine;
 pub mod masks;
 mod number;
 pub mod result;
+pub mod results;
 pub mod rows;
 pub mod run;
 pub mod step;

@@ -1,6 +1,7 @@
 //! Reads finished run folders into the lines of a results folder.
 
 use std::path::Path;
+use taper_record::results::ToolVersions;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -8,7 +9,7 @@ use taper_record::{NAMES, RunFiles};
 
 use crate::bands::same_sparsity;
 use crate::relative::relative;
-use crate::results::{CurveLine, FateLine, LayerLine, Results, RunLine, StepLine, ToolVersions};
+use crate::results::{CurveLine, FateLine, LayerLine, Results, RunLine, StepLine};
 use crate::suite::Job;
 
 /// About as many steps as a figure can show are kept of a run.

@@ -3,12 +3,13 @@
 use crate::{
     bands::Band,
     collect,
-    results::{FailedRun, Made, Manifest, Results, SCHEMA},
+    results::{FailedRun, Manifest, Results, SCHEMA},
     runs::{RunState, RunsFolder},
     suite::{Job, Suite},
     taken::Sources,
 };
 use std::path::Path;
+use taper_record::results::{Made, ResultsKind};
 
 /// The manifest of a suite's results, before runs are gathered.
 pub(crate) fn manifest(
@@ -19,6 +20,7 @@ pub(crate) fn manifest(
 ) -> Manifest {
     Manifest {
         schema: SCHEMA,
+        kind: ResultsKind::Suite,
         suite: suite.name.clone(),
         title: suite.title.clone(),
         made,

@@ -42,8 +42,8 @@ pub use launcher::{Launch, Launcher, RunOutcome, StopRequest};
 pub use order::{AskedBy, Order, PlannedRun, SuiteEnd, SuitePlan};
 pub use program::Program;
 pub use results::{
-    CurveLine, FailedRun, FateLine, LayerLine, Made, MadeOn, Manifest, Results, RunLine, StepLine,
-    TakenFrom, ToolVersions,
+    CurveLine, FailedRun, FateLine, LayerLine, MadeOn, Manifest, Results, RunLine, StepLine,
+    TakenFrom,
 };
 pub use runs::RunState;
 pub use shard::Shard;

@@ -9,7 +9,7 @@ use crate::{
     make::{Making, make},
     place::{self, Keys},
     report,
-    results::{FailedRun, Made, Results, ToolVersions},
+    results::{FailedRun, Results},
     runs::{RunState, RunsFolder},
     shard::Shard,
     suite::{Job, Overrides, Suite, matches},
@@ -23,6 +23,7 @@ use std::{
     path::{Path, PathBuf},
 };
 use taper_host::{Usage, machine};
+use taper_record::results::{Made, ToolVersions};
 
 /// What is asked of a suite: which runs, where, how many at a time.
 #[derive(Clone, Debug)]

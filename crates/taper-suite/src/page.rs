@@ -25,15 +25,17 @@ struct Line {
     /// `pass`, `fail`, `no band` or `not run`.
     verdict: &'static str,
     reasons: Vec<String>,
-    checkpoints: Vec<Checkpoint>,
+    runs: Vec<RunLink>,
 }
 
-/// A pruned checkpoint of a cell.
+/// A run of a cell.
 #[derive(Serialize)]
-struct Checkpoint {
+struct RunLink {
     seed: u64,
-    /// Where it is from the page, if it is there.
-    link: Option<String>,
+    /// Where its folder is from the page, if it is there.
+    folder: Option<String>,
+    /// The same of its pruned checkpoint.
+    checkpoint: Option<String>,
 }
 
 /// A band as a line of its table.
@@ -44,7 +46,7 @@ struct BandLine {
     source: String,
 }
 
-/// Renders the page of a folder; checkpoints that can be found from there are linked.
+/// Renders the page of a folder; run folders and checkpoints that can be found from there are linked.
 ///
 /// # Errors
 /// When a figure cannot be drawn or the template does not fit; neither depends on what was measured.
@@ -57,15 +59,18 @@ pub(crate) fn render(results: &Results, figures: &[Figure], dir: &Path) -> Resul
             let cell = &compared.cell;
             let mut texts = summary::line(compared).to_vec();
             texts.pop();
-            let checkpoint = |run: &&RunLine| Checkpoint {
-                seed: run.seed,
-                link: run.checkpoint.clone().filter(|path| dir.join(path).is_file()),
+            let link = |run: &&RunLine| {
+                let checkpoint = run.checkpoint.clone().filter(|path| dir.join(path).is_file());
+                let folder = run.checkpoint.as_deref().and_then(|path| path.rsplit_once('/'));
+                let folder = folder.map(|(folder, _)| folder.to_owned());
+                let folder = folder.filter(|path| dir.join(path).is_dir());
+                RunLink { seed: run.seed, folder, checkpoint }
             };
             Line {
                 texts,
                 verdict: cell.verdict.word(),
                 reasons: cell.verdict.reasons().to_vec(),
-                checkpoints: cell.runs.iter().map(checkpoint).collect(),
+                runs: cell.runs.iter().map(link).collect(),
             }
         })
         .collect();
@@ -148,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn checkpoints_that_are_there_are_linked() {
+    fn runs_and_checkpoints_that_are_there_are_linked() {
         let results = testing::results();
         let dir = tempfile::tempdir().expect("a temporary folder");
         let path = results.runs[1].checkpoint.clone().expect("a checkpoint");
@@ -156,10 +161,14 @@ mod tests {
         std::fs::create_dir_all(file.parent().expect("a folder")).expect("a folder");
         std::fs::write(file, "").expect("writes");
         let page = render(&results, &[], dir.path()).expect("renders");
-        assert_eq!(page.matches("<a href=").count(), 1);
+        assert_eq!(page.matches("<a href=").count(), 2);
         let path = path.replace('/', "&#x2f;");
-        let link = format!("<a href=\"{path}\" aria-label=\"Checkpoint of seed 1\">1</a>");
-        assert!(page.contains(&format!("0, {link}, 2")), "others are named alone");
+        let folder = path.rsplit_once("&#x2f;").expect("a folder").0;
+        let links = format!(
+            "<a href=\"{folder}/\" aria-label=\"Run of seed 1\">1</a> \
+             <a href=\"{path}\" aria-label=\"Checkpoint of seed 1\">↓</a>"
+        );
+        assert!(page.contains(&format!("0, {links}, 2")), "others are named alone: {page}");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use taper_host::Usage;
@@ -13,6 +13,7 @@ use taper_record::{fate::FateRow, write_together};
 use crate::bands::{Band, same_sparsity};
 use crate::suite::{Job, SuiteRow};
 use taper_record::Machine;
+use taper_record::results::{Made, ManifestHead, ResultsKind};
 
 /// Version of the files; a higher one is refused. Up to 2, runs had keys by their recipe as written.
 pub const SCHEMA: u32 = 3;
@@ -22,6 +23,9 @@ pub const SCHEMA: u32 = 3;
 pub struct Manifest {
     /// Version of the files.
     pub schema: u32,
+    /// That it is of a suite.
+    #[serde(default)]
+    pub kind: ResultsKind,
     /// Name of the suite.
     pub suite: String,
     /// Heading of the report.
@@ -48,23 +52,6 @@ pub struct Manifest {
     pub taken: Vec<TakenFrom>,
 }
 
-/// When, how and where results were made.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Made {
-    /// `YYYY-MM-DDTHH:MM:SSZ`.
-    pub date: String,
-    /// The command that gathered the results.
-    pub command: String,
-    /// Commit of its program, if it is known.
-    pub commit: Option<String>,
-    /// Whether the work tree differed from the commit.
-    pub dirty: bool,
-    /// The machine that gathered them.
-    pub machine: Machine,
-    /// Versions of what made the runs.
-    pub versions: ToolVersions,
-}
-
 /// Results that some runs were taken from. Its command gathered them, and may have made only the last of them; the commit
 /// of each run is in `runs.csv`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -83,17 +70,6 @@ pub struct MadeOn {
     pub machine: Machine,
     /// Keys of the runs that it made, or had a part in.
     pub runs: Vec<String>,
-}
-
-/// ToolVersions of what made the runs.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct ToolVersions {
-    /// Of the compiler.
-    pub rustc: Option<String>,
-    /// Of the program.
-    pub taper: Option<String>,
-    /// Of candle.
-    pub candle: Option<String>,
 }
 
 /// A run that ended in an error.
@@ -377,6 +353,14 @@ impl Results {
                 path.display()
             ))
         })?;
+        let other = serde_json::from_str::<ManifestHead>(&text).ok().map(|head| head.kind);
+        if let Some(kind) = other.filter(|kind| *kind != ResultsKind::Suite) {
+            bail!(Usage::new(format!(
+                "{} holds results of a {}; those of a suite are asked for",
+                dir.display(),
+                kind.name()
+            )));
+        }
         let manifest: Manifest =
             serde_json::from_str(&text).with_context(|| format!("in {}", path.display()))?;
         ensure!(

@@ -1,11 +1,12 @@
 //! Runs that other results hold: a suite can be made on several machines, or go on where its run folders are lost.
 
 use std::path::{Path, PathBuf};
+use taper_record::results::Made;
 
 use anyhow::{Result, ensure};
 
 use crate::relative::relative;
-use crate::results::{Made, MadeOn, Results, RunLine, TakenFrom};
+use crate::results::{MadeOn, Results, RunLine, TakenFrom};
 use crate::suite::Job;
 use taper_host::Usage;
 

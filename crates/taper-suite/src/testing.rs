@@ -2,12 +2,12 @@
 
 use crate::bands::Band;
 use crate::results::{
-    CurveLine, FailedRun, LayerLine, Made, Manifest, Results, RunLine, SCHEMA, StepLine,
-    ToolVersions,
+    CurveLine, FailedRun, LayerLine, Manifest, Results, RunLine, SCHEMA, StepLine,
 };
 use crate::suite::{Job, SuiteRow};
 use std::path::{Path, PathBuf};
 use taper_record::Machine;
+use taper_record::results::{Made, ResultsKind, ToolVersions};
 
 const N_PRUNABLE: u64 = 10_000;
 
@@ -84,6 +84,7 @@ pub(crate) fn failed_run() -> FailedRun {
 fn manifest(rows: Vec<SuiteRow>) -> Manifest {
     Manifest {
         schema: SCHEMA,
+        kind: ResultsKind::Suite,
         suite: "quick".into(),
         title: "A test suite".into(),
         made: Made {

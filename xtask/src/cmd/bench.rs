@@ -1,6 +1,5 @@
 //! `cargo xtask bench [SUITE…]`: speed, side by side with a peer where one is asked for.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -11,6 +10,7 @@ use crate::bench::suite::{Compiled, INFER, Kernels, METHODS, Methods, Networks, 
 use crate::bench::{Peer, Process, REST, Table, infer, judge, methods};
 use crate::provenance;
 use taper_host::{Exit, Usage, machine};
+use taper_record::results::{Made, ManifestHead, ResultsKind, ToolVersions};
 use taper_record::write_file;
 use taper_report::{format, stats::median};
 use taper_suite::{Utc, Verdict, matches, place, summary};
@@ -115,7 +115,7 @@ pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
     expect_rows(&args.rows(root, suites)?, args)?;
     // Refused before anything is measured.
     folder(root, args, &begun)?;
-    let (mut document, mut measured) = (String::new(), BTreeMap::new());
+    let (mut document, mut measured) = (String::new(), Vec::new());
     let mut verdicts: Vec<Verdict> = Vec::new();
     for suite in suites {
         for (title, table) in tables(root, args, suite)? {
@@ -123,26 +123,35 @@ pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
             println!("{text}");
             document += &text;
             verdicts.extend(table.verdicts);
-            let cells = json!({ "columns": table.columns, "rows": table.rows });
-            measured.insert(title.to_owned(), cells);
+            let lines = std::iter::once(&table.columns).chain(&table.rows);
+            let lines: String = lines.map(|cells| csv_line(cells)).collect();
+            measured.push((format!("{}.csv", title.replace([' ', ','], "-")), lines));
         }
     }
-    let manifest = json!({
-        "kind": "bench",
-        "peer": peers(args),
-        "begun": begun.timestamp(),
-        "command": std::env::args().skip(1).fold("cargo xtask".to_owned(), |all, arg| all + " " + &arg),
-        "commit": provenance::commit(root),
-        "dirty": provenance::dirty(root),
-        "rustc": provenance::rustc(),
-        "machine": machine(),
-        "threads": args.threads,
-        "rounds": args.rounds,
-        "suites": measured,
-    });
+    let head = ManifestHead {
+        schema: 1,
+        kind: ResultsKind::Bench,
+        title: "Speed, side by side".into(),
+        made: Made {
+            date: begun.timestamp(),
+            command: std::env::args()
+                .skip(1)
+                .fold("cargo xtask".to_owned(), |all, arg| all + " " + &arg),
+            commit: provenance::commit(root),
+            dirty: provenance::dirty(root),
+            machine: machine(),
+            versions: ToolVersions { rustc: provenance::rustc(), ..ToolVersions::default() },
+        },
+    };
+    let mut manifest = serde_json::to_value(head)?;
+    manifest["peer"] = peers(args);
+    (manifest["threads"], manifest["rounds"]) = (args.threads.into(), args.rounds.into());
     // Others may have got results meanwhile.
     let folder = folder(root, args, &begun)?;
     write_file(&folder.join("manifest.json"), &serde_json::to_vec_pretty(&manifest)?)?;
+    for (name, lines) in measured {
+        write_file(&folder.join(name), lines.as_bytes())?;
+    }
     write_file(&folder.join("summary.md"), document.as_bytes())?;
     for reason in verdicts.iter().flat_map(Verdict::reasons) {
         println!("{reason}");
@@ -166,6 +175,15 @@ fn tables<'a>(root: &Path, args: &Args, suite: &'a str) -> Result<Vec<(&'a str, 
         name => networks(root, args, name, &mut table)?,
     }
     Ok(vec![(suite, table)])
+}
+
+/// A line of CSV.
+fn csv_line(cells: &[String]) -> String {
+    let quoted = |cell: &String| match cell.contains([',', '"', '\n']) {
+        true => format!("\"{}\"", cell.replace('"', "\"\"")),
+        false => cell.clone(),
+    };
+    cells.iter().map(quoted).collect::<Vec<_>>().join(",") + "\n"
 }
 
 /// What the manifest says of the peers: their Python and versions.

@@ -16,16 +16,21 @@ use std::{
 use taper::{
     core::Step,
     prune::DropRule,
-    record::{NAMES, RunFiles, rows, write_file},
+    record::{
+        NAMES, RunFiles,
+        results::{Made, ManifestHead, ResultsKind, ToolVersions},
+        rows, write_file,
+    },
     train::Run,
 };
-use taper_experiment::{Compute, Ended, Setup, difference};
-use taper_host::Exit;
+use taper_experiment::{BUILT_FROM, Compute, Ended, Setup, difference};
+use taper_host::{Exit, machine};
 use taper_report::{
     chart::{self, Screen},
     stats::median,
     study::{ShareRun, Study},
 };
+use taper_suite::Utc;
 
 /// Rule of the runs that drop nothing.
 const NONE: &str = "none";
@@ -238,7 +243,9 @@ fn refuse_others(
     };
     let first = jobs.first().context("the study has no runs")?;
     let [old, new] = [&manifest["study"], &settings(args)].map(|study| json!({ "study": study }));
-    let of_recipes = difference(&manifest["recipe"], &first.setup(compute)?.record);
+    // Studies of before had the record of the run at the top.
+    let recipe = manifest.pointer("/run/recipe").unwrap_or(&manifest["recipe"]);
+    let of_recipes = difference(recipe, &first.setup(compute)?.record);
     match of_recipes.or_else(|| difference(&old, &new)) {
         Some(difference) if !args.train.force => Err(usage(format!(
             "{} holds another study: {difference}; pass --force to replace its results, or another --out",
@@ -265,15 +272,33 @@ fn settings(args: &Significance) -> Value {
     })
 }
 
-/// How the study came about: command, commit, machine, data and recipe of its first run, which the others share but for what is
-/// dropped, and its own settings.
+/// How the study came about, the record of its first run, with which the others share their recipe but for what is dropped, and
+/// its own settings.
 fn manifest(args: &Significance, jobs: &[Job]) -> anyhow::Result<Value> {
     let files = RunFiles::new(&jobs.first().context("the study has no runs")?.folder());
     let run = files.run()?;
     let run = run.with_context(|| format!("{} is not there", files.path(NAMES.run).display()))?;
-    let mut manifest = serde_json::to_value(run)?;
+    let last = run.segments.last();
     let command: Vec<String> = std::env::args().skip(1).collect();
-    manifest["command"] = Value::from(format!("taper {}", command.join(" ")));
+    let head = ManifestHead {
+        schema: 1,
+        kind: ResultsKind::Study,
+        title: "Significance of pruned weights".into(),
+        made: Made {
+            date: Utc::now().timestamp(),
+            command: format!("taper {}", command.join(" ")),
+            commit: BUILT_FROM.commit.map(str::to_owned),
+            dirty: BUILT_FROM.is_dirty.unwrap_or(false),
+            machine: machine(),
+            versions: ToolVersions {
+                rustc: BUILT_FROM.rustc.map(str::to_owned),
+                taper: last.and_then(|segment| segment.versions.taper.clone()),
+                candle: last.and_then(|segment| segment.versions.candle.clone()),
+            },
+        },
+    };
+    let mut manifest = serde_json::to_value(head)?;
+    manifest["run"] = serde_json::to_value(run)?;
     manifest["study"] = settings(args);
     Ok(manifest)
 }

@@ -91,6 +91,11 @@ impl Resolved {
         )
     }
 
+    /// Whether TensorBoard's event files are written.
+    pub fn writes_tensorboard(&self) -> bool {
+        self.train().tensorboard.unwrap_or(false)
+    }
+
     /// Epochs without a better one after which to end.
     pub fn early_stop(&self) -> Option<u64> {
         positive(self.train().early_stop).filter(|_| !self.finds_own())

@@ -116,6 +116,8 @@ pub struct TrainSpec {
     pub keep_last: Option<u64>,
     /// Whether the best epoch at the final sparsity is kept, as a network of its own.
     pub keep_best: Option<bool>,
+    /// Whether TensorBoard's event files are written. It changes no number and is no part of the record.
+    pub tensorboard: Option<bool>,
     /// End after the first evaluation that is so many epochs after the best one at the final sparsity; 0 for never.
     pub early_stop: Option<u64>,
     /// Use the first so many images of each split; 0 for all.

@@ -148,6 +148,7 @@ impl Resolved {
             checkpoint_every: t.checkpoint_every.or(Some(0)),
             keep_last: t.keep_last.or(Some(2)),
             keep_best: t.keep_best.or(Some(false)),
+            tensorboard: t.tensorboard,
             early_stop: t.early_stop.or(Some(0)),
             limit: t.limit.or(Some(0)),
             validation: t.validation.or(Some(0.0)),
@@ -377,6 +378,9 @@ impl Resolved {
         // Parts that no method had before are said where they are chosen, so that older records are the same.
         if let Some(prune) = record["prune"].as_object_mut() {
             prune.retain(|_, value| !value.is_null());
+        }
+        if let Some(train) = record["train"].as_object_mut() {
+            train.remove("tensorboard");
         }
         // A checkpoint goes by its content as well; without one, nothing is said.
         if let Some(record) = record.as_object_mut() {
