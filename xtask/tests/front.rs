@@ -78,6 +78,35 @@ fn report_hands_a_folder_over() {
 }
 
 #[test]
+fn documents_say_what_was_measured() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let check = |root: &Path| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+        command.arg("--root").arg(root).args(["report", "--check"]).output().expect("runs")
+    };
+    let output = check(&root);
+    assert!(output.status.success(), "{}", text(&output));
+    // A table that is not as results have it is named, and written when that is asked for.
+    let repository = Repository::new();
+    let results = "results/2026-11-28-vm";
+    fs::create_dir_all(repository.path("docs/src")).expect("creates");
+    fs::create_dir_all(repository.path(results)).expect("creates");
+    for entry in fs::read_dir(root.join(results)).expect("lists").flatten() {
+        fs::copy(entry.path(), repository.path(results).join(entry.file_name())).expect("copies");
+    }
+    let readme = fs::read_to_string(root.join("README.md")).expect("reads");
+    let tables = |text: &str| text.matches("<!-- results/").count();
+    assert!(tables(&readme) > 1, "README.md has tables of results");
+    let wrong = format!("<!-- {results} -->\n| 100 % |\n<!-- / -->\n");
+    fs::write(repository.path("README.md"), wrong).expect("writes");
+    let output = check(repository.0.path());
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output).contains("README.md is not as results/ has it"), "{}", text(&output));
+    assert!(repository.run(&["report", "--tables"]).status.success());
+    assert!(check(repository.0.path()).status.success());
+}
+
+#[test]
 fn a_signal_is_passed_on() {
     let repository = Repository::new();
     let script = "trap 'exit 130' TERM; while :; do sleep 0.05; done";

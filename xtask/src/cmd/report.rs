@@ -76,29 +76,3 @@ fn documents(root: &Path) -> Result<Vec<PathBuf>> {
     found.sort();
     Ok(found)
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn documents_say_what_was_measured() {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the repository");
-        let mut with_markers = Vec::new();
-        for path in documents(root).expect("lists") {
-            let text = std::fs::read_to_string(&path).expect("reads");
-            assert!(
-                with_tables(&text, root).expect("tables") == text,
-                "{} is not as results/ has it; `cargo xtask report --tables` writes it",
-                path.display()
-            );
-            if text.contains("<!-- results/") {
-                with_markers.extend(path.file_name().map(|name| name.to_owned()));
-            }
-        }
-        assert_eq!(
-            with_markers,
-            ["README.md", "adaptive.md", "deploy.md", "formats.md", "kernels.md"]
-        );
-    }
-}
