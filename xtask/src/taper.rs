@@ -63,17 +63,16 @@ pub(crate) fn hand_over(
     taper: &Path,
     words: impl IntoIterator<Item = OsString>,
 ) -> Result<ExitCode> {
-    // Ctrl-C reaches both, and SIGTERM this program alone.
-    let mut child = Command::new(taper)
-        .args(words)
-        .spawn()
-        .with_context(|| format!("cannot run {}", taper.display()))?;
+    // Before there is a child: a signal in between would end this program alone.
     let asked = Arc::new(AtomicU32::new(0));
     let raised = asked.clone();
     on_stop(move || {
         raised.fetch_add(1, Ordering::SeqCst);
-    })
-    .context("cannot wait for Ctrl-C")?;
+    })?;
+    let mut child = Command::new(taper)
+        .args(words)
+        .spawn()
+        .with_context(|| format!("cannot run {}", taper.display()))?;
     let mut n_passed_on = 0;
     let status = loop {
         if let Some(status) = child.try_wait()? {

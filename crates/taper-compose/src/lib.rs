@@ -13,7 +13,7 @@ pub use setting::{Setting, has, put, settings};
 use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
 use taper_host::Usage;
-use toml::{Table, Value};
+pub use toml::{Table, Value};
 
 /// How many files may extend one another.
 const MAX_DEPTH: usize = 8;

@@ -1,7 +1,6 @@
 //! Trains two seeds of an experiment and prints their accuracies. A second call goes on, or finds them finished.
 
-use taper::train::Callbacks;
-use taper_experiment::{Ended, Experiment, Training};
+use taper_experiment::{Callbacks, Ended, Experiment, Training};
 
 fn main() -> anyhow::Result<()> {
     for seed in 0..2 {

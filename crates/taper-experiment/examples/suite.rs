@@ -1,8 +1,7 @@
 //! A suite of two rows from Rust: its runs in this process, its table, its report.
 
 use anyhow::Result;
-use taper::train::Callbacks;
-use taper_experiment::{Ended, Experiment, Training};
+use taper_experiment::{Callbacks, Ended, Experiment, Training};
 use taper_suite::{
     Job, Launch, Launcher, Order, RunOutcome, StopRequest, Suite, SuiteEnd, summary,
 };

@@ -28,6 +28,7 @@ pub use experiment::Experiment;
 pub use images::open_data;
 pub use setup::Setup;
 pub use spec::{Method, Resolved, Spec, methods};
+pub use taper::train::{Callbacks, callback::Interrupt};
 pub use training::{Ended, Training};
 
 /// Compiles and runs the README's example.

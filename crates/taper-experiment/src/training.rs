@@ -38,8 +38,7 @@ use taper::{
 /// A run that is to be made: what, where, and whether it may go on or replace another.
 ///
 /// ```no_run
-/// use taper::train::Callbacks;
-/// use taper_experiment::{Ended, Experiment, Training};
+/// use taper_experiment::{Callbacks, Ended, Experiment, Training};
 ///
 /// let experiment = Experiment::default().set("prune.sparsity", 0.98);
 /// let training = Training::new(experiment.resolve()?).out("runs/digits");

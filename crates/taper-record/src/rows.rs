@@ -40,6 +40,19 @@ pub fn text<'a, R: Row + 'a>(rows: impl IntoIterator<Item = &'a R>) -> std::io::
     Ok(text)
 }
 
+/// A file of texts: a line for each list of cells, of which the first is the header.
+///
+/// # Errors
+/// If the lists are not of one length.
+pub fn of_cells<'a>(lines: impl IntoIterator<Item = &'a Vec<String>>) -> std::io::Result<String> {
+    let mut writer = ::csv::Writer::from_writer(Vec::new());
+    for line in lines {
+        writer.write_record(line)?;
+    }
+    let bytes = writer.into_inner().map_err(|error| error.into_error())?;
+    String::from_utf8(bytes).map_err(std::io::Error::other)
+}
+
 /// The rows of a file, by the names in its header. A last line without its end, which a kill can leave, is no row.
 ///
 /// # Errors
@@ -98,6 +111,14 @@ mod tests {
 
     fn pair(name: &str, n: Option<u64>) -> Pair {
         Pair { name: name.into(), n }
+    }
+
+    #[test]
+    fn cells_are_quoted_where_they_must_be() {
+        let line = |cells: [&str; 2]| cells.map(str::to_owned).to_vec();
+        let lines = [line(["a, b", "c"]), line(["1 \"x\"", "2"])];
+        assert_eq!(of_cells(&lines).expect("a file"), "\"a, b\",c\n\"1 \"\"x\"\"\",2\n");
+        assert!(of_cells(&[lines[0].clone(), vec!["1".into()]]).is_err());
     }
 
     #[test]

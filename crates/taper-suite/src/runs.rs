@@ -78,13 +78,19 @@ impl RunsFolder {
         let place = self.0.display();
         fs::create_dir_all(&self.0)
             .map_err(|error| anyhow::Error::new(error).context(format!("cannot create {place}")))?;
-        Lock::take(&self.lock(key)).map_err(|error| match error.kind() {
-            io::ErrorKind::Unsupported => anyhow!(Usage::new(format!(
-                "the file system of {place} has no locks ({error}), by which processes share a suite; make the runs below another folder, with --folder"
+        let path = self.lock(key);
+        Lock::take(&path).map_err(|error| self.cannot_lock(&path, error))
+    }
+
+    fn cannot_lock(&self, path: &Path, error: io::Error) -> anyhow::Error {
+        match path.exists() {
+            // It could be opened, so it is the lock that fails.
+            true => anyhow!(Usage::new(format!(
+                "the file system of {} has no locks ({error}), by which processes share a suite; make the runs below another folder, with --folder",
+                self.0.display()
             ))),
-            _ => anyhow::Error::new(error)
-                .context(format!("cannot lock {}", self.lock(key).display())),
-        })
+            false => anyhow::Error::new(error).context(format!("cannot create {}", path.display())),
+        }
     }
 
     /// How far a run is.
@@ -144,6 +150,8 @@ mod tests {
         assert_eq!(runs.state("k"), RunState::Begun);
         fs::write(runs.run("k").join(NAMES.result), "{}").expect("writes");
         assert_eq!(runs.state("k"), RunState::Finished);
+        let error = runs.cannot_lock(&runs.lock("k"), io::Error::from(io::ErrorKind::Unsupported));
+        assert!(error.is::<Usage>() && error.to_string().contains("has no locks"), "{error}");
         fs::write(dir.path().join("runs/file"), "").expect("writes");
         let error = RunsFolder::of(dir.path(), "file").claim("k").expect_err("no folder");
         assert!(error.to_string().contains("cannot create"), "{error}");

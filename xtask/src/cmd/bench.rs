@@ -11,7 +11,7 @@ use crate::bench::{Peer, Process, REST, Table, infer, judge, methods};
 use crate::provenance;
 use taper_host::{Exit, Usage, machine};
 use taper_record::results::{Made, ManifestHead, ResultsKind, ToolVersions};
-use taper_record::write_file;
+use taper_record::{rows, write_file};
 use taper_report::{format, stats::median};
 use taper_suite::{Utc, Verdict, matches, place, summary};
 
@@ -124,8 +124,8 @@ pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
             document += &text;
             verdicts.extend(table.verdicts);
             let lines = std::iter::once(&table.columns).chain(&table.rows);
-            let lines: String = lines.map(|cells| csv_line(cells)).collect();
-            measured.push((format!("{}.csv", title.replace([' ', ','], "-")), lines));
+            measured
+                .push((format!("{}.csv", title.replace([' ', ','], "-")), rows::of_cells(lines)?));
         }
     }
     let head = ManifestHead {
@@ -144,8 +144,9 @@ pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
         },
     };
     let mut manifest = serde_json::to_value(head)?;
-    manifest["peer"] = peers(args);
-    (manifest["threads"], manifest["rounds"]) = (args.threads.into(), args.rounds.into());
+    let settings =
+        [("peer", peers(args)), ("threads", args.threads.into()), ("rounds", args.rounds.into())];
+    settings.into_iter().for_each(|(key, value)| manifest[key] = value);
     // Others may have got results meanwhile.
     let folder = folder(root, args, &begun)?;
     write_file(&folder.join("manifest.json"), &serde_json::to_vec_pretty(&manifest)?)?;
@@ -175,15 +176,6 @@ fn tables<'a>(root: &Path, args: &Args, suite: &'a str) -> Result<Vec<(&'a str, 
         name => networks(root, args, name, &mut table)?,
     }
     Ok(vec![(suite, table)])
-}
-
-/// A line of CSV.
-fn csv_line(cells: &[String]) -> String {
-    let quoted = |cell: &String| match cell.contains([',', '"', '\n']) {
-        true => format!("\"{}\"", cell.replace('"', "\"\"")),
-        false => cell.clone(),
-    };
-    cells.iter().map(quoted).collect::<Vec<_>>().join(",") + "\n"
 }
 
 /// What the manifest says of the peers: their Python and versions.
