@@ -1,28 +1,13 @@
 //! Where two recipes differ.
 
 use serde_json::Value;
+use taper::record::later::was_before;
 
 /// Keys that change no number: a run may resume with other values.
 const FREE: [&str; 3] = ["train.checkpoint_every", "train.keep_best", "train.keep_last"];
 
 /// Keys whose values fill in those of others, by their names in their sections: they are named first.
 const DECISIVE: [&str; 2] = ["method", "optimizer"];
-
-/// Keys that records of before them lack, with the value, as JSON, that is what was done then.
-const LATER: [(&str, &str); 12] = [
-    ("train.beta1", "0.9"),
-    ("train.beta2", "0.999"),
-    ("train.dampening", "0.0"),
-    ("train.eps", "1e-8"),
-    ("train.ham", "false"),
-    ("train.ham_alpha", "200.0"),
-    ("train.ham_beta", "0.001"),
-    ("train.milestones", "[0.5,0.75]"),
-    ("train.nesterov", "false"),
-    ("train.optimizer", "\"sgd\""),
-    ("train.schedule", "\"cosine\""),
-    ("train.validation", "0.0"),
-];
 
 /// The first key in which two recorded recipes differ, with both values. Keys that change no number are left out, and those that
 /// came later where the older record has none and the newer one what was done then.
@@ -47,17 +32,12 @@ fn below(old: &Value, new: &Value, path: &str) -> Option<String> {
     }
 }
 
-/// The value of a key that records of before it lack.
-fn was_before(path: &str) -> Option<Value> {
-    let (_, was) = LATER.iter().find(|(key, _)| *key == path)?;
-    serde_json::from_str(was).ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::spec::{Resolved, load};
     use serde_json::json;
+    use taper::record::later::as_before;
 
     #[test]
     fn the_first_difference_is_named_with_both_values() {
@@ -86,12 +66,9 @@ mod tests {
     #[test]
     fn keys_of_later_versions_have_the_value_of_before_them_unless_asked_for() {
         let now = Resolved::new(load(None, &[], &[]).unwrap()).unwrap().settings().unwrap();
-        let mut old = now.clone();
-        for (key, was) in LATER {
-            let (section, name) = key.split_once('.').unwrap();
-            let removed = old[section].as_object_mut().unwrap().remove(name);
-            assert_eq!(removed, serde_json::from_str(was).ok(), "{key}");
-        }
+        let before = as_before(&now);
+        assert_eq!(before.len(), 2, "{now}");
+        let old = before[1].clone();
         assert_eq!(difference(&old, &now), None);
         let mut other = now.clone();
         other["train"]["optimizer"] = "adamw".into();

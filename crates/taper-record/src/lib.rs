@@ -19,6 +19,7 @@ pub mod epoch;
 mod error;
 pub mod fate;
 mod files;
+pub mod later;
 mod lock;
 mod machine;
 pub mod masks;

@@ -96,7 +96,8 @@ impl Sources {
 
 /// A run with the recipe and seed of a job.
 fn run_of<'a>(results: &'a Results, job: &Job) -> Option<&'a RunLine> {
-    results.runs.iter().find(|run| run.key == job.key)
+    let keys = || std::iter::once(&job.key).chain(&job.earlier_keys);
+    results.runs.iter().find(|run| keys().any(|key| *key == run.key))
 }
 
 impl Results {
@@ -130,6 +131,7 @@ mod tests {
         let run = &results.runs[i];
         Job {
             key: run.key.clone(),
+            earlier_keys: Vec::new(),
             row: run.row.clone(),
             sparsity: run.sparsity_target,
             seed: run.seed,
@@ -188,6 +190,21 @@ mod tests {
         Sources::load(&[here]).expect("loads").add(&mut third, &second, dir.path());
         assert_eq!(third.manifest.taken[0].made.command, made.manifest.made.command, "who made it");
         assert_eq!(third.manifest.taken[0].runs, [second.key]);
+    }
+
+    #[test]
+    fn a_run_is_found_by_the_key_that_an_earlier_version_gave_it() {
+        let made = testing::results();
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        made.save(dir.path()).expect("saves");
+        let sources = Sources::load(&[dir.path().to_owned()]).expect("loads");
+        let known = job(&made, 3);
+        let later = Job { key: "later".into(), earlier_keys: vec![known.key.clone()], ..known };
+        assert!(sources.have(&later));
+        let mut results = empty();
+        sources.add(&mut results, &later, dir.path());
+        assert_eq!(results.runs[0].key, "later");
+        assert!(!sources.have(&Job { earlier_keys: Vec::new(), ..later }));
     }
 
     #[test]

@@ -20,6 +20,7 @@ pub(crate) fn repository() -> PathBuf {
 pub(crate) fn job(row: &str, sparsity: f64, seed: u64) -> Job {
     Job {
         key: format!("{row}-s{sparsity}-seed{seed}"),
+        earlier_keys: Vec::new(),
         row: row.into(),
         sparsity: Some(sparsity),
         seed,

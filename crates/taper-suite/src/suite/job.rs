@@ -9,6 +9,7 @@ use std::{
 };
 use taper_compose::{Setting, has, merge, place, put, settings};
 use taper_host::Usage;
+use taper_record::later::as_before;
 use toml::Table;
 
 /// What the command line changes in every job, and so in its key.
@@ -27,6 +28,8 @@ pub struct Overrides {
 pub struct Job {
     /// Name of the run folder: readable, and new whenever the recipe is, defaults included.
     pub key: String,
+    /// What results of earlier versions, which knew fewer keys of recipes, call it.
+    pub(crate) earlier_keys: Vec<String>,
     /// Name of the row.
     pub row: String,
     /// Its sparsity; none for a row without.
@@ -109,6 +112,7 @@ impl Suite {
                 for seed in 0..self.seeds {
                     jobs.push(Job {
                         key: String::new(),
+                        earlier_keys: Vec::new(),
                         row: row.name.clone(),
                         sparsity,
                         seed,
@@ -155,8 +159,12 @@ impl Job {
         recipe["data"] = data.into();
         recipe.sort_all_objects();
         let device = overrides.device.as_deref().filter(|device| *device != "cpu");
-        let text = format!("{recipe}|{device:?}");
-        self.key = format!("{self}-{:010x}", fnv1a(text.as_bytes()) >> 24);
+        let key = |recipe: &Value| {
+            let text = format!("{recipe}|{device:?}");
+            format!("{self}-{:010x}", fnv1a(text.as_bytes()) >> 24)
+        };
+        (self.key, self.earlier_keys) =
+            (key(&recipe), as_before(&recipe).iter().map(key).collect());
         Ok(())
     }
 }
