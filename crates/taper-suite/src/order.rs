@@ -132,7 +132,10 @@ impl Order {
     /// If an experiment, the bands or a setting is wrong, no run is chosen, or a folder of `with` has none of the runs.
     pub fn plan(&self, launcher: &dyn Launcher) -> Result<SuitePlan<'_>> {
         let bands = bands::load(&self.suite)?;
-        let jobs = self.suite.jobs(&self.folder, &self.overrides, &|job| launcher.resolve(job))?;
+        let mut jobs =
+            self.suite.jobs(&self.folder, &self.overrides, &|job| launcher.resolve(job))?;
+        let runs = RunsFolder::of(&self.folder, &self.suite.name);
+        jobs.iter_mut().for_each(|job| job.go_on(|key| runs.run(key).is_dir()));
         let is_chosen = |&i: &usize| matches(&self.only, &jobs[i].to_string());
         let chosen: Vec<usize> = (0..jobs.len()).filter(is_chosen).collect();
         ensure!(
@@ -144,7 +147,6 @@ impl Order {
         );
         let sources = Sources::load(&self.with)?;
         sources.expect_some_of(&jobs)?;
-        let runs = RunsFolder::of(&self.folder, &self.suite.name);
         Ok(SuitePlan { order: self, jobs, chosen, sources, runs, bands })
     }
 }

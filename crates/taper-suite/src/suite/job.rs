@@ -141,6 +141,14 @@ impl Job {
         all
     }
 
+    /// Takes the key that an earlier version gave the run, where it has a folder by that and none by its own: it goes on there.
+    pub(crate) fn go_on(&mut self, has_folder: impl Fn(&str) -> bool) {
+        let earlier = self.earlier_keys.iter_mut().find(|key| has_folder(key));
+        if let Some(earlier) = earlier.filter(|_| !has_folder(&self.key)) {
+            std::mem::swap(earlier, &mut self.key);
+        }
+    }
+
     /// Fills in the key, the epochs and the limit of steps.
     ///
     /// The key is the job's readable name and a hash of all that decides its numbers: the recipe with a value for each key,

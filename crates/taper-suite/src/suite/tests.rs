@@ -361,3 +361,16 @@ fn a_grid_repeats_rows_with_all_of_its_values() {
         (&["train.lr=0.05".to_owned()][..], Some(1))
     );
 }
+
+#[test]
+fn a_run_of_an_earlier_version_goes_on_in_its_folder() {
+    let mut job =
+        Job { earlier_keys: vec!["b".into(), "c".into()], ..crate::testing::job("a", 0.9, 0) };
+    let own = job.key.clone();
+    job.go_on(|_| false);
+    assert_eq!(job.key, own, "there is no folder");
+    job.go_on(|key| key == "c" || key == own);
+    assert_eq!(job.key, own, "its own goes first");
+    job.go_on(|key| key == "c");
+    assert_eq!((job.key.as_str(), job.earlier_keys), ("c", vec!["b".to_owned(), own]));
+}
