@@ -1,7 +1,8 @@
 //! A suite of two rows from Rust: its runs in this process, its table, its report.
 
 use anyhow::Result;
-use taper_experiment::{Callbacks, Ended, Experiment, Training};
+use std::path::Path;
+use taper_experiment::{Callbacks, Ended, Experiment, Resolved, Training};
 use taper_suite::{
     Job, Launch, Launcher, Order, RunOutcome, StopRequest, Suite, SuiteEnd, summary,
 };
@@ -9,17 +10,17 @@ use taper_suite::{
 /// Makes runs in this process.
 struct Here;
 
+fn experiment(job: &Job) -> Result<Resolved> {
+    Experiment::given(Some(&job.experiment), &job.set_shared, &job.settings())?.resolve()
+}
+
 impl Launcher for Here {
     fn resolve(&self, job: &Job) -> Result<serde_json::Value> {
-        Experiment::given(Some(&job.experiment), &job.set_shared, &job.settings())?
-            .resolve()?
-            .settings()
+        experiment(job)?.settings()
     }
 
     fn run(&self, job: &Job, launch: &Launch) -> Result<RunOutcome> {
-        let experiment =
-            Experiment::given(Some(&job.experiment), &job.set_shared, &job.settings())?;
-        let training = Training { resume: true, ..Training::new(experiment.resolve()?) };
+        let training = Training { resume: true, ..Training::new(experiment(job)?) };
         Ok(match training.out(launch.folder).run(Callbacks::default())? {
             Ended::Finished { .. } => RunOutcome::Finished,
             Ended::Interrupted { .. } => RunOutcome::Interrupted,
@@ -27,15 +28,29 @@ impl Launcher for Here {
     }
 }
 
-fn main() -> Result<()> {
-    let folder = std::env::temp_dir().join("taper-example-suite");
+/// Makes the suite in a folder; gives its table and where its report is.
+fn make(folder: &Path) -> Result<String> {
     let suite = Suite::load(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/suite").as_ref())?;
-    let order = Order::new(suite, &folder);
-    let plan = order.plan(&Here)?;
-    if let SuiteEnd::Gathered { results, folder } =
-        plan.make(&Here, &mut (), &StopRequest::default())?
-    {
-        println!("{}\n{}", summary::console(&results), folder.join("report.html").display());
+    let order = Order::new(suite, folder);
+    match order.plan(&Here)?.make(&Here, &mut (), &StopRequest::default())? {
+        SuiteEnd::Gathered { results, folder } => {
+            Ok(format!("{}\n{}", summary::console(&results), folder.join("report.html").display()))
+        }
+        _ => anyhow::bail!("nobody has asked it to stop"),
     }
+}
+
+fn main() -> Result<()> {
+    println!("{}", make(&std::env::temp_dir().join("taper-example-suite"))?);
     Ok(())
+}
+
+#[test]
+fn two_rows_are_made_and_found_finished() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let table = make(folder.path()).expect("a suite");
+    assert!(table.contains("GMP") && table.contains("of 2 cells"), "{table}");
+    let report = table.lines().last().expect("a path");
+    assert!(std::fs::read_to_string(report).expect("a page").contains("Feather"));
+    assert_eq!(make(folder.path()).expect("again"), table);
 }
