@@ -308,17 +308,86 @@ fn only_and_seeds_choose_runs_and_bands_decide_the_exit_code() {
 }
 
 #[test]
-fn a_damaged_run_folder_is_a_failed_run() {
+fn a_damaged_run_folder_is_a_failed_run_and_shortens_no_results() {
     let repository = Project::new();
-    assert!(repository.reproduce(&["--seeds", "1"], &[]).status.success());
-    let folder = fs::read_dir(repository.path("runs/quick"))
-        .expect("lists")
-        .flatten()
-        .find(|e| e.path().is_dir());
-    fs::write(folder.expect("a run").path().join("result.json"), "{").expect("writes");
-    let output = repository.reproduce(&["--seeds", "1"], &[]);
-    assert_eq!(output.status.code(), Some(3));
-    assert!(text(&output).contains("delete the run folder to repeat the run"), "{}", text(&output));
+    let run = |args: &[&str]| {
+        let output = repository.command(&[&["run", "--seeds", "1"], args].concat()).output();
+        let output = output.expect("runs");
+        (output.status.code(), text(&output))
+    };
+    assert_eq!(run(&[]).0, Some(0));
+    let damage = |name: &str, text: &str| {
+        let runs = fs::read_dir(repository.path("runs/quick")).expect("lists").flatten();
+        let folder = runs.map(|entry| entry.path()).find(|path| path.is_dir()).expect("a run");
+        fs::write(folder.join(name), text).expect("writes");
+    };
+    let lengths = || {
+        let folders = fs::read_dir(repository.path("results")).expect("lists").flatten();
+        let runs = folders.map(|e| fs::read_to_string(e.path().join("runs.csv")).expect("reads"));
+        let mut lengths: Vec<usize> = runs.map(|text| text.lines().count() - 1).collect();
+        lengths.sort();
+        lengths
+    };
+    // Trained by another recipe than the one that its folder stands for.
+    damage("run.json", r#"{"schema":2,"recipe":{"train":{"epochs":9}},"segments":[]}"#);
+    let (code, said) = run(&[]);
+    assert_eq!(code, Some(3), "{said}");
+    assert!(said.contains("by another recipe: train.epochs is 9, not 2"), "{said}");
+    damage("result.json", "{");
+    let (code, said) = run(&[]);
+    assert_eq!(code, Some(3), "{said}");
+    assert!(said.contains("delete the run folder to repeat the run"), "{said}");
+    assert_eq!(lengths(), [2, 3], "the results of before are whole");
+    assert_eq!(run(&["--out", "out"]).0, Some(3));
+}
+
+#[test]
+fn processes_that_end_at_the_same_time_have_results_each() {
+    let repository = Project::new();
+    let only = |name: &'static str| {
+        repository.command(&["run", "--set", &format!("train.lr={name}")]).spawn().expect("runs")
+    };
+    // Their runs are there; so all write results at once.
+    for name in ["1", "2", "3"] {
+        assert!(only(name).wait().expect("ends").success());
+    }
+    fs::remove_dir_all(repository.path("results")).expect("removes");
+    let children = ["1", "2", "3"].map(only);
+    assert!(children.into_iter().all(|mut child| child.wait().expect("ends").success()));
+    let folders = fs::read_dir(repository.path("results")).expect("lists").flatten();
+    let runs = folders.map(|e| fs::read_to_string(e.path().join("runs.csv")).expect("reads"));
+    let keys: std::collections::BTreeSet<String> = runs
+        .map(|text| text.lines().nth(1).expect("a run").split(',').next().expect("a key").into())
+        .collect();
+    assert_eq!(keys.len(), 3, "{keys:?}");
+}
+
+#[test]
+fn a_grid_is_not_replaced_and_sparsities_are_named_once() {
+    let repository = Project::new();
+    let suite = |toml: &str, args: &[&str]| {
+        fs::write(repository.path("experiments/quick/suite.toml"), toml).expect("writes");
+        let output = repository.command(&[&["run", "--dry-run"], args].concat()).output();
+        text(&output.expect("runs"))
+    };
+    let grid = SUITE.replace(
+        "[[row]]\nname = 'feather'",
+        "[[row]]\nname = 'feather'\ngrid = { train = { lr = [1, 2] } }",
+    );
+    assert!(suite(&grid, &[]).contains("feather-lr2-s0.95-seed1"));
+    let said = suite(&grid, &["--set", "train.lr=3"]);
+    assert!(said.contains("--set train.lr would replace the values of the grid"), "{said}");
+    let variant = format!(
+        "{grid}[[variant]]\nname = 'v'\nlabel = 'V'\nrows = ['f*']\nset = {{ train = {{ lr = 3 }} }}\n"
+    );
+    assert!(suite(&variant, &[]).contains("variant 'v' sets `train.lr`"));
+    assert!(suite(&SUITE.replace("0.95", "0.9"), &[]).contains("has sparsity 0.9 twice"));
+    assert!(suite(&SUITE.replace("seeds = 2", "seeds = 1001"), &[]).contains("at most 1000"));
+    let list = text(&repository.command(&["list"]).output().expect("runs"));
+    assert!(
+        list.contains("quick ") && list.contains("cannot be used: ") && list.contains("methods "),
+        "{list}"
+    );
 }
 
 #[test]
@@ -563,7 +632,8 @@ fn what_cannot_be_meant_is_refused() {
         (&["run", "--set", "seed=1"][..], "pass --seeds N"),
         (&["run", "--set", "prune.sparsity=0.5"], "--only"),
         (&["run", "nothing"], "no suite 'nothing'; there are cifar100, "),
-        (&["run", "--folder", "nowhere", "quik"], "no suite 'quik'"),
+        (&["run", "quik"], "no suite 'quik'"),
+        (&["run", "--folder", "nowhere"], "nowhere is no folder"),
         (&["report"], "run `taper suite run` first"),
     ] {
         let output = repository.command(args).output().expect("runs");

@@ -15,7 +15,7 @@ case "$*" in
     shift
     written=$(cat "$1" "$(dirname "$1")/dense.toml" | cksum)
     printf '{"data":"digits","written":"%s","asked":"%s","default":"%s","train":{"epochs":2}}\n' \
-      "$written" "$(echo "$*" | tr -d '"')" "${FAKE_DEFAULT:-}"
+      "$written" "$(echo "$*" | tr -d '"' | sed 's/ --device [^ ]*//')" "${FAKE_DEFAULT:-}"
     exit 0 ;;
 esac
 [ -z "${FAKE_CALLS:-}" ] || echo "$*" >>"$FAKE_CALLS"

@@ -1,10 +1,7 @@
 //! Where two recipes differ.
 
 use serde_json::Value;
-use taper::record::later::was_before;
-
-/// Keys that change no number: a run may resume with other values.
-const FREE: [&str; 3] = ["train.checkpoint_every", "train.keep_best", "train.keep_last"];
+use taper::record::later::{FREE, was_before};
 
 /// Keys whose values fill in those of others, by their names in their sections: they are named first.
 const DECISIVE: [&str; 2] = ["method", "optimizer"];

@@ -47,6 +47,11 @@ impl Setup {
         }
         compute.device()?;
         let full = Architecture::find(experiment.model()).map_err(usage)?;
+        let (name, is_folder) = (experiment.data(), Path::new(experiment.data()).is_dir());
+        if Dataset::shape_of(name).is_none() && !is_folder {
+            // It says which names there are.
+            open_data(name, &full.name, full.image, None, None)?;
+        }
         check_named(experiment.data(), &full.name, full.image)?;
         if let Some(shape) = Dataset::shape_of(experiment.data()) {
             experiment.normalisation(experiment.data(), shape)?;

@@ -1,6 +1,9 @@
-//! Keys of recipes that came later than others, so that older records are known again.
+//! Keys of recipes that came later than others, so that older records are known again, and keys that change no number.
 
 use serde_json::Value;
+
+/// Keys that change no number: a run may resume with other values.
+pub const FREE: [&str; 3] = ["train.checkpoint_every", "train.keep_best", "train.keep_last"];
 
 /// Keys that records of before them lack, with the value, as JSON, that is what was done then; in groups that came at one
 /// time, the oldest first.

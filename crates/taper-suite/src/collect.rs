@@ -3,7 +3,7 @@
 use std::path::Path;
 use taper_record::results::ToolVersions;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use taper_record::{NAMES, RunFiles};
 
@@ -34,6 +34,9 @@ pub(crate) fn add(results: &mut Results, job: &Job, folder: &Path, dir: &Path) -
     };
     let masks = if steps.is_empty() { Vec::new() } else { files.masks()? };
     let (timing, fates) = (files.timing()?, files.fates()?);
+    if let Some(difference) = job.difference(&run.recipe) {
+        bail!("{} was trained by another recipe: {difference}", folder.display());
+    }
     if let (Some(asked), Some(recorded)) = (job.sparsity, result.sparsity_target) {
         ensure!(
             same_sparsity(Some(asked), Some(recorded)),

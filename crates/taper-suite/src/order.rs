@@ -235,13 +235,24 @@ impl SuitePlan<'_> {
             return Ok(SuiteEnd::Interrupted);
         };
         if order.shard.is_some() {
-            let n_left = self.jobs.iter().filter(|job| !self.state(job).is_done()).count();
+            let has_failed = |job: &Job| failed.iter().any(|run| run.key == job.key);
+            let is_left = |job: &&Job| !self.state(job).is_done() && !has_failed(job);
+            let n_left = self.jobs.iter().filter(is_left).count();
             return Ok(SuiteEnd::ShardDone { failed, n_left });
         }
-        // Other suites may have got results meanwhile.
-        let folder = self.place(&failed)?;
-        let manifest = manifest(&order.suite, self.made(), self.bands.clone(), failed);
-        let results = gather(manifest, &self.jobs, &self.sources, &self.runs, &folder);
+        // Other suites may have got results meanwhile, and none does from here on.
+        let _lock = place::lock(&order.folder)?;
+        let mut manifest = manifest(&order.suite, self.made(), self.bands.clone(), failed);
+        let mut folder = self.place(&manifest.failed)?;
+        let mut results = gather(manifest.clone(), &self.jobs, &self.sources, &self.runs, &folder);
+        if results.manifest.failed.len() > manifest.failed.len() {
+            // Runs that cannot be read have failed, and replace none that was finished.
+            folder = self.place(&results.manifest.failed)?;
+            manifest.failed.clear();
+            let failed = std::mem::take(&mut results.manifest.failed);
+            results = gather(manifest, &self.jobs, &self.sources, &self.runs, &folder);
+            results.manifest.failed = failed;
+        }
         results.save(&folder)?;
         report::write_documents(&results, &folder)?;
         Ok(SuiteEnd::Gathered { results: results.into(), folder })
@@ -281,6 +292,10 @@ impl SuitePlan<'_> {
         let keys = Keys { finished, failed };
         let suite = &self.order.suite.name;
         match &self.order.out {
+            Some(file) if file.exists() && !file.is_dir() => bail!(Usage::new(format!(
+                "{} is no folder, and results need one; pass another --out",
+                file.display()
+            ))),
             Some(dir) if place::may_hold(dir, suite, &keys) => Ok(dir.clone()),
             Some(dir) => bail!(Usage::new(format!(
                 "{} holds results with runs that these would not have, or files of no results with names of theirs; pass another --out",

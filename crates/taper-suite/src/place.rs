@@ -3,7 +3,10 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use anyhow::{Context, Result};
+use std::time::Duration;
 use taper_host::host;
+use taper_record::Lock;
 
 use crate::figure;
 use crate::results::Results;
@@ -19,6 +22,18 @@ const FILES: [&str; 8] = [
     "summary.md",
     "report.html",
 ];
+
+/// Keeps other processes from choosing a results folder below this folder, until it is dropped; waits for them.
+pub(crate) fn lock(folder: &Path) -> Result<Lock> {
+    let path = folder.join("runs").join(".results.lock");
+    loop {
+        let lock = Lock::take(&path).with_context(|| format!("cannot lock {}", path.display()))?;
+        if let Some(lock) = lock {
+            return Ok(lock);
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
 
 /// Keys of the runs that results have.
 #[derive(Default)]

@@ -32,6 +32,8 @@ pub struct Program {
     pub folder: PathBuf,
     /// Threads of each run, if they are not to take all cores.
     pub threads: Option<usize>,
+    /// The device that recipes are checked for, if it is not the CPU.
+    pub device: Option<String>,
 }
 
 impl Program {
@@ -71,6 +73,9 @@ impl Program {
 impl Launcher for Program {
     fn resolve(&self, job: &Job) -> Result<serde_json::Value> {
         let mut command = self.train(job);
+        if let Some(device) = &self.device {
+            command.args(["--device", device]);
+        }
         let output = command
             .arg("--dry-run")
             .output()

@@ -37,10 +37,11 @@ pub fn find(name: &str, folder: &Path) -> Result<Suite> {
     }
 }
 
-/// The suites that can be named in a folder, with their titles: those below its `experiments`, and those that are shipped.
+/// The suites that can be named in a folder, with their titles: those below its `experiments`, and those that are shipped. In the
+/// place of a title stands what is wrong with a suite that is not valid.
 ///
 /// # Errors
-/// If one of them is not valid.
+/// If what is shipped is damaged.
 pub fn available(folder: &Path) -> Result<BTreeMap<String, String>> {
     let mut found = BTreeMap::new();
     for shipped in SHIPPED.dirs() {
@@ -49,8 +50,11 @@ pub fn available(folder: &Path) -> Result<BTreeMap<String, String>> {
     }
     for entry in std::fs::read_dir(folder.join("experiments")).into_iter().flatten().flatten() {
         if is_suite(&entry.path()) {
-            let suite = Suite::load(&entry.path())?;
-            found.insert(suite.name, suite.title);
+            let title = match Suite::load(&entry.path()) {
+                Ok(suite) => suite.title,
+                Err(error) => format!("cannot be used: {error:#}"),
+            };
+            found.insert(entry.file_name().to_string_lossy().into_owned(), title);
         }
     }
     Ok(found)

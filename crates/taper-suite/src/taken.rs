@@ -141,6 +141,7 @@ mod tests {
             data: None,
             epochs: None,
             max_steps: None,
+            recipe: serde_json::Value::Null,
         }
     }
 

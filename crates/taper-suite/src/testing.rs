@@ -30,6 +30,7 @@ pub(crate) fn job(row: &str, sparsity: f64, seed: u64) -> Job {
         data: None,
         epochs: Some(10),
         max_steps: None,
+        recipe: serde_json::Value::Null,
     }
 }
 

@@ -67,7 +67,7 @@ pub struct SuiteChoice {
     /// A folder with a suite.toml, or a name that `taper suite list` has
     #[arg(default_value = "quick")]
     pub suite: String,
-    /// Only runs whose name has PATTERN in it, such as feather, s0.95 or 'ste*seed0'
+    /// Only runs whose name has PATTERN in it, such as feather, 's0.9-' or 'ste*seed0'
     #[arg(long, value_name = "PATTERN")]
     pub only: Option<String>,
     /// Number of seeds instead of the suite's
@@ -103,7 +103,7 @@ pub struct SuiteRun {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub jobs: u16,
     /// Threads of each run
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
     /// Make only the I-th of N parts of the runs, from 0, and write no results; without it, what other processes are at work on
     /// is waited for

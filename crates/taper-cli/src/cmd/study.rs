@@ -279,7 +279,8 @@ fn manifest(args: &Significance, jobs: &[Job]) -> anyhow::Result<Value> {
     let run = files.run()?;
     let run = run.with_context(|| format!("{} is not there", files.path(NAMES.run).display()))?;
     let last = run.segments.last();
-    let command: Vec<String> = std::env::args().skip(1).collect();
+    let words = std::env::args_os().skip(1);
+    let command: Vec<String> = words.map(|word| word.to_string_lossy().into_owned()).collect();
     let head = ManifestHead {
         schema: 1,
         kind: ResultsKind::Study,

@@ -3,7 +3,8 @@
 use anyhow::{Result, ensure};
 use serde::Deserialize;
 use std::collections::BTreeMap;
-use taper_compose::put;
+use std::path::Path;
+use taper_compose::{has, place, put};
 use toml::{Table, Value};
 
 /// Keys, such as `train.lr`, and the values of each. In a file they are written with or without quotes: `"train.lr"`, or
@@ -11,6 +12,9 @@ use toml::{Table, Value};
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(transparent)]
 pub(super) struct Grid(Table);
+
+/// More combinations than anybody waits for.
+const MOST_POINTS: usize = 1000;
 
 /// One combination of values.
 pub(super) struct Point {
@@ -25,9 +29,22 @@ pub(super) struct Point {
 impl Grid {
     /// Refuses what is no list of values, and keys that a suite has elsewhere.
     pub(super) fn check(&self) -> Result<()> {
+        let mut n_points = 1usize;
         for (key, values) in self.keys() {
-            let n = values.as_array().map_or(0, Vec::len);
-            ensure!(n > 0, "grid has no list of values for `{key}`, such as [0.05, 0.1]");
+            let values = values.as_array().map(Vec::as_slice).unwrap_or_default();
+            ensure!(
+                !values.is_empty(),
+                "grid has no list of values for `{key}`, such as [0.05, 0.1]"
+            );
+            for (i, value) in values.iter().enumerate() {
+                let is_twice = values[..i].iter().any(|other| is_same(other, value));
+                ensure!(!is_twice, "grid has {value} twice for `{key}`; leave one out");
+            }
+            n_points = n_points.saturating_mul(values.len());
+            ensure!(
+                n_points <= MOST_POINTS,
+                "grid has more than {MOST_POINTS} combinations; name fewer values"
+            );
             let elsewhere = match key.as_str() {
                 "seed" => "the seeds are those of `seeds`",
                 "prune.sparsity" => "the sparsities are those of `sparsities`",
@@ -65,6 +82,23 @@ impl Grid {
         points
     }
 
+    /// Whether a table sets a key of the grid; its name.
+    pub(super) fn is_set_by(&self, table: &Table) -> Option<String> {
+        self.keys().into_keys().find(|key| has(table, key))
+    }
+
+    /// Makes the paths among its values relative to a folder.
+    pub(super) fn place(grid: &mut Table, folder: &Path) {
+        for key in ["data", "from"] {
+            let values = grid.get_mut(key).and_then(Value::as_array_mut);
+            for value in values.into_iter().flatten() {
+                let mut alone = Table::from_iter([(key.to_owned(), value.clone())]);
+                place(&mut alone, folder, &[]);
+                *value = alone.remove(key).unwrap_or_else(|| value.clone());
+            }
+        }
+    }
+
     /// The keys by their dotted names.
     fn keys(&self) -> BTreeMap<String, &Value> {
         let mut keys = BTreeMap::new();
@@ -82,6 +116,12 @@ impl Grid {
     }
 }
 
+/// Whether two values are one, however they are written.
+fn is_same(a: &Value, b: &Value) -> bool {
+    let number = |value: &Value| value.as_float().or(value.as_integer().map(|n| n as f64));
+    a == b || number(a).is_some_and(|a| number(b) == Some(a))
+}
+
 /// A value as part of a name.
 fn plain(text: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '.';
@@ -91,7 +131,6 @@ fn plain(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use taper_compose::has;
 
     fn grid(text: &str) -> Grid {
         toml::from_str(text).expect("a grid")
@@ -127,6 +166,9 @@ mod tests {
         let refused = |text: &str| grid(text).check().expect_err("refused").to_string();
         assert!(refused("train.lr = 0.1").contains("no list of values for `train.lr`"));
         assert!(refused("train.lr = []").contains("no list of values"));
+        assert!(refused("train.lr = [1, 1.0]").contains("1.0 twice for `train.lr`"));
+        let many = |key: &str| format!("{key} = {:?}\n", (0..40).collect::<Vec<_>>());
+        assert!(refused(&(many("train.a") + &many("train.b"))).contains("more than 1000"));
         assert!(refused("seed = [1, 2]").contains("those of `seeds`"));
         assert!(refused("prune.sparsity = [0.5]").contains("those of `sparsities`"));
     }

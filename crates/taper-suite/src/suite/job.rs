@@ -9,7 +9,7 @@ use std::{
 };
 use taper_compose::{Setting, has, merge, place, put, settings};
 use taper_host::Usage;
-use taper_record::later::as_before;
+use taper_record::later::{FREE, as_before};
 use toml::Table;
 
 /// What the command line changes in every job, and so in its key.
@@ -49,6 +49,8 @@ pub struct Job {
     pub epochs: Option<u64>,
     /// Steps after which the recipe ends a run before that.
     pub max_steps: Option<u64>,
+    /// The recipe with a value for each key, as its key was made of it.
+    pub(crate) recipe: Value,
 }
 
 /// Gives the recipe of a job with a value for each key, as `taper train --dry-run` prints it.
@@ -99,6 +101,7 @@ impl Suite {
     /// The jobs by what is written, without what their experiments leave out.
     fn written_jobs(&self, overrides: &Overrides) -> Result<Vec<Job>> {
         let on_top = overrides.table()?;
+        self.check_over_grids(&on_top)?;
         let mut jobs = Vec::new();
         for (row, entry, mut set) in self.entries() {
             let mut shared = self.set.clone();
@@ -122,6 +125,7 @@ impl Suite {
                         data: overrides.data.as_ref().map(|data| data.name.clone()),
                         epochs: None,
                         max_steps: None,
+                        recipe: Value::Null,
                     });
                 }
             }
@@ -173,7 +177,24 @@ impl Job {
         };
         (self.key, self.earlier_keys) =
             (key(&recipe), as_before(&recipe).iter().map(key).collect());
+        self.recipe = recipe;
         Ok(())
+    }
+
+    /// A key in which a recorded recipe differs from this one, with both values; of keys that both have, as versions differ in
+    /// those, and of those alone that change numbers.
+    pub(crate) fn difference(&self, recorded: &Value) -> Option<String> {
+        for section in ["train", "prune"] {
+            let own = self.recipe.get(section).and_then(Value::as_object);
+            for (key, value) in own.into_iter().flatten() {
+                let found = recorded.get(section).and_then(|section| section.get(key));
+                let is_free = FREE.contains(&&*format!("{section}.{key}"));
+                if let Some(found) = found.filter(|found| *found != value && !is_free) {
+                    return Some(format!("{section}.{key} is {found}, not {value}"));
+                }
+            }
+        }
+        None
     }
 }
 

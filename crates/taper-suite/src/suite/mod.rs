@@ -108,6 +108,11 @@ impl SuiteRow {
 /// Name of a suite's file.
 pub(crate) const FILE: &str = "suite.toml";
 
+/// As `--seeds` has it.
+const MOST_SEEDS: u64 = 1000;
+/// Longest name of a row, which is part of file names.
+const LONGEST_NAME: usize = 120;
+
 /// Whether a folder is that of a suite.
 pub(crate) fn is_suite(folder: &Path) -> bool {
     folder.join(FILE).is_file()
@@ -120,6 +125,7 @@ impl Suite {
     /// # Errors
     /// When it is not valid.
     pub fn load(folder: &Path) -> Result<Self> {
+        let folder = &std::path::absolute(folder)?;
         let path = folder.join(FILE);
         let usage = |error: anyhow::Error| Usage::new(format!("{error:#}"));
         let (table, files) = taper_compose::load(&path, "suite", |table, file| {
@@ -140,7 +146,11 @@ impl Suite {
     }
 
     fn check(&self) -> Result<()> {
-        ensure!(self.seeds >= 1, "seeds is 0, expected at least 1");
+        ensure!(
+            (1..=MOST_SEEDS).contains(&self.seeds),
+            "seeds is {}; it must be at least 1, and at most {MOST_SEEDS}",
+            self.seeds
+        );
         ensure!(!self.rows.is_empty(), "the suite has no [[row]]");
         let tables =
             self.rows.iter().map(|row| &row.set).chain(self.variants.iter().map(|v| &v.set));
@@ -158,6 +168,15 @@ impl Suite {
             );
         }
         for variant in &self.variants {
+            for row in self.rows.iter().filter(|row| variant.is_for(row)) {
+                if let Some(key) = self.grid_of(row).is_set_by(&variant.set) {
+                    bail!(
+                        "variant '{}' sets `{key}`, whose values for row '{}' are those of its grid",
+                        variant.name,
+                        row.name
+                    );
+                }
+            }
             for pattern in &variant.rows {
                 ensure!(
                     self.rows.iter().any(|row| is_like(pattern, &row.name)),
@@ -175,6 +194,15 @@ impl Suite {
                 "row name '{}' may hold only letters, digits, '-', '_' and '.', and begins with one of the first two",
                 row.name
             );
+            ensure!(
+                row.name.len() <= LONGEST_NAME,
+                "row name '{}' has more than {LONGEST_NAME} letters; give a row with fewer or shorter values in its grid",
+                row.name
+            );
+            for (i, sparsity) in row.sparsities.iter().enumerate() {
+                let is_twice = row.sparsities[..i].contains(sparsity);
+                ensure!(!is_twice, "row '{}' has sparsity {sparsity} twice", row.name);
+            }
             ensure!(
                 rows[..i].iter().all(|r| r.name != row.name),
                 "row '{}' is there twice",
@@ -208,7 +236,7 @@ impl Suite {
         for entry in &self.rows {
             let sparsities = entry.sparsities.as_ref().unwrap_or(&self.sparsities);
             let label = entry.label.as_ref().unwrap_or(&entry.name);
-            for point in entry.grid.as_ref().unwrap_or(&self.grid).points() {
+            for point in self.grid_of(entry).points() {
                 let row = SuiteRow {
                     name: format!("{}{}", entry.name, point.name),
                     label: format!("{label}{}", point.label),
@@ -227,6 +255,23 @@ impl Suite {
             }
         }
         entries
+    }
+
+    fn grid_of<'a>(&'a self, row: &'a RowEntry) -> &'a Grid {
+        row.grid.as_ref().unwrap_or(&self.grid)
+    }
+
+    /// Refuses what the command line sets over a grid.
+    fn check_over_grids(&self, over: &Table) -> Result<()> {
+        for row in &self.rows {
+            if let Some(key) = self.grid_of(row).is_set_by(over) {
+                bail!(Usage::new(format!(
+                    "--set {key} would replace the values of the grid of row '{}'; choose some with --only, or change the grid in suite.toml",
+                    row.name
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// The experiment file of a row: in the suite's own folder, or in that of a suite that it extends.
@@ -258,7 +303,6 @@ impl VariantEntry {
 
 /// The name of a suite's folder.
 fn name_of(folder: &Path) -> Result<String> {
-    let folder = std::path::absolute(folder)?;
     let name = folder.components().rev().find_map(|part| match part {
         std::path::Component::Normal(name) => name.to_str(),
         _ => None,
@@ -274,6 +318,7 @@ fn place_paths(table: &mut Table, file: &Path) {
     for (key, value) in table {
         match (key.as_str(), value) {
             ("set", Value::Table(set)) => place(set, file.parent().unwrap_or(file), &[]),
+            ("grid", Value::Table(grid)) => Grid::place(grid, file.parent().unwrap_or(file)),
             ("row" | "variant", Value::Array(entries)) => {
                 let entries = entries.iter_mut().filter_map(Value::as_table_mut);
                 entries.for_each(|entry| place_paths(entry, file));

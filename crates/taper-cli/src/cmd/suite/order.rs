@@ -1,8 +1,8 @@
 //! What a command line asks of a suite, and who makes its runs.
 
-use crate::args::SuiteChoice;
+use crate::{args::SuiteChoice, error::usage};
 use anyhow::Context;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use taper_experiment::BUILT_FROM;
 use taper_suite::{AskedBy, ImageSource, Order, Overrides, Program, find};
 
@@ -12,6 +12,9 @@ const OVERRIDE: &str = "TAPER_BIN";
 /// What is asked for.
 pub fn order(chosen: &SuiteChoice) -> anyhow::Result<Order> {
     let folder = std::path::absolute(&chosen.folder)?;
+    if !folder.is_dir() {
+        return Err(usage(format!("--folder {} is no folder", folder.display())));
+    }
     let mut suite = find(&chosen.suite, &folder)?;
     suite.seeds = chosen.seeds.unwrap_or(suite.seeds);
     // Which of several of a kind computes changes no number.
@@ -22,7 +25,9 @@ pub fn order(chosen: &SuiteChoice) -> anyhow::Result<Order> {
         set: chosen.set.clone(),
     };
     let by = AskedBy {
-        command: command_line(std::env::args().skip(1)),
+        command: command_line(
+            std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()),
+        ),
         commit: BUILT_FROM.commit.map(str::to_owned),
         dirty: BUILT_FROM.is_dirty.unwrap_or(false),
         rustc: BUILT_FROM.rustc.map(str::to_owned),
@@ -37,7 +42,7 @@ pub fn order(chosen: &SuiteChoice) -> anyhow::Result<Order> {
 }
 
 /// This program, which makes each run in a process of its own.
-pub fn launcher(folder: &Path, threads: Option<usize>) -> anyhow::Result<Program> {
+pub fn launcher(order: &Order, threads: Option<usize>) -> anyhow::Result<Program> {
     let path = match std::env::var_os(OVERRIDE).map(PathBuf::from) {
         Some(path) => {
             let path = std::path::absolute(&path)?;
@@ -46,7 +51,8 @@ pub fn launcher(folder: &Path, threads: Option<usize>) -> anyhow::Result<Program
         }
         None => std::env::current_exe().context("cannot tell where this program is")?,
     };
-    Ok(Program { path, folder: folder.to_owned(), threads })
+    let device = order.devices.first().cloned();
+    Ok(Program { path, folder: order.folder.clone(), threads, device })
 }
 
 /// The command as typed, without the folder, which says nothing about the runs.

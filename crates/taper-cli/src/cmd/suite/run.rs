@@ -21,7 +21,7 @@ pub fn run(args: &SuiteRun) -> anyhow::Result<ExitCode> {
         ..order(&args.chosen)?
     };
     let threads = args.threads.map(usize::from).or_else(|| share_of_cores(args.jobs.into()));
-    let launcher = launcher(&order.folder, threads)?;
+    let launcher = launcher(&order, threads)?;
     let plan = order.plan(&launcher)?;
     if args.dry_run {
         status::list(&plan, args.jobs.into())?;
@@ -40,7 +40,14 @@ pub fn run(args: &SuiteRun) -> anyhow::Result<ExitCode> {
             Exit::Interrupted.into()
         }
         SuiteEnd::ShardDone { failed, n_left } => {
+            for run in &failed {
+                term::line(&format!("failed run {}: {}", run.key, run.reason));
+                run.log.iter().for_each(|line| term::line(&format!("    {line}")));
+            }
             term::line(&match n_left {
+                0 if !failed.is_empty() => {
+                    "the same command goes on with the runs that failed".to_owned()
+                }
                 0 => "all runs are finished; the same command without --shard writes the results"
                     .to_owned(),
                 1 => "1 run of other shards is left".to_owned(),

@@ -9,7 +9,7 @@ use taper_suite::{PlannedRun, RunState, SuitePlan};
 /// Says how far the runs are.
 pub fn run(args: &SuiteStatus) -> anyhow::Result<()> {
     let order = order(&args.chosen)?;
-    let launcher = launcher(&order.folder, None)?;
+    let launcher = launcher(&order, None)?;
     let plan = order.plan(&launcher)?;
     let runs = plan.planned();
     if args.json {
@@ -28,7 +28,12 @@ pub fn run(args: &SuiteStatus) -> anyhow::Result<()> {
     }
     let folder = plan.runs_folder().display();
     term::print(format_args!("suite '{}': {} runs in {folder}", order.suite.name, runs.len()))?;
-    for run in runs.iter().filter(|run| !matches!(run.state, RunState::Finished | RunState::New)) {
+    let is_news = |run: &&PlannedRun| match run.state {
+        RunState::Finished => false,
+        RunState::New => run.error.is_some(),
+        _ => true,
+    };
+    for run in runs.iter().filter(is_news) {
         let epochs = run.job.epochs.map_or(String::new(), |n| format!(" of {n}"));
         let error = run.error.as_ref().map_or(String::new(), |error| format!("; {error}"));
         term::print(format_args!(

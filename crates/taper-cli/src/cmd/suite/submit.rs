@@ -2,13 +2,19 @@
 
 use super::order::{launcher, order};
 use crate::{args::SuiteSubmit, term};
-use std::path::Path;
+use std::{num::NonZeroUsize, path::Path};
 use taper_suite::{Submission, Submitted};
 
 /// Submits a suite to Slurm, or prints the batch script.
 pub fn run(args: &SuiteSubmit) -> anyhow::Result<()> {
     let order = order(&args.chosen)?;
-    let program = launcher(&order.folder, None)?;
+    let program = launcher(&order, None)?;
+    // What cannot be run is refused here, and not by each job.
+    let plan = order.plan(&program)?;
+    let n_left = plan.planned().iter().filter(|run| !run.state.is_done()).count();
+    // A job without runs would only wait.
+    let array_size =
+        NonZeroUsize::new(n_left).map_or(NonZeroUsize::MIN, |n| n.min(args.array_size));
     let mut arguments = Vec::new();
     let mut hand_on = |flag: &str, value: Option<String>| {
         arguments.extend(value.map(|value| format!("{flag}={value}")));
@@ -24,7 +30,7 @@ pub fn run(args: &SuiteSubmit) -> anyhow::Result<()> {
         name: order.suite.name.clone(),
         folder: order.folder.clone(),
         program: program.path.clone(),
-        array_size: args.array_size,
+        array_size,
         partition: args.partition.clone(),
         time: args.time.clone(),
         cpus: args.cpus,
@@ -35,14 +41,11 @@ pub fn run(args: &SuiteSubmit) -> anyhow::Result<()> {
     if args.print {
         return term::print(submission.script()?.trim_end());
     }
-    // What cannot be run is refused here, and not by each job.
-    let plan = order.plan(&program)?;
-    plan.begin_shards(args.array_size)?;
-    let n_left = plan.planned().iter().filter(|run| !run.state.is_done()).count();
+    plan.begin_shards(array_size)?;
     let Submitted { runs, results } = submission.submit()?;
-    let (size, suite) = (args.array_size, &args.chosen.suite);
+    let suite = &args.chosen.suite;
     term::print(format_args!(
-        "job {runs}, an array of {size}, makes {n_left} runs; job {results} gathers the results behind it\n\
+        "job {runs}, an array of {array_size}, makes {n_left} runs; job {results} gathers the results behind it\n\
          `taper suite status {suite}` says how far they are"
     ))
 }
