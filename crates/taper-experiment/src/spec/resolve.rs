@@ -148,7 +148,7 @@ impl Resolved {
             checkpoint_every: t.checkpoint_every.or(Some(0)),
             keep_last: t.keep_last.or(Some(2)),
             keep_best: t.keep_best.or(Some(false)),
-            tensorboard: t.tensorboard,
+            tensorboard: t.tensorboard.or(Some(false)),
             early_stop: t.early_stop.or(Some(0)),
             limit: t.limit.or(Some(0)),
             validation: t.validation.or(Some(0.0)),
@@ -453,6 +453,10 @@ mod tests {
         }
         let settings = resolved.settings().unwrap();
         assert!(settings["prune"].as_object().unwrap().values().all(|value| !value.is_null()));
+        assert!(
+            settings["train"].get("tensorboard").is_none(),
+            "what only watches is no part of it"
+        );
         let settings =
             resolve(&["prune.method=rigl", "prune.grow=random"]).unwrap().settings().unwrap();
         assert_eq!(
