@@ -265,6 +265,11 @@ fn runs_of_other_results_are_taken_over() {
         let [a, b] = [&here, &whole].map(|r| fs::read(r.path("out").join(name)).expect("reads"));
         assert!(a == b, "{name}");
     }
+    // Where all are taken, no run makes a folder.
+    let taken = Project::new();
+    let with_all = whole.path("out").display().to_string();
+    let output = taken.reproduce(&["--with", &with_all], &[]);
+    assert_eq!((output.status.code(), taken.calls()), (Some(0), 0), "{}", text(&output));
     let other = here.reproduce(&[&with[..], &["--set", "train.epochs=3"]].concat(), &[]);
     assert_eq!(other.status.code(), Some(2));
     assert!(text(&other).contains("has no run of this suite with these settings"));

@@ -25,7 +25,10 @@ const FILES: [&str; 8] = [
 
 /// Keeps other processes from choosing a results folder below this folder, until it is dropped; waits for them.
 pub(crate) fn lock(folder: &Path) -> Result<Lock> {
-    let path = folder.join("runs").join(".results.lock");
+    let runs = folder.join("runs");
+    // Where all runs are taken from others, none has made it.
+    std::fs::create_dir_all(&runs).with_context(|| format!("cannot create {}", runs.display()))?;
+    let path = runs.join(".results.lock");
     loop {
         let lock = Lock::take(&path).with_context(|| format!("cannot lock {}", path.display()))?;
         if let Some(lock) = lock {
