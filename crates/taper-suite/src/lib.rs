@@ -39,7 +39,7 @@ pub use bands::Band;
 pub use cells::{Cell, Verdict, cells, exit, shown};
 pub use date::Utc;
 pub use launcher::{Launch, Launcher, RunOutcome, StopRequest};
-pub use order::{AskedBy, Order, PlannedRun, SuiteEnd, SuitePlan};
+pub use order::{AskedBy, Order, PlannedRun, PlannedRuns, SuiteEnd, SuitePlan};
 pub use program::Program;
 pub use results::{
     CurveLine, FailedRun, FateLine, LayerLine, MadeOn, Manifest, Results, RunLine, StepLine,

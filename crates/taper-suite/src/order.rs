@@ -75,6 +75,14 @@ pub struct SuitePlan<'a> {
     bands: Vec<bands::Band>,
 }
 
+/// The chosen runs of a plan, as they are now.
+pub struct PlannedRuns<'a> {
+    /// The runs, in the order of the suite.
+    pub runs: Vec<PlannedRun<'a>>,
+    /// Finished runs that times are estimated by.
+    pub n_measured: usize,
+}
+
 /// A run of a plan, as it is now.
 pub struct PlannedRun<'a> {
     /// The run.
@@ -169,7 +177,7 @@ impl SuitePlan<'_> {
     }
 
     /// The chosen runs as they are now.
-    pub fn planned(&self) -> Vec<PlannedRun<'_>> {
+    pub fn planned(&self) -> PlannedRuns<'_> {
         let speeds = Speeds::of(&self.runs, &self.jobs);
         let planned = self.chosen().into_iter().map(|job| {
             let state = self.state(job);
@@ -187,12 +195,7 @@ impl SuitePlan<'_> {
                 },
             }
         });
-        planned.collect()
-    }
-
-    /// Finished runs that times are estimated by.
-    pub fn n_measured(&self) -> usize {
-        Speeds::of(&self.runs, &self.jobs).len()
+        PlannedRuns { runs: planned.collect(), n_measured: speeds.len() }
     }
 
     /// The folder with the runs.

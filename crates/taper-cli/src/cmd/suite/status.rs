@@ -4,14 +4,15 @@ use super::order::{launcher, order};
 use crate::{args::SuiteStatus, term};
 use serde_json::json;
 use taper_report::format;
-use taper_suite::{PlannedRun, RunState, SuitePlan};
+use taper_suite::{PlannedRun, PlannedRuns, RunState, SuitePlan};
 
 /// Says how far the runs are.
 pub fn run(args: &SuiteStatus) -> anyhow::Result<()> {
     let order = order(&args.chosen)?;
     let launcher = launcher(&order, None)?;
     let plan = order.plan(&launcher)?;
-    let runs = plan.planned();
+    let planned = plan.planned();
+    let runs = &planned.runs;
     if args.json {
         let line = |run: &PlannedRun| {
             json!({
@@ -51,27 +52,27 @@ pub fn run(args: &SuiteStatus) -> anyhow::Result<()> {
     term::print(counts.join(", "))?;
     match runs.iter().all(|run| run.state.is_done()) {
         true => term::print("all runs are there; `taper suite run` gathers them to results"),
-        false => term::print(left(&plan, &runs, 1)),
+        false => term::print(left(&planned, 1)),
     }
 }
 
 /// Lists the runs with the time that is left of each.
 pub fn list(plan: &SuitePlan, n_at_once: usize) -> anyhow::Result<()> {
-    let runs = plan.planned();
-    for PlannedRun { job, state, seconds_left, .. } in &runs {
+    let planned = plan.planned();
+    for PlannedRun { job, state, seconds_left, .. } in &planned.runs {
         let seconds = seconds_left.filter(|_| !state.is_done());
         let seconds = seconds.map_or(String::new(), |s| format!("  {}", format::seconds(s)));
         term::print(format_args!("{:<10} {}{seconds}", state.word(), job.key))?;
     }
-    term::line(&left(plan, &runs, n_at_once));
+    term::line(&left(&planned, n_at_once));
     Ok(())
 }
 
 /// How many runs are left, and how long they take, so many at a time.
-fn left(plan: &SuitePlan, runs: &[PlannedRun], n_at_once: usize) -> String {
+fn left(PlannedRuns { runs, n_measured }: &PlannedRuns, n_at_once: usize) -> String {
     let left: Vec<&PlannedRun> = runs.iter().filter(|run| !run.state.is_done()).collect();
     let seconds: Option<Vec<f64>> = left.iter().map(|run| run.seconds_left).collect();
-    let by = match (plan.n_measured(), seconds) {
+    let by = match (*n_measured, seconds) {
         (0, _) => "how long they take is known once one is finished".into(),
         (n, Some(seconds)) => {
             let longest = seconds.iter().copied().fold(0.0, f64::max);

@@ -11,7 +11,7 @@ pub fn run(args: &SuiteSubmit) -> anyhow::Result<()> {
     let program = launcher(&order, None)?;
     // What cannot be run is refused here, and not by each job.
     let plan = order.plan(&program)?;
-    let n_left = plan.planned().iter().filter(|run| !run.state.is_done()).count();
+    let n_left = plan.planned().runs.iter().filter(|run| !run.state.is_done()).count();
     // A job without runs would only wait.
     let array_size =
         NonZeroUsize::new(n_left).map_or(NonZeroUsize::MIN, |n| n.min(args.array_size));
