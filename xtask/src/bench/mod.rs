@@ -17,7 +17,7 @@ use std::time::Duration;
 pub(crate) use peer::Peer;
 pub(crate) use process::{Process, build};
 pub(crate) use table::{Table, judge};
-pub(crate) use torch::torch_python;
+pub(crate) use torch::{TorchVariant, torch_python};
 
 /// Between turns. OpenMP's threads spin for some milliseconds after their last work, on a core that the other side's step
 /// needs: measured, a step of ours took up to a seventh longer right behind one of PyTorch's.

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use taper_host::{kill_group, lead_group};
 
-use super::Peer;
+use super::{Peer, TorchVariant};
 
 /// One side of a comparison; ends when it is dropped.
 pub(crate) struct Process {
@@ -27,14 +27,14 @@ impl Process {
         Self::start("taper", Command::new(build(root, "session")?))
     }
 
-    /// Starts the peer in PyTorch.
+    /// Starts a variant of the peer in PyTorch.
     ///
     /// # Errors
     /// When Python cannot be started.
-    pub(crate) fn torch(root: &Path, python: &Path) -> Result<Self> {
+    pub(crate) fn torch(root: &Path, python: &Path, variant: TorchVariant) -> Result<Self> {
         let mut command = Command::new(python);
         command.arg(root.join("benches/peers/step.py"));
-        Self::start(Peer::Torch.name(), command)
+        Self::start(variant.side(), command)
     }
 
     /// Starts Taper's side of compiled networks, which [`build`] has made.

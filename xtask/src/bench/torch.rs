@@ -1,4 +1,4 @@
-//! Where PyTorch is.
+//! Where PyTorch is, and how it is used.
 
 use std::path::{Path, PathBuf};
 
@@ -6,6 +6,43 @@ use anyhow::{Result, ensure};
 use taper_host::Usage;
 
 use super::Peer;
+
+/// A way to write the peer in PyTorch, as `benches/peers/step.py` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TorchVariant {
+    /// As Feather's published code: the cut by sorting.
+    Published,
+    /// The cut by selection, and the fused optimizer.
+    Tuned,
+    /// The tuned one, compiled.
+    Compiled,
+}
+
+impl TorchVariant {
+    /// Those that are compared in a suite of networks: finding a cut has nothing to compile.
+    pub(crate) fn of(suite: &str) -> &'static [Self] {
+        let all = &[Self::Published, Self::Tuned, Self::Compiled];
+        if suite == "cut" { &all[..2] } else { all }
+    }
+
+    /// As the peer takes it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Published => "published",
+            Self::Tuned => "tuned",
+            Self::Compiled => "compiled",
+        }
+    }
+
+    /// The side of a comparison.
+    pub(crate) fn side(self) -> &'static str {
+        match self {
+            Self::Published => "torch published",
+            Self::Tuned => "torch tuned",
+            Self::Compiled => "torch compiled",
+        }
+    }
+}
 
 /// A Python that has PyTorch: `TAPER_PYTHON`, the environment that `.ci/setup-python` makes, or `python3`.
 ///

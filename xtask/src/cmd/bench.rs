@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
 use crate::bench::suite::{Compiled, INFER, Kernels, METHODS, Methods, Networks, load};
-use crate::bench::{Peer, Process, REST, Table, infer, judge, methods};
+use crate::bench::{Peer, Process, REST, Table, TorchVariant, infer, judge, methods};
 use crate::provenance;
 use taper_host::{Exit, Usage, machine};
 use taper_record::results::{Made, ManifestHead, ResultsKind, ToolVersions};
@@ -230,9 +230,45 @@ fn folder(root: &Path, args: &Args, begun: &Utc) -> Result<PathBuf> {
     Ok(folder)
 }
 
-fn torch(root: &Path, args: &Args) -> Result<Option<Process>> {
+/// A variant of the peer in PyTorch, if it is asked for.
+fn torch(root: &Path, args: &Args, variant: TorchVariant) -> Result<Option<Process>> {
     let is_wanted = args.peers.contains(&Peer::Torch);
-    is_wanted.then(|| Process::torch(root, &args.python)).transpose()
+    is_wanted.then(|| Process::torch(root, &args.python, variant)).transpose()
+}
+
+/// A side of a comparison of networks.
+struct Side {
+    process: Process,
+    /// None of Taper.
+    variant: Option<TorchVariant>,
+    /// Of the current row.
+    times: Vec<f64>,
+    /// Why it cannot do the current row.
+    missing: Option<String>,
+}
+
+impl Side {
+    fn new(process: Process, variant: Option<TorchVariant>) -> Self {
+        Self { process, variant, times: Vec::new(), missing: None }
+    }
+
+    /// Opens a network.
+    fn open(&mut self, open: &Value, update: Option<&Value>) -> Result<()> {
+        let mut open = open.clone();
+        match self.variant {
+            Some(variant) => open["variant"] = variant.name().into(),
+            None => open["update"] = update.cloned().unwrap_or_else(|| "exact".into()),
+        }
+        let answer = self.process.ask(&open)?;
+        self.missing = answer["missing"].as_str().map(str::to_owned);
+        self.times.clear();
+        Ok(())
+    }
+
+    /// The median of what was measured.
+    fn median(&self) -> Option<f64> {
+        (!self.times.is_empty()).then(|| median(self.times.clone()))
+    }
 }
 
 /// One of the suites of whole networks.
@@ -241,13 +277,18 @@ fn networks(root: &Path, args: &Args, name: &str, table: &mut Table) -> Result<(
     let what = if name == "zoo" { "step" } else { name };
     let folder = tempfile::tempdir()?;
     let weights = folder.path().join("weights.safetensors");
-    let (mut taper, mut torch) = (Process::taper(root)?, torch(root, args)?);
+    let mut sides = vec![Side::new(Process::taper(root)?, None)];
+    for &variant in TorchVariant::of(name) {
+        sides.extend(torch(root, args, variant)?.map(|torch| Side::new(torch, Some(variant))));
+    }
+    let has_peers = sides.len() > 1;
     let unit = if name == "cut" { "ms" } else { "images/s" };
     table.columns = ["what", "sparsity"].map(String::from).to_vec();
-    table.columns.push(format!("taper, {unit}"));
-    if torch.is_some() {
-        table.columns.extend([format!("torch, {unit}"), "ratio".into(), "floor".into()]);
-        table.columns.push("verdict".into());
+    table.columns.extend(sides.iter().map(|side| format!("{}, {unit}", side.process.name())));
+    if has_peers {
+        table.columns.extend(["ratio", "floor", "verdict"].map(String::from));
+        let fastest = "*ratio*: to the fastest of the peers.";
+        table.notes.push(fastest.into());
     }
     let show = |seconds: f64| match name {
         "cut" => format!("{:.2}", seconds * 1e3),
@@ -255,48 +296,53 @@ fn networks(root: &Path, args: &Args, name: &str, table: &mut Table) -> Result<(
     };
     for row in suite.rows.iter().filter(|row| args.chooses(name, &row.name())) {
         let model = row.model.as_ref().unwrap_or(&suite.model);
-        let of = (model, row.sparsity);
-        taper.ask(&json!({ "do": "weights", "model": of.0, "sparsity": of.1, "path": weights }))?;
-        let mut open = json!({
+        let request =
+            json!({ "do": "weights", "model": model, "sparsity": row.sparsity, "path": weights });
+        sides[0].process.ask(&request)?;
+        let open = json!({
             "do": "open", "model": model, "threads": args.threads, "batch": suite.batch,
             "sparsity": row.sparsity, "weights": weights,
         });
-        if let Some(torch) = &mut torch {
-            torch.ask(&open)?;
+        for side in &mut sides {
+            side.open(&open, row.update.as_ref()).with_context(|| row.name())?;
+            if let Some(reason) = &side.missing {
+                let side = side.process.name();
+                table.notes.push(format!("No {side} of {}: {reason}", row.name()));
+            }
         }
-        open["update"] = row.update.clone().unwrap_or_else(|| "exact".into());
-        taper.ask(&open)?;
         let request = json!({ "do": what });
-        let mut times = [Vec::new(), Vec::new()];
         // Two rounds bring caches and choices into their usual state.
         for round in 0..args.rounds + 2 {
-            for (side, times) in std::iter::once(&mut taper).chain(torch.as_mut()).zip(&mut times) {
+            for side in sides.iter_mut().filter(|side| side.missing.is_none()) {
                 std::thread::sleep(REST);
-                let seconds = side.seconds(&request).with_context(|| row.name())?;
+                let seconds = side.process.seconds(&request).with_context(|| row.name())?;
                 if round >= 2 {
-                    times.push(seconds);
+                    side.times.push(seconds);
                 }
             }
         }
-        let [ours, theirs] = times.map(median);
-        let mut cells = vec![row.label.clone(), format::percent_short(row.sparsity), show(ours)];
-        if torch.is_some() {
-            let ratio = theirs / ours;
+        let mut cells = vec![row.label.clone(), format::percent_short(row.sparsity)];
+        cells.extend(sides.iter().map(|side| side.median().map_or("–".into(), show)));
+        if has_peers {
+            let ours = sides[0].median().unwrap_or(f64::NAN);
+            let fastest = sides[1..].iter().filter_map(Side::median).fold(f64::NAN, f64::min);
+            let ratio = fastest / ours;
             let floor = row.floor.map_or(String::new(), |floor| format!("{floor}"));
             let verdict = judge(&format!("{name}: {}", row.name()), ratio, row.floor);
-            cells.extend([show(theirs), format!("{ratio:.2}"), floor, verdict.word().into()]);
+            cells.extend([format!("{ratio:.2}"), floor, verdict.word().into()]);
             table.verdicts.push(verdict);
         }
         table.rows.push(cells);
         if args.profile && what == "step" {
-            let found = taper.ask(&json!({ "do": "profile", "steps": 5 }))?;
+            let found = sides[0].process.ask(&json!({ "do": "profile", "steps": 5 }))?;
             table.notes.push(profile(&row.name(), &found)?);
         }
     }
-    for side in std::iter::once(&mut taper).chain(torch.as_mut()) {
+    for side in &mut sides {
         // Some systems do not say.
-        if let Some(bytes) = side.ask(&json!({ "do": "memory" }))?["bytes"].as_f64() {
-            table.notes.push(format!("Peak memory of {}: {}.", side.name(), format::bytes(bytes)));
+        if let Some(bytes) = side.process.ask(&json!({ "do": "memory" }))?["bytes"].as_f64() {
+            let name = side.process.name();
+            table.notes.push(format!("Peak memory of {name}: {}.", format::bytes(bytes)));
         }
     }
     Ok(())
@@ -338,7 +384,7 @@ fn profile(of: &str, found: &Value) -> Result<String> {
 /// Single convolutions, dense and sparse, each checked once against the specification.
 fn kernels(root: &Path, args: &Args, table: &mut Table) -> Result<()> {
     let suite: Kernels = load(root, KERNELS)?;
-    let (mut taper, mut torch) = (Process::taper(root)?, torch(root, args)?);
+    let (mut taper, mut torch) = (Process::taper(root)?, torch(root, args, TorchVariant::Tuned)?);
     let sgemm = match &mut torch {
         Some(torch) => {
             torch.ask(&json!({ "do": "sgemm", "threads": args.threads }))?["flops"].as_f64()
@@ -409,9 +455,9 @@ mod tests {
         };
         let cells = |only: Option<&str>| cells(&crate::taper::repository(), &args(only));
         let lines = cells(None).expect("valid suites");
-        assert!(lines.iter().any(|l| l.starts_with("step") && l.ends_with("at least 1.2")));
-        assert!(lines.iter().any(|l| l.starts_with("zoo") && l.ends_with("no band")));
-        for (only, n) in [("zoo", 6), ("live*98", 3), ("step: dense", 1)] {
+        assert!(lines.iter().any(|l| l.starts_with("step") && l.ends_with("at least 1.7")));
+        assert!(lines.iter().any(|l| l.starts_with("eval") && l.ends_with("no band")));
+        for (only, n) in [("zoo", 8), ("live*98", 3), ("step: dense", 1)] {
             assert_eq!(cells(Some(only)).expect("some").len(), n, "{only}");
         }
         assert!(cells(Some("at least")).is_err(), "floors are no names");
