@@ -1,4 +1,4 @@
-//! Activations side by side in the blocked layout: their channels one after the other.
+//! Activations side by side: their channels one after the other.
 
 use crate::lanes::{LANES, Lanes, Plane};
 use rayon::prelude::*;
@@ -32,11 +32,11 @@ pub fn concat(parts: &[(Plane, &[Lanes])], out: &mut [Lanes]) {
     if out.is_empty() {
         return;
     }
-    out.par_chunks_mut(whole.row()).enumerate().for_each(|(row, out)| {
+    out.par_chunks_mut(whole.unit()).enumerate().for_each(|(unit, out)| {
         let mut rest = out;
         for (plane, x) in parts {
-            let (out, after) = rest.split_at_mut(plane.row());
-            out.copy_from_slice(&x[row * plane.row()..][..plane.row()]);
+            let (out, after) = rest.split_at_mut(plane.unit());
+            out.copy_from_slice(&x[unit * plane.unit()..][..plane.unit()]);
             rest = after;
         }
     });
@@ -59,8 +59,8 @@ pub fn part(
     if out.is_empty() {
         return;
     }
-    out.par_chunks_mut(plane.row()).enumerate().for_each(|(row, out)| {
-        let x = &x[row * whole.row() + first * whole.width..][..out.len()];
+    out.par_chunks_mut(plane.unit()).enumerate().for_each(|(unit, out)| {
+        let x = &x[unit * whole.unit() + first * whole.vectors()..][..out.len()];
         if !is_added {
             out.copy_from_slice(x);
             return;

@@ -1,8 +1,13 @@
-//! The blocked layout: sixteen images in the lanes of a vector.
+//! How the activations of a batch lie in memory: vectors of sixteen floats.
 //!
-//! An activation is stored as `[block, row, channel, column, lane]`, where image `16·block + lane` of the batch is in
-//! that lane. One weight then works on whole vectors, whatever the size of kernel and plane, and a band of rows is
-//! one contiguous stretch of memory. Where the batch is no multiple of sixteen, the lanes past its end are zero.
+//! An image is channels one behind the other, and a channel is its rows: `[image, channel, row, column]` as in NCHW, with
+//! columns in the lanes. Rows have a *pitch*: their columns rounded up to 1, 2, 4, 8 or a multiple of sixteen floats. A
+//! channel is a whole number of vectors.
+//!
+//! Channels of fewer than sixteen pixels fill no vector. There the lanes are images: `[block, channel, pixel, image]`, with
+//! sixteen images in a block.
+//!
+//! Lanes that hold no pixel, beyond the last column or row or past the end of the batch, are zero.
 
 pub use crate::simd::lanes::{LANES, Lanes};
 
@@ -25,25 +30,58 @@ pub struct Plane {
     pub width: usize,
 }
 
+/// Columns rounded up to the floats of a row.
+pub(crate) fn pitch(columns: usize) -> usize {
+    if columns < LANES { columns.next_power_of_two() } else { columns.next_multiple_of(LANES) }
+}
+
 impl Plane {
-    /// Blocks of sixteen images; the last may be partly filled.
+    /// Blocks of sixteen images; the last may be partly filled. Sums over a batch are sums over blocks.
     pub fn blocks(&self) -> usize {
         self.batch.div_ceil(LANES)
     }
 
-    /// Pixels of a row of all channels.
-    pub fn row(&self) -> usize {
-        product([self.channels, self.width])
+    /// Whether lanes are images rather than pixels.
+    pub(crate) fn has_images_in_lanes(&self) -> bool {
+        product([self.height, self.width]) < LANES
     }
 
-    /// Pixels of a block.
-    pub fn block(&self) -> usize {
-        product([self.height, self.row()])
+    /// Floats from one row to the next, where lanes are pixels.
+    pub(crate) fn pitch(&self) -> usize {
+        pitch(self.width)
     }
 
-    /// Pixels in all: the length of a slice that holds the activation.
+    /// Images that share vectors.
+    pub(crate) fn together(&self) -> usize {
+        if self.has_images_in_lanes() { LANES } else { 1 }
+    }
+
+    /// Vectors of a channel, of an image or of sixteen of them.
+    pub(crate) fn vectors(&self) -> usize {
+        match self.has_images_in_lanes() {
+            true => self.height * self.width,
+            false => product([self.height, self.pitch()]).div_ceil(LANES),
+        }
+    }
+
+    /// Vectors of all channels, of an image or of sixteen of them.
+    pub(crate) fn unit(&self) -> usize {
+        product([self.channels, self.vectors()])
+    }
+
+    /// Images, or blocks of sixteen.
+    pub(crate) fn units(&self) -> usize {
+        self.batch.div_ceil(self.together())
+    }
+
+    /// Vectors of sixteen images.
+    pub(crate) fn block(&self) -> usize {
+        product([LANES / self.together(), self.unit()])
+    }
+
+    /// Vectors in all: the length of a slice that holds the activation.
     pub fn len(&self) -> usize {
-        product([self.blocks(), self.block()])
+        product([self.units(), self.unit()])
     }
 
     /// Whether there is not a single pixel.
@@ -61,71 +99,133 @@ impl Plane {
         product([self.batch, self.height, self.width])
     }
 
-    /// How many lanes of a block hold images.
-    pub fn filled(&self, block: usize) -> usize {
-        (self.batch - block * LANES).min(LANES)
+    /// Images of a unit.
+    pub(crate) fn filled(&self, unit: usize) -> usize {
+        (self.batch - unit * self.together()).min(self.together())
     }
-}
 
-/// Zeroes the lanes from `filled` on.
-pub(crate) fn clear_tail(lanes: &mut [Lanes], filled: usize) {
-    if filled < LANES {
-        for Lanes(lanes) in lanes {
-            lanes[filled..].fill(0.0);
+    /// The lanes of a channel of a unit that hold pixels, all bits of which are 1; `None` if all do.
+    pub(crate) fn pixels(&self, unit: usize) -> Option<Vec<Lanes>> {
+        let lane = |is_pixel: bool| f32::from_bits(if is_pixel { u32::MAX } else { 0 });
+        if self.has_images_in_lanes() {
+            let filled = self.filled(unit);
+            let mask = Lanes(std::array::from_fn(|image| lane(image < filled)));
+            return (filled < LANES).then(|| vec![mask; self.vectors()]);
+        }
+        let (pitch, n) = (self.pitch(), self.vectors());
+        if pitch == self.width && self.height * pitch == n * LANES {
+            return None;
+        }
+        let is_pixel = |at: usize| at % pitch < self.width && at / pitch < self.height;
+        let vector = |v: usize| Lanes(std::array::from_fn(|l| lane(is_pixel(v * LANES + l))));
+        Some((0..n).map(vector).collect())
+    }
+
+    /// Places of a channel of an image.
+    pub(crate) fn channel(&self, image: usize, channel: usize) -> ChannelPlaces {
+        let unit = image / self.together();
+        let first = (unit * self.channels + channel) * self.vectors() * LANES;
+        match self.has_images_in_lanes() {
+            true => ChannelPlaces {
+                first: first + image % LANES,
+                row: self.width * LANES,
+                column: LANES,
+            },
+            false => ChannelPlaces { first, row: self.pitch(), column: 1 },
         }
     }
 }
 
-/// From `[batch, channels, height, width]` to the blocked layout.
+/// Where the pixels of a channel of an image lie, in floats.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ChannelPlaces {
+    pub(crate) first: usize,
+    /// From one row to the next.
+    pub(crate) row: usize,
+    /// From one column to the next.
+    pub(crate) column: usize,
+}
+
+impl ChannelPlaces {
+    /// Of a pixel.
+    pub(crate) fn at(&self, y: usize, x: usize) -> usize {
+        self.first + y * self.row + x * self.column
+    }
+}
+
+/// Vectors as floats.
+pub(crate) fn floats(lanes: &[Lanes]) -> &[f32] {
+    // SAFETY: `Lanes` is sixteen floats without padding, in C's order.
+    unsafe { std::slice::from_raw_parts(lanes.as_ptr().cast(), lanes.len() * LANES) }
+}
+
+/// Vectors as floats.
+pub(crate) fn floats_mut(lanes: &mut [Lanes]) -> &mut [f32] {
+    // SAFETY: as above.
+    unsafe { std::slice::from_raw_parts_mut(lanes.as_mut_ptr().cast(), lanes.len() * LANES) }
+}
+
+/// From `[batch, channels, height, width]`.
 ///
 /// # Panics
 /// If a length does not fit `plane`.
 pub fn from_nchw(plane: &Plane, images: &[f32], out: &mut [Lanes]) {
     assert_eq!(images.len(), product([plane.batch, plane.image()]), "images of {plane:?}");
-    assert_eq!(out.len(), plane.len(), "blocks of {plane:?}");
+    assert_eq!(out.len(), plane.len(), "activation of {plane:?}");
     if out.is_empty() {
         return;
     }
-    let (width, image) = (plane.width, plane.image());
-    let blocks = out.par_chunks_mut(plane.block()).zip(images.par_chunks(LANES * image));
-    blocks.for_each(|(out, images)| {
-        if images.len() < LANES * image {
-            out.fill(Lanes::ZERO);
-        }
-        for (y, out) in out.chunks_mut(plane.row()).enumerate() {
-            for (c, out) in out.chunks_mut(width).enumerate() {
-                let start = (c * plane.height + y) * width;
-                for (lane, image) in images.chunks(image).enumerate() {
-                    for (out, value) in out.iter_mut().zip(&image[start..start + width]) {
-                        out.0[lane] = *value;
-                    }
+    let (pixels, image) = (plane.height * plane.width, plane.image());
+    let units = out.par_chunks_mut(plane.unit()).zip(images.par_chunks(plane.together() * image));
+    units.for_each(|(out, images)| {
+        let channels = out.chunks_exact_mut(plane.vectors()).enumerate();
+        if plane.has_images_in_lanes() {
+            for (c, out) in channels {
+                out.fill(Lanes::ZERO);
+                for (lane, image) in images.chunks_exact(image).enumerate() {
+                    let image = &image[c * pixels..][..pixels];
+                    out.iter_mut().zip(image).for_each(|(out, &pixel)| out.0[lane] = pixel);
                 }
             }
+            return;
+        }
+        for (c, out) in channels {
+            let (out, pixels) = (floats_mut(out), &images[c * pixels..][..pixels]);
+            let n = plane.height * plane.pitch();
+            let rows = out[..n].chunks_exact_mut(plane.pitch());
+            for (out, row) in rows.zip(pixels.chunks_exact(plane.width)) {
+                let (pixels, rest) = out.split_at_mut(plane.width);
+                pixels.copy_from_slice(row);
+                rest.fill(0.0);
+            }
+            out[n..].fill(0.0);
         }
     });
 }
 
-/// From the blocked layout to `[batch, channels, height, width]`.
+/// To `[batch, channels, height, width]`.
 ///
 /// # Panics
 /// If a length does not fit `plane`.
-pub fn to_nchw(plane: &Plane, blocks: &[Lanes], images: &mut [f32]) {
+pub fn to_nchw(plane: &Plane, x: &[Lanes], images: &mut [f32]) {
     assert_eq!(images.len(), product([plane.batch, plane.image()]), "images of {plane:?}");
-    assert_eq!(blocks.len(), plane.len(), "blocks of {plane:?}");
-    if blocks.is_empty() {
+    assert_eq!(x.len(), plane.len(), "activation of {plane:?}");
+    if x.is_empty() {
         return;
     }
-    let (width, image) = (plane.width, plane.image());
-    let pairs = blocks.par_chunks(plane.block()).zip(images.par_chunks_mut(LANES * image));
-    pairs.for_each(|(block, images)| {
-        for (y, row) in block.chunks(plane.row()).enumerate() {
-            for (c, row) in row.chunks(width).enumerate() {
-                let start = (c * plane.height + y) * width;
-                for (lane, image) in images.chunks_mut(image).enumerate() {
-                    for (value, pixel) in image[start..start + width].iter_mut().zip(row) {
-                        *value = pixel.0[lane];
-                    }
+    let (pixels, image) = (plane.height * plane.width, plane.image());
+    let units = x.par_chunks(plane.unit()).zip(images.par_chunks_mut(plane.together() * image));
+    units.for_each(|(x, images)| {
+        for (c, x) in x.chunks_exact(plane.vectors()).enumerate() {
+            if plane.has_images_in_lanes() {
+                for (lane, image) in images.chunks_exact_mut(image).enumerate() {
+                    let image = &mut image[c * pixels..][..pixels];
+                    image.iter_mut().zip(x).for_each(|(pixel, x)| *pixel = x.0[lane]);
                 }
+            } else {
+                let rows = floats(x).chunks_exact(plane.pitch());
+                let pixels = images[c * pixels..][..pixels].chunks_exact_mut(plane.width);
+                pixels.zip(rows).for_each(|(to, row)| to.copy_from_slice(&row[..plane.width]));
             }
         }
     });
@@ -135,30 +235,52 @@ pub fn to_nchw(plane: &Plane, blocks: &[Lanes], images: &mut [f32]) {
 mod tests {
     use super::*;
 
+    fn sizes() -> impl Iterator<Item = Plane> {
+        let planes = [(4, 5), (1, 1), (2, 2), (3, 5), (4, 4), (8, 8), (7, 7), (1, 33), (2, 20)];
+        planes.into_iter().flat_map(|(height, width)| {
+            [0, 1, 15, 16, 17, 40].map(|batch| Plane { batch, channels: 3, height, width })
+        })
+    }
+
     #[test]
-    fn a_batch_comes_back_and_lanes_past_its_end_are_zero() {
-        for batch in [0, 1, 15, 16, 17, 40] {
-            let plane = Plane { batch, channels: 3, height: 4, width: 5 };
-            let images: Vec<f32> = (0..batch * 60).map(|i| i as f32 + 1.0).collect();
-            let mut blocks = vec![Lanes([9.0; LANES]); plane.len()];
-            from_nchw(&plane, &images, &mut blocks);
+    fn a_batch_comes_back_and_lanes_without_a_pixel_are_zero() {
+        for plane in sizes() {
+            let n = plane.batch * plane.image();
+            let images: Vec<f32> = (0..n).map(|i| i as f32 % 1000.0 + 1.0).collect();
+            let mut out = vec![Lanes([9.0; LANES]); plane.len()];
+            from_nchw(&plane, &images, &mut out);
             let mut back = vec![0.0; images.len()];
-            to_nchw(&plane, &blocks, &mut back);
+            to_nchw(&plane, &out, &mut back);
             assert_eq!(back, images);
-            let sum: f32 = blocks.iter().flat_map(|l| l.0).sum();
-            assert_eq!(sum, images.iter().sum::<f32>());
+            let n_set = floats(&out).iter().filter(|&&v| v != 0.0).count();
+            assert_eq!(n_set, n, "{plane:?}");
         }
     }
 
     #[test]
     fn a_pixel_is_where_the_module_says() {
-        let plane = Plane { batch: 18, channels: 2, height: 3, width: 4 };
-        let images: Vec<f32> = (0..18 * 24).map(|i| i as f32).collect();
-        let mut blocks = vec![Lanes::ZERO; plane.len()];
-        from_nchw(&plane, &images, &mut blocks);
-        let (n, c, y, x) = (17, 1, 2, 3);
-        let at = ((n / 16 * 3 + y) * 2 + c) * 4 + x;
-        assert_eq!(blocks[at].0[n % 16], images[((n * 2 + c) * 3 + y) * 4 + x]);
+        for plane in sizes().filter(|plane| plane.batch > 0) {
+            let n = plane.batch * plane.image();
+            let images: Vec<f32> = (0..n).map(|i| i as f32 + 1.0).collect();
+            let mut out = vec![Lanes::ZERO; plane.len()];
+            from_nchw(&plane, &images, &mut out);
+            let (n, c, y, x) = (plane.batch - 1, 1, plane.height - 1, plane.width - 1);
+            let want = images[((n * 3 + c) * plane.height + y) * plane.width + x];
+            assert_eq!(floats(&out)[plane.channel(n, c).at(y, x)], want, "{plane:?}");
+        }
+    }
+
+    #[test]
+    fn the_mask_has_the_pixels() {
+        for plane in sizes() {
+            for unit in 0..plane.units() {
+                let n = plane.filled(unit) * plane.height * plane.width;
+                let of = |mask: Vec<Lanes>| {
+                    floats(&mask).iter().filter(|v| v.to_bits() == u32::MAX).count()
+                };
+                assert_eq!(plane.pixels(unit).map_or(plane.vectors() * LANES, of), n, "{plane:?}");
+            }
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! Average and maximum pooling in the blocked layout.
+//! Average and maximum pooling.
 
 use crate::{
-    lanes::{LANES, Lanes, Plane},
+    lanes::{ChannelPlaces, LANES, Lanes, Plane, floats, floats_mut},
     sizes::product,
 };
 use rayon::prelude::*;
@@ -35,26 +35,48 @@ pub fn average(input: &Plane, windows: Windows, x: &[Lanes], out: &mut [Lanes]) 
         return;
     }
     let ((rows, cols), share) = (windows.size, windows.share());
-    out.par_chunks_mut(output.row()).enumerate().for_each(|(i, out)| {
-        let (block, y) = (i / output.height, i % output.height);
-        for (c, out) in out.chunks_mut(output.width).enumerate() {
-            out.fill(Lanes::ZERO);
-            for row in y * rows..(y + 1) * rows {
-                let start = block * input.block() + row * input.row() + c * input.width;
-                let x = x[start..start + input.width].chunks_exact(cols);
-                for (out, window) in out.iter_mut().zip(x) {
-                    for pixel in window {
-                        for lane in 0..LANES {
-                            out.0[lane] += pixel.0[lane];
-                        }
+    begin(out, false);
+    each_channel(&output, out, |image, channel, out, to| {
+        let from = input.channel(image, channel);
+        for y in 0..output.height {
+            for column in 0..output.width {
+                let mut sum = 0.0;
+                for row in y * rows..(y + 1) * rows {
+                    for x_column in column * cols..(column + 1) * cols {
+                        sum += floats(x)[from.at(row, x_column)];
                     }
                 }
-            }
-            for out in out {
-                out.0.iter_mut().for_each(|v| *v *= share);
+                out[to.at(y, column)] = sum * share;
             }
         }
     });
+}
+
+/// Calls `f` with image, channel, sixteen images of `out` and where the channel lies there, for each channel of each image.
+fn each_channel(
+    plane: &Plane,
+    out: &mut [Lanes],
+    f: impl Fn(usize, usize, &mut [f32], ChannelPlaces) + Sync,
+) {
+    out.par_chunks_mut(plane.block()).enumerate().for_each(|(block, out)| {
+        let first = block * LANES;
+        let start = block * plane.block() * LANES;
+        let out = floats_mut(out);
+        for image in first..(first + LANES).min(plane.batch) {
+            for channel in 0..plane.channels {
+                let mut to = plane.channel(image, channel);
+                to.first -= start;
+                f(image, channel, out, to);
+            }
+        }
+    });
+}
+
+/// Zeroes pixels and what is beside them, unless a gradient is added to what is there.
+fn begin(grad_x: &mut [Lanes], is_added: bool) {
+    if !is_added {
+        grad_x.par_chunks_mut(1 << 12).for_each(|grad_x| grad_x.fill(Lanes::ZERO));
+    }
 }
 
 /// Gradient of the input: each pixel of a window gets an equal share, those left out nothing.
@@ -74,22 +96,14 @@ pub fn average_grad(
         return;
     }
     let ((rows, cols), share) = (windows.size, windows.share());
-    grad_x.par_chunks_mut(input.row()).enumerate().for_each(|(i, grad_x)| {
-        let (block, y) = (i / input.height, i % input.height / rows);
-        if !is_added {
-            grad_x.fill(Lanes::ZERO);
-        }
-        if y >= output.height {
-            return;
-        }
-        for (c, grad_x) in grad_x.chunks_mut(input.width).enumerate() {
-            let start = block * output.block() + y * output.row() + c * output.width;
-            let windows = grad_x.chunks_exact_mut(cols).zip(&grad[start..start + output.width]);
-            for (window, grad) in windows {
-                for pixel in window {
-                    for lane in 0..LANES {
-                        pixel.0[lane] += grad.0[lane] * share;
-                    }
+    begin(grad_x, is_added);
+    each_channel(input, grad_x, |image, channel, grad_x, to| {
+        let from = output.channel(image, channel);
+        for row in 0..output.height * rows {
+            for column in 0..output.width {
+                let grad = floats(grad)[from.at(row / rows, column)] * share;
+                for x_column in column * cols..(column + 1) * cols {
+                    grad_x[to.at(row, x_column)] += grad;
                 }
             }
         }
@@ -156,20 +170,19 @@ pub fn maximum(input: &Plane, windows: MaxWindows, x: &[Lanes], out: &mut [Lanes
     if out.is_empty() {
         return;
     }
-    out.par_chunks_mut(output.row()).enumerate().for_each(|(i, out)| {
-        let (block, y) = (i / output.height, i % output.height);
-        for (c, out) in out.chunks_mut(output.width).enumerate() {
-            for (column, out) in out.iter_mut().enumerate() {
-                *out = Lanes([f32::NEG_INFINITY; LANES]);
+    begin(out, false);
+    each_channel(&output, out, |image, channel, out, to| {
+        let from = input.channel(image, channel);
+        for y in 0..output.height {
+            for column in 0..output.width {
+                let mut best = f32::NEG_INFINITY;
                 for row in windows.covers(y, input.height) {
-                    let start = block * input.block() + row * input.row() + c * input.width;
-                    for pixel in &x[start..][windows.covers(column, input.width)] {
-                        for lane in 0..LANES {
-                            let v = pixel.0[lane];
-                            out.0[lane] = if is_larger(v, out.0[lane]) { v } else { out.0[lane] };
-                        }
+                    for x_column in windows.covers(column, input.width) {
+                        let v = floats(x)[from.at(row, x_column)];
+                        best = if is_larger(v, best) { v } else { best };
                     }
                 }
+                out[to.at(y, column)] = best;
             }
         }
     });
@@ -193,28 +206,23 @@ pub fn maximum_grad(
     if grad_x.is_empty() {
         return;
     }
-    // Windows overlap within a block alone.
-    let blocks = grad_x.par_chunks_mut(input.block()).zip(x.par_chunks(input.block()));
-    blocks.zip(grad.par_chunks(output.block())).for_each(|((grad_x, x), grad)| {
-        if !is_added {
-            grad_x.fill(Lanes::ZERO);
-        }
-        for (i, grad) in grad.iter().enumerate() {
-            let (y, c) = (i / output.row(), i / output.width % output.channels);
-            let mut best = ([f32::NEG_INFINITY; LANES], [usize::MAX; LANES]);
-            for row in windows.covers(y, input.height) {
-                let start = row * input.row() + c * input.width;
-                for column in windows.covers(i % output.width, input.width) {
-                    for lane in 0..LANES {
-                        let v = x[start + column].0[lane];
-                        if best.1[lane] == usize::MAX || is_larger(v, best.0[lane]) {
-                            (best.0[lane], best.1[lane]) = (v, start + column);
+    begin(grad_x, is_added);
+    each_channel(input, grad_x, |image, channel, grad_x, to| {
+        let (from, of_grad) = (input.channel(image, channel), output.channel(image, channel));
+        for y in 0..output.height {
+            for column in 0..output.width {
+                let mut best = None;
+                for row in windows.covers(y, input.height) {
+                    for x_column in windows.covers(column, input.width) {
+                        let v = floats(x)[from.at(row, x_column)];
+                        if best.is_none_or(|(_, most)| is_larger(v, most)) {
+                            best = Some(((row, x_column), v));
                         }
                     }
                 }
-            }
-            for lane in 0..LANES {
-                grad_x[best.1[lane]].0[lane] += grad.0[lane];
+                if let Some(((row, x_column), _)) = best {
+                    grad_x[to.at(row, x_column)] += floats(grad)[of_grad.at(y, column)];
+                }
             }
         }
     });

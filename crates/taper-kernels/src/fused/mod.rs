@@ -2,7 +2,7 @@
 //!
 //! Normalisation, rectifier and their gradients are one multiply-add or three per pixel. Done on the way into the cache
 //! ([`Source`], [`GradSource`]) they cost no pass over memory of their own; nor do the statistics of a batch ([`Moments`])
-//! and the sums of a gradient ([`GradSums`]), taken of rows that have just been computed.
+//! and the sums of a gradient ([`GradSums`]), taken of channels that have just been computed.
 
 mod moments;
 mod source;
@@ -12,6 +12,6 @@ pub use moments::Moments;
 pub use source::{GradSource, NormSlope, PassWhere, Source};
 pub use sums::GradSums;
 
-pub(crate) use moments::OfRows;
+pub(crate) use moments::MomentSums;
 pub(crate) use source::Rows;
-pub(crate) use sums::SumRows;
+pub(crate) use sums::{GradRun, GradSum};

@@ -55,60 +55,125 @@ impl Moments {
     pub fn variance(&self) -> f64 {
         self.squares / self.count
     }
+}
 
-    /// Of a row's pixels, of which `filled` lanes count and the others are zero.
+/// Vectors after which sums in single precision are added to the moments.
+const MOST_VECTORS: usize = 256;
+
+/// Sums of a channel's values, from which its moments follow.
+#[derive(Clone, Debug)]
+pub(crate) struct MomentSums {
+    /// One of the values, which is nearer to the mean than 0 is where that matters: sums are those of deviations from it.
+    centre: f32,
+    sum: Lanes,
+    squares: Lanes,
+    count: usize,
+    vectors: usize,
+    total: Moments,
+}
+
+impl MomentSums {
+    pub(crate) const NONE: Self = Self {
+        centre: 0.0,
+        sum: Lanes::ZERO,
+        squares: Lanes::ZERO,
+        count: 0,
+        vectors: 0,
+        total: Moments { count: 0.0, mean: 0.0, squares: 0.0 },
+    };
+
+    /// Adds values: all lanes, or those of which `pixels` has all bits; `n_pixels` in all.
     ///
     /// # Safety
     /// The instructions of `S` must be available.
     #[inline(always)]
-    pub(crate) unsafe fn of<S: Simd>(row: &[Lanes], filled: usize) -> Self {
-        // Sums of deviations from one of the values, which is nearer to the mean than 0 is where that matters.
-        let centre = row.first().map_or(0.0, |pixel| pixel.0[0]);
-        let (mut sums, mut squares) = ([0.0f32; LANES], [0.0f32; LANES]);
-        for part in (0..LANES).step_by(S::WIDTH) {
-            // SAFETY: each pixel has the floats of every part.
-            unsafe {
-                let centre = S::splat(centre);
-                let (mut sum, mut square) = (S::splat(0.0), S::splat(0.0));
-                for pixel in row {
-                    let deviation = S::sub(S::load(pixel.0.as_ptr().add(part)), centre);
-                    sum = S::add(sum, deviation);
-                    square = S::fma(deviation, deviation, square);
+    pub(crate) unsafe fn add<S: Simd>(
+        &mut self,
+        values: &[Lanes],
+        pixels: Option<&[Lanes]>,
+        n_pixels: usize,
+    ) {
+        let n = values.len();
+        for (i, values) in values.chunks(MOST_VECTORS).enumerate() {
+            if self.vectors == 0 {
+                self.centre = values[0].0[0];
+            }
+            let pixels = pixels.map(|pixels| &pixels[i * MOST_VECTORS..][..values.len()]);
+            let run = MomentRun { values, pixels, sums: self };
+            // SAFETY: the caller vouches for the instructions.
+            unsafe { run.run::<S>() };
+            self.vectors += values.len();
+            self.count += match pixels {
+                None => values.len() * LANES,
+                Some(_) if n == values.len() => n_pixels,
+                Some(pixels) => {
+                    let lanes = pixels.iter().flat_map(|p| p.0);
+                    lanes.filter(|lane| lane.to_bits() != 0).count()
                 }
-                S::store(sums.as_mut_ptr().add(part), sum);
-                S::store(squares.as_mut_ptr().add(part), square);
+            };
+            if self.vectors >= MOST_VECTORS {
+                self.settle();
             }
         }
-        for lane in filled..LANES {
-            (sums[lane], squares[lane]) = (0.0, 0.0);
-        }
-        let count = (row.len() * filled) as f64;
-        let shift = total(&sums) / count;
-        let squares = total(&squares) - count * shift * shift;
+    }
+
+    fn settle(&mut self) {
+        let count = self.count as f64;
+        let shift = total(&self.sum.0) / count;
+        let squares = total(&self.squares.0) - count * shift * shift;
         // Not by `max`, which would turn NaN into 0.
         let squares = if squares < 0.0 { 0.0 } else { squares };
-        Self { count, mean: f64::from(centre) + shift, squares }
+        let found = Moments { count, mean: f64::from(self.centre) + shift, squares };
+        *self = Self { total: self.total.merge(found), ..Self::NONE };
+    }
+
+    /// The moments of all values.
+    pub(crate) fn moments(mut self) -> Moments {
+        if self.vectors > 0 {
+            self.settle();
+        }
+        self.total
     }
 }
 
-/// Adds the moments of rows, in which channels alternate, to those of the channels.
-pub(crate) struct OfRows<'a> {
-    pub(crate) rows: &'a [Lanes],
-    pub(crate) width: usize,
-    pub(crate) filled: usize,
-    pub(crate) moments: &'a mut [Moments],
+struct MomentRun<'a> {
+    values: &'a [Lanes],
+    pixels: Option<&'a [Lanes]>,
+    sums: &'a mut MomentSums,
 }
 
-impl Kernel for OfRows<'_> {
+impl Kernel for MomentRun<'_> {
     type Out = ();
 
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let n = self.moments.len();
-        for (i, row) in self.rows.chunks_exact(self.width).enumerate() {
-            // SAFETY: the caller vouches for the instructions.
-            let found = unsafe { Moments::of::<S>(row, self.filled) };
-            self.moments[i % n] = self.moments[i % n].merge(found);
+        let Self { values, pixels, sums } = self;
+        for part in (0..LANES).step_by(S::WIDTH) {
+            // SAFETY: each vector has the floats of every part.
+            unsafe {
+                let centre = S::splat(sums.centre);
+                let to = [&mut sums.sum, &mut sums.squares].map(|to| to.0.as_mut_ptr().add(part));
+                let (mut sum, mut squares) = (S::load(to[0]), S::load(to[1]));
+                let load = |lanes: &Lanes| S::load(lanes.0.as_ptr().add(part));
+                match pixels {
+                    None => {
+                        for values in values {
+                            let deviation = S::sub(load(values), centre);
+                            sum = S::add(sum, deviation);
+                            squares = S::fma(deviation, deviation, squares);
+                        }
+                    }
+                    Some(pixels) => {
+                        for (values, pixels) in values.iter().zip(pixels) {
+                            let deviation = S::and(S::sub(load(values), centre), load(pixels));
+                            sum = S::add(sum, deviation);
+                            squares = S::fma(deviation, deviation, squares);
+                        }
+                    }
+                }
+                S::store(to[0], sum);
+                S::store(to[1], squares);
+            }
         }
     }
 }
@@ -126,11 +191,29 @@ mod tests {
     use super::*;
     use crate::simd::{Variant, launch};
 
-    fn of(row: &[Lanes], filled: usize) -> Moments {
-        let mut moments = [Moments::default()];
-        let rows = OfRows { rows: row, width: row.len(), filled, moments: &mut moments };
-        launch(Variant::Scalar, rows);
-        moments[0]
+    struct Add<'a> {
+        values: &'a [Lanes],
+        pixels: Option<&'a [Lanes]>,
+        n: usize,
+        sums: &'a mut MomentSums,
+    }
+
+    impl Kernel for Add<'_> {
+        type Out = ();
+
+        unsafe fn run<S: Simd>(self) {
+            // SAFETY: as the caller vouches.
+            unsafe { self.sums.add::<S>(self.values, self.pixels, self.n) }
+        }
+    }
+
+    fn of(values: &[Lanes], filled: usize) -> Moments {
+        let lane = |i: usize| f32::from_bits(if i < filled { u32::MAX } else { 0 });
+        let pixels = vec![Lanes(std::array::from_fn(lane)); values.len()];
+        let mut sums = MomentSums::NONE;
+        let pixels = (filled < LANES).then_some(&pixels[..]);
+        launch(Variant::Scalar, Add { values, pixels, n: filled * values.len(), sums: &mut sums });
+        sums.moments()
     }
 
     fn plain(values: &[f64]) -> (f64, f64) {
@@ -155,8 +238,7 @@ mod tests {
 
     #[test]
     fn a_constant_has_no_variance_and_lanes_past_the_end_do_not_count() {
-        let mut row = vec![Lanes([0.1; 16]); 9];
-        crate::lanes::clear_tail(&mut row, 5);
+        let row = vec![Lanes(std::array::from_fn(|i| if i < 5 { 0.1 } else { 0.0 })); 9];
         let found = of(&row, 5);
         assert!((found.mean - f64::from(0.1f32)).abs() < 1e-9 && found.count == 45.0);
         assert!(found.variance() < 1e-15, "{}", found.variance());

@@ -111,9 +111,6 @@ impl PassWhere<'_> {
 
 /// Something that gives the pixels of one channel of one row.
 pub(crate) trait Rows: Copy {
-    /// The stored pixels, if they need no computing.
-    fn stored(&self) -> Option<&[Lanes]>;
-
     /// Computes the pixels `at..at + out.len()` of channel `channel`.
     ///
     /// # Safety
@@ -122,13 +119,6 @@ pub(crate) trait Rows: Copy {
 }
 
 impl Rows for Source<'_> {
-    fn stored(&self) -> Option<&[Lanes]> {
-        match self {
-            Self::Plain(x) => Some(x),
-            Self::Normed { .. } => None,
-        }
-    }
-
     #[inline(always)]
     unsafe fn fill<S: Simd>(&self, at: usize, channel: usize, out: &mut [Lanes]) {
         match *self {
@@ -158,13 +148,6 @@ impl Rows for Source<'_> {
 }
 
 impl Rows for GradSource<'_> {
-    fn stored(&self) -> Option<&[Lanes]> {
-        match self {
-            Self::Plain(x) => Some(x),
-            Self::Normed { .. } => None,
-        }
-    }
-
     #[inline(always)]
     unsafe fn fill<S: Simd>(&self, at: usize, channel: usize, out: &mut [Lanes]) {
         match *self {

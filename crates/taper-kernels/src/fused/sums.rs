@@ -2,7 +2,7 @@
 
 use super::{PassWhere, source::each_passed};
 use crate::{
-    lanes::{LANES, Lanes, Plane},
+    lanes::{LANES, Lanes},
     simd::{Kernel, Simd, halves},
 };
 
@@ -22,6 +22,55 @@ impl GradSums {
             total.grad += part.grad;
             total.dot += part.dot;
         }
+    }
+}
+
+/// Vectors after which sums in single precision are added to those in double precision.
+const MOST_VECTORS: usize = 256;
+
+/// Sums of a channel's gradient, from which [`GradSums`] follow.
+#[derive(Clone, Debug)]
+pub(crate) struct GradSum {
+    grad: Lanes,
+    dot: Lanes,
+    vectors: usize,
+    total: GradSums,
+}
+
+impl GradSum {
+    pub(crate) const NONE: Self = Self {
+        grad: Lanes::ZERO,
+        dot: Lanes::ZERO,
+        vectors: 0,
+        total: GradSums { grad: 0.0, dot: 0.0 },
+    };
+
+    /// Adds the sums of a run.
+    ///
+    /// # Safety
+    /// The instructions of `S` must be available.
+    #[inline(always)]
+    pub(crate) unsafe fn add_run<S: Simd, G: Passing>(&mut self, run: GradRun<G>) {
+        let n = run.grad.pixels().len();
+        let run = SumRun { run, sums: self };
+        // SAFETY: the caller vouches for the instructions.
+        unsafe { run.run::<S>() };
+        self.vectors += n;
+        if self.vectors >= MOST_VECTORS {
+            self.settle();
+        }
+    }
+
+    fn settle(&mut self) {
+        self.total.grad += f64::from(halves(&self.grad));
+        self.total.dot += f64::from(halves(&self.dot));
+        *self = Self { total: self.total, ..Self::NONE };
+    }
+
+    /// The sums of all runs.
+    pub(crate) fn sums(mut self) -> GradSums {
+        self.settle();
+        self.total
     }
 }
 
@@ -57,56 +106,55 @@ impl Passing for &mut [Lanes] {
     }
 }
 
-/// Adds the sums of rows, in which channels alternate, to those of the channels.
-pub(crate) struct SumRows<'a, G> {
-    pub(crate) plane: &'a Plane,
-    /// The rows.
+/// The gradient of a channel, and what it is summed with.
+pub(crate) struct GradRun<'a, G> {
     pub(crate) grad: G,
     /// The whole activation.
     pub(crate) x: &'a [Lanes],
     pub(crate) pass: PassWhere<'a>,
-    pub(crate) mean: &'a [f32],
-    /// Place of the first row in the activation.
-    pub(crate) start: usize,
-    pub(crate) sums: &'a mut [GradSums],
+    /// Centre of the channel.
+    pub(crate) mean: f32,
+    pub(crate) channel: usize,
+    /// Place of the run in the activation.
+    pub(crate) at: usize,
 }
 
-impl<G: Passing> Kernel for SumRows<'_, G> {
+/// Lanes that hold no pixel have no gradient, and so add nothing.
+struct SumRun<'a, 'b, G> {
+    run: GradRun<'a, G>,
+    sums: &'b mut GradSum,
+}
+
+impl<G: Passing> Kernel for SumRun<'_, '_, G> {
     type Out = ();
 
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let Self { plane, mut grad, x, pass, mean, start, sums } = self;
-        let len = grad.pixels().len();
-        let x = x[start..start + len].as_ptr().cast::<f32>();
-        let width = plane.width;
-        for row in 0..len / width {
-            let (first, channel) = (row * width * LANES, row % plane.channels);
-            let mut found = [Lanes::ZERO; 2];
-            for part in (0..LANES).step_by(S::WIDTH) {
-                // SAFETY: the row lies within the gradient, and so within the activation from `start` on.
-                unsafe {
-                    let centre = S::splat(mean[channel]);
-                    let (mut sum, mut dot) = (S::splat(0.0), S::splat(0.0));
-                    macro_rules! each {
-                        (|$i:ident, $g:ident, $x:ident| $passed:expr) => {
-                            for $i in (first + part..first + width * LANES).step_by(LANES) {
-                                let $x = S::load(x.add($i));
-                                let $g = S::load(grad.pixels().as_ptr().cast::<f32>().add($i));
-                                let g = $passed;
-                                grad.put::<S>($i, g);
-                                sum = S::add(sum, g);
-                                dot = S::fma(g, S::sub($x, centre), dot);
-                            }
-                        };
-                    }
-                    each_passed!(S, pass, channel, start..start + len, each);
-                    S::store(found[0].0.as_mut_ptr().add(part), sum);
-                    S::store(found[1].0.as_mut_ptr().add(part), dot);
+        let Self { run: GradRun { mut grad, x, pass, mean, channel, at }, sums } = self;
+        let n = grad.pixels().len();
+        let x = x[at..at + n].as_ptr().cast::<f32>();
+        for part in (0..LANES).step_by(S::WIDTH) {
+            // SAFETY: the run lies within the activation.
+            unsafe {
+                let centre = S::splat(mean);
+                let to = [&mut sums.grad, &mut sums.dot].map(|to| to.0.as_mut_ptr().add(part));
+                let (mut sum, mut dot) = (S::load(to[0]), S::load(to[1]));
+                macro_rules! each {
+                    (|$i:ident, $g:ident, $x:ident| $passed:expr) => {
+                        for $i in (part..n * LANES).step_by(LANES) {
+                            let $x = S::load(x.add($i));
+                            let $g = S::load(grad.pixels().as_ptr().cast::<f32>().add($i));
+                            let g = $passed;
+                            grad.put::<S>($i, g);
+                            sum = S::add(sum, g);
+                            dot = S::fma(g, S::sub($x, centre), dot);
+                        }
+                    };
                 }
+                each_passed!(S, pass, channel, at..at + n, each);
+                S::store(to[0], sum);
+                S::store(to[1], dot);
             }
-            sums[channel].grad += f64::from(halves(&found[0]));
-            sums[channel].dot += f64::from(halves(&found[1]));
         }
     }
 }

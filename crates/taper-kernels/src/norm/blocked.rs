@@ -6,14 +6,11 @@
 //! convolution ([`GradSource::Normed`]).
 
 use crate::{
-    fused::{GradSource, GradSums, Moments, OfRows, PassWhere, Rows, Source, SumRows},
-    lanes::{LANES, Lanes, Plane, clear_tail},
+    fused::{GradRun, GradSource, GradSum, GradSums, MomentSums, Moments, PassWhere, Rows, Source},
+    lanes::{LANES, Lanes, Plane},
     simd::{Kernel, Simd, Variant, launch},
 };
 use rayon::prelude::*;
-
-/// Rows that a task takes.
-const BAND: usize = 4;
 
 /// Moments of each channel over the batch, of an activation that no convolution has just computed.
 ///
@@ -25,38 +22,50 @@ pub fn moments(plane: &Plane, x: &[Lanes]) -> Vec<Moments> {
         return vec![Moments::default(); plane.channels];
     }
     let variant = Variant::current();
-    let of_band = |(block, _, rows): (usize, usize, &[Lanes])| {
-        let mut moments = vec![Moments::default(); plane.channels];
-        let filled = plane.filled(block);
-        let of_rows = OfRows { rows, width: plane.width, filled, moments: &mut moments };
-        launch(variant, of_rows);
-        moments
+    let of_block = |(block, x): (usize, &[Lanes])| {
+        let first = block * LANES / plane.together();
+        let mut sums = vec![MomentSums::NONE; plane.channels];
+        launch(variant, BlockMoments { plane, first, x, sums: &mut sums });
+        sums.into_iter().map(MomentSums::moments).collect::<Vec<_>>()
     };
-    let found: Vec<_> = bands(plane, x).into_par_iter().map(of_band).collect();
+    let found: Vec<_> = x.par_chunks(plane.block()).enumerate().map(of_block).collect();
     Moments::merge_all(plane.channels, found)
 }
 
-/// The activation cut into blocks and bands of rows: block, place of the first pixel, pixels.
-fn bands<'a>(plane: &Plane, x: &'a [Lanes]) -> Vec<(usize, usize, &'a [Lanes])> {
-    let row = plane.row();
-    x.chunks(plane.block())
-        .enumerate()
-        .flat_map(|(block, x)| {
-            let rows = x.chunks(BAND * row).enumerate();
-            rows.map(move |(i, x)| (block, block * plane.block() + i * BAND * row, x))
-        })
-        .collect()
+struct BlockMoments<'a> {
+    plane: &'a Plane,
+    /// The unit that comes first.
+    first: usize,
+    x: &'a [Lanes],
+    sums: &'a mut [MomentSums],
 }
 
-fn bands_mut<'a>(plane: &Plane, x: &'a mut [Lanes]) -> Vec<(usize, usize, &'a mut [Lanes])> {
-    let row = plane.row();
-    x.chunks_mut(plane.block())
-        .enumerate()
-        .flat_map(|(block, x)| {
-            let rows = x.chunks_mut(BAND * row).enumerate();
-            rows.map(move |(i, x)| (block, block * plane.block() + i * BAND * row, x))
-        })
-        .collect()
+impl Kernel for BlockMoments<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let Self { plane, first, x, sums } = self;
+        for (unit, x) in (first..).zip(x.chunks_exact(plane.unit())) {
+            let (pixels, n) = (plane.pixels(unit), plane.filled(unit) * plane.height * plane.width);
+            for (sums, x) in sums.iter_mut().zip(x.chunks_exact(plane.vectors())) {
+                // SAFETY: the caller vouches for the instructions.
+                unsafe { sums.add::<S>(x, pixels.as_deref(), n) };
+            }
+        }
+    }
+}
+
+/// Keeps the lanes that hold pixels.
+fn clear_pads(plane: &Plane, unit: usize, out: &mut [Lanes]) {
+    let Some(pixels) = plane.pixels(unit) else { return };
+    for out in out.chunks_exact_mut(pixels.len()) {
+        for (out, pixels) in out.iter_mut().zip(&pixels) {
+            for (out, is_pixel) in out.0.iter_mut().zip(pixels.0) {
+                *out = if is_pixel.to_bits() == 0 { 0.0 } else { *out };
+            }
+        }
+    }
 }
 
 /// Writes `main + residual`, cut off at 0 if `relu`.
@@ -79,9 +88,9 @@ pub fn combine(
         return;
     }
     let variant = Variant::current();
-    bands_mut(plane, out).into_par_iter().for_each(|(block, start, out)| {
-        launch(variant, Combine { plane, main, residual, relu, start, out });
-        clear_tail(out, plane.filled(block));
+    out.par_chunks_mut(plane.unit()).enumerate().for_each(|(unit, out)| {
+        launch(variant, Combine { plane, main, residual, relu, unit, out });
+        clear_pads(plane, unit, out);
     });
 }
 
@@ -90,7 +99,7 @@ struct Combine<'a> {
     main: Source<'a>,
     residual: Option<Source<'a>>,
     relu: bool,
-    start: usize,
+    unit: usize,
     out: &'a mut [Lanes],
 }
 
@@ -99,11 +108,12 @@ impl Kernel for Combine<'_> {
 
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let Self { plane, main, residual, relu, start, out } = self;
-        let mut other = vec![Lanes::ZERO; if residual.is_some() { plane.width } else { 0 }];
-        for (i, out) in out.chunks_exact_mut(plane.width).enumerate() {
-            let (at, channel) = (start + i * plane.width, i % plane.channels);
-            // SAFETY: the row lies within the activation; both slices have a row's floats.
+        let Self { plane, main, residual, relu, unit, out } = self;
+        let n = plane.vectors();
+        let mut other = vec![Lanes::ZERO; if residual.is_some() { n } else { 0 }];
+        for (channel, out) in out.chunks_exact_mut(n).enumerate() {
+            let at = unit * plane.unit() + channel * n;
+            // SAFETY: the channel lies within the activation; both slices have its floats.
             unsafe {
                 main.fill::<S>(at, channel, out);
                 let to = out.as_mut_ptr().cast::<f32>();
@@ -145,16 +155,44 @@ pub fn sums(
         return total;
     }
     let variant = Variant::current();
-    let of_band = |(_, start, grad): (usize, usize, &[Lanes])| {
-        let mut sums = vec![GradSums::default(); plane.channels];
-        launch(variant, SumRows { plane, grad, x, pass, mean, start, sums: &mut sums });
-        sums
+    let of_block = |(block, grad): (usize, &[Lanes])| {
+        let mut sums = vec![GradSum::NONE; plane.channels];
+        let start = block * plane.block();
+        launch(variant, BlockSum { plane, grad, x, pass, mean, start, sums: &mut sums });
+        sums.into_iter().map(GradSum::sums).collect::<Vec<_>>()
     };
-    let found: Vec<_> = bands(plane, grad).into_par_iter().map(of_band).collect();
+    let found: Vec<_> = grad.par_chunks(plane.block()).enumerate().map(of_block).collect();
     for found in found {
         GradSums::add(&mut total, &found);
     }
     total
+}
+
+struct BlockSum<'a> {
+    plane: &'a Plane,
+    grad: &'a [Lanes],
+    x: &'a [Lanes],
+    pass: PassWhere<'a>,
+    mean: &'a [f32],
+    /// Place of the block in the activation.
+    start: usize,
+    sums: &'a mut [GradSum],
+}
+
+impl Kernel for BlockSum<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let Self { plane, grad, x, pass, mean, start, sums } = self;
+        let n = plane.vectors();
+        for (i, grad) in grad.chunks_exact(n).enumerate() {
+            let (channel, at) = (i % plane.channels, start + i * n);
+            let run = GradRun { grad, x, pass, mean: mean[channel], channel, at };
+            // SAFETY: the caller vouches for the instructions.
+            unsafe { sums[channel].add_run::<S, _>(run) };
+        }
+    }
 }
 
 /// Zeroes what of a gradient does not pass where `pass` names an activation; a normalisation's own sign is not known here.
@@ -210,9 +248,9 @@ pub fn gradient(plane: &Plane, source: GradSource, out: &mut [Lanes], is_added: 
         return;
     }
     let variant = Variant::current();
-    bands_mut(plane, out).into_par_iter().for_each(|(block, start, out)| {
-        launch(variant, Gradient { plane, source, is_added, start, out });
-        clear_tail(out, plane.filled(block));
+    out.par_chunks_mut(plane.unit()).enumerate().for_each(|(unit, out)| {
+        launch(variant, Gradient { plane, source, is_added, unit, out });
+        clear_pads(plane, unit, out);
     });
 }
 
@@ -220,7 +258,7 @@ struct Gradient<'a> {
     plane: &'a Plane,
     source: GradSource<'a>,
     is_added: bool,
-    start: usize,
+    unit: usize,
     out: &'a mut [Lanes],
 }
 
@@ -229,11 +267,12 @@ impl Kernel for Gradient<'_> {
 
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let Self { plane, source, is_added, start, out } = self;
-        let mut other = vec![Lanes::ZERO; if is_added { plane.width } else { 0 }];
-        for (i, out) in out.chunks_exact_mut(plane.width).enumerate() {
-            let (at, channel) = (start + i * plane.width, i % plane.channels);
-            // SAFETY: the row lies within the activation; both slices have a row's floats.
+        let Self { plane, source, is_added, unit, out } = self;
+        let n = plane.vectors();
+        let mut other = vec![Lanes::ZERO; if is_added { n } else { 0 }];
+        for (channel, out) in out.chunks_exact_mut(n).enumerate() {
+            let at = unit * plane.unit() + channel * n;
+            // SAFETY: the channel lies within the activation; both slices have its floats.
             unsafe {
                 if !is_added {
                     source.fill::<S>(at, channel, out);
@@ -241,7 +280,7 @@ impl Kernel for Gradient<'_> {
                 }
                 source.fill::<S>(at, channel, &mut other);
                 let (to, from) = (out.as_mut_ptr().cast::<f32>(), other.as_ptr().cast::<f32>());
-                for i in (0..plane.width * LANES).step_by(S::WIDTH) {
+                for i in (0..n * LANES).step_by(S::WIDTH) {
                     S::store(to.add(i), S::add(S::load(to.add(i)), S::load(from.add(i))));
                 }
             }
@@ -277,6 +316,13 @@ mod tests {
         out
     }
 
+    /// Whether lanes that hold no pixel are zero: all values have as many others as pixels.
+    fn has_zeros_beside(out: &[Lanes]) -> bool {
+        let n = PLANE.batch * PLANE.image();
+        let others = out.iter().flat_map(|l| l.0).filter(|v| v.to_bits() == 0).count();
+        others >= out.len() * LANES - n
+    }
+
     fn channel(i: usize) -> usize {
         i / SHAPE.pixels % SHAPE.channels
     }
@@ -307,9 +353,7 @@ mod tests {
                         })
                         .collect();
                     assert_eq!(plain(&out), want, "{variant} {relu} {with_residual}");
-                    assert!(
-                        out[PLANE.block()..].iter().all(|l| l.0[3..].iter().all(|&v| v == 0.0))
-                    );
+                    assert!(has_zeros_beside(&out));
                 }
             }
         }
@@ -349,7 +393,7 @@ mod tests {
             let mut out = vec![Lanes([7.0; 16]); PLANE.len()];
             variant.with(|| gradient(&PLANE, source, &mut out, false));
             assert_close(&plain(&out), &want.x);
-            assert!(out[PLANE.block()..].iter().all(|l| l.0[3..].iter().all(|&v| v == 0.0)));
+            assert!(has_zeros_beside(&out));
             variant.with(|| gradient(&PLANE, source, &mut out, true));
             assert_close(&plain(&out), &want.x.iter().map(|v| 2.0 * v).collect::<Vec<_>>());
         }

@@ -1,17 +1,12 @@
 //! A convolution laid out, and weights packed for it.
 
 use super::{
-    band::Weights,
-    gather::Gather,
-    weight_grad::Taps,
-    weights::{DenseWeights, SparseWeights},
-    winograd::{self, output::WinogradWeights},
+    geometry::Geometry,
+    weight_grad::Reads,
+    weights::{Kernels, Places},
 };
-use crate::{
-    conv::ConvShape,
-    lanes::{Lanes, Plane},
-    sizes::index,
-};
+use crate::{conv::ConvShape, lanes::{LANES, Plane}, simd::Variant, sizes::index};
+use std::ops::Range;
 
 /// How weights are packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -27,16 +22,12 @@ pub enum Packing {
 }
 
 /// Weights packed for one direction of a convolution.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct PackedWeights {
-    pub(super) weights: Weights,
+    pub(super) kernels: Kernels,
     is_transposed: bool,
     shape: ConvShape,
 }
-
-/// Bytes of packed rows and results that a band may take: about what a second-level cache holds. The longer the bands, the
-/// fewer sums over lanes the gradient of the weight takes.
-const BAND_BYTES: usize = 1 << 20;
 
 /// A convolution of known shape.
 #[derive(Clone, Debug)]
@@ -44,13 +35,10 @@ pub struct BlockedConv {
     pub(super) shape: ConvShape,
     pub(super) input: Plane,
     pub(super) output: Plane,
-    pub(super) forward: Gather,
-    pub(super) transposed: Gather,
-    pub(super) taps: Taps,
-    /// Output rows that are computed together.
-    pub(super) band: usize,
-    /// Whether it can go by way of [`winograd`]: the gradient of the whole weight does.
-    pub(super) is_winograd: bool,
+    pub(super) geometry: Geometry,
+    pub(super) forward: Places,
+    pub(super) transposed: Places,
+    pub(super) reads: Reads,
 }
 
 impl BlockedConv {
@@ -60,27 +48,20 @@ impl BlockedConv {
     /// If [`ConvShape::out_size`] says that it is impossible, if there are 2³² weights or more, or if a row of all
     /// channels has 2³¹ floats or more with the padding and the rows that the kernel reaches.
     pub fn new(shape: ConvShape) -> Self {
-        let (out_h, out_w) = shape.out_hw();
+        let geometry = Geometry::new(shape);
+        let (height, width) = geometry.out;
         index(shape.n_weights());
-        let (batch, height, width) = (shape.batch, shape.height, shape.width);
-        let input = Plane { batch, channels: shape.channels_in, height, width };
-        let output = Plane { batch, channels: shape.channels_out, height: out_h, width: out_w };
-        let forward = Gather::forward(&shape);
-        let row = (forward.packed_row() * shape.stride + output.row()) * size_of::<Lanes>();
-        // Rows around the band are packed as well, so that a band of few rows packs most of them twice.
-        let band = (BAND_BYTES / row.max(1)).clamp(2, 16).min(out_h.max(1));
-        let is_winograd = winograd::fits(&shape);
-        let band = if is_winograd { band & !1 } else { band };
-        Self {
-            input,
-            output,
-            transposed: Gather::transposed(&shape),
-            taps: Taps::new(&forward),
-            forward,
-            band,
-            is_winograd,
-            shape,
-        }
+        let input = Plane {
+            batch: shape.batch,
+            channels: shape.channels_in,
+            height: shape.height,
+            width: shape.width,
+        };
+        let output = Plane { channels: shape.channels_out, height, width, ..input };
+        let forward = Places::new(&geometry, false);
+        let reads = Reads::new(&geometry, forward.sources);
+        let transposed = Places::new(&geometry, true);
+        Self { shape, input, output, forward, transposed, reads, geometry }
     }
 
     /// The sizes that it was made with.
@@ -103,7 +84,7 @@ impl BlockedConv {
     /// # Panics
     /// If `weight` does not have the shape's number of weights.
     pub fn pack(&self, weight: &[f32], packing: Packing) -> PackedWeights {
-        self.packed(&self.forward, weight, packing)
+        self.packed(false, weight, packing)
     }
 
     /// Packs a weight for the gradient of the input.
@@ -111,19 +92,15 @@ impl BlockedConv {
     /// # Panics
     /// If `weight` does not have the shape's number of weights.
     pub fn pack_transposed(&self, weight: &[f32], packing: Packing) -> PackedWeights {
-        self.packed(&self.transposed, weight, packing)
+        self.packed(true, weight, packing)
     }
 
-    fn packed(&self, gather: &Gather, weight: &[f32], packing: Packing) -> PackedWeights {
+    fn packed(&self, is_transposed: bool, weight: &[f32], packing: Packing) -> PackedWeights {
         assert_eq!(weight.len(), self.shape.n_weights(), "weight of {:?}", self.shape);
-        let weights = match packing {
-            Packing::Winograd if self.is_winograd => {
-                Weights::Winograd(WinogradWeights::new(gather, weight))
-            }
-            Packing::Dense | Packing::Winograd => Weights::Dense(DenseWeights::new(gather, weight)),
-            Packing::Sparse => Weights::Sparse(SparseWeights::new(gather, weight)),
-        };
-        PackedWeights { weights, is_transposed: gather.is_transposed, shape: self.shape }
+        let is_dense = packing != Packing::Sparse;
+        let variant = Variant::current();
+        let kernels = Kernels::new(variant, &self.geometry, is_transposed, weight, is_dense);
+        PackedWeights { kernels, is_transposed, shape: self.shape }
     }
 
     pub(super) fn expect(&self, weights: &PackedWeights, is_transposed: bool) {
@@ -133,9 +110,31 @@ impl BlockedConv {
 
     /// Sums that a block has for the gradient of the whole weight.
     pub(super) fn n_sums(&self) -> usize {
-        match self.shape.n_weights() {
-            n if self.is_winograd => winograd::weight_grad::n_points(n),
-            n => n,
-        }
+        self.output.channels * self.reads.len()
+    }
+
+    /// Images of a unit of the arena.
+    fn together(&self) -> usize {
+        if self.geometry.grid.has_images_in_lanes { LANES } else { 1 }
+    }
+
+    /// Images of a part of the output, which a task computes.
+    pub(super) fn part(&self) -> usize {
+        super::tasks::PART.max(self.together())
+    }
+
+    /// Units of a part.
+    pub(super) fn units(&self, part: usize) -> Range<usize> {
+        self.units_of(part, self.part())
+    }
+
+    /// Units of a block of sixteen images.
+    pub(super) fn block_units(&self, block: usize) -> Range<usize> {
+        self.units_of(block, LANES)
+    }
+
+    fn units_of(&self, i: usize, images: usize) -> Range<usize> {
+        let end = ((i + 1) * images).min(self.shape.batch);
+        i * images / self.together()..end.div_ceil(self.together())
     }
 }

@@ -28,15 +28,13 @@
 //! assert_eq!(doubled[5], 10.0);
 //! ```
 
-mod band;
-mod gather;
+mod arena;
+mod finish;
+mod geometry;
 mod layout;
-mod multiply;
-mod packed;
 mod tasks;
 mod weight_grad;
 mod weights;
-mod winograd;
 
 pub use layout::{BlockedConv, PackedWeights, Packing};
 
@@ -45,7 +43,7 @@ use crate::{
     fused::{GradSource, GradSums, Moments, PassWhere, Source},
     lanes::{Lanes, Plane},
     mask::Mask,
-    simd::{Variant, launch},
+    simd::Variant,
 };
 use rayon::prelude::*;
 use tasks::{Backward, BlockSums, Forward, ToInput, Wanted};
@@ -153,25 +151,14 @@ impl BlockedConv {
             return Vec::new();
         }
         let variant = Variant::current();
-        // A block is done by one thread, which keeps rows from band to band, unless there are too few of them.
-        let rows = match self.output.blocks() >= 2 * rayon::current_num_threads() {
-            true => self.output.height,
-            false => self.band,
-        };
-        let block_tasks = self.output.height.div_ceil(rows);
-        let found: Vec<Vec<Vec<Moments>>> = out
-            .chunks_mut(self.output.block())
-            .flat_map(|out| out.chunks_mut(rows * self.output.row()))
+        let part = self.part() / self.output.together() * self.output.unit();
+        out.par_chunks_mut(part)
             .enumerate()
-            .map(|(i, out)| {
-                let (block, first) = (i / block_tasks, i % block_tasks * rows);
-                Forward { conv: self, weights, source, bias, block, first, out, wants_moments }
+            .map(|(part, out)| {
+                let task = Forward { conv: self, weights, source, bias, part, out, wants_moments };
+                task.run(variant)
             })
-            .collect::<Vec<_>>()
-            .into_par_iter()
-            .map(|task| launch(variant, task))
-            .collect();
-        found.into_iter().flatten().collect()
+            .collect()
     }
 
     /// Computes the gradients of input and weight from that of the output.
@@ -213,8 +200,7 @@ impl BlockedConv {
         });
         let positions = exact.map(|exact| {
             assert_eq!(exact.len(), n_weights, "mask of {:?}", self.shape);
-            let (out, group) = (self.shape.channels_out, self.shape.group_out());
-            Positions::new(&self.taps, out, group, exact)
+            Positions::new(&self.geometry, &self.reads, exact)
         });
         let wanted = to_weight.as_ref().map(|to| to.at);
         if let Some(GradAt::Sampled { blocks, .. }) = wanted {
@@ -237,7 +223,7 @@ impl BlockedConv {
                 });
                 let task =
                     Backward { conv: self, source, grad, block, to_input, weights, has_bias };
-                launch(variant, task)
+                task.run(variant)
             })
             .collect();
         if let Some(finish) = to_input.and_then(|to| to.finish) {
@@ -250,13 +236,12 @@ impl BlockedConv {
         assert_eq!(to.out.len(), n_weights, "gradient of the weight of {:?}", self.shape);
         let mut at_positions = vec![0.0; positions.as_ref().map_or(0, Positions::len)];
         add_up(&mut at_positions, &sums, |sums| &sums.at);
-        if self.is_winograd {
-            let mut points = Buffer::any(self.n_sums());
-            add_up(&mut points, &sums, |sums| &sums.all);
-            to.out.fill(0.0);
-            winograd::weight_grad::finish(&points, to.out);
+        if !matches!(to.at, GradAt::Masked(_)) {
+            let mut sums_in_order = Buffer::any(self.n_sums());
+            add_up(&mut sums_in_order, &sums, |sums| &sums.all);
+            self.reads.in_order(&sums_in_order, self.shape.taps(), to.out);
         } else {
-            add_up(to.out, &sums, |sums| &sums.all);
+            to.out.fill(0.0);
         }
         match to.at {
             GradAt::All => {}

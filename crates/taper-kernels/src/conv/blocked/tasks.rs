@@ -1,104 +1,79 @@
-//! What one thread does at a time: some rows of the output, or the backward pass of a block.
+//! What one thread does at a time: some images of the output, or the backward pass of a block.
 
 use super::{
-    BlockedConv, PackedWeights, band,
-    multiply::Start,
-    packed::{RowPadding, RowWindow, pack},
-    weight_grad::{Pair, Positions},
-    winograd,
+    BlockedConv, PackedWeights,
+    arena::{Arena, Pack, Side, clear_gaps},
+    finish::{Finishing, StoreGrad, StoreOutput},
+    weight_grad::{AddAll, AddAt, Pair, Positions},
 };
 use crate::{
     buffer::Buffer,
-    fused::{GradSource, GradSums, Moments, OfRows, PassWhere, Source, SumRows},
-    lanes::{Lanes, clear_tail},
-    simd::{Kernel, Simd},
-    sizes::signed,
+    fused::{GradSource, GradSum, GradSums, MomentSums, Moments, Source},
+    lanes::{LANES, Lanes},
+    simd::{Kernel, Simd, Variant, halves, launch},
 };
-use std::cell::RefCell;
 
-/// Memory that a thread uses for one task after the other.
-#[derive(Default)]
-struct Scratch {
-    input: RowWindow,
-    grad: RowWindow,
-    /// Points of input and gradient.
-    points: (Vec<Lanes>, Vec<Lanes>),
-}
+/// Images that a task computes the output of.
+pub(super) const PART: usize = 8;
 
-thread_local! {
-    static SCRATCH: RefCell<Scratch> = RefCell::default();
-}
-
-impl Scratch {
-    // Taken and put back rather than borrowed in a closure, which would be compiled for no instruction set.
-    fn take() -> Self {
-        let mut scratch = SCRATCH.take();
-        scratch.input.clear();
-        scratch.grad.clear();
-        scratch
-    }
-
-    fn put_back(self) {
-        SCRATCH.set(self);
-    }
-}
-
-/// Rows of the output of a block, whole bands of them but for the last.
+/// Some images of the output.
 pub(super) struct Forward<'a> {
     pub(super) conv: &'a BlockedConv,
     pub(super) weights: &'a PackedWeights,
     pub(super) source: Source<'a>,
     pub(super) bias: Option<&'a [f32]>,
-    pub(super) block: usize,
-    /// The first row.
-    pub(super) first: usize,
+    /// Which part of the output it is.
+    pub(super) part: usize,
     pub(super) out: &'a mut [Lanes],
     pub(super) wants_moments: bool,
 }
 
-impl Kernel for Forward<'_> {
-    /// Those of each band, or none.
-    type Out = Vec<Vec<Moments>>;
-
-    #[inline(always)]
-    unsafe fn run<S: Simd>(self) -> Vec<Vec<Moments>> {
-        let Self { conv, weights, source, bias, block, first, out, wants_moments } = self;
-        let (gather, filled) = (&conv.forward, conv.output.filled(block));
-        let padding = RowPadding { left: gather.left, width: gather.packed_width };
-        let start = bias.map_or(Start::Zero, Start::Bias);
-        let row = conv.output.row();
-        let mut found = Vec::new();
-        let mut scratch = Scratch::take();
-        for (i, out) in out.chunks_mut(conv.band * row).enumerate() {
-            let first = first + i * conv.band;
-            let band = first..first + out.len() / row;
-            let (rows, window) = (gather.rows(&band), &mut scratch.input);
-            // SAFETY: the rows are those of this band, and the weights were packed for this shape.
-            unsafe {
-                let packed = pack::<S, _>(&source, &conv.input, block, rows, padding, window);
-                let buffers = (&mut scratch.points.0, &mut scratch.points.1);
-                band::band::<S>(gather, &weights.weights, &packed, band, start, buffers, out);
-            }
-            if bias.is_some() {
-                clear_tail(out, filled);
-            }
-            if wants_moments {
-                let mut moments = vec![Moments::default(); conv.output.channels];
-                let width = conv.output.width;
-                let rows = OfRows { rows: out, width, filled, moments: &mut moments };
-                // SAFETY: the caller vouches for the instructions.
-                unsafe { S::call(rows) };
-                found.push(moments);
-            }
+impl Forward<'_> {
+    /// Gives the moments of each channel, or none.
+    pub(super) fn run(self, variant: Variant) -> Vec<Moments> {
+        let Self { conv, weights, source, bias, part, out, wants_moments } = self;
+        let (kernels, geometry) = (&weights.kernels, &conv.geometry);
+        let places = &kernels.places;
+        let from = Side::input(geometry, &conv.input, places.sources);
+        let to = Side::output(geometry, &conv.output, places.results);
+        let n_moments = if wants_moments { conv.output.channels } else { 0 };
+        let mut moments = vec![MomentSums::NONE; n_moments];
+        let units = conv.units(part);
+        let stored = |side: &Side| side.stored(units.start).start;
+        let (first, first_in) = (stored(&to), stored(&from));
+        let (masks, in_masks) = (conv.output.pixels(first), conv.input.pixels(first_in));
+        let mut arena = Arena::take(places.len);
+        let (memory, channel) = arena.parts();
+        let memory = &mut memory[..places.len];
+        clear_gaps(places.sources, &mut memory[..places.first_result]);
+        memory[places.zero..].fill(0.0);
+        for unit in units {
+            let (planes, _) = memory.split_at_mut(places.first_result);
+            let pixels = in_masks.as_deref();
+            let pack = Pack { source, side: from, unit, pixels, planes, channel: &mut *channel };
+            launch(variant, pack);
+            kernels.run(memory);
+            let store = StoreOutput {
+                side: to,
+                unit,
+                planes: &memory[places.first_result..],
+                channel: &mut *channel,
+                bias,
+                pixels: masks.as_deref(),
+                moments: &mut moments,
+                out: &mut *out,
+                first,
+            };
+            launch(variant, store);
         }
-        scratch.put_back();
-        found
+        arena.put_back();
+        moments.into_iter().map(MomentSums::moments).collect()
     }
 }
 
 /// What a block adds to sums over the batch.
 pub(super) struct BlockSums {
-    /// Of each weight's gradient (or of each point, if they go by way of [`winograd`]), or none.
+    /// Of each weight's gradient, by output channel and shift, or none.
     pub(super) all: Buffer<f32>,
     /// Of the gradient of each position, or none.
     pub(super) at: Vec<f32>,
@@ -120,12 +95,11 @@ pub(super) enum Wanted<'a> {
 pub(super) struct ToInput<'a> {
     pub(super) weights: &'a PackedWeights,
     pub(super) is_added: bool,
-    /// What passes, the whole input of the normalisation, and its centres.
-    pub(super) finish: Option<(PassWhere<'a>, &'a [Lanes], &'a [f32])>,
+    pub(super) finish: Option<Finishing<'a>>,
     pub(super) out: &'a mut [Lanes],
 }
 
-/// The backward pass of a block.
+/// The backward pass of a block of sixteen images.
 pub(super) struct Backward<'a> {
     pub(super) conv: &'a BlockedConv,
     pub(super) source: Source<'a>,
@@ -136,90 +110,139 @@ pub(super) struct Backward<'a> {
     pub(super) has_bias: bool,
 }
 
-impl Kernel for Backward<'_> {
-    type Out = BlockSums;
-
-    #[inline(always)]
-    unsafe fn run<S: Simd>(self) -> BlockSums {
+impl Backward<'_> {
+    pub(super) fn run(self, variant: Variant) -> BlockSums {
         let Self { conv, source, grad, block, mut to_input, weights, has_bias } = self;
-        let (forward, transposed) = (&conv.forward, &conv.transposed);
+        let (geometry, reads, places) = (&conv.geometry, &conv.reads, &conv.transposed);
+        let (channels_in, channels_out) = (conv.input.channels, conv.output.channels);
         let mut sums = BlockSums {
-            all: match weights {
-                Wanted::All => Buffer::any(conv.n_sums()),
-                _ => Buffer::any(0),
-            },
-            at: match weights {
-                Wanted::At(positions) => vec![0.0; positions.len()],
-                _ => Vec::new(),
-            },
-            bias: vec![0.0; if has_bias { conv.output.channels } else { 0 }],
-            finish: match &to_input {
-                Some(to) if to.finish.is_some() => {
-                    vec![GradSums::default(); conv.input.channels]
-                }
-                _ => Vec::new(),
-            },
+            all: Buffer::any(if matches!(weights, Wanted::All) { conv.n_sums() } else { 0 }),
+            at: vec![0.0; if let Wanted::At(positions) = weights { positions.len() } else { 0 }],
+            bias: vec![0.0; if has_bias { channels_out } else { 0 }],
+            finish: Vec::new(),
         };
-        let (height, stride) = (conv.input.height, conv.shape.stride);
-        let n_bands = conv.output.height.div_ceil(conv.band);
-        let mut scratch = Scratch::take();
-        let Scratch { input: input_window, grad: grad_window, points: (u, v) } = &mut scratch;
-        for i in 0..n_bands {
-            let band = i * conv.band..((i + 1) * conv.band).min(conv.output.height);
-            let is_last = i + 1 == n_bands;
-            let in_band = (band.start * stride).min(height)..if is_last {
-                height
-            } else {
-                (band.end * stride).min(height)
-            };
-            // The rows that either side needs, so that the gradient is packed once.
-            let mut rows = signed(band.start)..signed(band.end);
-            let mut padding = RowPadding { left: 0, width: conv.output.width };
-            if to_input.is_some() {
-                let read = transposed.rows(&in_band);
-                if !read.is_empty() {
-                    rows = rows.start.min(read.start)..rows.end.max(read.end);
+        let has_finish = to_input.as_ref().is_some_and(|to| to.finish.is_some());
+        let mut finish = vec![GradSum::NONE; if has_finish { channels_in } else { 0 }];
+        let reads_input = !matches!(weights, Wanted::Nothing);
+        let input_slots = conv.forward.sources;
+        let input_len = if reads_input { conv.forward.first_result } else { 0 };
+        let unit_len = input_len + places.len;
+        let input = Side::input(geometry, &conv.input, input_slots);
+        let output = Side::output(geometry, &conv.output, places.sources);
+        let to = Side::input(geometry, &conv.input, places.results);
+        let units = conv.block_units(block);
+        let stored = |side: &Side| side.stored(units.start).start;
+        let (first, first_out) = (stored(&to), stored(&output));
+        let (masks, out_masks) = (conv.input.pixels(first), conv.output.pixels(first_out));
+        let at_a_time = reads.units(geometry.grid.has_images_in_lanes);
+        let mut arena = Arena::take(at_a_time * unit_len);
+        let (memory, channel) = arena.parts();
+        let memory = &mut memory[..at_a_time * unit_len];
+        for unit in memory.chunks_exact_mut(unit_len) {
+            let (input, grad) = unit.split_at_mut(input_len);
+            clear_gaps(input_slots, input);
+            clear_gaps(places.sources, &mut grad[..places.first_result]);
+            grad[places.zero..].fill(0.0);
+        }
+        let mut is_first = true;
+        for first_unit in units.clone().step_by(at_a_time) {
+            let n_units = at_a_time.min(units.end - first_unit);
+            for (i, unit) in memory.chunks_exact_mut(unit_len).take(n_units).enumerate() {
+                let (in_planes, rest) = unit.split_at_mut(input_len);
+                let planes = &mut rest[..places.first_result];
+                let (unit, pixels) = (first_unit + i, out_masks.as_deref());
+                let channel = &mut *channel;
+                launch(variant, Pack { source: grad, side: output, unit, pixels, planes, channel });
+                if has_bias {
+                    let slots = places.sources;
+                    let of = SumPlanes { planes, len: slots.len, first: slots.above, body: slots.body };
+                    launch(variant, AddPlanes { of, sums: &mut sums.bias });
                 }
-                padding = RowPadding { left: transposed.left, width: transposed.packed_width };
+                if reads_input {
+                    let (planes, pixels) = (in_planes, masks.as_deref());
+                    launch(variant, Pack { source, side: input, unit, pixels, planes, channel });
+                }
             }
-            // SAFETY: the rows cover both bands; weights and taps were packed for this shape.
-            unsafe {
-                let grad = pack::<S, _>(&grad, &conv.output, block, rows, padding, grad_window);
-                if let Some(to) = &mut to_input {
-                    let row = conv.input.row();
-                    let start = if to.is_added { Start::Stored } else { Start::Zero };
-                    let out = &mut to.out[in_band.start * row..in_band.end * row];
-                    let weights = &to.weights.weights;
-                    let (band, buffers) = (in_band.clone(), (&mut *u, &mut *v));
-                    band::band::<S>(transposed, weights, &grad, band, start, buffers, out);
-                    if let Some((pass, x, mean)) = to.finish {
-                        let start = block * conv.input.block() + in_band.start * row;
-                        let sums = &mut sums.finish;
-                        let plane = &conv.input;
-                        S::call(SumRows { plane, grad: out, x, pass, mean, start, sums });
-                    }
+            let pair = Pair {
+                reads,
+                arena: memory,
+                unit: unit_len,
+                n_units,
+                input: 0,
+                grad: input_len,
+                grad_slots: places.sources,
+                channels_out,
+                group_out: geometry.shape.group_out(),
+                is_first,
+            };
+            match weights {
+                Wanted::Nothing => {}
+                Wanted::All => launch(variant, AddAll { pair, sums: &mut sums.all }),
+                Wanted::At(positions) => {
+                    launch(variant, AddAt { pair, positions, sums: &mut sums.at });
                 }
-                if has_bias || !matches!(weights, Wanted::Nothing) {
-                    let rows = forward.rows(&band);
-                    let (left, grad_width) = (forward.left, padding.width);
-                    let padding = RowPadding { left, width: forward.packed_width };
-                    let input =
-                        pack::<S, _>(&source, &conv.input, block, rows, padding, input_window);
-                    let is_first = i == 0;
-                    let pair = Pair { forward, input: &input, grad: &grad, grad_width, is_first };
-                    match weights {
-                        Wanted::Nothing => {}
-                        Wanted::All if conv.is_winograd => {
-                            winograd::weight_grad::add::<S>(&pair, &band, (u, v), &mut sums.all);
-                        }
-                        Wanted::All => pair.add_all::<S>(&conv.taps, &band, &mut sums.all),
-                        Wanted::At(at) => pair.add_at::<S>(at, &band, &mut sums.at),
-                    }
-                    pair.add_bias(&band, &mut sums.bias);
-                }
+            }
+            is_first = false;
+            let Some(to_input) = &mut to_input else { continue };
+            for (i, unit) in memory.chunks_exact_mut(unit_len).take(n_units).enumerate() {
+                let unit_memory = &mut unit[input_len..];
+                to_input.weights.kernels.run(unit_memory);
+                let store = StoreGrad {
+                    side: to,
+                    unit: first_unit + i,
+                    planes: &unit_memory[places.first_result..],
+                    channel: &mut *channel,
+                    is_added: to_input.is_added,
+                    finish: to_input.finish,
+                    sums: &mut finish,
+                    out: &mut *to_input.out,
+                    first,
+                };
+                launch(variant, store);
             }
         }
-        scratch.put_back();
+        arena.put_back();
+        sums.finish = finish.into_iter().map(GradSum::sums).collect();
         sums
+    }
+}
+
+/// Planes one behind the other.
+struct SumPlanes<'a> {
+    planes: &'a [f32],
+    /// Floats from one to the next.
+    len: usize,
+    /// Where a plane begins, and its floats.
+    first: usize,
+    body: usize,
+}
+
+/// Adds the sum of each plane to one of `sums`.
+struct AddPlanes<'a> {
+    of: SumPlanes<'a>,
+    sums: &'a mut [f32],
+}
+
+impl Kernel for AddPlanes<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let SumPlanes { planes, len, first, body } = self.of;
+        for (plane, sum) in planes.chunks_exact(len).zip(self.sums) {
+            let from = plane[first..first + body].as_ptr();
+            let mut lanes = Lanes::ZERO;
+            for part in (0..LANES).step_by(S::WIDTH) {
+                // SAFETY: the plane is whole vectors; the caller vouches for the instructions.
+                unsafe {
+                    let mut total = S::splat(0.0);
+                    for i in (part..body).step_by(LANES) {
+                        total = S::add(total, S::load(from.add(i)));
+                    }
+                    S::store(lanes.0.as_mut_ptr().add(part), total);
+                }
+            }
+            *sum += halves(&lanes);
+        }
     }
 }

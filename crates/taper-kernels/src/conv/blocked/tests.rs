@@ -6,7 +6,7 @@ use crate::{
         ConvShape, scalar,
         tests::{integers, shapes},
     },
-    lanes::{LANES, clear_tail, from_nchw, to_nchw},
+    lanes::{LANES, from_nchw, to_nchw},
     norm::blocked as norm,
 };
 use proptest::prelude::*;
@@ -427,7 +427,7 @@ fn a_finished_gradient_is_masked_and_summed_as_if_that_came_after() {
                 let got = of(Some(Finish { pass, x: &x, mean: &mean, sums: &mut sums }));
                 let passed: Vec<Lanes> = (0..raw.len())
                     .map(|i| {
-                        let c = i / shape.width % shape.channels_in;
+                        let c = i / plane.vectors() % shape.channels_in;
                         Lanes(std::array::from_fn(|lane| {
                             let y = match pass {
                                 PassWhere::Everywhere => 1.0,
@@ -490,7 +490,12 @@ fn what_is_not_finite_goes_where_the_specification_says() {
                         .all(|(a, b)| a.is_nan() == b.is_nan() && (!b.is_infinite() || a == b))
                 };
                 assert!(agree(&got.out, &want.out), "{variant} {packing:?}");
-                assert!(agree(&got.grad_weight, &want.grad_weight), "{variant} {packing:?}");
+                // Weights of that input channel may see it where their gradient is 0, and must lose none of it.
+                for (i, (got, want)) in got.grad_weight.iter().zip(&want.grad_weight).enumerate() {
+                    let is_far = i / 9 % 3 != 1;
+                    assert!(want.is_finite() || !got.is_finite(), "{variant} {packing:?} {i}");
+                    assert!(!is_far || got.is_finite(), "{variant} {packing:?} {i}");
+                }
             }
         }
     }
@@ -530,17 +535,12 @@ fn sources_compute_what_they_say() {
     let conv = BlockedConv::new(shape);
     let x = blocked(conv.input(), &wave(shape.batch * shape.in_image(), 0.7));
     let (scale, shift) = (wave(3, 2.0), vec![0.1, -0.2, 0.3]);
-    let width = shape.width;
-    let mut normed: Vec<Lanes> = x
+    let normed: Vec<f32> = plain(conv.input(), &x)
         .iter()
         .enumerate()
-        .map(|(i, x)| {
-            let c = i / width % 3;
-            Lanes(x.0.map(|x| x.mul_add(scale[c], shift[c]).max(0.0)))
-        })
+        .map(|(i, x)| x.mul_add(scale[i / 81 % 3], shift[i / 81 % 3]).max(0.0))
         .collect();
-    let block = conv.input().block();
-    clear_tail(&mut normed[block..], 4);
+    let normed = blocked(conv.input(), &normed);
     let weights = conv.pack(&wave(shape.n_weights(), 1.1), Packing::Sparse);
     for variant in Variant::available() {
         let forward = |source| {

@@ -1,21 +1,120 @@
-//! The inner loops of the weight's gradient.
+//! The gradient of the weight.
 //!
-//! Each weight sums, over the pixels of a band, the gradient of its output pixel times the input pixel that it read: one
-//! chain of multiply-adds per lane in the order of rows and columns. Then the lanes are summed in halves.
+//! Each weight sums, over output pixels, their gradient times the input pixel that it read. A vector of sums goes over a
+//! tile of up to sixteen vectors of a plane, or over the same few vectors of several images; then its lanes are summed in
+//! halves. The order depends on the shape alone, and is the same for all weights and for some of them.
+//!
+//! Where rows have no zeros between them, the gradient is shifted along rows instead of the input: once for all weights of
+//! an output channel and a column.
 
-use super::{gather::Gather, packed::Packed};
+use super::geometry::{Geometry, Slots};
 use crate::{
     lanes::{LANES, Lanes},
     mask::Mask,
-    simd::{Kernel, Simd, add_sums, halves},
-    sizes::{index, offset, signed},
+    simd::{Kernel, Simd, add_sums},
+    sizes::{index, offset, product, signed},
 };
-use std::ops::Range;
 
-/// Positions of weights whose gradient is wanted, by output channel.
+/// Places of the input pixels that weights read.
+#[derive(Clone, Debug)]
+pub(super) struct Reads {
+    /// Columns by which the gradient is shifted; 0 alone where it is not.
+    shifts: Vec<Shift>,
+    /// Of the taps of an output channel, by shift: place of the input pixel, in floats, for the first group of channels.
+    offsets: Vec<i32>,
+    /// Which tap it is, in the order of the weight.
+    order: Vec<u32>,
+    /// Where the taps of each shift begin, and at last their number.
+    starts: Vec<usize>,
+    /// From one group of channels to the next, in floats.
+    group_step: usize,
+    /// Vectors of a plane of the gradient.
+    vectors: usize,
+}
+
+/// A shift of the gradient.
+#[derive(Clone, Debug)]
+struct Shift {
+    columns: isize,
+    /// The lanes of a plane that hold a pixel of the shifted gradient, all bits of which are 1; none where nothing is shifted.
+    pixels: Vec<Lanes>,
+}
+
+impl Reads {
+    /// Of a convolution whose input lies in these places.
+    pub(super) fn new(geometry: &Geometry, slots: Slots) -> Self {
+        let (grid, inp) = (geometry.grid, geometry.shape.channels_in);
+        let (rows, columns) = geometry.out;
+        let vectors = product([rows, grid.pitch]).div_ceil(LANES);
+        let mut cols: Vec<isize> = vec![0];
+        if grid.is_shifted {
+            cols = geometry.taps.iter().flatten().map(|tap| tap.col).collect();
+            cols.sort_unstable();
+            cols.dedup();
+        }
+        let (mut offsets, mut order, mut starts) = (Vec::new(), Vec::new(), vec![0]);
+        for &shift in &cols {
+            for channel in 0..geometry.shape.group_in() {
+                for (position, tap) in geometry.taps.iter().enumerate() {
+                    let Some(tap) = tap.filter(|tap| !grid.is_shifted || tap.col == shift) else {
+                        continue;
+                    };
+                    let plane = (tap.phase * inp + channel) * slots.len + slots.above;
+                    let col = if grid.is_shifted { 0 } else { tap.col * signed(grid.step) };
+                    offsets.push(offset(signed(plane) + tap.row * signed(grid.pitch) + col));
+                    order.push(index(channel * geometry.taps.len() + position));
+                }
+            }
+            starts.push(order.len());
+        }
+        let shifts = cols.into_iter().map(|shift| {
+            let is_pixel = |at: usize| {
+                let from = signed(at % grid.pitch) - shift;
+                (0..signed(columns)).contains(&from) && at / grid.pitch < rows
+            };
+            let lane = |at: usize| f32::from_bits(if is_pixel(at) { u32::MAX } else { 0 });
+            let vector = |v: usize| Lanes(std::array::from_fn(|l| lane(v * LANES + l)));
+            let pixels = if shift == 0 { Vec::new() } else { (0..vectors).map(vector).collect() };
+            Shift { columns: shift, pixels }
+        });
+        let shifts = shifts.collect();
+        let group_step = geometry.shape.group_in() * slots.len;
+        Self { shifts, offsets, order, starts, group_step, vectors }
+    }
+
+    /// Taps of an output channel.
+    pub(super) fn len(&self) -> usize {
+        self.order.len()
+    }
+
+    /// Units that a chain of sums goes over at most.
+    pub(super) fn units(&self, has_images_in_lanes: bool) -> usize {
+        match has_images_in_lanes || self.vectors >= LANES {
+            true => 1,
+            false => LANES / largest_tile(self.vectors.max(1)),
+        }
+    }
+
+    /// Puts sums of all weights, by shift, in the order of the weight.
+    pub(super) fn in_order(&self, sums: &[f32], taps: usize, out: &mut [f32]) {
+        out.fill(0.0);
+        for (out, sums) in out.chunks_exact_mut(taps.max(1)).zip(sums.chunks_exact(self.len().max(1))) {
+            for (&tap, &sum) in self.order.iter().zip(sums) {
+                out[tap as usize] = sum;
+            }
+        }
+    }
+}
+
+/// The largest power of two up to sixteen that is at most `n`.
+fn largest_tile(n: usize) -> usize {
+    (1 << n.ilog2()).min(LANES)
+}
+
+/// Positions of weights whose gradient is wanted, by output channel and shift.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Positions {
-    /// Where each output channel's positions begin, and at last their number.
+    /// Where each channel's and shift's positions begin, and at last their number.
     starts: Vec<u32>,
     /// Places of the input pixels, in floats.
     offsets: Vec<i32>,
@@ -25,17 +124,35 @@ pub(super) struct Positions {
 
 impl Positions {
     /// Those of a mask over the weight.
-    pub(super) fn new(taps: &Taps, channels_out: usize, group_out: usize, wanted: &Mask) -> Self {
-        let mut found = Self { starts: vec![0; channels_out + 1], ..Self::default() };
-        for weight in wanted.kept() {
-            let (out, tap) = (weight / taps.offsets.len(), weight % taps.offsets.len());
-            let group = signed(out / group_out * taps.group_step);
-            found.offsets.push(offset(taps.offsets[tap] as isize + group));
-            found.indices.push(index(weight));
-            found.starts[out + 1] += 1;
+    pub(super) fn new(geometry: &Geometry, reads: &Reads, wanted: &Mask) -> Self {
+        let (taps, n_shifts) = (geometry.shape.taps(), reads.shifts.len());
+        // The place of each tap among those of all shifts.
+        let mut places = vec![None; taps];
+        for shift in 0..n_shifts {
+            for at in reads.starts[shift]..reads.starts[shift + 1] {
+                places[reads.order[at] as usize] = Some((shift, reads.offsets[at]));
+            }
         }
-        for out in 0..channels_out {
-            found.starts[out + 1] += found.starts[out];
+        let n = geometry.shape.channels_out * n_shifts;
+        let mut found = Self { starts: vec![0; n + 1], ..Self::default() };
+        let mut listed = Vec::new();
+        for weight in wanted.kept() {
+            let (out, tap) = (weight / taps, weight % taps);
+            let Some((shift, place)) = places[tap] else { continue };
+            let group = signed(out / geometry.shape.group_out() * reads.group_step);
+            found.starts[out * n_shifts + shift + 1] += 1;
+            listed.push((out * n_shifts + shift, offset(place as isize + group), index(weight)));
+        }
+        for i in 0..n {
+            found.starts[i + 1] += found.starts[i];
+        }
+        let mut next = found.starts.clone();
+        found.offsets.resize(listed.len(), 0);
+        found.indices.resize(listed.len(), 0);
+        for (list, place, weight) in listed {
+            let at = next[list] as usize;
+            next[list] += 1;
+            (found.offsets[at], found.indices[at]) = (place, weight);
         }
         found
     }
@@ -46,114 +163,171 @@ impl Positions {
     }
 }
 
-/// Places of the input pixels that the weights of an output channel read, in the order of the weight.
-#[derive(Clone, Debug)]
-pub(super) struct Taps {
-    /// In floats, for the first group.
-    pub(super) offsets: Vec<i32>,
-    /// From one group to the next, in floats.
-    pub(super) group_step: usize,
-}
-
-impl Taps {
-    pub(super) fn new(forward: &Gather) -> Self {
-        let offsets = (0..forward.group_src)
-            .flat_map(|channel| forward.taps(0).iter().map(move |tap| (channel, tap)))
-            .map(|(channel, tap)| forward.offset(tap, channel))
-            .collect();
-        Self { offsets, group_step: forward.group_src * forward.packed_width * LANES }
-    }
-}
-
-/// A band of output rows with the input rows that it reads and its gradient.
+/// Some units of input and gradient, in the memory of a thread.
 #[derive(Clone, Copy)]
 pub(super) struct Pair<'a> {
-    pub(super) forward: &'a Gather,
-    pub(super) input: &'a Packed<'a>,
-    pub(super) grad: &'a Packed<'a>,
-    /// Columns of a packed row of the gradient.
-    pub(super) grad_width: usize,
+    pub(super) reads: &'a Reads,
+    pub(super) arena: &'a [f32],
+    /// Floats from one unit to the next.
+    pub(super) unit: usize,
+    pub(super) n_units: usize,
+    /// Where the input's planes begin in a unit.
+    pub(super) input: usize,
+    /// Where the gradient's planes begin in a unit.
+    pub(super) grad: usize,
+    pub(super) grad_slots: Slots,
+    pub(super) channels_out: usize,
+    pub(super) group_out: usize,
     /// Whether nothing has been summed yet: sums are put in their places instead of added to what is there.
     pub(super) is_first: bool,
 }
 
-impl Pair<'_> {
-    /// Adds the gradient of every weight to `sums`.
-    ///
-    /// # Safety
-    /// The instructions of `S` must be available, and both sides must hold the rows of `band`.
+/// A stretch of vectors of each plane.
+#[derive(Clone, Copy)]
+struct Stretch {
+    first: usize,
+    len: usize,
+}
+
+/// Adds the gradient of every weight to `sums`, by output channel and shift.
+pub(super) struct AddAll<'a> {
+    pub(super) pair: Pair<'a>,
+    pub(super) sums: &'a mut [f32],
+}
+
+impl Kernel for AddAll<'_> {
+    type Out = ();
+
     #[inline(always)]
-    pub(super) unsafe fn add_all<S: Simd>(
-        &self,
-        taps: &Taps,
-        band: &Range<usize>,
-        sums: &mut [f32],
-    ) {
-        let (gather, n) = (self.forward, taps.offsets.len());
-        assert_eq!(sums.len(), gather.dst_channels() * n, "one sum a weight");
-        for group in 0..gather.groups {
-            let step = group * taps.group_step;
-            let (mut out, end) = (group * gather.group_dst, (group + 1) * gather.group_dst);
-            while out < end {
-                let (o, sums) = (end - out, &mut sums[out * n..]);
+    unsafe fn run<S: Simd>(self) {
+        let Self { pair, sums } = self;
+        let n = pair.reads.len();
+        assert_eq!(sums.len(), pair.channels_out * n, "one sum a weight");
+        let mut is_first = pair.is_first;
+        for stretch in pair.stretches() {
+            let mut out = 0;
+            while out < pair.channels_out {
+                let left = pair.group_out - out % pair.group_out;
+                let sums = &mut sums[out * n..];
                 // SAFETY: as the caller vouches; the channels are the group's.
                 out += unsafe {
-                    match o {
+                    match left {
                         4.. if S::ACCUMULATORS >= 24 => {
-                            self.channels::<S, 4>(taps, step, band, out, sums)
+                            pair.channels::<S, 4>(stretch, out, sums, is_first)
                         }
-                        2.. => self.channels::<S, 2>(taps, step, band, out, sums),
-                        _ => self.channels::<S, 1>(taps, step, band, out, sums),
+                        2.. => pair.channels::<S, 2>(stretch, out, sums, is_first),
+                        _ => pair.channels::<S, 1>(stretch, out, sums, is_first),
                     }
                 };
             }
+            is_first = false;
         }
     }
+}
 
-    /// Adds the gradient of the weights at `positions` to `sums`, one for each.
-    ///
-    /// # Safety
-    /// As [`add_all`](Self::add_all).
+/// Adds the gradient of the weights at `positions` to `sums`, one for each.
+pub(super) struct AddAt<'a> {
+    pub(super) pair: Pair<'a>,
+    pub(super) positions: &'a Positions,
+    pub(super) sums: &'a mut [f32],
+}
+
+impl Kernel for AddAt<'_> {
+    type Out = ();
+
     #[inline(always)]
-    pub(super) unsafe fn add_at<S: Simd>(
-        &self,
-        positions: &Positions,
-        band: &Range<usize>,
-        sums: &mut [f32],
-    ) {
+    unsafe fn run<S: Simd>(self) {
+        let Self { pair, positions, sums } = self;
         assert_eq!(sums.len(), positions.len(), "one sum a position");
-        for (out, ends) in positions.starts.windows(2).enumerate() {
-            let (mut at, end) = (ends[0] as usize, ends[1] as usize);
-            while at < end {
-                let (offsets, sums) = (&positions.offsets[at..end], &mut sums[at..end]);
+        let n_shifts = pair.reads.shifts.len();
+        let mut is_first = pair.is_first;
+        let mut shifted = [[Lanes::ZERO; LANES]; 1];
+        for stretch in pair.stretches() {
+            for (list, ends) in positions.starts.windows(2).enumerate() {
+                let (mut at, end) = (ends[0] as usize, ends[1] as usize);
+                if at == end {
+                    continue;
+                }
                 // SAFETY: as the caller vouches.
-                at += unsafe {
-                    match end - at {
-                        8.. => self.tile::<S, 1, 8>(offsets, 0, band, out, sums, 0),
-                        4.. => self.tile::<S, 1, 4>(offsets, 0, band, out, sums, 0),
-                        2.. => self.tile::<S, 1, 2>(offsets, 0, band, out, sums, 0),
-                        _ => self.tile::<S, 1, 1>(offsets, 0, band, out, sums, 0),
-                    }
-                };
-            }
-        }
-    }
-
-    /// Adds the sums of each output channel over the columns `band`, for the gradient of the bias. Inlined, so that it is
-    /// compiled for the instruction set of its caller.
-    #[inline(always)]
-    pub(super) fn add_bias(&self, band: &Range<usize>, sums: &mut [f32]) {
-        for (out, sum) in sums.iter_mut().enumerate() {
-            let mut lanes = [0.0f32; LANES];
-            for y in band.clone() {
-                let at = self.grad.place(signed(y)) as usize + out * self.grad_width;
-                for pixel in &self.grad.pixels()[at..at + self.forward.dst.1] {
-                    for (lane, value) in lanes.iter_mut().zip(pixel.0) {
-                        *lane += value;
+                unsafe {
+                    let grads = pair.shifted::<S, 1>(
+                        stretch,
+                        list / n_shifts,
+                        list % n_shifts,
+                        &mut shifted,
+                    );
+                    while at < end {
+                        let (offsets, sums) = (&positions.offsets[at..end], &mut sums[at..end]);
+                        at += match end - at {
+                            8.. => pair.tile::<S, 1, 8>(stretch, grads, offsets, 0, sums, 0, is_first),
+                            4.. => pair.tile::<S, 1, 4>(stretch, grads, offsets, 0, sums, 0, is_first),
+                            2.. => pair.tile::<S, 1, 2>(stretch, grads, offsets, 0, sums, 0, is_first),
+                            _ => pair.tile::<S, 1, 1>(stretch, grads, offsets, 0, sums, 0, is_first),
+                        };
                     }
                 }
             }
-            *sum += halves(&Lanes(lanes));
+            is_first = false;
+        }
+    }
+}
+
+/// Where a stretch of the gradient of some channels lies: the first vector of each, and floats from one unit to the next.
+#[derive(Clone, Copy)]
+struct Grads<const O: usize> {
+    at: [*const f32; O],
+    unit: usize,
+}
+
+impl Pair<'_> {
+    /// Whole tiles, then what is left in powers of two.
+    fn stretches(&self) -> impl Iterator<Item = Stretch> + use<> {
+        let n = self.reads.vectors;
+        let mut first = 0;
+        std::iter::from_fn(move || {
+            (first < n).then(|| {
+                let len = largest_tile(n - first);
+                first += len;
+                Stretch { first: first - len, len }
+            })
+        })
+    }
+
+    /// The gradient of `O` channels, shifted; in `memory` unless it is not shifted at all.
+    #[inline(always)]
+    unsafe fn shifted<S: Simd, const O: usize>(
+        &self,
+        stretch: Stretch,
+        out: usize,
+        shift: usize,
+        memory: &mut [[Lanes; LANES]; O],
+    ) -> Grads<O> {
+        let shift = &self.reads.shifts[shift];
+        let place = |o: usize| {
+            self.grad + (out + o) * self.grad_slots.len + self.grad_slots.above + stretch.first * LANES
+        };
+        // SAFETY: the planes lie in the arena, with as many floats in front of and behind them as shifts reach; the memory
+        // has sixteen vectors, and a stretch times the units no more.
+        unsafe {
+            if shift.columns == 0 {
+                let at = std::array::from_fn(|o| self.arena.as_ptr().add(place(o)));
+                return Grads { at, unit: self.unit };
+            }
+            let n = stretch.len * LANES;
+            let pixels = shift.pixels[stretch.first..][..stretch.len].as_ptr().cast::<f32>();
+            for (o, memory) in memory.iter_mut().enumerate() {
+                let to = memory.as_mut_ptr().cast::<f32>();
+                for unit in 0..self.n_units {
+                    let from = self.arena.as_ptr().add(unit * self.unit + place(o));
+                    let from = from.offset(-shift.columns);
+                    for i in (0..n).step_by(S::WIDTH) {
+                        let value = S::and(S::load(from.add(i)), S::load(pixels.add(i)));
+                        S::store(to.add(unit * n + i), value);
+                    }
+                }
+            }
+            let at = std::array::from_fn(|o| memory[o].as_ptr().cast());
+            Grads { at, unit: n }
         }
     }
 
@@ -161,72 +335,87 @@ impl Pair<'_> {
     #[inline(always)]
     unsafe fn channels<S: Simd, const O: usize>(
         &self,
-        taps: &Taps,
-        group_step: usize,
-        band: &Range<usize>,
+        stretch: Stretch,
         out: usize,
         sums: &mut [f32],
+        is_first: bool,
     ) -> usize {
-        let (mut at, n) = (0, taps.offsets.len());
-        while at < n {
-            let (offsets, sums) = (&taps.offsets[at..], &mut sums[at..]);
+        let n = self.reads.len();
+        let group = out / self.group_out * self.reads.group_step;
+        let mut memory = [[Lanes::ZERO; LANES]; O];
+        for shift in 0..self.reads.shifts.len() {
+            let (mut at, end) = (self.reads.starts[shift], self.reads.starts[shift + 1]);
             // SAFETY: as the caller vouches.
-            at += unsafe {
-                match n - at {
-                    6.. => self.tile::<S, O, 6>(offsets, group_step, band, out, sums, n),
-                    3.. => self.tile::<S, O, 3>(offsets, group_step, band, out, sums, n),
-                    2.. => self.tile::<S, O, 2>(offsets, group_step, band, out, sums, n),
-                    _ => self.tile::<S, O, 1>(offsets, group_step, band, out, sums, n),
+            unsafe {
+                let grads = self.shifted::<S, O>(stretch, out, shift, &mut memory);
+                while at < end {
+                    let (offsets, sums) = (&self.reads.offsets[at..end], &mut sums[at..]);
+                    at += match end - at {
+                        6.. => self.tile::<S, O, 6>(stretch, grads, offsets, group, sums, n, is_first),
+                        3.. => self.tile::<S, O, 3>(stretch, grads, offsets, group, sums, n, is_first),
+                        2.. => self.tile::<S, O, 2>(stretch, grads, offsets, group, sums, n, is_first),
+                        _ => self.tile::<S, O, 1>(stretch, grads, offsets, group, sums, n, is_first),
+                    };
                 }
-            };
+            }
         }
         O
     }
 
-    /// `O` output channels and `T` places of the input; gives `T`. The sums of the next channel are `sums_step` on.
+    /// `O` output channels and `T` places of the input; gives `T`. The sums of the next channel are `step` on.
     #[inline(always)]
+    #[allow(clippy::too_many_arguments, reason = "a function of its own for its registers")]
     unsafe fn tile<S: Simd, const O: usize, const T: usize>(
         &self,
+        stretch: Stretch,
+        grads: Grads<O>,
         offsets: &[i32],
-        group_step: usize,
-        band: &Range<usize>,
-        out: usize,
+        group: usize,
         sums: &mut [f32],
-        sums_step: usize,
+        step: usize,
+        is_first: bool,
     ) -> usize {
-        let tile = WeightTile::<O, T> { pair: *self, offsets, group_step, band: band.clone(), out };
-        // SAFETY: as the caller vouches.
-        let totals = unsafe { S::call(tile) };
-        // SAFETY: as the caller vouches.
-        unsafe { add_sums::<S, T>(&totals, sums, sums_step, self.is_first) };
+        let input = signed(self.input + group + stretch.first * LANES);
+        // SAFETY: the places lie in the arena, as `Reads` has made them.
+        unsafe {
+            let input = std::array::from_fn(|t| {
+                self.arena.as_ptr().offset(input + offsets[t] as isize)
+            });
+            let tile = WeightTile::<O, T> {
+                grads,
+                input,
+                len: stretch.len * LANES,
+                unit: self.unit,
+                n_units: self.n_units,
+            };
+            let totals = S::call(tile);
+            add_sums::<S, T>(&totals, sums, step, is_first);
+        }
         T
     }
 }
 
 /// `O` output channels and `T` places of the input.
-struct WeightTile<'a, const O: usize, const T: usize> {
-    pair: Pair<'a>,
-    offsets: &'a [i32],
-    group_step: usize,
-    band: Range<usize>,
-    out: usize,
+struct WeightTile<const O: usize, const T: usize> {
+    grads: Grads<O>,
+    input: [*const f32; T],
+    /// Floats of a unit.
+    len: usize,
+    /// Floats from one unit of the input to the next.
+    unit: usize,
+    n_units: usize,
 }
 
-impl<const O: usize, const T: usize> Kernel for WeightTile<'_, O, T> {
+impl<const O: usize, const T: usize> Kernel for WeightTile<O, T> {
     type Out = [[Lanes; T]; O];
 
     #[inline(always)]
     unsafe fn run<S: Simd>(self) -> [[Lanes; T]; O] {
         let mut totals = [[Lanes::ZERO; T]; O];
-        let step = self.pair.forward.src_step * LANES;
         for part in (0..LANES).step_by(S::WIDTH) {
-            // SAFETY: as the caller vouches. A constant step is folded into the addresses.
+            // SAFETY: as the caller vouches.
             unsafe {
-                let acc = if step == LANES {
-                    self.lanes::<S>(part, LANES)
-                } else {
-                    self.lanes::<S>(part, step)
-                };
+                let acc = self.lanes::<S>(part);
                 for (totals, acc) in totals.iter_mut().zip(acc) {
                     for (total, acc) in totals.iter_mut().zip(acc) {
                         S::store(total.0.as_mut_ptr().add(part), acc);
@@ -238,35 +427,29 @@ impl<const O: usize, const T: usize> Kernel for WeightTile<'_, O, T> {
     }
 }
 
-impl<const O: usize, const T: usize> WeightTile<'_, O, T> {
+impl<const O: usize, const T: usize> WeightTile<O, T> {
     /// The sums lane by lane, for the vector of lanes from `part` on.
     #[inline(always)]
-    unsafe fn lanes<S: Simd>(&self, part: usize, step: usize) -> [[S::V; T]; O] {
-        let Pair { forward, input, grad, grad_width, .. } = self.pair;
-        let channel_step = grad_width * LANES;
-        // SAFETY: offsets and channels bring each pointer into the packed rows, as the caller vouches.
+    unsafe fn lanes<S: Simd>(&self, part: usize) -> [[S::V; T]; O] {
+        // SAFETY: as the caller vouches.
         unsafe {
             let mut acc = [[S::splat(0.0); T]; O];
-            for y in self.band.clone() {
-                let row =
-                    input.pixels().as_ptr().cast::<f32>().wrapping_add(self.group_step + part);
-                let row = row.wrapping_offset(input.place(forward.src_row(y)) * signed(LANES));
-                let from: [*const f32; T] =
-                    std::array::from_fn(|t| row.wrapping_offset(self.offsets[t] as isize));
-                let place = grad.place(signed(y)) as usize + self.out * grad_width;
-                let grad = grad.pixels().as_ptr().cast::<f32>().add(place * LANES + part);
-                for x in 0..forward.dst.1 {
-                    let mut grads = [S::splat(0.0); O];
-                    for (o, to) in grads.iter_mut().enumerate() {
-                        *to = S::load(grad.add(o * channel_step + x * LANES));
+            let (mut grads, mut input) = (self.grads.at, self.input);
+            for _ in 0..self.n_units {
+                for i in (part..self.len).step_by(LANES) {
+                    let mut loaded = [S::splat(0.0); O];
+                    for o in 0..O {
+                        loaded[o] = S::load(grads[o].add(i));
                     }
                     for t in 0..T {
-                        let pixel = S::load(from[t].add(x * step));
+                        let pixels = S::load(input[t].add(i));
                         for o in 0..O {
-                            acc[o][t] = S::fma(grads[o], pixel, acc[o][t]);
+                            acc[o][t] = S::fma(loaded[o], pixels, acc[o][t]);
                         }
                     }
                 }
+                grads = grads.map(|at| at.wrapping_add(self.grads.unit));
+                input = input.map(|at| at.wrapping_add(self.unit));
             }
             acc
         }

@@ -1,176 +1,249 @@
-//! Weights in the order in which the kernels read them.
+//! Weights packed for one direction of a convolution.
 
-use super::gather::{Gather, KernelTap};
-use crate::{lanes::LANES, mask::Mask};
+use super::geometry::{Geometry, Slots, shifts_rows};
+use crate::{
+    mask::Mask,
+    planes::{
+        Columns, ConvSpec, Epilogue, Layout, Output, Outputs, PlaneConv, TapLists, Tile,
+        WeightedPixel, WindowKind,
+    },
+    simd::Variant,
+    sizes::signed,
+};
 
-/// All weights: for each tile of destination channels, position by position.
-#[derive(Clone, Debug)]
-pub(super) struct DenseWeights {
-    /// Tiles in the order of their channels.
-    pub(super) tiles: Vec<ChannelTile>,
-    pub(super) phases: Vec<DensePhase>,
-}
-
-/// Destination channels of one group that are computed together.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct ChannelTile {
-    pub(super) first: usize,
+/// Where the planes of a direction lie, in floats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Places {
+    /// The planes that are read, phase by phase, and where the first begins.
+    pub(super) sources: Slots,
+    pub(super) first_source: usize,
+    /// Those that are written.
+    pub(super) results: Slots,
+    pub(super) first_result: usize,
+    /// A plane of zeros.
+    pub(super) zero: usize,
+    /// Floats in all.
     pub(super) len: usize,
-    pub(super) group: usize,
 }
 
-/// A phase's weights.
-#[derive(Clone, Debug)]
-pub(super) struct DensePhase {
-    /// Place of each position's pixel, in floats, the same for all channels of the first group.
-    pub(super) offsets: Vec<i32>,
-    /// The weights of the tile that starts at channel `c` begin at `c·offsets.len()`; channels alternate fastest.
-    pub(super) values: Vec<f32>,
+impl Places {
+    pub(super) fn new(geometry: &Geometry, is_transposed: bool) -> Self {
+        let (sources, results) =
+            (geometry.sources(is_transposed), geometry.results(is_transposed));
+        let phases = geometry.n_phases();
+        let (inp, out) = (geometry.shape.channels_in, geometry.shape.channels_out);
+        let (n_sources, n_results) =
+            if is_transposed { (out, phases * inp) } else { (phases * inp, out) };
+        let first_result = n_sources * sources.len;
+        let zero = first_result + n_results * results.len;
+        // A kernel reads a whole plane of zeros.
+        let len = zero + results.len.max(crate::lanes::LANES);
+        Self { sources, first_source: 0, results, first_result, zero, len }
+    }
+
+    /// Where a plane that is read begins.
+    pub(super) fn source(&self, plane: usize) -> usize {
+        self.first_source + plane * self.sources.len + self.sources.above
+    }
+
+    /// Where a plane that is written begins.
+    pub(super) fn result(&self, plane: usize) -> usize {
+        self.first_result + plane * self.results.len
+    }
 }
 
-/// A weight that is not zero.
+/// A weight of a destination plane.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Entry {
-    /// Place of its pixel, in floats.
-    pub(super) offset: i32,
-    pub(super) weight: f32,
+struct Entry {
+    /// The source channel.
+    channel: u32,
+    position: u32,
+    weight: f32,
 }
 
-/// The weights that are not zero, by chunk of source channels and destination channel, in the order of the dense ones.
-///
-/// A chunk's pixels for a tile stay in the first-level cache while all destination channels read them. Where the weights
-/// are few, one chunk has all channels, as sums that are put down and taken up again cost more than that saves.
-#[derive(Clone, Debug)]
-pub(super) struct SparseWeights {
-    pub(super) n_chunks: usize,
-    /// Columns of a tile: [`SPARSE_TILE`] where it reads one row, half of that where it reads several.
-    pub(super) tile: usize,
-    pub(super) phases: Vec<SparsePhase>,
-}
-
-/// A phase's weights.
-#[derive(Clone, Debug)]
-pub(super) struct SparsePhase {
-    /// Where the entries of each chunk and channel begin, and at last their number.
+/// The weights of each destination plane, phase by phase.
+struct Lists<'a> {
+    geometry: &'a Geometry,
+    places: &'a Places,
+    is_transposed: bool,
+    /// The planes that these are of.
+    first: usize,
+    n: usize,
     starts: Vec<u32>,
     entries: Vec<Entry>,
-    channels: usize,
 }
 
-impl SparsePhase {
-    pub(super) fn entries(&self, chunk: usize, channel: usize) -> &[Entry] {
-        let at = chunk * self.channels + channel;
-        &self.entries[self.starts[at] as usize..self.starts[at + 1] as usize]
-    }
-}
-
-/// Bytes of source pixels that a chunk may have.
-const CHUNK_BYTES: usize = 24 << 10;
-/// Entries that a chunk should have for each destination channel.
-const CHUNK_ENTRIES: usize = 12;
-
-/// Columns of the largest tile with sparse weights.
-pub(super) const SPARSE_TILE: usize = 16;
-
-/// Sizes of tiles, largest first; the kernels are compiled for each.
-pub(super) const TILES: [usize; 4] = [6, 4, 2, 1];
-
-/// The destination channels in tiles.
-pub(super) fn tiles(gather: &Gather) -> Vec<ChannelTile> {
-    let mut tiles = Vec::new();
-    for group in 0..gather.groups {
-        let (mut first, end) = (group * gather.group_dst, (group + 1) * gather.group_dst);
-        while first < end {
-            let len = TILES.into_iter().find(|&len| len <= end - first).unwrap_or(1);
-            tiles.push(ChannelTile { first, len, group });
-            first += len;
-        }
-    }
-    tiles
-}
-
-impl DenseWeights {
-    pub(super) fn new(gather: &Gather, weight: &[f32]) -> Self {
-        let tiles = tiles(gather);
-        let phases = (0..gather.n_phases())
-            .map(|phase| {
-                let taps = gather.taps(phase);
-                let offsets: Vec<i32> = (0..gather.group_src)
-                    .flat_map(|channel| taps.iter().map(move |tap| (channel, tap)))
-                    .map(|(channel, tap)| gather.offset(tap, channel))
-                    .collect();
-                let mut values = vec![0.0; gather.dst_channels() * offsets.len()];
-                for &ChannelTile { first, len, group } in &tiles {
-                    let mut to = values[first * offsets.len()..].iter_mut();
-                    for src in 0..gather.group_src {
-                        for tap in taps {
-                            for (dst, to) in (first % gather.group_dst..).zip(to.by_ref().take(len))
-                            {
-                                *to = weight[gather.weight(group, dst, src, tap.position)];
-                            }
-                        }
-                    }
-                }
-                DensePhase { offsets, values }
-            })
-            .collect();
-        Self { tiles, phases }
-    }
-}
-
-impl SparseWeights {
-    pub(super) fn new(gather: &Gather, weight: &[f32]) -> Self {
-        // Each position of the kernel takes part in one phase.
-        let mut phase_of: Vec<Option<(usize, &KernelTap)>> = vec![None; gather.kernel_len];
-        for phase in 0..gather.n_phases() {
-            for tap in gather.taps(phase) {
-                phase_of[tap.position] = Some((phase, tap));
-            }
-        }
-        let channels = gather.dst_channels();
-        let nonzero = Mask::above(weight, 0.0);
-        let rows = gather.kernel_len.isqrt().max(1);
-        let tile = if rows == 1 { SPARSE_TILE } else { SPARSE_TILE / 2 };
-        let (n_chunks, chunk_len) = chunks(gather, (rows, tile), nonzero.n_kept() as usize);
-        let mut starts = vec![vec![0u32; n_chunks * channels + 1]; gather.n_phases()];
+impl<'a> Lists<'a> {
+    /// Of all weights, or of those that are not zero.
+    fn new(
+        geometry: &'a Geometry,
+        places: &'a Places,
+        is_transposed: bool,
+        weight: &[f32],
+        has_zeros: bool,
+    ) -> Self {
+        let (inp, out) = (geometry.shape.channels_in, geometry.shape.channels_out);
+        let n = if is_transposed { geometry.n_phases() * inp } else { out };
+        let mut starts = vec![0u32; n + 1];
         let mut found = Vec::new();
-        for index in nonzero.kept() {
-            let (dst, src, position) = gather.channels(index);
-            let Some((phase, tap)) = phase_of[position] else { continue };
-            let chunk = (src - dst / gather.group_dst * gather.group_src) / chunk_len;
-            let slot = chunk * channels + dst;
-            starts[phase][slot + 1] += 1;
-            let offset = gather.offset(tap, src);
-            found.push((phase, slot, Entry { offset, weight: weight[index] }));
+        let mut add = |index: usize| {
+            let (o, i, position) = geometry.channels(index);
+            let Some(tap) = &geometry.taps[position] else { return };
+            let (plane, channel) =
+                if is_transposed { (tap.phase * inp + i, o) } else { (o, i) };
+            starts[plane + 1] += 1;
+            let (channel, position) = (channel as u32, position as u32);
+            found.push((plane, Entry { channel, position, weight: weight[index] }));
+        };
+        match has_zeros {
+            true => (0..weight.len()).for_each(&mut add),
+            false => Mask::above(weight, 0.0).kept().for_each(&mut add),
         }
-        let mut phases: Vec<SparsePhase> = starts
-            .into_iter()
-            .map(|mut starts| {
-                for i in 1..starts.len() {
-                    starts[i] += starts[i - 1];
-                }
-                let n = starts.last().map_or(0, |&n| n as usize);
-                SparsePhase { starts, entries: vec![Entry { offset: 0, weight: 0.0 }; n], channels }
-            })
-            .collect();
-        // Of one slot, in the order of the weight.
-        let mut next: Vec<Vec<u32>> = phases.iter().map(|phase| phase.starts.clone()).collect();
-        for (phase, slot, entry) in found {
-            let at = &mut next[phase][slot];
-            phases[phase].entries[*at as usize] = entry;
+        for plane in 0..n {
+            starts[plane + 1] += starts[plane];
+        }
+        let mut next = starts.clone();
+        let mut entries = vec![Entry { channel: 0, position: 0, weight: 0.0 }; found.len()];
+        for (plane, entry) in found {
+            let at = &mut next[plane];
+            entries[*at as usize] = entry;
             *at += 1;
         }
-        Self { n_chunks, tile, phases }
+        Self { geometry, places, is_transposed, first: 0, n, starts, entries }
+    }
+
+    fn entries(&self, plane: usize) -> &[Entry] {
+        &self.entries[self.starts[plane] as usize..self.starts[plane + 1] as usize]
     }
 }
 
-/// How many chunks the source channels of a group are cut into, and how many channels a chunk has.
-fn chunks(gather: &Gather, (rows, tile): (usize, usize), n_nonzero: usize) -> (usize, usize) {
-    let columns = tile.min(gather.dst.1.div_ceil(gather.dst_step)) * gather.src_step + 2;
-    let channel_bytes = columns * rows * LANES * size_of::<f32>();
-    let by_cache = (gather.group_src * channel_bytes).div_ceil(CHUNK_BYTES);
-    let by_entries = n_nonzero / (gather.dst_channels().max(1) * CHUNK_ENTRIES);
-    let n = by_cache.min(by_entries).clamp(1, gather.group_src.max(1));
-    let len = gather.group_src.div_ceil(n).max(1);
-    (gather.group_src.div_ceil(len).max(1), len)
+impl Outputs for Lists<'_> {
+    fn count(&self) -> usize {
+        self.n
+    }
+
+    fn output(&self, channel: usize, _: TapLists) -> Output {
+        let Self { geometry, places, is_transposed, .. } = *self;
+        let (grid, inp) = (geometry.grid, geometry.shape.channels_in);
+        let plane = self.first + channel;
+        let source = |entry: &Entry| {
+            let tap = geometry.taps[entry.position as usize].as_ref().expect("a tap that sees");
+            let (phase, sign) = if is_transposed { (0, -1) } else { (tap.phase, 1) };
+            let (row, col) = (sign * tap.row, sign * tap.col);
+            let begin = signed(places.source(phase * inp + entry.channel as usize));
+            let at = begin + row * signed(grid.pitch);
+            let (at, shift) = match grid.is_shifted {
+                true => (at, col as i32),
+                false => (at + col * signed(grid.step), 0),
+            };
+            WeightedPixel { weight: entry.weight, at: at as u32, shift }
+        };
+        Output {
+            at: places.result(plane) as u32,
+            bias: 0.0,
+            sources: self.entries(plane).iter().map(source).collect(),
+            addends: Vec::new(),
+        }
+    }
+
+    fn n_sources(&self, channel: usize) -> usize {
+        self.entries(self.first + channel).len()
+    }
+}
+
+/// Weights for every phase that is written.
+#[derive(Debug)]
+pub(super) struct Kernels {
+    pub(super) places: Places,
+    convs: Vec<PlaneConv>,
+}
+
+/// Bytes of pixels that a tile of a sparse convolution should read at most: about a first-level cache.
+const TILE_BYTES: usize = 32 << 10;
+
+impl Kernels {
+    /// Packs all weights, or those that are not zero.
+    pub(super) fn new(
+        variant: Variant,
+        geometry: &Geometry,
+        is_transposed: bool,
+        weight: &[f32],
+        is_dense: bool,
+    ) -> Self {
+        let places = Places::new(geometry, is_transposed);
+        let mut lists = Lists::new(geometry, &places, is_transposed, weight, is_dense);
+        let phases = if is_transposed { geometry.n_phases() } else { 1 };
+        let channels = lists.n / phases;
+        let mut convs = Vec::new();
+        for phase in 0..phases {
+            (lists.first, lists.n) = (phase * channels, channels);
+            let size = if is_transposed { geometry.phase(phase) } else { geometry.out };
+            if channels > 0 && size.0 > 0 && size.1 > 0 {
+                convs.push(conv(variant, geometry, &lists, size, is_dense));
+            }
+        }
+        Self { places, convs }
+    }
+
+    /// Computes all planes that are written.
+    ///
+    /// # Panics
+    /// If the memory is smaller than [`Places::len`].
+    pub(super) fn run(&self, arena: &mut [f32]) {
+        for conv in &self.convs {
+            conv.run(arena, 0..conv.n_blocks());
+        }
+    }
+}
+
+fn conv(
+    variant: Variant,
+    geometry: &Geometry,
+    lists: &Lists,
+    (rows, columns): (usize, usize),
+    is_dense: bool,
+) -> PlaneConv {
+    let (grid, lanes) = (geometry.grid, variant.lanes()[0]);
+    let body = lists.places.results.body;
+    // Zeros between rows stay zero where nothing is shifted: a plane is one row.
+    let layout = match geometry.is_pointwise() {
+        true => Layout { rows: 1, columns: body, pitch: body, halo: 0, lanes },
+        false => {
+            let columns = columns * grid.step;
+            Layout { rows, columns, pitch: grid.pitch, halo: 0, lanes }
+        }
+    };
+    let (is_transposed, places) = (lists.is_transposed, lists.places);
+    let most = geometry.out.1.max(geometry.phase(0).1);
+    assert!(!grid.is_shifted || shifts_rows(grid.pitch, lanes), "{grid:?}");
+    let spec = ConvSpec {
+        layout: &layout,
+        columns: if grid.is_shifted { Columns::Shifted(most) } else { Columns::InPlace },
+        reach: geometry.shifts(is_transposed),
+        outputs: lists,
+        finish: Epilogue::None,
+        windows: WindowKind::Any,
+        arena: places.len,
+        zero: places.zero as u32,
+    };
+    // Channels of groups read different planes.
+    let shares = is_dense && geometry.shape.groups == 1;
+    let tapped = if shares { TapLists::Shared } else { TapLists::Own };
+    let choices = Tile::choices(&spec, tapped);
+    // Rows of odd numbers of vectors have no tile whose weights are shared.
+    let choices = match choices.is_empty() {
+        true => Tile::choices(&spec, TapLists::Own),
+        false => choices,
+    };
+    let (inp, out) = (geometry.shape.channels_in, geometry.shape.channels_out);
+    let n_sources = if is_transposed { out } else { inp * geometry.n_phases() };
+    let around = geometry.taps.iter().flatten().map(|tap| tap.row.unsigned_abs()).max();
+    let around = 2 * around.unwrap_or(0) * grid.pitch;
+    let fits = |tile: &&Tile| {
+        let read = (tile.vectors * lanes + around) * n_sources * size_of::<f32>();
+        tile.vectors <= 8 || read <= TILE_BYTES
+    };
+    let tile = choices.iter().find(fits).or(choices.first());
+    let tile = tile.unwrap_or_else(|| panic!("no tile for {layout:?} of {:?}", geometry.shape));
+    PlaneConv::new(variant, &spec, *tile)
 }

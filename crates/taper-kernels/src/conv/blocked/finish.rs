@@ -1,0 +1,129 @@
+//! What becomes of planes that have just been computed: they are stored, and summed on the way.
+
+use super::arena::{Side, keep};
+use crate::{
+    fused::{GradRun, GradSum, MomentSums, PassWhere},
+    lanes::{LANES, Lanes},
+    simd::{Kernel, Simd},
+};
+
+/// Stores a unit of the output.
+pub(super) struct StoreOutput<'a> {
+    pub(super) side: Side<'a>,
+    /// The unit of the arena.
+    pub(super) unit: usize,
+    pub(super) planes: &'a [f32],
+    pub(super) channel: &'a mut Vec<Lanes>,
+    pub(super) bias: Option<&'a [f32]>,
+    /// Lanes of a channel that hold pixels, if not all do.
+    pub(super) pixels: Option<&'a [Lanes]>,
+    /// Of each channel, or none.
+    pub(super) moments: &'a mut [MomentSums],
+    /// The output from its unit `first` on.
+    pub(super) out: &'a mut [Lanes],
+    pub(super) first: usize,
+}
+
+impl Kernel for StoreOutput<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let Self { side, unit, planes, channel, bias, pixels, moments, out, first } = self;
+        let (n, len) = (side.plane.vectors(), side.plane.unit());
+        for (lane, stored) in side.stored(unit).enumerate() {
+            let n_pixels = side.plane.filled(stored) * side.plane.height * side.plane.width;
+            for c in 0..side.plane.channels {
+                let from = side.channel(planes, lane, c, channel);
+                let to = &mut out[(stored - first) * len + c * n..][..n];
+                let bias = bias.map_or(0.0, |bias| bias[c]);
+                // SAFETY: the caller vouches for the instructions.
+                unsafe {
+                    store::<S>(from, bias, to);
+                    if let Some(pixels) = pixels {
+                        keep::<S>(pixels, to);
+                    }
+                    if let Some(moments) = moments.get_mut(c) {
+                        moments.add::<S>(to, pixels, n_pixels);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Stores sums with a bias. Zeros become positive.
+#[inline(always)]
+unsafe fn store<S: Simd>(from: &[Lanes], bias: f32, to: &mut [Lanes]) {
+    let n = from.len().min(to.len()) * LANES;
+    let (from, to) = (from.as_ptr().cast::<f32>(), to.as_mut_ptr().cast::<f32>());
+    // SAFETY: both have `n` floats; the caller vouches for the instructions.
+    unsafe {
+        // A negative zero that is added would keep those of the sums.
+        let bias = S::splat(if bias == 0.0 { 0.0 } else { bias });
+        for i in (0..n).step_by(S::WIDTH) {
+            S::store(to.add(i), S::add(S::load(from.add(i)), bias));
+        }
+    }
+}
+
+/// What passes of the input's gradient, the whole input of the normalisation, and its centres.
+pub(super) type Finishing<'a> = (PassWhere<'a>, &'a [Lanes], &'a [f32]);
+
+/// Stores a unit of the input's gradient.
+pub(super) struct StoreGrad<'a> {
+    pub(super) side: Side<'a>,
+    /// The unit of the arena.
+    pub(super) unit: usize,
+    pub(super) planes: &'a [f32],
+    pub(super) channel: &'a mut Vec<Lanes>,
+    pub(super) is_added: bool,
+    pub(super) finish: Option<Finishing<'a>>,
+    /// Of each channel, or none.
+    pub(super) sums: &'a mut [GradSum],
+    /// The gradient from its unit `first` on.
+    pub(super) out: &'a mut [Lanes],
+    pub(super) first: usize,
+}
+
+impl Kernel for StoreGrad<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let Self { side, unit, planes, channel, is_added, finish, sums, out, first } = self;
+        let (n, len) = (side.plane.vectors(), side.plane.unit());
+        for (lane, stored) in side.stored(unit).enumerate() {
+            for c in 0..side.plane.channels {
+                let from = side.channel(planes, lane, c, channel);
+                let to = &mut out[(stored - first) * len + c * n..][..n];
+                // SAFETY: the caller vouches for the instructions.
+                unsafe {
+                    match is_added {
+                        true => add::<S>(from, to),
+                        false => store::<S>(from, 0.0, to),
+                    }
+                    if let Some((pass, x, mean)) = finish {
+                        let at = stored * len + c * n;
+                        let run = GradRun { grad: to, x, pass, mean: mean[c], channel: c, at };
+                        sums[c].add_run::<S, _>(run);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Adds to what is there. Zeros become positive.
+#[inline(always)]
+unsafe fn add<S: Simd>(from: &[Lanes], to: &mut [Lanes]) {
+    let n = from.len().min(to.len()) * LANES;
+    let (from, to) = (from.as_ptr().cast::<f32>(), to.as_mut_ptr().cast::<f32>());
+    // SAFETY: both have `n` floats; the caller vouches for the instructions.
+    unsafe {
+        for i in (0..n).step_by(S::WIDTH) {
+            let sum = S::add(S::load(from.add(i)), S::load(to.add(i)));
+            S::store(to.add(i), S::add(sum, S::splat(0.0)));
+        }
+    }
+}
