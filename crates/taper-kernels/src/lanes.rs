@@ -4,8 +4,8 @@
 //! columns in the lanes. Rows have a *pitch*: their columns rounded up to 1, 2, 4, 8 or a multiple of sixteen floats. A
 //! channel is a whole number of vectors.
 //!
-//! Channels of fewer than sixteen pixels fill no vector. There the lanes are images: `[block, channel, pixel, image]`, with
-//! sixteen images in a block.
+//! Channels of at most sixteen pixels fill a vector at most. There the lanes are images: `[block, channel, pixel, image]`,
+//! with sixteen images in a block.
 //!
 //! Lanes that hold no pixel, beyond the last column or row or past the end of the batch, are zero.
 
@@ -43,7 +43,7 @@ impl Plane {
 
     /// Whether lanes are images rather than pixels.
     pub(crate) fn has_images_in_lanes(&self) -> bool {
-        product([self.height, self.width]) < LANES
+        product([self.height, self.width]) <= LANES
     }
 
     /// Floats from one row to the next, where lanes are pixels.

@@ -2,7 +2,7 @@
 
 use crate::{
     lanes::{LANES, Lanes},
-    simd::{Kernel, Simd},
+    simd::Simd,
 };
 
 /// Number, mean and summed squared deviation of some values.
@@ -93,15 +93,45 @@ impl MomentSums {
         pixels: Option<&[Lanes]>,
         n_pixels: usize,
     ) {
+        // SAFETY: the caller vouches for the instructions.
+        unsafe { self.add_sums::<S, _>(values, 0.0, pixels, n_pixels, ()) }
+    }
+
+    /// Adds values plus a bias, and stores them past the caches. Zeros become positive.
+    ///
+    /// # Safety
+    /// The instructions of `S` must be available.
+    #[inline(always)]
+    pub(crate) unsafe fn add_stored<S: Simd>(
+        &mut self,
+        values: &[Lanes],
+        bias: f32,
+        pixels: Option<&[Lanes]>,
+        n_pixels: usize,
+        to: &mut [Lanes],
+    ) {
+        // SAFETY: the caller vouches for the instructions.
+        unsafe { self.add_sums::<S, _>(values, bias, pixels, n_pixels, to) }
+    }
+
+    #[inline(always)]
+    unsafe fn add_sums<S: Simd, T: Storing>(
+        &mut self,
+        values: &[Lanes],
+        bias: f32,
+        pixels: Option<&[Lanes]>,
+        n_pixels: usize,
+        mut to: T,
+    ) {
         let n = values.len();
         for (i, values) in values.chunks(MOST_VECTORS).enumerate() {
             if self.vectors == 0 {
-                self.centre = values[0].0[0];
+                self.centre = values[0].0[0] + bias;
             }
-            let pixels = pixels.map(|pixels| &pixels[i * MOST_VECTORS..][..values.len()]);
-            let run = MomentRun { values, pixels, sums: self };
+            let first = i * MOST_VECTORS;
+            let pixels = pixels.map(|pixels| &pixels[first..][..values.len()]);
             // SAFETY: the caller vouches for the instructions.
-            unsafe { run.run::<S>() };
+            unsafe { self.add_run::<S, T>(values, bias, pixels, &mut to, first) };
             self.vectors += values.len();
             self.count += match pixels {
                 None => values.len() * LANES,
@@ -113,6 +143,48 @@ impl MomentSums {
             };
             if self.vectors >= MOST_VECTORS {
                 self.settle();
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn add_run<S: Simd, T: Storing>(
+        &mut self,
+        values: &[Lanes],
+        bias: f32,
+        pixels: Option<&[Lanes]>,
+        to: &mut T,
+        first: usize,
+    ) {
+        let parts = LANES / S::WIDTH;
+        // SAFETY: each vector has the floats of every part.
+        unsafe {
+            let (centre, bias) = (S::splat(self.centre), S::splat(bias));
+            let (mut sum, mut squares) = ([S::splat(0.0); MOST_PARTS], [S::splat(0.0); MOST_PARTS]);
+            for p in 0..parts {
+                sum[p] = S::load(self.sum.0.as_ptr().add(p * S::WIDTH));
+                squares[p] = S::load(self.squares.0.as_ptr().add(p * S::WIDTH));
+            }
+            for (i, values) in values.iter().enumerate() {
+                for p in 0..parts {
+                    let load = |lanes: &Lanes| S::load(lanes.0.as_ptr().add(p * S::WIDTH));
+                    let value = S::add(load(values), bias);
+                    let deviation = S::sub(value, centre);
+                    let (value, deviation) = match pixels {
+                        None => (value, deviation),
+                        Some(pixels) => {
+                            let keep = load(&pixels[i]);
+                            (S::and(value, keep), S::and(deviation, keep))
+                        }
+                    };
+                    to.put::<S>(first + i, p * S::WIDTH, value);
+                    sum[p] = S::add(sum[p], deviation);
+                    squares[p] = S::fma(deviation, deviation, squares[p]);
+                }
+            }
+            for p in 0..parts {
+                S::store(self.sum.0.as_mut_ptr().add(p * S::WIDTH), sum[p]);
+                S::store(self.squares.0.as_mut_ptr().add(p * S::WIDTH), squares[p]);
             }
         }
     }
@@ -136,45 +208,28 @@ impl MomentSums {
     }
 }
 
-struct MomentRun<'a> {
-    values: &'a [Lanes],
-    pixels: Option<&'a [Lanes]>,
-    sums: &'a mut MomentSums,
+/// Vectors that make sixteen lanes, at most.
+const MOST_PARTS: usize = 16;
+
+/// Where values go that are summed.
+trait Storing {
+    /// Puts lanes of a vector.
+    ///
+    /// # Safety
+    /// The instructions of `S` must be available.
+    unsafe fn put<S: Simd>(&mut self, vector: usize, lane: usize, value: S::V);
 }
 
-impl Kernel for MomentRun<'_> {
-    type Out = ();
-
+impl Storing for () {
     #[inline(always)]
-    unsafe fn run<S: Simd>(self) {
-        let Self { values, pixels, sums } = self;
-        for part in (0..LANES).step_by(S::WIDTH) {
-            // SAFETY: each vector has the floats of every part.
-            unsafe {
-                let centre = S::splat(sums.centre);
-                let to = [&mut sums.sum, &mut sums.squares].map(|to| to.0.as_mut_ptr().add(part));
-                let (mut sum, mut squares) = (S::load(to[0]), S::load(to[1]));
-                let load = |lanes: &Lanes| S::load(lanes.0.as_ptr().add(part));
-                match pixels {
-                    None => {
-                        for values in values {
-                            let deviation = S::sub(load(values), centre);
-                            sum = S::add(sum, deviation);
-                            squares = S::fma(deviation, deviation, squares);
-                        }
-                    }
-                    Some(pixels) => {
-                        for (values, pixels) in values.iter().zip(pixels) {
-                            let deviation = S::and(S::sub(load(values), centre), load(pixels));
-                            sum = S::add(sum, deviation);
-                            squares = S::fma(deviation, deviation, squares);
-                        }
-                    }
-                }
-                S::store(to[0], sum);
-                S::store(to[1], squares);
-            }
-        }
+    unsafe fn put<S: Simd>(&mut self, _: usize, _: usize, _: S::V) {}
+}
+
+impl Storing for &mut [Lanes] {
+    #[inline(always)]
+    unsafe fn put<S: Simd>(&mut self, vector: usize, lane: usize, value: S::V) {
+        // SAFETY: the lanes are those of a vector, which is aligned.
+        unsafe { S::store_past(self[vector].0.as_mut_ptr().add(lane), value) }
     }
 }
 
@@ -189,7 +244,7 @@ fn total(lanes: &[f32; LANES]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::simd::{Variant, launch};
+    use crate::simd::{Kernel, Variant, launch};
 
     struct Add<'a> {
         values: &'a [Lanes],

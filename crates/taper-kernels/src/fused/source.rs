@@ -70,7 +70,14 @@ pub enum GradSource<'a> {
     },
 }
 
-impl Source<'_> {
+impl<'a> Source<'a> {
+    /// What is read of a stretch.
+    pub(crate) fn read(&self, at: std::ops::Range<usize>) -> &'a [Lanes] {
+        match *self {
+            Self::Plain(x) | Self::Normed { x, .. } => x.get(at).unwrap_or_default(),
+        }
+    }
+
     pub(crate) fn check(&self, plane: &Plane) {
         let (len, channels) = (plane.len(), plane.channels);
         match self {
@@ -83,7 +90,18 @@ impl Source<'_> {
     }
 }
 
-impl GradSource<'_> {
+impl<'a> GradSource<'a> {
+    /// What is read of a stretch.
+    pub(crate) fn read(&self, at: std::ops::Range<usize>, into: &mut Vec<&'a [Lanes]>) {
+        match *self {
+            Self::Plain(x) => into.extend(x.get(at)),
+            Self::Normed { grad, x, pass, .. } => {
+                into.extend([grad, x].iter().filter_map(|lanes| lanes.get(at.clone())));
+                pass.read(at, into);
+            }
+        }
+    }
+
     pub(crate) fn check(&self, plane: &Plane) {
         let (len, channels) = (plane.len(), plane.channels);
         match self {
@@ -97,7 +115,14 @@ impl GradSource<'_> {
     }
 }
 
-impl PassWhere<'_> {
+impl<'a> PassWhere<'a> {
+    /// What is read of a stretch beside the gradient and what it belongs to.
+    pub(crate) fn read(&self, at: std::ops::Range<usize>, into: &mut Vec<&'a [Lanes]>) {
+        if let Self::Positive(y) = *self {
+            into.extend(y.get(at));
+        }
+    }
+
     pub(crate) fn check(&self, plane: &Plane) {
         match self {
             Self::Everywhere => {}
@@ -133,6 +158,7 @@ impl Rows for Source<'_> {
                         (x.as_ptr().cast::<f32>(), out.as_mut_ptr().cast::<f32>(), x.len() * LANES);
                     if relu {
                         for i in (0..n).step_by(S::WIDTH) {
+                            S::will_read(from.wrapping_add(i + AHEAD));
                             let y = S::fma(S::load(from.add(i)), scale, shift);
                             S::store(to.add(i), S::where_positive(y, y));
                         }
@@ -214,6 +240,8 @@ impl Kernel for GradRow<'_> {
             macro_rules! each {
                 (|$i:ident, $g:ident, $x:ident| $passed:expr) => {
                     for $i in (0..n).step_by(S::WIDTH) {
+                        S::will_read(g.wrapping_add($i + AHEAD));
+                        S::will_read(x.wrapping_add($i + AHEAD));
                         let ($g, $x) = (S::load(g.add($i)), S::load(x.add($i)));
                         let passed = $passed;
                         let g = S::fma(S::sub($x, mean), slope, S::sub(passed, mean_grad));

@@ -45,17 +45,44 @@ impl GradSum {
         total: GradSums { grad: 0.0, dot: 0.0 },
     };
 
-    /// Adds the sums of a run.
+    /// Adds the sums of a run of a gradient.
     ///
     /// # Safety
     /// The instructions of `S` must be available.
     #[inline(always)]
-    pub(crate) unsafe fn add_run<S: Simd, G: Passing>(&mut self, run: GradRun<G>) {
-        let n = run.grad.pixels().len();
-        let run = SumRun { run, sums: self };
+    pub(crate) unsafe fn add_run<S: Simd>(&mut self, grad: &[Lanes], run: GradRun) {
+        // SAFETY: the caller vouches for the instructions.
+        unsafe { self.add_sums::<S, _>(grad, run, ()) }
+    }
+
+    /// Adds a run of a gradient to what is in `to` if `is_added`, puts what passes of it there, past the caches, and adds
+    /// its sums. Zeros become positive.
+    ///
+    /// # Safety
+    /// The instructions of `S` must be available.
+    #[inline(always)]
+    pub(crate) unsafe fn add_stored<S: Simd>(
+        &mut self,
+        grad: &[Lanes],
+        run: GradRun,
+        to: &mut [Lanes],
+        is_added: bool,
+    ) {
+        // SAFETY: the caller vouches for the instructions.
+        unsafe {
+            match is_added {
+                true => self.add_sums::<S, _>(grad, run, Added(to)),
+                false => self.add_sums::<S, _>(grad, run, Stored(to)),
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn add_sums<S: Simd, T: Target>(&mut self, grad: &[Lanes], run: GradRun, target: T) {
+        let run = SumRun { grad, run, target, sums: self };
         // SAFETY: the caller vouches for the instructions.
         unsafe { run.run::<S>() };
-        self.vectors += n;
+        self.vectors += grad.len();
         if self.vectors >= MOST_VECTORS {
             self.settle();
         }
@@ -74,41 +101,71 @@ impl GradSum {
     }
 }
 
-/// A gradient that is read, or of which only what passes stays.
-pub(crate) trait Passing {
-    fn pixels(&self) -> &[Lanes];
-
-    /// Puts a vector in place of that at float `at`, unless the gradient is only read.
+/// Where what passes of a gradient goes.
+trait Target {
+    /// The gradient with what is there.
     ///
     /// # Safety
-    /// The instructions of `S` must be available, and the vector must lie within the pixels.
+    /// The instructions of `S` must be available, and the vector must lie within the target.
+    unsafe fn with<S: Simd>(&self, at: usize, grad: S::V) -> S::V;
+
+    /// Puts a vector at a float.
+    ///
+    /// # Safety
+    /// As [`with`](Self::with).
     unsafe fn put<S: Simd>(&mut self, at: usize, value: S::V);
 }
 
-impl Passing for &[Lanes] {
-    fn pixels(&self) -> &[Lanes] {
-        self
+/// Nowhere: the gradient is only read.
+impl Target for () {
+    #[inline(always)]
+    unsafe fn with<S: Simd>(&self, _: usize, grad: S::V) -> S::V {
+        grad
     }
 
     #[inline(always)]
     unsafe fn put<S: Simd>(&mut self, _: usize, _: S::V) {}
 }
 
-impl Passing for &mut [Lanes] {
-    fn pixels(&self) -> &[Lanes] {
-        self
+/// In place of what is there.
+struct Stored<'a>(&'a mut [Lanes]);
+
+impl Target for Stored<'_> {
+    #[inline(always)]
+    unsafe fn with<S: Simd>(&self, _: usize, grad: S::V) -> S::V {
+        // SAFETY: as the caller vouches.
+        unsafe { S::add(grad, S::splat(0.0)) }
     }
 
     #[inline(always)]
     unsafe fn put<S: Simd>(&mut self, at: usize, value: S::V) {
-        // SAFETY: as the caller vouches.
-        unsafe { S::store(self.as_mut_ptr().cast::<f32>().add(at), value) }
+        // SAFETY: as the caller vouches; vectors are aligned.
+        unsafe { S::store_past(self.0.as_mut_ptr().cast::<f32>().add(at), value) }
     }
 }
 
-/// The gradient of a channel, and what it is summed with.
-pub(crate) struct GradRun<'a, G> {
-    pub(crate) grad: G,
+/// Added to what is there.
+struct Added<'a>(&'a mut [Lanes]);
+
+impl Target for Added<'_> {
+    #[inline(always)]
+    unsafe fn with<S: Simd>(&self, at: usize, grad: S::V) -> S::V {
+        // SAFETY: as the caller vouches.
+        unsafe {
+            let before = S::load(self.0.as_ptr().cast::<f32>().add(at));
+            S::add(S::add(grad, before), S::splat(0.0))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn put<S: Simd>(&mut self, at: usize, value: S::V) {
+        // SAFETY: as the caller vouches; vectors are aligned.
+        unsafe { S::store_past(self.0.as_mut_ptr().cast::<f32>().add(at), value) }
+    }
+}
+
+/// What the gradient of a channel is summed with.
+pub(crate) struct GradRun<'a> {
     /// The whole activation.
     pub(crate) x: &'a [Lanes],
     pub(crate) pass: PassWhere<'a>,
@@ -120,40 +177,53 @@ pub(crate) struct GradRun<'a, G> {
 }
 
 /// Lanes that hold no pixel have no gradient, and so add nothing.
-struct SumRun<'a, 'b, G> {
-    run: GradRun<'a, G>,
+struct SumRun<'a, 'b, T> {
+    grad: &'a [Lanes],
+    run: GradRun<'a>,
+    target: T,
     sums: &'b mut GradSum,
 }
 
-impl<G: Passing> Kernel for SumRun<'_, '_, G> {
+/// Vectors that make sixteen lanes, at most.
+const MOST_PARTS: usize = 16;
+
+impl<T: Target> Kernel for SumRun<'_, '_, T> {
     type Out = ();
 
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let Self { run: GradRun { mut grad, x, pass, mean, channel, at }, sums } = self;
-        let n = grad.pixels().len();
+        let Self { grad, run: GradRun { x, pass, mean, channel, at }, mut target, sums } = self;
+        let n = grad.len();
         let x = x[at..at + n].as_ptr().cast::<f32>();
-        for part in (0..LANES).step_by(S::WIDTH) {
-            // SAFETY: the run lies within the activation.
-            unsafe {
-                let centre = S::splat(mean);
-                let to = [&mut sums.grad, &mut sums.dot].map(|to| to.0.as_mut_ptr().add(part));
-                let (mut sum, mut dot) = (S::load(to[0]), S::load(to[1]));
-                macro_rules! each {
-                    (|$i:ident, $g:ident, $x:ident| $passed:expr) => {
-                        for $i in (part..n * LANES).step_by(LANES) {
+        let from = grad.as_ptr().cast::<f32>();
+        let parts = LANES / S::WIDTH;
+        // SAFETY: the run lies within the activation.
+        unsafe {
+            let centre = S::splat(mean);
+            let (mut sum, mut dot) = ([S::splat(0.0); MOST_PARTS], [S::splat(0.0); MOST_PARTS]);
+            for p in 0..parts {
+                sum[p] = S::load(sums.grad.0.as_ptr().add(p * S::WIDTH));
+                dot[p] = S::load(sums.dot.0.as_ptr().add(p * S::WIDTH));
+            }
+            macro_rules! each {
+                (|$i:ident, $g:ident, $x:ident| $passed:expr) => {
+                    for v in 0..n {
+                        for p in 0..parts {
+                            let $i = v * LANES + p * S::WIDTH;
                             let $x = S::load(x.add($i));
-                            let $g = S::load(grad.pixels().as_ptr().cast::<f32>().add($i));
+                            let $g = target.with::<S>($i, S::load(from.add($i)));
                             let g = $passed;
-                            grad.put::<S>($i, g);
-                            sum = S::add(sum, g);
-                            dot = S::fma(g, S::sub($x, centre), dot);
+                            target.put::<S>($i, g);
+                            sum[p] = S::add(sum[p], g);
+                            dot[p] = S::fma(g, S::sub($x, centre), dot[p]);
                         }
-                    };
-                }
-                each_passed!(S, pass, channel, at..at + n, each);
-                S::store(to[0], sum);
-                S::store(to[1], dot);
+                    }
+                };
+            }
+            each_passed!(S, pass, channel, at..at + n, each);
+            for p in 0..parts {
+                S::store(sums.grad.0.as_mut_ptr().add(p * S::WIDTH), sum[p]);
+                S::store(sums.dot.0.as_mut_ptr().add(p * S::WIDTH), dot[p]);
             }
         }
     }

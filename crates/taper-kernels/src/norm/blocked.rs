@@ -110,29 +110,28 @@ impl Kernel for Combine<'_> {
     unsafe fn run<S: Simd>(self) {
         let Self { plane, main, residual, relu, unit, out } = self;
         let n = plane.vectors();
-        let mut other = vec![Lanes::ZERO; if residual.is_some() { n } else { 0 }];
+        let mut sides = [vec![Lanes::ZERO; n], vec![Lanes::ZERO; n]];
         for (channel, out) in out.chunks_exact_mut(n).enumerate() {
             let at = unit * plane.unit() + channel * n;
-            // SAFETY: the channel lies within the activation; both slices have its floats.
+            let [one, other] = &mut sides;
+            // SAFETY: the channel lies within the activation; all slices have its floats, and vectors are aligned.
             unsafe {
-                main.fill::<S>(at, channel, out);
-                let to = out.as_mut_ptr().cast::<f32>();
-                let n = out.len() * LANES;
+                main.fill::<S>(at, channel, one);
                 if let Some(residual) = &residual {
-                    residual.fill::<S>(at, channel, &mut other);
-                    let from = other.as_ptr().cast::<f32>();
-                    for i in (0..n).step_by(S::WIDTH) {
-                        let sum = S::add(S::load(to.add(i)), S::load(from.add(i)));
-                        S::store(to.add(i), if relu { S::where_positive(sum, sum) } else { sum });
+                    residual.fill::<S>(at, channel, other);
+                }
+                let (one, other) = (one.as_ptr().cast::<f32>(), other.as_ptr().cast::<f32>());
+                let to = out.as_mut_ptr().cast::<f32>();
+                for i in (0..n * LANES).step_by(S::WIDTH) {
+                    let mut y = S::load(one.add(i));
+                    if residual.is_some() {
+                        y = S::add(y, S::load(other.add(i)));
                     }
-                } else if relu {
-                    for i in (0..n).step_by(S::WIDTH) {
-                        let y = S::load(to.add(i));
-                        S::store(to.add(i), S::where_positive(y, y));
-                    }
+                    S::store_past(to.add(i), if relu { S::where_positive(y, y) } else { y });
                 }
             }
         }
+        S::fence();
     }
 }
 
@@ -188,9 +187,9 @@ impl Kernel for BlockSum<'_> {
         let n = plane.vectors();
         for (i, grad) in grad.chunks_exact(n).enumerate() {
             let (channel, at) = (i % plane.channels, start + i * n);
-            let run = GradRun { grad, x, pass, mean: mean[channel], channel, at };
+            let run = GradRun { x, pass, mean: mean[channel], channel, at };
             // SAFETY: the caller vouches for the instructions.
-            unsafe { sums[channel].add_run::<S, _>(run) };
+            unsafe { sums[channel].add_run::<S>(grad, run) };
         }
     }
 }

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     Variant,
-    simd::{Kernel, launch_on},
+    simd::{Ahead, Kernel, launch_on},
 };
 use choice::PADDED;
 use std::ops::Range;
@@ -83,12 +83,25 @@ impl PlaneConv {
     /// # Panics
     /// If the arena is not the one that was packed for, or there are fewer blocks.
     pub fn run(&self, arena: &mut [f32], blocks: Range<usize>) {
+        self.run_ahead(arena, blocks, &mut Ahead::default());
+    }
+
+    /// Steps of [`run_ahead`](Self::run_ahead).
+    pub(crate) fn steps(&self) -> usize {
+        self.tiles.len() * self.n_blocks()
+    }
+
+    /// Computes blocks of output channels, and asks for memory at each step.
+    ///
+    /// # Panics
+    /// As [`run`](Self::run).
+    pub(crate) fn run_ahead(&self, arena: &mut [f32], blocks: Range<usize>, ahead: &mut Ahead) {
         assert!(arena.len() >= self.arena && blocks.end <= self.n_blocks(), "another arena");
         let arena = arena.as_mut_ptr();
         macro_rules! choose {
             ($kernel:ident: $(($nv:literal, $no:literal, $row:tt)),* $(,)?) => {
                 match (self.vectors, self.each, self.row) {
-                    $(($nv, $no, $row) => self.launch(Tiles::<$kernel, $nv, $no, { $row }>::new(self.tables(), arena, blocks)),)*
+                    $(($nv, $no, $row) => self.launch(Tiles::<$kernel, $nv, $no, { $row }>::new(self.tables(), arena, blocks, ahead)),)*
                     (nv, no, row) => unreachable!("no kernel of {nv} × {no} vectors, rows {row}"),
                 }
             };

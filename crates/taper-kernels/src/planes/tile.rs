@@ -5,7 +5,7 @@ use super::{
     conv::{MASKED, is_needed},
     spec::{Epilogue, TapLists},
 };
-use crate::simd::{Kernel, Simd};
+use crate::simd::{Ahead, Kernel, Simd};
 use std::{marker::PhantomData, ops::Range};
 
 /// A weight, and the distance in bytes from the begin of a tile to the pixels that it multiplies.
@@ -84,22 +84,28 @@ impl<'a> Tables<'a> {
 
 /// Blocks of a convolution, tile by tile: `NV` vectors of each of `NO` output channels. `ROW` is the number of vectors in a
 /// row where rows are whole vectors, or `PADDED` or [`MASKED`].
-pub(super) struct Tiles<'a, G, const NV: usize, const NO: usize, const ROW: usize> {
+pub(super) struct Tiles<'a, 'b, G, const NV: usize, const NO: usize, const ROW: usize> {
     tables: Tables<'a>,
     arena: *mut f32,
     blocks: Range<usize>,
+    ahead: &'a mut Ahead<'b>,
     groups: PhantomData<G>,
 }
 
-impl<'a, G, const NV: usize, const NO: usize, const ROW: usize> Tiles<'a, G, NV, NO, ROW> {
+impl<'a, 'b, G, const NV: usize, const NO: usize, const ROW: usize> Tiles<'a, 'b, G, NV, NO, ROW> {
     /// These blocks. The arena is one in which `PlaneConv::new` has checked every place that a tile reads or writes.
-    pub(super) fn new(tables: Tables<'a>, arena: *mut f32, blocks: Range<usize>) -> Self {
-        Self { tables, arena, blocks, groups: PhantomData }
+    pub(super) fn new(
+        tables: Tables<'a>,
+        arena: *mut f32,
+        blocks: Range<usize>,
+        ahead: &'a mut Ahead<'b>,
+    ) -> Self {
+        Self { tables, arena, blocks, ahead, groups: PhantomData }
     }
 }
 
 impl<G: Groups, const NV: usize, const NO: usize, const ROW: usize> Kernel
-    for Tiles<'_, G, NV, NO, ROW>
+    for Tiles<'_, '_, G, NV, NO, ROW>
 {
     type Out = ();
 
@@ -111,6 +117,7 @@ impl<G: Groups, const NV: usize, const NO: usize, const ROW: usize> Kernel
         let tables = &self.tables;
         for (tile, &start) in tables.tiles.iter().enumerate() {
             for block in self.blocks.clone() {
+                self.ahead.step();
                 // SAFETY: the caller vouches for the instructions, and the places are checked, see `new`.
                 unsafe {
                     block_of_tile::<S, G, NV, NO, ROW>(tables, self.arena, tile, start, block)

@@ -1,7 +1,7 @@
 //! AVX2 with FMA: eight floats in a vector.
 
 use super::{Kernel, Lanes, Simd};
-use std::arch::{asm, x86_64::*};
+use std::arch::x86_64::*;
 
 /// See the module.
 #[derive(Clone, Copy)]
@@ -177,8 +177,14 @@ unsafe impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn will_write(at: *const f32) {
-        will_write(at);
+    unsafe fn store_past(to: *mut f32, value: __m256) {
+        // SAFETY: the caller gives room for eight floats at a multiple of their size.
+        unsafe { _mm256_stream_ps(to, value) }
+    }
+
+    #[inline(always)]
+    fn fence() {
+        fence();
     }
 
     #[inline(always)]
@@ -195,12 +201,11 @@ pub(super) fn will_read(at: *const f32) {
     unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
 }
 
-/// See [`Simd::will_write`]; AVX-512 machines use it as well. An instruction of its own, as the compiler's intrinsic asks
-/// for a line that is only read.
+/// See [`Simd::fence`]; AVX-512 machines use it as well.
 #[inline(always)]
-pub(super) fn will_write(at: *const f32) {
-    // SAFETY: a hint, which no place can make fail; processors that do not know it skip it.
-    unsafe { asm!("prefetchw [{}]", in(reg) at, options(nostack, preserves_flags)) }
+pub(super) fn fence() {
+    // SAFETY: every machine with AVX2 has it.
+    unsafe { _mm_sfence() }
 }
 
 /// See [`Simd::sums`]; AVX-512 machines use it as well.

@@ -68,8 +68,14 @@ unsafe impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn will_write(at: *const f32) {
-        avx2::will_write(at);
+    unsafe fn store_past(to: *mut f32, value: __m512) {
+        // SAFETY: the caller gives room for sixteen floats at a multiple of their size.
+        unsafe { _mm512_stream_ps(to, value) }
+    }
+
+    #[inline(always)]
+    fn fence() {
+        avx2::fence();
     }
 
     #[inline(always)]

@@ -4,6 +4,7 @@
 //! time. All of them compute on sixteen lanes, in one vector or several, and round after each fused
 //! multiply-add alike, so that a result does not depend on the variant, to the bit.
 
+pub(crate) mod ahead;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
@@ -17,6 +18,7 @@ mod neon;
 mod scalar;
 mod variant;
 
+pub(crate) use ahead::Ahead;
 pub use lanes::Lanes;
 pub(crate) use launch::{launch, launch_on};
 pub use variant::{UnknownVariant, Variant};
@@ -83,9 +85,20 @@ pub(crate) unsafe trait Simd: Copy {
     #[inline(always)]
     fn will_read(_at: *const f32) {}
 
-    /// Asks for the cache line of a place that will be written soon, which need not be valid.
+    /// Stores what is read much later, past the caches where the machine can. [`fence`](Self::fence) must follow before
+    /// another thread reads it, or this one.
+    ///
+    /// # Safety
+    /// The place must be a multiple of the vector's size.
     #[inline(always)]
-    fn will_write(_at: *const f32) {}
+    unsafe fn store_past(to: *mut f32, value: Self::V) {
+        // SAFETY: the caller gives the room.
+        unsafe { Self::store(to, value) }
+    }
+
+    /// Waits for what was stored past the caches.
+    #[inline(always)]
+    fn fence() {}
 
     /// The sum of the lanes of each of eight pixels, as [`halves`] adds them.
     #[inline(always)]

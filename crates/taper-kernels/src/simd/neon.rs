@@ -162,12 +162,6 @@ unsafe impl Simd for Neon {
     }
 
     #[inline(always)]
-    fn will_write(at: *const f32) {
-        // SAFETY: a hint, which no place can make fail.
-        unsafe { asm!("prfm pstl1keep, [{}]", in(reg) at, options(nostack, preserves_flags)) }
-    }
-
-    #[inline(always)]
     unsafe fn where_positive(gate: float32x4_t, value: float32x4_t) -> float32x4_t {
         // SAFETY: as above.
         unsafe {

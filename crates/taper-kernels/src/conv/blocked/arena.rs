@@ -73,29 +73,54 @@ pub(super) struct Side<'a> {
     pub(super) slots: Slots,
     /// Of the phases.
     pub(super) stride: usize,
+    /// Phases that no position of the kernel reads have bits of 0, up to the sixty-fourth.
+    read: u64,
+    /// Whether a channel lies in the arena as it is stored.
+    is_stored_alike: bool,
+    /// Whether rows are halved where lanes are pixels, with nothing beside them.
+    is_halved: bool,
+    /// Vectors of a stored channel, and of a stored unit.
+    pub(super) vectors: usize,
+    pub(super) unit: usize,
 }
 
 impl<'a> Side<'a> {
     /// The input.
     pub(super) fn input(geometry: &Geometry, plane: &'a Plane, slots: Slots) -> Self {
-        Self { plane, grid: geometry.grid, slots, stride: geometry.shape.stride }
+        let read = geometry.taps.iter().flatten().filter(|tap| tap.phase < 64);
+        let read = read.fold(0, |read, tap| read | 1 << tap.phase);
+        Self::new(geometry.grid, plane, slots, geometry.shape.stride, read)
     }
 
     /// The output.
     pub(super) fn output(geometry: &Geometry, plane: &'a Plane, slots: Slots) -> Self {
-        Self { plane, grid: geometry.grid, slots, stride: 1 }
+        Self::new(geometry.grid, plane, slots, 1, 1)
     }
 
-    /// Whether a channel lies in the arena as it is stored.
-    pub(super) fn is_stored_alike(&self) -> bool {
-        let plane = self.plane;
+    fn new(grid: Grid, plane: &'a Plane, slots: Slots, stride: usize, read: u64) -> Self {
         let pitch = match plane.has_images_in_lanes() {
             true => plane.width * LANES,
             false => plane.pitch(),
         };
-        self.stride == 1
-            && plane.has_images_in_lanes() == self.grid.has_images_in_lanes
-            && pitch == self.grid.pitch
+        let is_alike = plane.has_images_in_lanes() == grid.has_images_in_lanes;
+        let is_halved = stride == 2
+            && is_alike
+            && !grid.has_images_in_lanes
+            && pitch == 2 * grid.pitch
+            && plane.height.is_multiple_of(2);
+        let is_stored_alike = stride == 1 && is_alike && pitch == grid.pitch;
+        let (vectors, unit) = (plane.vectors(), plane.unit());
+        Self { plane, grid, slots, stride, read, is_stored_alike, is_halved, vectors, unit }
+    }
+
+    fn is_read(&self, phase: usize) -> bool {
+        phase >= 64 || self.read >> phase & 1 == 1
+    }
+
+    /// Where a unit of the arena is stored, if there is such a one.
+    pub(super) fn stretch(&self, unit: usize) -> Option<std::ops::Range<usize>> {
+        let stored = self.stored(unit);
+        (stored.start < stored.end).then(|| stored.start * self.unit..stored.end * self.unit)
     }
 
     /// Images of the arena's planes.
@@ -109,21 +134,83 @@ impl<'a> Side<'a> {
         unit * each..((unit + 1) * each).min(self.plane.units())
     }
 
+    /// The plane of a phase of a channel, in floats.
+    fn place(&self, phase: usize, c: usize) -> std::ops::Range<usize> {
+        let begin = (phase * self.plane.channels + c) * self.slots.len + self.slots.above;
+        begin..begin + self.slots.body
+    }
+
+    /// [`scatter`](Self::scatter) where rows are halved.
+    ///
+    /// # Safety
+    /// The instructions of `S` must be available.
+    #[inline(always)]
+    unsafe fn split<S: Simd>(&self, channel: &[Lanes], c: usize, planes: &mut [f32]) {
+        let (pitch, height) = (self.grid.pitch, self.plane.height);
+        let from = &floats(channel)[..2 * pitch * height];
+        for py in 0..2 {
+            let [even, odd] = [0, 1].map(|px| self.place(2 * py + px, c).start);
+            let n = pitch * height / 2;
+            assert!(even.max(odd) + n <= planes.len());
+            let (even_to, odd_to) = (planes[even..].as_mut_ptr(), planes[odd..].as_mut_ptr());
+            for r in 0..height / 2 {
+                let row = &from[(2 * r + py) * 2 * pitch..][..2 * pitch];
+                let mut x = 0;
+                // SAFETY: the row has twice the floats of a row of each phase, of which there are half as many.
+                unsafe {
+                    while x + S::WIDTH <= pitch {
+                        let pair = row.as_ptr().add(2 * x);
+                        let [e, o] = S::split(S::load(pair), S::load(pair.add(S::WIDTH)));
+                        S::store(even_to.add(r * pitch + x), e);
+                        S::store(odd_to.add(r * pitch + x), o);
+                        x += S::WIDTH;
+                    }
+                    while x < pitch {
+                        *even_to.add(r * pitch + x) = row[2 * x];
+                        *odd_to.add(r * pitch + x) = row[2 * x + 1];
+                        x += 1;
+                    }
+                }
+            }
+        }
+    }
+
+    /// [`gather`](Self::gather) where rows are halved.
+    #[inline(always)]
+    fn join(&self, planes: &[f32], c: usize, channel: &mut [Lanes]) {
+        let (pitch, height) = (self.grid.pitch, self.plane.height);
+        let rows = floats_mut(channel)[..2 * pitch * height].chunks_exact_mut(4 * pitch);
+        let begins: [usize; 4] = std::array::from_fn(|phase| self.place(phase, c).start);
+        for (r, two) in rows.enumerate() {
+            for (py, row) in two.chunks_exact_mut(2 * pitch).enumerate() {
+                let [even, odd] = [0, 1].map(|px| &planes[begins[2 * py + px] + r * pitch..][..pitch]);
+                let pairs = row.as_chunks_mut::<2>().0.iter_mut();
+                pairs.zip(even.iter().zip(odd)).for_each(|(pair, (&e, &o))| *pair = [e, o]);
+            }
+        }
+    }
+
     /// Copies a channel of a stored unit to its planes, phase by phase.
     fn scatter(&self, channel: &[Lanes], lane: usize, c: usize, planes: &mut [f32]) {
-        let Self { plane, grid, slots, stride: s } = *self;
-        let Plane { channels, height, width, .. } = *plane;
+        let Self { plane, grid, stride: s, .. } = *self;
+        let Plane { height, width, .. } = *plane;
         for phase in 0..s * s {
-            let begin = (phase * channels + c) * slots.len + slots.above;
-            let to = &mut planes[begin..begin + slots.body];
+            if !self.is_read(phase) {
+                continue;
+            }
+            let to = &mut planes[self.place(phase, c)];
             let (py, px) = (phase / s, phase % s);
-            let rows = (py..height).step_by(s).zip(to.chunks_mut(grid.pitch));
-            for (y, to) in rows {
+            let rows = (py..height).step_by(s);
+            if plane.has_images_in_lanes() == grid.has_images_in_lanes {
+                to[rows.len() * grid.pitch..].fill(0.0);
+            }
+            for (y, to) in rows.zip(to.chunks_mut(grid.pitch)) {
                 let columns = (px..width).step_by(s);
                 match (plane.has_images_in_lanes(), grid.has_images_in_lanes) {
                     (true, _) => {
-                        let to = to.chunks_exact_mut(LANES);
-                        for (x, to) in columns.zip(to) {
+                        let (to, beside) = to.split_at_mut(columns.len() * LANES);
+                        beside.fill(0.0);
+                        for (x, to) in columns.zip(to.chunks_exact_mut(LANES)) {
                             to.copy_from_slice(&channel[y * width + x].0);
                         }
                     }
@@ -135,6 +222,8 @@ impl<'a> Side<'a> {
                     }
                     (false, false) => {
                         let row = &floats(channel)[y * plane.pitch()..][..width];
+                        let (to, beside) = to.split_at_mut(columns.len());
+                        beside.fill(0.0);
                         columns.zip(to).for_each(|(x, to)| *to = row[x]);
                     }
                 }
@@ -143,12 +232,15 @@ impl<'a> Side<'a> {
     }
 
     /// Copies a channel from its planes, phase by phase, to a stored unit.
+    #[inline(always)]
     fn gather(&self, planes: &[f32], lane: usize, c: usize, channel: &mut [Lanes]) {
-        let Self { plane, grid, slots, stride: s } = *self;
-        let Plane { channels, height, width, .. } = *plane;
+        let Self { plane, grid, stride: s, .. } = *self;
+        let Plane { height, width, .. } = *plane;
+        if self.is_halved {
+            return self.join(planes, c, channel);
+        }
         for phase in 0..s * s {
-            let begin = (phase * channels + c) * slots.len + slots.above;
-            let from = &planes[begin..begin + slots.body];
+            let from = &planes[self.place(phase, c)];
             let (py, px) = (phase / s, phase % s);
             for (y, from) in (py..height).step_by(s).zip(from.chunks(grid.pitch)) {
                 let columns = (px..width).step_by(s);
@@ -174,6 +266,7 @@ impl<'a> Side<'a> {
     }
 
     /// The channel of a stored unit, from its planes.
+    #[inline(always)]
     pub(super) fn channel<'b>(
         &self,
         planes: &'b [f32],
@@ -181,8 +274,8 @@ impl<'a> Side<'a> {
         c: usize,
         memory: &'b mut Vec<Lanes>,
     ) -> &'b [Lanes] {
-        let n = self.plane.vectors();
-        if self.is_stored_alike() {
+        let n = self.vectors;
+        if self.is_stored_alike {
             let begin = c * self.slots.len + self.slots.above;
             return lanes(&planes[begin..begin + n * LANES]);
         }
@@ -226,8 +319,8 @@ impl<R: Rows> Kernel for Pack<'_, R> {
     unsafe fn run<S: Simd>(self) {
         let Self { source, side, unit, pixels, planes, channel } = self;
         let (plane, slots) = (side.plane, side.slots);
-        let (n, len) = (plane.vectors(), plane.unit());
-        if side.is_stored_alike() {
+        let (n, len) = (side.vectors, side.unit);
+        if side.is_stored_alike {
             for c in 0..plane.channels {
                 let begin = c * slots.len + slots.above;
                 let to = lanes_mut(&mut planes[begin..begin + n * LANES]);
@@ -243,8 +336,10 @@ impl<R: Rows> Kernel for Pack<'_, R> {
         }
         channel.clear();
         channel.resize(n, Lanes::ZERO);
-        // Between pixels there are zeros, and lanes without an image hold them.
-        planes.fill(0.0);
+        if plane.has_images_in_lanes() != side.grid.has_images_in_lanes {
+            // Lanes without an image hold zeros.
+            planes.fill(0.0);
+        }
         for (lane, stored) in side.stored(unit).enumerate() {
             for c in 0..plane.channels {
                 // SAFETY: as above.
@@ -254,7 +349,11 @@ impl<R: Rows> Kernel for Pack<'_, R> {
                         keep::<S>(pixels, channel);
                     }
                 }
-                side.scatter(channel, lane, c, planes);
+                match side.is_halved {
+                    // SAFETY: the caller vouches for the instructions.
+                    true => unsafe { side.split::<S>(channel, c, planes) },
+                    false => side.scatter(channel, lane, c, planes),
+                }
             }
         }
     }

@@ -30,7 +30,7 @@ impl Kernel for StoreOutput<'_> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         let Self { side, unit, planes, channel, bias, pixels, moments, out, first } = self;
-        let (n, len) = (side.plane.vectors(), side.plane.unit());
+        let (n, len) = (side.vectors, side.unit);
         for (lane, stored) in side.stored(unit).enumerate() {
             let n_pixels = side.plane.filled(stored) * side.plane.height * side.plane.width;
             for c in 0..side.plane.channels {
@@ -39,16 +39,20 @@ impl Kernel for StoreOutput<'_> {
                 let bias = bias.map_or(0.0, |bias| bias[c]);
                 // SAFETY: the caller vouches for the instructions.
                 unsafe {
+                    // A negative zero that is added would keep those of the sums.
+                    let bias = if bias == 0.0 { 0.0 } else { bias };
+                    if let Some(moments) = moments.get_mut(c) {
+                        moments.add_stored::<S>(from, bias, pixels, n_pixels, to);
+                        continue;
+                    }
                     store::<S>(from, bias, to);
                     if let Some(pixels) = pixels {
                         keep::<S>(pixels, to);
                     }
-                    if let Some(moments) = moments.get_mut(c) {
-                        moments.add::<S>(to, pixels, n_pixels);
-                    }
                 }
             }
         }
+        S::fence();
     }
 }
 
@@ -59,8 +63,7 @@ unsafe fn store<S: Simd>(from: &[Lanes], bias: f32, to: &mut [Lanes]) {
     let (from, to) = (from.as_ptr().cast::<f32>(), to.as_mut_ptr().cast::<f32>());
     // SAFETY: both have `n` floats; the caller vouches for the instructions.
     unsafe {
-        // A negative zero that is added would keep those of the sums.
-        let bias = S::splat(if bias == 0.0 { 0.0 } else { bias });
+        let bias = S::splat(bias);
         for i in (0..n).step_by(S::WIDTH) {
             S::store(to.add(i), S::add(S::load(from.add(i)), bias));
         }
@@ -92,25 +95,27 @@ impl Kernel for StoreGrad<'_> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         let Self { side, unit, planes, channel, is_added, finish, sums, out, first } = self;
-        let (n, len) = (side.plane.vectors(), side.plane.unit());
+        let (n, len) = (side.vectors, side.unit);
         for (lane, stored) in side.stored(unit).enumerate() {
             for c in 0..side.plane.channels {
                 let from = side.channel(planes, lane, c, channel);
                 let to = &mut out[(stored - first) * len + c * n..][..n];
                 // SAFETY: the caller vouches for the instructions.
                 unsafe {
+                    if let Some((pass, x, mean)) = finish {
+                        let at = stored * len + c * n;
+                        let run = GradRun { x, pass, mean: mean[c], channel: c, at };
+                        sums[c].add_stored::<S>(from, run, to, is_added);
+                        continue;
+                    }
                     match is_added {
                         true => add::<S>(from, to),
                         false => store::<S>(from, 0.0, to),
                     }
-                    if let Some((pass, x, mean)) = finish {
-                        let at = stored * len + c * n;
-                        let run = GradRun { grad: to, x, pass, mean: mean[c], channel: c, at };
-                        sums[c].add_run::<S, _>(run);
-                    }
                 }
             }
         }
+        S::fence();
     }
 }
 

@@ -69,7 +69,7 @@ impl Geometry {
             })
             .collect::<Vec<_>>();
         let reach = taps.iter().flatten().map(|tap| tap.col.unsigned_abs()).max().unwrap_or(0);
-        let is_small = |rows: usize, columns: usize| product([rows, columns]) < LANES;
+        let is_small = |rows: usize, columns: usize| product([rows, columns]) <= LANES;
         let has_images_in_lanes = is_small(out.0, out.1) || is_small(shape.height, shape.width);
         let columns = out.1.max(shape.width.div_ceil(s)).max(1);
         let grid = if has_images_in_lanes {

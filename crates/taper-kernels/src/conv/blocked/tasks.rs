@@ -10,7 +10,7 @@ use crate::{
     buffer::Buffer,
     fused::{GradSource, GradSum, GradSums, MomentSums, Moments, Source},
     lanes::{LANES, Lanes},
-    simd::{Kernel, Simd, Variant, halves, launch},
+    simd::{Ahead, Kernel, Simd, Variant, halves, launch},
 };
 
 /// Images that a task computes the output of.
@@ -39,6 +39,7 @@ impl Forward<'_> {
         let n_moments = if wants_moments { conv.output.channels } else { 0 };
         let mut moments = vec![MomentSums::NONE; n_moments];
         let units = conv.units(part);
+        let end = units.end;
         let stored = |side: &Side| side.stored(units.start).start;
         let (first, first_in) = (stored(&to), stored(&from));
         let (masks, in_masks) = (conv.output.pixels(first), conv.input.pixels(first_in));
@@ -52,7 +53,9 @@ impl Forward<'_> {
             let pixels = in_masks.as_deref();
             let pack = Pack { source, side: from, unit, pixels, planes, channel: &mut *channel };
             launch(variant, pack);
-            kernels.run(memory);
+            let next = from.stretch(unit + 1).filter(|_| unit + 1 < end);
+            let next = next.into_iter().map(|at| source.read(at)).collect();
+            kernels.run(memory, &mut Ahead::new(next, kernels.steps()));
             let store = StoreOutput {
                 side: to,
                 unit,
@@ -175,18 +178,41 @@ impl Backward<'_> {
                 group_out: geometry.shape.group_out(),
                 is_first,
             };
+            let mut next = Vec::new();
+            let mut steps = 0;
+            if let Some(to_input) = &to_input {
+                steps += n_units * to_input.weights.kernels.steps();
+            }
+            if let Wanted::At(positions) = weights {
+                steps += pair.steps(positions);
+            }
+            for unit in first_unit + at_a_time..(first_unit + 2 * at_a_time).min(units.end) {
+                if let Some(ToInput { finish, .. }) = &to_input {
+                    let at = to.stretch(unit);
+                    if let Some((pass, x, _)) = finish {
+                        next.extend(at.clone().and_then(|at| x.get(at)));
+                        at.into_iter().for_each(|at| pass.read(at, &mut next));
+                    }
+                }
+                if reads_input {
+                    next.extend(input.stretch(unit).map(|at| source.read(at)));
+                }
+                output.stretch(unit).into_iter().for_each(|at| grad.read(at, &mut next));
+            }
+            let mut ahead = Ahead::new(next, steps);
             match weights {
                 Wanted::Nothing => {}
                 Wanted::All => launch(variant, AddAll { pair, sums: &mut sums.all }),
                 Wanted::At(positions) => {
-                    launch(variant, AddAt { pair, positions, sums: &mut sums.at });
+                    let (sums, ahead) = (&mut sums.at, &mut ahead);
+                    launch(variant, AddAt { pair, positions, sums, ahead });
                 }
             }
             is_first = false;
             let Some(to_input) = &mut to_input else { continue };
             for (i, unit) in memory.chunks_exact_mut(unit_len).take(n_units).enumerate() {
                 let unit_memory = &mut unit[input_len..];
-                to_input.weights.kernels.run(unit_memory);
+                to_input.weights.kernels.run(unit_memory, &mut ahead);
                 let store = StoreGrad {
                     side: to,
                     unit: first_unit + i,

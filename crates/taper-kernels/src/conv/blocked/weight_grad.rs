@@ -11,7 +11,7 @@ use super::geometry::{Geometry, Slots};
 use crate::{
     lanes::{LANES, Lanes},
     mask::Mask,
-    simd::{Kernel, Simd, add_sums},
+    simd::{Ahead, Kernel, Simd, add_sums},
     sizes::{index, offset, product, signed},
 };
 
@@ -226,18 +226,19 @@ impl Kernel for AddAll<'_> {
 }
 
 /// Adds the gradient of the weights at `positions` to `sums`, one for each.
-pub(super) struct AddAt<'a> {
+pub(super) struct AddAt<'a, 'b> {
     pub(super) pair: Pair<'a>,
     pub(super) positions: &'a Positions,
     pub(super) sums: &'a mut [f32],
+    pub(super) ahead: &'a mut Ahead<'b>,
 }
 
-impl Kernel for AddAt<'_> {
+impl Kernel for AddAt<'_, '_> {
     type Out = ();
 
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let Self { pair, positions, sums } = self;
+        let Self { pair, positions, sums, ahead } = self;
         assert_eq!(sums.len(), positions.len(), "one sum a position");
         let n_shifts = pair.reads.shifts.len();
         let mut is_first = pair.is_first;
@@ -245,6 +246,7 @@ impl Kernel for AddAt<'_> {
         for stretch in pair.stretches() {
             for (list, ends) in positions.starts.windows(2).enumerate() {
                 let (mut at, end) = (ends[0] as usize, ends[1] as usize);
+                ahead.step();
                 if at == end {
                     continue;
                 }
@@ -280,6 +282,11 @@ struct Grads<const O: usize> {
 }
 
 impl Pair<'_> {
+    /// How often [`AddAt`] asks for memory.
+    pub(super) fn steps(&self, positions: &Positions) -> usize {
+        self.stretches().count() * positions.starts.len().saturating_sub(1)
+    }
+
     /// Whole tiles, then what is left in powers of two.
     fn stretches(&self) -> impl Iterator<Item = Stretch> + use<> {
         let n = self.reads.vectors;

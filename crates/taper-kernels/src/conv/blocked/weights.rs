@@ -7,7 +7,7 @@ use crate::{
         Columns, ConvSpec, Epilogue, Layout, Output, Outputs, PlaneConv, TapLists, Tile,
         WeightedPixel, WindowKind,
     },
-    simd::Variant,
+    simd::{Ahead, Variant},
     sizes::signed,
 };
 
@@ -189,10 +189,15 @@ impl Kernels {
     ///
     /// # Panics
     /// If the memory is smaller than [`Places::len`].
-    pub(super) fn run(&self, arena: &mut [f32]) {
+    pub(super) fn run(&self, arena: &mut [f32], ahead: &mut Ahead) {
         for conv in &self.convs {
-            conv.run(arena, 0..conv.n_blocks());
+            conv.run_ahead(arena, 0..conv.n_blocks(), ahead);
         }
+    }
+
+    /// How often [`run`](Self::run) asks for memory.
+    pub(super) fn steps(&self) -> usize {
+        self.convs.iter().map(PlaneConv::steps).sum()
     }
 }
 
