@@ -190,6 +190,42 @@ unsafe impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    unsafe fn transpose(from: *const f32, step: usize, to: &mut [Lanes; 16]) {
+        // SAFETY: the caller gives sixteen rows of sixteen floats.
+        unsafe {
+            let doubles = |v: __m512| _mm512_castps_pd(v);
+            let floats = |v: __m512d| _mm512_castpd_ps(v);
+            for quarter in 0..4 {
+                // Four columns of all rows: rows k, k + 4, k + 8 and k + 12 in the quarters of a vector.
+                let mut rows = [_mm512_setzero_ps(); 4];
+                for (k, rows) in rows.iter_mut().enumerate() {
+                    let at = from.add(k * step + 4 * quarter);
+                    let part = |i: usize| _mm_loadu_ps(at.add(4 * i * step));
+                    let low = _mm256_insertf128_ps::<1>(_mm256_castps128_ps256(part(0)), part(1));
+                    let high = _mm256_insertf128_ps::<1>(_mm256_castps128_ps256(part(2)), part(3));
+                    let low = _mm512_castps256_ps512(low);
+                    *rows = floats(_mm512_insertf64x4::<1>(
+                        doubles(low),
+                        _mm256_castps_pd(high),
+                    ));
+                }
+                let [a, b, c, d] = rows;
+                let (ab, cd) = (_mm512_unpacklo_ps(a, b), _mm512_unpacklo_ps(c, d));
+                let (ab2, cd2) = (_mm512_unpackhi_ps(a, b), _mm512_unpackhi_ps(c, d));
+                let columns = [
+                    floats(_mm512_unpacklo_pd(doubles(ab), doubles(cd))),
+                    floats(_mm512_unpackhi_pd(doubles(ab), doubles(cd))),
+                    floats(_mm512_unpacklo_pd(doubles(ab2), doubles(cd2))),
+                    floats(_mm512_unpackhi_pd(doubles(ab2), doubles(cd2))),
+                ];
+                for (to, column) in to[4 * quarter..].iter_mut().zip(columns) {
+                    _mm512_storeu_ps(to.0.as_mut_ptr(), column);
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
     unsafe fn sums(pixels: &[Lanes; 8]) -> [f32; 8] {
         // SAFETY: as above; AVX2 is part of the variant.
         unsafe { avx2::sums(pixels) }

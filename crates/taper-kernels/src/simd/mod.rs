@@ -100,6 +100,17 @@ pub(crate) unsafe trait Simd: Copy {
     #[inline(always)]
     fn fence() {}
 
+    /// Columns of sixteen rows of sixteen floats, each `step` floats behind the one before.
+    #[inline(always)]
+    unsafe fn transpose(from: *const f32, step: usize, to: &mut [Lanes; 16]) {
+        for (column, to) in to.iter_mut().enumerate() {
+            for (row, to) in to.0.iter_mut().enumerate() {
+                // SAFETY: the caller gives sixteen rows.
+                *to = unsafe { *from.add(row * step + column) };
+            }
+        }
+    }
+
     /// The sum of the lanes of each of eight pixels, as [`halves`] adds them.
     #[inline(always)]
     unsafe fn sums(pixels: &[Lanes; 8]) -> [f32; 8] {

@@ -13,9 +13,9 @@ use std::cell::RefCell;
 pub(super) struct Arena {
     memory: Vec<Lanes>,
     /// A channel on its way between a plane and the arena.
-    pub(super) channel: Vec<Lanes>,
-    /// Points of input and gradient.
-    pub(super) points: [Vec<Lanes>; 3],
+    channel: Vec<Lanes>,
+    /// Points of tiles, their products, and rows on the way: for the gradient of the weight, and for that of the input.
+    points: [[Vec<Lanes>; 4]; 2],
 }
 
 thread_local! {
@@ -37,9 +37,9 @@ impl Arena {
         ARENA.set(self);
     }
 
-    /// All of it, and the memory of a channel.
-    pub(super) fn parts(&mut self) -> (&mut [f32], &mut Vec<Lanes>) {
-        (floats_mut(&mut self.memory), &mut self.channel)
+    /// All of it, the memory of a channel, and that of points.
+    pub(super) fn parts(&mut self) -> (&mut [f32], &mut Vec<Lanes>, &mut [[Vec<Lanes>; 4]; 2]) {
+        (floats_mut(&mut self.memory), &mut self.channel, &mut self.points)
     }
 }
 

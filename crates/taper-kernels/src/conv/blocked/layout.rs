@@ -4,6 +4,7 @@ use super::{
     geometry::Geometry,
     weight_grad::Reads,
     weights::{Kernels, Places},
+    winograd,
 };
 use crate::{conv::ConvShape, lanes::{LANES, Plane}, simd::Variant, sizes::index};
 use std::ops::Range;
@@ -16,8 +17,8 @@ pub enum Packing {
     /// Those that are not zero, in whatever places they are.
     Sparse,
     /// All of them, for Winograd's minimal filtering: for layers that keep every weight. It rounds otherwise. Shapes that
-    /// it is not for are packed [`Dense`](Self::Dense): it takes 3×3 kernels with padding 1, stride and dilation 1, one
-    /// group of at least eight channels on both sides, and even planes.
+    /// it is not for are packed [`Dense`](Self::Dense): it takes 3×3 kernels with padding 1, stride and dilation 1, and one
+    /// group of at least eight channels on both sides, of more than sixteen pixels each.
     Winograd,
 }
 
@@ -39,6 +40,8 @@ pub struct BlockedConv {
     pub(super) forward: Places,
     pub(super) transposed: Places,
     pub(super) reads: Reads,
+    /// Whether it can go by way of [`winograd`]: the gradient of the whole weight does.
+    pub(super) is_winograd: bool,
 }
 
 impl BlockedConv {
@@ -61,7 +64,8 @@ impl BlockedConv {
         let forward = Places::new(&geometry, false);
         let reads = Reads::new(&geometry, forward.sources);
         let transposed = Places::new(&geometry, true);
-        Self { shape, input, output, forward, transposed, reads, geometry }
+        let is_winograd = winograd::fits(&geometry);
+        Self { shape, input, output, forward, transposed, reads, is_winograd, geometry }
     }
 
     /// The sizes that it was made with.
@@ -97,9 +101,16 @@ impl BlockedConv {
 
     fn packed(&self, is_transposed: bool, weight: &[f32], packing: Packing) -> PackedWeights {
         assert_eq!(weight.len(), self.shape.n_weights(), "weight of {:?}", self.shape);
-        let is_dense = packing != Packing::Sparse;
-        let variant = Variant::current();
-        let kernels = Kernels::new(variant, &self.geometry, is_transposed, weight, is_dense);
+        let (variant, geometry) = (Variant::current(), &self.geometry);
+        let kernels = match packing {
+            Packing::Winograd if self.is_winograd => {
+                Kernels::filtering(variant, geometry, is_transposed, weight)
+            }
+            Packing::Dense | Packing::Winograd => {
+                Kernels::new(variant, geometry, is_transposed, weight, true)
+            }
+            Packing::Sparse => Kernels::new(variant, geometry, is_transposed, weight, false),
+        };
         PackedWeights { kernels, is_transposed, shape: self.shape }
     }
 
@@ -110,6 +121,9 @@ impl BlockedConv {
 
     /// Sums that a block has for the gradient of the whole weight.
     pub(super) fn n_sums(&self) -> usize {
+        if self.is_winograd {
+            return self.shape.n_weights();
+        }
         self.output.channels * self.reads.len()
     }
 

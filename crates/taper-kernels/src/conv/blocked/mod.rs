@@ -35,6 +35,7 @@ mod layout;
 mod tasks;
 mod weight_grad;
 mod weights;
+mod winograd;
 
 pub use layout::{BlockedConv, PackedWeights, Packing};
 
@@ -237,9 +238,13 @@ impl BlockedConv {
         let mut at_positions = vec![0.0; positions.as_ref().map_or(0, Positions::len)];
         add_up(&mut at_positions, &sums, |sums| &sums.at);
         if !matches!(to.at, GradAt::Masked(_)) {
-            let mut sums_in_order = Buffer::any(self.n_sums());
-            add_up(&mut sums_in_order, &sums, |sums| &sums.all);
-            self.reads.in_order(&sums_in_order, self.shape.taps(), to.out);
+            if self.is_winograd {
+                add_up(to.out, &sums, |sums| &sums.all);
+            } else {
+                let mut sums_in_order = Buffer::any(self.n_sums());
+                add_up(&mut sums_in_order, &sums, |sums| &sums.all);
+                self.reads.in_order(&sums_in_order, self.shape.taps(), to.out);
+            }
         } else {
             to.out.fill(0.0);
         }

@@ -5,6 +5,7 @@ use super::{
     arena::{Arena, Pack, Side, clear_gaps},
     finish::{Finishing, StoreGrad, StoreOutput},
     weight_grad::{AddAll, AddAt, Pair, Positions},
+    winograd::{TileGrid, points::ImagePlanes, weight_grad::BlockPoints},
 };
 use crate::{
     buffer::Buffer,
@@ -39,35 +40,45 @@ impl Forward<'_> {
         let n_moments = if wants_moments { conv.output.channels } else { 0 };
         let mut moments = vec![MomentSums::NONE; n_moments];
         let units = conv.units(part);
-        let end = units.end;
         let stored = |side: &Side| side.stored(units.start).start;
         let (first, first_in) = (stored(&to), stored(&from));
         let (masks, in_masks) = (conv.output.pixels(first), conv.input.pixels(first_in));
-        let mut arena = Arena::take(places.len);
-        let (memory, channel) = arena.parts();
-        let memory = &mut memory[..places.len];
-        clear_gaps(places.sources, &mut memory[..places.first_result]);
-        memory[places.zero..].fill(0.0);
-        for unit in units {
-            let (planes, _) = memory.split_at_mut(places.first_result);
-            let pixels = in_masks.as_deref();
-            let pack = Pack { source, side: from, unit, pixels, planes, channel: &mut *channel };
-            launch(variant, pack);
-            let next = from.stretch(unit + 1).filter(|_| unit + 1 < end);
-            let next = next.into_iter().map(|at| source.read(at)).collect();
-            kernels.run(memory, &mut Ahead::new(next, kernels.steps()));
-            let store = StoreOutput {
-                side: to,
-                unit,
-                planes: &memory[places.first_result..],
-                channel: &mut *channel,
-                bias,
-                pixels: masks.as_deref(),
-                moments: &mut moments,
-                out: &mut *out,
-                first,
-            };
-            launch(variant, store);
+        let at_a_time = kernels.units().min(units.len());
+        let unit_len = places.len;
+        let mut arena = Arena::take(at_a_time * unit_len);
+        let (memory, channel, points) = arena.parts();
+        let memory = &mut memory[..at_a_time * unit_len];
+        for memory in memory.chunks_exact_mut(unit_len) {
+            clear_gaps(places.sources, &mut memory[..places.first_result]);
+            memory[places.zero..].fill(0.0);
+        }
+        for first_unit in units.clone().step_by(at_a_time.max(1)) {
+            let n_units = at_a_time.min(units.end - first_unit);
+            let memory = &mut memory[..n_units * unit_len];
+            for (unit, memory) in (first_unit..).zip(memory.chunks_exact_mut(unit_len)) {
+                let planes = &mut memory[..places.first_result];
+                let pixels = in_masks.as_deref();
+                let pack = Pack { source, side: from, unit, pixels, planes, channel: &mut *channel };
+                launch(variant, pack);
+            }
+            let next = first_unit + n_units..(first_unit + 2 * n_units).min(units.end);
+            let next = next.filter_map(|unit| from.stretch(unit)).map(|at| source.read(at));
+            let mut ahead = Ahead::new(next.collect(), n_units * kernels.steps());
+            kernels.run(memory, unit_len, &mut points[0], &mut ahead);
+            for (unit, memory) in (first_unit..).zip(memory.chunks_exact(unit_len)) {
+                let store = StoreOutput {
+                    side: to,
+                    unit,
+                    planes: &memory[places.first_result..],
+                    channel: &mut *channel,
+                    bias,
+                    pixels: masks.as_deref(),
+                    moments: &mut moments,
+                    out: &mut *out,
+                    first,
+                };
+                launch(variant, store);
+            }
         }
         arena.put_back();
         moments.into_iter().map(MomentSums::moments).collect()
@@ -137,9 +148,17 @@ impl Backward<'_> {
         let stored = |side: &Side| side.stored(units.start).start;
         let (first, first_out) = (stored(&to), stored(&output));
         let (masks, out_masks) = (conv.input.pixels(first), conv.output.pixels(first_out));
-        let at_a_time = reads.units(geometry.grid.has_images_in_lanes);
+        let filters = matches!(weights, Wanted::All) && conv.is_winograd;
+        // Those that a chain of sums goes over, or whose tiles are multiplied together.
+        let at_a_time = match &to_input {
+            Some(to) if filters => to.weights.kernels.units(),
+            None if filters => 1,
+            Some(to) => to.weights.kernels.units().max(reads.units(geometry.grid.has_images_in_lanes)),
+            None => reads.units(geometry.grid.has_images_in_lanes),
+        };
+        let at_a_time = at_a_time.min(units.len());
         let mut arena = Arena::take(at_a_time * unit_len);
-        let (memory, channel) = arena.parts();
+        let (memory, channel, points) = arena.parts();
         let memory = &mut memory[..at_a_time * unit_len];
         for unit in memory.chunks_exact_mut(unit_len) {
             let (input, grad) = unit.split_at_mut(input_len);
@@ -148,7 +167,11 @@ impl Backward<'_> {
             grad[places.zero..].fill(0.0);
         }
         let mut is_first = true;
-        for first_unit in units.clone().step_by(at_a_time) {
+        let [weight_points, points] = points;
+        let mut block_points = filters.then(|| {
+            BlockPoints::new(TileGrid::new(&conv.shape), channels_in, channels_out, weight_points)
+        });
+        for first_unit in units.clone().step_by(at_a_time.max(1)) {
             let n_units = at_a_time.min(units.end - first_unit);
             for (i, unit) in memory.chunks_exact_mut(unit_len).take(n_units).enumerate() {
                 let (in_planes, rest) = unit.split_at_mut(input_len);
@@ -202,7 +225,19 @@ impl Backward<'_> {
             let mut ahead = Ahead::new(next, steps);
             match weights {
                 Wanted::Nothing => {}
-                Wanted::All => launch(variant, AddAll { pair, sums: &mut sums.all }),
+                Wanted::All => match &mut block_points {
+                    None => launch(variant, AddAll { pair, sums: &mut sums.all }),
+                    Some(block_points) => {
+                        for unit in memory.chunks_exact(unit_len).take(n_units) {
+                            let (in_planes, grad) = unit.split_at(input_len);
+                            let pitch = geometry.grid.pitch;
+                            let planes = |planes, slots, channels| ImagePlanes { planes, slots, pitch, channels };
+                            let input = planes(in_planes, input_slots, channels_in);
+                            let grad = planes(&grad[..places.first_result], places.sources, channels_out);
+                            block_points.add(variant, input, grad);
+                        }
+                    }
+                },
                 Wanted::At(positions) => {
                     let (sums, ahead) = (&mut sums.at, &mut ahead);
                     launch(variant, AddAt { pair, positions, sums, ahead });
@@ -210,13 +245,14 @@ impl Backward<'_> {
             }
             is_first = false;
             let Some(to_input) = &mut to_input else { continue };
-            for (i, unit) in memory.chunks_exact_mut(unit_len).take(n_units).enumerate() {
-                let unit_memory = &mut unit[input_len..];
-                to_input.weights.kernels.run(unit_memory, &mut ahead);
+            let kernels = &to_input.weights.kernels;
+            let memory = &mut memory[..n_units * unit_len];
+            kernels.run(&mut memory[input_len..], unit_len, points, &mut ahead);
+            for (i, unit) in memory.chunks_exact(unit_len).enumerate() {
                 let store = StoreGrad {
                     side: to,
                     unit: first_unit + i,
-                    planes: &unit_memory[places.first_result..],
+                    planes: &unit[input_len + places.first_result..],
                     channel: &mut *channel,
                     is_added: to_input.is_added,
                     finish: to_input.finish,
@@ -226,6 +262,9 @@ impl Backward<'_> {
                 };
                 launch(variant, store);
             }
+        }
+        if let Some(block_points) = block_points {
+            block_points.finish(variant, &mut sums.all);
         }
         arena.put_back();
         sums.finish = finish.into_iter().map(GradSum::sums).collect();

@@ -101,8 +101,10 @@ fn specified(shape: &ConvShape, input: &[f32], weight: &[f32], grad: &[f32]) -> 
     All { out, grad_input, grad_weight, grad_bias }
 }
 
-fn is_close(a: &[f32], b: &[f32]) -> bool {
-    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() <= 1e-5 * (1.0 + b.abs()))
+/// Whether two results differ by no more than minimal filtering rounds.
+fn is_near(a: &[f32], b: &[f32]) -> bool {
+    let most = b.iter().fold(1.0f32, |most, b| most.max(b.abs()));
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() <= 2e-6 * most)
 }
 
 fn check(shape: &ConvShape) {
@@ -112,13 +114,23 @@ fn check(shape: &ConvShape) {
         let weight = thinned(integers(shape.n_weights(), 2), every);
         let want = specified(shape, &input, &weight, &grad);
         for variant in Variant::available() {
-            // Minimal filtering is exact on small integers too.
             for packing in [Packing::Dense, Packing::Sparse, Packing::Winograd] {
                 let got = variant.with(|| all(shape, packing, &input, &weight, &grad));
                 // The bias is no integer, so sums with it round.
-                assert!(is_close(&got.out, &want.out), "{variant} {packing:?} {shape:?}");
-                assert_eq!(got.grad_input, want.grad_input, "{variant} {packing:?} {shape:?}");
-                assert_eq!(got.grad_weight, want.grad_weight, "{variant} {packing:?} {shape:?}");
+                assert!(is_near(&got.out, &want.out), "{variant} {packing:?} {shape:?}");
+                // The gradient of the whole weight goes by way of minimal filtering where the shape is for it.
+                if BlockedConv::new(*shape).is_winograd {
+                    let pairs = [
+                        (&got.grad_input, &want.grad_input),
+                        (&got.grad_weight, &want.grad_weight),
+                    ];
+                    for (got, want) in pairs {
+                        assert!(is_near(got, want), "{variant} {packing:?} {shape:?}");
+                    }
+                } else {
+                    assert_eq!(got.grad_input, want.grad_input, "{variant} {packing:?} {shape:?}");
+                    assert_eq!(got.grad_weight, want.grad_weight, "{variant} {packing:?} {shape:?}");
+                }
                 assert_eq!(got.grad_bias, want.grad_bias, "{variant} {packing:?} {shape:?}");
             }
         }
@@ -318,7 +330,7 @@ const FILTERED: ConvShape =
     ConvShape { batch: 40, channels_in: 21, channels_out: 17, height: 34, width: 30, ..SQUARE };
 
 #[test]
-fn minimal_filtering_rounds_about_as_much_as_the_direct_sum() {
+fn minimal_filtering_rounds_about_ten_times_as_much_as_the_direct_sum() {
     let shape = FILTERED;
     let input = wave(shape.batch * shape.in_image(), 0.7);
     let weight = wave(shape.n_weights(), 1.1);
@@ -326,9 +338,8 @@ fn minimal_filtering_rounds_about_as_much_as_the_direct_sum() {
     let of = |packing| all(&shape, packing, &input, &weight, &grad);
     let (direct, filtered) = (of(Packing::Dense), of(Packing::Winograd));
     assert_ne!(direct.out, filtered.out, "the shape is for minimal filtering");
-    assert!(
-        is_close(&filtered.out, &direct.out) && is_close(&filtered.grad_input, &direct.grad_input)
-    );
+    assert!(is_near(&filtered.out, &direct.out));
+    assert!(is_near(&filtered.grad_input, &direct.grad_input));
 }
 
 proptest! {
@@ -520,8 +531,8 @@ fn minimal_filtering_loses_nothing_that_is_not_finite() {
                 if !want.is_finite() {
                     assert!(!got.is_finite(), "{variant}: {got} at row {y}, column {x}");
                 }
-                // Tiles begin at even rows and columns, and those of the pixel reach one further than the kernel.
-                let is_far = !(2..=5).contains(&y) || !(6..=9).contains(&x);
+                // Four tiles of 4×4 pixels read the pixel.
+                let is_far = !(0..8).contains(&y) || !(4..12).contains(&x);
                 assert!(!is_far || got.is_finite(), "{variant}: {got} at row {y}, column {x}");
             }
         }

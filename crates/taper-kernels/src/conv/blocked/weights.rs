@@ -1,7 +1,11 @@
 //! Weights packed for one direction of a convolution.
 
-use super::geometry::{Geometry, Slots, shifts_rows};
+use super::{
+    geometry::{Geometry, Slots, shifts_rows},
+    winograd::output::WinogradWeights,
+};
 use crate::{
+    lanes::Lanes,
     mask::Mask,
     planes::{
         Columns, ConvSpec, Epilogue, Layout, Output, Outputs, PlaneConv, TapLists, Tile,
@@ -156,6 +160,9 @@ impl Outputs for Lists<'_> {
 pub(super) struct Kernels {
     pub(super) places: Places,
     convs: Vec<PlaneConv>,
+    /// Instead of those.
+    winograd: Option<WinogradWeights>,
+    variant: Variant,
 }
 
 /// Bytes of pixels that a tile of a sparse convolution should read at most: about a first-level cache.
@@ -182,16 +189,45 @@ impl Kernels {
                 convs.push(conv(variant, geometry, &lists, size, is_dense));
             }
         }
-        Self { places, convs }
+        Self { places, convs, winograd: None, variant }
     }
 
-    /// Computes all planes that are written.
+    /// Packs all weights for Winograd's minimal filtering.
+    pub(super) fn filtering(
+        variant: Variant,
+        geometry: &Geometry,
+        is_transposed: bool,
+        weight: &[f32],
+    ) -> Self {
+        let places = Places::new(geometry, is_transposed);
+        let winograd = Some(WinogradWeights::new(variant, geometry, is_transposed, weight));
+        Self { places, convs: Vec::new(), winograd, variant }
+    }
+
+    /// Units that are computed together, best.
+    pub(super) fn units(&self) -> usize {
+        self.winograd.as_ref().map_or(1, WinogradWeights::images)
+    }
+
+    /// Computes all planes that are written, in some units of so many floats each.
     ///
     /// # Panics
-    /// If the memory is smaller than [`Places::len`].
-    pub(super) fn run(&self, arena: &mut [f32], ahead: &mut Ahead) {
-        for conv in &self.convs {
-            conv.run_ahead(arena, 0..conv.n_blocks(), ahead);
+    /// If a unit is smaller than [`Places::len`].
+    pub(super) fn run(
+        &self,
+        arena: &mut [f32],
+        unit: usize,
+        memory: &mut [Vec<Lanes>; 4],
+        ahead: &mut Ahead,
+    ) {
+        if let Some(winograd) = &self.winograd {
+            let results = (self.places.first_result, self.places.results);
+            winograd.run(self.variant, arena, unit, self.places.sources, results, memory);
+        }
+        for arena in arena.chunks_mut(unit) {
+            for conv in &self.convs {
+                conv.run_ahead(arena, 0..conv.n_blocks(), ahead);
+            }
         }
     }
 

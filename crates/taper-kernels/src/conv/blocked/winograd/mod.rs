@@ -1,0 +1,93 @@
+//! 3×3 convolutions with four times fewer multiplications.
+//!
+//! Winograd's minimal filtering: a tile of 6×6 input pixels `d` and a 3×3 weight `g` are brought to thirty-six points each;
+//! what multiplies is one product per point, summed over channels; and thirty-six sums are brought back to 4×4 pixels:
+//!
+//! ```text
+//! Aᵀ·((G·g·Gᵀ) ⊙ (Bᵀ·d·B))·A
+//! ```
+//!
+//! It rounds otherwise than the direct sum, by about ten times as much, and spreads what is not finite over a tile. The
+//! gradient of the weight is the same, transposed: `Gᵀ·(Σ (A·g·Aᵀ) ⊙ (Bᵀ·d·B))·G`.
+//!
+//! Points have channels in the lanes: `[point, sixteen channels, tile, channel]`. Products are then those of matrices, one for
+//! each point, and nothing has to be summed over lanes.
+//!
+//! # References
+//! Winograd, "Arithmetic complexity of computations"; Lavin and Gray (arXiv:1509.09308), whose F(4×4, 3×3) this is.
+
+pub(super) mod output;
+pub(super) mod points;
+mod product;
+pub(super) mod weight_grad;
+
+use super::geometry::Geometry;
+use crate::{conv::ConvShape, lanes::LANES};
+
+/// Points of a tile, along one side and in all.
+const SIDE: usize = 6;
+const POINTS: usize = SIDE * SIDE;
+/// Output pixels of a tile, along one side.
+const TILE: usize = 4;
+/// Tiles that are multiplied together, at least.
+const TILES: usize = 64;
+
+/// Whether this convolution can be computed so: output, gradient of the input and gradient of the weight.
+pub(super) fn fits(geometry: &Geometry) -> bool {
+    let ConvShape { kernel, stride, dilation, padding, groups, .. } = geometry.shape;
+    let is_plain = kernel == (3, 3) && stride == 1 && dilation == 1 && padding == 1;
+    let is_wide = geometry.shape.channels_in >= 8 && geometry.shape.channels_out >= 8;
+    is_plain && groups == 1 && is_wide && !geometry.grid.has_images_in_lanes
+}
+
+/// Tiles of a plane, which is that of the input and that of the output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TileGrid {
+    height: usize,
+    width: usize,
+    rows: usize,
+    columns: usize,
+}
+
+impl TileGrid {
+    pub(super) fn new(shape: &ConvShape) -> Self {
+        let (height, width) = (shape.height, shape.width);
+        Self { height, width, rows: height.div_ceil(TILE), columns: width.div_ceil(TILE) }
+    }
+
+    /// Of an image.
+    pub(super) fn len(&self) -> usize {
+        self.rows * self.columns
+    }
+
+    /// Images whose tiles are multiplied together.
+    pub(super) fn images(&self) -> usize {
+        (TILES / self.len().max(1)).clamp(1, LANES)
+    }
+}
+
+/// Sizes of points of some images.
+#[derive(Clone, Copy, Debug)]
+struct PointSizes {
+    /// Groups of sixteen channels.
+    groups: usize,
+    /// Tiles of all images.
+    tiles: usize,
+}
+
+impl PointSizes {
+    fn new(channels: usize, tiles: usize) -> Self {
+        Self { groups: channels.div_ceil(LANES), tiles }
+    }
+
+    /// Vectors from one point to the next. A few more than there are, as places that are a power of two apart fall into few
+    /// sets of a cache.
+    fn point(&self) -> usize {
+        self.groups * self.tiles + 5
+    }
+
+    /// Vectors of all points.
+    fn len(&self) -> usize {
+        POINTS * self.point()
+    }
+}

@@ -1,0 +1,175 @@
+//! The output, and the gradient of the input, which is the same with the weight turned round.
+
+use super::{
+    POINTS, PointSizes, SIDE, TileGrid,
+    points::{FromPoints, ImagePlanes, ToPoints, Transform},
+    product::OverChannels,
+};
+use crate::{
+    conv::blocked::geometry::{Geometry, Slots},
+    lanes::{LANES, Lanes},
+    simd::{Kernel, Simd, Variant, launch},
+};
+use rayon::prelude::*;
+
+/// Weights brought to points.
+#[derive(Clone, Debug)]
+pub(in super::super) struct WinogradWeights {
+    /// `[point, source, sixteen channels]`.
+    values: Vec<Lanes>,
+    sources: usize,
+    channels: usize,
+    tiles: TileGrid,
+    pitch: usize,
+}
+
+impl WinogradWeights {
+    pub(in super::super) fn new(
+        variant: Variant,
+        geometry: &Geometry,
+        is_transposed: bool,
+        weight: &[f32],
+    ) -> Self {
+        let (inp, out) = (geometry.shape.channels_in, geometry.shape.channels_out);
+        let (sources, channels) = if is_transposed { (out, inp) } else { (inp, out) };
+        let groups = channels.div_ceil(LANES);
+        let n = sources * groups;
+        // Weight by weight, as all points of one are computed together.
+        let mut by_weight = vec![Lanes::ZERO; n * POINTS];
+        by_weight.par_chunks_mut(POINTS).enumerate().for_each(|(i, points)| {
+            let (source, group) = (i / groups, i % groups);
+            let mut g = [Lanes::ZERO; 9];
+            for lane in 0..LANES.min(channels - group * LANES) {
+                let channel = group * LANES + lane;
+                let pair = if is_transposed { source * inp + channel } else { channel * inp + source };
+                for (k, g) in g.iter_mut().enumerate() {
+                    let k = if is_transposed { 8 - k } else { k };
+                    g.0[lane] = weight[pair * 9 + k];
+                }
+            }
+            launch(variant, WeightPoints { g: &g, points });
+        });
+        let mut values = vec![Lanes::ZERO; n * POINTS];
+        values.par_chunks_mut(n.max(1)).enumerate().for_each(|(point, values)| {
+            for (i, value) in values.iter_mut().enumerate() {
+                *value = by_weight[i * POINTS + point];
+            }
+        });
+        let tiles = TileGrid::new(&geometry.shape);
+        Self { values, sources, channels, tiles, pitch: geometry.grid.pitch }
+    }
+
+    /// Images whose tiles are multiplied together.
+    pub(in super::super) fn images(&self) -> usize {
+        self.tiles.images()
+    }
+
+    /// Computes the planes of some images, `unit` floats from one to the next, of which the last may have fewer: those that are read begin at 0 and lie as
+    /// `sources` says, those that are written from `first_result` on.
+    pub(in super::super) fn run(
+        &self,
+        variant: Variant,
+        arena: &mut [f32],
+        unit: usize,
+        sources: Slots,
+        (first_result, results): (usize, Slots),
+        memory: &mut [Vec<Lanes>; 4],
+    ) {
+        let (tiles, pitch) = (self.tiles, self.pitch);
+        let n_images = arena.len().div_ceil(unit);
+        let n_tiles = n_images * tiles.len();
+        let [from_sizes, to_sizes] =
+            [self.sources, self.channels].map(|channels| PointSizes::new(channels, n_tiles));
+        let [points, sums, _, rows] = memory;
+        for (memory, sizes) in [(&mut *points, &from_sizes), (&mut *sums, &to_sizes)] {
+            if memory.len() < sizes.len() {
+                memory.resize(sizes.len(), Lanes::ZERO);
+            }
+        }
+        for (image, arena) in arena.chunks(unit).enumerate() {
+            let planes = &arena[..first_result];
+            let from = ImagePlanes { planes, slots: sources, pitch, channels: self.sources };
+            let (first, transform) = (image * tiles.len(), Transform::Input);
+            let (to, rows) = (&mut points[..], &mut *rows);
+            launch(variant, ToPoints { from, tiles, transform, sizes: from_sizes, first, to, rows });
+        }
+        let product = OverChannels {
+            weights: &self.values,
+            n_sources: self.sources,
+            sources: points,
+            source_sizes: from_sizes,
+            n_tiles,
+            sums,
+            sum_sizes: to_sizes,
+        };
+        launch(variant, product);
+        for (image, arena) in arena.chunks_mut(unit).enumerate() {
+            let back = FromPoints {
+                from: sums,
+                sizes: to_sizes,
+                first: image * tiles.len(),
+                tiles,
+                channels: self.channels,
+                planes: &mut arena[first_result..],
+                slots: results,
+                pitch,
+                rows: &mut *rows,
+            };
+            launch(variant, back);
+        }
+    }
+}
+
+/// `G·g·Gᵀ` of sixteen weights.
+struct WeightPoints<'a> {
+    g: &'a [Lanes; 9],
+    points: &'a mut [Lanes],
+}
+
+impl Kernel for WeightPoints<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let Self { g, points } = self;
+        assert_eq!(points.len(), POINTS);
+        for part in (0..LANES).step_by(S::WIDTH) {
+            // SAFETY: each weight and point has the floats of every part.
+            unsafe {
+                let load = |k: usize| S::load(g[k].0.as_ptr().add(part));
+                let mut left = [[S::splat(0.0); 3]; SIDE];
+                for x in 0..3 {
+                    let column = spread::<S>([load(x), load(3 + x), load(6 + x)]);
+                    for r in 0..SIDE {
+                        left[r][x] = column[r];
+                    }
+                }
+                for (r, row) in left.into_iter().enumerate() {
+                    for (x, value) in spread::<S>(row).into_iter().enumerate() {
+                        S::store(points[r * SIDE + x].0.as_mut_ptr().add(part), value);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `G` along one side.
+#[inline(always)]
+unsafe fn spread<S: Simd>([a, b, c]: [S::V; 3]) -> [S::V; SIDE] {
+    // SAFETY: the caller vouches for the instructions.
+    unsafe {
+        let share = |n: f32| S::splat(1.0 / n);
+        let ends = S::add(a, c);
+        let wide = S::fma(S::splat(4.0), c, a);
+        let twice = S::add(b, b);
+        [
+            S::mul(share(4.0), a),
+            S::mul(share(-6.0), S::add(ends, b)),
+            S::mul(share(-6.0), S::sub(ends, b)),
+            S::mul(share(24.0), S::add(wide, twice)),
+            S::mul(share(24.0), S::sub(wide, twice)),
+            c,
+        ]
+    }
+}

@@ -1,0 +1,255 @@
+//! Products of points: one of matrices for each point.
+
+use super::{POINTS, PointSizes};
+use crate::{
+    lanes::{LANES, Lanes},
+    simd::{Kernel, Simd},
+};
+
+/// `sums[point, row, channel] += Σ rows[point, tile, row]·channels[point, tile, channel]`, over tiles in their order: what the
+/// gradient of the weight sums.
+pub(super) struct OverTiles<'a> {
+    pub(super) rows: &'a [Lanes],
+    pub(super) row_sizes: PointSizes,
+    pub(super) channels: &'a [Lanes],
+    pub(super) channel_sizes: PointSizes,
+    /// Tiles that are there.
+    pub(super) n_tiles: usize,
+    /// `[point, row, sixteen channels]`, with as many rows as whole groups have.
+    pub(super) sums: &'a mut [Lanes],
+}
+
+impl Kernel for OverTiles<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let Self { rows, row_sizes, channels, channel_sizes, n_tiles, sums } = self;
+        let (n_rows, groups) = (row_sizes.groups * LANES, channel_sizes.groups);
+        assert!(rows.len() >= row_sizes.len() && channels.len() >= channel_sizes.len());
+        assert!(n_tiles <= row_sizes.tiles.min(channel_sizes.tiles));
+        assert_eq!(sums.len(), POINTS * n_rows * groups, "a sum for each pair and point");
+        for point in 0..POINTS {
+            let rows = &rows[point * row_sizes.point()..];
+            let channels = &channels[point * channel_sizes.point()..];
+            let sums = &mut sums[point * n_rows * groups..][..n_rows * groups];
+            // What is multiplied, `S` floats of each channel group at a time: one operand is a vector, the other a number.
+            let operands = |row: usize, group: usize| Product {
+                numbers: rows[row / LANES * row_sizes.tiles..].as_ptr().cast::<f32>().wrapping_add(row % LANES),
+                number_step: LANES,
+                next_number: 1,
+                vectors: channels[group * channel_sizes.tiles..].as_ptr().cast(),
+                vector_step: LANES,
+                next_vector: channel_sizes.tiles * LANES,
+                n: n_tiles,
+            };
+            let place = |row: usize, group: usize| (row * groups + group) * LANES;
+            let to = sums.as_mut_ptr().cast::<f32>();
+            // SAFETY: rows and groups are those that the lengths were asserted for.
+            unsafe {
+                for row in (0..n_rows).step_by(8) {
+                    let mut group = 0;
+                    while group < groups {
+                        let product = operands(row, group);
+                        let to = to.add(place(row, group));
+                        group += product.tiles::<S>(groups - group, to, groups * LANES, LANES, true);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `sums[point, tile, channel] = Σ weights[point, source, channel]·sources[point, tile, source]`, over sources in their order:
+/// what an output sums.
+pub(super) struct OverChannels<'a> {
+    /// `[point, source, sixteen channels]`.
+    pub(super) weights: &'a [Lanes],
+    pub(super) n_sources: usize,
+    pub(super) sources: &'a [Lanes],
+    pub(super) source_sizes: PointSizes,
+    /// Tiles that are there.
+    pub(super) n_tiles: usize,
+    pub(super) sums: &'a mut [Lanes],
+    pub(super) sum_sizes: PointSizes,
+}
+
+impl Kernel for OverChannels<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let Self { weights, n_sources, sources, source_sizes, n_tiles, sums, sum_sizes } = self;
+        let groups = sum_sizes.groups;
+        assert!(sources.len() >= source_sizes.len() && sums.len() >= sum_sizes.len());
+        assert!(n_tiles <= source_sizes.tiles.min(sum_sizes.tiles));
+        assert!(n_sources <= source_sizes.groups * LANES);
+        assert_eq!(weights.len(), POINTS * n_sources * groups, "a weight for each pair and point");
+        for point in 0..POINTS {
+            let weights = &weights[point * n_sources * groups..][..n_sources * groups];
+            let sources = &sources[point * source_sizes.point()..];
+            let sums = &mut sums[point * sum_sizes.point()..];
+            let to = sums.as_mut_ptr().cast::<f32>();
+            for first in (0..n_tiles).step_by(8) {
+                let tiles = (n_tiles - first).min(8);
+                let mut group = 0;
+                while group < groups {
+                    let mut done = 0;
+                    for (i, source) in (0..n_sources).step_by(LANES).enumerate() {
+                        let product = Product {
+                            numbers: sources[i * source_sizes.tiles + first..].as_ptr().cast(),
+                            number_step: 1,
+                            next_number: LANES,
+                            vectors: weights[source * groups + group..].as_ptr().cast(),
+                            vector_step: groups * LANES,
+                            next_vector: LANES,
+                            n: (n_sources - source).min(LANES),
+                        };
+                        // SAFETY: tiles and groups are those that the lengths were asserted for.
+                        unsafe {
+                            let to = to.add((group * sum_sizes.tiles + first) * LANES);
+                            let next = sum_sizes.tiles * LANES;
+                            done = match tiles {
+                                8 => product.tiles::<S>(groups - group, to, LANES, next, i > 0),
+                                _ => product.few::<S>(tiles, to, LANES, i > 0),
+                            };
+                        }
+                    }
+                    group += done.max(1);
+                }
+            }
+        }
+    }
+}
+
+/// `sums[r][v] (+)= Σ numbers[r]·vectors[v]`, over `n` steps.
+#[derive(Clone, Copy)]
+struct Product {
+    numbers: *const f32,
+    /// Floats from one step to the next, and from one row to the next.
+    number_step: usize,
+    next_number: usize,
+    vectors: *const f32,
+    vector_step: usize,
+    next_vector: usize,
+    n: usize,
+}
+
+impl Product {
+    /// Eight rows of one or two groups of sixteen floats; gives how many groups.
+    #[inline(always)]
+    unsafe fn tiles<S: Simd>(
+        self,
+        groups: usize,
+        to: *mut f32,
+        next_row: usize,
+        next_group: usize,
+        is_added: bool,
+    ) -> usize {
+        // SAFETY: as the caller vouches.
+        unsafe {
+            if S::WIDTH == LANES && S::ACCUMULATORS >= 24 && groups >= 2 {
+                S::call(Tile::<8, 2> { product: self, to, next_row, next_vector: next_group, is_added });
+                return 2;
+            }
+            if S::ACCUMULATORS >= 24 && S::WIDTH < LANES {
+                // As many vectors as fill the registers.
+                for part in (0..LANES).step_by(2 * S::WIDTH) {
+                    let product = self.at(0, part, S::WIDTH);
+                    let (to, next_vector) = (to.add(part), S::WIDTH);
+                    S::call(Tile::<8, 2> { product, to, next_row, next_vector, is_added });
+                }
+                return 1;
+            }
+            if S::WIDTH == LANES {
+                S::call(Tile::<8, 1> { product: self, to, next_row, next_vector: 0, is_added });
+                return 1;
+            }
+            for part in (0..LANES).step_by(2 * S::WIDTH) {
+                for row in [0, 4] {
+                    let product = self.at(row, part, S::WIDTH);
+                    let (to, next_vector) = (to.add(row * next_row + part), S::WIDTH);
+                    S::call(Tile::<4, 2> { product, to, next_row, next_vector, is_added });
+                }
+            }
+            1
+        }
+    }
+
+    /// A few rows of a group of sixteen floats; gives 1.
+    #[inline(always)]
+    unsafe fn few<S: Simd>(self, rows: usize, to: *mut f32, next_row: usize, is_added: bool) -> usize {
+        for row in 0..rows {
+            for part in (0..LANES).step_by(S::WIDTH) {
+                // SAFETY: as the caller vouches.
+                unsafe {
+                    let product = self.at(row, part, 0);
+                    let to = to.add(row * next_row + part);
+                    S::call(Tile::<1, 1> { product, to, next_row, next_vector: 0, is_added });
+                }
+            }
+        }
+        1
+    }
+
+    /// From a row and a float of each group on, with vectors so many floats apart.
+    #[inline(always)]
+    fn at(self, row: usize, part: usize, next_vector: usize) -> Self {
+        Self {
+            numbers: self.numbers.wrapping_add(row * self.next_number),
+            vectors: self.vectors.wrapping_add(part),
+            next_vector,
+            ..self
+        }
+    }
+}
+
+/// `R` rows and `V` vectors.
+struct Tile<const R: usize, const V: usize> {
+    product: Product,
+    to: *mut f32,
+    next_row: usize,
+    next_vector: usize,
+    /// Whether sums go on from what is there.
+    is_added: bool,
+}
+
+impl<const R: usize, const V: usize> Kernel for Tile<R, V> {
+    type Out = ();
+
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let Self { product, to, next_row, next_vector, is_added } = self;
+        let (mut numbers, mut vectors) = (product.numbers, product.vectors);
+        // SAFETY: as the caller vouches.
+        unsafe {
+            let mut sums = [[S::splat(0.0); V]; R];
+            if is_added {
+                for (r, sums) in sums.iter_mut().enumerate() {
+                    for (v, sum) in sums.iter_mut().enumerate() {
+                        *sum = S::load(to.add(r * next_row + v * next_vector));
+                    }
+                }
+            }
+            for _ in 0..product.n {
+                let mut loaded = [S::splat(0.0); V];
+                for (v, loaded) in loaded.iter_mut().enumerate() {
+                    *loaded = S::load(vectors.add(v * product.next_vector));
+                }
+                for (r, sums) in sums.iter_mut().enumerate() {
+                    let number = S::splat(*numbers.add(r * product.next_number));
+                    for (sum, &loaded) in sums.iter_mut().zip(&loaded) {
+                        *sum = S::fma(number, loaded, *sum);
+                    }
+                }
+                numbers = numbers.wrapping_add(product.number_step);
+                vectors = vectors.wrapping_add(product.vector_step);
+            }
+            for (r, sums) in sums.iter().enumerate() {
+                for (v, sum) in sums.iter().enumerate() {
+                    S::store(to.add(r * next_row + v * next_vector), *sum);
+                }
+            }
+        }
+    }
+}
