@@ -4,7 +4,7 @@ use super::{
     geometry::Geometry,
     weight_grad::Reads,
     weights::{Kernels, Places},
-    winograd,
+    whole_grad, winograd,
 };
 use crate::{conv::ConvShape, lanes::{LANES, Plane}, simd::Variant, sizes::index};
 use std::ops::Range;
@@ -42,6 +42,8 @@ pub struct BlockedConv {
     pub(super) reads: Reads,
     /// Whether it can go by way of [`winograd`]: the gradient of the whole weight does.
     pub(super) is_winograd: bool,
+    /// Whether the gradient of the whole weight is else a product of matrices.
+    pub(super) is_mixing: bool,
 }
 
 impl BlockedConv {
@@ -64,8 +66,18 @@ impl BlockedConv {
         let forward = Places::new(&geometry, false);
         let reads = Reads::new(&geometry, forward.sources);
         let transposed = Places::new(&geometry, true);
-        let is_winograd = winograd::fits(&geometry);
-        Self { shape, input, output, forward, transposed, reads, is_winograd, geometry }
+        let (is_winograd, is_mixing) = (winograd::fits(&geometry), whole_grad::fits(&geometry));
+        Self {
+            shape,
+            input,
+            output,
+            forward,
+            transposed,
+            reads,
+            is_winograd,
+            is_mixing,
+            geometry,
+        }
     }
 
     /// The sizes that it was made with.
@@ -121,7 +133,7 @@ impl BlockedConv {
 
     /// Sums that a block has for the gradient of the whole weight.
     pub(super) fn n_sums(&self) -> usize {
-        if self.is_winograd {
+        if self.is_winograd || self.is_mixing {
             return self.shape.n_weights();
         }
         self.output.channels * self.reads.len()

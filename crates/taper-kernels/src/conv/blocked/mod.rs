@@ -32,7 +32,9 @@ mod arena;
 mod finish;
 mod geometry;
 mod layout;
+mod product;
 mod tasks;
+mod whole_grad;
 mod weight_grad;
 mod weights;
 mod winograd;
@@ -238,7 +240,7 @@ impl BlockedConv {
         let mut at_positions = vec![0.0; positions.as_ref().map_or(0, Positions::len)];
         add_up(&mut at_positions, &sums, |sums| &sums.at);
         if !matches!(to.at, GradAt::Masked(_)) {
-            if self.is_winograd {
+            if self.is_winograd || self.is_mixing {
                 add_up(to.out, &sums, |sums| &sums.all);
             } else {
                 let mut sums_in_order = Buffer::any(self.n_sums());

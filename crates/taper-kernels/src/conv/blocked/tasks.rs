@@ -5,6 +5,7 @@ use super::{
     arena::{Arena, Pack, Side, clear_gaps},
     finish::{Finishing, StoreGrad, StoreOutput},
     weight_grad::{AddAll, AddAt, Pair, Positions},
+    whole_grad::WholeGrad,
     winograd::{TileGrid, points::ImagePlanes, weight_grad::BlockPoints},
 };
 use crate::{
@@ -105,6 +106,16 @@ pub(super) enum Wanted<'a> {
     At(&'a Positions),
 }
 
+/// How the gradient of the whole weight is summed.
+enum Whole<'a> {
+    /// Over lanes, pixel by pixel.
+    Sums,
+    /// As products of matrices.
+    Products(WholeGrad<'a>),
+    /// By way of [`winograd`](super::winograd).
+    Points(BlockPoints<'a>),
+}
+
 /// A block of the input's gradient.
 pub(super) struct ToInput<'a> {
     pub(super) weights: &'a PackedWeights,
@@ -148,11 +159,13 @@ impl Backward<'_> {
         let stored = |side: &Side| side.stored(units.start).start;
         let (first, first_out) = (stored(&to), stored(&output));
         let (masks, out_masks) = (conv.input.pixels(first), conv.output.pixels(first_out));
-        let filters = matches!(weights, Wanted::All) && conv.is_winograd;
+        let wants_all = matches!(weights, Wanted::All);
+        let filters = wants_all && conv.is_winograd;
+        let mixes = wants_all && !filters && conv.is_mixing;
         // Those that a chain of sums goes over, or whose tiles are multiplied together.
         let at_a_time = match &to_input {
-            Some(to) if filters => to.weights.kernels.units(),
-            None if filters => 1,
+            Some(to) if filters || mixes => to.weights.kernels.units(),
+            None if filters || mixes => 1,
             Some(to) => to.weights.kernels.units().max(reads.units(geometry.grid.has_images_in_lanes)),
             None => reads.units(geometry.grid.has_images_in_lanes),
         };
@@ -167,10 +180,15 @@ impl Backward<'_> {
             grad[places.zero..].fill(0.0);
         }
         let mut is_first = true;
-        let [weight_points, points] = points;
-        let mut block_points = filters.then(|| {
-            BlockPoints::new(TileGrid::new(&conv.shape), channels_in, channels_out, weight_points)
-        });
+        let [of_weight, points] = points;
+        let mut whole = if filters {
+            let tiles = TileGrid::new(&conv.shape);
+            Whole::Points(BlockPoints::new(tiles, channels_in, channels_out, of_weight))
+        } else if mixes {
+            Whole::Products(WholeGrad::new(geometry, [input_slots, places.sources], of_weight))
+        } else {
+            Whole::Sums
+        };
         for first_unit in units.clone().step_by(at_a_time.max(1)) {
             let n_units = at_a_time.min(units.end - first_unit);
             for (i, unit) in memory.chunks_exact_mut(unit_len).take(n_units).enumerate() {
@@ -225,19 +243,24 @@ impl Backward<'_> {
             let mut ahead = Ahead::new(next, steps);
             match weights {
                 Wanted::Nothing => {}
-                Wanted::All => match &mut block_points {
-                    None => launch(variant, AddAll { pair, sums: &mut sums.all }),
-                    Some(block_points) => {
-                        for unit in memory.chunks_exact(unit_len).take(n_units) {
-                            let (in_planes, grad) = unit.split_at(input_len);
+                Wanted::All => {
+                    let units = memory.chunks_exact(unit_len).take(n_units);
+                    let sides = units.map(|unit| unit.split_at(input_len));
+                    match &mut whole {
+                        Whole::Sums => launch(variant, AddAll { pair, sums: &mut sums.all }),
+                        Whole::Products(of) => sides.for_each(|(input, grad)| {
+                            of.add(variant, input, &grad[..places.first_result]);
+                        }),
+                        Whole::Points(of) => sides.for_each(|(input, grad)| {
                             let pitch = geometry.grid.pitch;
-                            let planes = |planes, slots, channels| ImagePlanes { planes, slots, pitch, channels };
-                            let input = planes(in_planes, input_slots, channels_in);
-                            let grad = planes(&grad[..places.first_result], places.sources, channels_out);
-                            block_points.add(variant, input, grad);
-                        }
+                            let grad = &grad[..places.first_result];
+                            let of_planes =
+                                |planes, slots, channels| ImagePlanes { planes, slots, pitch, channels };
+                            let input = of_planes(input, input_slots, channels_in);
+                            of.add(variant, input, of_planes(grad, places.sources, channels_out));
+                        }),
                     }
-                },
+                }
                 Wanted::At(positions) => {
                     let (sums, ahead) = (&mut sums.at, &mut ahead);
                     launch(variant, AddAt { pair, positions, sums, ahead });
@@ -263,8 +286,10 @@ impl Backward<'_> {
                 launch(variant, store);
             }
         }
-        if let Some(block_points) = block_points {
-            block_points.finish(variant, &mut sums.all);
+        match whole {
+            Whole::Sums => {}
+            Whole::Points(of) => of.finish(variant, &mut sums.all),
+            Whole::Products(of) => of.finish(&mut sums.all),
         }
         arena.put_back();
         sums.finish = finish.into_iter().map(GradSum::sums).collect();

@@ -18,7 +18,7 @@
 
 pub(super) mod output;
 pub(super) mod points;
-mod product;
+mod multiply;
 pub(super) mod weight_grad;
 
 use super::geometry::Geometry;

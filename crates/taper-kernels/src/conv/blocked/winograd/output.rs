@@ -3,7 +3,7 @@
 use super::{
     POINTS, PointSizes, SIDE, TileGrid,
     points::{FromPoints, ImagePlanes, ToPoints, Transform},
-    product::OverChannels,
+    multiply::OverChannels,
 };
 use crate::{
     conv::blocked::geometry::{Geometry, Slots},

@@ -4,7 +4,7 @@
 use super::{
     POINTS, PointSizes, SIDE, TileGrid,
     points::{ImagePlanes, ToPoints, Transform},
-    product::OverTiles,
+    multiply::OverTiles,
 };
 use crate::{
     lanes::{LANES, Lanes},
