@@ -136,9 +136,9 @@ fn blocked() {
     };
     check(
         &[
-            ("dense", 0x6f47_00ad_5410_2691),
-            ("sparse", 0x6f47_00ad_5410_2691),
-            ("filtered", 0xaf1b_e234_9dd9_6746),
+            ("dense", 0x878a_35f8_dc17_0b67),
+            ("sparse", 0x878a_35f8_dc17_0b67),
+            ("filtered", 0x0c13_4ee9_ea32_fc9e),
         ],
         of,
     );

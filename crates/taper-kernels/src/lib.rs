@@ -9,7 +9,7 @@
 //! | [`select`] | order statistics of magnitudes over several slices, and the cuts that follow from them |
 //! | [`mask`] | packed sets of kept weights: build, count, compare |
 //! | [`mod@buffer`] | memory that is used again |
-//! | [`lanes`] | the blocked layout: sixteen images in the lanes |
+//! | [`lanes`] | how the activations of a batch lie in memory |
 //! | [`conv`] | convolution and its two gradients, plain and blocked, dense and sparse |
 //! | [`fused`] | what convolutions and normalisations compute for each other on the way |
 //! | [`norm`] | batch normalisation with what follows it, and its gradient |

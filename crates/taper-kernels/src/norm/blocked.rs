@@ -1,4 +1,4 @@
-//! Normalisation, rectifier and residual addition in the blocked layout.
+//! Normalisation, rectifier and residual addition of activations in vectors.
 //!
 //! Between two convolutions stands `relu(scale·x + shift + residual)`. Where one reader follows, it computes that on
 //! the way ([`Source::Normed`]); where several do, [`combine`] stores it once. The gradient goes back in two sweeps at

@@ -204,10 +204,7 @@ unsafe impl Simd for Avx512 {
                     let low = _mm256_insertf128_ps::<1>(_mm256_castps128_ps256(part(0)), part(1));
                     let high = _mm256_insertf128_ps::<1>(_mm256_castps128_ps256(part(2)), part(3));
                     let low = _mm512_castps256_ps512(low);
-                    *rows = floats(_mm512_insertf64x4::<1>(
-                        doubles(low),
-                        _mm256_castps_pd(high),
-                    ));
+                    *rows = floats(_mm512_insertf64x4::<1>(doubles(low), _mm256_castps_pd(high)));
                 }
                 let [a, b, c, d] = rows;
                 let (ab, cd) = (_mm512_unpacklo_ps(a, b), _mm512_unpacklo_ps(c, d));

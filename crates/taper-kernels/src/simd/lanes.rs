@@ -1,9 +1,9 @@
 //! Sixteen floats, which every instruction set computes alike.
 
-/// Images in a block.
+/// Floats of a vector, and images of a block.
 pub const LANES: usize = 16;
 
-/// The same pixel of sixteen images.
+/// A vector: pixels of a row or of rows, or the same pixel of sixteen images.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[repr(C, align(64))]
 pub struct Lanes(pub [f32; LANES]);

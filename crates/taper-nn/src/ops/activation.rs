@@ -20,8 +20,8 @@ use taper_kernels::{
 /// An activation between layers.
 ///
 /// Layers take tensors and activations alike, and give activations; [`tensor`](Self::tensor) makes a tensor of one, for
-/// the operations of candle. On the CPU in f32 an activation is kept in the layout of the kernels, with sixteen images
-/// in the lanes of a vector, and normalisation, addition and rectifier are joined to what reads them; elsewhere, and
+/// the operations of candle. On the CPU in f32 an activation is kept in the layout of the kernels, in whole
+/// vectors, and normalisation, addition and rectifier are joined to what reads them; elsewhere, and
 /// for batches of less than eight, it is a tensor.
 #[derive(Clone, Debug)]
 pub struct Activation(Repr);
@@ -226,7 +226,7 @@ impl Activation {
         Ok(tracked(&self.tensor()?, is_tracked))
     }
 
-    /// The activation in the blocked layout, if there are kernels for it.
+    /// The activation in the layout of the kernels, if there are kernels for it.
     fn blocked(&self, is_tracked: bool) -> Result<Option<Arc<Node>>> {
         match &self.0 {
             Repr::Blocked(node) => Ok(Some(node.clone())),

@@ -14,8 +14,22 @@ pub(super) struct Arena {
     memory: Vec<Lanes>,
     /// A channel on its way between a plane and the arena.
     channel: Vec<Lanes>,
-    /// Points of tiles, their products, and rows on the way: for the gradient of the weight, and for that of the input.
-    points: [[Vec<Lanes>; 4]; 2],
+    /// For the gradient of the weight, and for planes that are written.
+    points: [Turned; 2],
+}
+
+/// Channels in the lanes: two operands, their products, and rows on the way.
+pub(super) type Turned = [Vec<Lanes>; 4];
+
+/// The parts of an arena.
+pub(super) struct Parts<'a> {
+    pub(super) memory: &'a mut [f32],
+    /// A channel on its way between a plane and the arena.
+    pub(super) channel: &'a mut Vec<Lanes>,
+    /// For the gradient of the weight.
+    pub(super) of_weight: &'a mut Turned,
+    /// For planes that are written.
+    pub(super) of_planes: &'a mut Turned,
 }
 
 thread_local! {
@@ -37,9 +51,10 @@ impl Arena {
         ARENA.set(self);
     }
 
-    /// All of it, the memory of a channel, and that of points.
-    pub(super) fn parts(&mut self) -> (&mut [f32], &mut Vec<Lanes>, &mut [[Vec<Lanes>; 4]; 2]) {
-        (floats_mut(&mut self.memory), &mut self.channel, &mut self.points)
+    /// Its parts, to be borrowed one by one.
+    pub(super) fn parts(&mut self) -> Parts<'_> {
+        let Self { memory, channel, points: [of_weight, of_planes] } = self;
+        Parts { memory: floats_mut(memory), channel, of_weight, of_planes }
     }
 }
 
@@ -183,7 +198,8 @@ impl<'a> Side<'a> {
         let begins: [usize; 4] = std::array::from_fn(|phase| self.place(phase, c).start);
         for (r, two) in rows.enumerate() {
             for (py, row) in two.chunks_exact_mut(2 * pitch).enumerate() {
-                let [even, odd] = [0, 1].map(|px| &planes[begins[2 * py + px] + r * pitch..][..pitch]);
+                let [even, odd] =
+                    [0, 1].map(|px| &planes[begins[2 * py + px] + r * pitch..][..pitch]);
                 let pairs = row.as_chunks_mut::<2>().0.iter_mut();
                 pairs.zip(even.iter().zip(odd)).for_each(|(pair, (&e, &o))| *pair = [e, o]);
             }

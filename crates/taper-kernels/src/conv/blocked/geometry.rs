@@ -63,8 +63,8 @@ impl Geometry {
             .flat_map(|ky| (0..shape.kernel.1).map(move |kx| (ky, kx)))
             .map(|(ky, kx)| {
                 let ((py, row), (px, col)) = (along(ky), along(kx));
-                let sees = reaches(out.0, shape.height, py, row)
-                    && reaches(out.1, shape.width, px, col);
+                let sees =
+                    reaches(out.0, shape.height, py, row) && reaches(out.1, shape.width, px, col);
                 sees.then_some(Tap { phase: py * s + px, row, col })
             })
             .collect::<Vec<_>>();
@@ -120,11 +120,7 @@ impl Geometry {
         let sign = if is_transposed { -1 } else { 1 };
         let taps = || self.taps.iter().flatten();
         let most = |of: &dyn Fn(&Tap) -> isize| taps().map(of).max().unwrap_or(0).max(0) as usize;
-        [
-            most(&|tap| -sign * tap.row),
-            most(&|tap| sign * tap.row),
-            most(&|tap| tap.col.abs()),
-        ]
+        [most(&|tap| -sign * tap.row), most(&|tap| sign * tap.row), most(&|tap| tap.col.abs())]
     }
 
     /// How far sums are shifted to the right and to the left at most.

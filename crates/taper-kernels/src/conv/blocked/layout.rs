@@ -6,7 +6,12 @@ use super::{
     weights::{Kernels, Places},
     whole_grad, winograd,
 };
-use crate::{conv::ConvShape, lanes::{LANES, Plane}, simd::Variant, sizes::index};
+use crate::{
+    conv::ConvShape,
+    lanes::{LANES, Plane},
+    simd::Variant,
+    sizes::index,
+};
 use std::ops::Range;
 
 /// How weights are packed.
@@ -67,17 +72,7 @@ impl BlockedConv {
         let reads = Reads::new(&geometry, forward.sources);
         let transposed = Places::new(&geometry, true);
         let (is_winograd, is_mixing) = (winograd::fits(&geometry), whole_grad::fits(&geometry));
-        Self {
-            shape,
-            input,
-            output,
-            forward,
-            transposed,
-            reads,
-            is_winograd,
-            is_mixing,
-            geometry,
-        }
+        Self { shape, input, output, forward, transposed, reads, is_winograd, is_mixing, geometry }
     }
 
     /// The sizes that it was made with.

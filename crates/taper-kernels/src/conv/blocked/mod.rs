@@ -1,11 +1,11 @@
-//! Convolution in the blocked layout, with dense or sparse weights.
+//! Convolution of activations in vectors, with dense or sparse weights.
 //!
-//! A band of rows is packed into the cache, with zeros around it and with the normalisation before it applied; it is
-//! multiplied from there; and what is known of the result only while it is in the cache, the statistics of its
-//! channels, is taken along.
+//! An image is packed into memory of a thread, which its caches hold, with zeros around each channel and with the
+//! normalisation before it applied; it is multiplied from there; and what is known of the result only while it is in the
+//! cache, the statistics of its channels, is taken along.
 //!
 //! The bits of a result depend on neither the instruction set, nor the number of threads, nor (where values are
-//! finite) on whether weights are packed dense or sparse: every output is one chain of multiply-adds in an order that
+//! finite) on whether weights are packed dense or sparse: sums are taken in an order that
 //! the shape alone decides, and a zero is positive. Winograd's filtering has other bits, which depend on none of these either.
 //!
 //! ```
@@ -34,9 +34,9 @@ mod geometry;
 mod layout;
 mod product;
 mod tasks;
-mod whole_grad;
 mod weight_grad;
 mod weights;
+mod whole_grad;
 mod winograd;
 
 pub use layout::{BlockedConv, PackedWeights, Packing};

@@ -32,7 +32,13 @@ impl Product {
         // SAFETY: as the caller vouches.
         unsafe {
             if S::WIDTH == LANES && S::ACCUMULATORS >= 24 && groups >= 2 {
-                S::call(Tile::<8, 2> { product: self, to, next_row, next_vector: next_group, is_added });
+                S::call(Tile::<8, 2> {
+                    product: self,
+                    to,
+                    next_row,
+                    next_vector: next_group,
+                    is_added,
+                });
                 return 2;
             }
             if S::ACCUMULATORS >= 24 && S::WIDTH < LANES {
@@ -61,7 +67,13 @@ impl Product {
 
     /// A few rows of a group of sixteen floats; gives 1.
     #[inline(always)]
-    pub(super) unsafe fn few<S: Simd>(self, rows: usize, to: *mut f32, next_row: usize, is_added: bool) -> usize {
+    pub(super) unsafe fn few<S: Simd>(
+        self,
+        rows: usize,
+        to: *mut f32,
+        next_row: usize,
+        is_added: bool,
+    ) -> usize {
         for row in 0..rows {
             for part in (0..LANES).step_by(S::WIDTH) {
                 // SAFETY: as the caller vouches.

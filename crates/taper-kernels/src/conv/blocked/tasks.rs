@@ -2,7 +2,7 @@
 
 use super::{
     BlockedConv, PackedWeights,
-    arena::{Arena, Pack, Side, clear_gaps},
+    arena::{Arena, Pack, Parts, Side, clear_gaps},
     finish::{Finishing, StoreGrad, StoreOutput},
     weight_grad::{AddAll, AddAt, Pair, Positions},
     whole_grad::WholeGrad,
@@ -47,7 +47,7 @@ impl Forward<'_> {
         let at_a_time = kernels.units().min(units.len());
         let unit_len = places.len;
         let mut arena = Arena::take(at_a_time * unit_len);
-        let (memory, channel, points) = arena.parts();
+        let Parts { memory, channel, of_planes, .. } = arena.parts();
         let memory = &mut memory[..at_a_time * unit_len];
         for memory in memory.chunks_exact_mut(unit_len) {
             clear_gaps(places.sources, &mut memory[..places.first_result]);
@@ -59,13 +59,14 @@ impl Forward<'_> {
             for (unit, memory) in (first_unit..).zip(memory.chunks_exact_mut(unit_len)) {
                 let planes = &mut memory[..places.first_result];
                 let pixels = in_masks.as_deref();
-                let pack = Pack { source, side: from, unit, pixels, planes, channel: &mut *channel };
+                let pack =
+                    Pack { source, side: from, unit, pixels, planes, channel: &mut *channel };
                 launch(variant, pack);
             }
             let next = first_unit + n_units..(first_unit + 2 * n_units).min(units.end);
             let next = next.filter_map(|unit| from.stretch(unit)).map(|at| source.read(at));
             let mut ahead = Ahead::new(next.collect(), n_units * kernels.steps());
-            kernels.run(memory, unit_len, &mut points[0], &mut ahead);
+            kernels.run(memory, unit_len, of_planes, &mut ahead);
             for (unit, memory) in (first_unit..).zip(memory.chunks_exact(unit_len)) {
                 let store = StoreOutput {
                     side: to,
@@ -166,12 +167,14 @@ impl Backward<'_> {
         let at_a_time = match &to_input {
             Some(to) if filters || mixes => to.weights.kernels.units(),
             None if filters || mixes => 1,
-            Some(to) => to.weights.kernels.units().max(reads.units(geometry.grid.has_images_in_lanes)),
+            Some(to) => {
+                to.weights.kernels.units().max(reads.units(geometry.grid.has_images_in_lanes))
+            }
             None => reads.units(geometry.grid.has_images_in_lanes),
         };
         let at_a_time = at_a_time.min(units.len());
         let mut arena = Arena::take(at_a_time * unit_len);
-        let (memory, channel, points) = arena.parts();
+        let Parts { memory, channel, of_weight, of_planes } = arena.parts();
         let memory = &mut memory[..at_a_time * unit_len];
         for unit in memory.chunks_exact_mut(unit_len) {
             let (input, grad) = unit.split_at_mut(input_len);
@@ -180,7 +183,6 @@ impl Backward<'_> {
             grad[places.zero..].fill(0.0);
         }
         let mut is_first = true;
-        let [of_weight, points] = points;
         let mut whole = if filters {
             let tiles = TileGrid::new(&conv.shape);
             Whole::Points(BlockPoints::new(tiles, channels_in, channels_out, of_weight))
@@ -199,7 +201,8 @@ impl Backward<'_> {
                 launch(variant, Pack { source: grad, side: output, unit, pixels, planes, channel });
                 if has_bias {
                     let slots = places.sources;
-                    let of = SumPlanes { planes, len: slots.len, first: slots.above, body: slots.body };
+                    let of =
+                        SumPlanes { planes, len: slots.len, first: slots.above, body: slots.body };
                     launch(variant, AddPlanes { of, sums: &mut sums.bias });
                 }
                 if reads_input {
@@ -254,8 +257,12 @@ impl Backward<'_> {
                         Whole::Points(of) => sides.for_each(|(input, grad)| {
                             let pitch = geometry.grid.pitch;
                             let grad = &grad[..places.first_result];
-                            let of_planes =
-                                |planes, slots, channels| ImagePlanes { planes, slots, pitch, channels };
+                            let of_planes = |planes, slots, channels| ImagePlanes {
+                                planes,
+                                slots,
+                                pitch,
+                                channels,
+                            };
                             let input = of_planes(input, input_slots, channels_in);
                             of.add(variant, input, of_planes(grad, places.sources, channels_out));
                         }),
@@ -270,7 +277,7 @@ impl Backward<'_> {
             let Some(to_input) = &mut to_input else { continue };
             let kernels = &to_input.weights.kernels;
             let memory = &mut memory[..n_units * unit_len];
-            kernels.run(&mut memory[input_len..], unit_len, points, &mut ahead);
+            kernels.run(&mut memory[input_len..], unit_len, of_planes, &mut ahead);
             for (i, unit) in memory.chunks_exact(unit_len).enumerate() {
                 let store = StoreGrad {
                     side: to,

@@ -129,7 +129,10 @@ fn check(shape: &ConvShape) {
                     }
                 } else {
                     assert_eq!(got.grad_input, want.grad_input, "{variant} {packing:?} {shape:?}");
-                    assert_eq!(got.grad_weight, want.grad_weight, "{variant} {packing:?} {shape:?}");
+                    assert_eq!(
+                        got.grad_weight, want.grad_weight,
+                        "{variant} {packing:?} {shape:?}"
+                    );
                 }
                 assert_eq!(got.grad_bias, want.grad_bias, "{variant} {packing:?} {shape:?}");
             }

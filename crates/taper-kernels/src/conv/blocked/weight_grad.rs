@@ -98,7 +98,9 @@ impl Reads {
     /// Puts sums of all weights, by shift, in the order of the weight.
     pub(super) fn in_order(&self, sums: &[f32], taps: usize, out: &mut [f32]) {
         out.fill(0.0);
-        for (out, sums) in out.chunks_exact_mut(taps.max(1)).zip(sums.chunks_exact(self.len().max(1))) {
+        for (out, sums) in
+            out.chunks_exact_mut(taps.max(1)).zip(sums.chunks_exact(self.len().max(1)))
+        {
             for (&tap, &sum) in self.order.iter().zip(sums) {
                 out[tap as usize] = sum;
             }
@@ -260,12 +262,17 @@ impl Kernel for AddAt<'_, '_> {
                     );
                     while at < end {
                         let (offsets, sums) = (&positions.offsets[at..end], &mut sums[at..end]);
-                        at += match end - at {
-                            8.. => pair.tile::<S, 1, 8>(stretch, grads, offsets, 0, sums, 0, is_first),
-                            4.. => pair.tile::<S, 1, 4>(stretch, grads, offsets, 0, sums, 0, is_first),
-                            2.. => pair.tile::<S, 1, 2>(stretch, grads, offsets, 0, sums, 0, is_first),
-                            _ => pair.tile::<S, 1, 1>(stretch, grads, offsets, 0, sums, 0, is_first),
-                        };
+                        at +=
+                            match end - at {
+                                8.. => pair
+                                    .tile::<S, 1, 8>(stretch, grads, offsets, 0, sums, 0, is_first),
+                                4.. => pair
+                                    .tile::<S, 1, 4>(stretch, grads, offsets, 0, sums, 0, is_first),
+                                2.. => pair
+                                    .tile::<S, 1, 2>(stretch, grads, offsets, 0, sums, 0, is_first),
+                                _ => pair
+                                    .tile::<S, 1, 1>(stretch, grads, offsets, 0, sums, 0, is_first),
+                            };
                     }
                 }
             }
@@ -311,7 +318,10 @@ impl Pair<'_> {
     ) -> Grads<O> {
         let shift = &self.reads.shifts[shift];
         let place = |o: usize| {
-            self.grad + (out + o) * self.grad_slots.len + self.grad_slots.above + stretch.first * LANES
+            self.grad
+                + (out + o) * self.grad_slots.len
+                + self.grad_slots.above
+                + stretch.first * LANES
         };
         // SAFETY: the planes lie in the arena, with as many floats in front of and behind them as shifts reach; the memory
         // has sixteen vectors, and a stretch times the units no more.
@@ -357,12 +367,17 @@ impl Pair<'_> {
                 let grads = self.shifted::<S, O>(stretch, out, shift, &mut memory);
                 while at < end {
                     let (offsets, sums) = (&self.reads.offsets[at..end], &mut sums[at..]);
-                    at += match end - at {
-                        6.. => self.tile::<S, O, 6>(stretch, grads, offsets, group, sums, n, is_first),
-                        3.. => self.tile::<S, O, 3>(stretch, grads, offsets, group, sums, n, is_first),
-                        2.. => self.tile::<S, O, 2>(stretch, grads, offsets, group, sums, n, is_first),
-                        _ => self.tile::<S, O, 1>(stretch, grads, offsets, group, sums, n, is_first),
-                    };
+                    at +=
+                        match end - at {
+                            6.. => self
+                                .tile::<S, O, 6>(stretch, grads, offsets, group, sums, n, is_first),
+                            3.. => self
+                                .tile::<S, O, 3>(stretch, grads, offsets, group, sums, n, is_first),
+                            2.. => self
+                                .tile::<S, O, 2>(stretch, grads, offsets, group, sums, n, is_first),
+                            _ => self
+                                .tile::<S, O, 1>(stretch, grads, offsets, group, sums, n, is_first),
+                        };
                 }
             }
         }
@@ -385,9 +400,8 @@ impl Pair<'_> {
         let input = signed(self.input + group + stretch.first * LANES);
         // SAFETY: the places lie in the arena, as `Reads` has made them.
         unsafe {
-            let input = std::array::from_fn(|t| {
-                self.arena.as_ptr().offset(input + offsets[t] as isize)
-            });
+            let input =
+                std::array::from_fn(|t| self.arena.as_ptr().offset(input + offsets[t] as isize));
             let tile = WeightTile::<O, T> {
                 grads,
                 input,

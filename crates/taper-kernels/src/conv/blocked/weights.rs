@@ -1,11 +1,11 @@
 //! Weights packed for one direction of a convolution.
 
 use super::{
+    arena::Turned,
     geometry::{Geometry, Slots, shifts_rows},
     winograd::output::WinogradWeights,
 };
 use crate::{
-    lanes::Lanes,
     mask::Mask,
     planes::{
         Columns, ConvSpec, Epilogue, Layout, Output, Outputs, PlaneConv, TapLists, Tile,
@@ -32,8 +32,7 @@ pub(super) struct Places {
 
 impl Places {
     pub(super) fn new(geometry: &Geometry, is_transposed: bool) -> Self {
-        let (sources, results) =
-            (geometry.sources(is_transposed), geometry.results(is_transposed));
+        let (sources, results) = (geometry.sources(is_transposed), geometry.results(is_transposed));
         let phases = geometry.n_phases();
         let (inp, out) = (geometry.shape.channels_in, geometry.shape.channels_out);
         let (n_sources, n_results) =
@@ -93,8 +92,7 @@ impl<'a> Lists<'a> {
         let mut add = |index: usize| {
             let (o, i, position) = geometry.channels(index);
             let Some(tap) = &geometry.taps[position] else { return };
-            let (plane, channel) =
-                if is_transposed { (tap.phase * inp + i, o) } else { (o, i) };
+            let (plane, channel) = if is_transposed { (tap.phase * inp + i, o) } else { (o, i) };
             starts[plane + 1] += 1;
             let (channel, position) = (channel as u32, position as u32);
             found.push((plane, Entry { channel, position, weight: weight[index] }));
@@ -217,7 +215,7 @@ impl Kernels {
         &self,
         arena: &mut [f32],
         unit: usize,
-        memory: &mut [Vec<Lanes>; 4],
+        memory: &mut Turned,
         ahead: &mut Ahead,
     ) {
         if let Some(winograd) = &self.winograd {

@@ -4,11 +4,12 @@
 //! Each weight sums over the pixels of a block of images, in their order.
 
 use super::{
+    arena::Turned,
     geometry::{Geometry, Slots},
     product::Product,
 };
 use crate::{
-    lanes::{LANES, Lanes},
+    lanes::{LANES, Lanes, floats},
     simd::{Kernel, Simd, Variant, launch},
     sizes::signed,
 };
@@ -25,16 +26,12 @@ pub(super) struct WholeGrad<'a> {
     slots: [Slots; 2],
     /// Input and gradient with channels in the lanes, `[phase, sixteen channels, place]`; sums, `[position, output channel,
     /// sixteen input channels]`.
-    memory: &'a mut [Vec<Lanes>; 4],
+    memory: &'a mut Turned,
 }
 
 impl<'a> WholeGrad<'a> {
     /// Of no image.
-    pub(super) fn new(
-        geometry: &'a Geometry,
-        slots: [Slots; 2],
-        memory: &'a mut [Vec<Lanes>; 4],
-    ) -> Self {
+    pub(super) fn new(geometry: &'a Geometry, slots: [Slots; 2], memory: &'a mut Turned) -> Self {
         let shape = &geometry.shape;
         let [inp, out] = [shape.channels_in, shape.channels_out].map(|n| n.div_ceil(LANES));
         let lens = [geometry.n_phases() * inp * slots[0].body, out * slots[1].body];
@@ -64,7 +61,10 @@ impl<'a> WholeGrad<'a> {
         let (planes, channels) = (grad, shape.channels_out);
         launch(variant, Turn { planes, slots: slots[1], channels, to: of_grad });
         let bodies = slots.map(|slots| slots.body);
-        launch(variant, Multiply { geometry, groups, bodies, input: of_input, grad: of_grad, sums });
+        launch(
+            variant,
+            Multiply { geometry, groups, bodies, input: of_input, grad: of_grad, sums },
+        );
     }
 
     /// Writes the gradient of each weight.
@@ -75,6 +75,10 @@ impl<'a> WholeGrad<'a> {
         let rows = shape.channels_out.next_multiple_of(LANES);
         let sums = &self.memory[2];
         for (row, grad) in grad.chunks_exact_mut(shape.channels_in * positions).enumerate() {
+            if positions == 1 {
+                grad.copy_from_slice(&floats(&sums[row * groups..][..groups])[..shape.channels_in]);
+                continue;
+            }
             for position in 0..positions {
                 let from = &sums[(position * rows + row) * groups..][..groups];
                 let from = from.iter().flat_map(|lanes| lanes.0);
@@ -101,7 +105,9 @@ impl Kernel for Turn<'_> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         let Self { planes, slots, channels, to } = self;
-        for (group, to) in to.chunks_exact_mut(slots.body).take(channels.div_ceil(LANES)).enumerate() {
+        for (group, to) in
+            to.chunks_exact_mut(slots.body).take(channels.div_ceil(LANES)).enumerate()
+        {
             let begin = group * LANES * slots.len + slots.above;
             let filled = (channels - group * LANES).min(LANES);
             if filled == LANES {
@@ -137,7 +143,9 @@ impl Kernel for Multiply<'_> {
     unsafe fn run<S: Simd>(self) {
         let Self { geometry, groups: [inp, out], bodies, input, grad, sums } = self;
         let (grid, rows) = (geometry.grid, out * LANES);
-        assert!(input.len() >= geometry.n_phases() * inp * bodies[0] && grad.len() >= out * bodies[1]);
+        assert!(
+            input.len() >= geometry.n_phases() * inp * bodies[0] && grad.len() >= out * bodies[1]
+        );
         assert_eq!(sums.len(), geometry.taps.len() * rows * inp, "a sum for each weight");
         for (position, tap) in geometry.taps.iter().enumerate() {
             let Some(tap) = tap else { continue };

@@ -1,4 +1,4 @@
-//! Layers over activations in the blocked layout, with their own backward pass.
+//! Layers over activations in the layout of the kernels, with their own backward pass.
 
 mod backward;
 mod bridge;

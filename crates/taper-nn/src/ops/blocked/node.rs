@@ -1,4 +1,4 @@
-//! Activations in the blocked layout, and how each came about.
+//! Activations in the layout of the kernels, and how each came about.
 
 use super::{
     KernelContext,
@@ -20,7 +20,7 @@ use taper_kernels::{
     pool::{self, MaxWindows, Windows},
 };
 
-/// An activation in the blocked layout.
+/// An activation in the layout of the kernels.
 #[derive(Debug)]
 pub(crate) struct Node {
     pub(super) plane: Plane,

@@ -18,7 +18,7 @@ pub enum Work {
     Norm,
     /// Pooling and its gradient.
     Pool,
-    /// Into the blocked layout and out of it.
+    /// Into the layout of the kernels and out of it.
     Layout,
     /// The threshold operator and its gradient.
     Threshold,

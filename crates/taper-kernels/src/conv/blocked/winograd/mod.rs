@@ -16,9 +16,11 @@
 //! # References
 //! Winograd, "Arithmetic complexity of computations"; Lavin and Gray (arXiv:1509.09308), whose F(4×4, 3×3) this is.
 
+#![allow(clippy::needless_range_loop, reason = "loops over constants by index become registers")]
+
+mod multiply;
 pub(super) mod output;
 pub(super) mod points;
-mod multiply;
 pub(super) mod weight_grad;
 
 use super::geometry::Geometry;

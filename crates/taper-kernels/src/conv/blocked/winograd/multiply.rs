@@ -36,7 +36,10 @@ impl Kernel for OverTiles<'_> {
             let sums = &mut sums[point * n_rows * groups..][..n_rows * groups];
             // What is multiplied, `S` floats of each channel group at a time: one operand is a vector, the other a number.
             let operands = |row: usize, group: usize| Product {
-                numbers: rows[row / LANES * row_sizes.tiles..].as_ptr().cast::<f32>().wrapping_add(row % LANES),
+                numbers: rows[row / LANES * row_sizes.tiles..]
+                    .as_ptr()
+                    .cast::<f32>()
+                    .wrapping_add(row % LANES),
                 number_step: LANES,
                 next_number: 1,
                 vectors: channels[group * channel_sizes.tiles..].as_ptr().cast(),
@@ -53,7 +56,8 @@ impl Kernel for OverTiles<'_> {
                     while group < groups {
                         let product = operands(row, group);
                         let to = to.add(place(row, group));
-                        group += product.tiles::<S>(groups - group, to, groups * LANES, LANES, true);
+                        group +=
+                            product.tiles::<S>(groups - group, to, groups * LANES, LANES, true);
                     }
                 }
             }

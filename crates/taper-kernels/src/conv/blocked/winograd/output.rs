@@ -2,11 +2,14 @@
 
 use super::{
     POINTS, PointSizes, SIDE, TileGrid,
-    points::{FromPoints, ImagePlanes, ToPoints, Transform},
     multiply::OverChannels,
+    points::{FromPoints, ImagePlanes, ToPoints, Transform},
 };
 use crate::{
-    conv::blocked::geometry::{Geometry, Slots},
+    conv::blocked::{
+        arena::Turned,
+        geometry::{Geometry, Slots},
+    },
     lanes::{LANES, Lanes},
     simd::{Kernel, Simd, Variant, launch},
 };
@@ -41,7 +44,8 @@ impl WinogradWeights {
             let mut g = [Lanes::ZERO; 9];
             for lane in 0..LANES.min(channels - group * LANES) {
                 let channel = group * LANES + lane;
-                let pair = if is_transposed { source * inp + channel } else { channel * inp + source };
+                let pair =
+                    if is_transposed { source * inp + channel } else { channel * inp + source };
                 for (k, g) in g.iter_mut().enumerate() {
                     let k = if is_transposed { 8 - k } else { k };
                     g.0[lane] = weight[pair * 9 + k];
@@ -73,7 +77,7 @@ impl WinogradWeights {
         unit: usize,
         sources: Slots,
         (first_result, results): (usize, Slots),
-        memory: &mut [Vec<Lanes>; 4],
+        memory: &mut Turned,
     ) {
         let (tiles, pitch) = (self.tiles, self.pitch);
         let n_images = arena.len().div_ceil(unit);
@@ -91,7 +95,10 @@ impl WinogradWeights {
             let from = ImagePlanes { planes, slots: sources, pitch, channels: self.sources };
             let (first, transform) = (image * tiles.len(), Transform::Input);
             let (to, rows) = (&mut points[..], &mut *rows);
-            launch(variant, ToPoints { from, tiles, transform, sizes: from_sizes, first, to, rows });
+            launch(
+                variant,
+                ToPoints { from, tiles, transform, sizes: from_sizes, first, to, rows },
+            );
         }
         let product = OverChannels {
             weights: &self.values,

@@ -3,10 +3,11 @@
 
 use super::{
     POINTS, PointSizes, SIDE, TileGrid,
-    points::{ImagePlanes, ToPoints, Transform},
     multiply::OverTiles,
+    points::{ImagePlanes, ToPoints, Transform},
 };
 use crate::{
+    conv::blocked::arena::Turned,
     lanes::{LANES, Lanes},
     simd::{Kernel, Simd, Variant, launch},
 };
@@ -17,7 +18,7 @@ pub(in super::super) struct BlockPoints<'a> {
     channels: [usize; 2],
     sizes: [PointSizes; 2],
     /// Of input and gradient, their products, and rows on the way.
-    memory: &'a mut [Vec<Lanes>; 4],
+    memory: &'a mut Turned,
     /// Images whose points are there and have not been multiplied.
     waiting: usize,
 }
@@ -28,7 +29,7 @@ impl<'a> BlockPoints<'a> {
         tiles: TileGrid,
         channels_in: usize,
         channels_out: usize,
-        memory: &'a mut [Vec<Lanes>; 4],
+        memory: &'a mut Turned,
     ) -> Self {
         let n = tiles.images() * tiles.len();
         let sizes = [channels_in, channels_out].map(|channels| PointSizes::new(channels, n));
