@@ -87,6 +87,7 @@ impl PlaneConv {
     }
 
     /// Steps of [`run_ahead`](Self::run_ahead).
+    #[cfg(feature = "training")]
     pub(crate) fn steps(&self) -> usize {
         self.tiles.len() * self.n_blocks()
     }
