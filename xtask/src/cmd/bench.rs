@@ -237,7 +237,7 @@ fn torch(root: &Path, args: &Args, variant: TorchVariant) -> Result<Option<Proce
 }
 
 /// A side of a comparison of networks.
-struct Side {
+struct ComparedSide {
     process: Process,
     /// None of Taper.
     variant: Option<TorchVariant>,
@@ -247,7 +247,7 @@ struct Side {
     missing: Option<String>,
 }
 
-impl Side {
+impl ComparedSide {
     fn new(process: Process, variant: Option<TorchVariant>) -> Self {
         Self { process, variant, times: Vec::new(), missing: None }
     }
@@ -277,9 +277,11 @@ fn networks(root: &Path, args: &Args, name: &str, table: &mut Table) -> Result<(
     let what = if name == "zoo" { "step" } else { name };
     let folder = tempfile::tempdir()?;
     let weights = folder.path().join("weights.safetensors");
-    let mut sides = vec![Side::new(Process::taper(root)?, None)];
+    let mut sides = vec![ComparedSide::new(Process::taper(root)?, None)];
     for &variant in TorchVariant::of(name) {
-        sides.extend(torch(root, args, variant)?.map(|torch| Side::new(torch, Some(variant))));
+        sides.extend(
+            torch(root, args, variant)?.map(|torch| ComparedSide::new(torch, Some(variant))),
+        );
     }
     let has_peers = sides.len() > 1;
     let unit = if name == "cut" { "ms" } else { "images/s" };
@@ -325,7 +327,8 @@ fn networks(root: &Path, args: &Args, name: &str, table: &mut Table) -> Result<(
         cells.extend(sides.iter().map(|side| side.median().map_or("–".into(), show)));
         if has_peers {
             let ours = sides[0].median().unwrap_or(f64::NAN);
-            let fastest = sides[1..].iter().filter_map(Side::median).fold(f64::NAN, f64::min);
+            let fastest =
+                sides[1..].iter().filter_map(ComparedSide::median).fold(f64::NAN, f64::min);
             let ratio = fastest / ours;
             let floor = row.floor.map_or(String::new(), |floor| format!("{floor}"));
             let verdict = judge(&format!("{name}: {}", row.name()), ratio, row.floor);

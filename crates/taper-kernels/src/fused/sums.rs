@@ -78,7 +78,7 @@ impl GradSum {
     }
 
     #[inline(always)]
-    unsafe fn add_sums<S: Simd, T: Target>(&mut self, grad: &[Lanes], run: GradRun, target: T) {
+    unsafe fn add_sums<S: Simd, T: GradTarget>(&mut self, grad: &[Lanes], run: GradRun, target: T) {
         let run = SumRun { grad, run, target, sums: self };
         // SAFETY: the caller vouches for the instructions.
         unsafe { run.run::<S>() };
@@ -102,7 +102,7 @@ impl GradSum {
 }
 
 /// Where what passes of a gradient goes.
-trait Target {
+trait GradTarget {
     /// The gradient with what is there.
     ///
     /// # Safety
@@ -117,7 +117,7 @@ trait Target {
 }
 
 /// Nowhere: the gradient is only read.
-impl Target for () {
+impl GradTarget for () {
     #[inline(always)]
     unsafe fn with<S: Simd>(&self, _: usize, grad: S::V) -> S::V {
         grad
@@ -130,7 +130,7 @@ impl Target for () {
 /// In place of what is there.
 struct Stored<'a>(&'a mut [Lanes]);
 
-impl Target for Stored<'_> {
+impl GradTarget for Stored<'_> {
     #[inline(always)]
     unsafe fn with<S: Simd>(&self, _: usize, grad: S::V) -> S::V {
         // SAFETY: as the caller vouches.
@@ -147,7 +147,7 @@ impl Target for Stored<'_> {
 /// Added to what is there.
 struct Added<'a>(&'a mut [Lanes]);
 
-impl Target for Added<'_> {
+impl GradTarget for Added<'_> {
     #[inline(always)]
     unsafe fn with<S: Simd>(&self, at: usize, grad: S::V) -> S::V {
         // SAFETY: as the caller vouches.
@@ -187,7 +187,7 @@ struct SumRun<'a, 'b, T> {
 /// Vectors that make sixteen lanes, at most.
 const MOST_PARTS: usize = 16;
 
-impl<T: Target> Kernel for SumRun<'_, '_, T> {
+impl<T: GradTarget> Kernel for SumRun<'_, '_, T> {
     type Out = ();
 
     #[inline(always)]

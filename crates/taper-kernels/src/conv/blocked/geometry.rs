@@ -14,7 +14,7 @@ use crate::{
 
 /// A position of the kernel.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Tap {
+pub(super) struct KernelTap {
     /// The phase of the input.
     pub(super) phase: usize,
     /// Rows and columns from an output pixel to the pixel of the phase that it reads.
@@ -42,7 +42,7 @@ pub(super) struct Geometry {
     /// Rows and columns of the output.
     pub(super) out: (usize, usize),
     /// Positions of the kernel in the order of the weight; none for one that sees padding alone.
-    pub(super) taps: Vec<Option<Tap>>,
+    pub(super) taps: Vec<Option<KernelTap>>,
     pub(super) grid: Grid,
 }
 
@@ -65,7 +65,7 @@ impl Geometry {
                 let ((py, row), (px, col)) = (along(ky), along(kx));
                 let sees =
                     reaches(out.0, shape.height, py, row) && reaches(out.1, shape.width, px, col);
-                sees.then_some(Tap { phase: py * s + px, row, col })
+                sees.then_some(KernelTap { phase: py * s + px, row, col })
             })
             .collect::<Vec<_>>();
         let reach = taps.iter().flatten().map(|tap| tap.col.unsigned_abs()).max().unwrap_or(0);
@@ -119,7 +119,8 @@ impl Geometry {
     fn reach(&self, is_transposed: bool) -> [usize; 3] {
         let sign = if is_transposed { -1 } else { 1 };
         let taps = || self.taps.iter().flatten();
-        let most = |of: &dyn Fn(&Tap) -> isize| taps().map(of).max().unwrap_or(0).max(0) as usize;
+        let most =
+            |of: &dyn Fn(&KernelTap) -> isize| taps().map(of).max().unwrap_or(0).max(0) as usize;
         [most(&|tap| -sign * tap.row), most(&|tap| sign * tap.row), most(&|tap| tap.col.abs())]
     }
 

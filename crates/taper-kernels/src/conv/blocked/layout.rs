@@ -2,7 +2,7 @@
 
 use super::{
     geometry::Geometry,
-    weight_grad::Reads,
+    weight_grad::TapReads,
     weights::{Kernels, Places},
     whole_grad, winograd,
 };
@@ -27,6 +27,9 @@ pub enum Packing {
     Winograd,
 }
 
+/// Images that a task computes the output of.
+const PART: usize = 8;
+
 /// Weights packed for one direction of a convolution.
 #[derive(Debug)]
 pub struct PackedWeights {
@@ -44,7 +47,7 @@ pub struct BlockedConv {
     pub(super) geometry: Geometry,
     pub(super) forward: Places,
     pub(super) transposed: Places,
-    pub(super) reads: Reads,
+    pub(super) reads: TapReads,
     /// Whether it can go by way of [`winograd`]: the gradient of the whole weight does.
     pub(super) is_winograd: bool,
     /// Whether the gradient of the whole weight is else a product of matrices.
@@ -69,7 +72,7 @@ impl BlockedConv {
         };
         let output = Plane { channels: shape.channels_out, height, width, ..input };
         let forward = Places::new(&geometry, false);
-        let reads = Reads::new(&geometry, forward.sources);
+        let reads = TapReads::new(&geometry, forward.sources);
         let transposed = Places::new(&geometry, true);
         let (is_winograd, is_mixing) = (winograd::fits(&geometry), whole_grad::fits(&geometry));
         Self { shape, input, output, forward, transposed, reads, is_winograd, is_mixing, geometry }
@@ -141,7 +144,7 @@ impl BlockedConv {
 
     /// Images of a part of the output, which a task computes.
     pub(super) fn part(&self) -> usize {
-        super::tasks::PART.max(self.together())
+        PART.max(self.together())
     }
 
     /// Units of a part.

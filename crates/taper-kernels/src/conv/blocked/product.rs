@@ -32,7 +32,7 @@ impl Product {
         // SAFETY: as the caller vouches.
         unsafe {
             if S::WIDTH == LANES && S::ACCUMULATORS >= 24 && groups >= 2 {
-                S::call(Tile::<8, 2> {
+                S::call(ProductTile::<8, 2> {
                     product: self,
                     to,
                     next_row,
@@ -46,19 +46,25 @@ impl Product {
                 for part in (0..LANES).step_by(2 * S::WIDTH) {
                     let product = self.at(0, part, S::WIDTH);
                     let (to, next_vector) = (to.add(part), S::WIDTH);
-                    S::call(Tile::<8, 2> { product, to, next_row, next_vector, is_added });
+                    S::call(ProductTile::<8, 2> { product, to, next_row, next_vector, is_added });
                 }
                 return 1;
             }
             if S::WIDTH == LANES {
-                S::call(Tile::<8, 1> { product: self, to, next_row, next_vector: 0, is_added });
+                S::call(ProductTile::<8, 1> {
+                    product: self,
+                    to,
+                    next_row,
+                    next_vector: 0,
+                    is_added,
+                });
                 return 1;
             }
             for part in (0..LANES).step_by(2 * S::WIDTH) {
                 for row in [0, 4] {
                     let product = self.at(row, part, S::WIDTH);
                     let (to, next_vector) = (to.add(row * next_row + part), S::WIDTH);
-                    S::call(Tile::<4, 2> { product, to, next_row, next_vector, is_added });
+                    S::call(ProductTile::<4, 2> { product, to, next_row, next_vector, is_added });
                 }
             }
             1
@@ -80,7 +86,13 @@ impl Product {
                 unsafe {
                     let product = self.at(row, part, 0);
                     let to = to.add(row * next_row + part);
-                    S::call(Tile::<1, 1> { product, to, next_row, next_vector: 0, is_added });
+                    S::call(ProductTile::<1, 1> {
+                        product,
+                        to,
+                        next_row,
+                        next_vector: 0,
+                        is_added,
+                    });
                 }
             }
         }
@@ -100,7 +112,7 @@ impl Product {
 }
 
 /// `R` rows and `V` vectors.
-struct Tile<const R: usize, const V: usize> {
+struct ProductTile<const R: usize, const V: usize> {
     product: Product,
     to: *mut f32,
     next_row: usize,
@@ -109,7 +121,7 @@ struct Tile<const R: usize, const V: usize> {
     is_added: bool,
 }
 
-impl<const R: usize, const V: usize> Kernel for Tile<R, V> {
+impl<const R: usize, const V: usize> Kernel for ProductTile<R, V> {
     type Out = ();
 
     #[inline(always)]

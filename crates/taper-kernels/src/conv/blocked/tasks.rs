@@ -15,9 +15,6 @@ use crate::{
     simd::{Ahead, Kernel, Simd, Variant, halves, launch},
 };
 
-/// Images that a task computes the output of.
-pub(super) const PART: usize = 8;
-
 /// Some images of the output.
 pub(super) struct Forward<'a> {
     pub(super) conv: &'a BlockedConv,
@@ -108,7 +105,7 @@ pub(super) enum Wanted<'a> {
 }
 
 /// How the gradient of the whole weight is summed.
-enum Whole<'a> {
+enum WholeSums<'a> {
     /// Over lanes, pixel by pixel.
     Sums,
     /// As products of matrices.
@@ -185,11 +182,11 @@ impl Backward<'_> {
         let mut is_first = true;
         let mut whole = if filters {
             let tiles = TileGrid::new(&conv.shape);
-            Whole::Points(BlockPoints::new(tiles, channels_in, channels_out, of_weight))
+            WholeSums::Points(BlockPoints::new(tiles, channels_in, channels_out, of_weight))
         } else if mixes {
-            Whole::Products(WholeGrad::new(geometry, [input_slots, places.sources], of_weight))
+            WholeSums::Products(WholeGrad::new(geometry, [input_slots, places.sources], of_weight))
         } else {
-            Whole::Sums
+            WholeSums::Sums
         };
         for first_unit in units.clone().step_by(at_a_time.max(1)) {
             let n_units = at_a_time.min(units.end - first_unit);
@@ -250,11 +247,11 @@ impl Backward<'_> {
                     let units = memory.chunks_exact(unit_len).take(n_units);
                     let sides = units.map(|unit| unit.split_at(input_len));
                     match &mut whole {
-                        Whole::Sums => launch(variant, AddAll { pair, sums: &mut sums.all }),
-                        Whole::Products(of) => sides.for_each(|(input, grad)| {
+                        WholeSums::Sums => launch(variant, AddAll { pair, sums: &mut sums.all }),
+                        WholeSums::Products(of) => sides.for_each(|(input, grad)| {
                             of.add(variant, input, &grad[..places.first_result]);
                         }),
-                        Whole::Points(of) => sides.for_each(|(input, grad)| {
+                        WholeSums::Points(of) => sides.for_each(|(input, grad)| {
                             let pitch = geometry.grid.pitch;
                             let grad = &grad[..places.first_result];
                             let of_planes = |planes, slots, channels| ImagePlanes {
@@ -294,9 +291,9 @@ impl Backward<'_> {
             }
         }
         match whole {
-            Whole::Sums => {}
-            Whole::Points(of) => of.finish(variant, &mut sums.all),
-            Whole::Products(of) => of.finish(&mut sums.all),
+            WholeSums::Sums => {}
+            WholeSums::Points(of) => of.finish(variant, &mut sums.all),
+            WholeSums::Products(of) => of.finish(&mut sums.all),
         }
         arena.put_back();
         sums.finish = finish.into_iter().map(GradSum::sums).collect();

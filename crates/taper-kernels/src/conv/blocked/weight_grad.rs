@@ -17,7 +17,7 @@ use crate::{
 
 /// Places of the input pixels that weights read.
 #[derive(Clone, Debug)]
-pub(super) struct Reads {
+pub(super) struct TapReads {
     /// Columns by which the gradient is shifted; 0 alone where it is not.
     shifts: Vec<Shift>,
     /// Of the taps of an output channel, by shift: place of the input pixel, in floats, for the first group of channels.
@@ -40,7 +40,7 @@ struct Shift {
     pixels: Vec<Lanes>,
 }
 
-impl Reads {
+impl TapReads {
     /// Of a convolution whose input lies in these places.
     pub(super) fn new(geometry: &Geometry, slots: Slots) -> Self {
         let (grid, inp) = (geometry.grid, geometry.shape.channels_in);
@@ -126,7 +126,7 @@ pub(super) struct Positions {
 
 impl Positions {
     /// Those of a mask over the weight.
-    pub(super) fn new(geometry: &Geometry, reads: &Reads, wanted: &Mask) -> Self {
+    pub(super) fn new(geometry: &Geometry, reads: &TapReads, wanted: &Mask) -> Self {
         let (taps, n_shifts) = (geometry.shape.taps(), reads.shifts.len());
         // The place of each tap among those of all shifts.
         let mut places = vec![None; taps];
@@ -168,7 +168,7 @@ impl Positions {
 /// Some units of input and gradient, in the memory of a thread.
 #[derive(Clone, Copy)]
 pub(super) struct Pair<'a> {
-    pub(super) reads: &'a Reads,
+    pub(super) reads: &'a TapReads,
     pub(super) arena: &'a [f32],
     /// Floats from one unit to the next.
     pub(super) unit: usize,
@@ -398,7 +398,7 @@ impl Pair<'_> {
         is_first: bool,
     ) -> usize {
         let input = signed(self.input + group + stretch.first * LANES);
-        // SAFETY: the places lie in the arena, as `Reads` has made them.
+        // SAFETY: the places lie in the arena, as `TapReads` has made them.
         unsafe {
             let input =
                 std::array::from_fn(|t| self.arena.as_ptr().offset(input + offsets[t] as isize));

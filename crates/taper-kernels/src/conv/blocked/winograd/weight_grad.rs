@@ -89,12 +89,12 @@ impl<'a> BlockPoints<'a> {
         let [channels, ..] = self.channels;
         let sums = &self.memory[2];
         let (groups, rows) = (self.sizes[0].groups, self.sizes[1].groups * LANES);
-        launch(variant, Finish { sums, groups, rows, channels, grad });
+        launch(variant, SumsToWeights { sums, groups, rows, channels, grad });
     }
 }
 
 /// Brings sums back to weights.
-struct Finish<'a> {
+struct SumsToWeights<'a> {
     /// `[point, row, sixteen channels]`.
     sums: &'a [Lanes],
     groups: usize,
@@ -104,7 +104,7 @@ struct Finish<'a> {
     grad: &'a mut [f32],
 }
 
-impl Kernel for Finish<'_> {
+impl Kernel for SumsToWeights<'_> {
     type Out = ();
 
     #[inline(always)]
