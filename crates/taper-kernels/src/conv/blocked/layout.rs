@@ -58,8 +58,8 @@ impl BlockedConv {
     /// Lays out a convolution.
     ///
     /// # Panics
-    /// If [`ConvShape::out_size`] says that it is impossible, if there are 2³² weights or more, or if a row of all
-    /// channels has 2³¹ floats or more with the padding and the rows that the kernel reaches.
+    /// If [`ConvShape::out_size`] says that it is impossible, if there are 2³² weights or more, or if
+    /// input and output of one image have 2²⁹ floats or more with the zeros around them.
     pub fn new(shape: ConvShape) -> Self {
         let geometry = Geometry::new(shape);
         let (height, width) = geometry.out;

@@ -317,7 +317,7 @@ fn sizes_that_wrap_around_are_refused_before_anything_is_read() {
 }
 
 #[test]
-#[should_panic(expected = "below 2³¹ floats")]
+#[should_panic(expected = "below 2²⁹ floats")]
 fn rows_whose_places_do_not_fit_are_refused() {
     BlockedConv::new(ConvShape { channels_in: 1 << 20, channels_out: 1, width: 1 << 8, ..SQUARE });
 }

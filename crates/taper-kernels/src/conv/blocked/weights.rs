@@ -12,7 +12,7 @@ use crate::{
         WeightedPixel, WindowKind,
     },
     simd::{Ahead, Variant},
-    sizes::signed,
+    sizes::{product, signed},
 };
 
 /// Where the planes of a direction lie, in floats.
@@ -37,10 +37,15 @@ impl Places {
         let (inp, out) = (geometry.shape.channels_in, geometry.shape.channels_out);
         let (n_sources, n_results) =
             if is_transposed { (out, phases * inp) } else { (phases * inp, out) };
-        let first_result = n_sources * sources.len;
-        let zero = first_result + n_results * results.len;
+        let first_result = product([n_sources, sources.len]);
+        let zero = first_result + product([n_results, results.len]);
         // A kernel reads a whole plane of zeros.
         let len = zero + results.len.max(crate::lanes::LANES);
+        // Kernels keep places in bytes.
+        assert!(
+            len < 1 << 29,
+            "{len} floats of an image, but a convolution takes below 2²⁹ floats"
+        );
         Self { sources, first_source: 0, results, first_result, zero, len }
     }
 
