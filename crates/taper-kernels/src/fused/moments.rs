@@ -1,5 +1,6 @@
 //! Mean and variance of each channel, taken while rows are in the cache.
 
+use super::sums::{MOST_PARTS, MOST_VECTORS};
 use crate::{
     lanes::{LANES, Lanes},
     simd::Simd,
@@ -56,9 +57,6 @@ impl Moments {
         self.squares / self.count
     }
 }
-
-/// Vectors after which sums in single precision are added to the moments.
-const MOST_VECTORS: usize = 256;
 
 /// Sums of a channel's values, from which its moments follow.
 #[derive(Clone, Debug)]
@@ -207,9 +205,6 @@ impl MomentSums {
         self.total
     }
 }
-
-/// Vectors that make sixteen lanes, at most.
-const MOST_PARTS: usize = 16;
 
 /// Where values go that are summed.
 trait Storing {

@@ -26,7 +26,7 @@ impl GradSums {
 }
 
 /// Vectors after which sums in single precision are added to those in double precision.
-const MOST_VECTORS: usize = 256;
+pub(super) const MOST_VECTORS: usize = 256;
 
 /// Sums of a channel's gradient, from which [`GradSums`] follow.
 #[derive(Clone, Debug)]
@@ -185,7 +185,7 @@ struct SumRun<'a, 'b, T> {
 }
 
 /// Vectors that make sixteen lanes, at most.
-const MOST_PARTS: usize = 16;
+pub(super) const MOST_PARTS: usize = 16;
 
 impl<T: GradTarget> Kernel for SumRun<'_, '_, T> {
     type Out = ();

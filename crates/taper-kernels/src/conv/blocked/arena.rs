@@ -40,10 +40,7 @@ impl Arena {
     /// The thread's arena, with room for so many floats.
     pub(super) fn take(len: usize) -> Self {
         let mut arena = ARENA.take();
-        let n = len.div_ceil(LANES);
-        if arena.memory.len() < n {
-            arena.memory.resize(n, Lanes::ZERO);
-        }
+        make_room(&mut arena.memory, len.div_ceil(LANES));
         arena
     }
 
@@ -55,6 +52,36 @@ impl Arena {
     pub(super) fn parts(&mut self) -> Parts<'_> {
         let Self { memory, channel, points: [of_weight, of_planes] } = self;
         Parts { memory: floats_mut(memory), channel, of_weight, of_planes }
+    }
+}
+
+/// Makes room for so many vectors.
+pub(super) fn make_room(memory: &mut Vec<Lanes>, len: usize) {
+    if memory.len() < len {
+        memory.resize(len, Lanes::ZERO);
+    }
+}
+
+/// Brings sixteen floats of so many channels, `step` floats apart, into the lanes; those of missing channels are 0.
+///
+/// # Safety
+/// The instructions of `S` must be available.
+#[inline(always)]
+pub(super) unsafe fn turn_channels<S: Simd>(
+    planes: &[f32],
+    step: usize,
+    filled: usize,
+    to: &mut [Lanes; LANES],
+) {
+    if filled == LANES {
+        assert!((LANES - 1) * step + LANES <= planes.len(), "sixteen floats of sixteen channels");
+        // SAFETY: as was asserted; the caller vouches for the instructions.
+        return unsafe { S::transpose(planes.as_ptr(), step, to) };
+    }
+    to.fill(Lanes::ZERO);
+    for channel in 0..filled {
+        let from = &planes[channel * step..][..LANES];
+        to.iter_mut().zip(from).for_each(|(to, &value)| to.0[channel] = value);
     }
 }
 
@@ -138,14 +165,9 @@ impl<'a> Side<'a> {
         (stored.start < stored.end).then(|| stored.start * self.unit..stored.end * self.unit)
     }
 
-    /// Images of the arena's planes.
-    pub(super) fn images(&self) -> usize {
-        if self.grid.has_images_in_lanes { LANES } else { 1 }
-    }
-
     /// Stored units of a unit of the arena.
     pub(super) fn stored(&self, unit: usize) -> std::ops::Range<usize> {
-        let each = self.images() / self.plane.together();
+        let each = self.grid.images() / self.plane.together();
         unit * each..((unit + 1) * each).min(self.plane.units())
     }
 

@@ -35,6 +35,13 @@ pub(super) struct Grid {
     pub(super) is_shifted: bool,
 }
 
+impl Grid {
+    /// Images of a plane.
+    pub(super) fn images(&self) -> usize {
+        if self.has_images_in_lanes { LANES } else { 1 }
+    }
+}
+
 /// Sizes of a convolution, and what its kernel reads.
 #[derive(Clone, Debug)]
 pub(super) struct Geometry {
@@ -134,13 +141,16 @@ impl Geometry {
         if self.grid.is_shifted { [most(-sign), most(sign)] } else { [0, 0] }
     }
 
+    /// Rows of a plane of the input, of whose phases the first has the most, or of the output.
+    fn rows(&self, is_input: bool) -> usize {
+        if is_input { self.phase(0).0 } else { self.out.0 }
+    }
+
     /// Places of planes that are read: of the input's phases, or of the output's gradient.
     pub(super) fn sources(&self, is_transposed: bool) -> Slots {
         let [above, below, cols] = self.reach(is_transposed);
         let Grid { pitch, step, .. } = self.grid;
-        let input = (0..self.n_phases()).map(|phase| self.phase(phase).0).max().unwrap_or(0);
-        let rows = if is_transposed { self.out.0 } else { input };
-        let results = if is_transposed { input } else { self.out.0 };
+        let (rows, results) = (self.rows(!is_transposed), self.rows(is_transposed));
         let body = |rows: usize| product([rows, pitch]).next_multiple_of(LANES);
         // A kernel reads as many rows as it writes, from so many above to so many below.
         let above = (above * pitch + cols * step).next_multiple_of(LANES);
@@ -150,9 +160,7 @@ impl Geometry {
 
     /// Places of planes that are written: of the output, or of the phases of the input's gradient.
     pub(super) fn results(&self, is_transposed: bool) -> Slots {
-        let input = (0..self.n_phases()).map(|phase| self.phase(phase).0).max().unwrap_or(0);
-        let rows = if is_transposed { input } else { self.out.0 };
-        let body = product([rows, self.grid.pitch]).next_multiple_of(LANES);
+        let body = product([self.rows(is_transposed), self.grid.pitch]).next_multiple_of(LANES);
         Slots { above: 0, body, len: body }
     }
 }

@@ -137,14 +137,9 @@ impl BlockedConv {
         self.output.channels * self.reads.len()
     }
 
-    /// Images of a unit of the arena.
-    fn together(&self) -> usize {
-        if self.geometry.grid.has_images_in_lanes { LANES } else { 1 }
-    }
-
     /// Images of a part of the output, which a task computes.
     pub(super) fn part(&self) -> usize {
-        PART.max(self.together())
+        PART.max(self.geometry.grid.images())
     }
 
     /// Units of a part.
@@ -159,6 +154,6 @@ impl BlockedConv {
 
     fn units_of(&self, i: usize, images: usize) -> Range<usize> {
         let end = ((i + 1) * images).min(self.shape.batch);
-        i * images / self.together()..end.div_ceil(self.together())
+        i * images / self.geometry.grid.images()..end.div_ceil(self.geometry.grid.images())
     }
 }

@@ -161,15 +161,12 @@ impl Backward<'_> {
         let filters = wants_all && conv.is_winograd;
         let mixes = wants_all && !filters && conv.is_mixing;
         // Those that a chain of sums goes over, or whose tiles are multiplied together.
-        let at_a_time = match &to_input {
-            Some(to) if filters || mixes => to.weights.kernels.units(),
-            None if filters || mixes => 1,
-            Some(to) => {
-                to.weights.kernels.units().max(reads.units(geometry.grid.has_images_in_lanes))
-            }
-            None => reads.units(geometry.grid.has_images_in_lanes),
+        let of_sums = match filters || mixes {
+            true => 1,
+            false => reads.units(geometry.grid.has_images_in_lanes),
         };
-        let at_a_time = at_a_time.min(units.len());
+        let of_planes = to_input.as_ref().map_or(1, |to| to.weights.kernels.units());
+        let at_a_time = of_sums.max(of_planes).min(units.len());
         let mut arena = Arena::take(at_a_time * unit_len);
         let Parts { memory, channel, of_weight, of_planes } = arena.parts();
         let memory = &mut memory[..at_a_time * unit_len];
@@ -212,7 +209,6 @@ impl Backward<'_> {
                 arena: memory,
                 unit: unit_len,
                 n_units,
-                input: 0,
                 grad: input_len,
                 grad_slots: places.sources,
                 channels_out,

@@ -173,9 +173,7 @@ pub(super) struct Pair<'a> {
     /// Floats from one unit to the next.
     pub(super) unit: usize,
     pub(super) n_units: usize,
-    /// Where the input's planes begin in a unit.
-    pub(super) input: usize,
-    /// Where the gradient's planes begin in a unit.
+    /// Where the gradient's planes begin in a unit; the input's begin at 0.
     pub(super) grad: usize,
     pub(super) grad_slots: Slots,
     pub(super) channels_out: usize,
@@ -397,7 +395,7 @@ impl Pair<'_> {
         step: usize,
         is_first: bool,
     ) -> usize {
-        let input = signed(self.input + group + stretch.first * LANES);
+        let input = signed(group + stretch.first * LANES);
         // SAFETY: the places lie in the arena, as `TapReads` has made them.
         unsafe {
             let input =

@@ -18,9 +18,8 @@ use crate::{
 /// Where the planes of a direction lie, in floats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Places {
-    /// The planes that are read, phase by phase, and where the first begins.
+    /// The planes that are read, phase by phase; they begin at 0.
     pub(super) sources: Slots,
-    pub(super) first_source: usize,
     /// Those that are written.
     pub(super) results: Slots,
     pub(super) first_result: usize,
@@ -46,12 +45,12 @@ impl Places {
             len < 1 << 29,
             "{len} floats of an image, but a convolution takes below 2²⁹ floats"
         );
-        Self { sources, first_source: 0, results, first_result, zero, len }
+        Self { sources, results, first_result, zero, len }
     }
 
     /// Where a plane that is read begins.
     pub(super) fn source(&self, plane: usize) -> usize {
-        self.first_source + plane * self.sources.len + self.sources.above
+        plane * self.sources.len + self.sources.above
     }
 
     /// Where a plane that is written begins.

@@ -4,7 +4,7 @@
 //! Each weight sums over the pixels of a block of images, in their order.
 
 use super::{
-    arena::Turned,
+    arena::{Turned, make_room, turn_channels},
     geometry::{Geometry, Slots},
     product::Product,
 };
@@ -35,11 +35,7 @@ impl<'a> WholeGrad<'a> {
         let shape = &geometry.shape;
         let [inp, out] = [shape.channels_in, shape.channels_out].map(|n| n.div_ceil(LANES));
         let lens = [geometry.n_phases() * inp * slots[0].body, out * slots[1].body];
-        for (memory, len) in memory.iter_mut().zip(lens) {
-            if memory.len() < len {
-                memory.resize(len, Lanes::ZERO);
-            }
-        }
+        memory.iter_mut().zip(lens).for_each(|(memory, len)| make_room(memory, len));
         memory[2].clear();
         memory[2].resize(geometry.taps.len() * out * LANES * inp, Lanes::ZERO);
         Self { geometry, slots, memory }
@@ -110,18 +106,10 @@ impl Kernel for Turn<'_> {
         {
             let begin = group * LANES * slots.len + slots.above;
             let filled = (channels - group * LANES).min(LANES);
-            if filled == LANES {
-                assert!(begin + (LANES - 1) * slots.len + slots.body <= planes.len());
-                for (i, to) in to.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
-                    // SAFETY: sixteen planes have the place; the caller vouches for the instructions.
-                    unsafe { S::transpose(planes.as_ptr().add(begin + i * LANES), slots.len, to) };
-                }
-            } else {
-                to.fill(Lanes::ZERO);
-                for channel in 0..filled {
-                    let from = &planes[begin + channel * slots.len..][..slots.body];
-                    to.iter_mut().zip(from).for_each(|(to, &value)| to.0[channel] = value);
-                }
+            for (i, to) in to.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
+                let planes = &planes[begin + i * LANES..];
+                // SAFETY: the caller vouches for the instructions.
+                unsafe { turn_channels::<S>(planes, slots.len, filled, to) };
             }
         }
     }

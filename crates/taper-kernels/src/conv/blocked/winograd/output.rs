@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     conv::blocked::{
-        arena::Turned,
+        arena::{Turned, make_room},
         geometry::{Geometry, Slots},
     },
     lanes::{LANES, Lanes},
@@ -68,8 +68,8 @@ impl WinogradWeights {
         self.tiles.images()
     }
 
-    /// Computes the planes of some images, `unit` floats from one to the next, of which the last may have fewer: those that are read begin at 0 and lie as
-    /// `sources` says, those that are written from `first_result` on.
+    /// Computes the planes of some images, `unit` floats from one to the next, of which the last may have fewer: those that
+    /// are read begin at 0 and lie as `sources` says, those that are written from `first_result` on.
     pub(in super::super) fn run(
         &self,
         variant: Variant,
@@ -85,11 +85,8 @@ impl WinogradWeights {
         let [from_sizes, to_sizes] =
             [self.sources, self.channels].map(|channels| PointSizes::new(channels, n_tiles));
         let [points, sums, _, rows] = memory;
-        for (memory, sizes) in [(&mut *points, &from_sizes), (&mut *sums, &to_sizes)] {
-            if memory.len() < sizes.len() {
-                memory.resize(sizes.len(), Lanes::ZERO);
-            }
-        }
+        make_room(points, from_sizes.len());
+        make_room(sums, to_sizes.len());
         for (image, arena) in arena.chunks(unit).enumerate() {
             let planes = &arena[..first_result];
             let from = ImagePlanes { planes, slots: sources, pitch, channels: self.sources };

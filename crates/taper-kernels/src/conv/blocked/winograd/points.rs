@@ -2,7 +2,7 @@
 
 use super::{POINTS, PointSizes, SIDE, TILE, TileGrid};
 use crate::{
-    conv::blocked::geometry::Slots,
+    conv::blocked::{arena::turn_channels, geometry::Slots},
     lanes::{LANES, Lanes},
     simd::{Kernel, Simd},
 };
@@ -108,19 +108,8 @@ unsafe fn turn<S: Simd>(
     let begin = group * LANES * slots.len + slots.above + y * pitch;
     for part in (0..tiles.width.min(pitch)).step_by(LANES) {
         let mut block = [Lanes::ZERO; LANES];
-        if filled == LANES {
-            let last = begin + part + (LANES - 1) * slots.len;
-            assert!(last + LANES <= planes.len());
-            // SAFETY: sixteen channels have sixteen floats each; the caller vouches for the instructions.
-            unsafe { S::transpose(planes.as_ptr().add(begin + part), slots.len, &mut block) };
-        } else {
-            for channel in 0..filled {
-                let from = &planes[begin + part + channel * slots.len..][..LANES];
-                for (block, &value) in block.iter_mut().zip(from) {
-                    block.0[channel] = value;
-                }
-            }
-        }
+        // SAFETY: the caller vouches for the instructions.
+        unsafe { turn_channels::<S>(&planes[begin + part..], slots.len, filled, &mut block) };
         for r in 0..n_rows {
             let n = (tiles.width - part).min(LANES).min(pitch);
             let to = &mut rows[(y + r) % ring * width + part + 1..][..n];
@@ -147,14 +136,14 @@ impl Kernel for OneTile<'_> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         let Self { rows, at, transform, step, to } = self;
-        let from = at.map(|at| rows[at..][..TILE].as_ptr().cast::<f32>());
+        let n = if transform == Transform::Input { SIDE } else { TILE };
+        let from = at.map(|at| rows[at..][..n].as_ptr().cast::<f32>());
         assert!(to.len() > (POINTS - 1) * step);
         let to = to.as_mut_ptr().cast::<f32>();
         for part in (0..LANES).step_by(S::WIDTH) {
             // SAFETY: a tile of the input has six columns, one of the gradient four; each point has a place.
             unsafe {
                 let mut left = [[S::splat(0.0); SIDE]; SIDE];
-                let n = if transform == Transform::Input { SIDE } else { TILE };
                 for r in 0..n {
                     let mut row = [S::splat(0.0); SIDE];
                     for (x, row) in row.iter_mut().enumerate().take(n) {

@@ -7,7 +7,7 @@ use super::{
     points::{ImagePlanes, ToPoints, Transform},
 };
 use crate::{
-    conv::blocked::arena::Turned,
+    conv::blocked::arena::{Turned, make_room},
     lanes::{LANES, Lanes},
     simd::{Kernel, Simd, Variant, launch},
 };
@@ -34,11 +34,8 @@ impl<'a> BlockPoints<'a> {
         let n = tiles.images() * tiles.len();
         let sizes = [channels_in, channels_out].map(|channels| PointSizes::new(channels, n));
         let [input, grad, products, _] = memory;
-        for (memory, sizes) in [(input, &sizes[0]), (grad, &sizes[1])] {
-            if memory.len() < sizes.len() {
-                memory.resize(sizes.len(), Lanes::ZERO);
-            }
-        }
+        make_room(input, sizes[0].len());
+        make_room(grad, sizes[1].len());
         products.clear();
         products.resize(POINTS * sizes[1].groups * LANES * sizes[0].groups, Lanes::ZERO);
         Self { tiles, channels: [channels_in, channels_out], sizes, memory, waiting: 0 }
