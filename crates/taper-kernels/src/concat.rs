@@ -1,31 +1,31 @@
 //! Activations side by side: their channels one after the other.
 
-use crate::lanes::{LANES, Lanes, Plane};
+use crate::{
+    fused::Joined,
+    lanes::{LANES, Lanes, Plane},
+};
 use rayon::prelude::*;
 
-/// Puts the channels of all parts into one activation.
+/// Stores joined activations in one piece.
 ///
 /// ```
-/// use taper_kernels::{concat, lanes::{Lanes, Plane}};
+/// use taper_kernels::{concat, fused::Joined, lanes::{Lanes, Plane}};
 ///
 /// let plane = |channels| Plane { batch: 16, channels, height: 1, width: 2 };
 /// let [one, two] = [1.0, 2.0].map(|v| Lanes([v; 16]));
 /// let mut out = vec![Lanes::ZERO; 6];
-/// concat::concat(&[(plane(1), &[one; 2]), (plane(2), &[two; 4])], &mut out);
+/// concat::concat(&Joined::new(vec![(plane(1), &[one; 2]), (plane(2), &[two; 4])]), &mut out);
 /// assert_eq!(out, [one, one, two, two, two, two]);
 /// ```
 ///
 /// # Panics
-/// If the parts differ in anything but their channels, or a length does not fit.
-pub fn concat(parts: &[(Plane, &[Lanes])], out: &mut [Lanes]) {
+/// If a length does not fit.
+pub fn concat(joined: &Joined, out: &mut [Lanes]) {
+    let parts = joined.parts();
     let Some((first, _)) = parts.first() else {
         assert!(out.is_empty(), "no parts make no activation");
         return;
     };
-    for (plane, x) in parts {
-        assert_eq!(Plane { channels: plane.channels, ..*first }, *plane, "parts of one size");
-        assert_eq!(x.len(), plane.len(), "activation of {plane:?}");
-    }
     let channels = parts.iter().map(|(plane, _)| plane.channels).sum();
     let whole = Plane { channels, ..*first };
     assert_eq!(out.len(), whole.len(), "activation of {whole:?}");
@@ -88,7 +88,7 @@ mod tests {
             [(2, 1.0), (1, 0.5), (4, 0.25)].map(|(n, f)| (plane(n), wave(plane(n), f))).into();
         let views: Vec<(Plane, &[Lanes])> = parts.iter().map(|(p, x)| (*p, &x[..])).collect();
         let mut whole = vec![Lanes::ZERO; plane(7).len()];
-        concat(&views, &mut whole);
+        concat(&Joined::new(views), &mut whole);
         let mut first = 0;
         for (plane_of, x) in &parts {
             let mut back = vec![Lanes([7.0; 16]); x.len()];
@@ -99,13 +99,5 @@ mod tests {
             assert!(back.iter().zip(x).all(twice));
             first += plane_of.channels;
         }
-    }
-
-    #[test]
-    #[should_panic(expected = "parts of one size")]
-    fn parts_of_other_sizes_are_refused() {
-        let plane = |height| Plane { batch: 1, channels: 1, height, width: 1 };
-        let (a, b) = ([Lanes::ZERO; 1], [Lanes::ZERO; 2]);
-        concat(&[(plane(1), &a), (plane(2), &b)], &mut [Lanes::ZERO; 3]);
     }
 }

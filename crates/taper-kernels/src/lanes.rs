@@ -121,6 +121,11 @@ impl Plane {
         Some((0..n).map(vector).collect())
     }
 
+    /// A channel of a unit.
+    pub(crate) fn channel_of(&self, unit: usize, channel: usize) -> ChannelOf {
+        ChannelOf { unit, channel, at: (unit * self.channels + channel) * self.vectors() }
+    }
+
     /// Places of a channel of an image.
     pub(crate) fn channel(&self, image: usize, channel: usize) -> ChannelPlaces {
         let unit = image / self.together();
@@ -134,6 +139,17 @@ impl Plane {
             false => ChannelPlaces { first, row: self.pitch(), column: 1 },
         }
     }
+}
+
+/// A channel of an image, or of the sixteen that share its vectors.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ChannelOf {
+    /// Index of the unit.
+    pub(crate) unit: usize,
+    /// Index of the channel.
+    pub(crate) channel: usize,
+    /// Its first vector, where the activation is stored in one piece.
+    pub(crate) at: usize,
 }
 
 /// Where the pixels of a channel of an image lie, in floats.

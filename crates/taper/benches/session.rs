@@ -420,18 +420,13 @@ impl Prepared {
     }
 
     fn run(&mut self) {
-        let (source, grad) = (Source::Plain(&self.input), GradSource::Plain(&self.grad));
+        let (source, grad) = (Source::Plain((&self.input).into()), GradSource::Plain(&self.grad));
         match self.kernel.direction {
             Direction::Forward => {
                 self.conv.forward(&self.packed, source, None, &mut self.out);
             }
             Direction::Input => {
-                let to = InputGrad {
-                    weights: &self.transposed,
-                    out: &mut self.grad_input,
-                    is_added: false,
-                    finish: None,
-                };
+                let to = InputGrad::new(&self.transposed, &mut self.grad_input, false);
                 self.conv.backward(source, grad, Some(to), None);
             }
             Direction::Weight => {

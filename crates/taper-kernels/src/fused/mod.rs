@@ -7,11 +7,13 @@
 mod moments;
 mod source;
 mod sums;
+mod view;
 
 pub use moments::Moments;
 pub use source::{GradSource, NormSlope, PassWhere, Source};
 pub use sums::GradSums;
+pub use view::{Joined, View};
 
 pub(crate) use moments::MomentSums;
-pub(crate) use source::Rows;
-pub(crate) use sums::{GradRun, GradSum};
+pub(crate) use source::ChannelSource;
+pub(crate) use sums::{GradRun, GradSum, Placed};

@@ -1,19 +1,21 @@
 //! What a kernel reads, computed on the way.
 
+use super::View;
 use crate::{
-    lanes::{LANES, Lanes, Plane},
+    lanes::{ChannelOf, LANES, Lanes, Plane},
     simd::{Kernel, Simd},
 };
+use std::ops::Range;
 
 /// An activation as a convolution reads it.
 #[derive(Clone, Copy, Debug)]
 pub enum Source<'a> {
     /// As it is stored.
-    Plain(&'a [Lanes]),
+    Plain(View<'a>),
     /// `scale·x + shift` per channel, cut off at 0 if `relu`.
     Normed {
         /// What is stored.
-        x: &'a [Lanes],
+        x: View<'a>,
         /// Factor of each channel.
         scale: &'a [f32],
         /// Summand of each channel.
@@ -62,7 +64,7 @@ pub enum GradSource<'a> {
         /// Gradient of what the rectifier gives.
         grad: &'a [Lanes],
         /// What the convolution gave.
-        x: &'a [Lanes],
+        x: View<'a>,
         /// What the rectifier lets pass.
         pass: PassWhere<'a>,
         /// The normalisation's part, of each channel.
@@ -71,19 +73,19 @@ pub enum GradSource<'a> {
 }
 
 impl<'a> Source<'a> {
-    /// What is read of a stretch.
-    pub(crate) fn read(&self, at: std::ops::Range<usize>) -> &'a [Lanes] {
-        match *self {
-            Self::Plain(x) | Self::Normed { x, .. } => x.get(at).unwrap_or_default(),
+    /// What is read of some units.
+    pub(crate) fn read(&self, plane: &Plane, units: Range<usize>, into: &mut Vec<&'a [Lanes]>) {
+        match self {
+            Self::Plain(x) | Self::Normed { x, .. } => x.stretches(plane, units, into),
         }
     }
 
     pub(crate) fn check(&self, plane: &Plane) {
-        let (len, channels) = (plane.len(), plane.channels);
+        let channels = plane.channels;
         match self {
-            Self::Plain(x) => assert_eq!(x.len(), len, "source of {plane:?}"),
+            Self::Plain(x) => x.check(plane, "source"),
             Self::Normed { x, scale, shift, .. } => {
-                assert_eq!(x.len(), len, "source of {plane:?}");
+                x.check(plane, "source");
                 assert!(scale.len() == channels && shift.len() == channels, "one a channel");
             }
         }
@@ -91,13 +93,14 @@ impl<'a> Source<'a> {
 }
 
 impl<'a> GradSource<'a> {
-    /// What is read of a stretch.
-    pub(crate) fn read(&self, at: std::ops::Range<usize>, into: &mut Vec<&'a [Lanes]>) {
+    /// What is read of some units.
+    pub(crate) fn read(&self, plane: &Plane, units: Range<usize>, into: &mut Vec<&'a [Lanes]>) {
         match *self {
-            Self::Plain(x) => into.extend(x.get(at)),
+            Self::Plain(x) => View::Whole(x).stretches(plane, units, into),
             Self::Normed { grad, x, pass, .. } => {
-                into.extend([grad, x].iter().filter_map(|lanes| lanes.get(at.clone())));
-                pass.read(at, into);
+                View::Whole(grad).stretches(plane, units.clone(), into);
+                x.stretches(plane, units.clone(), into);
+                pass.read(plane, units, into);
             }
         }
     }
@@ -107,7 +110,8 @@ impl<'a> GradSource<'a> {
         match self {
             Self::Plain(x) => assert_eq!(x.len(), len, "gradient of {plane:?}"),
             Self::Normed { grad, x, pass, slopes } => {
-                assert!(grad.len() == len && x.len() == len, "gradient of {plane:?}");
+                assert_eq!(grad.len(), len, "gradient of {plane:?}");
+                x.check(plane, "activation");
                 assert_eq!(slopes.len(), channels, "one slope a channel");
                 pass.check(plane);
             }
@@ -116,10 +120,10 @@ impl<'a> GradSource<'a> {
 }
 
 impl<'a> PassWhere<'a> {
-    /// What is read of a stretch beside the gradient and what it belongs to.
-    pub(crate) fn read(&self, at: std::ops::Range<usize>, into: &mut Vec<&'a [Lanes]>) {
+    /// What is read of some units beside the gradient and what it belongs to.
+    pub(crate) fn read(&self, plane: &Plane, units: Range<usize>, into: &mut Vec<&'a [Lanes]>) {
         if let Self::Positive(y) = *self {
-            into.extend(y.get(at));
+            View::Whole(y).stretches(plane, units, into);
         }
     }
 
@@ -134,23 +138,23 @@ impl<'a> PassWhere<'a> {
     }
 }
 
-/// Something that gives the pixels of one channel of one row.
-pub(crate) trait Rows: Copy {
-    /// Computes the pixels `at..at + out.len()` of channel `channel`.
+/// Something that gives the pixels of a channel.
+pub(crate) trait ChannelSource: Copy {
+    /// Computes the pixels of a channel, all of whose vectors `out` has.
     ///
     /// # Safety
-    /// The instructions of `S` must be available; `at..at + out.len()` must lie within the activation.
-    unsafe fn fill<S: Simd>(&self, at: usize, channel: usize, out: &mut [Lanes]);
+    /// The instructions of `S` must be available.
+    unsafe fn fill<S: Simd>(&self, of: ChannelOf, out: &mut [Lanes]);
 }
 
-impl Rows for Source<'_> {
+impl ChannelSource for Source<'_> {
     #[inline(always)]
-    unsafe fn fill<S: Simd>(&self, at: usize, channel: usize, out: &mut [Lanes]) {
+    unsafe fn fill<S: Simd>(&self, of: ChannelOf, out: &mut [Lanes]) {
         match *self {
             // SAFETY: the caller vouches for the instructions.
-            Self::Plain(x) => unsafe { copy::<S>(&x[at..at + out.len()], out) },
+            Self::Plain(x) => unsafe { copy::<S>(x.channel(of, out.len()), out) },
             Self::Normed { x, scale, shift, relu } => {
-                let x = &x[at..at + out.len()];
+                let (x, channel) = (x.channel(of, out.len()), of.channel);
                 // SAFETY: the caller vouches for the instructions; both slices have `n` floats.
                 unsafe {
                     let (scale, shift) = (S::splat(scale[channel]), S::splat(shift[channel]));
@@ -173,15 +177,15 @@ impl Rows for Source<'_> {
     }
 }
 
-impl Rows for GradSource<'_> {
+impl ChannelSource for GradSource<'_> {
     #[inline(always)]
-    unsafe fn fill<S: Simd>(&self, at: usize, channel: usize, out: &mut [Lanes]) {
+    unsafe fn fill<S: Simd>(&self, of: ChannelOf, out: &mut [Lanes]) {
         match *self {
             // SAFETY: the caller vouches for the instructions.
-            Self::Plain(x) => unsafe { copy::<S>(&x[at..at + out.len()], out) },
+            Self::Plain(x) => unsafe { copy::<S>(&x[of.at..of.at + out.len()], out) },
             Self::Normed { grad, x, pass, slopes } => {
-                let (grad, x) = (&grad[at..at + out.len()], &x[at..at + out.len()]);
-                let row = GradRow { grad, x, pass, slopes: slopes[channel], at, channel, out };
+                let (grad, x) = (&grad[of.at..of.at + out.len()], x.channel(of, out.len()));
+                let row = GradRow { grad, x, pass, slopes: slopes[of.channel], of, out };
                 // SAFETY: the caller vouches for the instructions.
                 unsafe { S::call(row) }
             }
@@ -190,17 +194,17 @@ impl Rows for GradSource<'_> {
 }
 
 /// Expands to `each!(|i, g, x| …)` with what passes of `g`, the gradient of `x`, for each way to pass: within one loop,
-/// the way would be looked up again for each vector. `$place` is the range of pixels that is gone through.
+/// the way would be looked up again for each vector. `$of` is the channel, of `$n` vectors.
 macro_rules! each_passed {
-    ($S:ident, $pass:expr, $channel:expr, $place:expr, $each:ident) => {
+    ($S:ident, $pass:expr, $of:expr, $n:expr, $each:ident) => {
         match $pass {
             PassWhere::Everywhere => $each!(|i, g, x| g),
             PassWhere::Normed { scale, shift } => {
-                let (scale, shift) = ($S::splat(scale[$channel]), $S::splat(shift[$channel]));
+                let (scale, shift) = ($S::splat(scale[$of.channel]), $S::splat(shift[$of.channel]));
                 $each!(|i, g, x| $S::where_positive($S::fma(x, scale, shift), g));
             }
             PassWhere::Positive(y) => {
-                let y = y[$place].as_ptr().cast::<f32>();
+                let y = y[$of.at..$of.at + $n].as_ptr().cast::<f32>();
                 $each!(|i, g, x| $S::where_positive($S::load(y.add(i)), g));
             }
         }
@@ -208,15 +212,13 @@ macro_rules! each_passed {
 }
 pub(super) use each_passed;
 
-/// A row of the gradient behind a normalisation. A kernel of its own, which has all registers to itself.
+/// A channel of the gradient behind a normalisation. A kernel of its own, which has all registers to itself.
 struct GradRow<'a> {
     grad: &'a [Lanes],
     x: &'a [Lanes],
     pass: PassWhere<'a>,
     slopes: NormSlope,
-    /// Place of the row in the activation, in pixels.
-    at: usize,
-    channel: usize,
+    of: ChannelOf,
     out: &'a mut [Lanes],
 }
 
@@ -231,8 +233,8 @@ impl Kernel for GradRow<'_> {
             self.x.as_ptr().cast::<f32>(),
             self.out.as_mut_ptr().cast::<f32>(),
         );
-        // SAFETY: the caller vouches for the instructions; all slices have `n` floats, and the activation has them from
-        // `at` on.
+        // SAFETY: the caller vouches for the instructions; all slices have `n` floats, and the activation has them at
+        // the channel.
         unsafe {
             let (scale, mean) = (S::splat(self.slopes.scale), S::splat(self.slopes.mean));
             let mean_grad = S::splat(self.slopes.mean_grad);
@@ -249,7 +251,7 @@ impl Kernel for GradRow<'_> {
                     }
                 };
             }
-            each_passed!(S, self.pass, self.channel, self.at..self.at + self.out.len(), each);
+            each_passed!(S, self.pass, self.of, self.out.len(), each);
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Sums of a gradient that a normalisation before it needs, taken while the gradient is in the cache.
 
-use super::{PassWhere, source::each_passed};
+use super::{PassWhere, View, source::each_passed};
 use crate::{
-    lanes::{LANES, Lanes},
+    lanes::{ChannelOf, LANES, Lanes},
     simd::{Kernel, Simd, halves},
 };
 
@@ -55,8 +55,7 @@ impl GradSum {
         unsafe { self.add_sums::<S, _>(grad, run, ()) }
     }
 
-    /// Adds a run of a gradient to what is in `to` if `is_added`, puts what passes of it there, past the caches, and adds
-    /// its sums. Zeros become positive.
+    /// Puts what passes of a run of a gradient where `placed` says, past the caches, and adds its sums. Zeros become positive.
     ///
     /// # Safety
     /// The instructions of `S` must be available.
@@ -66,13 +65,15 @@ impl GradSum {
         grad: &[Lanes],
         run: GradRun,
         to: &mut [Lanes],
-        is_added: bool,
+        placed: Placed,
     ) {
         // SAFETY: the caller vouches for the instructions.
         unsafe {
-            match is_added {
-                true => self.add_sums::<S, _>(grad, run, Added(to)),
-                false => self.add_sums::<S, _>(grad, run, Stored(to)),
+            match (placed.scale, placed.is_added) {
+                (None, true) => self.add_sums::<S, _>(grad, run, Added(to)),
+                (None, false) => self.add_sums::<S, _>(grad, run, Stored(to)),
+                (Some(scale), true) => self.add_sums::<S, _>(grad, run, AddedTimes(to, scale)),
+                (Some(scale), false) => self.add_sums::<S, _>(grad, run, StoredTimes(to, scale)),
             }
         }
     }
@@ -99,6 +100,16 @@ impl GradSum {
         self.settle();
         self.total
     }
+}
+
+/// How a gradient is stored.
+#[derive(Clone, Copy)]
+pub(crate) struct Placed {
+    /// Whether something is there to which it is added.
+    pub(crate) is_added: bool,
+    /// If there is one, only what passes is added, times this factor. Else what is there is of the same gradient, of whose
+    /// sum it is seen what passes.
+    pub(crate) scale: Option<f32>,
 }
 
 /// Where what passes of a gradient goes.
@@ -164,16 +175,52 @@ impl GradTarget for Added<'_> {
     }
 }
 
+/// What passes, times a factor, in place of what is there.
+struct StoredTimes<'a>(&'a mut [Lanes], f32);
+
+impl GradTarget for StoredTimes<'_> {
+    #[inline(always)]
+    unsafe fn with<S: Simd>(&self, _: usize, grad: S::V) -> S::V {
+        grad
+    }
+
+    #[inline(always)]
+    unsafe fn put<S: Simd>(&mut self, at: usize, value: S::V) {
+        // SAFETY: as the caller vouches; vectors are aligned.
+        unsafe {
+            let value = S::fma(value, S::splat(self.1), S::splat(0.0));
+            S::store_past(self.0.as_mut_ptr().cast::<f32>().add(at), value);
+        }
+    }
+}
+
+/// What passes, times a factor, added to what is there.
+struct AddedTimes<'a>(&'a mut [Lanes], f32);
+
+impl GradTarget for AddedTimes<'_> {
+    #[inline(always)]
+    unsafe fn with<S: Simd>(&self, _: usize, grad: S::V) -> S::V {
+        grad
+    }
+
+    #[inline(always)]
+    unsafe fn put<S: Simd>(&mut self, at: usize, value: S::V) {
+        // SAFETY: as the caller vouches; vectors are aligned.
+        unsafe {
+            let to = self.0.as_mut_ptr().cast::<f32>().add(at);
+            S::store_past(to, S::fma(value, S::splat(self.1), S::load(to)));
+        }
+    }
+}
+
 /// What the gradient of a channel is summed with.
 pub(crate) struct GradRun<'a> {
-    /// The whole activation.
-    pub(crate) x: &'a [Lanes],
+    /// The activation.
+    pub(crate) x: View<'a>,
     pub(crate) pass: PassWhere<'a>,
     /// Centre of the channel.
     pub(crate) mean: f32,
-    pub(crate) channel: usize,
-    /// Place of the run in the activation.
-    pub(crate) at: usize,
+    pub(crate) of: ChannelOf,
 }
 
 /// Lanes that hold no pixel have no gradient, and so add nothing.
@@ -192,9 +239,9 @@ impl<T: GradTarget> Kernel for SumRun<'_, '_, T> {
 
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let Self { grad, run: GradRun { x, pass, mean, channel, at }, mut target, sums } = self;
+        let Self { grad, run: GradRun { x, pass, mean, of }, mut target, sums } = self;
         let n = grad.len();
-        let x = x[at..at + n].as_ptr().cast::<f32>();
+        let x = x.channel(of, n).as_ptr().cast::<f32>();
         let from = grad.as_ptr().cast::<f32>();
         let parts = LANES / S::WIDTH;
         // SAFETY: the run lies within the activation.
@@ -220,7 +267,7 @@ impl<T: GradTarget> Kernel for SumRun<'_, '_, T> {
                     }
                 };
             }
-            each_passed!(S, pass, channel, at..at + n, each);
+            each_passed!(S, pass, of, n, each);
             for p in 0..parts {
                 S::store(sums.grad.0.as_mut_ptr().add(p * S::WIDTH), sum[p]);
                 S::store(sums.dot.0.as_mut_ptr().add(p * S::WIDTH), dot[p]);

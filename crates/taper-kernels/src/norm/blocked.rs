@@ -6,7 +6,10 @@
 //! convolution ([`GradSource::Normed`]).
 
 use crate::{
-    fused::{GradRun, GradSource, GradSum, GradSums, MomentSums, Moments, PassWhere, Rows, Source},
+    fused::{
+        ChannelSource, GradRun, GradSource, GradSum, GradSums, MomentSums, Moments, PassWhere,
+        Source, View,
+    },
     lanes::{LANES, Lanes, Plane},
     simd::{Kernel, Simd, Variant, launch},
 };
@@ -112,13 +115,13 @@ impl Kernel for Combine<'_> {
         let n = plane.vectors();
         let mut sides = [vec![Lanes::ZERO; n], vec![Lanes::ZERO; n]];
         for (channel, out) in out.chunks_exact_mut(n).enumerate() {
-            let at = unit * plane.unit() + channel * n;
+            let of = plane.channel_of(unit, channel);
             let [one, other] = &mut sides;
             // SAFETY: the channel lies within the activation; all slices have its floats, and vectors are aligned.
             unsafe {
-                main.fill::<S>(at, channel, one);
+                main.fill::<S>(of, one);
                 if let Some(residual) = &residual {
-                    residual.fill::<S>(at, channel, other);
+                    residual.fill::<S>(of, other);
                 }
                 let (one, other) = (one.as_ptr().cast::<f32>(), other.as_ptr().cast::<f32>());
                 let to = out.as_mut_ptr().cast::<f32>();
@@ -142,12 +145,13 @@ impl Kernel for Combine<'_> {
 pub fn sums(
     plane: &Plane,
     grad: &[Lanes],
-    x: &[Lanes],
+    x: View,
     pass: PassWhere,
     mean: &[f32],
 ) -> Vec<GradSums> {
     assert_eq!(mean.len(), plane.channels, "one mean a channel");
-    assert!(grad.len() == plane.len() && x.len() == plane.len(), "gradient of {plane:?}");
+    assert_eq!(grad.len(), plane.len(), "gradient of {plane:?}");
+    x.check(plane, "activation");
     pass.check(plane);
     let mut total = vec![GradSums::default(); plane.channels];
     if grad.is_empty() {
@@ -156,8 +160,8 @@ pub fn sums(
     let variant = Variant::current();
     let of_block = |(block, grad): (usize, &[Lanes])| {
         let mut sums = vec![GradSum::NONE; plane.channels];
-        let start = block * plane.block();
-        launch(variant, BlockSum { plane, grad, x, pass, mean, start, sums: &mut sums });
+        let first = block * LANES / plane.together();
+        launch(variant, BlockSum { plane, grad, x, pass, mean, first, sums: &mut sums });
         sums.into_iter().map(GradSum::sums).collect::<Vec<_>>()
     };
     let found: Vec<_> = grad.par_chunks(plane.block()).enumerate().map(of_block).collect();
@@ -170,11 +174,11 @@ pub fn sums(
 struct BlockSum<'a> {
     plane: &'a Plane,
     grad: &'a [Lanes],
-    x: &'a [Lanes],
+    x: View<'a>,
     pass: PassWhere<'a>,
     mean: &'a [f32],
-    /// Place of the block in the activation.
-    start: usize,
+    /// The unit that comes first.
+    first: usize,
     sums: &'a mut [GradSum],
 }
 
@@ -183,11 +187,11 @@ impl Kernel for BlockSum<'_> {
 
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let Self { plane, grad, x, pass, mean, start, sums } = self;
-        let n = plane.vectors();
-        for (i, grad) in grad.chunks_exact(n).enumerate() {
-            let (channel, at) = (i % plane.channels, start + i * n);
-            let run = GradRun { x, pass, mean: mean[channel], channel, at };
+        let Self { plane, grad, x, pass, mean, first, sums } = self;
+        for (i, grad) in grad.chunks_exact(plane.vectors()).enumerate() {
+            let (unit, channel) = (first + i / plane.channels, i % plane.channels);
+            let of = plane.channel_of(unit, channel);
+            let run = GradRun { x, pass, mean: mean[channel], of };
             // SAFETY: the caller vouches for the instructions.
             unsafe { sums[channel].add_run::<S>(grad, run) };
         }
@@ -270,14 +274,14 @@ impl Kernel for Gradient<'_> {
         let n = plane.vectors();
         let mut other = vec![Lanes::ZERO; if is_added { n } else { 0 }];
         for (channel, out) in out.chunks_exact_mut(n).enumerate() {
-            let at = unit * plane.unit() + channel * n;
-            // SAFETY: the channel lies within the activation; both slices have its floats.
+            let of = plane.channel_of(unit, channel);
+            // SAFETY: both slices have the channel's floats; the caller vouches for the instructions.
             unsafe {
                 if !is_added {
-                    source.fill::<S>(at, channel, out);
+                    source.fill::<S>(of, out);
                     continue;
                 }
-                source.fill::<S>(at, channel, &mut other);
+                source.fill::<S>(of, &mut other);
                 let (to, from) = (out.as_mut_ptr().cast::<f32>(), other.as_ptr().cast::<f32>());
                 for i in (0..n * LANES).step_by(S::WIDTH) {
                     S::store(to.add(i), S::add(S::load(to.add(i)), S::load(from.add(i))));
@@ -340,8 +344,13 @@ mod tests {
             for relu in [false, true] {
                 for with_residual in [false, true] {
                     let (bx, br) = (blocked(&x), blocked(&r));
-                    let main = Source::Normed { x: &bx, scale: &scale, shift: &shift, relu: false };
-                    let residual = with_residual.then_some(Source::Plain(&br));
+                    let main = Source::Normed {
+                        x: (&bx).into(),
+                        scale: &scale,
+                        shift: &shift,
+                        relu: false,
+                    };
+                    let residual = with_residual.then_some(Source::Plain((&br).into()));
                     let mut out = vec![Lanes([7.0; 16]); PLANE.len()];
                     variant.with(|| combine(&PLANE, main, residual, relu, &mut out));
                     let want: Vec<f32> = (0..x.len())
@@ -368,7 +377,8 @@ mod tests {
         let found = moments(&PLANE, &bx);
         for variant in Variant::available() {
             let mean: Vec<f32> = found.iter().map(|m| m.mean as f32).collect();
-            let totals = variant.with(|| sums(&PLANE, &bg, &bx, PassWhere::Everywhere, &mean));
+            let totals =
+                variant.with(|| sums(&PLANE, &bg, (&bx).into(), PassWhere::Everywhere, &mean));
             let slopes: Vec<NormSlope> = (0..3)
                 .map(|c| {
                     let inverse = 1.0 / (found[c].variance() + 1e-5).sqrt();
@@ -385,7 +395,7 @@ mod tests {
                 .collect();
             let source = GradSource::Normed {
                 grad: &bg,
-                x: &bx,
+                x: (&bx).into(),
                 pass: PassWhere::Everywhere,
                 slopes: &slopes,
             };
@@ -403,10 +413,10 @@ mod tests {
         let (x, grad) = (blocked(&wave(0.7)), blocked(&wave(1.3)));
         let (scale, shift) = ([1.0, -1.0, 0.0], [0.1, 0.0, 0.0]);
         let mut y = vec![Lanes::ZERO; x.len()];
-        let source = Source::Normed { x: &x, scale: &scale, shift: &shift, relu: true };
+        let source = Source::Normed { x: (&x).into(), scale: &scale, shift: &shift, relu: true };
         combine(&PLANE, source, None, true, &mut y);
         for variant in Variant::available() {
-            let of = |pass| variant.with(|| sums(&PLANE, &grad, &x, pass, &[0.0; 3]));
+            let of = |pass| variant.with(|| sums(&PLANE, &grad, (&x).into(), pass, &[0.0; 3]));
             let by_value = of(PassWhere::Positive(&y));
             assert_eq!(by_value, of(PassWhere::Normed { scale: &scale, shift: &shift }));
             assert_ne!(by_value[0], of(PassWhere::Everywhere)[0]);

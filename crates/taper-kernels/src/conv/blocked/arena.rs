@@ -2,8 +2,8 @@
 
 use super::geometry::{Geometry, Grid, Slots};
 use crate::{
-    fused::Rows,
-    lanes::{LANES, Lanes, Plane, floats, floats_mut},
+    fused::ChannelSource,
+    lanes::{ChannelOf, LANES, Lanes, Plane, floats, floats_mut},
     simd::{Kernel, Simd},
 };
 use std::cell::RefCell;
@@ -159,16 +159,15 @@ impl<'a> Side<'a> {
         phase >= 64 || self.read >> phase & 1 == 1
     }
 
-    /// Where a unit of the arena is stored, if there is such a one.
-    pub(super) fn stretch(&self, unit: usize) -> Option<std::ops::Range<usize>> {
-        let stored = self.stored(unit);
-        (stored.start < stored.end).then(|| stored.start * self.unit..stored.end * self.unit)
-    }
-
     /// Stored units of a unit of the arena.
     pub(super) fn stored(&self, unit: usize) -> std::ops::Range<usize> {
         let each = self.grid.images() / self.plane.together();
         unit * each..((unit + 1) * each).min(self.plane.units())
+    }
+
+    /// A channel of a stored unit.
+    pub(super) fn channel_of(&self, unit: usize, channel: usize) -> ChannelOf {
+        ChannelOf { unit, channel, at: unit * self.unit + channel * self.vectors }
     }
 
     /// The plane of a phase of a channel, in floats.
@@ -350,21 +349,21 @@ pub(super) struct Pack<'a, R> {
     pub(super) channel: &'a mut Vec<Lanes>,
 }
 
-impl<R: Rows> Kernel for Pack<'_, R> {
+impl<R: ChannelSource> Kernel for Pack<'_, R> {
     type Out = ();
 
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         let Self { source, side, unit, pixels, planes, channel } = self;
         let (plane, slots) = (side.plane, side.slots);
-        let (n, len) = (side.vectors, side.unit);
+        let n = side.vectors;
         if side.is_stored_alike {
             for c in 0..plane.channels {
                 let begin = c * slots.len + slots.above;
                 let to = lanes_mut(&mut planes[begin..begin + n * LANES]);
-                // SAFETY: the channel lies within the activation; the caller vouches for the instructions.
+                // SAFETY: the caller vouches for the instructions.
                 unsafe {
-                    source.fill::<S>(unit * len + c * n, c, to);
+                    source.fill::<S>(side.channel_of(unit, c), to);
                     if let Some(pixels) = pixels {
                         keep::<S>(pixels, to);
                     }
@@ -382,7 +381,7 @@ impl<R: Rows> Kernel for Pack<'_, R> {
             for c in 0..plane.channels {
                 // SAFETY: as above.
                 unsafe {
-                    source.fill::<S>(stored * len + c * n, c, channel);
+                    source.fill::<S>(side.channel_of(stored, c), channel);
                     if let Some(pixels) = pixels {
                         keep::<S>(pixels, channel);
                     }

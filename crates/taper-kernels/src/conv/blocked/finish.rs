@@ -1,8 +1,11 @@
 //! What becomes of planes that have just been computed: they are stored, and summed on the way.
 
-use super::arena::{Side, keep};
+use super::{
+    GradPart,
+    arena::{Side, keep},
+};
 use crate::{
-    fused::{GradRun, GradSum, MomentSums, PassWhere},
+    fused::{GradRun, GradSum, MomentSums, PassWhere, Placed, View},
     lanes::{LANES, Lanes},
     simd::{Kernel, Simd},
 };
@@ -70,48 +73,58 @@ unsafe fn store<S: Simd>(from: &[Lanes], bias: f32, to: &mut [Lanes]) {
     }
 }
 
-/// What passes of the input's gradient, the whole input of the normalisation, and its centres.
-pub(super) type Finishing<'a> = (PassWhere<'a>, &'a [Lanes], &'a [f32]);
+/// [`Finish`](super::Finish) without its sums.
+#[derive(Clone, Copy)]
+pub(super) struct Finishing<'a> {
+    pub(super) pass: PassWhere<'a>,
+    pub(super) x: View<'a>,
+    pub(super) mean: &'a [f32],
+    pub(super) scale: Option<&'a [f32]>,
+}
 
 /// Stores a unit of the input's gradient.
-pub(super) struct StoreGrad<'a> {
+pub(super) struct StoreGrad<'a, 'b> {
     pub(super) side: Side<'a>,
     /// The unit of the arena.
     pub(super) unit: usize,
     pub(super) planes: &'a [f32],
     pub(super) channel: &'a mut Vec<Lanes>,
-    pub(super) is_added: bool,
     pub(super) finish: Option<Finishing<'a>>,
     /// Of each channel, or none.
     pub(super) sums: &'a mut [GradSum],
-    /// The gradient from its unit `first` on.
-    pub(super) out: &'a mut [Lanes],
+    /// The gradient from its unit `first` on, one part of the channels behind the other.
+    pub(super) parts: &'a mut [GradPart<'b>],
     pub(super) first: usize,
 }
 
-impl Kernel for StoreGrad<'_> {
+impl Kernel for StoreGrad<'_, '_> {
     type Out = ();
 
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let Self { side, unit, planes, channel, is_added, finish, sums, out, first } = self;
-        let (n, len) = (side.vectors, side.unit);
+        let Self { side, unit, planes, channel, finish, sums, parts, first } = self;
+        let n = side.vectors;
         for (lane, stored) in side.stored(unit).enumerate() {
-            for c in 0..side.plane.channels {
-                let from = side.channel(planes, lane, c, channel);
-                let to = &mut out[(stored - first) * len + c * n..][..n];
-                // SAFETY: the caller vouches for the instructions.
-                unsafe {
-                    if let Some((pass, x, mean)) = finish {
-                        let at = stored * len + c * n;
-                        let run = GradRun { x, pass, mean: mean[c], channel: c, at };
-                        sums[c].add_stored::<S>(from, run, to, is_added);
-                        continue;
+            let mut c = 0;
+            for part in parts.iter_mut() {
+                let is_added = part.is_added;
+                let to = &mut part.out[(stored - first) * part.channels * n..][..part.channels * n];
+                for to in to.chunks_exact_mut(n) {
+                    let from = side.channel(planes, lane, c, channel);
+                    // SAFETY: the caller vouches for the instructions.
+                    unsafe {
+                        if let Some(Finishing { pass, x, mean, scale }) = finish {
+                            let of = side.channel_of(stored, c);
+                            let run = GradRun { x, pass, mean: mean[c], of };
+                            let placed = Placed { is_added, scale: scale.map(|scale| scale[c]) };
+                            sums[c].add_stored::<S>(from, run, to, placed);
+                        } else if is_added {
+                            add::<S>(from, to);
+                        } else {
+                            store::<S>(from, 0.0, to);
+                        }
                     }
-                    match is_added {
-                        true => add::<S>(from, to),
-                        false => store::<S>(from, 0.0, to),
-                    }
+                    c += 1;
                 }
             }
         }

@@ -38,6 +38,13 @@ pub struct PackedWeights {
     shape: ConvShape,
 }
 
+impl PackedWeights {
+    /// The convolution that they are of.
+    pub(super) fn shape(&self) -> &ConvShape {
+        &self.shape
+    }
+}
+
 /// A convolution of known shape.
 #[derive(Clone, Debug)]
 pub struct BlockedConv {

@@ -22,7 +22,7 @@
 //!
 //! let mut out = vec![Lanes::ZERO; conv.output().len()];
 //! let weights = conv.pack(&weight, Packing::Sparse);
-//! conv.forward(&weights, Source::Plain(&input), None, &mut out);
+//! conv.forward(&weights, Source::Plain(input[..].into()), None, &mut out);
 //! let mut doubled = vec![0.0; 32];
 //! to_nchw(conv.output(), &out, &mut doubled);
 //! assert_eq!(doubled[5], 10.0);
@@ -43,11 +43,12 @@ pub use layout::{BlockedConv, PackedWeights, Packing};
 
 use crate::{
     buffer::Buffer,
-    fused::{GradSource, GradSums, Moments, PassWhere, Source},
+    fused::{GradSource, GradSums, Moments, PassWhere, Source, View},
     lanes::{Lanes, Plane},
     mask::Mask,
     simd::Variant,
 };
+use finish::Finishing;
 use rayon::prelude::*;
 use tasks::{Backward, BlockSums, Forward, ToInput, Wanted};
 use weight_grad::Positions;
@@ -70,17 +71,34 @@ pub enum GradAt<'a> {
     },
 }
 
-/// The gradient of the input: where to, and whether it is added to what is there.
+/// The gradient of the input: where to, and what is done with it on the way.
 #[derive(Debug)]
 pub struct InputGrad<'a> {
     /// The weights, packed by [`BlockedConv::pack_transposed`].
     pub weights: &'a PackedWeights,
-    /// Of the input's shape.
+    /// The channels of the input, one part after the other.
+    pub parts: Vec<GradPart<'a>>,
+    /// What is done with the gradient while it is in the cache, if it is complete with this convolution.
+    pub finish: Option<Finish<'a>>,
+}
+
+impl<'a> InputGrad<'a> {
+    /// All channels in one part, and nothing done on the way.
+    pub fn new(weights: &'a PackedWeights, out: &'a mut [Lanes], is_added: bool) -> Self {
+        let part = GradPart { channels: weights.shape().channels_in, out, is_added };
+        Self { weights, parts: vec![part], finish: None }
+    }
+}
+
+/// Where the gradient of some channels goes.
+#[derive(Debug)]
+pub struct GradPart<'a> {
+    /// Number of channels.
+    pub channels: usize,
+    /// An activation of so many channels.
     pub out: &'a mut [Lanes],
     /// Whether `out` holds a gradient already, to which this one is added.
     pub is_added: bool,
-    /// What is done with the gradient while it is in the cache, if it is complete with this convolution.
-    pub finish: Option<Finish<'a>>,
 }
 
 /// The first part of the backward pass of a rectifier and a normalisation before the convolution: only what passes
@@ -90,9 +108,12 @@ pub struct Finish<'a> {
     /// What passes.
     pub pass: PassWhere<'a>,
     /// What the normalisation read, of the input's shape.
-    pub x: &'a [Lanes],
+    pub x: View<'a>,
     /// Centre of each channel of `x`.
     pub mean: &'a [f32],
+    /// If there are such factors, what passes is stored times that of its channel, and each [`GradPart`] holds gradients of
+    /// the normalisation's input: all of one but for what follows from the sums.
+    pub scale: Option<&'a [f32]>,
     /// The sums, one of each channel; overwritten.
     pub sums: &'a mut [GradSums],
 }
@@ -182,19 +203,31 @@ impl BlockedConv {
         }
         grad.check(&self.output);
         let n_weights = self.shape.n_weights();
-        let mut pieces: Vec<Option<&mut [Lanes]>> =
-            (0..self.input.blocks()).map(|_| None).collect();
+        let mut pieces: Vec<Vec<GradPart>> = (0..self.input.blocks()).map(|_| Vec::new()).collect();
         let mut transposed = None;
         if let Some(to) = &mut to_input {
             self.expect(to.weights, true);
-            assert_eq!(to.out.len(), self.input.len(), "gradient of the input of {:?}", self.shape);
+            let channels: usize = to.parts.iter().map(|part| part.channels).sum();
+            assert_eq!(channels, self.input.channels, "gradient of the input of {:?}", self.shape);
             if let Some(finish) = &to.finish {
                 finish.check(&self.input);
             }
-            let finish = to.finish.as_ref().map(|finish| (finish.pass, finish.x, finish.mean));
-            transposed = Some((to.weights, to.is_added, finish));
-            if self.input.block() > 0 {
-                pieces = to.out.chunks_mut(self.input.block()).map(Some).collect();
+            let finish = to.finish.as_ref().map(|&Finish { pass, x, mean, scale, .. }| Finishing {
+                pass,
+                x,
+                mean,
+                scale,
+            });
+            transposed = Some((to.weights, finish));
+            for &mut GradPart { channels, ref mut out, is_added } in &mut to.parts {
+                let plane = Plane { channels, ..self.input };
+                assert_eq!(out.len(), plane.len(), "gradient of the input of {:?}", self.shape);
+                if plane.block() > 0 {
+                    let chunks = out.chunks_mut(plane.block());
+                    for (piece, out) in pieces.iter_mut().zip(chunks) {
+                        piece.push(GradPart { channels, out, is_added });
+                    }
+                }
             }
         }
         let exact = to_weight.as_ref().and_then(|to| match to.at {
@@ -214,16 +247,15 @@ impl BlockedConv {
         let sums: Vec<BlockSums> = pieces
             .into_par_iter()
             .enumerate()
-            .map(|(block, out)| {
+            .map(|(block, parts)| {
                 let weights = match wanted {
                     None => Wanted::Nothing,
                     Some(GradAt::All) => Wanted::All,
                     Some(GradAt::Sampled { blocks, .. }) if blocks[block] => Wanted::All,
                     Some(_) => positions.as_ref().map_or(Wanted::Nothing, Wanted::At),
                 };
-                let to_input = transposed.zip(out).map(|((weights, is_added, finish), out)| {
-                    ToInput { weights, is_added, finish, out }
-                });
+                let to_input = transposed.filter(|_| !parts.is_empty());
+                let to_input = to_input.map(|(weights, finish)| ToInput { weights, finish, parts });
                 let task =
                     Backward { conv: self, source, grad, block, to_input, weights, has_bias };
                 task.run(variant)
@@ -273,9 +305,11 @@ impl BlockedConv {
 impl Finish<'_> {
     fn check(&self, plane: &Plane) {
         self.pass.check(plane);
-        assert_eq!(self.x.len(), plane.len(), "activation of {plane:?}");
+        self.x.check(plane, "activation");
         let channels = plane.channels;
-        assert!(self.mean.len() == channels && self.sums.len() == channels, "one a channel");
+        let n_scales = self.scale.map_or(channels, <[f32]>::len);
+        let are_of_channels = [self.mean.len(), self.sums.len(), n_scales].map(|n| n == channels);
+        assert_eq!(are_of_channels, [true; 3], "one a channel");
     }
 }
 

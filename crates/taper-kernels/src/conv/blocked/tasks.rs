@@ -1,7 +1,7 @@
 //! What one thread does at a time: some images of the output, or the backward pass of a block.
 
 use super::{
-    BlockedConv, PackedWeights,
+    BlockedConv, GradPart, PackedWeights,
     arena::{Arena, Pack, Parts, Side, clear_gaps},
     finish::{Finishing, StoreGrad, StoreOutput},
     weight_grad::{AddAll, AddAt, Pair, Positions},
@@ -60,9 +60,11 @@ impl Forward<'_> {
                     Pack { source, side: from, unit, pixels, planes, channel: &mut *channel };
                 launch(variant, pack);
             }
-            let next = first_unit + n_units..(first_unit + 2 * n_units).min(units.end);
-            let next = next.filter_map(|unit| from.stretch(unit)).map(|at| source.read(at));
-            let mut ahead = Ahead::new(next.collect(), n_units * kernels.steps());
+            let mut next = Vec::new();
+            for unit in first_unit + n_units..(first_unit + 2 * n_units).min(units.end) {
+                source.read(&conv.input, from.stored(unit), &mut next);
+            }
+            let mut ahead = Ahead::new(next, n_units * kernels.steps());
             kernels.run(memory, unit_len, of_planes, &mut ahead);
             for (unit, memory) in (first_unit..).zip(memory.chunks_exact(unit_len)) {
                 let store = StoreOutput {
@@ -117,9 +119,9 @@ enum WholeSums<'a> {
 /// A block of the input's gradient.
 pub(super) struct ToInput<'a> {
     pub(super) weights: &'a PackedWeights,
-    pub(super) is_added: bool,
     pub(super) finish: Option<Finishing<'a>>,
-    pub(super) out: &'a mut [Lanes],
+    /// The channels, one part behind the other.
+    pub(super) parts: Vec<GradPart<'a>>,
 }
 
 /// The backward pass of a block of sixteen images.
@@ -224,17 +226,15 @@ impl Backward<'_> {
                 steps += pair.steps(positions);
             }
             for unit in first_unit + at_a_time..(first_unit + 2 * at_a_time).min(units.end) {
-                if let Some(ToInput { finish, .. }) = &to_input {
-                    let at = to.stretch(unit);
-                    if let Some((pass, x, _)) = finish {
-                        next.extend(at.clone().and_then(|at| x.get(at)));
-                        at.into_iter().for_each(|at| pass.read(at, &mut next));
-                    }
+                let finish = to_input.as_ref().and_then(|to| to.finish);
+                if let Some(Finishing { pass, x, .. }) = finish {
+                    x.stretches(&conv.input, to.stored(unit), &mut next);
+                    pass.read(&conv.input, to.stored(unit), &mut next);
                 }
                 if reads_input {
-                    next.extend(input.stretch(unit).map(|at| source.read(at)));
+                    source.read(&conv.input, input.stored(unit), &mut next);
                 }
-                output.stretch(unit).into_iter().for_each(|at| grad.read(at, &mut next));
+                grad.read(&conv.output, output.stored(unit), &mut next);
             }
             let mut ahead = Ahead::new(next, steps);
             match weights {
@@ -277,10 +277,9 @@ impl Backward<'_> {
                     unit: first_unit + i,
                     planes: &unit[input_len + places.first_result..],
                     channel: &mut *channel,
-                    is_added: to_input.is_added,
                     finish: to_input.finish,
                     sums: &mut finish,
-                    out: &mut *to_input.out,
+                    parts: &mut to_input.parts,
                     first,
                 };
                 launch(variant, store);

@@ -6,6 +6,7 @@ use crate::{
         ConvShape, scalar,
         tests::{integers, shapes},
     },
+    fused::Joined,
     lanes::{LANES, from_nchw, to_nchw},
     norm::blocked as norm,
 };
@@ -52,18 +53,18 @@ fn all(shape: &ConvShape, packing: Packing, input: &[f32], weight: &[f32], grad:
     let input = blocked(conv.input(), input);
     let grad = blocked(conv.output(), grad);
     let mut out = vec![Lanes([7.0; 16]); conv.output().len()];
-    conv.forward(&conv.pack(weight, packing), Source::Plain(&input), Some(&bias), &mut out);
+    conv.forward(
+        &conv.pack(weight, packing),
+        Source::Plain((&input).into()),
+        Some(&bias),
+        &mut out,
+    );
     let mut grad_input = vec![Lanes([7.0; 16]); input.len()];
     let (mut grad_weight, mut grad_bias) = (vec![7.0; weight.len()], vec![7.0; bias.len()]);
     conv.backward(
-        Source::Plain(&input),
+        Source::Plain((&input).into()),
         GradSource::Plain(&grad),
-        Some(InputGrad {
-            weights: &conv.pack_transposed(weight, packing),
-            out: &mut grad_input,
-            is_added: false,
-            finish: None,
-        }),
+        Some(InputGrad::new(&conv.pack_transposed(weight, packing), &mut grad_input, false)),
         Some(WeightGrad { at: GradAt::All, out: &mut grad_weight, bias: Some(&mut grad_bias) }),
     );
     All {
@@ -259,11 +260,11 @@ fn dense_and_sparse_weights_agree_in_the_sign_of_zero() {
         weight.chunks_mut(taps).for_each(|of_out| of_out[..kernel].fill(0.0));
         let of = |packing, is_added| {
             let mut out = vec![Lanes([7.0; LANES]); conv.output().len()];
-            let source = Source::Plain(&input);
+            let source = Source::Plain((&input).into());
             conv.forward(&conv.pack(&weight, packing), source, Some(&bias), &mut out);
             let mut grad_input = before.clone();
             let weights = conv.pack_transposed(&weight, packing);
-            let to = InputGrad { weights: &weights, out: &mut grad_input, is_added, finish: None };
+            let to = InputGrad::new(&weights, &mut grad_input, is_added);
             conv.backward(source, GradSource::Plain(&grad), Some(to), None);
             let all = out.iter().chain(&grad_input).flat_map(|lanes| lanes.0);
             all.map(f32::to_bits).collect::<Vec<u32>>()
@@ -283,7 +284,7 @@ fn dense_and_sparse_weights_agree_in_the_sign_of_zero() {
         let of = |at: GradAt| {
             let mut out = vec![7.0; shape.n_weights()];
             let to = WeightGrad { at, out: &mut out, bias: None };
-            conv.backward(Source::Plain(&input), GradSource::Plain(&grad), None, Some(to));
+            conv.backward(Source::Plain((&input).into()), GradSource::Plain(&grad), None, Some(to));
             out
         };
         let mask = Mask::above(&weight, 0.0);
@@ -362,7 +363,7 @@ fn positions_of_a_mask_get_the_gradient_of_the_whole_and_others_none() {
     let of = |at: GradAt| {
         let mut out = vec![7.0; shape.n_weights()];
         let to = WeightGrad { at, out: &mut out, bias: None };
-        conv.backward(Source::Plain(&input), GradSource::Plain(&grad), None, Some(to));
+        conv.backward(Source::Plain((&input).into()), GradSource::Plain(&grad), None, Some(to));
         out
     };
     let whole = of(GradAt::All);
@@ -396,8 +397,8 @@ fn a_gradient_is_added_to_what_is_there() {
     let of = |is_added, before: &[Lanes]| {
         let mut out = before.to_vec();
         let weights = conv.pack_transposed(&weight, Packing::Sparse);
-        let to = InputGrad { weights: &weights, out: &mut out, is_added, finish: None };
-        conv.backward(Source::Plain(&input), GradSource::Plain(&grad), Some(to), None);
+        let to = InputGrad::new(&weights, &mut out, is_added);
+        conv.backward(Source::Plain((&input).into()), GradSource::Plain(&grad), Some(to), None);
         out
     };
     let (alone, added) = (of(false, &input), of(true, &input));
@@ -430,15 +431,21 @@ fn a_finished_gradient_is_masked_and_summed_as_if_that_came_after() {
             let weights = conv.pack_transposed(&weight, Packing::Sparse);
             let of = |finish: Option<Finish>| {
                 let mut out = before.clone();
-                let to = InputGrad { weights: &weights, out: &mut out, is_added: true, finish };
+                let to = InputGrad { finish, ..InputGrad::new(&weights, &mut out, true) };
                 let grad = GradSource::Plain(&grad);
-                variant.with(|| conv.backward(Source::Plain(&x), grad, Some(to), None));
+                variant.with(|| conv.backward(Source::Plain((&x).into()), grad, Some(to), None));
                 out
             };
             let raw = of(None);
             for pass in passes {
                 let mut sums = vec![GradSums { grad: 7.0, dot: 7.0 }; shape.channels_in];
-                let got = of(Some(Finish { pass, x: &x, mean: &mean, sums: &mut sums }));
+                let got = of(Some(Finish {
+                    pass,
+                    x: (&x).into(),
+                    mean: &mean,
+                    scale: None,
+                    sums: &mut sums,
+                }));
                 let passed: Vec<Lanes> = (0..raw.len())
                     .map(|i| {
                         let c = i / plane.vectors() % shape.channels_in;
@@ -455,10 +462,67 @@ fn a_finished_gradient_is_masked_and_summed_as_if_that_came_after() {
                     })
                     .collect();
                 assert_eq!(got, passed, "{variant} {shape:?}");
-                let want = norm::sums(plane, &passed, &x, PassWhere::Everywhere, &mean);
+                let want = norm::sums(plane, &passed, (&x).into(), PassWhere::Everywhere, &mean);
                 for (got, want) in sums.iter().zip(&want) {
                     let is_near = |a: f64, b: f64| (a - b).abs() < 1e-9 * (1.0 + b.abs());
                     assert!(is_near(got.grad, want.grad) && is_near(got.dot, want.dot));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_passes_is_added_to_the_gradients_of_parts_times_a_factor() {
+    for shape in [SQUARE, ConvShape { height: 4, width: 4, ..SQUARE }] {
+        let conv = BlockedConv::new(shape);
+        let (plane, channels) = (conv.input(), shape.channels_in);
+        let weight = wave(shape.n_weights(), 1.1);
+        let grad = blocked(conv.output(), &wave(shape.batch * shape.out_image(), 1.7));
+        let x = blocked(plane, &wave(shape.batch * shape.in_image(), 0.7));
+        let before = blocked(plane, &wave(shape.batch * shape.in_image(), 0.9));
+        let [scale, shift, mean, factor] = [2.0, 3.0, 1.3, 0.4].map(|f| wave(channels, f));
+        let pass = PassWhere::Normed { scale: &scale, shift: &shift };
+        let planes = [1, channels - 1].map(|channels| Plane { channels, ..*plane });
+        let part = |of: &[Lanes], i: usize| {
+            let mut out = vec![Lanes([7.0; LANES]); planes[i].len()];
+            crate::concat::part((*plane, of), i, (planes[i], &mut out), false);
+            out
+        };
+        let xs = [0, 1].map(|i| part(&x, i));
+        let joined = Joined::new(planes.into_iter().zip(xs.iter().map(Vec::as_slice)).collect());
+        for variant in Variant::available() {
+            let weights = conv.pack_transposed(&weight, Packing::Sparse);
+            let run = |parts: Vec<GradPart>, x: View, scale: Option<&[f32]>| {
+                let mut sums = vec![GradSums::default(); channels];
+                let finish = Finish { pass, x, mean: &mean, scale, sums: &mut sums };
+                let to = InputGrad { weights: &weights, parts, finish: Some(finish) };
+                let source = Source::Plain(x);
+                variant.with(|| conv.backward(source, GradSource::Plain(&grad), Some(to), None));
+                sums
+            };
+            let mut passed = before.clone();
+            let whole = GradPart { channels, out: &mut passed, is_added: false };
+            let want = run(vec![whole], (&x).into(), None);
+            // The first part has a gradient already.
+            let mut outs = [0, 1].map(|i| part(&before, i));
+            let parts = outs.iter_mut().zip([true, false]).zip(planes);
+            let parts = parts.map(|((out, is_added), plane)| GradPart {
+                channels: plane.channels,
+                out,
+                is_added,
+            });
+            let got = run(parts.collect(), View::Joined(&joined), Some(&factor));
+            assert_eq!(got, want, "{variant}");
+            for (i, out) in outs.iter().enumerate() {
+                let (passed, before, plane) = (part(&passed, i), part(&before, i), planes[i]);
+                for (v, got) in out.iter().enumerate() {
+                    let factor = factor[i + v / plane.vectors() % plane.channels];
+                    for lane in 0..LANES {
+                        let before = if i == 0 { before[v].0[lane] } else { 0.0 };
+                        let want = passed[v].0[lane].mul_add(factor, before);
+                        assert_eq!(got.0[lane], want, "{variant} part {i}");
+                    }
                 }
             }
         }
@@ -473,7 +537,8 @@ fn moments_are_those_of_each_channel() {
     let weights = conv.pack(&wave(shape.n_weights(), 1.1), Packing::Dense);
     let mut out = vec![Lanes::ZERO; conv.output().len()];
     let bias = vec![2.0; 7];
-    let moments = conv.forward_with_moments(&weights, Source::Plain(&input), Some(&bias), &mut out);
+    let moments =
+        conv.forward_with_moments(&weights, Source::Plain((&input).into()), Some(&bias), &mut out);
     let out = plain(conv.output(), &out);
     for (channel, found) in moments.iter().enumerate() {
         let values: Vec<f64> = (0..shape.batch)
@@ -562,7 +627,7 @@ fn sources_compute_what_they_say() {
             variant.with(|| conv.forward(&weights, source, None, &mut out));
             out
         };
-        let lazy = Source::Normed { x: &x, scale: &scale, shift: &shift, relu: true };
-        assert_eq!(forward(lazy), forward(Source::Plain(&normed)), "{variant}");
+        let lazy = Source::Normed { x: (&x).into(), scale: &scale, shift: &shift, relu: true };
+        assert_eq!(forward(lazy), forward(Source::Plain((&normed).into())), "{variant}");
     }
 }

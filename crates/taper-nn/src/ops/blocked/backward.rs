@@ -5,6 +5,7 @@
 
 use super::{
     choice::{self, Direction},
+    incoming::{Incoming, Through, exclusive},
     node::{Node, Norm, Op},
     profile::Work,
     sampling,
@@ -18,7 +19,7 @@ use std::{
 use taper_kernels::{
     buffer::Buffer,
     concat,
-    conv::blocked::{BlockedConv, Finish, GradAt, InputGrad, WeightGrad},
+    conv::blocked::{BlockedConv, Finish, GradAt, GradPart, InputGrad, WeightGrad},
     fused::{GradSource, GradSums, NormSlope, PassWhere},
     lanes::{self, Lanes},
     norm::blocked as norm,
@@ -43,7 +44,18 @@ pub(super) fn backward(end: &Arc<Node>, grad: &[f32]) -> Result<LeafGrads> {
     end.kernels().time(Work::Layout, || lanes::from_nchw(&end.plane, grad, &mut last));
     pass.grads.insert(Arc::as_ptr(end), Incoming::stored(last));
     for node in &order {
-        let Some(incoming) = pass.grads.remove(&Arc::as_ptr(node)) else { continue };
+        let Some(incoming) = pass.grads.remove(&Arc::as_ptr(node)) else {
+            // Those of its parts have come another way.
+            node.parts()
+                .iter()
+                .filter(|part| !Arc::ptr_eq(part, node))
+                .for_each(|p| pass.arrive(p));
+            continue;
+        };
+        let incoming = match &node.op {
+            Op::Conv { .. } => incoming,
+            _ => settled(node, incoming),
+        };
         match &node.op {
             Op::Constant => {}
             Op::Input(tensor) => pass.input(node, tensor, &incoming),
@@ -55,8 +67,8 @@ pub(super) fn backward(end: &Arc<Node>, grad: &[f32]) -> Result<LeafGrads> {
                 pass.pointwise(node, x, norm.as_deref(), residual.as_ref(), incoming)?;
             }
             Op::Average { x, windows } => {
-                let (out, is_added) = pass.open(x);
                 let grad = &incoming.grad;
+                let (out, is_added) = pass.open(x);
                 node.kernels().time(Work::Pool, || {
                     pool::average_grad(&x.plane, *windows, grad, out, is_added);
                 });
@@ -103,45 +115,6 @@ pub(super) fn order(end: &Arc<Node>) -> Vec<Arc<Node>> {
     done
 }
 
-/// The gradient of an activation.
-struct Incoming {
-    grad: Arc<Buffer>,
-    /// What still has to be done to it: it is the gradient behind the normalisation of this reader.
-    through: Option<Through>,
-    /// The sums that the normalisation behind it needs, if it is finished: only what passes is left of it.
-    finished: Option<Vec<GradSums>>,
-}
-
-/// A normalisation on the way back.
-struct Through {
-    reader: Arc<Node>,
-    /// Whether the rectifier has been gone through already.
-    is_passed: bool,
-    slopes: Vec<NormSlope>,
-}
-
-impl Incoming {
-    fn stored(grad: Buffer) -> Self {
-        Self { grad: Arc::new(grad), through: None, finished: None }
-    }
-
-    /// The gradient as a kernel reads it; `x` is the activation that it belongs to.
-    fn source<'a>(&'a self, x: &'a Node) -> GradSource<'a> {
-        match &self.through {
-            None => GradSource::Plain(&self.grad),
-            Some(through) => GradSource::Normed {
-                grad: &self.grad,
-                x: x.value(),
-                pass: match through.is_passed {
-                    true => PassWhere::Everywhere,
-                    false => through.reader.passes(),
-                },
-                slopes: &through.slopes,
-            },
-        }
-    }
-}
-
 struct Backward {
     /// How often an activation is read by those that want a gradient.
     readers: HashMap<*const Node, usize>,
@@ -155,12 +128,48 @@ impl Backward {
     /// The place for a gradient of `node`, and whether there is one already to add to.
     fn open(&mut self, node: &Arc<Node>) -> (&mut [Lanes], bool) {
         self.arrive(node);
-        let mut is_added = true;
-        let incoming = self.grads.entry(Arc::as_ptr(node)).or_insert_with(|| {
-            is_added = false;
-            Incoming::stored(Buffer::any(node.plane.len()))
-        });
+        let (incoming, is_added) = self.take(node);
+        let incoming = self.grads.entry(Arc::as_ptr(node)).or_insert(incoming);
         (exclusive(&mut incoming.grad), is_added)
+    }
+
+    /// Takes out the gradient of `node`, and says whether there was one.
+    fn take(&mut self, node: &Arc<Node>) -> (Incoming, bool) {
+        match self.grads.remove(&Arc::as_ptr(node)) {
+            Some(incoming) => (incoming, true),
+            None => (Incoming::stored(Buffer::any(node.plane.len())), false),
+        }
+    }
+
+    /// Where a convolution of `x` puts the gradient of its input.
+    fn targets<'a>(&mut self, x: &'a Arc<Node>) -> Targets<'a> {
+        let is_last = self.awaited.get(&Arc::as_ptr(x)) == Some(&1);
+        self.arrive(x);
+        let is_open = self.grads.get(&Arc::as_ptr(x)).is_some_and(|grad| grad.through.is_some());
+        let whole = Targets { nodes: std::slice::from_ref(x), ..Targets::default() };
+        let Op::Pointwise { x: before, norm: Some(normed), residual, .. } = &x.op else {
+            return whole;
+        };
+        if !is_last || is_open {
+            return whole;
+        }
+        let finish = Some((before, &**normed));
+        let only_reads = |node: &Arc<Node>| self.readers.get(&Arc::as_ptr(node)) == Some(&1);
+        let parts = before.parts();
+        let are_distinct =
+            parts.iter().map(Arc::as_ptr).collect::<HashSet<_>>().len() == parts.len();
+        // Of one convolution, the gradient is computed by that one on the way.
+        let is_of_conv = only_reads(before) && matches!(before.op, Op::Conv { .. });
+        let are_before = only_reads(x)
+            && residual.is_none()
+            && !is_of_conv
+            && are_distinct
+            && parts.iter().all(|part| part.is_tracked);
+        if !are_before {
+            return Targets { finish, ..whole };
+        }
+        self.arrive(before);
+        Targets { nodes: parts, finish, are_before }
     }
 
     /// Notes that one of the gradients of `node` comes now.
@@ -230,7 +239,7 @@ impl Backward {
             Some(normed) => {
                 let sums = incoming.finished.unwrap_or_else(|| {
                     node.kernels().time(Work::Norm, || {
-                        norm::sums(plane, &incoming.grad, x.value(), pass, &normed.mean)
+                        x.with_view(|x| norm::sums(plane, &incoming.grad, x, pass, &normed.mean))
                     })
                 });
                 self.norm_leaves(normed, &sums);
@@ -242,16 +251,21 @@ impl Backward {
         }
         let is_only_reader = self.readers.get(&Arc::as_ptr(x)) == Some(&1);
         if is_only_reader && matches!(x.op, Op::Conv { .. }) {
-            let through = Through { reader: node.clone(), is_passed, slopes };
+            let rectifier = (!is_passed).then(|| node.clone());
+            let through = Through { slopes, rectifier };
             let incoming = Incoming { grad: incoming.grad, through: Some(through), finished: None };
             self.grads.insert(Arc::as_ptr(x), incoming);
         } else if normed.is_none() && matches!(pass, PassWhere::Everywhere) {
             self.give(x, incoming.grad);
         } else {
             let (out, is_added) = self.open(x);
-            let source =
-                GradSource::Normed { grad: &incoming.grad, x: x.value(), pass, slopes: &slopes };
-            node.kernels().time(Work::Norm, || norm::gradient(plane, source, out, is_added));
+            node.kernels().time(Work::Norm, || {
+                x.with_view(|x| {
+                    let (grad, slopes) = (&incoming.grad[..], &slopes[..]);
+                    let source = GradSource::Normed { grad, x, pass, slopes };
+                    norm::gradient(plane, source, out, is_added);
+                });
+            });
         }
         Ok(())
     }
@@ -281,24 +295,14 @@ impl Backward {
         let mut grad_weight = vec![0.0; if dense.track_op() { shape.n_weights() } else { 0 }];
         let has_bias = bias.is_some_and(|bias| bias.track_op());
         let mut grad_bias = vec![0.0; if has_bias { shape.channels_out } else { 0 }];
-        let mut sums = None;
-        let is_last = self.awaited.get(&Arc::as_ptr(x)) == Some(&1);
-        let finish = match &x.op {
-            Op::Pointwise { x: before, norm: Some(normed), .. } if is_last => {
-                let sums = sums.insert(vec![GradSums::default(); x.plane.channels]);
-                Some(Finish { pass: x.passes(), x: before.value(), mean: &normed.mean, sums })
-            }
-            _ => None,
-        };
-        let mut into = x.is_tracked.then(|| self.open(x));
+        let targets = if x.is_tracked { self.targets(x) } else { Targets::default() };
+        let mut taken: Vec<_> = targets.nodes.iter().map(|node| self.take(node)).collect();
+        let mut sums = vec![GradSums::default(); x.plane.channels];
         with_values(&[weight], |v| {
-            let density = choice::density(v[0]);
-            let packed = into.is_some().then(|| {
+            let packed = x.is_tracked.then(|| {
+                let density = choice::density(v[0]);
                 let packing = node.kernels().packing(shape, Direction::Input, density);
                 node.kernels().time(Work::Pack, || conv.pack_transposed(v[0], packing))
-            });
-            let to_input = packed.as_ref().zip(into.as_mut()).map(|(weights, (out, is_added))| {
-                InputGrad { weights, out, is_added: *is_added, finish }
             });
             let choice = node.kernels().choice();
             let blocks =
@@ -316,14 +320,48 @@ impl Backward {
                 out: &mut grad_weight,
                 bias: has_bias.then_some(&mut grad_bias[..]),
             });
-            x.with_source(|source| {
-                node.kernels().time(Work::Backward, || {
-                    conv.backward(source, incoming.source(node), to_input, to_weight);
+            let run = |finish: Option<Finish>| {
+                let parts = taken.iter_mut().zip(targets.nodes);
+                let parts = parts.map(|((incoming, is_added), node)| GradPart {
+                    channels: node.plane.channels,
+                    out: exclusive(&mut incoming.grad),
+                    is_added: *is_added,
                 });
-            });
+                let parts = parts.collect();
+                let to_input = packed.as_ref().map(|weights| InputGrad { weights, parts, finish });
+                x.with_source(|source| {
+                    incoming.with_source(node, |grad| {
+                        node.kernels().time(Work::Backward, || {
+                            conv.backward(source, grad, to_input, to_weight);
+                        });
+                    });
+                });
+            };
+            match targets.finish {
+                None => run(None),
+                Some((before, normed)) => before.with_view(|view| {
+                    let scale = targets.are_before.then_some(&normed.scale[..]);
+                    let (pass, mean, sums) = (x.passes(), &normed.mean[..], &mut sums[..]);
+                    run(Some(Finish { pass, x: view, mean, scale, sums }));
+                }),
+            }
         })?;
-        if let Some(incoming) = self.grads.get_mut(&Arc::as_ptr(x)) {
-            incoming.finished = sums;
+        if let Some((_, normed)) = targets.finish {
+            if targets.are_before {
+                self.norm_leaves(normed, &sums);
+                let slopes = slopes(normed, &sums, x.plane.count() as f64)?;
+                let mut rest = &slopes[..];
+                for ((incoming, _), node) in taken.iter_mut().zip(targets.nodes) {
+                    let (slopes, after) = rest.split_at(node.plane.channels);
+                    incoming.subtract(slopes);
+                    rest = after;
+                }
+            } else {
+                taken[0].0.finished = Some(sums);
+            }
+        }
+        for ((incoming, _), node) in taken.into_iter().zip(targets.nodes) {
+            self.grads.insert(Arc::as_ptr(node), incoming);
         }
         if dense.track_op() {
             if let Some(gate) = gate {
@@ -341,12 +379,28 @@ impl Backward {
     }
 }
 
-/// The buffer for writing; copied if something else reads it.
-fn exclusive(buffer: &mut Arc<Buffer>) -> &mut [Lanes] {
-    if Arc::get_mut(buffer).is_none() {
-        *buffer = Arc::new(Buffer::copy_of(buffer));
+/// Where a gradient goes.
+#[derive(Default)]
+struct Targets<'a> {
+    /// The activations that it is a gradient of, whose channels follow one another.
+    nodes: &'a [Arc<Node>],
+    /// The normalisation that computes the convolution's input, and its own input, if the gradient behind it is complete.
+    finish: Option<(&'a Arc<Node>, &'a Norm)>,
+    /// Whether the activations are those in front of this normalisation.
+    are_before: bool,
+}
+
+/// The gradient with nothing left to do.
+fn settled(node: &Node, mut incoming: Incoming) -> Incoming {
+    if incoming.through.is_some() {
+        let mut grad = Buffer::any(node.plane.len());
+        incoming.with_source(node, |source| {
+            node.kernels()
+                .time(Work::Norm, || norm::gradient(&node.plane, source, &mut grad, false));
+        });
+        incoming = Incoming::stored(grad);
     }
-    Arc::get_mut(buffer).expect("a buffer that has just been made has one owner")
+    incoming
 }
 
 fn slopes(normed: &Norm, sums: &[GradSums], count: f64) -> Result<Vec<NormSlope>> {

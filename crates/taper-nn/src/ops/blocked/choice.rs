@@ -16,7 +16,7 @@ use taper_kernels::{
         ConvShape,
         blocked::{BlockedConv, InputGrad, Packing},
     },
-    fused::{GradSource, Source},
+    fused::{GradSource, Source, View},
     lanes::{LANES, Lanes},
 };
 
@@ -180,13 +180,12 @@ fn measure(shape: &ConvShape, direction: Direction, density: f64) -> PackingTime
         let times = (0..4).map(|_| {
             let begun = Instant::now();
             if direction == Direction::Input {
-                let to =
-                    InputGrad { weights: &weights, out: &mut input, is_added: false, finish: None };
+                let to = InputGrad::new(&weights, &mut input, false);
                 // The input's values are not read where no gradient of the weight is wanted.
-                let source = Source::Plain(&[]);
+                let source = Source::Plain(View::Whole(&[]));
                 conv.backward(source, GradSource::Plain(&output), Some(to), None);
             } else {
-                conv.forward(&weights, Source::Plain(&input), None, &mut output);
+                conv.forward(&weights, Source::Plain((&input).into()), None, &mut output);
             }
             begun.elapsed()
         });

@@ -4,6 +4,7 @@ mod backward;
 mod bridge;
 pub mod choice;
 mod context;
+mod incoming;
 mod node;
 pub mod profile;
 mod sampling;

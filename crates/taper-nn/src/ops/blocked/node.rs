@@ -13,8 +13,9 @@ use candle_core::{Device, Result, Tensor};
 use std::sync::{Arc, OnceLock};
 use taper_kernels::{
     buffer::Buffer,
+    concat::concat,
     conv::{ConvShape, blocked::BlockedConv},
-    fused::{Moments, PassWhere, Source},
+    fused::{Joined, Moments, PassWhere, Source, View},
     lanes::{self, Lanes, Plane},
     norm::blocked as norm,
     pool::{self, MaxWindows, Windows},
@@ -59,7 +60,8 @@ pub(super) enum Op {
     Average { x: Arc<Node>, windows: Windows },
     /// Largest pixels of windows.
     Maximum { x: Arc<Node>, windows: MaxWindows },
-    /// The channels of several activations.
+    /// The channels of several activations, none of which is one of these. Stored in one piece when a reader needs that;
+    /// convolutions and normalisations do not.
     Concat { parts: Vec<Arc<Node>> },
 }
 
@@ -102,7 +104,8 @@ impl Norm {
 
 impl Node {
     fn new(kernels: &KernelContext, plane: Plane, is_flat: bool, op: Op, is_tracked: bool) -> Self {
-        let op = if is_tracked || matches!(op, Op::Pointwise { .. }) { op } else { Op::Constant };
+        let is_computed_later = matches!(op, Op::Pointwise { .. } | Op::Concat { .. });
+        let op = if is_tracked || is_computed_later { op } else { Op::Constant };
         let (kernels, value, moments) = (kernels.clone(), OnceLock::new(), OnceLock::new());
         Self { plane, is_flat, op, is_tracked, kernels, value, moments }
     }
@@ -257,52 +260,59 @@ impl Node {
                 candle_core::bail!("concat: parts of {:?} and {:?}", first.dims(), part.dims())
             }
         }
-        let mut value = Buffer::any(plane.len());
-        let read: Vec<(Plane, &[Lanes])> =
-            parts.iter().map(|part| (part.plane, part.value())).collect();
-        first.kernels.time(Work::Layout, || taper_kernels::concat::concat(&read, &mut value));
-        // What is known of the parts is known of the whole.
-        let moments: Option<Vec<Moments>> = parts
-            .iter()
-            .map(|part| part.moments.get())
-            .collect::<Option<Vec<_>>>()
-            .map(|moments| moments.into_iter().flatten().copied().collect());
         let is_tracked = parts.iter().any(|part| part.is_tracked);
-        let op = Op::Concat { parts: parts.to_vec() };
-        let node = Self::new(&first.kernels, plane, first.is_flat, op, is_tracked);
-        if let Some(moments) = moments {
-            node.moments.get_or_init(|| moments);
-        }
-        Ok(node.with_value(value))
+        let flat = parts.iter().flat_map(|part| match &part.op {
+            Op::Concat { parts } if !part.is_computed() => &parts[..],
+            _ => std::slice::from_ref(part),
+        });
+        let op = Op::Concat { parts: flat.cloned().collect() };
+        Ok(Arc::new(Self::new(&first.kernels, plane, first.is_flat, op, is_tracked)))
     }
 
     /// Moments of each channel over the batch.
     pub(crate) fn moments(&self) -> &[Moments] {
-        self.moments.get_or_init(|| {
-            let value = self.value();
-            self.kernels.time(Work::Norm, || norm::moments(&self.plane, value))
+        self.moments.get_or_init(|| match &self.op {
+            Op::Concat { parts } => parts.iter().flat_map(|part| part.moments()).copied().collect(),
+            _ => {
+                let value = self.value();
+                self.kernels.time(Work::Norm, || norm::moments(&self.plane, value))
+            }
         })
     }
 
     /// The activation, computed by now.
     pub(super) fn value(&self) -> &[Lanes] {
         self.value.get_or_init(|| {
-            let Op::Pointwise { x, residual, relu, .. } = &self.op else {
-                unreachable!("every other activation is computed when it is made")
-            };
             let mut value = Buffer::any(self.plane.len());
-            let main = self.affine(x.value(), false);
-            let mut write = |residual: Option<Source>| {
-                self.kernels.time(Work::Norm, || {
-                    norm::combine(&self.plane, main, residual, *relu, &mut value)
-                });
-            };
-            match residual {
-                Some(residual) => residual.with_source(|source| write(Some(source))),
-                None => write(None),
+            match &self.op {
+                Op::Pointwise { x, residual, relu, .. } => x.with_view(|x| {
+                    let main = self.affine(x, false);
+                    let mut write = |residual: Option<Source>| {
+                        self.kernels.time(Work::Norm, || {
+                            norm::combine(&self.plane, main, residual, *relu, &mut value)
+                        });
+                    };
+                    match residual {
+                        Some(residual) => residual.with_source(|source| write(Some(source))),
+                        None => write(None),
+                    }
+                }),
+                Op::Concat { parts } => {
+                    let joined = joined(parts);
+                    self.kernels.time(Work::Layout, || concat(&joined, &mut value));
+                }
+                _ => unreachable!("every other activation is computed when it is made"),
             }
             value
         })
+    }
+
+    /// Calls `f` with this activation as it is stored: in parts if it is a concatenation that nothing needed in one piece.
+    pub(super) fn with_view<R>(&self, f: impl FnOnce(View) -> R) -> R {
+        match &self.op {
+            Op::Concat { parts } if !self.is_computed() => f(View::Joined(&joined(parts))),
+            _ => f(View::Whole(self.value())),
+        }
     }
 
     /// Whether its value was needed so far.
@@ -311,7 +321,7 @@ impl Node {
     }
 
     /// The normalisation of this pointwise activation over `x`.
-    fn affine<'a>(&'a self, x: &'a [Lanes], with_relu: bool) -> Source<'a> {
+    fn affine<'a>(&'a self, x: View<'a>, with_relu: bool) -> Source<'a> {
         match &self.op {
             Op::Pointwise { norm: Some(norm), relu, .. } => Source::Normed {
                 x,
@@ -327,9 +337,9 @@ impl Node {
     pub(super) fn with_source<R>(&self, f: impl FnOnce(Source) -> R) -> R {
         match &self.op {
             Op::Pointwise { x, norm: Some(_), residual: None, .. } if !self.is_computed() => {
-                f(self.affine(x.value(), true))
+                x.with_view(|x| f(self.affine(x, true)))
             }
-            _ => f(Source::Plain(self.value())),
+            _ => self.with_view(|x| f(Source::Plain(x))),
         }
     }
 
@@ -365,6 +375,14 @@ impl Node {
         out
     }
 
+    /// The activations whose channels are those of this one, or this one alone.
+    pub(super) fn parts(self: &Arc<Self>) -> &[Arc<Self>] {
+        match &self.op {
+            Op::Concat { parts } => parts,
+            _ => std::slice::from_ref(self),
+        }
+    }
+
     /// The activations that this one was computed from.
     pub(super) fn parents(&self) -> impl Iterator<Item = &Arc<Self>> {
         let (x, others): (Option<&Arc<Self>>, &[Arc<Self>]) = match &self.op {
@@ -395,4 +413,8 @@ impl Node {
     pub(super) fn constant(values: Vec<f32>, dims: &[usize]) -> Result<Tensor> {
         Tensor::from_vec(values, dims, &Device::Cpu)
     }
+}
+
+fn joined(parts: &[Arc<Node>]) -> Joined<'_> {
+    Joined::new(parts.iter().map(|part| (part.plane, part.value())).collect())
 }

@@ -19,35 +19,71 @@ fn var(dims: &[usize], frequency: f32, dtype: DType) -> Result<Var> {
     Var::from_tensor(&Tensor::from_vec(values, dims, &Device::Cpu)?.to_dtype(dtype)?)
 }
 
+/// A network, its variables and what it gives.
+#[derive(Clone, Copy)]
+struct Sketch {
+    shapes: &'static [&'static [usize]],
+    /// Logits, and an activation on the way.
+    forward: fn(&Net, bool) -> Result<(Tensor, Tensor)>,
+}
+
 /// A residual block with a shortcut, pooled and classified.
+const RESIDUAL: Sketch = Sketch {
+    shapes: &[
+        &[6, 3, 3, 3],
+        &[6],
+        &[6],
+        &[8, 6, 3, 3],
+        &[8],
+        &[8],
+        &[8, 6, 1, 1],
+        &[8],
+        &[8],
+        &[5, 8],
+        &[5],
+        &[6],
+    ],
+    forward: Net::residual,
+};
+
+/// Layers that read what all before them gave, normalised, side by side.
+const DENSE: Sketch = Sketch {
+    shapes: &[
+        &[6, 3, 3, 3],
+        &[6],
+        &[6],
+        &[4, 6, 3, 3],
+        &[10],
+        &[10],
+        &[2, 10, 1, 1],
+        &[12],
+        &[12],
+        &[5, 12],
+        &[5],
+        &[3, 12, 3, 3],
+    ],
+    forward: Net::dense,
+};
+
 struct Net {
     images: Var,
     vars: Vec<Var>,
     kernels: KernelContext,
+    sketch: Sketch,
 }
 
 impl Net {
-    fn new(dtype: DType, choice: Choice) -> Result<Self> {
-        let shapes: [&[usize]; 12] = [
-            &[6, 3, 3, 3],
-            &[6],
-            &[6],
-            &[8, 6, 3, 3],
-            &[8],
-            &[8],
-            &[8, 6, 1, 1],
-            &[8],
-            &[8],
-            &[5, 8],
-            &[5],
-            &[6],
-        ];
-        let vars =
-            shapes.iter().enumerate().map(|(i, dims)| var(dims, 0.7 + 0.31 * i as f32, dtype));
+    fn new(sketch: Sketch, dtype: DType, choice: Choice) -> Result<Self> {
+        let vars = sketch
+            .shapes
+            .iter()
+            .enumerate()
+            .map(|(i, dims)| var(dims, 0.7 + 0.31 * i as f32, dtype));
         Ok(Self {
             images: var(&[BATCH, 3, 6, 6], 0.37, dtype)?,
             vars: vars.collect::<Result<_>>()?,
             kernels: KernelContext::new(choice),
+            sketch,
         })
     }
 
@@ -84,11 +120,48 @@ impl Net {
         ops::batch_norm_eval(x, &params, &constant(0.4)?, &(constant(0.9)?.sqr()? + 0.5)?)
     }
 
-    /// Logits, and the activation between the two convolutions.
     fn forward(&self, is_of_batch: bool) -> Result<(Tensor, Tensor)> {
+        (self.sketch.forward)(self, is_of_batch)
+    }
+
+    fn images(&self) -> Activation {
+        Activation::from(self.images.as_tensor()).within(&self.kernels)
+    }
+
+    fn logits(&self, x: &Activation) -> Result<Tensor> {
+        let linear = Weights {
+            weight: &self.vars[9],
+            bias: Some(&self.vars[10]),
+            gate: None,
+            is_tracked: true,
+            direction: None,
+        };
+        ops::linear(&ops::global_average(x)?, &linear)?.tensor()
+    }
+
+    /// Normalisations of parts, of parts that another reader has too, and of statistics that differ.
+    fn dense(&self, is_of_batch: bool) -> Result<(Tensor, Tensor)> {
+        let first = self.conv(&self.images(), 0, None, ConvConfig::same(3))?;
+        let x = ops::relu(self.norm(&first, 1, is_of_batch)?)?;
+        let second = self.conv(&x, 3, None, ConvConfig::same(3))?;
+        let both = ops::concat(&[&first, &second])?;
+        let x = ops::relu(self.norm(&both, 4, is_of_batch)?)?;
+        let third = self.conv(&x, 6, None, ConvConfig::same(1))?;
+        let all = ops::concat(&[&both, &third])?;
+        // Two readers of the same parts: one whose gradient goes through a convolution, and one whose does not.
+        let x = ops::relu(self.norm(&all, 7, !is_of_batch)?)?;
+        let fourth = self.conv(&x, 11, None, ConvConfig::same(3))?;
+        let y = ops::relu(self.norm(&all, 7, is_of_batch)?)?;
+        // A part twice.
+        let twice = ops::concat(&[&fourth, &fourth, &first])?;
+        let z = ops::relu(self.norm(&twice, 7, is_of_batch)?)?;
+        let z = self.conv(&z, 11, None, ConvConfig::same(3))?;
+        Ok((self.logits(&y)?, (z.tensor()? + fourth.tensor()?)?))
+    }
+
+    fn residual(&self, is_of_batch: bool) -> Result<(Tensor, Tensor)> {
         let stem = ConvConfig { bias: true, ..ConvConfig::same(3) };
-        let images = Activation::from(self.images.as_tensor()).within(&self.kernels);
-        let x = self.conv(&images, 0, Some(11), stem)?;
+        let x = self.conv(&self.images(), 0, Some(11), stem)?;
         let x = ops::relu(self.norm(&x, 1, is_of_batch)?)?;
         let y = self.conv(&x, 3, None, ConvConfig::same(3).stride(2))?;
         let y = self.norm(&y, 4, is_of_batch)?;
@@ -97,15 +170,7 @@ impl Net {
         let y = ops::relu((y + shortcut)?)?;
         // Read twice, and added to itself once more: gradients must meet.
         let y = (&y + &ops::relu(&y)?)?;
-        let linear = Weights {
-            weight: &self.vars[9],
-            bias: Some(&self.vars[10]),
-            gate: None,
-            is_tracked: true,
-            direction: None,
-        };
-        let logits = ops::linear(&ops::global_average(&y)?, &linear)?;
-        Ok((logits.tensor()?, x.tensor()?))
+        Ok((self.logits(&y)?, x.tensor()?))
     }
 
     fn loss(&self, is_of_batch: bool) -> Result<Tensor> {
@@ -129,10 +194,11 @@ impl Net {
 
 #[test]
 fn values_and_gradients_agree_with_candles_own_operations() -> Result<()> {
-    for is_of_batch in [true, false] {
-        let want = Net::new(DType::F64, Choice::Measured)?.all(is_of_batch)?;
+    for (sketch, is_of_batch) in [RESIDUAL, DENSE].into_iter().flat_map(|s| [(s, true), (s, false)])
+    {
+        let want = Net::new(sketch, DType::F64, Choice::Measured)?.all(is_of_batch)?;
         for choice in [Choice::Measured, Choice::ByRule, Choice::Dense, Choice::Sparse] {
-            let net = Net::new(DType::F32, choice)?;
+            let net = Net::new(sketch, DType::F32, choice)?;
             let got = net.all(is_of_batch)?;
             assert_eq!(net.kernels.measured().is_empty(), choice != Choice::Measured);
             for (i, (got, want)) in got.iter().zip(&want).enumerate() {
@@ -154,8 +220,10 @@ fn values_and_gradients_agree_with_candles_own_operations() -> Result<()> {
 fn gradients_agree_with_finite_differences() -> Result<()> {
     const STEP: f64 = 1e-7;
     for is_of_batch in [true, false] {
-        let (blocked, plain) =
-            (Net::new(DType::F32, Choice::Measured)?, Net::new(DType::F64, Choice::Measured)?);
+        let (blocked, plain) = (
+            Net::new(RESIDUAL, DType::F32, Choice::Measured)?,
+            Net::new(RESIDUAL, DType::F64, Choice::Measured)?,
+        );
         let gradients = blocked.all(is_of_batch)?.split_off(2);
         let vars = std::iter::once(&plain.images).chain(&plain.vars);
         for (i, (var, gradient)) in vars.zip(gradients).enumerate() {

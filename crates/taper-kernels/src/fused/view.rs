@@ -1,0 +1,155 @@
+//! Activations that are stored in parts.
+
+use crate::lanes::{ChannelOf, Lanes, Plane};
+use std::ops::Range;
+
+/// An activation that a kernel reads.
+#[derive(Clone, Copy, Debug)]
+pub enum View<'a> {
+    /// Stored in one piece.
+    Whole(&'a [Lanes]),
+    /// Stored in parts, whose channels follow one another.
+    Joined(&'a Joined<'a>),
+}
+
+/// Activations whose channels, one after the other, are those of a larger one.
+#[derive(Clone, Debug)]
+pub struct Joined<'a> {
+    parts: Vec<(Plane, &'a [Lanes])>,
+    /// Part and channel of it, for each channel.
+    channels: Vec<(u32, u32)>,
+}
+
+impl<'a> Joined<'a> {
+    /// The parts, in the order of their channels.
+    ///
+    /// # Panics
+    /// If they differ in anything but their channels, or a length does not fit.
+    pub fn new(parts: Vec<(Plane, &'a [Lanes])>) -> Self {
+        let mut channels = Vec::new();
+        for (i, (plane, x)) in parts.iter().enumerate() {
+            assert_eq!(
+                Plane { channels: plane.channels, ..parts[0].0 },
+                *plane,
+                "parts of one size"
+            );
+            assert_eq!(x.len(), plane.len(), "activation of {plane:?}");
+            channels.extend((0..plane.channels).map(|channel| (i as u32, channel as u32)));
+        }
+        Self { parts, channels }
+    }
+
+    /// The parts, in the order of their channels.
+    pub(crate) fn parts(&self) -> &[(Plane, &'a [Lanes])] {
+        &self.parts
+    }
+}
+
+impl<'a> From<&'a [Lanes]> for View<'a> {
+    fn from(x: &'a [Lanes]) -> Self {
+        Self::Whole(x)
+    }
+}
+
+impl<'a> From<&'a Vec<Lanes>> for View<'a> {
+    fn from(x: &'a Vec<Lanes>) -> Self {
+        Self::Whole(x)
+    }
+}
+
+impl<'a> View<'a> {
+    /// Its sizes must be those of `plane`.
+    pub(crate) fn check(&self, plane: &Plane, what: &str) {
+        match self {
+            Self::Whole(x) => assert_eq!(x.len(), plane.len(), "{what} of {plane:?}"),
+            Self::Joined(joined) => {
+                assert_eq!(joined.channels.len(), plane.channels, "{what} of {plane:?}");
+                let first = joined.parts.first().map(|(first, _)| *first);
+                let first = first.map(|first| Plane { channels: plane.channels, ..first });
+                assert!(first.is_none_or(|first| first == *plane), "{what} of {plane:?}");
+            }
+        }
+    }
+
+    /// The vectors of a channel, of which there are `n`.
+    #[inline(always)]
+    pub(crate) fn channel(&self, of: ChannelOf, n: usize) -> &'a [Lanes] {
+        match self {
+            Self::Whole(x) => &x[of.at..of.at + n],
+            Self::Joined(joined) => {
+                let (part, channel) = joined.channels[of.channel];
+                let (plane, x) = joined.parts[part as usize];
+                &x[(of.unit * plane.channels + channel as usize) * n..][..n]
+            }
+        }
+    }
+
+    /// Adds the stretches of some units of `plane` to `into`.
+    pub(crate) fn stretches(
+        &self,
+        plane: &Plane,
+        units: Range<usize>,
+        into: &mut Vec<&'a [Lanes]>,
+    ) {
+        let stretch = |x: &'a [Lanes], unit: usize| x.get(units.start * unit..units.end * unit);
+        match self {
+            Self::Whole(x) => into.extend(stretch(x, plane.unit())),
+            Self::Joined(joined) => {
+                let parts = joined.parts.iter();
+                into.extend(parts.filter_map(|(plane, x)| stretch(x, plane.unit())));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLANE: Plane = Plane { batch: 3, channels: 5, height: 4, width: 8 };
+
+    #[test]
+    fn channels_and_stretches_of_parts_are_those_of_the_whole() {
+        let part = |channels, value: f32| {
+            let plane = Plane { channels, ..PLANE };
+            let vector = |i: usize| Lanes([value + i as f32; 16]);
+            (plane, (0..plane.len()).map(vector).collect::<Vec<_>>())
+        };
+        let parts = [part(2, 0.0), part(3, 1000.0)];
+        let joined = Joined::new(parts.iter().map(|(plane, x)| (*plane, &x[..])).collect());
+        let view = View::Joined(&joined);
+        view.check(&PLANE, "parts");
+        let n = PLANE.vectors();
+        for unit in 0..PLANE.units() {
+            for channel in 0..PLANE.channels {
+                let got = view.channel(PLANE.channel_of(unit, channel), n);
+                let (part, within) = if channel < 2 { (0, channel) } else { (1, channel - 2) };
+                let (plane, x) = &parts[part];
+                assert_eq!(got, &x[unit * plane.unit() + within * n..][..n]);
+            }
+            let mut found = Vec::new();
+            view.stretches(&PLANE, unit..unit + 1, &mut found);
+            assert_eq!(found.len(), 2);
+            for ((plane, x), found) in parts.iter().zip(found) {
+                assert_eq!(found, &x[unit * plane.unit()..][..plane.unit()]);
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "parts of one size")]
+    fn parts_of_other_sizes_are_refused() {
+        let plane = |height| Plane { batch: 1, channels: 1, height, width: 32 };
+        let (a, b) = ([Lanes::ZERO; 2], [Lanes::ZERO; 4]);
+        Joined::new(vec![(plane(1), &a), (plane(2), &b)]);
+    }
+
+    #[test]
+    #[should_panic(expected = "source of")]
+    fn parts_of_fewer_channels_are_refused() {
+        let x = [Lanes::ZERO; 2];
+        let plane = Plane { batch: 1, channels: 1, height: 2, width: 16 };
+        let joined = Joined::new(vec![(plane, &x)]);
+        View::Joined(&joined).check(&Plane { channels: 2, ..plane }, "source");
+    }
+}
