@@ -5,6 +5,8 @@ mod pack;
 
 pub use choice::Tile;
 pub(super) use choice::{MASKED, is_needed};
+#[cfg(feature = "training")]
+pub(crate) use pack::AllWeights;
 
 use super::{
     spec::{Epilogue, TapLists},

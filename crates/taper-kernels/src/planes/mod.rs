@@ -13,6 +13,8 @@ mod split;
 mod testing;
 mod tile;
 
+#[cfg(feature = "training")]
+pub(crate) use conv::AllWeights;
 pub use conv::{PlaneConv, Tile};
 pub use depthwise::Depthwise;
 pub use dots::Dots;

@@ -2,14 +2,14 @@
 
 use super::{
     arena::Turned,
-    geometry::{Geometry, Slots, shifts_rows},
+    geometry::{Geometry, KernelTap, Slots, shifts_rows},
     winograd::output::WinogradWeights,
 };
 use crate::{
     mask::Mask,
     planes::{
-        Columns, ConvSpec, Epilogue, Layout, Output, Outputs, PlaneConv, TapLists, Tile,
-        WeightedPixel, WindowKind,
+        AllWeights, Columns, ConvSpec, Epilogue, Layout, Output, Outputs, PlaneConv, TapLists,
+        Tile, WeightedPixel, WindowKind,
     },
     simd::{Ahead, Variant},
     sizes::{product, signed},
@@ -68,27 +68,53 @@ struct Entry {
     weight: f32,
 }
 
-/// The weights of each destination plane, phase by phase.
-struct Lists<'a> {
+/// Planes that are read and written, in one direction, and those of the phase that is written.
+#[derive(Clone, Copy)]
+struct Planes<'a> {
     geometry: &'a Geometry,
     places: &'a Places,
     is_transposed: bool,
-    /// The planes that these are of.
+    /// The first plane of the phase, and how many it has.
     first: usize,
     n: usize,
+}
+
+impl Planes<'_> {
+    /// What a weight multiplies.
+    fn source(&self, channel: usize, position: usize, weight: f32) -> WeightedPixel {
+        let (geometry, grid) = (self.geometry, self.geometry.grid);
+        let tap = geometry.taps[position].as_ref().expect("a tap that sees");
+        let (phase, sign) = if self.is_transposed { (0, -1) } else { (tap.phase, 1) };
+        let (row, col) = (sign * tap.row, sign * tap.col);
+        let begin = self.places.source(phase * geometry.shape.channels_in + channel);
+        let at = signed(begin) + row * signed(grid.pitch);
+        let (at, shift) = match grid.is_shifted {
+            true => (at, col as i32),
+            false => (at + col * signed(grid.step), 0),
+        };
+        WeightedPixel { weight, at: at as u32, shift }
+    }
+
+    /// An output channel of the phase with its sources.
+    fn output(&self, channel: usize, sources: Vec<WeightedPixel>) -> Output {
+        let at = self.at(channel);
+        Output { at, bias: 0.0, sources, addends: Vec::new() }
+    }
+
+    fn at(&self, channel: usize) -> u32 {
+        self.places.result(self.first + channel) as u32
+    }
+}
+
+/// The weights of each plane that is written that are not zero, phase by phase.
+struct Lists {
     starts: Vec<u32>,
     entries: Vec<Entry>,
 }
 
-impl<'a> Lists<'a> {
+impl Lists {
     /// Of all weights, or of those that are not zero.
-    fn new(
-        geometry: &'a Geometry,
-        places: &'a Places,
-        is_transposed: bool,
-        weight: &[f32],
-        has_zeros: bool,
-    ) -> Self {
+    fn new(geometry: &Geometry, is_transposed: bool, weight: &[f32], has_zeros: bool) -> Self {
         let (inp, out) = (geometry.shape.channels_in, geometry.shape.channels_out);
         let n = if is_transposed { geometry.n_phases() * inp } else { out };
         let mut starts = vec![0u32; n + 1];
@@ -115,7 +141,7 @@ impl<'a> Lists<'a> {
             entries[*at as usize] = entry;
             *at += 1;
         }
-        Self { geometry, places, is_transposed, first: 0, n, starts, entries }
+        Self { starts, entries }
     }
 
     fn entries(&self, plane: usize) -> &[Entry] {
@@ -123,37 +149,87 @@ impl<'a> Lists<'a> {
     }
 }
 
-impl Outputs for Lists<'_> {
+/// The planes of a phase with lists of weights.
+struct Listed<'a> {
+    planes: Planes<'a>,
+    lists: &'a Lists,
+}
+
+impl Outputs for Listed<'_> {
     fn count(&self) -> usize {
-        self.n
+        self.planes.n
     }
 
     fn output(&self, channel: usize, _: TapLists) -> Output {
-        let Self { geometry, places, is_transposed, .. } = *self;
-        let (grid, inp) = (geometry.grid, geometry.shape.channels_in);
-        let plane = self.first + channel;
+        let entries = self.lists.entries(self.planes.first + channel).iter();
         let source = |entry: &Entry| {
-            let tap = geometry.taps[entry.position as usize].as_ref().expect("a tap that sees");
-            let (phase, sign) = if is_transposed { (0, -1) } else { (tap.phase, 1) };
-            let (row, col) = (sign * tap.row, sign * tap.col);
-            let begin = signed(places.source(phase * inp + entry.channel as usize));
-            let at = begin + row * signed(grid.pitch);
-            let (at, shift) = match grid.is_shifted {
-                true => (at, col as i32),
-                false => (at + col * signed(grid.step), 0),
-            };
-            WeightedPixel { weight: entry.weight, at: at as u32, shift }
+            self.planes.source(entry.channel as usize, entry.position as usize, entry.weight)
         };
-        Output {
-            at: places.result(plane) as u32,
-            bias: 0.0,
-            sources: self.entries(plane).iter().map(source).collect(),
-            addends: Vec::new(),
-        }
+        self.planes.output(channel, entries.map(source).collect())
     }
 
     fn n_sources(&self, channel: usize) -> usize {
-        self.entries(self.first + channel).len()
+        self.lists.entries(self.planes.first + channel).len()
+    }
+}
+
+/// The planes of a phase of a convolution of one group, with all of their weights.
+struct Mixed<'a> {
+    planes: Planes<'a>,
+    /// Positions of the kernel that write the phase.
+    positions: Vec<usize>,
+    weight: &'a [f32],
+}
+
+impl<'a> Mixed<'a> {
+    fn new(planes: Planes<'a>, phase: usize, weight: &'a [f32]) -> Self {
+        let taps = planes.geometry.taps.iter().enumerate();
+        let writes = |tap: &KernelTap| !planes.is_transposed || tap.phase == phase;
+        let positions = taps.filter(|(_, tap)| tap.as_ref().is_some_and(writes));
+        Self { planes, positions: positions.map(|(position, _)| position).collect(), weight }
+    }
+
+    /// Channels that are read.
+    fn channels(&self) -> usize {
+        let shape = &self.planes.geometry.shape;
+        if self.planes.is_transposed { shape.channels_out } else { shape.channels_in }
+    }
+}
+
+impl Outputs for Mixed<'_> {
+    fn count(&self) -> usize {
+        self.planes.n
+    }
+
+    fn output(&self, channel: usize, _: TapLists) -> Output {
+        let mut weights = vec![0.0; self.n_sources(channel)];
+        self.write(channel, &mut weights);
+        let n = self.positions.len();
+        let source =
+            |(i, weight): (usize, &f32)| self.planes.source(i / n, self.positions[i % n], *weight);
+        self.planes.output(channel, weights.iter().enumerate().map(source).collect())
+    }
+
+    fn n_sources(&self, _: usize) -> usize {
+        self.channels() * self.positions.len()
+    }
+}
+
+impl AllWeights for Mixed<'_> {
+    fn at(&self, channel: usize) -> u32 {
+        self.planes.at(channel)
+    }
+
+    fn write(&self, channel: usize, to: &mut [f32]) {
+        let Planes { geometry, is_transposed, .. } = self.planes;
+        let (inp, len) = (geometry.shape.channels_in, geometry.taps.len());
+        let of_source = to.chunks_exact_mut(self.positions.len().max(1));
+        for (source, to) in of_source.enumerate() {
+            let pair = if is_transposed { source * inp + channel } else { channel * inp + source };
+            for (to, position) in to.iter_mut().zip(&self.positions) {
+                *to = self.weight[pair * len + position];
+            }
+        }
     }
 }
 
@@ -180,16 +256,32 @@ impl Kernels {
         is_dense: bool,
     ) -> Self {
         let places = Places::new(geometry, is_transposed);
-        let mut lists = Lists::new(geometry, &places, is_transposed, weight, is_dense);
         let phases = if is_transposed { geometry.n_phases() } else { 1 };
-        let channels = lists.n / phases;
+        let shape = &geometry.shape;
+        let n = if is_transposed { shape.channels_in } else { shape.channels_out };
+        // Channels of groups read different planes.
+        let is_mixing = is_dense && shape.groups == 1;
+        let lists = match is_mixing {
+            true => None,
+            false => Some(Lists::new(geometry, is_transposed, weight, is_dense)),
+        };
         let mut convs = Vec::new();
         for phase in 0..phases {
-            (lists.first, lists.n) = (phase * channels, channels);
             let size = if is_transposed { geometry.phase(phase) } else { geometry.out };
-            if channels > 0 && size.0 > 0 && size.1 > 0 {
-                convs.push(conv(variant, geometry, &lists, size, is_dense));
+            if n == 0 || size.0 == 0 || size.1 == 0 {
+                continue;
             }
+            let planes = Planes { geometry, places: &places, is_transposed, first: phase * n, n };
+            convs.push(match &lists {
+                Some(lists) => {
+                    let listed = Listed { planes, lists };
+                    conv(variant, planes, size, &listed, None)
+                }
+                None => {
+                    let mixed = Mixed::new(planes, phase, weight);
+                    conv(variant, planes, size, &mixed, Some(&mixed))
+                }
+            });
         }
         Self { places, convs, winograd: None, variant }
     }
@@ -239,15 +331,17 @@ impl Kernels {
     }
 }
 
+/// Packs the planes of a phase, of so many rows and columns. With `mixed` all channels read the same pixels.
 fn conv(
     variant: Variant,
-    geometry: &Geometry,
-    lists: &Lists,
+    planes: Planes,
     (rows, columns): (usize, usize),
-    is_dense: bool,
+    outputs: &dyn Outputs,
+    mixed: Option<&Mixed>,
 ) -> PlaneConv {
+    let Planes { geometry, places, is_transposed, .. } = planes;
     let (grid, lanes) = (geometry.grid, variant.lanes()[0]);
-    let body = lists.places.results.body;
+    let body = places.results.body;
     // Zeros between rows stay zero where nothing is shifted: a plane is one row.
     let layout = match geometry.is_pointwise() {
         true => Layout { rows: 1, columns: body, pitch: body, halo: 0, lanes },
@@ -256,22 +350,19 @@ fn conv(
             Layout { rows, columns, pitch: grid.pitch, halo: 0, lanes }
         }
     };
-    let (is_transposed, places) = (lists.is_transposed, lists.places);
     let most = geometry.out.1.max(geometry.phase(0).1);
     assert!(!grid.is_shifted || shifts_rows(grid.pitch, lanes), "{grid:?}");
     let spec = ConvSpec {
         layout: &layout,
         columns: if grid.is_shifted { Columns::Shifted(most) } else { Columns::InPlace },
         reach: geometry.shifts(is_transposed),
-        outputs: lists,
+        outputs,
         finish: Epilogue::None,
         windows: WindowKind::Any,
         arena: places.len,
         zero: places.zero as u32,
     };
-    // Channels of groups read different planes.
-    let shares = is_dense && geometry.shape.groups == 1;
-    let tapped = if shares { TapLists::Shared } else { TapLists::Own };
+    let tapped = if mixed.is_some() { TapLists::Shared } else { TapLists::Own };
     let choices = Tile::choices(&spec, tapped);
     // Rows of odd numbers of vectors have no tile whose weights are shared.
     let choices = match choices.is_empty() {
@@ -287,6 +378,11 @@ fn conv(
         tile.vectors <= 8 || read <= TILE_BYTES
     };
     let tile = choices.iter().find(fits).or(choices.first());
-    let tile = tile.unwrap_or_else(|| panic!("no tile for {layout:?} of {:?}", geometry.shape));
-    PlaneConv::new(variant, &spec, *tile)
+    let tile = *tile.unwrap_or_else(|| panic!("no tile for {layout:?} of {:?}", geometry.shape));
+    match mixed {
+        Some(mixed) if tile.lists == TapLists::Shared => {
+            PlaneConv::shared(variant, &spec, tile, mixed)
+        }
+        _ => PlaneConv::new(variant, &spec, tile),
+    }
 }
