@@ -115,12 +115,13 @@ fn blocked() {
             ("filtered", &dense, Packing::Winograd, GradAt::All),
         ];
         let found = packings.map(|(name, weight, packing, at)| {
-            let (weights, source) = (conv.pack(weight, packing), Source::Plain((&input).into()));
+            let (weights, source) =
+                (conv.pack(weight, None, packing), Source::Plain((&input).into()));
             let mut out = grad.clone();
             let moments = conv.forward_with_moments(&weights, source, Some(&bias), &mut out);
             let (mut grad_input, mut grad_weight, mut grad_bias) =
                 (input.clone(), weight.clone(), bias.clone());
-            let transposed = conv.pack_transposed(weight, packing);
+            let transposed = conv.pack_transposed(weight, None, packing);
             let to_input = InputGrad::new(&transposed, &mut grad_input, false);
             let to_weight = WeightGrad { at, out: &mut grad_weight, bias: Some(&mut grad_bias) };
             conv.backward(source, GradSource::Plain(&grad), Some(to_input), Some(to_weight));

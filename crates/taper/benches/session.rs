@@ -406,8 +406,8 @@ impl Prepared {
         let packing = if kernel.is_sparse { Packing::Sparse } else { Packing::Dense };
         Ok(Self {
             kernel,
-            packed: conv.pack(&weight, packing),
-            transposed: conv.pack_transposed(&weight, packing),
+            packed: conv.pack(&weight, None, packing),
+            transposed: conv.pack_transposed(&weight, None, packing),
             mask: Mask::above(&weight, 0.0),
             out: grad_lanes.clone(),
             grad_input: input_lanes.clone(),

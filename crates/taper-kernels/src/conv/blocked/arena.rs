@@ -41,6 +41,12 @@ impl Arena {
     pub(super) fn take(len: usize) -> Self {
         let mut arena = ARENA.take();
         make_room(&mut arena.memory, len.div_ceil(LANES));
+        // A task must find nothing that an earlier one has left.
+        #[cfg(test)]
+        [&mut arena.memory, &mut arena.channel]
+            .into_iter()
+            .chain(arena.points.iter_mut().flatten())
+            .for_each(|memory| memory.fill(Lanes([f32::NAN; LANES])));
         arena
     }
 
@@ -188,6 +194,10 @@ impl<'a> Side<'a> {
             let [even, odd] = [0, 1].map(|px| self.place(2 * py + px, c).start);
             let n = pitch * height / 2;
             assert!(even.max(odd) + n <= planes.len());
+            // What is left of the last vector.
+            for first in [even, odd] {
+                planes[first + n..first + self.slots.body].fill(0.0);
+            }
             let (even_to, odd_to) = (planes[even..].as_mut_ptr(), planes[odd..].as_mut_ptr());
             for r in 0..height / 2 {
                 let row = &from[(2 * r + py) * 2 * pitch..][..2 * pitch];
@@ -228,7 +238,7 @@ impl<'a> Side<'a> {
     }
 
     /// Copies a channel of a stored unit to its planes, phase by phase.
-    fn scatter(&self, channel: &[Lanes], lane: usize, c: usize, planes: &mut [f32]) {
+    fn scatter(&self, channel: &[Lanes], c: usize, planes: &mut [f32]) {
         let Self { plane, grid, stride: s, .. } = *self;
         let Plane { height, width, .. } = *plane;
         for phase in 0..s * s {
@@ -238,39 +248,81 @@ impl<'a> Side<'a> {
             let to = &mut planes[self.place(phase, c)];
             let (py, px) = (phase / s, phase % s);
             let rows = (py..height).step_by(s);
-            if plane.has_images_in_lanes() == grid.has_images_in_lanes {
-                to[rows.len() * grid.pitch..].fill(0.0);
-            }
+            to[rows.len() * grid.pitch..].fill(0.0);
             for (y, to) in rows.zip(to.chunks_mut(grid.pitch)) {
                 let columns = (px..width).step_by(s);
-                match (plane.has_images_in_lanes(), grid.has_images_in_lanes) {
-                    (true, _) => {
-                        let (to, beside) = to.split_at_mut(columns.len() * LANES);
-                        beside.fill(0.0);
-                        for (x, to) in columns.zip(to.chunks_exact_mut(LANES)) {
-                            to.copy_from_slice(&channel[y * width + x].0);
-                        }
+                let (to, beside) = to.split_at_mut(columns.len() * grid.step);
+                beside.fill(0.0);
+                if grid.has_images_in_lanes {
+                    for (x, to) in columns.zip(to.chunks_exact_mut(LANES)) {
+                        to.copy_from_slice(&channel[y * width + x].0);
                     }
-                    (false, true) => {
-                        let row = &floats(channel)[y * plane.pitch()..][..width];
-                        for (x, to) in columns.zip(to.chunks_exact_mut(LANES)) {
-                            to[lane] = row[x];
-                        }
-                    }
-                    (false, false) => {
-                        let row = &floats(channel)[y * plane.pitch()..][..width];
-                        let (to, beside) = to.split_at_mut(columns.len());
-                        beside.fill(0.0);
-                        columns.zip(to).for_each(|(x, to)| *to = row[x]);
-                    }
+                } else {
+                    let row = &floats(channel)[y * plane.pitch()..][..width];
+                    columns.zip(to).for_each(|(x, to)| *to = row[x]);
                 }
             }
         }
     }
 
+    /// Where the sixteen pixels of a stored vector lie in the planes of a channel that have images in the lanes; none where
+    /// there is no pixel, or where it is not read.
+    fn turned(&self, vector: usize, c: usize) -> [Option<usize>; LANES] {
+        let Self { plane, grid, stride: s, .. } = *self;
+        let pitch = plane.pitch();
+        std::array::from_fn(|i| {
+            let (y, x) = ((vector * LANES + i) / pitch, (vector * LANES + i) % pitch);
+            let phase = y % s * s + x % s;
+            let is_there = y < plane.height && x < plane.width && self.is_read(phase);
+            let at = || self.place(phase, c).start + y / s * grid.pitch + x / s * LANES;
+            is_there.then(at)
+        })
+    }
+
+    /// Copies a channel of sixteen images, one behind the other, to planes that have images in the lanes.
+    ///
+    /// # Safety
+    /// The instructions of `S` must be available.
+    #[inline(always)]
+    unsafe fn turn<S: Simd>(&self, images: &[Lanes], c: usize, planes: &mut [f32]) {
+        let n = self.vectors;
+        for phase in (0..self.stride * self.stride).filter(|&phase| self.is_read(phase)) {
+            planes[self.place(phase, c)].fill(0.0);
+        }
+        let mut pixels = [Lanes::ZERO; LANES];
+        for vector in 0..n {
+            // SAFETY: the caller vouches for the instructions.
+            unsafe { turn_channels::<S>(floats(&images[vector..]), n * LANES, LANES, &mut pixels) };
+            for (at, pixel) in self.turned(vector, c).into_iter().zip(&pixels) {
+                if let Some(at) = at {
+                    planes[at..at + LANES].copy_from_slice(&pixel.0);
+                }
+            }
+        }
+    }
+
+    /// The reverse of [`turn`](Self::turn); pixels that are not read are zero.
+    ///
+    /// # Safety
+    /// The instructions of `S` must be available.
+    #[inline(always)]
+    unsafe fn turn_back<S: Simd>(&self, planes: &[f32], c: usize, images: &mut [Lanes]) {
+        let n = self.vectors;
+        let mut found = [Lanes::ZERO; LANES];
+        for vector in 0..n {
+            let pixels = self.turned(vector, c).map(|at| {
+                let pixel = at.and_then(|at| planes[at..].first_chunk());
+                Lanes(pixel.copied().unwrap_or_default())
+            });
+            // SAFETY: the caller vouches for the instructions.
+            unsafe { turn_channels::<S>(floats(&pixels), LANES, LANES, &mut found) };
+            images[vector..].iter_mut().step_by(n).zip(&found).for_each(|(to, of)| *to = *of);
+        }
+    }
+
     /// Copies a channel from its planes, phase by phase, to a stored unit.
     #[inline(always)]
-    fn gather(&self, planes: &[f32], lane: usize, c: usize, channel: &mut [Lanes]) {
+    fn gather(&self, planes: &[f32], c: usize, channel: &mut [Lanes]) {
         let Self { plane, grid, stride: s, .. } = *self;
         let Plane { height, width, .. } = *plane;
         if self.is_halved {
@@ -281,33 +333,31 @@ impl<'a> Side<'a> {
             let (py, px) = (phase / s, phase % s);
             for (y, from) in (py..height).step_by(s).zip(from.chunks(grid.pitch)) {
                 let columns = (px..width).step_by(s);
-                match (plane.has_images_in_lanes(), grid.has_images_in_lanes) {
-                    (true, _) => {
-                        for (x, from) in columns.zip(from.chunks_exact(LANES)) {
-                            channel[y * width + x].0.copy_from_slice(from);
-                        }
+                if grid.has_images_in_lanes {
+                    for (x, from) in columns.zip(from.chunks_exact(LANES)) {
+                        channel[y * width + x].0.copy_from_slice(from);
                     }
-                    (false, true) => {
-                        let row = &mut floats_mut(channel)[y * plane.pitch()..][..width];
-                        for (x, from) in columns.zip(from.chunks_exact(LANES)) {
-                            row[x] = from[lane];
-                        }
-                    }
-                    (false, false) => {
-                        let row = &mut floats_mut(channel)[y * plane.pitch()..][..width];
-                        columns.zip(from).for_each(|(x, from)| row[x] = *from);
-                    }
+                } else {
+                    let row = &mut floats_mut(channel)[y * plane.pitch()..][..width];
+                    columns.zip(from).for_each(|(x, from)| row[x] = *from);
                 }
             }
         }
     }
 
-    /// The channel of a stored unit, from its planes.
+    /// Whether images lie in the lanes in the arena, but not where they are stored.
+    fn is_turned(&self) -> bool {
+        self.grid.has_images_in_lanes && !self.plane.has_images_in_lanes()
+    }
+
+    /// A channel of all stored units of a unit, one behind the other, from its planes.
+    ///
+    /// # Safety
+    /// The instructions of `S` must be available.
     #[inline(always)]
-    pub(super) fn channel<'b>(
+    pub(super) unsafe fn channel<'b, S: Simd>(
         &self,
         planes: &'b [f32],
-        lane: usize,
         c: usize,
         memory: &'b mut Vec<Lanes>,
     ) -> &'b [Lanes] {
@@ -317,8 +367,14 @@ impl<'a> Side<'a> {
             return lanes(&planes[begin..begin + n * LANES]);
         }
         memory.clear();
-        memory.resize(n, Lanes::ZERO);
-        self.gather(planes, lane, c, memory);
+        if self.is_turned() {
+            memory.resize(LANES * n, Lanes::ZERO);
+            // SAFETY: the caller vouches for the instructions.
+            unsafe { self.turn_back::<S>(planes, c, memory) };
+        } else {
+            memory.resize(n, Lanes::ZERO);
+            self.gather(planes, c, memory);
+        }
         memory
     }
 }
@@ -371,25 +427,28 @@ impl<R: ChannelSource> Kernel for Pack<'_, R> {
             }
             return;
         }
+        let each = side.grid.images() / plane.together();
         channel.clear();
-        channel.resize(n, Lanes::ZERO);
-        if plane.has_images_in_lanes() != side.grid.has_images_in_lanes {
-            // Lanes without an image hold zeros.
-            planes.fill(0.0);
-        }
-        for (lane, stored) in side.stored(unit).enumerate() {
-            for c in 0..plane.channels {
+        channel.resize(each * n, Lanes::ZERO);
+        for c in 0..plane.channels {
+            // Those of missing images stay zero.
+            for (stored, to) in side.stored(unit).zip(channel.chunks_exact_mut(n)) {
                 // SAFETY: as above.
                 unsafe {
-                    source.fill::<S>(side.channel_of(stored, c), channel);
+                    source.fill::<S>(side.channel_of(stored, c), to);
                     if let Some(pixels) = pixels {
-                        keep::<S>(pixels, channel);
+                        keep::<S>(pixels, to);
                     }
                 }
-                match side.is_halved {
-                    // SAFETY: the caller vouches for the instructions.
-                    true => unsafe { side.split::<S>(channel, c, planes) },
-                    false => side.scatter(channel, lane, c, planes),
+            }
+            // SAFETY: the caller vouches for the instructions.
+            unsafe {
+                if side.is_turned() {
+                    side.turn::<S>(channel, c, planes);
+                } else if side.is_halved {
+                    side.split::<S>(channel, c, planes);
+                } else {
+                    side.scatter(channel, c, planes);
                 }
             }
         }

@@ -34,16 +34,17 @@ impl Kernel for StoreOutput<'_> {
     unsafe fn run<S: Simd>(self) {
         let Self { side, unit, planes, channel, bias, pixels, moments, out, first } = self;
         let (n, len) = (side.vectors, side.unit);
-        for (lane, stored) in side.stored(unit).enumerate() {
-            let n_pixels = side.plane.filled(stored) * side.plane.height * side.plane.width;
-            for c in 0..side.plane.channels {
-                let from = side.channel(planes, lane, c, channel);
+        for c in 0..side.plane.channels {
+            let bias = bias.map_or(0.0, |bias| bias[c]);
+            // A negative zero that is added would keep those of the sums.
+            let bias = if bias == 0.0 { 0.0 } else { bias };
+            // SAFETY: the caller vouches for the instructions.
+            let channel = unsafe { side.channel::<S>(planes, c, channel) };
+            for (stored, from) in side.stored(unit).zip(channel.chunks_exact(n)) {
+                let n_pixels = side.plane.filled(stored) * side.plane.height * side.plane.width;
                 let to = &mut out[(stored - first) * len + c * n..][..n];
-                let bias = bias.map_or(0.0, |bias| bias[c]);
                 // SAFETY: the caller vouches for the instructions.
                 unsafe {
-                    // A negative zero that is added would keep those of the sums.
-                    let bias = if bias == 0.0 { 0.0 } else { bias };
                     if let Some(moments) = moments.get_mut(c) {
                         moments.add_stored::<S>(from, bias, pixels, n_pixels, to);
                         continue;
@@ -104,13 +105,15 @@ impl Kernel for StoreGrad<'_, '_> {
     unsafe fn run<S: Simd>(self) {
         let Self { side, unit, planes, channel, finish, sums, parts, first } = self;
         let n = side.vectors;
-        for (lane, stored) in side.stored(unit).enumerate() {
-            let mut c = 0;
-            for part in parts.iter_mut() {
-                let is_added = part.is_added;
-                let to = &mut part.out[(stored - first) * part.channels * n..][..part.channels * n];
-                for to in to.chunks_exact_mut(n) {
-                    let from = side.channel(planes, lane, c, channel);
+        let mut c = 0;
+        for part in parts.iter_mut() {
+            let is_added = part.is_added;
+            for within in 0..part.channels {
+                // SAFETY: the caller vouches for the instructions.
+                let channel = unsafe { side.channel::<S>(planes, c, channel) };
+                for (stored, from) in side.stored(unit).zip(channel.chunks_exact(n)) {
+                    let at = ((stored - first) * part.channels + within) * n;
+                    let to = &mut part.out[at..at + n];
                     // SAFETY: the caller vouches for the instructions.
                     unsafe {
                         if let Some(Finishing { pass, x, mean, scale }) = finish {
@@ -124,8 +127,8 @@ impl Kernel for StoreGrad<'_, '_> {
                             store::<S>(from, 0.0, to);
                         }
                     }
-                    c += 1;
                 }
+                c += 1;
             }
         }
         S::fence();

@@ -3,12 +3,13 @@
 use super::{
     geometry::Geometry,
     weight_grad::TapReads,
-    weights::{Kernels, Places},
+    weights::{Kernels, Listed, Places},
     whole_grad, winograd,
 };
 use crate::{
     conv::ConvShape,
     lanes::{LANES, Plane},
+    mask::Mask,
     simd::Variant,
     sizes::index,
 };
@@ -100,33 +101,49 @@ impl BlockedConv {
         &self.output
     }
 
-    /// Packs a weight for [`forward`](Self::forward).
+    /// Packs a weight for [`forward`](Self::forward). `kept` has all that are not zero, if these are known.
     ///
     /// # Panics
-    /// If `weight` does not have the shape's number of weights.
-    pub fn pack(&self, weight: &[f32], packing: Packing) -> PackedWeights {
-        self.packed(false, weight, packing)
+    /// If `weight` or `kept` does not have the shape's number of weights.
+    pub fn pack(&self, weight: &[f32], kept: Option<&Mask>, packing: Packing) -> PackedWeights {
+        self.packed(false, weight, kept, packing)
     }
 
-    /// Packs a weight for the gradient of the input.
+    /// Packs a weight for the gradient of the input. `kept` has all that are not zero, if these are known.
     ///
     /// # Panics
-    /// If `weight` does not have the shape's number of weights.
-    pub fn pack_transposed(&self, weight: &[f32], packing: Packing) -> PackedWeights {
-        self.packed(true, weight, packing)
+    /// If `weight` or `kept` does not have the shape's number of weights.
+    pub fn pack_transposed(
+        &self,
+        weight: &[f32],
+        kept: Option<&Mask>,
+        packing: Packing,
+    ) -> PackedWeights {
+        self.packed(true, weight, kept, packing)
     }
 
-    fn packed(&self, is_transposed: bool, weight: &[f32], packing: Packing) -> PackedWeights {
+    fn packed(
+        &self,
+        is_transposed: bool,
+        weight: &[f32],
+        kept: Option<&Mask>,
+        packing: Packing,
+    ) -> PackedWeights {
         assert_eq!(weight.len(), self.shape.n_weights(), "weight of {:?}", self.shape);
+        let mask_len = kept.map_or(weight.len(), Mask::len);
+        assert_eq!(mask_len, weight.len(), "mask of {:?}", self.shape);
         let (variant, geometry) = (Variant::current(), &self.geometry);
         let kernels = match packing {
             Packing::Winograd if self.is_winograd => {
                 Kernels::filtering(variant, geometry, is_transposed, weight)
             }
             Packing::Dense | Packing::Winograd => {
-                Kernels::new(variant, geometry, is_transposed, weight, true)
+                Kernels::new(variant, geometry, is_transposed, weight, Listed::All)
             }
-            Packing::Sparse => Kernels::new(variant, geometry, is_transposed, weight, false),
+            Packing::Sparse => {
+                let listed = kept.map_or(Listed::NotZero, Listed::Kept);
+                Kernels::new(variant, geometry, is_transposed, weight, listed)
+            }
         };
         PackedWeights { kernels, is_transposed, shape: self.shape }
     }

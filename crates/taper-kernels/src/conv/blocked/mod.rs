@@ -21,7 +21,7 @@
 //! from_nchw(conv.input(), &images, &mut input);
 //!
 //! let mut out = vec![Lanes::ZERO; conv.output().len()];
-//! let weights = conv.pack(&weight, Packing::Sparse);
+//! let weights = conv.pack(&weight, None, Packing::Sparse);
 //! conv.forward(&weights, Source::Plain(input[..].into()), None, &mut out);
 //! let mut doubled = vec![0.0; 32];
 //! to_nchw(conv.output(), &out, &mut doubled);

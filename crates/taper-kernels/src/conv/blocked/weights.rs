@@ -106,15 +106,22 @@ impl Planes<'_> {
     }
 }
 
-/// The weights of each plane that is written that are not zero, phase by phase.
+/// Which weights are packed.
+#[derive(Clone, Copy)]
+pub(super) enum Listed<'a> {
+    All,
+    NotZero,
+    Kept(&'a Mask),
+}
+
+/// The weights of each plane that is written, phase by phase.
 struct Lists {
     starts: Vec<u32>,
     entries: Vec<Entry>,
 }
 
 impl Lists {
-    /// Of all weights, or of those that are not zero.
-    fn new(geometry: &Geometry, is_transposed: bool, weight: &[f32], has_zeros: bool) -> Self {
+    fn new(geometry: &Geometry, is_transposed: bool, weight: &[f32], listed: Listed) -> Self {
         let (inp, out) = (geometry.shape.channels_in, geometry.shape.channels_out);
         let n = if is_transposed { geometry.n_phases() * inp } else { out };
         let mut starts = vec![0u32; n + 1];
@@ -127,9 +134,10 @@ impl Lists {
             let (channel, position) = (channel as u32, position as u32);
             found.push((plane, Entry { channel, position, weight: weight[index] }));
         };
-        match has_zeros {
-            true => (0..weight.len()).for_each(&mut add),
-            false => Mask::above(weight, 0.0).kept().for_each(&mut add),
+        match listed {
+            Listed::All => (0..weight.len()).for_each(&mut add),
+            Listed::NotZero => Mask::above(weight, 0.0).kept().for_each(&mut add),
+            Listed::Kept(mask) => mask.kept().for_each(&mut add),
         }
         for plane in 0..n {
             starts[plane + 1] += starts[plane];
@@ -150,12 +158,12 @@ impl Lists {
 }
 
 /// The planes of a phase with lists of weights.
-struct Listed<'a> {
+struct PhaseLists<'a> {
     planes: Planes<'a>,
     lists: &'a Lists,
 }
 
-impl Outputs for Listed<'_> {
+impl Outputs for PhaseLists<'_> {
     fn count(&self) -> usize {
         self.planes.n
     }
@@ -247,23 +255,23 @@ pub(super) struct Kernels {
 const TILE_BYTES: usize = 32 << 10;
 
 impl Kernels {
-    /// Packs all weights, or those that are not zero.
+    /// Packs the weights that are listed.
     pub(super) fn new(
         variant: Variant,
         geometry: &Geometry,
         is_transposed: bool,
         weight: &[f32],
-        is_dense: bool,
+        listed: Listed,
     ) -> Self {
         let places = Places::new(geometry, is_transposed);
         let phases = if is_transposed { geometry.n_phases() } else { 1 };
         let shape = &geometry.shape;
         let n = if is_transposed { shape.channels_in } else { shape.channels_out };
         // Channels of groups read different planes.
-        let is_mixing = is_dense && shape.groups == 1;
+        let is_mixing = matches!(listed, Listed::All) && shape.groups == 1;
         let lists = match is_mixing {
             true => None,
-            false => Some(Lists::new(geometry, is_transposed, weight, is_dense)),
+            false => Some(Lists::new(geometry, is_transposed, weight, listed)),
         };
         let mut convs = Vec::new();
         for phase in 0..phases {
@@ -274,8 +282,8 @@ impl Kernels {
             let planes = Planes { geometry, places: &places, is_transposed, first: phase * n, n };
             convs.push(match &lists {
                 Some(lists) => {
-                    let listed = Listed { planes, lists };
-                    conv(variant, planes, size, &listed, None)
+                    let lists = PhaseLists { planes, lists };
+                    conv(variant, planes, size, &lists, None)
                 }
                 None => {
                     let mixed = Mixed::new(planes, phase, weight);

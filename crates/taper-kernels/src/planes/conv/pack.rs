@@ -215,6 +215,9 @@ impl<'a> Packer<'a> {
 
     /// Adds the sources of channels with taps of their own.
     fn own(&mut self, block: &[Output]) {
+        if let ([output], 1) = (block, self.conv.each) {
+            return self.alone(output);
+        }
         let mut n = 0;
         for shift in self.shifts.clone() {
             self.conv.bounds.push(self.conv.taps.len() as u32);
@@ -231,6 +234,27 @@ impl<'a> Packer<'a> {
             self.push_steps(&lists);
         }
         check_reach(block, n);
+    }
+
+    /// Adds the sources of a channel that is a block of its own.
+    fn alone(&mut self, output: &Output) {
+        let first = self.conv.taps.len();
+        for i in 0..self.shifts.len() {
+            let shift = self.shifts[i];
+            self.conv.bounds.push(self.conv.taps.len() as u32);
+            for source in sources(output, shift) {
+                let tap = self.tap(source.weight, source.at);
+                self.conv.taps.push(tap);
+            }
+            if shift == 0 {
+                for &at in &output.addends {
+                    let tap = self.tap(1.0, at);
+                    self.conv.taps.push(tap);
+                }
+            }
+        }
+        let n = self.conv.taps.len() - first - output.addends.len();
+        check_reach(std::slice::from_ref(output), n);
     }
 
     /// Adds the sources of channels that share them, and then what they add.

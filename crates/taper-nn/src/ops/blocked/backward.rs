@@ -300,9 +300,9 @@ impl Backward {
         let mut sums = vec![GradSums::default(); x.plane.channels];
         with_values(&[weight], |v| {
             let packed = x.is_tracked.then(|| {
-                let density = choice::density(v[0]);
+                let (kept, density) = choice::kept(gate, v[0]);
                 let packing = node.kernels().packing(shape, Direction::Input, density);
-                node.kernels().time(Work::Pack, || conv.pack_transposed(v[0], packing))
+                node.kernels().time(Work::Pack, || conv.pack_transposed(v[0], kept, packing))
             });
             let choice = node.kernels().choice();
             let blocks =

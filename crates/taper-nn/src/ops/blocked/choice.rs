@@ -6,6 +6,7 @@
 //! when it is computed whole, and layers that keep every weight, which go by way of Winograd's minimal filtering where
 //! their shape allows it.
 
+use crate::Gate;
 use std::{
     collections::BTreeMap,
     sync::{Mutex, MutexGuard, PoisonError},
@@ -18,6 +19,7 @@ use taper_kernels::{
     },
     fused::{GradSource, Source, View},
     lanes::{LANES, Lanes},
+    mask::Mask,
 };
 
 /// How the choice is made.
@@ -84,9 +86,12 @@ type Key = (Direction, i32, [usize; 10]);
 #[derive(Debug, Default)]
 pub(super) struct Measurements(Mutex<BTreeMap<Key, PackingTimes>>);
 
-/// Share of the weights that are not zero.
-pub(super) fn density(weight: &[f32]) -> f64 {
-    weight.iter().filter(|&&w| w != 0.0).count() as f64 / weight.len().max(1) as f64
+/// Which weights a gate keeps, if there is one, and the share of those that it keeps or that are not zero.
+pub(super) fn kept<'a>(gate: Option<&'a Gate>, weight: &[f32]) -> (Option<&'a Mask>, f64) {
+    let n_not_zero = || weight.iter().filter(|&&w| w != 0.0).count();
+    let share = || n_not_zero() as f64 / weight.len().max(1) as f64;
+    let kept = gate.map(|gate| &*gate.mask);
+    (kept, kept.map_or_else(share, Mask::density))
 }
 
 impl Choice {
@@ -173,8 +178,8 @@ fn measure(shape: &ConvShape, direction: Direction, density: f64) -> PackingTime
     let mut output = vec![Lanes::ZERO; conv.output().len()];
     let mut time = |packing: Packing| {
         let weights = match direction {
-            Direction::Input => conv.pack_transposed(&weight, packing),
-            Direction::Forward | Direction::Weight => conv.pack(&weight, packing),
+            Direction::Input => conv.pack_transposed(&weight, None, packing),
+            Direction::Forward | Direction::Weight => conv.pack(&weight, None, packing),
         };
         // The first run brings everything into the caches; of the others the fastest was disturbed least.
         let times = (0..4).map(|_| {

@@ -150,8 +150,9 @@ impl Node {
         let mut value = Buffer::any(plane.len());
         let read: Vec<&Tensor> = std::iter::once(&weight).chain(bias).collect();
         let moments = with_values(&read, |v| {
-            let packing = kernels.packing(&shape, Direction::Forward, choice::density(v[0]));
-            let packed = kernels.time(Work::Pack, || conv.pack(v[0], packing));
+            let (kept, density) = choice::kept(gate, v[0]);
+            let packing = kernels.packing(&shape, Direction::Forward, density);
+            let packed = kernels.time(Work::Pack, || conv.pack(v[0], kept, packing));
             let bias = v.get(1).copied();
             x.with_source(|source| {
                 kernels.time(Work::Forward, || match is_tracked {
