@@ -210,12 +210,12 @@ impl Outputs for Mixed<'_> {
     }
 
     fn output(&self, channel: usize, _: TapLists) -> Output {
-        let mut weights = vec![0.0; self.n_sources(channel)];
-        self.write(channel, &mut weights);
-        let n = self.positions.len();
-        let source =
-            |(i, weight): (usize, &f32)| self.planes.source(i / n, self.positions[i % n], *weight);
-        self.planes.output(channel, weights.iter().enumerate().map(source).collect())
+        let ((firsts, step), n) = (self.indices(), self.positions.len());
+        let source = |(i, first): (usize, &usize)| {
+            let weight = self.weight[first + channel * step];
+            self.planes.source(i / n, self.positions[i % n], weight)
+        };
+        self.planes.output(channel, firsts.iter().enumerate().map(source).collect())
     }
 
     fn n_sources(&self, _: usize) -> usize {
@@ -228,16 +228,19 @@ impl AllWeights for Mixed<'_> {
         self.planes.at(channel)
     }
 
-    fn write(&self, channel: usize, to: &mut [f32]) {
-        let Planes { geometry, is_transposed, .. } = self.planes;
-        let (inp, len) = (geometry.shape.channels_in, geometry.taps.len());
-        let of_source = to.chunks_exact_mut(self.positions.len().max(1));
-        for (source, to) in of_source.enumerate() {
-            let pair = if is_transposed { source * inp + channel } else { channel * inp + source };
-            for (to, position) in to.iter_mut().zip(&self.positions) {
-                *to = self.weight[pair * len + position];
-            }
-        }
+    fn weights(&self) -> &[f32] {
+        self.weight
+    }
+
+    fn indices(&self) -> (Vec<usize>, usize) {
+        let (inp, len) = (self.planes.geometry.shape.channels_in, self.planes.geometry.taps.len());
+        let [from_source, from_channel] = match self.planes.is_transposed {
+            true => [inp * len, len],
+            false => [len, inp * len],
+        };
+        let of_source =
+            |source: usize| self.positions.iter().map(move |p| source * from_source + p);
+        ((0..self.channels()).flat_map(of_source).collect(), from_channel)
     }
 }
 

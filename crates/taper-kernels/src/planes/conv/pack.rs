@@ -31,8 +31,11 @@ pub(crate) trait AllWeights: Outputs + Sync {
     /// Where an output channel's first pixel lies in the arena.
     fn at(&self, channel: usize) -> u32;
 
-    /// Writes the weights of an output channel in the order of its sources.
-    fn write(&self, channel: usize, to: &mut [f32]);
+    /// The weights, from which each output channel takes one for each source.
+    fn weights(&self) -> &[f32];
+
+    /// Index of the first output channel's weight for each source, in their order; then how far that of the next is.
+    fn indices(&self) -> (Vec<usize>, usize);
 }
 
 #[cfg(feature = "training")]
@@ -69,18 +72,16 @@ impl PlaneConv {
             conv.addend_bounds.push(0);
         }
         conv.weights.resize(n_blocks * at.len() * tile.each, 0.0);
+        let (firsts, step) = all.indices();
+        let firsts: Vec<usize> = order.iter().map(|&i| firsts[i]).collect();
         let blocks = conv.weights.par_chunks_mut((at.len() * tile.each).max(1)).enumerate();
-        blocks.for_each_init(
-            || vec![0.0; order.len()],
-            |weights, (block, to)| {
-                for o in 0..tile.each.min(channels - block * tile.each) {
-                    all.write(block * tile.each + o, weights);
-                    for (to, &i) in to.chunks_exact_mut(tile.each).zip(&order) {
-                        to[o] = weights[i];
-                    }
-                }
-            },
-        );
+        blocks.for_each(|(block, to)| {
+            let (channel, n) = (block * tile.each, tile.each.min(channels - block * tile.each));
+            for (to, first) in to.chunks_exact_mut(tile.each).zip(&firsts) {
+                let weights = all.weights()[first + channel * step..].iter().step_by(step);
+                to[..n].iter_mut().zip(weights).for_each(|(to, weight)| *to = *weight);
+            }
+        });
         for channel in 0..n_blocks * tile.each {
             let at = (channel < channels).then(|| packer.check(all.at(channel)));
             packer.conv.outputs.push(at.unwrap_or(u32::MAX));

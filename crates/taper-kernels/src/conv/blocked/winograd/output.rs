@@ -26,6 +26,9 @@ pub(in super::super) struct WinogradWeights {
     pitch: usize,
 }
 
+/// Weights that a task brings to points.
+const RUN: usize = 64;
+
 impl WinogradWeights {
     pub(in super::super) fn new(
         variant: Variant,
@@ -37,26 +40,32 @@ impl WinogradWeights {
         let (sources, channels) = if is_transposed { (out, inp) } else { (inp, out) };
         let groups = channels.div_ceil(LANES);
         let n = sources * groups;
-        // Weight by weight, as all points of one are computed together.
-        let mut by_weight = vec![Lanes::ZERO; n * POINTS];
-        by_weight.par_chunks_mut(POINTS).enumerate().for_each(|(i, points)| {
+        let nine = |i: usize| {
             let (source, group) = (i / groups, i % groups);
             let mut g = [Lanes::ZERO; 9];
             for lane in 0..LANES.min(channels - group * LANES) {
                 let channel = group * LANES + lane;
                 let pair =
                     if is_transposed { source * inp + channel } else { channel * inp + source };
+                let weights = &weight[pair * 9..][..9];
                 for (k, g) in g.iter_mut().enumerate() {
-                    let k = if is_transposed { 8 - k } else { k };
-                    g.0[lane] = weight[pair * 9 + k];
+                    g.0[lane] = weights[if is_transposed { 8 - k } else { k }];
                 }
             }
-            launch(variant, WeightPoints { g: &g, points });
-        });
+            g
+        };
         let mut values = vec![Lanes::ZERO; n * POINTS];
-        values.par_chunks_mut(n.max(1)).enumerate().for_each(|(point, values)| {
-            for (i, value) in values.iter_mut().enumerate() {
-                *value = by_weight[i * POINTS + point];
+        // All points of a weight are computed together, but lie far apart: some weights at a time.
+        let mut runs: Vec<Vec<&mut [Lanes]>> = (0..n.div_ceil(RUN)).map(|_| Vec::new()).collect();
+        for of_point in values.chunks_mut(n.max(1)) {
+            runs.iter_mut().zip(of_point.chunks_mut(RUN)).for_each(|(run, part)| run.push(part));
+        }
+        runs.into_par_iter().enumerate().for_each(|(run, mut parts)| {
+            let mut points = [Lanes::ZERO; POINTS];
+            for i in 0..RUN.min(n - run * RUN) {
+                let points_of = WeightPoints { g: &nine(run * RUN + i), points: &mut points };
+                launch(variant, points_of);
+                parts.iter_mut().zip(&points).for_each(|(part, point)| part[i] = *point);
             }
         });
         let tiles = TileGrid::new(&geometry.shape);
