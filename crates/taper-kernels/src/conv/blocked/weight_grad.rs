@@ -259,18 +259,10 @@ impl Kernel for AddAt<'_, '_> {
                         &mut shifted,
                     );
                     while at < end {
-                        let (offsets, sums) = (&positions.offsets[at..end], &mut sums[at..end]);
-                        at +=
-                            match end - at {
-                                8.. => pair
-                                    .tile::<S, 1, 8>(stretch, grads, offsets, 0, sums, 0, is_first),
-                                4.. => pair
-                                    .tile::<S, 1, 4>(stretch, grads, offsets, 0, sums, 0, is_first),
-                                2.. => pair
-                                    .tile::<S, 1, 2>(stretch, grads, offsets, 0, sums, 0, is_first),
-                                _ => pair
-                                    .tile::<S, 1, 1>(stretch, grads, offsets, 0, sums, 0, is_first),
-                            };
+                        let next = end.min(at + POSITIONS);
+                        let (offsets, sums) = (&positions.offsets[at..next], &mut sums[at..next]);
+                        pair.positions::<S>(stretch, grads, offsets, sums, is_first);
+                        at = next;
                     }
                 }
             }
@@ -278,6 +270,9 @@ impl Kernel for AddAt<'_, '_> {
         }
     }
 }
+
+/// Positions whose gradient is summed side by side: fewer would wait for each other's additions as long.
+const POSITIONS: usize = 8;
 
 /// Where a stretch of the gradient of some channels lies: the first vector of each, and floats from one unit to the next.
 #[derive(Clone, Copy)]
@@ -380,6 +375,28 @@ impl Pair<'_> {
             }
         }
         O
+    }
+
+    /// An output channel and up to [`POSITIONS`] places of the input.
+    #[inline(always)]
+    unsafe fn positions<S: Simd>(
+        &self,
+        stretch: Stretch,
+        grads: Grads<1>,
+        offsets: &[i32],
+        sums: &mut [f32],
+        is_first: bool,
+    ) {
+        let mut padded = [offsets[0]; POSITIONS];
+        padded[..offsets.len()].copy_from_slice(offsets);
+        let mut found = [0.0; POSITIONS];
+        // SAFETY: as the caller vouches.
+        unsafe {
+            self.tile::<S, 1, POSITIONS>(stretch, grads, &padded, 0, &mut found, 0, true);
+        }
+        for (sum, found) in sums.iter_mut().zip(found) {
+            *sum = if is_first { found } else { *sum + found };
+        }
     }
 
     /// `O` output channels and `T` places of the input; gives `T`. The sums of the next channel are `step` on.
