@@ -3,7 +3,7 @@
 use super::View;
 use crate::{
     lanes::{ChannelOf, LANES, Lanes, Plane},
-    simd::{Kernel, Simd},
+    simd::{Kernel, Simd, Stretch},
 };
 use std::ops::Range;
 
@@ -74,7 +74,7 @@ pub enum GradSource<'a> {
 
 impl<'a> Source<'a> {
     /// What is read of some units.
-    pub(crate) fn read(&self, plane: &Plane, units: Range<usize>, into: &mut Vec<&'a [Lanes]>) {
+    pub(crate) fn read(&self, plane: &Plane, units: Range<usize>, into: &mut Vec<Stretch>) {
         match self {
             Self::Plain(x) | Self::Normed { x, .. } => x.stretches(plane, units, into),
         }
@@ -94,7 +94,7 @@ impl<'a> Source<'a> {
 
 impl<'a> GradSource<'a> {
     /// What is read of some units.
-    pub(crate) fn read(&self, plane: &Plane, units: Range<usize>, into: &mut Vec<&'a [Lanes]>) {
+    pub(crate) fn read(&self, plane: &Plane, units: Range<usize>, into: &mut Vec<Stretch>) {
         match *self {
             Self::Plain(x) => View::Whole(x).stretches(plane, units, into),
             Self::Normed { grad, x, pass, .. } => {
@@ -121,7 +121,7 @@ impl<'a> GradSource<'a> {
 
 impl<'a> PassWhere<'a> {
     /// What is read of some units beside the gradient and what it belongs to.
-    pub(crate) fn read(&self, plane: &Plane, units: Range<usize>, into: &mut Vec<&'a [Lanes]>) {
+    pub(crate) fn read(&self, plane: &Plane, units: Range<usize>, into: &mut Vec<Stretch>) {
         if let Self::Positive(y) = *self {
             View::Whole(y).stretches(plane, units, into);
         }

@@ -55,7 +55,8 @@ impl GradSum {
         unsafe { self.add_sums::<S, _>(grad, run, ()) }
     }
 
-    /// Puts what passes of a run of a gradient where `placed` says, past the caches, and adds its sums. Zeros become positive.
+    /// Puts what passes of a run of a gradient where `placed` says, past the caches unless it is added to what is there, and
+    /// adds its sums. Zeros become positive.
     ///
     /// # Safety
     /// The instructions of `S` must be available.
@@ -170,8 +171,8 @@ impl GradTarget for Added<'_> {
 
     #[inline(always)]
     unsafe fn put<S: Simd>(&mut self, at: usize, value: S::V) {
-        // SAFETY: as the caller vouches; vectors are aligned.
-        unsafe { S::store_past(self.0.as_mut_ptr().cast::<f32>().add(at), value) }
+        // SAFETY: as the caller vouches.
+        unsafe { S::store(self.0.as_mut_ptr().cast::<f32>().add(at), value) }
     }
 }
 
@@ -205,10 +206,10 @@ impl GradTarget for AddedTimes<'_> {
 
     #[inline(always)]
     unsafe fn put<S: Simd>(&mut self, at: usize, value: S::V) {
-        // SAFETY: as the caller vouches; vectors are aligned.
+        // SAFETY: as the caller vouches.
         unsafe {
             let to = self.0.as_mut_ptr().cast::<f32>().add(at);
-            S::store_past(to, S::fma(value, S::splat(self.1), S::load(to)));
+            S::store(to, S::fma(value, S::splat(self.1), S::load(to)));
         }
     }
 }

@@ -1,6 +1,9 @@
 //! Activations that are stored in parts.
 
-use crate::lanes::{ChannelOf, Lanes, Plane};
+use crate::{
+    lanes::{ChannelOf, Lanes, Plane},
+    simd::Stretch,
+};
 use std::ops::Range;
 
 /// An activation that a kernel reads.
@@ -85,13 +88,10 @@ impl<'a> View<'a> {
     }
 
     /// Adds the stretches of some units of `plane` to `into`.
-    pub(crate) fn stretches(
-        &self,
-        plane: &Plane,
-        units: Range<usize>,
-        into: &mut Vec<&'a [Lanes]>,
-    ) {
-        let stretch = |x: &'a [Lanes], unit: usize| x.get(units.start * unit..units.end * unit);
+    pub(crate) fn stretches(&self, plane: &Plane, units: Range<usize>, into: &mut Vec<Stretch>) {
+        let stretch = |x: &'a [Lanes], unit: usize| {
+            x.get(units.start * unit..units.end * unit).map(<[Lanes]>::as_ptr_range)
+        };
         match self {
             Self::Whole(x) => into.extend(stretch(x, plane.unit())),
             Self::Joined(joined) => {
@@ -131,7 +131,7 @@ mod tests {
             view.stretches(&PLANE, unit..unit + 1, &mut found);
             assert_eq!(found.len(), 2);
             for ((plane, x), found) in parts.iter().zip(found) {
-                assert_eq!(found, &x[unit * plane.unit()..][..plane.unit()]);
+                assert_eq!(found, x[unit * plane.unit()..][..plane.unit()].as_ptr_range());
             }
         }
     }

@@ -84,28 +84,28 @@ impl<'a> Tables<'a> {
 
 /// Blocks of a convolution, tile by tile: `NV` vectors of each of `NO` output channels. `ROW` is the number of vectors in a
 /// row where rows are whole vectors, or `PADDED` or [`MASKED`].
-pub(super) struct Tiles<'a, 'b, G, const NV: usize, const NO: usize, const ROW: usize> {
+pub(super) struct Tiles<'a, G, const NV: usize, const NO: usize, const ROW: usize> {
     tables: Tables<'a>,
     arena: *mut f32,
     blocks: Range<usize>,
-    ahead: &'a mut Ahead<'b>,
+    ahead: &'a mut Ahead,
     groups: PhantomData<G>,
 }
 
-impl<'a, 'b, G, const NV: usize, const NO: usize, const ROW: usize> Tiles<'a, 'b, G, NV, NO, ROW> {
+impl<'a, G, const NV: usize, const NO: usize, const ROW: usize> Tiles<'a, G, NV, NO, ROW> {
     /// These blocks. The arena is one in which `PlaneConv::new` has checked every place that a tile reads or writes.
     pub(super) fn new(
         tables: Tables<'a>,
         arena: *mut f32,
         blocks: Range<usize>,
-        ahead: &'a mut Ahead<'b>,
+        ahead: &'a mut Ahead,
     ) -> Self {
         Self { tables, arena, blocks, ahead, groups: PhantomData }
     }
 }
 
 impl<G: Groups, const NV: usize, const NO: usize, const ROW: usize> Kernel
-    for Tiles<'_, '_, G, NV, NO, ROW>
+    for Tiles<'_, G, NV, NO, ROW>
 {
     type Out = ();
 

@@ -18,7 +18,7 @@ mod neon;
 mod scalar;
 mod variant;
 
-pub(crate) use ahead::Ahead;
+pub(crate) use ahead::{Ahead, Stretch};
 pub use lanes::Lanes;
 pub(crate) use launch::{launch, launch_on};
 pub use variant::{UnknownVariant, Variant};

@@ -231,6 +231,13 @@ impl Backward<'_> {
                     x.stretches(&conv.input, to.stored(unit), &mut next);
                     pass.read(&conv.input, to.stored(unit), &mut next);
                 }
+                for part in to_input.iter().flat_map(|to| &to.parts).filter(|part| part.is_added) {
+                    let stored = to.stored(unit);
+                    let of_unit = part.channels * to.vectors;
+                    let at = stored.start.saturating_sub(first) * of_unit
+                        ..stored.end.saturating_sub(first) * of_unit;
+                    next.extend(part.out.get(at).map(<[Lanes]>::as_ptr_range));
+                }
                 if reads_input {
                     source.read(&conv.input, input.stored(unit), &mut next);
                 }

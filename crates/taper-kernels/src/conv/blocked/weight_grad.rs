@@ -182,9 +182,9 @@ pub(super) struct Pair<'a> {
     pub(super) is_first: bool,
 }
 
-/// A stretch of vectors of each plane.
+/// Some vectors of each plane.
 #[derive(Clone, Copy)]
-struct Stretch {
+struct PlanePart {
     first: usize,
     len: usize,
 }
@@ -204,7 +204,7 @@ impl Kernel for AddAll<'_> {
         let n = pair.reads.len();
         assert_eq!(sums.len(), pair.channels_out * n, "one sum a weight");
         let mut is_first = pair.is_first;
-        for stretch in pair.stretches() {
+        for part in pair.parts() {
             let mut out = 0;
             while out < pair.channels_out {
                 let left = pair.group_out - out % pair.group_out;
@@ -213,10 +213,10 @@ impl Kernel for AddAll<'_> {
                 out += unsafe {
                     match left {
                         4.. if S::ACCUMULATORS >= 24 => {
-                            pair.channels::<S, 4>(stretch, out, sums, is_first)
+                            pair.channels::<S, 4>(part, out, sums, is_first)
                         }
-                        2.. => pair.channels::<S, 2>(stretch, out, sums, is_first),
-                        _ => pair.channels::<S, 1>(stretch, out, sums, is_first),
+                        2.. => pair.channels::<S, 2>(part, out, sums, is_first),
+                        _ => pair.channels::<S, 1>(part, out, sums, is_first),
                     }
                 };
             }
@@ -226,14 +226,14 @@ impl Kernel for AddAll<'_> {
 }
 
 /// Adds the gradient of the weights at `positions` to `sums`, one for each.
-pub(super) struct AddAt<'a, 'b> {
+pub(super) struct AddAt<'a> {
     pub(super) pair: Pair<'a>,
     pub(super) positions: &'a Positions,
     pub(super) sums: &'a mut [f32],
-    pub(super) ahead: &'a mut Ahead<'b>,
+    pub(super) ahead: &'a mut Ahead,
 }
 
-impl Kernel for AddAt<'_, '_> {
+impl Kernel for AddAt<'_> {
     type Out = ();
 
     #[inline(always)]
@@ -243,7 +243,7 @@ impl Kernel for AddAt<'_, '_> {
         let n_shifts = pair.reads.shifts.len();
         let mut is_first = pair.is_first;
         let mut shifted = [[Lanes::ZERO; LANES]; 1];
-        for stretch in pair.stretches() {
+        for part in pair.parts() {
             for (list, ends) in positions.starts.windows(2).enumerate() {
                 let (mut at, end) = (ends[0] as usize, ends[1] as usize);
                 ahead.step();
@@ -252,16 +252,12 @@ impl Kernel for AddAt<'_, '_> {
                 }
                 // SAFETY: as the caller vouches.
                 unsafe {
-                    let grads = pair.shifted::<S, 1>(
-                        stretch,
-                        list / n_shifts,
-                        list % n_shifts,
-                        &mut shifted,
-                    );
+                    let grads =
+                        pair.shifted::<S, 1>(part, list / n_shifts, list % n_shifts, &mut shifted);
                     while at < end {
                         let next = end.min(at + POSITIONS);
                         let (offsets, sums) = (&positions.offsets[at..next], &mut sums[at..next]);
-                        pair.positions::<S>(stretch, grads, offsets, sums, is_first);
+                        pair.positions::<S>(part, grads, offsets, sums, is_first);
                         at = next;
                     }
                 }
@@ -274,7 +270,7 @@ impl Kernel for AddAt<'_, '_> {
 /// Positions whose gradient is summed side by side: fewer would wait for each other's additions as long.
 const POSITIONS: usize = 8;
 
-/// Where a stretch of the gradient of some channels lies: the first vector of each, and floats from one unit to the next.
+/// Where a part of the gradient of some channels lies: the first vector of each, and floats from one unit to the next.
 #[derive(Clone, Copy)]
 struct Grads<const O: usize> {
     at: [*const f32; O],
@@ -284,18 +280,18 @@ struct Grads<const O: usize> {
 impl Pair<'_> {
     /// How often [`AddAt`] asks for memory.
     pub(super) fn steps(&self, positions: &Positions) -> usize {
-        self.stretches().count() * positions.starts.len().saturating_sub(1)
+        self.parts().count() * positions.starts.len().saturating_sub(1)
     }
 
     /// Whole tiles, then what is left in powers of two.
-    fn stretches(&self) -> impl Iterator<Item = Stretch> + use<> {
+    fn parts(&self) -> impl Iterator<Item = PlanePart> + use<> {
         let n = self.reads.vectors;
         let mut first = 0;
         std::iter::from_fn(move || {
             (first < n).then(|| {
                 let len = largest_tile(n - first);
                 first += len;
-                Stretch { first: first - len, len }
+                PlanePart { first: first - len, len }
             })
         })
     }
@@ -304,27 +300,24 @@ impl Pair<'_> {
     #[inline(always)]
     unsafe fn shifted<S: Simd, const O: usize>(
         &self,
-        stretch: Stretch,
+        part: PlanePart,
         out: usize,
         shift: usize,
         memory: &mut [[Lanes; LANES]; O],
     ) -> Grads<O> {
         let shift = &self.reads.shifts[shift];
         let place = |o: usize| {
-            self.grad
-                + (out + o) * self.grad_slots.len
-                + self.grad_slots.above
-                + stretch.first * LANES
+            self.grad + (out + o) * self.grad_slots.len + self.grad_slots.above + part.first * LANES
         };
         // SAFETY: the planes lie in the arena, with as many floats in front of and behind them as shifts reach; the memory
-        // has sixteen vectors, and a stretch times the units no more.
+        // has sixteen vectors, and a part times the units no more.
         unsafe {
             if shift.columns == 0 {
                 let at = std::array::from_fn(|o| self.arena.as_ptr().add(place(o)));
                 return Grads { at, unit: self.unit };
             }
-            let n = stretch.len * LANES;
-            let pixels = shift.pixels[stretch.first..][..stretch.len].as_ptr().cast::<f32>();
+            let n = part.len * LANES;
+            let pixels = shift.pixels[part.first..][..part.len].as_ptr().cast::<f32>();
             for (o, memory) in memory.iter_mut().enumerate() {
                 let to = memory.as_mut_ptr().cast::<f32>();
                 for unit in 0..self.n_units {
@@ -345,7 +338,7 @@ impl Pair<'_> {
     #[inline(always)]
     unsafe fn channels<S: Simd, const O: usize>(
         &self,
-        stretch: Stretch,
+        part: PlanePart,
         out: usize,
         sums: &mut [f32],
         is_first: bool,
@@ -357,20 +350,15 @@ impl Pair<'_> {
             let (mut at, end) = (self.reads.starts[shift], self.reads.starts[shift + 1]);
             // SAFETY: as the caller vouches.
             unsafe {
-                let grads = self.shifted::<S, O>(stretch, out, shift, &mut memory);
+                let grads = self.shifted::<S, O>(part, out, shift, &mut memory);
                 while at < end {
                     let (offsets, sums) = (&self.reads.offsets[at..end], &mut sums[at..]);
-                    at +=
-                        match end - at {
-                            6.. => self
-                                .tile::<S, O, 6>(stretch, grads, offsets, group, sums, n, is_first),
-                            3.. => self
-                                .tile::<S, O, 3>(stretch, grads, offsets, group, sums, n, is_first),
-                            2.. => self
-                                .tile::<S, O, 2>(stretch, grads, offsets, group, sums, n, is_first),
-                            _ => self
-                                .tile::<S, O, 1>(stretch, grads, offsets, group, sums, n, is_first),
-                        };
+                    at += match end - at {
+                        6.. => self.tile::<S, O, 6>(part, grads, offsets, group, sums, n, is_first),
+                        3.. => self.tile::<S, O, 3>(part, grads, offsets, group, sums, n, is_first),
+                        2.. => self.tile::<S, O, 2>(part, grads, offsets, group, sums, n, is_first),
+                        _ => self.tile::<S, O, 1>(part, grads, offsets, group, sums, n, is_first),
+                    };
                 }
             }
         }
@@ -381,7 +369,7 @@ impl Pair<'_> {
     #[inline(always)]
     unsafe fn positions<S: Simd>(
         &self,
-        stretch: Stretch,
+        part: PlanePart,
         grads: Grads<1>,
         offsets: &[i32],
         sums: &mut [f32],
@@ -392,7 +380,7 @@ impl Pair<'_> {
         let mut found = [0.0; POSITIONS];
         // SAFETY: as the caller vouches.
         unsafe {
-            self.tile::<S, 1, POSITIONS>(stretch, grads, &padded, 0, &mut found, 0, true);
+            self.tile::<S, 1, POSITIONS>(part, grads, &padded, 0, &mut found, 0, true);
         }
         for (sum, found) in sums.iter_mut().zip(found) {
             *sum = if is_first { found } else { *sum + found };
@@ -404,7 +392,7 @@ impl Pair<'_> {
     #[allow(clippy::too_many_arguments, reason = "a function of its own for its registers")]
     unsafe fn tile<S: Simd, const O: usize, const T: usize>(
         &self,
-        stretch: Stretch,
+        part: PlanePart,
         grads: Grads<O>,
         offsets: &[i32],
         group: usize,
@@ -412,7 +400,7 @@ impl Pair<'_> {
         step: usize,
         is_first: bool,
     ) -> usize {
-        let input = signed(group + stretch.first * LANES);
+        let input = signed(group + part.first * LANES);
         // SAFETY: the places lie in the arena, as `TapReads` has made them.
         unsafe {
             let input =
@@ -420,7 +408,7 @@ impl Pair<'_> {
             let tile = WeightTile::<O, T> {
                 grads,
                 input,
-                len: stretch.len * LANES,
+                len: part.len * LANES,
                 unit: self.unit,
                 n_units: self.n_units,
             };
