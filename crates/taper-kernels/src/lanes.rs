@@ -11,7 +11,7 @@
 
 pub use crate::simd::lanes::{LANES, Lanes};
 
-use crate::sizes::product;
+use crate::{simd::Simd, sizes::product};
 use rayon::prelude::*;
 
 /// Sizes of an activation.
@@ -179,6 +179,20 @@ pub(crate) fn floats(lanes: &[Lanes]) -> &[f32] {
 pub(crate) fn floats_mut(lanes: &mut [Lanes]) -> &mut [f32] {
     // SAFETY: as above.
     unsafe { std::slice::from_raw_parts_mut(lanes.as_mut_ptr().cast(), lanes.len() * LANES) }
+}
+
+/// Zeroes the lanes that hold no pixel, as [`Plane::pixels`] gives them.
+///
+/// # Safety
+/// The instructions of `S` must be available.
+#[inline(always)]
+pub(crate) unsafe fn keep_pixels<S: Simd>(pixels: &[Lanes], lanes: &mut [Lanes]) {
+    let n = pixels.len().min(lanes.len()) * LANES;
+    let (mask, to) = (pixels.as_ptr().cast::<f32>(), lanes.as_mut_ptr().cast::<f32>());
+    for i in (0..n).step_by(S::WIDTH) {
+        // SAFETY: both have `n` floats; the caller vouches for the instructions.
+        unsafe { S::store(to.add(i), S::and(S::load(to.add(i)), S::load(mask.add(i)))) };
+    }
 }
 
 /// From `[batch, channels, height, width]`.

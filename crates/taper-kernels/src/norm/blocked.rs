@@ -10,7 +10,7 @@ use crate::{
         ChannelSource, GradRun, GradSource, GradSum, GradSums, MomentSums, Moments, PassWhere,
         Source, View,
     },
-    lanes::{LANES, Lanes, Plane},
+    lanes::{LANES, Lanes, Plane, keep_pixels},
     simd::{Kernel, Simd, Variant, launch},
 };
 use rayon::prelude::*;
@@ -59,18 +59,6 @@ impl Kernel for BlockMoments<'_> {
     }
 }
 
-/// Keeps the lanes that hold pixels.
-fn clear_pads(plane: &Plane, unit: usize, out: &mut [Lanes]) {
-    let Some(pixels) = plane.pixels(unit) else { return };
-    for out in out.chunks_exact_mut(pixels.len()) {
-        for (out, pixels) in out.iter_mut().zip(&pixels) {
-            for (out, is_pixel) in out.0.iter_mut().zip(pixels.0) {
-                *out = if is_pixel.to_bits() == 0 { 0.0 } else { *out };
-            }
-        }
-    }
-}
-
 /// Writes `main + residual`, cut off at 0 if `relu`.
 ///
 /// # Panics
@@ -92,8 +80,9 @@ pub fn combine(
     }
     let variant = Variant::current();
     out.par_chunks_mut(plane.unit()).enumerate().for_each(|(unit, out)| {
-        launch(variant, Combine { plane, main, residual, relu, unit, out });
-        clear_pads(plane, unit, out);
+        let pixels = plane.pixels(unit);
+        let pixels = pixels.as_deref();
+        launch(variant, Combine { plane, main, residual, relu, unit, pixels, out });
     });
 }
 
@@ -103,6 +92,8 @@ struct Combine<'a> {
     residual: Option<Source<'a>>,
     relu: bool,
     unit: usize,
+    /// Lanes of a channel that hold pixels, if not all do.
+    pixels: Option<&'a [Lanes]>,
     out: &'a mut [Lanes],
 }
 
@@ -111,13 +102,13 @@ impl Kernel for Combine<'_> {
 
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let Self { plane, main, residual, relu, unit, out } = self;
+        let Self { plane, main, residual, relu, unit, pixels, out } = self;
         let n = plane.vectors();
         let mut sides = [vec![Lanes::ZERO; n], vec![Lanes::ZERO; n]];
         for (channel, out) in out.chunks_exact_mut(n).enumerate() {
             let of = plane.channel_of(unit, channel);
             let [one, other] = &mut sides;
-            // SAFETY: the channel lies within the activation; all slices have its floats, and vectors are aligned.
+            // SAFETY: the channel lies within the activation; all slices have its floats, `pixels` among them, and vectors are aligned.
             unsafe {
                 main.fill::<S>(of, one);
                 if let Some(residual) = &residual {
@@ -129,6 +120,9 @@ impl Kernel for Combine<'_> {
                     let mut y = S::load(one.add(i));
                     if residual.is_some() {
                         y = S::add(y, S::load(other.add(i)));
+                    }
+                    if let Some(pixels) = pixels {
+                        y = S::and(y, S::load(pixels.as_ptr().cast::<f32>().add(i)));
                     }
                     S::store_past(to.add(i), if relu { S::where_positive(y, y) } else { y });
                 }
@@ -252,8 +246,9 @@ pub fn gradient(plane: &Plane, source: GradSource, out: &mut [Lanes], is_added: 
     }
     let variant = Variant::current();
     out.par_chunks_mut(plane.unit()).enumerate().for_each(|(unit, out)| {
-        launch(variant, Gradient { plane, source, is_added, unit, out });
-        clear_pads(plane, unit, out);
+        let pixels = plane.pixels(unit);
+        let pixels = pixels.as_deref();
+        launch(variant, Gradient { plane, source, is_added, unit, pixels, out });
     });
 }
 
@@ -262,6 +257,8 @@ struct Gradient<'a> {
     source: GradSource<'a>,
     is_added: bool,
     unit: usize,
+    /// Lanes of a channel that hold pixels, if not all do.
+    pixels: Option<&'a [Lanes]>,
     out: &'a mut [Lanes],
 }
 
@@ -270,7 +267,7 @@ impl Kernel for Gradient<'_> {
 
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let Self { plane, source, is_added, unit, out } = self;
+        let Self { plane, source, is_added, unit, pixels, out } = self;
         let n = plane.vectors();
         let mut other = vec![Lanes::ZERO; if is_added { n } else { 0 }];
         for (channel, out) in out.chunks_exact_mut(n).enumerate() {
@@ -279,12 +276,18 @@ impl Kernel for Gradient<'_> {
             unsafe {
                 if !is_added {
                     source.fill::<S>(of, out);
+                    if let Some(pixels) = pixels {
+                        keep_pixels::<S>(pixels, out);
+                    }
                     continue;
                 }
                 source.fill::<S>(of, &mut other);
                 let (to, from) = (out.as_mut_ptr().cast::<f32>(), other.as_ptr().cast::<f32>());
                 for i in (0..n * LANES).step_by(S::WIDTH) {
                     S::store(to.add(i), S::add(S::load(to.add(i)), S::load(from.add(i))));
+                }
+                if let Some(pixels) = pixels {
+                    keep_pixels::<S>(pixels, out);
                 }
             }
         }

@@ -3,7 +3,7 @@
 use super::geometry::{Geometry, Grid, Slots};
 use crate::{
     fused::ChannelSource,
-    lanes::{ChannelOf, LANES, Lanes, Plane, floats, floats_mut},
+    lanes::{ChannelOf, LANES, Lanes, Plane, floats, floats_mut, keep_pixels},
     simd::{Kernel, Simd},
 };
 use std::cell::RefCell;
@@ -96,20 +96,6 @@ pub(super) fn clear_gaps(slots: Slots, planes: &mut [f32]) {
     for slot in planes.chunks_exact_mut(slots.len) {
         slot[..slots.above].fill(0.0);
         slot[slots.above + slots.body..].fill(0.0);
-    }
-}
-
-/// Keeps the lanes that hold pixels.
-///
-/// # Safety
-/// The instructions of `S` must be available.
-#[inline(always)]
-pub(super) unsafe fn keep<S: Simd>(pixels: &[Lanes], lanes: &mut [Lanes]) {
-    let n = pixels.len().min(lanes.len()) * LANES;
-    let (mask, to) = (pixels.as_ptr().cast::<f32>(), lanes.as_mut_ptr().cast::<f32>());
-    for i in (0..n).step_by(S::WIDTH) {
-        // SAFETY: both have `n` floats.
-        unsafe { S::store(to.add(i), S::and(S::load(to.add(i)), S::load(mask.add(i)))) };
     }
 }
 
@@ -421,7 +407,7 @@ impl<R: ChannelSource> Kernel for Pack<'_, R> {
                 unsafe {
                     source.fill::<S>(side.channel_of(unit, c), to);
                     if let Some(pixels) = pixels {
-                        keep::<S>(pixels, to);
+                        keep_pixels::<S>(pixels, to);
                     }
                 }
             }
@@ -437,7 +423,7 @@ impl<R: ChannelSource> Kernel for Pack<'_, R> {
                 unsafe {
                     source.fill::<S>(side.channel_of(stored, c), to);
                     if let Some(pixels) = pixels {
-                        keep::<S>(pixels, to);
+                        keep_pixels::<S>(pixels, to);
                     }
                 }
             }

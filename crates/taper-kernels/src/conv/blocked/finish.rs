@@ -2,11 +2,11 @@
 
 use super::{
     GradPart,
-    arena::{Side, keep},
+    arena::Side,
 };
 use crate::{
     fused::{GradRun, GradSum, MomentSums, PassWhere, Placed, View},
-    lanes::{LANES, Lanes},
+    lanes::{LANES, Lanes, keep_pixels},
     simd::{Kernel, Simd},
 };
 
@@ -51,7 +51,7 @@ impl Kernel for StoreOutput<'_> {
                     }
                     store::<S>(from, bias, to);
                     if let Some(pixels) = pixels {
-                        keep::<S>(pixels, to);
+                        keep_pixels::<S>(pixels, to);
                     }
                 }
             }
