@@ -1,9 +1,6 @@
 //! What becomes of planes that have just been computed: they are stored, and summed on the way.
 
-use super::{
-    GradPart,
-    arena::Side,
-};
+use super::{GradPart, arena::Side};
 use crate::{
     fused::{GradRun, GradSum, MomentSums, PassWhere, Placed, View},
     lanes::{LANES, Lanes, keep_pixels},
