@@ -1,7 +1,7 @@
 //! Activations side by side: their channels one after the other.
 
 use crate::{
-    fused::Joined,
+    fused::JoinedParts,
     lanes::{LANES, Lanes, Plane},
 };
 use rayon::prelude::*;
@@ -9,18 +9,18 @@ use rayon::prelude::*;
 /// Stores joined activations in one piece.
 ///
 /// ```
-/// use taper_kernels::{concat, fused::Joined, lanes::{Lanes, Plane}};
+/// use taper_kernels::{concat, fused::JoinedParts, lanes::{Lanes, Plane}};
 ///
 /// let plane = |channels| Plane { batch: 16, channels, height: 1, width: 2 };
 /// let [one, two] = [1.0, 2.0].map(|v| Lanes([v; 16]));
 /// let mut out = vec![Lanes::ZERO; 6];
-/// concat::concat(&Joined::new(vec![(plane(1), &[one; 2]), (plane(2), &[two; 4])]), &mut out);
+/// concat::concat(&JoinedParts::new(vec![(plane(1), &[one; 2]), (plane(2), &[two; 4])]), &mut out);
 /// assert_eq!(out, [one, one, two, two, two, two]);
 /// ```
 ///
 /// # Panics
 /// If a length does not fit.
-pub fn concat(joined: &Joined, out: &mut [Lanes]) {
+pub fn concat(joined: &JoinedParts, out: &mut [Lanes]) {
     let parts = joined.parts();
     let Some((first, _)) = parts.first() else {
         assert!(out.is_empty(), "no parts make no activation");
@@ -88,7 +88,7 @@ mod tests {
             [(2, 1.0), (1, 0.5), (4, 0.25)].map(|(n, f)| (plane(n), wave(plane(n), f))).into();
         let views: Vec<(Plane, &[Lanes])> = parts.iter().map(|(p, x)| (*p, &x[..])).collect();
         let mut whole = vec![Lanes::ZERO; plane(7).len()];
-        concat(&Joined::new(views), &mut whole);
+        concat(&JoinedParts::new(views), &mut whole);
         let mut first = 0;
         for (plane_of, x) in &parts {
             let mut back = vec![Lanes([7.0; 16]); x.len()];

@@ -12,7 +12,7 @@ mod view;
 pub use moments::Moments;
 pub use source::{GradSource, NormSlope, PassWhere, Source};
 pub use sums::GradSums;
-pub use view::{Joined, View};
+pub use view::{ActivationView, JoinedParts};
 
 pub(crate) use moments::MomentSums;
 pub(crate) use source::ChannelSource;

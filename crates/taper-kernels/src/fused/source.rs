@@ -1,6 +1,6 @@
 //! What a kernel reads, computed on the way.
 
-use super::View;
+use super::ActivationView;
 use crate::{
     lanes::{ChannelOf, LANES, Lanes, Plane},
     simd::{Kernel, Simd, Stretch},
@@ -11,11 +11,11 @@ use std::ops::Range;
 #[derive(Clone, Copy, Debug)]
 pub enum Source<'a> {
     /// As it is stored.
-    Plain(View<'a>),
+    Plain(ActivationView<'a>),
     /// `scale·x + shift` per channel, cut off at 0 if `relu`.
     Normed {
         /// What is stored.
-        x: View<'a>,
+        x: ActivationView<'a>,
         /// Factor of each channel.
         scale: &'a [f32],
         /// Summand of each channel.
@@ -64,7 +64,7 @@ pub enum GradSource<'a> {
         /// Gradient of what the rectifier gives.
         grad: &'a [Lanes],
         /// What the convolution gave.
-        x: View<'a>,
+        x: ActivationView<'a>,
         /// What the rectifier lets pass.
         pass: PassWhere<'a>,
         /// The normalisation's part, of each channel.
@@ -96,9 +96,9 @@ impl<'a> GradSource<'a> {
     /// What is read of some units.
     pub(crate) fn read(&self, plane: &Plane, units: Range<usize>, into: &mut Vec<Stretch>) {
         match *self {
-            Self::Plain(x) => View::Whole(x).stretches(plane, units, into),
+            Self::Plain(x) => ActivationView::Whole(x).stretches(plane, units, into),
             Self::Normed { grad, x, pass, .. } => {
-                View::Whole(grad).stretches(plane, units.clone(), into);
+                ActivationView::Whole(grad).stretches(plane, units.clone(), into);
                 x.stretches(plane, units.clone(), into);
                 pass.read(plane, units, into);
             }
@@ -123,7 +123,7 @@ impl<'a> PassWhere<'a> {
     /// What is read of some units beside the gradient and what it belongs to.
     pub(crate) fn read(&self, plane: &Plane, units: Range<usize>, into: &mut Vec<Stretch>) {
         if let Self::Positive(y) = *self {
-            View::Whole(y).stretches(plane, units, into);
+            ActivationView::Whole(y).stretches(plane, units, into);
         }
     }
 

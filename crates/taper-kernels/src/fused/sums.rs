@@ -1,6 +1,6 @@
 //! Sums of a gradient that a normalisation before it needs, taken while the gradient is in the cache.
 
-use super::{PassWhere, View, source::each_passed};
+use super::{ActivationView, PassWhere, source::each_passed};
 use crate::{
     lanes::{ChannelOf, LANES, Lanes},
     simd::{Kernel, Simd, halves},
@@ -217,7 +217,7 @@ impl GradTarget for AddedTimes<'_> {
 /// What the gradient of a channel is summed with.
 pub(crate) struct GradRun<'a> {
     /// The activation.
-    pub(crate) x: View<'a>,
+    pub(crate) x: ActivationView<'a>,
     pub(crate) pass: PassWhere<'a>,
     /// Centre of the channel.
     pub(crate) mean: f32,

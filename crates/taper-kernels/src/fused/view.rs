@@ -8,22 +8,22 @@ use std::ops::Range;
 
 /// An activation that a kernel reads.
 #[derive(Clone, Copy, Debug)]
-pub enum View<'a> {
+pub enum ActivationView<'a> {
     /// Stored in one piece.
     Whole(&'a [Lanes]),
     /// Stored in parts, whose channels follow one another.
-    Joined(&'a Joined<'a>),
+    Joined(&'a JoinedParts<'a>),
 }
 
 /// Activations whose channels, one after the other, are those of a larger one.
 #[derive(Clone, Debug)]
-pub struct Joined<'a> {
+pub struct JoinedParts<'a> {
     parts: Vec<(Plane, &'a [Lanes])>,
     /// Part and channel of it, for each channel.
     channels: Vec<(u32, u32)>,
 }
 
-impl<'a> Joined<'a> {
+impl<'a> JoinedParts<'a> {
     /// The parts, in the order of their channels.
     ///
     /// # Panics
@@ -48,19 +48,19 @@ impl<'a> Joined<'a> {
     }
 }
 
-impl<'a> From<&'a [Lanes]> for View<'a> {
+impl<'a> From<&'a [Lanes]> for ActivationView<'a> {
     fn from(x: &'a [Lanes]) -> Self {
         Self::Whole(x)
     }
 }
 
-impl<'a> From<&'a Vec<Lanes>> for View<'a> {
+impl<'a> From<&'a Vec<Lanes>> for ActivationView<'a> {
     fn from(x: &'a Vec<Lanes>) -> Self {
         Self::Whole(x)
     }
 }
 
-impl<'a> View<'a> {
+impl<'a> ActivationView<'a> {
     /// Its sizes must be those of `plane`.
     pub(crate) fn check(&self, plane: &Plane, what: &str) {
         match self {
@@ -116,8 +116,8 @@ mod tests {
             (plane, (0..plane.len()).map(vector).collect::<Vec<_>>())
         };
         let parts = [part(2, 0.0), part(3, 1000.0)];
-        let joined = Joined::new(parts.iter().map(|(plane, x)| (*plane, &x[..])).collect());
-        let view = View::Joined(&joined);
+        let joined = JoinedParts::new(parts.iter().map(|(plane, x)| (*plane, &x[..])).collect());
+        let view = ActivationView::Joined(&joined);
         view.check(&PLANE, "parts");
         let n = PLANE.vectors();
         for unit in 0..PLANE.units() {
@@ -141,7 +141,7 @@ mod tests {
     fn parts_of_other_sizes_are_refused() {
         let plane = |height| Plane { batch: 1, channels: 1, height, width: 32 };
         let (a, b) = ([Lanes::ZERO; 2], [Lanes::ZERO; 4]);
-        Joined::new(vec![(plane(1), &a), (plane(2), &b)]);
+        JoinedParts::new(vec![(plane(1), &a), (plane(2), &b)]);
     }
 
     #[test]
@@ -149,7 +149,7 @@ mod tests {
     fn parts_of_fewer_channels_are_refused() {
         let x = [Lanes::ZERO; 2];
         let plane = Plane { batch: 1, channels: 1, height: 2, width: 16 };
-        let joined = Joined::new(vec![(plane, &x)]);
-        View::Joined(&joined).check(&Plane { channels: 2, ..plane }, "source");
+        let joined = JoinedParts::new(vec![(plane, &x)]);
+        ActivationView::Joined(&joined).check(&Plane { channels: 2, ..plane }, "source");
     }
 }

@@ -7,8 +7,8 @@
 
 use crate::{
     fused::{
-        ChannelSource, GradRun, GradSource, GradSum, GradSums, MomentSums, Moments, PassWhere,
-        Source, View,
+        ActivationView, ChannelSource, GradRun, GradSource, GradSum, GradSums, MomentSums, Moments,
+        PassWhere, Source,
     },
     lanes::{LANES, Lanes, Plane, keep_pixels},
     simd::{Kernel, Simd, Variant, launch},
@@ -139,7 +139,7 @@ impl Kernel for Combine<'_> {
 pub fn sums(
     plane: &Plane,
     grad: &[Lanes],
-    x: View,
+    x: ActivationView,
     pass: PassWhere,
     mean: &[f32],
 ) -> Vec<GradSums> {
@@ -168,7 +168,7 @@ pub fn sums(
 struct BlockSum<'a> {
     plane: &'a Plane,
     grad: &'a [Lanes],
-    x: View<'a>,
+    x: ActivationView<'a>,
     pass: PassWhere<'a>,
     mean: &'a [f32],
     /// The unit that comes first.

@@ -18,7 +18,9 @@ mod neon;
 mod scalar;
 mod variant;
 
-pub(crate) use ahead::{Ahead, Stretch};
+pub(crate) use ahead::Ahead;
+#[cfg(feature = "training")]
+pub(crate) use ahead::Stretch;
 pub use lanes::Lanes;
 pub(crate) use launch::{launch, launch_on};
 pub use variant::{UnknownVariant, Variant};

@@ -1,8 +1,8 @@
 //! What becomes of planes that have just been computed: they are stored, and summed on the way.
 
-use super::{GradPart, arena::Side};
+use super::{arena::Side, grads::GradPart};
 use crate::{
-    fused::{GradRun, GradSum, MomentSums, PassWhere, Placed, View},
+    fused::{ActivationView, GradRun, GradSum, MomentSums, PassWhere, Placed},
     lanes::{LANES, Lanes, keep_pixels},
     simd::{Kernel, Simd},
 };
@@ -75,7 +75,7 @@ unsafe fn store<S: Simd>(from: &[Lanes], bias: f32, to: &mut [Lanes]) {
 #[derive(Clone, Copy)]
 pub(super) struct Finishing<'a> {
     pub(super) pass: PassWhere<'a>,
-    pub(super) x: View<'a>,
+    pub(super) x: ActivationView<'a>,
     pub(super) mean: &'a [f32],
     pub(super) scale: Option<&'a [f32]>,
 }

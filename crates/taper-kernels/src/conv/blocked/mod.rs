@@ -31,6 +31,7 @@
 mod arena;
 mod finish;
 mod geometry;
+mod grads;
 mod layout;
 mod product;
 mod tasks;
@@ -39,95 +40,19 @@ mod weights;
 mod whole_grad;
 mod winograd;
 
+pub use grads::{Finish, GradAt, GradPart, InputGrad, WeightGrad};
 pub use layout::{BlockedConv, PackedWeights, Packing};
 
 use crate::{
     buffer::Buffer,
-    fused::{GradSource, GradSums, Moments, PassWhere, Source, View},
+    fused::{GradSource, GradSums, Moments, Source},
     lanes::{Lanes, Plane},
-    mask::Mask,
     simd::Variant,
 };
 use finish::Finishing;
 use rayon::prelude::*;
 use tasks::{Backward, BlockSums, Forward, ToInput, Wanted};
 use weight_grad::Positions;
-
-/// At which weights the gradient is wanted.
-#[derive(Clone, Copy, Debug)]
-pub enum GradAt<'a> {
-    /// At all of them.
-    All,
-    /// At those of the mask; 0 elsewhere.
-    Masked(&'a Mask),
-    /// At those of the mask from the whole batch; elsewhere from some of its blocks, times `scale`.
-    Sampled {
-        /// Where the gradient is exact.
-        exact: &'a Mask,
-        /// Which blocks of sixteen images count elsewhere, one flag a block.
-        blocks: &'a [bool],
-        /// Number of blocks over the number of those that count, for an estimate without bias.
-        scale: f32,
-    },
-}
-
-/// The gradient of the input: where to, and what is done with it on the way.
-#[derive(Debug)]
-pub struct InputGrad<'a> {
-    /// The weights, packed by [`BlockedConv::pack_transposed`].
-    pub weights: &'a PackedWeights,
-    /// The channels of the input, one part after the other.
-    pub parts: Vec<GradPart<'a>>,
-    /// What is done with the gradient while it is in the cache, if it is complete with this convolution.
-    pub finish: Option<Finish<'a>>,
-}
-
-impl<'a> InputGrad<'a> {
-    /// All channels in one part, and nothing done on the way.
-    pub fn new(weights: &'a PackedWeights, out: &'a mut [Lanes], is_added: bool) -> Self {
-        let part = GradPart { channels: weights.shape().channels_in, out, is_added };
-        Self { weights, parts: vec![part], finish: None }
-    }
-}
-
-/// Where the gradient of some channels goes.
-#[derive(Debug)]
-pub struct GradPart<'a> {
-    /// Number of channels.
-    pub channels: usize,
-    /// An activation of so many channels.
-    pub out: &'a mut [Lanes],
-    /// Whether `out` holds a gradient already, to which this one is added.
-    pub is_added: bool,
-}
-
-/// The first part of the backward pass of a rectifier and a normalisation before the convolution: only what passes
-/// of the input's gradient stays, and it is summed over the batch.
-#[derive(Debug)]
-pub struct Finish<'a> {
-    /// What passes.
-    pub pass: PassWhere<'a>,
-    /// What the normalisation read, of the input's shape.
-    pub x: View<'a>,
-    /// Centre of each channel of `x`.
-    pub mean: &'a [f32],
-    /// If there are such factors, what passes is stored times that of its channel, and each [`GradPart`] holds gradients of
-    /// the normalisation's input: all of one but for what follows from the sums.
-    pub scale: Option<&'a [f32]>,
-    /// The sums, one of each channel; overwritten.
-    pub sums: &'a mut [GradSums],
-}
-
-/// The gradient of the weight: where to, and at which positions.
-#[derive(Debug)]
-pub struct WeightGrad<'a> {
-    /// At which weights.
-    pub at: GradAt<'a>,
-    /// Of the weight's shape; overwritten.
-    pub out: &'a mut [f32],
-    /// The gradient of the bias if there is one, a value for each output channel; overwritten.
-    pub bias: Option<&'a mut [f32]>,
-}
 
 impl BlockedConv {
     /// Computes the output from the input.
@@ -299,17 +224,6 @@ impl BlockedConv {
             assert_eq!(bias.len(), self.output.channels, "gradient of the bias");
             add_up(bias, &sums, |sums| &sums.bias);
         }
-    }
-}
-
-impl Finish<'_> {
-    fn check(&self, plane: &Plane) {
-        self.pass.check(plane);
-        self.x.check(plane, "activation");
-        let channels = plane.channels;
-        let n_scales = self.scale.map_or(channels, <[f32]>::len);
-        let are_of_channels = [self.mean.len(), self.sums.len(), n_scales].map(|n| n == channels);
-        assert_eq!(are_of_channels, [true; 3], "one a channel");
     }
 }
 

@@ -1,9 +1,10 @@
 //! What one thread does at a time: some images of the output, or the backward pass of a block.
 
 use super::{
-    BlockedConv, GradPart, PackedWeights,
+    BlockedConv, PackedWeights,
     arena::{Arena, Pack, Parts, Side, clear_gaps},
     finish::{Finishing, StoreGrad, StoreOutput},
+    grads::GradPart,
     weight_grad::{AddAll, AddAt, Pair, Positions},
     whole_grad::WholeGrad,
     winograd::{TileGrid, points::ImagePlanes, weight_grad::BlockPoints},

@@ -6,8 +6,9 @@ use crate::{
         ConvShape, scalar,
         tests::{integers, shapes},
     },
-    fused::Joined,
+    fused::{ActivationView, JoinedParts, PassWhere},
     lanes::{LANES, from_nchw, to_nchw},
+    mask::Mask,
     norm::blocked as norm,
 };
 use proptest::prelude::*;
@@ -509,10 +510,11 @@ fn what_passes_is_added_to_the_gradients_of_parts_times_a_factor() {
             out
         };
         let xs = [0, 1].map(|i| part(&x, i));
-        let joined = Joined::new(planes.into_iter().zip(xs.iter().map(Vec::as_slice)).collect());
+        let joined =
+            JoinedParts::new(planes.into_iter().zip(xs.iter().map(Vec::as_slice)).collect());
         for variant in Variant::available() {
             let weights = conv.pack_transposed(&weight, None, Packing::Sparse);
-            let run = |parts: Vec<GradPart>, x: View, scale: Option<&[f32]>| {
+            let run = |parts: Vec<GradPart>, x: ActivationView, scale: Option<&[f32]>| {
                 let mut sums = vec![GradSums::default(); channels];
                 let finish = Finish { pass, x, mean: &mean, scale, sums: &mut sums };
                 let to = InputGrad { weights: &weights, parts, finish: Some(finish) };
@@ -531,7 +533,7 @@ fn what_passes_is_added_to_the_gradients_of_parts_times_a_factor() {
                 out,
                 is_added,
             });
-            let got = run(parts.collect(), View::Joined(&joined), Some(&factor));
+            let got = run(parts.collect(), ActivationView::Joined(&joined), Some(&factor));
             assert_eq!(got, want, "{variant}");
             for (i, out) in outs.iter().enumerate() {
                 let (passed, before, plane) = (part(&passed, i), part(&before, i), planes[i]);

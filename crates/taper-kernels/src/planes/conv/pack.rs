@@ -4,10 +4,12 @@ use super::{
     PlaneConv,
     choice::{MASKED, Tile, Units},
 };
+#[cfg(feature = "training")]
+use crate::planes::spec::Outputs;
 use crate::{
     Variant,
     planes::{
-        spec::{Columns, ConvSpec, Output, Outputs, TapLists, WeightedPixel, WindowKind},
+        spec::{Columns, ConvSpec, Output, TapLists, WeightedPixel, WindowKind},
         tile::Tap,
     },
 };

@@ -17,7 +17,7 @@ use taper_kernels::{
         ConvShape,
         blocked::{BlockedConv, InputGrad, Packing},
     },
-    fused::{GradSource, Source, View},
+    fused::{ActivationView, GradSource, Source},
     lanes::{LANES, Lanes},
     mask::Mask,
 };
@@ -187,7 +187,7 @@ fn measure(shape: &ConvShape, direction: Direction, density: f64) -> PackingTime
             if direction == Direction::Input {
                 let to = InputGrad::new(&weights, &mut input, false);
                 // The input's values are not read where no gradient of the weight is wanted.
-                let source = Source::Plain(View::Whole(&[]));
+                let source = Source::Plain(ActivationView::Whole(&[]));
                 conv.backward(source, GradSource::Plain(&output), Some(to), None);
             } else {
                 conv.forward(&weights, Source::Plain((&input).into()), None, &mut output);

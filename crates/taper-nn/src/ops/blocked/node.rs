@@ -15,7 +15,7 @@ use taper_kernels::{
     buffer::Buffer,
     concat::concat,
     conv::{ConvShape, blocked::BlockedConv},
-    fused::{Joined, Moments, PassWhere, Source, View},
+    fused::{ActivationView, JoinedParts, Moments, PassWhere, Source},
     lanes::{self, Lanes, Plane},
     norm::blocked as norm,
     pool::{self, MaxWindows, Windows},
@@ -309,10 +309,12 @@ impl Node {
     }
 
     /// Calls `f` with this activation as it is stored: in parts if it is a concatenation that nothing needed in one piece.
-    pub(super) fn with_view<R>(&self, f: impl FnOnce(View) -> R) -> R {
+    pub(super) fn with_view<R>(&self, f: impl FnOnce(ActivationView) -> R) -> R {
         match &self.op {
-            Op::Concat { parts } if !self.is_computed() => f(View::Joined(&joined(parts))),
-            _ => f(View::Whole(self.value())),
+            Op::Concat { parts } if !self.is_computed() => {
+                f(ActivationView::Joined(&joined(parts)))
+            }
+            _ => f(ActivationView::Whole(self.value())),
         }
     }
 
@@ -322,7 +324,7 @@ impl Node {
     }
 
     /// The normalisation of this pointwise activation over `x`.
-    fn affine<'a>(&'a self, x: View<'a>, with_relu: bool) -> Source<'a> {
+    fn affine<'a>(&'a self, x: ActivationView<'a>, with_relu: bool) -> Source<'a> {
         match &self.op {
             Op::Pointwise { norm: Some(norm), relu, .. } => Source::Normed {
                 x,
@@ -416,6 +418,6 @@ impl Node {
     }
 }
 
-fn joined(parts: &[Arc<Node>]) -> Joined<'_> {
-    Joined::new(parts.iter().map(|part| (part.plane, part.value())).collect())
+fn joined(parts: &[Arc<Node>]) -> JoinedParts<'_> {
+    JoinedParts::new(parts.iter().map(|part| (part.plane, part.value())).collect())
 }
