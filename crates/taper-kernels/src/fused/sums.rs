@@ -81,6 +81,7 @@ impl GradSum {
 
     #[inline(always)]
     unsafe fn add_sums<S: Simd, T: GradTarget>(&mut self, grad: &[Lanes], run: GradRun, target: T) {
+        assert!(target.has_room(grad.len()), "room for a run of the gradient");
         let run = SumRun { grad, run, target, sums: self };
         // SAFETY: the caller vouches for the instructions.
         unsafe { run.run::<S>() };
@@ -115,6 +116,9 @@ pub(crate) struct Placed {
 
 /// Where what passes of a gradient goes.
 trait GradTarget {
+    /// Whether there is room for so many vectors.
+    fn has_room(&self, n: usize) -> bool;
+
     /// The gradient with what is there.
     ///
     /// # Safety
@@ -130,6 +134,10 @@ trait GradTarget {
 
 /// Nowhere: the gradient is only read.
 impl GradTarget for () {
+    fn has_room(&self, _: usize) -> bool {
+        true
+    }
+
     #[inline(always)]
     unsafe fn with<S: Simd>(&self, _: usize, grad: S::V) -> S::V {
         grad
@@ -143,6 +151,10 @@ impl GradTarget for () {
 struct Stored<'a>(&'a mut [Lanes]);
 
 impl GradTarget for Stored<'_> {
+    fn has_room(&self, n: usize) -> bool {
+        self.0.len() >= n
+    }
+
     #[inline(always)]
     unsafe fn with<S: Simd>(&self, _: usize, grad: S::V) -> S::V {
         // SAFETY: as the caller vouches.
@@ -160,6 +172,10 @@ impl GradTarget for Stored<'_> {
 struct Added<'a>(&'a mut [Lanes]);
 
 impl GradTarget for Added<'_> {
+    fn has_room(&self, n: usize) -> bool {
+        self.0.len() >= n
+    }
+
     #[inline(always)]
     unsafe fn with<S: Simd>(&self, at: usize, grad: S::V) -> S::V {
         // SAFETY: as the caller vouches.
@@ -180,6 +196,10 @@ impl GradTarget for Added<'_> {
 struct StoredTimes<'a>(&'a mut [Lanes], f32);
 
 impl GradTarget for StoredTimes<'_> {
+    fn has_room(&self, n: usize) -> bool {
+        self.0.len() >= n
+    }
+
     #[inline(always)]
     unsafe fn with<S: Simd>(&self, _: usize, grad: S::V) -> S::V {
         grad
@@ -199,6 +219,10 @@ impl GradTarget for StoredTimes<'_> {
 struct AddedTimes<'a>(&'a mut [Lanes], f32);
 
 impl GradTarget for AddedTimes<'_> {
+    fn has_room(&self, n: usize) -> bool {
+        self.0.len() >= n
+    }
+
     #[inline(always)]
     unsafe fn with<S: Simd>(&self, _: usize, grad: S::V) -> S::V {
         grad

@@ -86,8 +86,8 @@ pub fn average_grad(
 ) {
     let output = windows.output(input);
     assert!(grad_x.len() == input.len() && grad.len() == output.len(), "pooling of {input:?}");
-    if grad_x.is_empty() {
-        return;
+    if grad.is_empty() {
+        return begin(grad_x, is_added);
     }
     means_grad(Way::of(input, windows), input, windows, grad, grad_x, is_added);
 }
@@ -431,6 +431,16 @@ mod tests {
             }
         }
         assert!([Way::Images, Way::Pairs, Way::Pixels].iter().all(|way| ways.contains(way)));
+    }
+
+    #[test]
+    fn planes_smaller_than_a_window_have_no_gradient() {
+        let input = Plane { batch: 2, channels: 1, height: 3, width: 3 };
+        let mut grad_x = vec![Lanes([9.0; LANES]); input.len()];
+        average_grad(&input, Windows { size: (4, 4) }, &[], &mut grad_x, true);
+        assert!(grad_x.iter().all(|x| *x == Lanes([9.0; LANES])));
+        average_grad(&input, Windows { size: (4, 4) }, &[], &mut grad_x, false);
+        assert!(grad_x.iter().all(|x| *x == Lanes::ZERO));
     }
 
     #[test]

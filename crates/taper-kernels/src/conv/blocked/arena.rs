@@ -418,7 +418,7 @@ impl<R: ChannelSource> Kernel for Pack<'_, R> {
         channel.resize(each * n, Lanes::ZERO);
         for c in 0..plane.channels {
             // Those of missing images stay zero.
-            for (stored, to) in side.stored(unit).zip(channel.chunks_exact_mut(n)) {
+            for (stored, to) in side.stored(unit).zip(channel.chunks_exact_mut(n.max(1))) {
                 // SAFETY: as above.
                 unsafe {
                     source.fill::<S>(side.channel_of(stored, c), to);

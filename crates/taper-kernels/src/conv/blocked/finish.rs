@@ -37,7 +37,7 @@ impl Kernel for StoreOutput<'_> {
             let bias = if bias == 0.0 { 0.0 } else { bias };
             // SAFETY: the caller vouches for the instructions.
             let channel = unsafe { side.channel::<S>(planes, c, channel) };
-            for (stored, from) in side.stored(unit).zip(channel.chunks_exact(n)) {
+            for (stored, from) in side.stored(unit).zip(channel.chunks_exact(n.max(1))) {
                 let n_pixels = side.plane.filled(stored) * side.plane.height * side.plane.width;
                 let to = &mut out[(stored - first) * len + c * n..][..n];
                 // SAFETY: the caller vouches for the instructions.
@@ -108,7 +108,7 @@ impl Kernel for StoreGrad<'_, '_> {
             for within in 0..part.channels {
                 // SAFETY: the caller vouches for the instructions.
                 let channel = unsafe { side.channel::<S>(planes, c, channel) };
-                for (stored, from) in side.stored(unit).zip(channel.chunks_exact(n)) {
+                for (stored, from) in side.stored(unit).zip(channel.chunks_exact(n.max(1))) {
                     let at = ((stored - first) * part.channels + within) * n;
                     let to = &mut part.out[at..at + n];
                     // SAFETY: the caller vouches for the instructions.

@@ -178,6 +178,8 @@ fn edges() -> Vec<ConvShape> {
         ConvShape { height: 1, width: 1, ..SQUARE },
         ConvShape { height: 2, width: 1, ..SQUARE },
         ConvShape { height: 33, width: 3, ..SQUARE },
+        ConvShape { height: 0, kernel: (1, 1), ..SQUARE },
+        ConvShape { width: 0, kernel: (1, 1), ..SQUARE },
         ConvShape { channels_in: 6, channels_out: 6, groups: 6, ..SQUARE },
         ConvShape { channels_in: 6, channels_out: 12, groups: 6, stride: 2, ..SQUARE },
         ConvShape { channels_in: 4, channels_out: 14, groups: 2, ..SQUARE },

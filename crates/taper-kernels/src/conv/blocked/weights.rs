@@ -197,6 +197,12 @@ impl<'a> Mixed<'a> {
         Self { planes, positions: positions.map(|(position, _)| position).collect(), weight }
     }
 
+    /// How far the weights of the next source, and of the next output channel, are.
+    fn steps(&self) -> [usize; 2] {
+        let (inp, len) = (self.planes.geometry.shape.channels_in, self.planes.geometry.taps.len());
+        if self.planes.is_transposed { [inp * len, len] } else { [len, inp * len] }
+    }
+
     /// Channels that are read.
     fn channels(&self) -> usize {
         let shape = &self.planes.geometry.shape;
@@ -210,12 +216,14 @@ impl Outputs for Mixed<'_> {
     }
 
     fn output(&self, channel: usize, _: TapLists) -> Output {
-        let ((firsts, step), n) = (self.indices(), self.positions.len());
-        let source = |(i, first): (usize, &usize)| {
-            let weight = self.weight[first + channel * step];
-            self.planes.source(i / n, self.positions[i % n], weight)
-        };
-        self.planes.output(channel, firsts.iter().enumerate().map(source).collect())
+        let [from_source, from_channel] = self.steps();
+        let sources = (0..self.channels()).flat_map(|source| {
+            self.positions.iter().map(move |&position| {
+                let index = source * from_source + channel * from_channel + position;
+                self.planes.source(source, position, self.weight[index])
+            })
+        });
+        self.planes.output(channel, sources.collect())
     }
 
     fn n_sources(&self, _: usize) -> usize {
@@ -233,11 +241,7 @@ impl AllWeights for Mixed<'_> {
     }
 
     fn indices(&self) -> (Vec<usize>, usize) {
-        let (inp, len) = (self.planes.geometry.shape.channels_in, self.planes.geometry.taps.len());
-        let [from_source, from_channel] = match self.planes.is_transposed {
-            true => [inp * len, len],
-            false => [len, inp * len],
-        };
+        let [from_source, from_channel] = self.steps();
         let of_source =
             |source: usize| self.positions.iter().map(move |p| source * from_source + p);
         ((0..self.channels()).flat_map(of_source).collect(), from_channel)
@@ -375,7 +379,7 @@ fn conv(
     };
     let tapped = if mixed.is_some() { TapLists::Shared } else { TapLists::Own };
     let choices = Tile::choices(&spec, tapped);
-    // Rows of odd numbers of vectors have no tile whose weights are shared.
+    // Not every number of vectors in a row has a tile whose weights are shared.
     let choices = match choices.is_empty() {
         true => Tile::choices(&spec, TapLists::Own),
         false => choices,

@@ -351,7 +351,10 @@ impl Backward {
                 self.norm_leaves(normed, &sums);
                 let slopes = slopes(normed, &sums, x.plane.count() as f64)?;
                 let mut rest = &slopes[..];
-                for ((incoming, _), node) in taken.iter_mut().zip(targets.nodes) {
+                // Constant statistics subtract nothing.
+                for ((incoming, _), node) in
+                    taken.iter_mut().zip(targets.nodes).filter(|_| normed.is_of_batch)
+                {
                     let (slopes, after) = rest.split_at(node.plane.channels);
                     incoming.subtract(slopes);
                     rest = after;

@@ -263,7 +263,7 @@ impl Node {
         }
         let is_tracked = parts.iter().any(|part| part.is_tracked);
         let flat = parts.iter().flat_map(|part| match &part.op {
-            Op::Concat { parts } if !part.is_computed() => &parts[..],
+            Op::Concat { parts } => &parts[..],
             _ => std::slice::from_ref(part),
         });
         let op = Op::Concat { parts: flat.cloned().collect() };

@@ -152,11 +152,20 @@ impl Net {
         let x = ops::relu(self.norm(&all, 7, !is_of_batch)?)?;
         let fourth = self.conv(&x, 11, None, ConvConfig::same(3))?;
         let y = ops::relu(self.norm(&all, 7, is_of_batch)?)?;
-        // A part twice.
+        // A part twice; an activation that is stored in one piece as well; an input.
+        all.tensor()?;
         let twice = ops::concat(&[&fourth, &fourth, &first])?;
+        let stored = ops::concat(&[&all])?;
+        let stored = ops::relu(self.norm(&stored, 7, is_of_batch)?)?;
+        let stored = self.conv(&stored, 11, None, ConvConfig::same(3))?;
+        let inputs = ops::concat(&[&self.images(), &self.images(), &self.images(), &stored])?;
+        let inputs = self.norm(&inputs, 7, is_of_batch)?;
+        let inputs = self.conv(&inputs, 11, None, ConvConfig::same(3))?;
         let z = ops::relu(self.norm(&twice, 7, is_of_batch)?)?;
         let z = self.conv(&z, 11, None, ConvConfig::same(3))?;
-        Ok((self.logits(&y)?, (z.tensor()? + fourth.tensor()?)?))
+        let ends = [z, inputs, ops::relu((&fourth + &stored)?)?];
+        let ends = ends.into_iter().map(|end| end.tensor()).collect::<Result<Vec<_>>>()?;
+        Ok((self.logits(&y)?, ((&ends[0] + &ends[1])? + &ends[2])?))
     }
 
     fn residual(&self, is_of_batch: bool) -> Result<(Tensor, Tensor)> {
