@@ -21,20 +21,17 @@ use rayon::prelude::*;
 /// # Panics
 /// If a length does not fit.
 pub fn concat(joined: &JoinedParts, out: &mut [Lanes]) {
-    let parts = joined.parts();
-    let Some((first, _)) = parts.first() else {
+    let Some(whole) = joined.plane() else {
         assert!(out.is_empty(), "no parts make no activation");
         return;
     };
-    let channels = parts.iter().map(|(plane, _)| plane.channels).sum();
-    let whole = Plane { channels, ..*first };
     assert_eq!(out.len(), whole.len(), "activation of {whole:?}");
     if out.is_empty() {
         return;
     }
     out.par_chunks_mut(whole.unit()).enumerate().for_each(|(unit, out)| {
         let mut rest = out;
-        for (plane, x) in parts {
+        for (plane, x) in joined.parts() {
             let (out, after) = rest.split_at_mut(plane.unit());
             out.copy_from_slice(&x[unit * plane.unit()..][..plane.unit()]);
             rest = after;

@@ -109,8 +109,8 @@ impl GradSum {
 pub(crate) struct Placed {
     /// Whether something is there to which it is added.
     pub(crate) is_added: bool,
-    /// If there is one, only what passes is added, times this factor. Else what is there is of the same gradient, of whose
-    /// sum it is seen what passes.
+    /// Without a factor, the gradient is first added to what is there, and what passes of the sum is stored. With one, what
+    /// passes of the gradient alone is multiplied by it, and then added.
     pub(crate) scale: Option<f32>,
 }
 

@@ -42,6 +42,12 @@ impl<'a> JoinedParts<'a> {
         Self { parts, channels }
     }
 
+    /// Sizes of the whole, if there is a part.
+    pub(crate) fn plane(&self) -> Option<Plane> {
+        let (first, _) = self.parts.first()?;
+        Some(Plane { channels: self.channels.len(), ..*first })
+    }
+
     /// The parts, in the order of their channels.
     pub(crate) fn parts(&self) -> &[(Plane, &'a [Lanes])] {
         &self.parts
@@ -66,10 +72,8 @@ impl<'a> ActivationView<'a> {
         match self {
             Self::Whole(x) => assert_eq!(x.len(), plane.len(), "{what} of {plane:?}"),
             Self::Joined(joined) => {
-                assert_eq!(joined.channels.len(), plane.channels, "{what} of {plane:?}");
-                let first = joined.parts.first().map(|(first, _)| *first);
-                let first = first.map(|first| Plane { channels: plane.channels, ..first });
-                assert!(first.is_none_or(|first| first == *plane), "{what} of {plane:?}");
+                let whole = joined.plane().unwrap_or(Plane { channels: 0, ..*plane });
+                assert_eq!(whole, *plane, "{what} of {plane:?}");
             }
         }
     }

@@ -65,8 +65,8 @@ pub struct Finish<'a> {
     pub x: ActivationView<'a>,
     /// Centre of each channel of `x`.
     pub mean: &'a [f32],
-    /// If there are such factors, what passes is stored times that of its channel, and each [`GradPart`] holds gradients of
-    /// the normalisation's input: all of one but for what follows from the sums.
+    /// Factors of the channels, if the parts take gradients of the normalisation's input. What passes is then multiplied by
+    /// the factor of its channel and stored. The terms that depend on the sums are not in the parts; the caller adds them.
     pub scale: Option<&'a [f32]>,
     /// The sums, one of each channel; overwritten.
     pub sums: &'a mut [GradSums],
