@@ -14,7 +14,7 @@ use support::{Folder, Said, code, repository, run};
 const NO_RUST_LIBRARY: [&str; 2] = ["taper-cli", "taper-capi"];
 
 fn cargo(folder: &Path, args: &[&str]) -> Said {
-    let mut command = Command::new(env!("CARGO"));
+    let mut command = taper_host::cargo();
     // Whatever this test was built with is no choice of a user's.
     for name in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_TARGET_DIR", "RUSTC_WRAPPER"] {
         command.env_remove(name);

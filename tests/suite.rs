@@ -668,8 +668,7 @@ fn what_cannot_be_meant_is_refused() {
 /// The program as `cargo install` leaves it.
 fn installed() -> (tempfile::TempDir, PathBuf) {
     let root = tempfile::tempdir().expect("a temporary folder");
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(cargo)
+    let output = taper_host::cargo()
         .args(["install", "--offline", "--locked", "--path", env!("CARGO_MANIFEST_DIR"), "--root"])
         .arg(root.path())
         .output()

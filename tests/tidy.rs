@@ -8,7 +8,6 @@ use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
-    process::Command,
 };
 use support::{Folder, code, repository, run, taper};
 
@@ -112,7 +111,7 @@ struct Package {
 }
 
 fn packages() -> BTreeMap<String, Package> {
-    let output = Command::new(env!("CARGO"))
+    let output = taper_host::cargo()
         .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
         .current_dir(repository())
         .output()
@@ -208,7 +207,7 @@ fn what_a_crate_must_not_know_is_not_among_its_dependencies() {
 #[test]
 fn compiled_inference_needs_few_crates() {
     let tree = ["tree", "--package", "taper-infer", "--edges", "normal,build"];
-    let output = Command::new(env!("CARGO"))
+    let output = taper_host::cargo()
         .args(tree)
         .args(["--no-dedupe", "--prefix", "none", "--target", "all", "--offline"])
         .current_dir(repository())

@@ -37,7 +37,8 @@ pub(crate) fn build(root: &Path, device: Option<&str>) -> Result<PathBuf> {
         }
         return Ok(path);
     }
-    let mut build = cargo(root);
+    let mut build = taper_host::cargo();
+    build.current_dir(root);
     build.args(["build", "--release", "--package", "taper-cli"]);
     if let Some(feature) = feature(device) {
         build.args(["--features", feature]);
@@ -103,7 +104,8 @@ fn target_folder(root: &Path) -> Result<PathBuf> {
     struct Metadata {
         target_directory: PathBuf,
     }
-    let output = cargo(root)
+    let output = taper_host::cargo()
+        .current_dir(root)
         .args(["metadata", "--no-deps", "--format-version", "1"])
         .output()
         .context("cannot run cargo")?;
@@ -113,12 +115,6 @@ fn target_folder(root: &Path) -> Result<PathBuf> {
     let metadata: Metadata = serde_json::from_slice(&output.stdout)
         .context("cargo metadata printed something unexpected")?;
     Ok(metadata.target_directory)
-}
-
-fn cargo(root: &Path) -> Command {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.current_dir(root);
-    command
 }
 
 #[cfg(test)]

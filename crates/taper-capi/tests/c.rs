@@ -10,7 +10,7 @@ use taper_infer::{Engine, Options};
 
 /// Builds the libraries, and gives their paths as cargo reports them.
 fn libraries() -> Vec<PathBuf> {
-    let mut command = Command::new(env!("CARGO"));
+    let mut command = taper_host::cargo();
     command.args(["build", "--package", "taper-capi", "--offline", "--message-format=json"]);
     if !cfg!(debug_assertions) {
         command.arg("--release");

@@ -1,12 +1,14 @@
 //! What the programs `taper` and `cargo xtask` share of the system they run on: exit codes, signals, memory, the
-//! machine.
+//! machine, cargo.
 #![forbid(unsafe_code)]
 
+mod cargo;
 mod exit;
 mod machine;
 mod memory;
 mod signals;
 
+pub use cargo::cargo;
 pub use exit::{Exit, Usage};
 pub use machine::{host, machine};
 pub use memory::peak_memory;

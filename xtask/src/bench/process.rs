@@ -124,8 +124,7 @@ impl Drop for Process {
 /// # Errors
 /// When it cannot be built.
 pub(crate) fn build(root: &Path, target: &str) -> Result<PathBuf> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(cargo)
+    let output = taper_host::cargo()
         .current_dir(root)
         .args(["build", "--release", "--workspace", "--bench", target])
         .arg("--message-format=json-render-diagnostics")

@@ -1,7 +1,7 @@
 //! `cargo xtask test`: all checks and tests, the cheapest first.
 
 use std::path::Path;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -104,9 +104,7 @@ pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
     for step in steps(args.fast) {
         println!("\n==> {}: {}", step.name, step.command_line());
         let start = Instant::now();
-        // The cargo that runs us, if any: the user's choice of toolchain holds for the steps, too.
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let status = Command::new(cargo)
+        let status = taper_host::cargo()
             .args(step.args)
             .envs(step.env)
             .current_dir(root)
