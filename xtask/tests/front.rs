@@ -88,7 +88,7 @@ fn documents_say_what_was_measured() {
     assert!(output.status.success(), "{}", text(&output));
     // A table that is not as results have it is named, and written when that is asked for.
     let repository = Repository::new();
-    let results = "results/2026-11-28-vm";
+    let results = "results/2026-11-29-vm";
     fs::create_dir_all(repository.path("docs/src")).expect("creates");
     fs::create_dir_all(repository.path(results)).expect("creates");
     for entry in fs::read_dir(root.join(results)).expect("lists").flatten() {

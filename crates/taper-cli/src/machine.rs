@@ -10,9 +10,10 @@ use taper_experiment::Compute;
 /// What a command computes on. Sets the number of threads, once, before anything is computed, and refuses kernels that this
 /// machine lacks.
 pub fn prepare(args: &ComputeArgs) -> anyhow::Result<Compute> {
-    if let Some(n) = args.threads {
-        rayon::ThreadPoolBuilder::new().num_threads(n as usize).build_global()?;
-    }
+    // This thread is one of the pool's. From outside, each of the hundreds of parallel loops of a step would put this thread
+    // to sleep and wake another.
+    let threads = args.threads.map_or(0, |n| n as usize);
+    rayon::ThreadPoolBuilder::new().num_threads(threads).use_current_thread().build_global()?;
     variant()?;
     if args.kernels.is_some() && args.device != "cpu" {
         return Err(usage(format!(

@@ -61,13 +61,13 @@ mod tests {
     #[test]
     fn tables_are_written_between_their_markers() {
         let root = crate::testing::repository();
-        let text = "a\n<!-- results/2026-11-28-vm -->\nold\n<!-- / -->\nb\n";
+        let text = "a\n<!-- results/2026-11-29-vm -->\nold\n<!-- / -->\nb\n";
         let new = with_tables(text, &root).expect("tables");
-        let head = "a\n<!-- results/2026-11-28-vm -->\n| method | dense | 90 % | 95 % | 98 % |\n";
+        let head = "a\n<!-- results/2026-11-29-vm -->\n| method | dense | 90 % | 95 % | 98 % |\n";
         assert!(new.starts_with(head), "{new}");
         assert!(new.ends_with("|\n<!-- / -->\nb\n") && !new.contains("old"), "{new}");
         assert_eq!(with_tables(&new, &root).expect("tables"), new);
-        assert!(with_tables("<!-- results/2026-11-28-vm -->", &root).is_err());
+        assert!(with_tables("<!-- results/2026-11-29-vm -->", &root).is_err());
         assert!(with_tables("<!-- results/y --><!-- / -->", &root).is_err());
     }
 

@@ -162,7 +162,8 @@ fn answer(session: &mut Option<Session>, request: Request) -> anyhow::Result<Val
 
 /// The first request decides, as a process has one pool.
 fn set_threads(threads: usize) {
-    let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
+    let _ =
+        rayon::ThreadPoolBuilder::new().num_threads(threads).use_current_thread().build_global();
 }
 
 /// Normal weights, scaled layer by layer so that a global cut keeps of each the share that `kept.json` says: at 90 and
