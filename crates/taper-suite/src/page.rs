@@ -25,6 +25,7 @@ struct Line {
     /// `pass`, `fail`, `no band` or `not run`.
     verdict: &'static str,
     reasons: Vec<String>,
+    /// Those of the cell, or none where none of them can be linked.
     runs: Vec<RunLink>,
 }
 
@@ -66,11 +67,15 @@ pub(crate) fn render(results: &Results, figures: &[Figure], dir: &Path) -> Resul
                 let folder = folder.filter(|path| dir.join(path).is_dir());
                 RunLink { seed: run.seed, folder, checkpoint }
             };
+            let mut runs: Vec<RunLink> = cell.runs.iter().map(link).collect();
+            if runs.iter().all(|run| run.folder.is_none() && run.checkpoint.is_none()) {
+                runs.clear();
+            }
             Line {
                 texts,
                 verdict: cell.verdict.word(),
                 reasons: cell.verdict.reasons().to_vec(),
-                runs: cell.runs.iter().map(link).collect(),
+                runs,
             }
         })
         .collect();
@@ -165,10 +170,12 @@ mod tests {
         let path = path.replace('/', "&#x2f;");
         let folder = path.rsplit_once("&#x2f;").expect("a folder").0;
         let links = format!(
-            "<a href=\"{folder}/\" aria-label=\"Run of seed 1\">1</a> \
+            "<a href=\"{folder}/\" aria-label=\"Run of seed 1\">1</a>&nbsp;\
              <a href=\"{path}\" aria-label=\"Checkpoint of seed 1\">↓</a>"
         );
         assert!(page.contains(&format!("0, {links}, 2")), "others are named alone: {page}");
+        let cells = page.matches("<td class=\"seeds\">").count();
+        assert_eq!(cells, 1, "where no run is there, seeds are counted");
     }
 
     #[test]
