@@ -24,7 +24,7 @@
 //! dependencies.
 //!
 //! Work of training is split over rayon's current pool. The split never changes a result: each output is computed by one
-//! task, and sums over a batch are taken in an order that depends on the batch alone.
+//! task, and sums over a batch are taken as a tree that depends on the batch alone.
 //!
 //! ```
 //! use taper_kernels::{mask::Mask, select, threshold::Threshold};
@@ -84,6 +84,8 @@ mod simd;
 mod sizes;
 #[cfg(feature = "training")]
 pub mod threshold;
+#[cfg(feature = "training")]
+mod tree;
 
 pub use simd::{UnknownVariant, Variant};
 

@@ -7,7 +7,7 @@
 //! Computed in f64, class by class and image by image, with the exponential and the logarithm of a library of ours rather
 //! than the platform's, so that its bits are the same on every machine.
 
-use crate::sizes::product;
+use crate::{sizes::product, tree};
 use rayon::prelude::*;
 
 /// Scores of a batch with their labels.
@@ -47,7 +47,7 @@ impl Scores<'_> {
         };
         let images = self.logits.par_chunks(self.classes.max(1)).zip(self.labels);
         let losses: Vec<f64> = images.with_min_len(IMAGES).map(of_image).collect();
-        losses.iter().sum::<f64>() / self.labels.len() as f64
+        tree::merge(losses, |left, right| left + right).unwrap_or(0.0) / self.labels.len() as f64
     }
 
     /// The gradient of `upstream·loss`: `upstream/images·(softmax(x) − target)`.

@@ -4,6 +4,7 @@ use super::sums::{MOST_PARTS, MOST_VECTORS};
 use crate::{
     lanes::{LANES, Lanes},
     simd::Simd,
+    tree,
 };
 
 /// Number, mean and summed squared deviation of some values.
@@ -38,18 +39,16 @@ impl Moments {
         }
     }
 
-    /// Of each channel, from the moments of parts of it, which are merged in order.
+    /// Of each channel, from the moments of parts of the batch, which are merged as a [`tree`].
     pub(crate) fn merge_all(
         channels: usize,
         parts: impl IntoIterator<Item = Vec<Self>>,
     ) -> Vec<Self> {
-        let mut totals = vec![Self::default(); channels];
-        for part in parts {
-            for (total, part) in totals.iter_mut().zip(part) {
-                *total = total.merge(part);
-            }
-        }
-        totals
+        let merged = tree::merge(parts, |mut left, right| {
+            left.iter_mut().zip(right).for_each(|(left, right)| *left = left.merge(right));
+            left
+        });
+        merged.unwrap_or_else(|| vec![Self::default(); channels])
     }
 
     /// The biased variance.

@@ -4,6 +4,7 @@ use super::{ActivationView, PassWhere, source::each_passed};
 use crate::{
     lanes::{ChannelOf, LANES, Lanes},
     simd::{Kernel, Simd, halves},
+    tree,
 };
 
 /// What a normalisation needs of a gradient over the whole batch, for one channel.
@@ -16,12 +17,21 @@ pub struct GradSums {
 }
 
 impl GradSums {
-    /// Adds the sums of each channel.
-    pub(crate) fn add(totals: &mut [Self], parts: &[Self]) {
-        for (total, part) in totals.iter_mut().zip(parts) {
-            total.grad += part.grad;
-            total.dot += part.dot;
-        }
+    /// Of each channel, from the sums of parts of the batch, which are added as a [`tree`].
+    pub(crate) fn add_all(
+        channels: usize,
+        parts: impl IntoIterator<Item = Vec<Self>>,
+    ) -> Vec<Self> {
+        // Planes without pixels have none.
+        let parts = parts.into_iter().filter(|part| !part.is_empty());
+        let added = tree::merge(parts, |mut left, right| {
+            for (left, right) in left.iter_mut().zip(right) {
+                left.grad += right.grad;
+                left.dot += right.dot;
+            }
+            left
+        });
+        added.unwrap_or_else(|| vec![Self::default(); channels])
     }
 }
 

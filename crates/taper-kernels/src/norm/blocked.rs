@@ -147,9 +147,8 @@ pub fn sums(
     assert_eq!(grad.len(), plane.len(), "gradient of {plane:?}");
     x.check(plane, "activation");
     pass.check(plane);
-    let mut total = vec![GradSums::default(); plane.channels];
     if grad.is_empty() {
-        return total;
+        return vec![GradSums::default(); plane.channels];
     }
     let variant = Variant::current();
     let of_block = |(block, grad): (usize, &[Lanes])| {
@@ -159,10 +158,7 @@ pub fn sums(
         sums.into_iter().map(GradSum::sums).collect::<Vec<_>>()
     };
     let found: Vec<_> = grad.par_chunks(plane.block()).enumerate().map(of_block).collect();
-    for found in found {
-        GradSums::add(&mut total, &found);
-    }
-    total
+    GradSums::add_all(plane.channels, found)
 }
 
 struct BlockSum<'a> {

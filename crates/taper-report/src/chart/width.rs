@@ -90,13 +90,26 @@ mod tests {
         assert!((width("99.5 %", 10.0) - 34.98).abs() < 1e-9, "{}", width("99.5 %", 10.0));
     }
 
+    /// Whether the begin and the end of a text are before and behind an ellipsis; the text may have others.
+    fn is_of_ends(fitted: &str, text: &str) -> bool {
+        fitted.match_indices('…').any(|(at, ellipsis)| {
+            text.starts_with(&fitted[..at]) && text.ends_with(&fitted[at + ellipsis.len()..])
+        })
+    }
+
+    #[test]
+    fn a_text_with_an_ellipsis_is_fitted_as_others_are() {
+        let fitted = fitted("…conv1 of the first block", 12.0, 60.0);
+        assert!(fitted.starts_with("…c") && is_of_ends(&fitted, "…conv1 of the first block"));
+    }
+
     proptest! {
         #[test]
         fn what_is_fitted_fits_and_keeps_both_ends(text in "\\PC{0,40}", room in -5.0..300.0) {
             let fitted = fitted(&text, 12.0, room);
             prop_assert!(width(&fitted, 12.0) <= room.max(0.0));
-            if let Some((begin, end)) = fitted.split_once('…').filter(|_| fitted != text) {
-                prop_assert!(text.starts_with(begin) && text.ends_with(end));
+            if fitted != text && !fitted.is_empty() {
+                prop_assert!(is_of_ends(&fitted, &text));
                 prop_assert!(width(&text, 12.0) > room);
             }
         }

@@ -48,6 +48,7 @@ use crate::{
     fused::{GradSource, GradSums, Moments, Source},
     lanes::{Lanes, Plane},
     simd::Variant,
+    tree,
 };
 use finish::Finishing;
 use rayon::prelude::*;
@@ -169,7 +170,7 @@ impl BlockedConv {
         }
         let has_bias = to_weight.as_ref().is_some_and(|to| to.bias.is_some());
         let variant = Variant::current();
-        let sums: Vec<BlockSums> = pieces
+        let mut sums: Vec<BlockSums> = pieces
             .into_par_iter()
             .enumerate()
             .map(|(block, parts)| {
@@ -187,10 +188,8 @@ impl BlockedConv {
             })
             .collect();
         if let Some(finish) = to_input.and_then(|to| to.finish) {
-            finish.sums.fill(GradSums::default());
-            for sums in &sums {
-                GradSums::add(finish.sums, &sums.finish);
-            }
+            let parts = sums.iter_mut().map(|sums| std::mem::take(&mut sums.finish));
+            finish.sums.copy_from_slice(&GradSums::add_all(self.input.channels, parts));
         }
         let Some(to) = &mut to_weight else { return };
         assert_eq!(to.out.len(), n_weights, "gradient of the weight of {:?}", self.shape);
@@ -230,20 +229,12 @@ impl BlockedConv {
 /// Sums of a chunk that a task adds up, so that they stay in its cache.
 const ADDED: usize = 1 << 11;
 
-/// Overwrites `totals` with the sums over the blocks, in their order; a block may have none.
+/// Overwrites `totals` with the sums over the blocks; a block may have none.
 fn add_up(totals: &mut [f32], blocks: &[BlockSums], of: impl Fn(&BlockSums) -> &[f32] + Sync) {
     totals.par_chunks_mut(ADDED).enumerate().for_each(|(i, totals)| {
-        let mut parts = blocks.iter().map(|block| of(block).get(i * ADDED..).unwrap_or_default());
-        match parts.find(|parts| !parts.is_empty()) {
-            // Zero is added, as it is where a sum starts at zero: a negative zero becomes a positive one.
-            Some(first) => {
-                totals.iter_mut().zip(first).for_each(|(total, part)| *total = 0.0 + part)
-            }
-            None => totals.fill(0.0),
-        }
-        for parts in parts {
-            totals.iter_mut().zip(parts).for_each(|(total, part)| *total += part);
-        }
+        let parts = blocks.iter().map(|block| of(block).get(i * ADDED..).unwrap_or_default());
+        let n = totals.len();
+        tree::add_up(totals, parts.map(|part| &part[..part.len().min(n)]));
     });
 }
 
