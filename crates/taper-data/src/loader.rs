@@ -218,7 +218,7 @@ impl Maker {
         let Self { split, config, tables } = self;
         let shape = split.shape();
         let mut images = vec![0.0; chosen.len() * shape.len()];
-        // On this thread, which is ahead of the one that trains; all others compute.
+        // Not in parallel: where rayon's pool is one thread, which waits for this batch, the loop would never begin.
         for (target, &index) in images.chunks_exact_mut(shape.len()).zip(chosen) {
             let source = &split.images()[index as usize * shape.len()..][..shape.len()];
             config
