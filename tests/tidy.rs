@@ -23,7 +23,9 @@ const EDGES: &[(&str, &[&str])] = &[
     ("taper-infer", &["taper-graph", "taper-kernels", "taper-onnx"]),
     ("taper-capi", &["taper-infer"]),
     ("taper-onnx", &["taper-graph"]),
-    ("taper-nn", &["taper-core", "taper-graph", "taper-kernels"]),
+    ("taper-distributed", &[]),
+    ("taper-mpi", &["taper-distributed"]),
+    ("taper-nn", &["taper-core", "taper-distributed", "taper-graph", "taper-kernels"]),
     ("taper-prune", &["taper-core", "taper-kernels", "taper-nn", "taper-scale", "taper-schedule"]),
     ("taper-zoo", &["taper-nn"]),
     (
@@ -31,6 +33,7 @@ const EDGES: &[(&str, &[&str])] = &[
         &[
             "taper-core",
             "taper-data",
+            "taper-distributed",
             "taper-kernels",
             "taper-nn",
             "taper-prune",
@@ -50,6 +53,7 @@ const EDGES: &[(&str, &[&str])] = &[
         &[
             "taper-core",
             "taper-data",
+            "taper-distributed",
             "taper-export",
             "taper-graph",
             "taper-infer",
@@ -64,7 +68,10 @@ const EDGES: &[(&str, &[&str])] = &[
             "taper-zoo",
         ],
     ),
-    ("taper-cli", &["taper", "taper-experiment", "taper-host", "taper-report", "taper-suite"]),
+    (
+        "taper-cli",
+        &["taper", "taper-experiment", "taper-host", "taper-mpi", "taper-report", "taper-suite"],
+    ),
     ("xtask", &["taper-compose", "taper-host", "taper-record", "taper-report", "taper-suite"]),
 ];
 
@@ -75,8 +82,10 @@ const WITHOUT_CANDLE: &[&str] = &[
     "taper-schedule",
     "taper-scale",
     "taper-data",
+    "taper-distributed",
     "taper-graph",
     "taper-infer",
+    "taper-mpi",
     "taper-onnx",
     "taper-record",
     "taper-report",

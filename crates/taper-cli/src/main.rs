@@ -6,15 +6,21 @@ mod cmd;
 mod error;
 mod machine;
 mod network;
+mod ranks;
 mod scores;
 mod term;
 
 use clap::Parser;
 use std::process::ExitCode;
+use tracing::level_filters::LevelFilter;
 
 fn main() -> ExitCode {
     let args = args::Args::parse();
-    term::start_log();
+    // Of several processes that train together, the first one warns for all.
+    term::start_log(match ranks::is_another() {
+        true => LevelFilter::ERROR,
+        false => LevelFilter::WARN,
+    });
     match cmd::run(args.command) {
         Ok(code) => code,
         Err(error) => {

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 use taper::data::FetchProgress;
+use tracing::level_filters::LevelFilter;
 use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
 
 /// The one set of bars; hidden by indicatif where standard error is no terminal.
@@ -22,10 +23,8 @@ pub fn suspend<R>(f: impl FnOnce() -> R) -> R {
 }
 
 /// Sends `tracing` to standard error: warnings always, more as `RUST_LOG` says.
-pub fn start_log() {
-    let filter = EnvFilter::builder()
-        .with_default_directive(tracing::level_filters::LevelFilter::WARN.into())
-        .from_env_lossy();
+pub fn start_log(level: LevelFilter) {
+    let filter = EnvFilter::builder().with_default_directive(level.into()).from_env_lossy();
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(io::stderr().is_terminal())

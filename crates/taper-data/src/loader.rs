@@ -66,9 +66,20 @@ impl Batch {
         self.labels.len()
     }
 
-    /// Whether there is no image; never so in a batch that a loader made.
+    /// Whether there is no image; so only in a part of a batch.
     pub fn is_empty(&self) -> bool {
         self.labels.is_empty()
+    }
+
+    /// Some of its images.
+    ///
+    /// # Panics
+    /// If the range does not lie within the batch.
+    #[must_use]
+    pub fn part(&self, images: Range<usize>) -> Self {
+        let (len, labels) = (self.shape.len(), self.labels[images.clone()].to_vec());
+        let pixels = self.images[images.start * len..images.end * len].to_vec();
+        Self { images: pixels, labels, shape: self.shape }
     }
 
     /// `[n, channels, height, width]`.
@@ -135,6 +146,11 @@ impl Loader {
         self.maker.split.len()
     }
 
+    /// Number of images in a batch, counted from 0.
+    pub fn n_images_of(&self, batch: usize) -> usize {
+        self.maker.range(batch, self.n_images()).len()
+    }
+
     /// Shape of one image.
     pub fn shape(&self) -> ImageShape {
         self.maker.split.shape()
@@ -174,14 +190,41 @@ impl Loader {
     /// The batches of an epoch from number `first_batch` on: what [`Self::epoch`] gives after so many. None if there
     /// are no more than that.
     pub fn epoch_from(&self, epoch: u64, first_batch: usize) -> Epoch {
+        self.parts_from(epoch, first_batch, |_, n| 0..n)
+    }
+
+    /// The same, but of each batch only the images in the range that `part` gives for the batch's number and its number of
+    /// images. Other images are not prepared.
+    ///
+    /// ```
+    /// use taper_data::{Augment, Dataset, Loader, LoaderConfig, OpenOptions};
+    /// let data = Dataset::open("digits", &OpenOptions::default())?;
+    /// let config = LoaderConfig::train(64, Augment::Shift, data.normalisation.clone(), 0);
+    /// let loader = Loader::new(data.train.clone(), config)?;
+    /// let second_halves = loader.parts_from(0, 0, |_, n| n / 2..n);
+    /// for (half, whole) in second_halves.zip(loader.epoch(0)) {
+    ///     assert_eq!(half.labels, whole.labels[whole.len() / 2..]);
+    /// }
+    /// # Ok::<(), taper_data::DataError>(())
+    /// ```
+    ///
+    /// # Panics
+    /// If a range does not lie within the batch.
+    pub fn parts_from(
+        &self,
+        epoch: u64,
+        first_batch: usize,
+        part: impl Fn(usize, usize) -> Range<usize> + Send + Sync + 'static,
+    ) -> Epoch {
         let left = first_batch..self.batches_per_epoch();
+        let part: Part = Arc::new(part);
         let (sender, receiver) = sync_channel(1);
-        let (maker, batches) = (Arc::clone(&self.maker), left.clone());
+        let (maker, batches, of_batch) = (Arc::clone(&self.maker), left.clone(), part.clone());
         let work = move || {
             let order = maker.order(epoch);
             for b in batches {
                 // The receiver is gone when the iterator was dropped: nobody wants the rest.
-                if sender.send(maker.batch(&order, epoch, b)).is_err() {
+                if sender.send(maker.batch(&order, epoch, b, &of_batch)).is_err() {
                     break;
                 }
             }
@@ -193,11 +236,15 @@ impl Loader {
                 order: self.maker.order(epoch),
                 maker: Arc::clone(&self.maker),
                 epoch,
+                part,
             },
         };
         Epoch { left, source }
     }
 }
+
+/// Which images of a batch are wanted, by its number and how many it has.
+type Part = Arc<dyn Fn(usize, usize) -> Range<usize> + Send + Sync>;
 
 impl Maker {
     fn order(&self, epoch: u64) -> Vec<u32> {
@@ -207,10 +254,16 @@ impl Maker {
         }
     }
 
-    fn batch(&self, order: &[u32], epoch: u64, number: usize) -> Batch {
+    /// Where a batch lies among so many images.
+    fn range(&self, number: usize, n: usize) -> Range<usize> {
         let size = self.config.batch_size;
-        let start = number * size;
-        self.images(&order[start..order.len().min(start.saturating_add(size))], epoch)
+        let start = number.saturating_mul(size).min(n);
+        start..n.min(start.saturating_add(size))
+    }
+
+    fn batch(&self, order: &[u32], epoch: u64, number: usize, part: &Part) -> Batch {
+        let chosen = &order[self.range(number, order.len())];
+        self.images(&chosen[part(number, chosen.len())], epoch)
     }
 
     /// The images of these indices as an epoch has them.
@@ -258,16 +311,20 @@ impl Selection {
 
 /// The batches of one epoch, or what is left of them. Prepares one batch or two ahead on a thread of its own, which
 /// ends with the iterator.
-#[derive(Debug)]
 pub struct Epoch {
     left: Range<usize>,
     source: Source,
 }
 
-#[derive(Debug)]
 enum Source {
     Thread { receiver: Option<Receiver<Batch>>, thread: Option<JoinHandle<()>> },
-    Here { maker: Arc<Maker>, order: Vec<u32>, epoch: u64 },
+    Here { maker: Arc<Maker>, order: Vec<u32>, epoch: u64, part: Part },
+}
+
+impl std::fmt::Debug for Epoch {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        f.debug_struct("Epoch").field("left", &self.left).finish_non_exhaustive()
+    }
 }
 
 impl Iterator for Epoch {
@@ -276,7 +333,9 @@ impl Iterator for Epoch {
     fn next(&mut self) -> Option<Batch> {
         let number = self.left.next()?;
         match &mut self.source {
-            Source::Here { maker, order, epoch } => Some(maker.batch(order, *epoch, number)),
+            Source::Here { maker, order, epoch, part } => {
+                Some(maker.batch(order, *epoch, number, part))
+            }
             Source::Thread { receiver, thread } => match receiver.as_ref()?.recv() {
                 Ok(batch) => Some(batch),
                 // The thread ended early, which only a panic can make it do: pass that on.
@@ -379,7 +438,8 @@ mod tests {
     fn batches_made_ahead_are_those_made_here() {
         let l = loader(60, |c| c.augment = Augment::CropFlip);
         let order = l.maker.order(2);
-        let here: Vec<_> = (0..15).map(|b| l.maker.batch(&order, 2, b)).collect();
+        let whole: Part = Arc::new(|_, n| 0..n);
+        let here: Vec<_> = (0..15).map(|b| l.maker.batch(&order, 2, b, &whole)).collect();
         assert_eq!(here, l.epoch(2).collect::<Vec<_>>());
     }
 

@@ -22,7 +22,7 @@ impl Launcher for Here {
     fn run(&self, job: &Job, launch: &Launch) -> Result<RunOutcome> {
         let training = Training { resume: true, ..Training::new(experiment(job)?) };
         Ok(match training.out(launch.folder).run(Callbacks::default())? {
-            Ended::Finished { .. } => RunOutcome::Finished,
+            Ended::Finished { .. } | Ended::Assisted => RunOutcome::Finished,
             Ended::Interrupted { .. } => RunOutcome::Interrupted,
         })
     }

@@ -3,6 +3,7 @@
 use crate::error::usage;
 use candle_core::Device;
 use taper::{
+    distributed::Ranks,
     kernels::Variant,
     nn::{
         KernelContext,
@@ -85,14 +86,17 @@ impl Compute {
         }
     }
 
-    /// What computes from a step on: the program with its versions, the machine, and how it is used.
-    pub(crate) fn segment(&self, from_step: u64, device: &Device) -> Segment {
-        let choice = match self.choice {
+    fn choice_name(&self) -> &'static str {
+        match self.choice {
             Choice::Measured => "measured",
             Choice::ByRule => "rule",
             Choice::Dense => "dense",
             Choice::Sparse => "sparse",
-        };
+        }
+    }
+
+    /// What computes from a step on: the program with its versions, the machine, and how it is used.
+    pub(crate) fn segment(&self, from_step: u64, device: &Device, ranks: &Ranks) -> Segment {
         Segment {
             from_step,
             commit: BUILT_FROM.commit.map(str::to_owned),
@@ -104,9 +108,10 @@ impl Compute {
             machine: Machine { gpu: accelerator(device), ..machine() },
             device: self.device.clone(),
             threads: rayon::current_num_threads(),
+            ranks: (ranks.size() > 1).then_some(ranks.size()),
             kernels: Variant::current().name().into(),
             // Results depend on it, but for `rule` and `measured`.
-            choice: Some(choice.into()),
+            choice: Some(self.choice_name().into()),
         }
     }
 }

@@ -15,6 +15,7 @@ mod error;
 mod experiment;
 mod folder;
 mod images;
+mod ranks;
 mod setup;
 pub mod source;
 mod spec;

@@ -5,7 +5,9 @@ use crate::{
     best,
     compute::Compute,
     counts::{layers, totals},
+    error::usage,
     folder::{Request, RunFolder},
+    ranks::expect_one_experiment,
     setup::Setup,
     source,
     spec::Resolved,
@@ -18,6 +20,7 @@ use std::{
 use taper::{
     core::Sparsity,
     data::{Dataset, FetchProgress, Loader},
+    distributed::Ranks,
     prune::{self, least_age},
     record::{
         NAMES, RunFiles,
@@ -67,7 +70,12 @@ pub struct Training {
     pub interrupt: Interrupt,
     /// Hears of data that are being fetched.
     pub fetching: Option<Arc<dyn FetchProgress>>,
+    /// The processes that train it together, each of which calls [`run`](Self::run). The first one fetches data and writes files.
+    pub ranks: Ranks,
 }
+
+/// What the first rank says in place of a step where nothing is left to do.
+const FINISHED: f64 = -1.0;
 
 /// How a run ended.
 pub enum Ended {
@@ -87,6 +95,8 @@ pub enum Ended {
         /// Steps done.
         step: u64,
     },
+    /// On a rank that is not the first, which has the result.
+    Assisted,
 }
 
 impl Training {
@@ -102,6 +112,7 @@ impl Training {
             mask_trace: false,
             interrupt: Interrupt::default(),
             fetching: None,
+            ranks: Ranks::default(),
         }
     }
 
@@ -117,10 +128,15 @@ impl Training {
     /// If the data cannot be read or fetched or do not fit the experiment, the folder holds another run, something cannot
     /// be read or written, or the loss is not finite.
     pub fn run(&self, watch: Callbacks) -> anyhow::Result<Ended> {
-        let setup = Setup::of(&self.experiment, &self.compute, self.fetching.as_deref())?;
+        let setup = self.setup()?;
         let Setup { resolved, data, record, .. } = &setup;
         // What cannot be run is refused before a folder is made or replaced.
         let mut run = setup.run()?;
+        run.ranks = self.ranks.clone();
+        self.ranks.expect_images(run.train.n_images_of(0)).map_err(usage)?;
+        if !self.ranks.is_first() {
+            return self.assist(&setup, run);
+        }
         let request = Request {
             resume: self.resume,
             force: self.force,
@@ -133,6 +149,7 @@ impl Training {
             source::expect_same_files(&begun.data, data, folder.path())?;
         }
         if let Some(result) = folder.result()? {
+            self.ranks.each(FINISHED)?;
             return Ok(Ended::Finished {
                 folder: folder.path().into(),
                 result: result.into(),
@@ -148,10 +165,11 @@ impl Training {
             None => Progress::default(),
         };
         let mut segments = begun.map(|begun| begun.segments).unwrap_or_default();
-        segments.push(self.compute.segment(progress.step, &setup.device));
+        segments.push(self.compute.segment(progress.step, &setup.device, &self.ranks));
         folder.write(NAMES.run, &description(&setup, &run, segments))?;
         warn(&setup, run.recipe.total_steps(run.train));
         let mut callbacks = self.records(folder.files()).with(watch);
+        self.ranks.each(progress.step as f64)?;
         let outcome = train(&mut run, progress, &mut callbacks, Some(&mut checkpoints))?;
         drop(callbacks);
         match outcome {
@@ -171,6 +189,40 @@ impl Training {
                 })
             }
         }
+    }
+
+    /// What the run is made of. The first rank fetches the data before others look for them.
+    fn setup(&self) -> anyhow::Result<Setup> {
+        let setup = || Setup::of(&self.experiment, &self.compute, self.fetching.as_deref());
+        let setup = match self.ranks.is_first() {
+            true => {
+                let setup = setup()?;
+                self.ranks.each(0.0)?;
+                setup
+            }
+            false => {
+                self.ranks.each(0.0)?;
+                setup()?
+            }
+        };
+        expect_one_experiment(&self.ranks, &setup, &self.compute)?;
+        Ok(setup)
+    }
+
+    /// Trains on a rank that is not the first, from where that one is.
+    fn assist(&self, setup: &Setup, mut run: Run) -> anyhow::Result<Ended> {
+        let step = self.ranks.each(0.0)?[0];
+        if step == FINISHED {
+            return Ok(Ended::Assisted);
+        }
+        let folder = self.folder(&setup.data).join(NAMES.checkpoints);
+        let progress = match step > 0.0 {
+            true => Checkpoints::of_step(&folder, step as u64)?.restore(&mut run)?,
+            false => Progress::default(),
+        };
+        let mut callbacks = Callbacks::default().with(self.interrupt.clone());
+        train(&mut run, progress, &mut callbacks, None)?;
+        Ok(Ended::Assisted)
     }
 
     /// The run folder, for these data.

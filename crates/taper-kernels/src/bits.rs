@@ -19,6 +19,7 @@ use crate::{
     sgd::{self, SgdStep},
     simd::Variant,
     threshold::{Exponent, Threshold},
+    tree::BatchShare,
 };
 
 /// FNV-1a of the bits.
@@ -118,13 +119,15 @@ fn blocked() {
             let (weights, source) =
                 (conv.pack(weight, None, packing), Source::Plain((&input).into()));
             let mut out = grad.clone();
-            let moments = conv.forward_with_moments(&weights, source, Some(&bias), &mut out);
-            let (mut grad_input, mut grad_weight, mut grad_bias) =
-                (input.clone(), weight.clone(), bias.clone());
+            let share = BatchShare::whole(shape.batch);
+            let moments = conv.forward_with_moments(&weights, source, Some(&bias), &mut out, share);
+            let moments = moments.sum().expect("moments of pixels");
+            let mut grad_input = input.clone();
             let transposed = conv.pack_transposed(weight, None, packing);
             let to_input = InputGrad::new(&transposed, &mut grad_input, false);
-            let to_weight = WeightGrad { at, out: &mut grad_weight, bias: Some(&mut grad_bias) };
-            conv.backward(source, GradSource::Plain(&grad), Some(to_input), Some(to_weight));
+            let (grad, to_weight) = (GradSource::Plain(&grad), WeightGrad { at, has_bias: true });
+            let sums = conv.backward(source, grad, Some(to_input), Some(to_weight), share);
+            let (grad_weight, grad_bias) = sums.weight.expect("they are wanted").gradients();
             let moments = moments.iter().flat_map(|m| [m.mean as f32, m.squares as f32]);
             let sums = moments.chain(grad_weight).chain(grad_bias);
             (name, hash(flat(&out).chain(flat(&grad_input)).chain(sums)))

@@ -15,6 +15,7 @@
 //! | [`norm`] | batch normalisation with what follows it, and its gradient |
 //! | [`pool`] | average pooling |
 //! | [`loss`] | cross-entropy and its gradient |
+//! | [`tree`] | the order in which sums over a batch are taken, and shares of a batch |
 //! | [`mod@concat`] | channels of several activations in one |
 //! | [`sgd`], [`adamw`], [`hyperbolic`] | steps of optimizers, in one pass |
 //! | [`relu`] | rectified linear unit and its gradient |
@@ -85,7 +86,7 @@ mod sizes;
 #[cfg(feature = "training")]
 pub mod threshold;
 #[cfg(feature = "training")]
-mod tree;
+pub mod tree;
 
 pub use simd::{UnknownVariant, Variant};
 

@@ -2,17 +2,27 @@
 //!
 //! Parts are merged in twos: the first with the second, the third with the fourth, and so on. What comes of it is merged in
 //! the same way until one is left. A last part without another goes on as it is. The tree depends on the number of parts
-//! alone, and whoever has the parts from a multiple of a power of two on can merge that many without knowing of others.
+//! alone, so those who have parts of the same batch can each merge what is theirs: a [`BatchShare`] of a batch gives the
+//! [`Roots`] of the largest subtrees that it has whole, and the roots of all shares merge to the sum over the batch.
+
+use std::ops::Range;
 
 /// Merges parts as a tree; the second part is merged into the first. `None` if there is none.
 pub(crate) fn merge<T>(
     parts: impl IntoIterator<Item = T>,
+    merge: impl FnMut(T, T) -> T,
+) -> Option<T> {
+    merge_roots(parts.into_iter().map(|part| (0, part)), merge)
+}
+
+/// Merges the roots of subtrees that follow one another from the first part on, given with their heights.
+fn merge_roots<T>(
+    subtrees: impl IntoIterator<Item = (u32, T)>,
     mut merge: impl FnMut(T, T) -> T,
 ) -> Option<T> {
-    // Roots of whole subtrees from left to right, with their heights, which decrease.
+    // From left to right, with heights that decrease.
     let mut roots: Vec<(u32, T)> = Vec::new();
-    for part in parts {
-        let mut root = (0, part);
+    for mut root in subtrees {
         while let Some((height, left)) = roots.pop_if(|(height, _)| *height == root.0) {
             root = (height + 1, merge(left, root.1));
         }
@@ -22,13 +32,103 @@ pub(crate) fn merge<T>(
     Some(roots.into_iter().rev().fold(last, |right, (_, left)| merge(left, right)))
 }
 
+/// The images of a batch that an activation has: as many as it holds, from `first` on.
+///
+/// ```
+/// use taper_kernels::tree::BatchShare;
+/// // The last 36 images of 100, in blocks of sixteen: of seven blocks, the last three are two subtrees.
+/// let share = BatchShare { first: 64, of: 100 };
+/// assert_eq!(share.subtrees(36, 16), [(1, 0..2), (0, 2..3)]);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchShare {
+    /// Images before the first one, a multiple of sixteen.
+    pub first: usize,
+    /// Images of the batch.
+    pub of: usize,
+}
+
+impl BatchShare {
+    /// All images of a batch.
+    pub fn whole(of: usize) -> Self {
+        Self { first: 0, of }
+    }
+
+    /// The largest subtrees that the share has whole, with parts of so many images each: their heights, and their parts counted
+    /// from the share's first. The share has `n` images. A whole batch is one subtree.
+    pub fn subtrees(&self, n: usize, images: usize) -> Vec<(u32, Range<usize>)> {
+        if n == self.of {
+            return vec![(u32::MAX, 0..n.div_ceil(images))];
+        }
+        if n == 0 {
+            return Vec::new();
+        }
+        let (first, end) = (self.first / images, (self.first + n).div_ceil(images));
+        let mut subtrees = Vec::new();
+        let mut at = first;
+        while at < end {
+            let aligned = if at == 0 { u32::MAX } else { at.trailing_zeros() };
+            let height = aligned.min((end - at).ilog2());
+            let next = at + (1 << height);
+            subtrees.push((height, at - first..next - first));
+            at = next;
+        }
+        subtrees
+    }
+}
+
+/// What is summed over a batch.
+pub trait Summand {
+    /// The sum of both, `other` being of later images.
+    #[must_use]
+    fn plus(self, other: Self) -> Self;
+}
+
+/// Sums over the largest subtrees that a share of a batch has whole, with their heights.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Roots<T> {
+    /// Images of a part.
+    pub images: usize,
+    /// From left to right.
+    pub roots: Vec<(u32, T)>,
+}
+
+impl<T: Summand> Roots<T> {
+    /// The roots over the parts of `n` images, each part of so many images.
+    pub(crate) fn of(share: BatchShare, n: usize, images: usize, parts: Vec<T>) -> Self {
+        let mut parts = parts.into_iter();
+        let subtrees = share.subtrees(n, images).into_iter().filter_map(|(height, range)| {
+            Some((height, merge(parts.by_ref().take(range.len()), T::plus)?))
+        });
+        Self { images, roots: subtrees.collect() }
+    }
+
+    /// The sum over a batch, of the roots of all its shares in order. `None` if there are none.
+    pub fn sum(self) -> Option<T> {
+        merge_roots(self.roots, T::plus)
+    }
+}
+
+impl<T> Roots<T> {
+    /// Of no images.
+    pub(crate) fn none(images: usize) -> Self {
+        Self { images, roots: Vec::new() }
+    }
+}
+
 /// Overwrites `totals` with the sums of parts of their length, or of none, which adds nothing.
 pub(crate) fn add_up<'a>(totals: &mut [f32], parts: impl IntoIterator<Item = &'a [f32]>) {
+    add_roots(totals, parts.into_iter().map(|part| (0, part)));
+}
+
+/// Overwrites `totals` with the sums over a batch of the roots of all its shares in order, each of their length or of none,
+/// which adds nothing.
+pub fn add_roots<'a>(totals: &mut [f32], roots: impl IntoIterator<Item = (u32, &'a [f32])>) {
     let mut spare = Vec::new();
-    let leaves = parts
-        .into_iter()
-        .map(|part| if part.is_empty() { PartSum::None } else { PartSum::Part(part) });
-    let root = merge(leaves, |left, right| left.add(right, &mut spare));
+    let leaves = roots.into_iter().map(|(height, part)| {
+        (height, if part.is_empty() { PartSum::None } else { PartSum::Part(part) })
+    });
+    let root = merge_roots(leaves, |left, right| left.add(right, &mut spare));
     // Zero is added, as it is where a sum starts at zero: a negative zero becomes a positive one.
     match root.as_ref().and_then(PartSum::values) {
         Some(sum) => totals.iter_mut().zip(sum).for_each(|(total, sum)| *total = 0.0 + sum),
@@ -98,6 +198,38 @@ mod tests {
         let whole = tree(0..8).unwrap();
         let halves = [tree(0..4).unwrap(), tree(4..8).unwrap()];
         assert_eq!(whole, format!("({}{})", halves[0], halves[1]));
+    }
+
+    impl Summand for String {
+        fn plus(self, other: Self) -> Self {
+            format!("({self}{other})")
+        }
+    }
+
+    #[test]
+    fn shares_merge_to_the_tree_of_the_batch() {
+        // Parts of four images, the last of which may have fewer.
+        let parts = |from: usize, n: usize| {
+            (from / 4..(from + n).div_ceil(4)).map(|i| format!("{i}")).collect::<Vec<_>>()
+        };
+        for of in 1..150 {
+            let want = Roots::of(BatchShare::whole(of), of, 4, parts(0, of)).sum().unwrap();
+            for cuts in [&[0, 16][..], &[0, 32], &[0, 16, 48], &[0, 48, 64, 112]] {
+                let mut all = Vec::new();
+                for (i, &first) in cuts.iter().enumerate() {
+                    let first = first.min(of);
+                    let n = cuts.get(i + 1).copied().unwrap_or(of).min(of) - first;
+                    let share = BatchShare { first, of };
+                    let Roots { roots, .. } = Roots::of(share, n, 4, parts(first, n));
+                    let heights = share.subtrees(n, 4).into_iter().map(|(height, _)| height);
+                    assert!(heights.eq(roots.iter().map(|root| root.0)));
+                    // A share that is the whole batch is one root, beside which there is no other.
+                    all.extend(roots);
+                }
+                let sum = Roots { images: 4, roots: all }.sum();
+                assert_eq!(sum.unwrap(), want, "{of} images, from {cuts:?}");
+            }
+        }
     }
 
     #[test]

@@ -69,8 +69,11 @@ pub struct Segment {
     pub machine: Machine,
     /// `cpu`, `cuda:N` or `metal`.
     pub device: String,
-    /// Threads of the CPU.
+    /// Threads of the CPU, of each rank.
     pub threads: usize,
+    /// Processes that trained it together, where there were several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ranks: Option<usize>,
     /// Instruction set of the CPU's kernels.
     pub kernels: String,
     /// How dense and sparse kernels were chosen, where that is known.

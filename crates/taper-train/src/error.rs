@@ -2,6 +2,7 @@
 
 use crate::checkpoint::CheckpointError;
 use std::path::PathBuf;
+use taper_distributed::DistributedError;
 use taper_prune::PruneError;
 
 /// Why a run could not go on.
@@ -46,6 +47,9 @@ pub enum TrainError {
         /// Steps of the run.
         total: u64,
     },
+    /// Something between ranks that train together.
+    #[error(transparent)]
+    Distributed(#[from] DistributedError),
     /// A checkpoint of another optimizer.
     #[error(
         "the checkpoint was saved with optimizer {saved}, and this run has {given}; resume with {saved}, or begin a new run"

@@ -6,6 +6,7 @@ use crate::{
 };
 use candle_core::{D, Device, Result, Tensor};
 use taper_data::{Batch, Loader};
+use taper_distributed::Ranks;
 use taper_nn::{Gates, KernelContext, Model, Pass};
 
 /// Loss and accuracy over a split.
@@ -37,18 +38,73 @@ pub fn evaluate(
     device: &Device,
     kernels: &KernelContext,
 ) -> std::result::Result<Evaluation, TrainError> {
-    let (mut sum, mut n_correct, mut n_images) = (0.0, 0, 0u64);
-    for batch in split.epoch(0) {
-        let n = batch.len() as u64;
-        let (images, labels) = tensors(batch, device)?;
-        let logits = model.forward(&images, &Pass::eval_gated(gates).with_kernels(kernels))?;
-        sum += value(&loss.evaluated(&logits, &labels)?)? * n as f64;
-        n_correct += count_correct(&logits, &labels)?;
-        n_images += n;
-    }
-    let count = n_images.max(1) as f64;
-    Ok(Evaluation { loss: sum / count, accuracy: n_correct as f64 / count, n_images })
+    Evaluated { model, gates, loss, device, kernels }.by(&Ranks::default(), split)
 }
+
+/// What is evaluated, and how.
+pub(crate) struct Evaluated<'a> {
+    pub(crate) model: &'a dyn Model,
+    pub(crate) gates: &'a Gates,
+    pub(crate) loss: &'a dyn Loss,
+    pub(crate) device: &'a Device,
+    pub(crate) kernels: &'a KernelContext,
+}
+
+impl Evaluated<'_> {
+    /// Evaluates by all ranks, each of which has some of the batches. All get the same.
+    pub(crate) fn by(
+        &self,
+        ranks: &Ranks,
+        split: &Loader,
+    ) -> std::result::Result<Evaluation, TrainError> {
+        let (rank, size) = (ranks.rank(), ranks.size());
+        let is_mine = move |number: usize| number % size == rank;
+        let mut mine = Vec::new();
+        let parts = split.parts_from(0, 0, move |number, n| 0..if is_mine(number) { n } else { 0 });
+        for (number, batch) in parts.enumerate() {
+            if is_mine(number) {
+                mine.extend(self.of(batch)?);
+            }
+        }
+        let n_batches = split.batches_per_epoch();
+        let counts = (0..size).map(|rank| (rank..n_batches).step_by(size).len());
+        let lens: Vec<usize> = counts.map(|n| n * BATCH_NUMBERS).collect();
+        let all = ranks.all_gather(&mine, &lens)?;
+        let mut rest = &all[..];
+        let mut of_ranks = Vec::new();
+        for len in lens {
+            let (of_rank, after) = rest.split_at(len);
+            of_ranks.push(of_rank.chunks_exact(BATCH_NUMBERS));
+            rest = after;
+        }
+        // In the order of batches, whoever had them.
+        let (mut sum, mut n_correct, mut n_images) = (0.0, 0.0, 0.0);
+        for number in 0..n_batches {
+            let found = of_ranks[number % size].next().unwrap_or_default();
+            if let [loss, correct, images] = *found {
+                sum += loss;
+                n_correct += correct;
+                n_images += images;
+            }
+        }
+        let count = f64::max(n_images, 1.0);
+        let (loss, accuracy) = (sum / count, n_correct / count);
+        Ok(Evaluation { loss, accuracy, n_images: n_images as u64 })
+    }
+
+    /// Sum of the losses of a batch, how many of its images are right, and how many there are.
+    fn of(&self, batch: Batch) -> std::result::Result<[f64; BATCH_NUMBERS], TrainError> {
+        let n = batch.len() as f64;
+        let (images, labels) = tensors(batch, self.device)?;
+        let pass = Pass::eval_gated(self.gates).with_kernels(self.kernels);
+        let logits = self.model.forward(&images, &pass)?;
+        let loss = value(&self.loss.evaluated(&logits, &labels)?)?;
+        Ok([loss * n, count_correct(&logits, &labels)? as f64, n])
+    }
+}
+
+/// Numbers that an evaluation has of a batch.
+const BATCH_NUMBERS: usize = 3;
 
 /// Images `[batch, channels, height, width]` and labels `[batch]` on the device.
 pub(crate) fn tensors(batch: Batch, device: &Device) -> Result<(Tensor, Tensor)> {

@@ -14,7 +14,11 @@ use candle_core::{Device, Tensor};
 use std::cell::RefCell;
 use taper_core::Step;
 use taper_data::{Batch, Loader};
-use taper_nn::{ForwardHook, Gates, KernelContext, LayerEvent, Model, Pass, ops::is_finite};
+use taper_distributed::Ranks;
+use taper_nn::{
+    ForwardHook, Gates, KernelContext, LayerEvent, Model, Pass,
+    ops::{self, is_finite},
+};
 use taper_prune::{Changed, DeadFilters, PrunedUpdate, Pruner, Report};
 
 /// Everything that a run works on.
@@ -41,6 +45,8 @@ pub struct Run<'a> {
     pub device: &'a Device,
     /// What the kernels of all its passes share: by default, one that chooses by measurement.
     pub kernels: KernelContext,
+    /// The processes that train it together: by default, this one alone.
+    pub ranks: Ranks,
     /// What clipping remembers of the gradient of pruned weights.
     pub pruned_squares: PrunedSquares,
 }
@@ -91,30 +97,51 @@ impl<'a> Run<'a> {
             recipe,
             device,
             kernels: KernelContext::default(),
+            ranks: Ranks::default(),
             pruned_squares: PrunedSquares::default(),
         }
     }
 
     /// One step of training on a batch: masks, forward pass, backward pass, clipping, optimizer.
     ///
+    /// Of several ranks, each is given the whole batch and computes its part of it.
+    ///
     /// # Errors
-    /// [`TrainError`] if the loss or the gradient is not finite, or something cannot be computed.
+    /// [`TrainError`] if the loss or the gradient is not finite, something cannot be computed, or another rank has ended.
     pub fn step(&mut self, step: Step, batch: Batch, lr: f64) -> Result<StepDone, TrainError> {
-        let params = self.model.params();
         let n_images = batch.len();
-        let (images, labels) = tensors(batch, self.device)?;
+        let part = match self.ranks.images(n_images) {
+            Some(images) => batch.part(images),
+            None => batch,
+        };
+        self.step_of(step, part, n_images, lr)
+    }
+
+    /// The same, given only the images that this rank has of a batch of `n_images`.
+    pub(crate) fn step_of(
+        &mut self,
+        step: Step,
+        part: Batch,
+        n_images: usize,
+        lr: f64,
+    ) -> Result<StepDone, TrainError> {
+        let params = self.model.params();
+        let kernels = self.kernels.of_ranks(&self.ranks, n_images);
+        let (images, labels) = tensors(part, self.device)?;
         if let Some(pruner) = &mut self.pruner {
             let oracle = ModelOracle::new(self.model, self.train, self.device);
             pruner.prepare(step, &mut oracle.with_kernels(&self.kernels))?;
         }
         let gates =
             self.pruner.as_mut().map(|p| p.begin_step(step)).transpose()?.unwrap_or_default();
-        let logits =
-            self.model.forward(&images, &Pass::train(&gates).with_kernels(&self.kernels))?;
+        let logits = self.model.forward(&images, &Pass::train(&gates).with_kernels(&kernels))?;
+        // Each rank has the loss of the whole batch.
+        let (logits, labels) =
+            (ops::gathered(&logits, &kernels)?, ops::gathered_labels(&labels, &kernels)?);
         let loss = self.loss.of(&logits, &labels)?;
         let value = loss::value(&loss)?;
         let refuse = |what, value| {
-            let pass = Pass::train(&gates).with_kernels(&self.kernels);
+            let pass = Pass::train(&gates).with_kernels(&kernels);
             not_finite(what, value, step, self.model, &images, pass)
         };
         if !value.is_finite() {
@@ -169,7 +196,7 @@ impl<'a> Run<'a> {
         Ok(StepDone { loss: value, norm, n_images: n_images as u64, n_correct })
     }
 
-    /// Loss and accuracy on the test images, with the weights as they are now.
+    /// Loss and accuracy on the test images, with the weights as they are now. Every rank computes them by itself.
     ///
     /// # Errors
     /// As [`evaluate`], or if a weight cannot be read.

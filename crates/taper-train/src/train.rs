@@ -4,9 +4,10 @@ use crate::{
     Callback, Callbacks, EpochEvent, EpochMetrics, Evaluation, Flow, Progress, Run, StepEvent,
     checkpoint::{Checkpoints, Snapshot},
     error::TrainError,
-    evaluate,
+    eval::Evaluated,
 };
 use taper_core::Step;
+use taper_distributed::Ranks;
 use taper_prune::Report;
 
 /// How a run ended.
@@ -19,6 +20,9 @@ pub enum Outcome {
 }
 
 /// Trains from `progress` (of a checkpoint, or the default for a new run) to the end of the recipe.
+///
+/// Of several ranks all call this, with the same run and progress. What one rank's callbacks want, all do. One
+/// rank saves checkpoints, and the others are given none.
 ///
 /// # Errors
 /// [`TrainError`], for a recipe that fails [`Recipe::check`](crate::Recipe::check) before the first step; a checkpoint written before stays.
@@ -34,6 +38,9 @@ pub fn train(
         // An optimizer that cannot be saved is refused now, rather than after an epoch.
         run.optimizer.state(params)?;
     }
+    let ranks = run.ranks.clone();
+    ranks.expect_images(run.train.n_images_of(0))?;
+    expect_same(run, &progress)?;
     let n_prunable = run.n_prunable();
     let (total, per_epoch) =
         (run.recipe.total_steps(run.train), run.train.batches_per_epoch() as u64);
@@ -43,7 +50,7 @@ pub fn train(
     if per_epoch == 0 || !possible.contains(&progress.step) {
         return Err(TrainError::Progress { step: progress.step, epochs, per_epoch, total });
     }
-    let mut flow = watch.start(&progress)?;
+    let mut flow = of_all(&ranks, watch.start(&progress)?)?;
     if flow == Flow::Stop && progress.step < total {
         watch.end(&progress)?;
         return Ok(Outcome::Stopped(progress));
@@ -52,14 +59,14 @@ pub fn train(
         let epoch = progress.history.len() as u64;
         let end = total.min((epoch + 1) * per_epoch);
         let left = end - progress.step;
-        for batch in run
-            .train
-            .epoch_from(epoch, (progress.step - epoch * per_epoch) as usize)
-            .take(left as usize)
-        {
+        let (first, sent) = ((progress.step - epoch * per_epoch) as usize, ranks.sent());
+        let of_rank = ranks.clone();
+        let parts =
+            run.train.parts_from(epoch, first, move |_, n| of_rank.images(n).unwrap_or(0..n));
+        for (number, part) in (first..).zip(parts.take(left as usize)) {
             let step = Step(progress.step);
             let lr = run.learning_rate.at(step.0);
-            let done = run.step(step, batch, lr)?;
+            let done = run.step_of(step, part, run.train.n_images_of(number), lr)?;
             progress.step += 1;
             progress.tally.loss += done.loss * done.n_images as f64;
             progress.tally.n_correct += done.n_correct;
@@ -68,7 +75,7 @@ pub fn train(
             progress.tally.dead_grad_share += done.norm.dead_share();
             progress.tally.n_live += run.pruner.as_ref().map_or(n_prunable, |p| p.n_live()) as f64;
             progress.tally.n_steps += 1;
-            flow = watch.step(&StepEvent {
+            let wanted = watch.step(&StepEvent {
                 step: step.0,
                 epoch,
                 total_steps: total,
@@ -80,6 +87,7 @@ pub fn train(
                 n_correct: done.n_correct,
                 pruner: run.pruner.as_ref(),
             })?;
+            flow = of_all(&ranks, wanted)?;
             if flow == Flow::Stop {
                 break;
             }
@@ -90,13 +98,19 @@ pub fn train(
                 checkpoints.save(&Snapshot::of(run, &progress))?;
             }
         }
+        if ranks.size() > 1 {
+            let steps = progress.step - epoch * per_epoch - first as u64;
+            let bytes = (ranks.sent() - sent) / steps.max(1);
+            tracing::info!(epoch, bytes_per_step = bytes, "sent by rank {}", ranks.rank());
+        }
         if progress.step == end {
             let (gates, report) = run.refreshed()?;
             let is_evaluated = (epoch + 1).is_multiple_of(run.recipe.eval_every) || end == total;
             let found = match is_evaluated {
                 true => {
-                    let split = run.validation.unwrap_or(run.test);
-                    evaluate(run.model, &gates, split, &*run.loss, run.device, &run.kernels)?
+                    let Run { model, device, ref loss, ref kernels, .. } = *run;
+                    Evaluated { model, gates: &gates, loss: &**loss, device, kernels }
+                        .by(&ranks, run.validation.unwrap_or(run.test))?
                 }
                 false => Evaluation::NONE,
             };
@@ -132,7 +146,9 @@ pub fn train(
                 validation_loss: validation.loss,
                 validation_accuracy: validation.accuracy,
             });
-            flow = flow.or(watch.epoch(&EpochEvent { history: &progress.history, tally })?);
+            let wanted = watch.epoch(&EpochEvent { history: &progress.history, tally })?;
+            flow = of_all(&ranks, flow.or(wanted))?;
+            expect_same(run, &progress)?;
         }
         let is_over = progress.step == end || flow == Flow::Stop;
         if let Some(checkpoints) = checkpoints.as_deref_mut().filter(|_| is_over) {
@@ -146,6 +162,22 @@ pub fn train(
     }
     watch.end(&progress)?;
     Ok(Outcome::Finished(progress))
+}
+
+/// What any rank wants.
+fn of_all(ranks: &Ranks, wanted: Flow) -> Result<Flow, TrainError> {
+    let all = ranks.each(f64::from(u8::from(wanted == Flow::Stop)))?;
+    Ok(if all.contains(&1.0) { Flow::Stop } else { Flow::Continue })
+}
+
+/// Checks that all ranks have the same weights, masks and moments.
+fn expect_same(run: &Run, progress: &Progress) -> Result<(), TrainError> {
+    if run.ranks.size() > 1 {
+        let digest = Snapshot::of(run, progress).digest()?;
+        let remedy = "start all ranks with one program, one recipe and one run folder";
+        run.ranks.expect_same(digest, "weights or masks", remedy)?;
+    }
+    Ok(())
 }
 
 fn mean(sum: f64, n: u64) -> f64 {

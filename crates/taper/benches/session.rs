@@ -22,6 +22,7 @@ use taper::{
         fused::{GradSource, Source},
         lanes::{Lanes, from_nchw, to_nchw},
         mask::Mask,
+        tree::BatchShare,
     },
     nn::{Gates, KernelContext, Model, ParamKind, Pass},
     prune::{Changed, PrunedUpdate, Pruner},
@@ -422,19 +423,23 @@ impl Prepared {
 
     fn run(&mut self) {
         let (source, grad) = (Source::Plain((&self.input).into()), GradSource::Plain(&self.grad));
+        let share = BatchShare::whole(self.conv.shape().batch);
         match self.kernel.direction {
             Direction::Forward => {
                 self.conv.forward(&self.packed, source, None, &mut self.out);
             }
             Direction::Input => {
                 let to = InputGrad::new(&self.transposed, &mut self.grad_input, false);
-                self.conv.backward(source, grad, Some(to), None);
+                self.conv.backward(source, grad, Some(to), None, share);
             }
             Direction::Weight => {
                 let at =
                     if self.kernel.is_sparse { GradAt::Masked(&self.mask) } else { GradAt::All };
-                let to = WeightGrad { at, out: &mut self.grad_weight, bias: None };
-                self.conv.backward(source, grad, None, Some(to));
+                let to = WeightGrad { at, has_bias: false };
+                let sums = self.conv.backward(source, grad, None, Some(to), share);
+                if let Some(weight) = sums.weight {
+                    (self.grad_weight, _) = weight.gradients();
+                }
             }
         }
     }

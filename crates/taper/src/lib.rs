@@ -14,6 +14,7 @@
 //! | [`prune`] | `taper-prune` | allocation, cuts, the pruner |
 //! | [`zoo`] | `taper-zoo` | architectures |
 //! | [`data`] | `taper-data` | data sets, augmentation, the loader |
+//! | [`distributed`] | `taper-distributed` | processes that train one network together |
 //! | [`record`] | `taper-record` | the files of a run |
 //! | [`train`] | `taper-train` | the loop, optimizers, learning rates, losses, callbacks, checkpoints |
 //! | [`export`] | `taper-export` | files that other tools load |
@@ -30,6 +31,7 @@ pub use taper_nn::candle_core;
 
 pub use taper_core as core;
 pub use taper_data as data;
+pub use taper_distributed as distributed;
 pub use taper_export as export;
 pub use taper_graph as graph;
 pub use taper_infer as infer;

@@ -13,6 +13,7 @@ use std::{
     process::ExitCode,
     time::Instant,
 };
+use taper::distributed::Ranks;
 use taper::{
     core::Step,
     prune::DropRule,
@@ -58,7 +59,9 @@ pub fn significance(args: &Significance) -> anyhow::Result<ExitCode> {
             let (place, n) = (i + 1, jobs.len());
             term::line(&format!("[{place}/{n}] {} {}, seed {}", job.rule, job.share, job.seed));
         }
-        let Ended::Finished { result, .. } = train::train_to_end(&job.train, &compute)? else {
+        let Ended::Finished { result, .. } =
+            train::train_to_end(&job.train, &compute, &Ranks::default())?
+        else {
             return Ok(interrupted());
         };
         let n_live = result.n_live;

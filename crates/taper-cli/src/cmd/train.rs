@@ -3,12 +3,13 @@
 mod resume;
 mod watch;
 
-use crate::{args::Train, error::usage, machine, term};
+use crate::{args::Train, error::usage, machine, ranks, term};
 use std::{
     process::ExitCode,
     sync::{Arc, OnceLock},
 };
 use taper::{
+    distributed::Ranks,
     record::{NAMES, RunFiles, result::RunResult},
     train::{Callbacks, callback::Interrupt},
 };
@@ -24,8 +25,10 @@ pub fn run(args: &Train) -> anyhow::Result<ExitCode> {
         term::print(serde_json::to_string_pretty(&experiment.settings()?)?)?;
         return Ok(Exit::Done.into());
     }
-    Ok(match train_to_end(args, &compute)? {
-        Ended::Finished { .. } => Exit::Done.into(),
+    let ranks = ranks::join()?;
+    let ended = train_to_end(args, &compute, &ranks);
+    Ok(match ranks::leave(&ranks, ended)? {
+        Ended::Finished { .. } | Ended::Assisted => Exit::Done.into(),
         Ended::Interrupted { folder, step } => {
             let words = std::env::args_os().map(|word| word.to_string_lossy().into_owned());
             let resume = resume::command(&words.collect::<Vec<_>>(), args, &folder);
@@ -36,9 +39,13 @@ pub fn run(args: &Train) -> anyhow::Result<ExitCode> {
 }
 
 /// Trains from where the run is to its end.
-pub(super) fn train_to_end(args: &Train, compute: &Compute) -> anyhow::Result<Ended> {
-    let training = training(args, compute)?;
-    let watch = match args.quiet {
+pub(super) fn train_to_end(
+    args: &Train,
+    compute: &Compute,
+    ranks: &Ranks,
+) -> anyhow::Result<Ended> {
+    let training = Training { ranks: ranks.clone(), ..training(args, compute)? };
+    let watch = match args.quiet || !ranks.is_first() {
         true => Callbacks::default(),
         false => Callbacks::default().with(watch::ProgressLine::default()),
     };
@@ -114,7 +121,9 @@ pub(super) fn when_asked_to_stop() -> anyhow::Result<Interrupt> {
             std::process::exit(Exit::Interrupted.code().into());
         }
         handler.raise();
-        term::line("ending after this step; once more ends at once");
+        if !ranks::is_another() {
+            term::line("ending after this step; once more ends at once");
+        }
     })?;
     Ok(interrupt)
 }

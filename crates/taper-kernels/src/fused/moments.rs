@@ -4,7 +4,7 @@ use super::sums::{MOST_PARTS, MOST_VECTORS};
 use crate::{
     lanes::{LANES, Lanes},
     simd::Simd,
-    tree,
+    tree::Summand,
 };
 
 /// Number, mean and summed squared deviation of some values.
@@ -39,21 +39,17 @@ impl Moments {
         }
     }
 
-    /// Of each channel, from the moments of parts of the batch, which are merged as a [`tree`].
-    pub(crate) fn merge_all(
-        channels: usize,
-        parts: impl IntoIterator<Item = Vec<Self>>,
-    ) -> Vec<Self> {
-        let merged = tree::merge(parts, |mut left, right| {
-            left.iter_mut().zip(right).for_each(|(left, right)| *left = left.merge(right));
-            left
-        });
-        merged.unwrap_or_else(|| vec![Self::default(); channels])
-    }
-
     /// The biased variance.
     pub fn variance(&self) -> f64 {
         self.squares / self.count
+    }
+}
+
+/// Of each channel.
+impl Summand for Vec<Moments> {
+    fn plus(mut self, other: Self) -> Self {
+        self.iter_mut().zip(other).for_each(|(left, right)| *left = left.merge(right));
+        self
     }
 }
 

@@ -4,7 +4,7 @@ use super::{ActivationView, PassWhere, source::each_passed};
 use crate::{
     lanes::{ChannelOf, LANES, Lanes},
     simd::{Kernel, Simd, halves},
-    tree,
+    tree::Summand,
 };
 
 /// What a normalisation needs of a gradient over the whole batch, for one channel.
@@ -16,22 +16,14 @@ pub struct GradSums {
     pub dot: f64,
 }
 
-impl GradSums {
-    /// Of each channel, from the sums of parts of the batch, which are added as a [`tree`].
-    pub(crate) fn add_all(
-        channels: usize,
-        parts: impl IntoIterator<Item = Vec<Self>>,
-    ) -> Vec<Self> {
-        // Planes without pixels have none.
-        let parts = parts.into_iter().filter(|part| !part.is_empty());
-        let added = tree::merge(parts, |mut left, right| {
-            for (left, right) in left.iter_mut().zip(right) {
-                left.grad += right.grad;
-                left.dot += right.dot;
-            }
-            left
-        });
-        added.unwrap_or_else(|| vec![Self::default(); channels])
+/// Of each channel.
+impl Summand for Vec<GradSums> {
+    fn plus(mut self, other: Self) -> Self {
+        for (left, right) in self.iter_mut().zip(other) {
+            left.grad += right.grad;
+            left.dot += right.dot;
+        }
+        self
     }
 }
 

@@ -12,17 +12,19 @@ use crate::{
     },
     lanes::{LANES, Lanes, Plane, keep_pixels},
     simd::{Kernel, Simd, Variant, launch},
+    tree::{BatchShare, Roots},
 };
 use rayon::prelude::*;
 
-/// Moments of each channel over the batch, of an activation that no convolution has just computed.
+/// Moments of each channel over a share of a batch, of an activation that no convolution has just computed; none if there are
+/// no pixels.
 ///
 /// # Panics
 /// If a length does not fit `plane`.
-pub fn moments(plane: &Plane, x: &[Lanes]) -> Vec<Moments> {
+pub fn moments(plane: &Plane, x: &[Lanes], share: BatchShare) -> Roots<Vec<Moments>> {
     assert_eq!(x.len(), plane.len(), "activation of {plane:?}");
     if x.is_empty() {
-        return vec![Moments::default(); plane.channels];
+        return Roots::none(LANES);
     }
     let variant = Variant::current();
     let of_block = |(block, x): (usize, &[Lanes])| {
@@ -32,7 +34,7 @@ pub fn moments(plane: &Plane, x: &[Lanes]) -> Vec<Moments> {
         sums.into_iter().map(MomentSums::moments).collect::<Vec<_>>()
     };
     let found: Vec<_> = x.par_chunks(plane.block()).enumerate().map(of_block).collect();
-    Moments::merge_all(plane.channels, found)
+    Roots::of(share, plane.batch, LANES, found)
 }
 
 struct BlockMoments<'a> {
@@ -132,7 +134,7 @@ impl Kernel for Combine<'_> {
     }
 }
 
-/// Sums over the batch of what passes of `grad`, with `mean` the centre of each channel.
+/// Sums over a share of a batch of what passes of `grad`, with `mean` the centre of each channel; none if there are no pixels.
 ///
 /// # Panics
 /// If a length does not fit `plane`.
@@ -142,13 +144,14 @@ pub fn sums(
     x: ActivationView,
     pass: PassWhere,
     mean: &[f32],
-) -> Vec<GradSums> {
+    share: BatchShare,
+) -> Roots<Vec<GradSums>> {
     assert_eq!(mean.len(), plane.channels, "one mean a channel");
     assert_eq!(grad.len(), plane.len(), "gradient of {plane:?}");
     x.check(plane, "activation");
     pass.check(plane);
     if grad.is_empty() {
-        return vec![GradSums::default(); plane.channels];
+        return Roots::none(LANES);
     }
     let variant = Variant::current();
     let of_block = |(block, grad): (usize, &[Lanes])| {
@@ -158,7 +161,7 @@ pub fn sums(
         sums.into_iter().map(GradSum::sums).collect::<Vec<_>>()
     };
     let found: Vec<_> = grad.par_chunks(plane.block()).enumerate().map(of_block).collect();
-    GradSums::add_all(plane.channels, found)
+    Roots::of(share, plane.batch, LANES, found)
 }
 
 struct BlockSum<'a> {
@@ -300,6 +303,7 @@ mod tests {
     };
 
     const PLANE: Plane = Plane { batch: 19, channels: 3, height: 5, width: 7 };
+    const ALL: BatchShare = BatchShare { first: 0, of: PLANE.batch };
     const SHAPE: NormShape = NormShape { batch: 19, channels: 3, pixels: 35 };
 
     fn wave(frequency: f32) -> Vec<f32> {
@@ -373,11 +377,12 @@ mod tests {
         let stats = norm::stats(&SHAPE, &x);
         let want = norm::backward(&SHAPE, &x, &stats, 1e-5, &weight, &grad);
         let (bx, bg) = (blocked(&x), blocked(&grad));
-        let found = moments(&PLANE, &bx);
+        let found = moments(&PLANE, &bx, ALL).sum().unwrap();
         for variant in Variant::available() {
             let mean: Vec<f32> = found.iter().map(|m| m.mean as f32).collect();
             let totals =
-                variant.with(|| sums(&PLANE, &bg, (&bx).into(), PassWhere::Everywhere, &mean));
+                variant.with(|| sums(&PLANE, &bg, (&bx).into(), PassWhere::Everywhere, &mean, ALL));
+            let totals = totals.sum().unwrap();
             let slopes: Vec<NormSlope> = (0..3)
                 .map(|c| {
                     let inverse = 1.0 / (found[c].variance() + 1e-5).sqrt();
@@ -415,7 +420,10 @@ mod tests {
         let source = Source::Normed { x: (&x).into(), scale: &scale, shift: &shift, relu: true };
         combine(&PLANE, source, None, true, &mut y);
         for variant in Variant::available() {
-            let of = |pass| variant.with(|| sums(&PLANE, &grad, (&x).into(), pass, &[0.0; 3]));
+            let of = |pass| {
+                let x = (&x).into();
+                variant.with(|| sums(&PLANE, &grad, x, pass, &[0.0; 3], ALL)).sum().unwrap()
+            };
             let by_value = of(PassWhere::Positive(&y));
             assert_eq!(by_value, of(PassWhere::Normed { scale: &scale, shift: &shift }));
             assert_ne!(by_value[0], of(PassWhere::Everywhere)[0]);

@@ -232,7 +232,20 @@ impl Activation {
             Repr::Blocked(node) => Ok(Some(node.clone())),
             Repr::Traced(_) | Repr::Dual(_) => Ok(None),
             Repr::Plain(tensor, kernels) => {
-                let fits = cpu::has_kernels(tensor) && tensor.dim(0)? >= MIN_BATCH;
+                let n_images = tensor.dim(0)?;
+                let has_kernels = cpu::has_kernels(tensor);
+                if let Some(part) = kernels.part()
+                    && !(has_kernels && n_images == part.images().len())
+                {
+                    candle_core::bail!(
+                        "a rank has {} images of a batch, and a layer reads {:?} of {:?}; ranks train in f32 on the CPU, and \
+                         their layers keep the batch apart",
+                        part.images().len(),
+                        tensor.dims(),
+                        tensor.dtype()
+                    )
+                }
+                let fits = has_kernels && kernels.n_images(n_images) >= MIN_BATCH;
                 fits.then(|| Node::input(tensor, is_tracked, kernels)).transpose()
             }
         }
@@ -338,7 +351,7 @@ pub fn batch_norm_train(x: &Activation, params: &NormParams) -> Result<BatchNorm
         let (mean, unbiased_var) = (normed.mean, normed.unbiased_var);
         return Ok(BatchNormed { y: normed.y.into(), mean, unbiased_var });
     };
-    let moments = node.moments();
+    let moments = node.moments()?;
     let mean: Vec<f32> = moments.iter().map(|m| m.mean as f32).collect();
     let unbiased = moments.iter().map(|m| (m.squares / (m.count - 1.0).max(1.0)) as f32).collect();
     let inverse_std = moments.iter().map(|m| 1.0 / (m.variance() + eps).sqrt()).collect();

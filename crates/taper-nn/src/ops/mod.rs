@@ -33,7 +33,9 @@ pub use activation::{
     conv2d, global_average, linear, max_pool, relu,
 };
 pub use adamw::adamw_step;
-pub use blocked::{KernelContext, choice, profile, release_buffers, sampled_share};
+pub use blocked::{
+    KernelContext, choice, gathered, gathered_labels, profile, release_buffers, sampled_share,
+};
 pub use hyperbolic::hyperbolic_step;
 pub use loss::cross_entropy;
 pub use norm::indicator;

@@ -105,6 +105,14 @@ impl Checkpoints {
         first_error.map_or(Ok(None), Err)
     }
 
+    /// The checkpoint of a step in a folder, which another process may be writing to.
+    ///
+    /// # Errors
+    /// If it is missing or damaged.
+    pub fn of_step(folder: &Path, step: u64) -> Result<TrainingCheckpoint, CheckpointError> {
+        TrainingCheckpoint::load(&folder.join(name_of(step)))
+    }
+
     /// The checkpoint of the best epoch that was trained with [`keep_best`](Self::keep_best), if there is one.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! Everything that a run needs to go on.
 
-use super::file::{CheckpointError, TensorFile};
+use super::file::{CheckpointError, RawTensor, TensorFile};
 use crate::{Optimizer, OptimizerState, Progress, PrunedSquares, Run, error::TrainError};
 use candle_core::{Device, Tensor};
 use serde_json::{Value, json};
@@ -48,6 +48,28 @@ impl<'a> Snapshot<'a> {
     /// How far the run is.
     pub fn progress(&self) -> &'a Progress {
         self.progress
+    }
+
+    /// A checksum of all of it, and its length: what ranks that train together must agree in.
+    ///
+    /// # Errors
+    /// If a tensor cannot be copied, or the optimizer cannot be saved.
+    pub fn digest(&self) -> Result<u64, CheckpointError> {
+        let file = self.to_file(&Value::Null)?;
+        let (mut checksum, mut len) = (0, 0u32);
+        let mut add = |bytes: &[u8]| {
+            checksum = crc32c::crc32c_append(checksum, bytes);
+            len = len.wrapping_add(bytes.len() as u32);
+        };
+        for (name, tensor) in &file.tensors {
+            add(name.as_bytes());
+            add(&RawTensor::of(tensor)?.data);
+        }
+        for (name, text) in &file.metadata {
+            add(name.as_bytes());
+            add(text.as_bytes());
+        }
+        Ok(u64::from(len) << 32 | u64::from(checksum))
     }
 
     pub(super) fn to_file(&self, recipe: &Value) -> Result<TensorFile, CheckpointError> {

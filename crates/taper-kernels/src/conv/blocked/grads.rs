@@ -5,6 +5,7 @@ use crate::{
     fused::{ActivationView, GradSums, PassWhere},
     lanes::{Lanes, Plane},
     mask::Mask,
+    tree::Roots,
 };
 
 /// At which weights the gradient is wanted.
@@ -68,19 +69,98 @@ pub struct Finish<'a> {
     /// Factors of the channels, if the parts take gradients of the normalisation's input. What passes is then multiplied by
     /// the factor of its channel and stored. The terms that depend on the sums are not in the parts; the caller adds them.
     pub scale: Option<&'a [f32]>,
-    /// The sums, one of each channel; overwritten.
-    pub sums: &'a mut [GradSums],
 }
 
-/// The gradient of the weight: where to, and at which positions.
-#[derive(Debug)]
+/// The gradient of the weight: at which positions, and whether there is a bias.
+#[derive(Clone, Copy, Debug)]
 pub struct WeightGrad<'a> {
     /// At which weights.
     pub at: GradAt<'a>,
-    /// Of the weight's shape; overwritten.
-    pub out: &'a mut [f32],
-    /// The gradient of the bias if there is one, a value for each output channel; overwritten.
-    pub bias: Option<&'a mut [f32]>,
+    /// Whether the gradient of a bias is wanted, too.
+    pub has_bias: bool,
+}
+
+/// What a backward pass sums over a share of a batch.
+#[derive(Debug)]
+pub struct BackwardSums {
+    /// Of the gradient of each channel of the input, if it is finished.
+    pub finish: Roots<Vec<GradSums>>,
+    /// Of the gradients of weight and bias, if they are wanted.
+    pub weight: Option<WeightSums>,
+}
+
+/// Sums for the gradients of weight and bias over a share of a batch.
+#[derive(Clone, Debug)]
+pub struct WeightSums {
+    /// A root for each subtree that the share has whole, with its height.
+    pub roots: Vec<(u32, WeightRoot)>,
+    /// What is to be done with their sum.
+    pub rest: WeightRest,
+    /// Whether some blocks of the batch count for all weights.
+    pub has_whole: bool,
+}
+
+/// Sums over a subtree of a batch.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct WeightRoot {
+    /// Of each weight's gradient over the blocks that count for all weights; none if no block does.
+    pub all: Vec<f32>,
+    /// Of the gradient at each position that is wanted exactly, over the blocks that do not.
+    pub at: Vec<f32>,
+    /// Of each output channel's gradient, if it is wanted.
+    pub bias: Vec<f32>,
+}
+
+/// How the gradient of the weight follows from the sums over the batch.
+#[derive(Clone, Debug)]
+pub struct WeightRest {
+    pub(super) n_weights: usize,
+    /// The weights whose gradient is summed by position, or none.
+    pub(super) indices: Vec<u32>,
+    /// The factor of all others.
+    pub(super) scale: Option<f32>,
+}
+
+impl WeightSums {
+    /// The gradients of weight and bias, where the share is the whole batch. The bias has none if none was wanted.
+    pub fn gradients(self) -> (Vec<f32>, Vec<f32>) {
+        let root = self.roots.into_iter().next().map(|(_, root)| root);
+        let root = root.unwrap_or_default();
+        (self.rest.gradient(root.all, &root.at), root.bias)
+    }
+}
+
+impl WeightRest {
+    /// The gradient of the weight, from sums over the batch.
+    ///
+    /// # Panics
+    /// If there are not as many sums as weights or positions, or none of either.
+    pub fn gradient(&self, all: Vec<f32>, at: &[f32]) -> Vec<f32> {
+        let mut gradient = if all.is_empty() { vec![0.0; self.n_weights] } else { all };
+        assert_eq!(gradient.len(), self.n_weights, "one sum a weight");
+        assert!(at.is_empty() || at.len() == self.indices.len(), "one sum a position");
+        let positions = self.indices.iter().enumerate();
+        let exact: Vec<f32> = positions
+            .map(|(i, &index)| gradient[index as usize] + at.get(i).copied().unwrap_or(0.0))
+            .collect();
+        if let Some(scale) = self.scale {
+            gradient.iter_mut().for_each(|sum| *sum *= scale);
+        }
+        for (&index, sum) in self.indices.iter().zip(exact) {
+            gradient[index as usize] = sum;
+        }
+        gradient
+    }
+
+    /// How many weights there are.
+    pub fn n_weights(&self) -> usize {
+        self.n_weights
+    }
+
+    /// How many positions are summed by themselves.
+    pub fn n_positions(&self) -> usize {
+        self.indices.len()
+    }
 }
 
 impl Finish<'_> {
@@ -89,7 +169,6 @@ impl Finish<'_> {
         self.x.check(plane, "activation");
         let channels = plane.channels;
         let n_scales = self.scale.map_or(channels, <[f32]>::len);
-        let are_of_channels = [self.mean.len(), self.sums.len(), n_scales].map(|n| n == channels);
-        assert_eq!(are_of_channels, [true; 3], "one a channel");
+        assert_eq!([self.mean.len(), n_scales], [channels; 2], "one a channel");
     }
 }

@@ -40,18 +40,22 @@ mod weights;
 mod whole_grad;
 mod winograd;
 
-pub use grads::{Finish, GradAt, GradPart, InputGrad, WeightGrad};
+pub use grads::{
+    BackwardSums, Finish, GradAt, GradPart, InputGrad, WeightGrad, WeightRest, WeightRoot,
+    WeightSums,
+};
 pub use layout::{BlockedConv, PackedWeights, Packing};
 
 use crate::{
     buffer::Buffer,
-    fused::{GradSource, GradSums, Moments, Source},
-    lanes::{Lanes, Plane},
+    fused::{GradSource, Moments, Source},
+    lanes::{LANES, Lanes, Plane},
     simd::Variant,
-    tree,
+    tree::{self, BatchShare, Roots},
 };
 use finish::Finishing;
 use rayon::prelude::*;
+use std::ops::Range;
 use tasks::{Backward, BlockSums, Forward, ToInput, Wanted};
 use weight_grad::Positions;
 
@@ -70,7 +74,8 @@ impl BlockedConv {
         self.run_forward(weights, source, bias, out, false);
     }
 
-    /// Computes the output from the input, and the moments of each output channel over the batch.
+    /// Computes the output from the input, and the moments of each output channel over a share of a batch; none if there are
+    /// no pixels.
     ///
     /// # Panics
     /// If a length does not fit the shape, or the weights were packed for something else.
@@ -80,9 +85,10 @@ impl BlockedConv {
         source: Source,
         bias: Option<&[f32]>,
         out: &mut [Lanes],
-    ) -> Vec<Moments> {
+        share: BatchShare,
+    ) -> Roots<Vec<Moments>> {
         let found = self.run_forward(weights, source, bias, out, true);
-        Moments::merge_all(self.output.channels, found)
+        Roots::of(share, self.output.batch, self.part(), found)
     }
 
     /// Gives the moments of each band, if they are wanted.
@@ -111,9 +117,9 @@ impl BlockedConv {
             .collect()
     }
 
-    /// Computes the gradients of input and weight from that of the output.
+    /// Computes the gradients of input and weight from that of the output, the latter as sums over a share of a batch.
     ///
-    /// The weight's gradient is summed band by band, block by block, in order. The input is read for that one alone.
+    /// The input is read for the weight's gradient alone.
     ///
     /// # Panics
     /// If a length does not fit the shape, or the weights were packed for something else.
@@ -122,8 +128,9 @@ impl BlockedConv {
         source: Source,
         grad: GradSource,
         mut to_input: Option<InputGrad>,
-        mut to_weight: Option<WeightGrad>,
-    ) {
+        to_weight: Option<WeightGrad>,
+        share: BatchShare,
+    ) -> BackwardSums {
         if to_weight.is_some() {
             source.check(&self.input);
         }
@@ -168,7 +175,7 @@ impl BlockedConv {
         if let Some(GradAt::Sampled { blocks, .. }) = wanted {
             assert_eq!(blocks.len(), self.input.blocks(), "one flag a block");
         }
-        let has_bias = to_weight.as_ref().is_some_and(|to| to.bias.is_some());
+        let has_bias = to_weight.as_ref().is_some_and(|to| to.has_bias);
         let variant = Variant::current();
         let mut sums: Vec<BlockSums> = pieces
             .into_par_iter()
@@ -187,42 +194,57 @@ impl BlockedConv {
                 task.run(variant)
             })
             .collect();
-        if let Some(finish) = to_input.and_then(|to| to.finish) {
-            let parts = sums.iter_mut().map(|sums| std::mem::take(&mut sums.finish));
-            finish.sums.copy_from_slice(&GradSums::add_all(self.input.channels, parts));
-        }
-        let Some(to) = &mut to_weight else { return };
-        assert_eq!(to.out.len(), n_weights, "gradient of the weight of {:?}", self.shape);
-        let mut at_positions = vec![0.0; positions.as_ref().map_or(0, Positions::len)];
-        add_up(&mut at_positions, &sums, |sums| &sums.at);
-        if !matches!(to.at, GradAt::Masked(_)) {
-            if self.is_winograd || self.is_mixing {
-                add_up(to.out, &sums, |sums| &sums.all);
-            } else {
-                let mut sums_in_order = Buffer::any(self.n_sums());
-                add_up(&mut sums_in_order, &sums, |sums| &sums.all);
-                self.reads.in_order(&sums_in_order, self.shape.taps(), to.out);
+        let of_batch = |parts| Roots::of(share, self.input.batch, LANES, parts);
+        let finish = match to_input.is_some_and(|to| to.finish.is_some()) && !self.input.is_empty()
+        {
+            true => {
+                of_batch(sums.iter_mut().map(|sums| std::mem::take(&mut sums.finish)).collect())
             }
-        } else {
-            to.out.fill(0.0);
-        }
-        match to.at {
-            GradAt::All => {}
-            // No block was summed whole, so each sum is that of its positions.
-            GradAt::Masked(_) => scatter(positions.as_ref(), &at_positions, to.out),
-            GradAt::Sampled { exact, scale, .. } => {
-                for (index, sum) in to.out.iter_mut().enumerate() {
-                    if !exact.is_kept(index) {
-                        *sum *= scale;
-                    }
-                }
-                scatter(positions.as_ref(), &at_positions, to.out);
+            false => Roots::none(LANES),
+        };
+        let weight = to_weight.map(|to| {
+            let subtrees = share.subtrees(self.input.batch, LANES);
+            let roots = subtrees.into_iter().map(|(height, blocks)| {
+                (height, self.weight_root(&to, &sums[blocks.clone()], blocks))
+            });
+            let scale = match to.at {
+                GradAt::Sampled { scale, .. } => Some(scale),
+                GradAt::All | GradAt::Masked(_) => None,
+            };
+            WeightSums {
+                has_whole: !matches!(to.at, GradAt::Masked(_)),
+                roots: roots.collect(),
+                rest: WeightRest {
+                    n_weights,
+                    indices: positions.map_or_else(Vec::new, |positions| positions.indices),
+                    scale,
+                },
             }
+        });
+        BackwardSums { finish, weight }
+    }
+
+    /// The sums over some blocks.
+    fn weight_root(&self, to: &WeightGrad, sums: &[BlockSums], blocks: Range<usize>) -> WeightRoot {
+        let has_whole = match to.at {
+            GradAt::All => true,
+            GradAt::Masked(_) => false,
+            GradAt::Sampled { blocks: sampled, .. } => sampled[blocks].contains(&true),
+        };
+        let n_at = sums.iter().map(|sums| sums.at.len()).max().unwrap_or(0);
+        let mut at = vec![0.0; n_at];
+        add_up(&mut at, sums, |sums| &sums.at);
+        let mut all = vec![0.0; if has_whole { self.shape.n_weights() } else { 0 }];
+        if has_whole && (self.is_winograd || self.is_mixing) {
+            add_up(&mut all, sums, |sums| &sums.all);
+        } else if has_whole {
+            let mut sums_in_order = Buffer::any(self.n_sums());
+            add_up(&mut sums_in_order, sums, |sums| &sums.all);
+            self.reads.in_order(&sums_in_order, self.shape.taps(), &mut all);
         }
-        if let Some(bias) = &mut to.bias {
-            assert_eq!(bias.len(), self.output.channels, "gradient of the bias");
-            add_up(bias, &sums, |sums| &sums.bias);
-        }
+        let mut bias = vec![0.0; if to.has_bias { self.output.channels } else { 0 }];
+        add_up(&mut bias, sums, |sums| &sums.bias);
+        WeightRoot { all, at, bias }
     }
 }
 
@@ -236,12 +258,6 @@ fn add_up(totals: &mut [f32], blocks: &[BlockSums], of: impl Fn(&BlockSums) -> &
         let n = totals.len();
         tree::add_up(totals, parts.map(|part| &part[..part.len().min(n)]));
     });
-}
-
-fn scatter(positions: Option<&Positions>, sums: &[f32], out: &mut [f32]) {
-    for (&index, sum) in positions.iter().flat_map(|p| &p.indices).zip(sums) {
-        out[index as usize] += sum;
-    }
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use crate::{
     mask::Mask,
     norm::blocked as norm,
 };
+use crate::{fused::Moments, tree};
 use proptest::prelude::*;
 
 fn wave(n: usize, frequency: f32) -> Vec<f32> {
@@ -61,19 +62,28 @@ fn all(shape: &ConvShape, packing: Packing, input: &[f32], weight: &[f32], grad:
         &mut out,
     );
     let mut grad_input = vec![Lanes([7.0; 16]); input.len()];
-    let (mut grad_weight, mut grad_bias) = (vec![7.0; weight.len()], vec![7.0; bias.len()]);
-    conv.backward(
+    let sums = conv.backward(
         Source::Plain((&input).into()),
         GradSource::Plain(&grad),
         Some(InputGrad::new(&conv.pack_transposed(weight, None, packing), &mut grad_input, false)),
-        Some(WeightGrad { at: GradAt::All, out: &mut grad_weight, bias: Some(&mut grad_bias) }),
+        Some(WeightGrad { at: GradAt::All, has_bias: true }),
+        BatchShare::whole(shape.batch),
     );
+    let (grad_weight, grad_bias) = sums.weight.expect("they are wanted").gradients();
     All {
         out: plain(conv.output(), &out),
         grad_input: plain(conv.input(), &grad_input),
         grad_weight,
         grad_bias,
     }
+}
+
+/// The gradient of the weight over the whole batch.
+fn weight_grad(conv: &BlockedConv, input: &[Lanes], grad: &[Lanes], at: GradAt) -> Vec<f32> {
+    let (source, grad) = (Source::Plain(input.into()), GradSource::Plain(grad));
+    let (to, share) = (WeightGrad { at, has_bias: false }, BatchShare::whole(conv.shape().batch));
+    let sums = conv.backward(source, grad, None, Some(to), share);
+    sums.weight.expect("it is wanted").gradients().0
 }
 
 impl All {
@@ -269,7 +279,8 @@ fn dense_and_sparse_weights_agree_in_the_sign_of_zero() {
             let mut grad_input = before.clone();
             let weights = conv.pack_transposed(&weight, kept, packing);
             let to = InputGrad::new(&weights, &mut grad_input, is_added);
-            conv.backward(source, GradSource::Plain(&grad), Some(to), None);
+            let share = BatchShare::whole(shape.batch);
+            conv.backward(source, GradSource::Plain(&grad), Some(to), None, share);
             let all = out.iter().chain(&grad_input).flat_map(|lanes| lanes.0);
             all.map(f32::to_bits).collect::<Vec<u32>>()
         };
@@ -286,12 +297,7 @@ fn dense_and_sparse_weights_agree_in_the_sign_of_zero() {
             }
         }
         // The gradient of a weight: at all places, and at some.
-        let of = |at: GradAt| {
-            let mut out = vec![7.0; shape.n_weights()];
-            let to = WeightGrad { at, out: &mut out, bias: None };
-            conv.backward(Source::Plain((&input).into()), GradSource::Plain(&grad), None, Some(to));
-            out
-        };
+        let of = |at: GradAt| weight_grad(&conv, &input, &grad, at);
         for variant in Variant::available() {
             let (whole, masked) = variant.with(|| (of(GradAt::All), of(GradAt::Masked(&mask))));
             for i in mask.kept() {
@@ -382,12 +388,7 @@ fn positions_of_a_mask_get_the_gradient_of_the_whole_and_others_none() {
     let conv = BlockedConv::new(shape);
     let input = blocked(conv.input(), &wave(shape.batch * shape.in_image(), 0.7));
     let grad = blocked(conv.output(), &wave(shape.batch * shape.out_image(), 0.3));
-    let of = |at: GradAt| {
-        let mut out = vec![7.0; shape.n_weights()];
-        let to = WeightGrad { at, out: &mut out, bias: None };
-        conv.backward(Source::Plain((&input).into()), GradSource::Plain(&grad), None, Some(to));
-        out
-    };
+    let of = |at: GradAt| weight_grad(&conv, &input, &grad, at);
     let whole = of(GradAt::All);
     let mask = Mask::above(&wave(shape.n_weights(), 1.3), 0.4);
     let masked = of(GradAt::Masked(&mask));
@@ -420,7 +421,8 @@ fn a_gradient_is_added_to_what_is_there() {
         let mut out = before.to_vec();
         let weights = conv.pack_transposed(&weight, None, Packing::Sparse);
         let to = InputGrad::new(&weights, &mut out, is_added);
-        conv.backward(Source::Plain((&input).into()), GradSource::Plain(&grad), Some(to), None);
+        let (source, grad) = (Source::Plain((&input).into()), GradSource::Plain(&grad));
+        conv.backward(source, grad, Some(to), None, BatchShare::whole(conv.shape().batch));
         out
     };
     let (alone, added) = (of(false, &input), of(true, &input));
@@ -455,19 +457,15 @@ fn a_finished_gradient_is_masked_and_summed_as_if_that_came_after() {
                 let mut out = before.clone();
                 let to = InputGrad { finish, ..InputGrad::new(&weights, &mut out, true) };
                 let grad = GradSource::Plain(&grad);
-                variant.with(|| conv.backward(Source::Plain((&x).into()), grad, Some(to), None));
-                out
+                let (source, share) = (Source::Plain((&x).into()), BatchShare::whole(shape.batch));
+                let sums = variant.with(|| conv.backward(source, grad, Some(to), None, share));
+                (out, sums.finish.sum())
             };
-            let raw = of(None);
+            let (raw, _) = of(None);
             for pass in passes {
-                let mut sums = vec![GradSums { grad: 7.0, dot: 7.0 }; shape.channels_in];
-                let got = of(Some(Finish {
-                    pass,
-                    x: (&x).into(),
-                    mean: &mean,
-                    scale: None,
-                    sums: &mut sums,
-                }));
+                let (got, sums) =
+                    of(Some(Finish { pass, x: (&x).into(), mean: &mean, scale: None }));
+                let sums = sums.expect("it is finished");
                 let passed: Vec<Lanes> = (0..raw.len())
                     .map(|i| {
                         let c = i / plane.vectors() % shape.channels_in;
@@ -484,7 +482,10 @@ fn a_finished_gradient_is_masked_and_summed_as_if_that_came_after() {
                     })
                     .collect();
                 assert_eq!(got, passed, "{variant} {shape:?}");
-                let want = norm::sums(plane, &passed, (&x).into(), PassWhere::Everywhere, &mean);
+                let (pass, share) = (PassWhere::Everywhere, BatchShare::whole(shape.batch));
+                let want = norm::sums(plane, &passed, (&x).into(), pass, &mean, share);
+                let want = want.sum().expect("sums of pixels");
+                assert_eq!(sums.len(), want.len());
                 for (got, want) in sums.iter().zip(&want) {
                     let is_near = |a: f64, b: f64| (a - b).abs() < 1e-9 * (1.0 + b.abs());
                     assert!(is_near(got.grad, want.grad) && is_near(got.dot, want.dot));
@@ -517,12 +518,12 @@ fn what_passes_is_added_to_the_gradients_of_parts_times_a_factor() {
         for variant in Variant::available() {
             let weights = conv.pack_transposed(&weight, None, Packing::Sparse);
             let run = |parts: Vec<GradPart>, x: ActivationView, scale: Option<&[f32]>| {
-                let mut sums = vec![GradSums::default(); channels];
-                let finish = Finish { pass, x, mean: &mean, scale, sums: &mut sums };
+                let finish = Finish { pass, x, mean: &mean, scale };
                 let to = InputGrad { weights: &weights, parts, finish: Some(finish) };
-                let source = Source::Plain(x);
-                variant.with(|| conv.backward(source, GradSource::Plain(&grad), Some(to), None));
-                sums
+                let (source, grad) = (Source::Plain(x), GradSource::Plain(&grad));
+                let share = BatchShare::whole(shape.batch);
+                let sums = variant.with(|| conv.backward(source, grad, Some(to), None, share));
+                sums.finish.sum().expect("it is finished")
             };
             let mut passed = before.clone();
             let whole = GradPart { channels, out: &mut passed, is_added: false };
@@ -560,8 +561,15 @@ fn moments_are_those_of_each_channel() {
     let weights = conv.pack(&wave(shape.n_weights(), 1.1), None, Packing::Dense);
     let mut out = vec![Lanes::ZERO; conv.output().len()];
     let bias = vec![2.0; 7];
-    let moments =
-        conv.forward_with_moments(&weights, Source::Plain((&input).into()), Some(&bias), &mut out);
+    let source = Source::Plain((&input).into());
+    let moments = conv.forward_with_moments(
+        &weights,
+        source,
+        Some(&bias),
+        &mut out,
+        BatchShare::whole(shape.batch),
+    );
+    let moments = moments.sum().expect("moments of pixels");
     let out = plain(conv.output(), &out);
     for (channel, found) in moments.iter().enumerate() {
         let values: Vec<f64> = (0..shape.batch)
@@ -652,5 +660,97 @@ fn sources_compute_what_they_say() {
         };
         let lazy = Source::Normed { x: (&x).into(), scale: &scale, shift: &shift, relu: true };
         assert_eq!(forward(lazy), forward(Source::Plain((&normed).into())), "{variant}");
+    }
+}
+
+fn whole<T: tree::Summand>(roots: Vec<(u32, T)>) -> Option<T> {
+    Roots { images: LANES, roots }.sum()
+}
+
+/// What a share of a batch sums: moments of the output, sums of the finished gradient, and sums for weight and bias.
+fn sums_of(
+    shape: &ConvShape,
+    [input, weight, grad]: [&[f32]; 3],
+    at: GradAt,
+    share: BatchShare,
+) -> (Roots<Vec<Moments>>, BackwardSums) {
+    let images = |values: &[f32], plane: &Plane| {
+        blocked(plane, &values[share.first * plane.image()..][..plane.batch * plane.image()])
+    };
+    let conv = BlockedConv::new(*shape);
+    let (x, grad) = (images(input, conv.input()), images(grad, conv.output()));
+    let mut out = vec![Lanes::ZERO; conv.output().len()];
+    let packed = conv.pack(weight, None, Packing::Dense);
+    let source = Source::Plain((&x).into());
+    let moments = conv.forward_with_moments(&packed, source, None, &mut out, share);
+    let mean = wave(shape.channels_in, 1.3);
+    let finish = Finish { pass: PassWhere::Positive(&x), x: (&x).into(), mean: &mean, scale: None };
+    let transposed = conv.pack_transposed(weight, None, Packing::Dense);
+    let mut grad_input = x.clone();
+    let to =
+        InputGrad { finish: Some(finish), ..InputGrad::new(&transposed, &mut grad_input, false) };
+    let to_weight = WeightGrad { at, has_bias: true };
+    let grad = GradSource::Plain(&grad);
+    (moments, conv.backward(source, grad, Some(to), Some(to_weight), share))
+}
+
+#[test]
+fn shares_of_a_batch_sum_to_the_bits_of_the_whole() {
+    let shapes = [
+        ConvShape { batch: 100, ..SQUARE },
+        ConvShape { batch: 113, height: 3, width: 3, ..SQUARE },
+        ConvShape { batch: 97, ..ConvShape::linear(97, 12, 5) },
+    ];
+    for shape in shapes {
+        let (of, n_weights) = (shape.batch, shape.n_weights());
+        let mask = Mask::above(&wave(n_weights, 1.3), 0.4);
+        let sampled: Vec<bool> = (0..of.div_ceil(LANES)).map(|block| block % 3 == 1).collect();
+        let (input, grad) = (wave(of * shape.in_image(), 0.7), wave(of * shape.out_image(), 0.3));
+        let weight = wave(n_weights, 1.1);
+        let values = [&input[..], &weight, &grad];
+        for cuts in [&[0, 48][..], &[0, 16, 32, 64], &[0, 64, 96]] {
+            for masked in 0..3 {
+                let at = |blocks| match masked {
+                    0 => GradAt::All,
+                    1 => GradAt::Masked(&mask),
+                    _ => GradAt::Sampled { exact: &mask, blocks, scale: 3.5 },
+                };
+                let (moments, sums) = sums_of(&shape, values, at(&sampled), BatchShare::whole(of));
+                let want = sums.weight.expect("they are wanted").gradients();
+                let (mut all_moments, mut all_finish, mut roots) = (vec![], vec![], vec![]);
+                let mut rest = None;
+                for (i, &first) in cuts.iter().enumerate() {
+                    let n = cuts.get(i + 1).copied().unwrap_or(of) - first;
+                    let part = ConvShape { batch: n, ..shape };
+                    let blocks = &sampled[first / LANES..(first + n).div_ceil(LANES)];
+                    let (moments, sums) =
+                        sums_of(&part, values, at(blocks), BatchShare { first, of });
+                    all_moments.extend(moments.roots);
+                    all_finish.extend(sums.finish.roots);
+                    let weight = sums.weight.expect("they are wanted");
+                    roots.extend(weight.roots);
+                    rest = Some(weight.rest);
+                }
+                let name = format!("{shape:?} from {cuts:?}");
+                assert_eq!(whole(all_moments), moments.sum(), "{name}");
+                assert_eq!(whole(all_finish), sums.finish.sum(), "{name}");
+                let sum = |n: usize, of: fn(&WeightRoot) -> &[f32]| {
+                    let mut sum = vec![7.0; n];
+                    let parts = roots.iter().map(|(height, root)| (*height, of(root)));
+                    tree::add_roots(&mut sum, parts);
+                    sum
+                };
+                let rest = rest.expect("some share");
+                let n_all = if masked == 1 { 0 } else { n_weights };
+                let all = sum(n_all, |root| &root.all);
+                let at = sum(rest.n_positions(), |root| &root.at);
+                let bits = |values: Vec<f32>| -> Vec<u32> {
+                    values.into_iter().map(f32::to_bits).collect()
+                };
+                assert_eq!(bits(rest.gradient(all, &at)), bits(want.0), "{name} {masked}");
+                let bias = sum(want.1.len(), |root| &root.bias);
+                assert_eq!(bits(bias), bits(want.1), "{name} {masked}");
+            }
+        }
     }
 }

@@ -5,10 +5,12 @@
 
 use super::{
     choice::{self, Direction},
+    context::KernelContext,
     incoming::{Incoming, Through, exclusive},
     node::{Node, Norm, Op},
     profile::Work,
     sampling,
+    together::{EXCHANGES, Summed, Together},
 };
 use crate::{Gate, ops::with_values};
 use candle_core::{Result, Tensor, TensorId};
@@ -19,31 +21,47 @@ use std::{
 use taper_kernels::{
     buffer::Buffer,
     concat,
-    conv::blocked::{BlockedConv, Finish, GradAt, GradPart, InputGrad, WeightGrad},
+    conv::blocked::{BackwardSums, BlockedConv, Finish, GradAt, GradPart, InputGrad, WeightGrad},
     fused::{GradSource, GradSums, NormSlope, PassWhere},
-    lanes::{self, Lanes},
+    lanes::{self, Lanes, Plane},
     norm::blocked as norm,
     pool,
+    tree::Roots,
 };
 
 /// Gradients of the tensors that an activation was computed from.
 pub(super) type LeafGrads = HashMap<TensorId, Vec<f32>>;
 
-/// The gradients of everything behind `end`, from that of `end` in NCHW.
+/// The gradients of everything behind `end`, from that of `end` in NCHW. Where ranks share a batch they are those of the whole
+/// batch, but for gradients of inputs.
 pub(super) fn backward(end: &Arc<Node>, grad: &[f32]) -> Result<LeafGrads> {
     let order = order(end);
+    let Some(part) = end.kernels().part() else { return run(end, &order, grad, None) };
+    let n_convs = order.iter().filter(|node| matches!(node.op, Op::Conv { .. })).count();
+    part.ranks().exchanging(n_convs * EXCHANGES, |exchange| {
+        run(end, &order, grad, Some(Together::new(part, exchange)))
+    })
+}
+
+fn run(
+    end: &Arc<Node>,
+    order: &[Arc<Node>],
+    grad: &[f32],
+    together: Option<Together>,
+) -> Result<LeafGrads> {
     let mut readers: HashMap<*const Node, usize> = HashMap::new();
-    for node in &order {
+    for node in order {
         for parent in node.parents() {
             *readers.entry(Arc::as_ptr(parent)).or_default() += 1;
         }
     }
     let awaited = readers.clone();
-    let mut pass = Backward { readers, awaited, grads: HashMap::new(), leaves: HashMap::new() };
+    let (grads, leaves, weights) = (HashMap::new(), HashMap::new(), Vec::new());
+    let mut pass = Backward { readers, awaited, grads, leaves, together, weights };
     let mut last = Buffer::any(end.plane.len());
     end.kernels().time(Work::Layout, || lanes::from_nchw(&end.plane, grad, &mut last));
     pass.grads.insert(Arc::as_ptr(end), Incoming::stored(last));
-    for node in &order {
+    for node in order {
         let Some(incoming) = pass.grads.remove(&Arc::as_ptr(node)) else {
             // Those of its parts have come another way.
             node.parts()
@@ -95,6 +113,12 @@ pub(super) fn backward(end: &Arc<Node>, grad: &[f32]) -> Result<LeafGrads> {
             }
         }
     }
+    if let Some(together) = pass.together.take() {
+        let weights = std::mem::take(&mut pass.weights);
+        for (leaf, Summed { weight, bias }) in weights.into_iter().zip(together.finish()?) {
+            pass.weight_leaves(leaf, weight, bias)?;
+        }
+    }
     Ok(pass.leaves)
 }
 
@@ -115,16 +139,28 @@ pub(super) fn order(end: &Arc<Node>) -> Vec<Arc<Node>> {
     done
 }
 
-struct Backward {
+struct Backward<'a> {
     /// How often an activation is read by those that want a gradient.
     readers: HashMap<*const Node, usize>,
     /// How many of them have not given their gradient yet.
     awaited: HashMap<*const Node, usize>,
     grads: HashMap<*const Node, Incoming>,
     leaves: LeafGrads,
+    /// What sums gradients of weights over the ranks, if several share the batch.
+    together: Option<Together<'a>>,
+    /// What these belong to.
+    weights: Vec<WeightLeaf>,
 }
 
-impl Backward {
+/// What the gradients of a layer's weight and bias belong to.
+struct WeightLeaf {
+    kernels: KernelContext,
+    dense: Tensor,
+    bias: Option<Tensor>,
+    gate: Option<Gate>,
+}
+
+impl Backward<'_> {
     /// The place for a gradient of `node`, and whether there is one already to add to.
     fn open(&mut self, node: &Arc<Node>) -> (&mut [Lanes], bool) {
         self.arrive(node);
@@ -237,13 +273,18 @@ impl Backward {
         let slopes = match normed {
             None => vec![NormSlope { scale: 1.0, ..NormSlope::default() }; plane.channels],
             Some(normed) => {
-                let sums = incoming.finished.unwrap_or_else(|| {
-                    node.kernels().time(Work::Norm, || {
-                        x.with_view(|x| norm::sums(plane, &incoming.grad, x, pass, &normed.mean))
-                    })
-                });
+                let sums = match incoming.finished {
+                    Some(sums) => sums,
+                    None => {
+                        let (grad, share) = (&incoming.grad, node.kernels().share(plane.batch));
+                        let own = node.kernels().time(Work::Norm, || {
+                            x.with_view(|x| norm::sums(plane, grad, x, pass, &normed.mean, share))
+                        });
+                        grad_sums(node, own)?
+                    }
+                };
                 self.norm_leaves(normed, &sums);
-                slopes(normed, &sums, plane.count() as f64)?
+                slopes(normed, &sums, count(node))?
             }
         };
         if !x.is_tracked {
@@ -292,35 +333,31 @@ impl Backward {
         incoming: Incoming,
     ) -> Result<()> {
         let shape = conv.shape();
-        let mut grad_weight = vec![0.0; if dense.track_op() { shape.n_weights() } else { 0 }];
         let has_bias = bias.is_some_and(|bias| bias.track_op());
-        let mut grad_bias = vec![0.0; if has_bias { shape.channels_out } else { 0 }];
         let targets = if x.is_tracked { self.targets(x) } else { Targets::default() };
         let mut taken: Vec<_> = targets.nodes.iter().map(|node| self.take(node)).collect();
-        let mut sums = vec![GradSums::default(); x.plane.channels];
-        with_values(&[weight], |v| {
+        let choice = node.kernels().choice();
+        let share = node.kernels().share(x.plane.batch);
+        let sampled =
+            gate.and_then(|gate| sampling::sampled(gate, share.of.div_ceil(lanes::LANES), choice));
+        let sums = with_values(&[weight], |v| {
             let packed = x.is_tracked.then(|| {
                 let (kept, density) = choice::kept(gate, v[0]);
                 let packing = node.kernels().packing(shape, Direction::Input, density);
                 node.kernels().time(Work::Pack, || conv.pack_transposed(v[0], kept, packing))
             });
-            let choice = node.kernels().choice();
-            let blocks =
-                gate.and_then(|gate| sampling::sampled(gate, conv.input().blocks(), choice));
             // What is not live is zeroed by the gate.
-            let at = match (gate.and_then(|gate| sampling::few_live(gate, choice)), gate, &blocks) {
+            let few_live = gate.and_then(|gate| sampling::few_live(gate, choice));
+            let at = match (few_live, gate, &sampled) {
                 (Some(live), ..) => GradAt::Masked(live),
                 (_, Some(gate), Some((blocks, scale))) => {
+                    let blocks = &blocks[share.first / lanes::LANES..][..conv.input().blocks()];
                     GradAt::Sampled { exact: &gate.mask, blocks, scale: *scale }
                 }
                 _ => GradAt::All,
             };
-            let to_weight = (dense.track_op() || has_bias).then(|| WeightGrad {
-                at,
-                out: &mut grad_weight,
-                bias: has_bias.then_some(&mut grad_bias[..]),
-            });
-            let run = |finish: Option<Finish>| {
+            let to_weight = (dense.track_op() || has_bias).then_some(WeightGrad { at, has_bias });
+            let mut run = |finish: Option<Finish>| {
                 let parts = taken.iter_mut().zip(targets.nodes);
                 let parts = parts.map(|((incoming, is_added), node)| GradPart {
                     channels: node.plane.channels,
@@ -332,24 +369,26 @@ impl Backward {
                 x.with_source(|source| {
                     incoming.with_source(node, |grad| {
                         node.kernels().time(Work::Backward, || {
-                            conv.backward(source, grad, to_input, to_weight);
-                        });
-                    });
-                });
+                            conv.backward(source, grad, to_input, to_weight, share)
+                        })
+                    })
+                })
             };
             match targets.finish {
                 None => run(None),
                 Some((before, normed)) => before.with_view(|view| {
                     let scale = targets.are_before.then_some(&normed.scale[..]);
-                    let (pass, mean, sums) = (x.passes(), &normed.mean[..], &mut sums[..]);
-                    run(Some(Finish { pass, x: view, mean, scale, sums }));
+                    let (pass, mean) = (x.passes(), &normed.mean[..]);
+                    run(Some(Finish { pass, x: view, mean, scale }))
                 }),
             }
         })?;
+        let BackwardSums { finish, weight: weight_sums } = sums;
         if let Some((_, normed)) = targets.finish {
+            let sums = grad_sums(x, finish)?;
             if targets.are_before {
                 self.norm_leaves(normed, &sums);
-                let slopes = slopes(normed, &sums, x.plane.count() as f64)?;
+                let slopes = slopes(normed, &sums, count(x))?;
                 let mut rest = &slopes[..];
                 // Constant statistics subtract nothing.
                 for ((incoming, _), node) in
@@ -366,17 +405,44 @@ impl Backward {
         for ((incoming, _), node) in taken.into_iter().zip(targets.nodes) {
             self.grads.insert(Arc::as_ptr(node), incoming);
         }
+        let Some(sums) = weight_sums else { return Ok(()) };
+        let leaf = WeightLeaf {
+            kernels: node.kernels().clone(),
+            dense: dense.clone(),
+            bias: bias.filter(|_| has_bias).cloned(),
+            gate: gate.cloned(),
+        };
+        match &mut self.together {
+            Some(together) => {
+                let live = gate.and_then(|gate| gate.live.clone());
+                together.begin(sums, live, sampled.map(|(blocks, _)| blocks))?;
+                self.weights.push(leaf);
+                Ok(())
+            }
+            None => {
+                let (weight, bias) = sums.gradients();
+                self.weight_leaves(leaf, weight, bias)
+            }
+        }
+    }
+
+    fn weight_leaves(
+        &mut self,
+        leaf: WeightLeaf,
+        mut weight: Vec<f32>,
+        bias: Vec<f32>,
+    ) -> Result<()> {
+        let WeightLeaf { kernels, dense, bias: of_bias, gate } = leaf;
         if dense.track_op() {
             if let Some(gate) = gate {
-                with_values(&[dense], |v| {
-                    node.kernels()
-                        .time(Work::Threshold, || gate.scale_grad(v[0], &mut grad_weight));
+                with_values(&[&dense], |v| {
+                    kernels.time(Work::Threshold, || gate.scale_grad(v[0], &mut weight));
                 })?;
             }
-            self.leaf(dense, grad_weight);
+            self.leaf(&dense, weight);
         }
-        if let Some(bias) = bias.filter(|_| has_bias) {
-            self.leaf(bias, grad_bias);
+        if let Some(of_bias) = of_bias {
+            self.leaf(&of_bias, bias);
         }
         Ok(())
     }
@@ -404,6 +470,18 @@ fn settled(node: &Node, mut incoming: Incoming) -> Incoming {
         incoming = Incoming::stored(grad);
     }
     incoming
+}
+
+/// Sums of a gradient over the batch, for each channel of `node`.
+fn grad_sums(node: &Node, own: Roots<Vec<GradSums>>) -> Result<Vec<GradSums>> {
+    let of_none = || vec![GradSums::default(); node.plane.channels];
+    Ok(node.kernels().sum(own)?.unwrap_or_else(of_none))
+}
+
+/// Values of each channel over the batch.
+fn count(node: &Node) -> f64 {
+    let batch = node.kernels().n_images(node.plane.batch);
+    Plane { batch, ..node.plane }.count() as f64
 }
 
 fn slopes(normed: &Norm, sums: &[GradSums], count: f64) -> Result<Vec<NormSlope>> {

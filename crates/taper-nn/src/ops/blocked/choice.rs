@@ -20,6 +20,7 @@ use taper_kernels::{
     fused::{ActivationView, GradSource, Source},
     lanes::{LANES, Lanes},
     mask::Mask,
+    tree::BatchShare,
 };
 
 /// How the choice is made.
@@ -65,7 +66,7 @@ pub struct PackingTimes {
     pub shape: ConvShape,
     /// The direction.
     pub direction: Direction,
-    /// Share of the weights that were not zero.
+    /// BatchShare of the weights that were not zero.
     pub density: f64,
     /// Time of one block with dense weights.
     pub dense: Duration,
@@ -188,7 +189,8 @@ fn measure(shape: &ConvShape, direction: Direction, density: f64) -> PackingTime
                 let to = InputGrad::new(&weights, &mut input, false);
                 // The input's values are not read where no gradient of the weight is wanted.
                 let source = Source::Plain(ActivationView::Whole(&[]));
-                conv.backward(source, GradSource::Plain(&output), Some(to), None);
+                let share = BatchShare::whole(shape.batch);
+                conv.backward(source, GradSource::Plain(&output), Some(to), None, share);
             } else {
                 conv.forward(&weights, Source::Plain((&input).into()), None, &mut output);
             }

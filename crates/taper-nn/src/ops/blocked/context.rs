@@ -2,13 +2,19 @@
 
 use super::{
     choice::{Choice, Direction, Measurements, PackingTimes},
+    part::{BatchPart, Numbers},
     profile::{Profile, Work},
 };
+use candle_core::Result;
 use std::{
     sync::{Arc, LazyLock},
     time::Duration,
 };
-use taper_kernels::conv::{ConvShape, blocked::Packing};
+use taper_distributed::Ranks;
+use taper_kernels::{
+    conv::{ConvShape, blocked::Packing},
+    tree::{BatchShare, Roots},
+};
 
 /// How layers choose between dense and sparse kernels, what they have measured to do so, and the time that they take.
 ///
@@ -26,7 +32,10 @@ use taper_kernels::conv::{ConvShape, blocked::Packing};
 /// assert_eq!(Pass::eval().kernels().choice(), Choice::Measured);
 /// ```
 #[derive(Clone, Debug, Default)]
-pub struct KernelContext(Arc<Shared>);
+pub struct KernelContext {
+    shared: Arc<Shared>,
+    part: Option<Arc<BatchPart>>,
+}
 
 #[derive(Debug, Default)]
 struct Shared {
@@ -38,7 +47,40 @@ struct Shared {
 impl KernelContext {
     /// A context that has measured nothing.
     pub fn new(choice: Choice) -> Self {
-        Self(Arc::new(Shared { choice, ..Shared::default() }))
+        Self { shared: Arc::new(Shared { choice, ..Shared::default() }), part: None }
+    }
+
+    /// The same context for passes over the images that this rank has of a batch of `n_images`: what is summed over the batch is
+    /// summed over all ranks. Where every rank computes the whole batch ([`Ranks::images`]), no rank asks the others.
+    ///
+    /// A pass with it is made by all ranks, over f32 on the CPU. Its gradients are those of the whole batch, on every rank.
+    #[must_use]
+    pub fn of_ranks(&self, ranks: &Ranks, n_images: usize) -> Self {
+        let part = BatchPart::new(ranks, n_images).map(Arc::new);
+        Self { shared: self.shared.clone(), part }
+    }
+
+    /// The part of a batch that passes are over, if it is not the whole.
+    pub(crate) fn part(&self) -> Option<&BatchPart> {
+        self.part.as_deref()
+    }
+
+    /// The share of a batch that an activation of `n` images has.
+    pub(super) fn share(&self, n: usize) -> BatchShare {
+        self.part().map_or(BatchShare::whole(n), BatchPart::share)
+    }
+
+    /// Images of the batch, of which an activation has `n`.
+    pub(in crate::ops) fn n_images(&self, n: usize) -> usize {
+        self.share(n).of
+    }
+
+    /// The sum over the batch; `None` of nothing.
+    pub(super) fn sum<T: Numbers>(&self, roots: Roots<T>) -> Result<Option<T>> {
+        match self.part() {
+            None => Ok(roots.sum()),
+            Some(part) => part.sum(roots),
+        }
     }
 
     /// That of passes without one of their own.
@@ -49,32 +91,32 @@ impl KernelContext {
 
     /// How layers choose.
     pub fn choice(&self) -> Choice {
-        self.0.choice
+        self.shared.choice
     }
 
     /// What was measured so far.
     pub fn measured(&self) -> Vec<PackingTimes> {
-        self.0.measured.all()
+        self.shared.measured.all()
     }
 
     /// Begins to take times, from zero.
     pub fn start_profile(&self) {
-        self.0.profile.start();
+        self.shared.profile.start();
     }
 
     /// Ends taking times, and gives those since [`start_profile`](Self::start_profile).
     pub fn stop_profile(&self) -> Vec<(Work, Duration)> {
-        self.0.profile.stop()
+        self.shared.profile.stop()
     }
 
     /// Does some work, whose time is taken if times are.
     pub(crate) fn time<R>(&self, work: Work, f: impl FnOnce() -> R) -> R {
-        self.0.profile.time(work, f)
+        self.shared.profile.time(work, f)
     }
 
     /// How to pack the weights of a layer.
     pub(super) fn packing(&self, shape: &ConvShape, direction: Direction, density: f64) -> Packing {
-        self.0.measured.packing(self.0.choice, shape, direction, density)
+        self.shared.measured.packing(self.shared.choice, shape, direction, density)
     }
 }
 

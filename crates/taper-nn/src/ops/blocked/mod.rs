@@ -4,14 +4,18 @@ mod backward;
 mod bridge;
 pub mod choice;
 mod context;
+mod gathered;
 mod incoming;
 mod node;
+mod part;
 pub mod profile;
 mod sampling;
 #[cfg(test)]
 mod tests;
+mod together;
 
 pub use context::KernelContext;
+pub use gathered::{gathered, gathered_labels};
 pub(crate) use node::{Node, Norm};
 pub use sampling::sampled_share;
 

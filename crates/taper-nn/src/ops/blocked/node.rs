@@ -19,6 +19,7 @@ use taper_kernels::{
     lanes::{self, Lanes, Plane},
     norm::blocked as norm,
     pool::{self, MaxWindows, Windows},
+    tree::Roots,
 };
 
 /// An activation in the layout of the kernels.
@@ -32,6 +33,9 @@ pub(crate) struct Node {
     pub(super) is_tracked: bool,
     kernels: KernelContext,
     value: OnceLock<Buffer>,
+    /// Of the images that this rank has, if they were taken when the value was computed.
+    own_moments: OnceLock<Roots<Vec<Moments>>>,
+    /// Of the whole batch.
     moments: OnceLock<Vec<Moments>>,
 }
 
@@ -106,8 +110,9 @@ impl Node {
     fn new(kernels: &KernelContext, plane: Plane, is_flat: bool, op: Op, is_tracked: bool) -> Self {
         let is_computed_later = matches!(op, Op::Pointwise { .. } | Op::Concat { .. });
         let op = if is_tracked || is_computed_later { op } else { Op::Constant };
-        let (kernels, value, moments) = (kernels.clone(), OnceLock::new(), OnceLock::new());
-        Self { plane, is_flat, op, is_tracked, kernels, value, moments }
+        let (kernels, value) = (kernels.clone(), OnceLock::new());
+        let (own_moments, moments) = (OnceLock::new(), OnceLock::new());
+        Self { plane, is_flat, op, is_tracked, kernels, value, own_moments, moments }
     }
 
     fn with_value(self, value: Buffer) -> Arc<Self> {
@@ -156,7 +161,10 @@ impl Node {
             let bias = v.get(1).copied();
             x.with_source(|source| {
                 kernels.time(Work::Forward, || match is_tracked {
-                    true => Some(conv.forward_with_moments(&packed, source, bias, &mut value)),
+                    true => {
+                        let share = kernels.share(plane.batch);
+                        Some(conv.forward_with_moments(&packed, source, bias, &mut value, share))
+                    }
                     false => {
                         conv.forward(&packed, source, bias, &mut value);
                         None
@@ -176,7 +184,7 @@ impl Node {
         };
         let node = Self::new(kernels, plane, x.is_flat, op, is_tracked);
         if let Some(moments) = moments {
-            node.moments.get_or_init(|| moments);
+            node.own_moments.get_or_init(|| moments);
         }
         Ok(node.with_value(value))
     }
@@ -271,14 +279,28 @@ impl Node {
     }
 
     /// Moments of each channel over the batch.
-    pub(crate) fn moments(&self) -> &[Moments] {
-        self.moments.get_or_init(|| match &self.op {
-            Op::Concat { parts } => parts.iter().flat_map(|part| part.moments()).copied().collect(),
-            _ => {
-                let value = self.value();
-                self.kernels.time(Work::Norm, || norm::moments(&self.plane, value))
+    pub(crate) fn moments(&self) -> Result<&[Moments]> {
+        if let Some(moments) = self.moments.get() {
+            return Ok(moments);
+        }
+        let found = match &self.op {
+            Op::Concat { parts } => {
+                let parts: Result<Vec<_>> = parts.iter().map(|part| part.moments()).collect();
+                parts?.concat()
             }
-        })
+            _ => {
+                let own = match self.own_moments.get() {
+                    Some(own) => own.clone(),
+                    None => {
+                        let (value, share) = (self.value(), self.kernels.share(self.plane.batch));
+                        self.kernels.time(Work::Norm, || norm::moments(&self.plane, value, share))
+                    }
+                };
+                let of_none = || vec![Moments::default(); self.plane.channels];
+                self.kernels.sum(own)?.unwrap_or_else(of_none)
+            }
+        };
+        Ok(self.moments.get_or_init(|| found))
     }
 
     /// The activation, computed by now.

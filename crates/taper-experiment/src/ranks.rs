@@ -1,0 +1,41 @@
+//! What ranks that train together must have in common.
+
+use crate::{
+    compute::{BUILT_FROM, Compute},
+    error::usage,
+    setup::Setup,
+};
+use taper::{distributed::Ranks, record::run::hash};
+
+/// Checks, on all ranks alike, that they can train together: they have one program, one experiment and one choice of kernels. Their
+/// processors may differ.
+pub(crate) fn expect_one_experiment(
+    ranks: &Ranks,
+    setup: &Setup,
+    compute: &Compute,
+) -> anyhow::Result<()> {
+    if ranks.size() == 1 {
+        return Ok(());
+    }
+    let remedy = "start the same program with the same arguments on all of them";
+    let program = format!("{BUILT_FROM:?} {}", env!("CARGO_PKG_VERSION"));
+    let choice = format!("{:?}", compute.choice);
+    for (value, what) in [
+        (program.into(), "programs"),
+        (setup.record.clone(), "experiments"),
+        (choice.into(), "values of --kernels"),
+    ] {
+        // The first sixteen of a hash's digits.
+        let digits = hash(&value).chars().take(16).collect::<String>();
+        let number = u64::from_str_radix(&digits, 16).unwrap_or_default();
+        ranks.expect_same(number, what, remedy)?;
+    }
+    if compute.device != "cpu" {
+        return Err(usage(format!(
+            "{} ranks train on the CPU, and the device is {}; leave out --device, or start one rank",
+            ranks.size(),
+            compute.device
+        )));
+    }
+    Ok(())
+}

@@ -1,0 +1,206 @@
+//! Gradients of weights that are summed over all ranks while the backward pass goes on.
+//!
+//! Each rank sums a chunk of the gradient: the others send it their sums of that chunk, and then it sends its own to all. So
+//! each number travels twice, however many ranks there are. The next layer's gradient is computed meanwhile.
+
+use super::part::BatchPart;
+use candle_core::{Error, Result};
+use std::{collections::VecDeque, ops::Range, sync::Arc};
+use taper_distributed::Exchange;
+use taper_kernels::{
+    conv::blocked::{WeightRest, WeightRoot, WeightSums},
+    lanes::LANES,
+    mask::Mask,
+    tree,
+};
+
+/// Exchanges of a gradient.
+pub(super) const EXCHANGES: usize = 2;
+
+/// Exchanges that are on their way before the oldest is waited for.
+const AHEAD: usize = 2;
+
+/// Gradients of weights that are being summed.
+pub(super) struct Together<'a> {
+    part: &'a BatchPart,
+    exchange: &'a mut dyn Exchange,
+    underway: VecDeque<Stage>,
+    done: Vec<Summed>,
+}
+
+/// The gradients of a layer's weight and bias over the whole batch.
+pub(super) struct Summed {
+    pub(super) weight: Vec<f32>,
+    pub(super) bias: Vec<f32>,
+}
+
+/// What an exchange brings.
+enum Stage {
+    /// The sums of all ranks for this one's chunk.
+    Sums(Layer),
+    /// The chunks of all ranks.
+    Chunks(Layer),
+}
+
+/// A gradient that is underway.
+struct Layer {
+    /// How many numbers there are of each kind: at all weights that travel, at single positions, and of the bias.
+    lens: [usize; 3],
+    /// The weights that travel, if not all do.
+    live: Option<Arc<Mask>>,
+    /// Which blocks of the batch count for all weights, if not all or none do.
+    sampled: Option<Vec<bool>>,
+    rest: WeightRest,
+}
+
+impl Layer {
+    /// Which kinds of sums there are over some blocks.
+    fn has(&self, blocks: &Range<usize>) -> [bool; 3] {
+        let in_sample = |of: bool| match &self.sampled {
+            Some(sampled) => sampled[blocks.clone()].contains(&of),
+            None => true,
+        };
+        [in_sample(true), in_sample(false), true]
+    }
+
+    /// How many numbers of a subtree over these blocks are in a chunk.
+    fn n_numbers(&self, blocks: &Range<usize>, rank: usize, size: usize) -> usize {
+        let kinds = self.lens.iter().zip(self.has(blocks)).filter(|(_, has)| *has);
+        kinds.map(|(&len, _)| chunk(len, rank, size).len()).sum()
+    }
+
+    /// How many numbers a chunk of the sum has.
+    fn n_in_chunk(&self, rank: usize, size: usize) -> usize {
+        self.lens.iter().map(|&len| chunk(len, rank, size).len()).sum()
+    }
+
+    /// The sum of this rank's chunk, from what all ranks have sent.
+    fn chunk(&self, part: &BatchPart, sent: &[Vec<f32>]) -> Vec<f32> {
+        let (rank, size) = (part.ranks().rank(), part.ranks().size());
+        let mut roots: [Vec<(u32, &[f32])>; 3] = Default::default();
+        for (subtrees, sent) in part.subtrees(LANES).zip(sent) {
+            let mut rest = &sent[..];
+            for (height, blocks) in subtrees {
+                for (kind, has) in self.has(&blocks).into_iter().enumerate() {
+                    let n = if has { chunk(self.lens[kind], rank, size).len() } else { 0 };
+                    let (numbers, after) = rest.split_at(n);
+                    roots[kind].push((height, numbers));
+                    rest = after;
+                }
+            }
+        }
+        let mut sums = vec![0.0; self.n_in_chunk(rank, size)];
+        let mut rest = &mut sums[..];
+        for (roots, &len) in roots.into_iter().zip(&self.lens) {
+            let (sums, after) = rest.split_at_mut(chunk(len, rank, size).len());
+            tree::add_roots(sums, roots);
+            rest = after;
+        }
+        sums
+    }
+
+    /// The gradients, from the chunks of all ranks.
+    fn summed(self, chunks: &[Vec<f32>]) -> Summed {
+        let mut kinds = self.lens.map(|len| vec![0.0; len]);
+        for (rank, numbers) in chunks.iter().enumerate() {
+            let mut rest = &numbers[..];
+            for kind in &mut kinds {
+                let to = chunk(kind.len(), rank, chunks.len());
+                let (numbers, after) = rest.split_at(to.len());
+                kind[to].copy_from_slice(numbers);
+                rest = after;
+            }
+        }
+        let [all, at, bias] = kinds;
+        let all = match &self.live {
+            None => all,
+            Some(live) => {
+                let mut whole = vec![0.0; live.len()];
+                live.kept().zip(all).for_each(|(index, sum)| whole[index] = sum);
+                whole
+            }
+        };
+        Summed { weight: self.rest.gradient(all, &at), bias }
+    }
+}
+
+/// The chunk of a rank, of so many numbers.
+fn chunk(len: usize, rank: usize, size: usize) -> Range<usize> {
+    len * rank / size..len * (rank + 1) / size
+}
+
+impl<'a> Together<'a> {
+    pub(super) fn new(part: &'a BatchPart, exchange: &'a mut dyn Exchange) -> Self {
+        Self { part, exchange, underway: VecDeque::new(), done: Vec::new() }
+    }
+
+    /// Begins to sum a layer's gradients. Those of weights that are not in `live` are zero, or will be made so; `sampled` says which
+    /// blocks of the batch count for all weights, if not all or none do.
+    pub(super) fn begin(
+        &mut self,
+        sums: WeightSums,
+        live: Option<Arc<Mask>>,
+        sampled: Option<Vec<bool>>,
+    ) -> Result<()> {
+        let (rank, size) = (self.part.ranks().rank(), self.part.ranks().size());
+        let WeightSums { roots, rest, has_whole } = sums;
+        let live = live.filter(|_| has_whole);
+        let mut to = vec![Vec::new(); size];
+        let mut n_bias = 0;
+        for (_, root) in roots {
+            let WeightRoot { all, at, bias } = root;
+            let all = match &live {
+                Some(live) if !all.is_empty() => live.kept().map(|index| all[index]).collect(),
+                _ => all,
+            };
+            n_bias = bias.len();
+            for (rank, to) in to.iter_mut().enumerate() {
+                for numbers in [&all, &at, &bias] {
+                    to.extend_from_slice(&numbers[chunk(numbers.len(), rank, size)]);
+                }
+            }
+        }
+        let n_all = match &live {
+            _ if !has_whole => 0,
+            Some(live) => live.n_kept() as usize,
+            None => rest.n_weights(),
+        };
+        let lens = [n_all, rest.n_positions(), n_bias];
+        let layer = Layer { lens, live, sampled, rest };
+        let subtrees = self.part.subtrees(LANES);
+        let lens = subtrees
+            .map(|of| of.iter().map(|(_, blocks)| layer.n_numbers(blocks, rank, size)).sum());
+        let lens = lens.collect();
+        self.exchange.begin(to, lens).map_err(Error::wrap)?;
+        self.underway.push_back(Stage::Sums(layer));
+        while self.underway.len() > AHEAD {
+            self.advance()?;
+        }
+        Ok(())
+    }
+
+    /// Waits for the oldest exchange, and goes on with what it brings.
+    fn advance(&mut self) -> Result<()> {
+        let Some(stage) = self.underway.pop_front() else { return Ok(()) };
+        let brought = self.exchange.end().map_err(Error::wrap)?;
+        match stage {
+            Stage::Sums(layer) => {
+                let sums = layer.chunk(self.part, &brought);
+                let size = self.part.ranks().size();
+                let lens = (0..size).map(|rank| layer.n_in_chunk(rank, size)).collect();
+                self.exchange.begin(vec![sums; size], lens).map_err(Error::wrap)?;
+                self.underway.push_back(Stage::Chunks(layer));
+            }
+            Stage::Chunks(layer) => self.done.push(layer.summed(&brought)),
+        }
+        Ok(())
+    }
+
+    /// Waits for all gradients, and gives them in the order in which they were begun.
+    pub(super) fn finish(mut self) -> Result<Vec<Summed>> {
+        while !self.underway.is_empty() {
+            self.advance()?;
+        }
+        Ok(self.done)
+    }
+}
