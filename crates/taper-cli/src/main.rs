@@ -15,7 +15,10 @@ use std::process::ExitCode;
 use tracing::level_filters::LevelFilter;
 
 fn main() -> ExitCode {
-    let args = args::Args::parse();
+    let args = args::Args::try_parse().unwrap_or_else(|error| {
+        ranks::let_first_speak();
+        error.exit()
+    });
     // Of several processes that train together, the first one warns for all.
     term::start_log(match ranks::is_another() {
         true => LevelFilter::ERROR,
@@ -24,6 +27,7 @@ fn main() -> ExitCode {
     match cmd::run(args.command) {
         Ok(code) => code,
         Err(error) => {
+            ranks::let_first_speak();
             term::line(&format!("error: {}", error::sentence(&error)));
             ExitCode::from(error::exit_code(&error))
         }

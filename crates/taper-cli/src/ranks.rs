@@ -5,7 +5,7 @@ use anyhow::Result;
 use std::{thread, time::Duration};
 use taper::distributed::Ranks;
 
-/// How long another rank waits before it tells of an error. The first one mostly has the same, tells it at once and ends all.
+/// How long another rank waits before it tells of an error.
 const FIRST: Duration = Duration::from_secs(3);
 
 /// What tells a process its rank: Open MPI, PMIx, by which Slurm starts any MPI, and MPICH and those like it.
@@ -19,6 +19,13 @@ fn rank() -> Option<usize> {
 /// Whether another process writes and warns for this one.
 pub fn is_another() -> bool {
     rank().is_some_and(|rank| rank > 0)
+}
+
+/// Waits before an error is told, where another process mostly has the same, tells it at once and ends all.
+pub fn let_first_speak() {
+    if is_another() {
+        thread::sleep(FIRST);
+    }
 }
 
 /// The ranks that train together: this process alone, unless it was started as one of several.
@@ -48,9 +55,7 @@ pub fn join() -> Result<Ranks> {
 /// Gives what came of a rank's work. Where that is an error, it tells it and ends all ranks, which wait for this one.
 pub fn leave<T>(ranks: &Ranks, found: Result<T>) -> Result<T> {
     if let (2.., Err(error)) = (ranks.size(), &found) {
-        if !ranks.is_first() {
-            thread::sleep(FIRST);
-        }
+        let_first_speak();
         term::line(&format!("rank {}: error: {}", ranks.rank(), error::sentence(error)));
         end_all(error::exit_code(error));
     }

@@ -28,7 +28,7 @@ pub(crate) fn expect_one_experiment(
         // The first sixteen of a hash's digits.
         let digits = hash(&value).chars().take(16).collect::<String>();
         let number = u64::from_str_radix(&digits, 16).unwrap_or_default();
-        ranks.expect_same(number, what, remedy)?;
+        ranks.expect_same(number, what, remedy).map_err(usage)?;
     }
     if compute.device != "cpu" {
         return Err(usage(format!(

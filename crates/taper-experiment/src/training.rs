@@ -173,7 +173,7 @@ impl Training {
         let outcome = train(&mut run, progress, &mut callbacks, Some(&mut checkpoints))?;
         drop(callbacks);
         match outcome {
-            Outcome::Stopped(progress) if self.interrupt.is_raised() => {
+            Outcome::Stopped(progress) if self.is_interrupted()? => {
                 Ok(Ended::Interrupted { folder: folder.path().into(), step: progress.step })
             }
             Outcome::Finished(progress) | Outcome::Stopped(progress) => {
@@ -221,8 +221,16 @@ impl Training {
             false => Progress::default(),
         };
         let mut callbacks = Callbacks::default().with(self.interrupt.clone());
-        train(&mut run, progress, &mut callbacks, None)?;
+        if let Outcome::Stopped(_) = train(&mut run, progress, &mut callbacks, None)? {
+            self.is_interrupted()?;
+        }
         Ok(Ended::Assisted)
+    }
+
+    /// Whether a run that has stopped was interrupted, on whichever rank.
+    fn is_interrupted(&self) -> anyhow::Result<bool> {
+        let all = self.ranks.each(f64::from(u8::from(self.interrupt.is_raised())))?;
+        Ok(all.contains(&1.0))
     }
 
     /// The run folder, for these data.
