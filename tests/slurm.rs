@@ -276,6 +276,27 @@ fn a_suite_ends_in_the_bytes_of_a_local_run_whatever_happens_to_nodes_and_jobs()
     place.finish(&results, &local);
 }
 
+/// A run of the suite, over two nodes that have one processor each; `.ci/mpi` runs it.
+#[test]
+#[cfg(feature = "mpi")]
+#[ignore = "needs a Slurm cluster of two nodes of its own, which .ci/slurm starts"]
+fn ranks_of_a_job_train_one_run_on_both_nodes() {
+    let chosen = ["--only", "gmp*seed0", "--set", "train.epochs=15", "--seeds", "1"];
+    let local = Place::new();
+    local.succeed(&[&["run", "tiny"], &chosen[..]].concat());
+    let place = Place::new();
+    let ranks = [&chosen[..], &["--array-size", "1", "--ranks", "2"]].concat();
+    let (array, results) = place.submit(&ranks);
+    wait("the results", || is_in(&results, "COMPLETED"));
+    let job = job(&format!("{array}_0"));
+    assert!(job.contains("NumNodes=2"), "{job}");
+    let (ours, theirs) = (place.runs(), local.runs());
+    assert_eq!([ours.len(), theirs.len()], [1; 2], "{}", place.logs());
+    assert_same(&ours[0], &theirs[0]);
+    let record = String::from_utf8(bytes(&ours[0].join("run.json"))).expect("text");
+    assert!(record.contains("\"ranks\": 2"), "{record}");
+}
+
 #[test]
 #[ignore = "needs a Slurm cluster of two nodes of its own, which .ci/slurm starts"]
 fn a_job_that_somebody_cancels_stays_cancelled() {

@@ -8,6 +8,7 @@ use crate::{
 use anyhow::{Context, Result, ensure};
 use std::{
     fs::{self, File},
+    num::NonZeroUsize,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
@@ -20,6 +21,9 @@ use taper_record::NAMES;
 const GRACE: Duration = Duration::from_secs(20);
 /// How often we look whether a run has ended.
 const POLL: Duration = Duration::from_millis(50);
+/// By which Open MPI, PMIx and MPICH tell a process its rank and how many there are.
+const RANK_VARIABLES: [&str; 5] =
+    ["OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMI_RANK", "PMI_SIZE"];
 /// Lines of a failed run's log that are shown.
 const LOG_LINES: usize = 12;
 
@@ -32,14 +36,49 @@ pub struct Program {
     pub folder: PathBuf,
     /// Threads of each run, if they are not to take all cores.
     pub threads: Option<usize>,
+    /// Processes that train each run together: more than one are started by `srun` in a job of Slurm, and else by `mpirun`.
+    pub ranks: NonZeroUsize,
     /// The device that recipes are checked for, if it is not the CPU.
     pub device: Option<String>,
 }
 
 impl Program {
+    /// What starts `taper train`, once for each rank.
+    fn starter(&self) -> Command {
+        let ranks = self.ranks.to_string();
+        if self.ranks.get() == 1 {
+            let mut command = Command::new(&self.path);
+            // Whatever started this process, the run is none of its ranks.
+            RANK_VARIABLES.iter().for_each(|name| {
+                command.env_remove(name);
+            });
+            return command;
+        }
+        let mut command;
+        if std::env::var_os("SLURM_JOB_ID").is_some() {
+            command = Command::new("srun");
+            command.args([
+                "--mpi=pmix",
+                "--kill-on-bad-exit=1",
+                "--input=none",
+                "--ntasks",
+                &ranks,
+            ]);
+            if let Some(threads) = self.threads {
+                command.args(["--cpus-per-task", &threads.to_string()]);
+            }
+        } else {
+            command = Command::new("mpirun");
+            command.args(["--stdin", "none", "-n", &ranks]);
+            // A second after a request to stop, Open MPI would end a step that takes longer.
+            command.env("OMPI_MCA_odls_base_sigkill_timeout", "5");
+        }
+        command.arg(&self.path);
+        command
+    }
+
     /// `taper train` with all that decides the numbers of a run.
-    fn train(&self, job: &Job) -> Command {
-        let mut command = Command::new(&self.path);
+    fn train(&self, job: &Job, mut command: Command) -> Command {
         let experiment = job.experiment.strip_prefix(&self.folder).unwrap_or(&job.experiment);
         command.current_dir(&self.folder).arg("train").arg(experiment);
         if let Some(sparsity) = job.sparsity {
@@ -58,7 +97,7 @@ impl Program {
     }
 
     fn command(&self, job: &Job, launch: &Launch) -> Command {
-        let mut command = self.train(job);
+        let mut command = self.train(job, self.starter());
         command.arg("--out").arg(launch.folder).args(["--resume", "--quiet", "--mask-trace"]);
         if let Some(device) = launch.device {
             command.args(["--device", device]);
@@ -72,7 +111,7 @@ impl Program {
 
 impl Launcher for Program {
     fn resolve(&self, job: &Job) -> Result<serde_json::Value> {
-        let mut command = self.train(job);
+        let mut command = self.train(job, Command::new(&self.path));
         if let Some(device) = &self.device {
             command.args(["--device", device]);
         }

@@ -42,6 +42,7 @@ const SUBMIT_HELP: &str = "\
 Examples:
   taper suite submit methods --slurm --array-size 8 --time 2:00:00 --cpus 4
   taper suite submit cifar100-mid --slurm --print --data DIR -- --account=ours
+  taper suite submit cifar100-mid --slurm --array-size 2 --ranks 8 --cpus 16 --data DIR
 
 Each job of the array makes its part of the runs. Two minutes before a time limit it writes checkpoints and is requeued; what a node's failure or a killed job leaves is gone on with as well. The folder, the program and the data have to be on a file system that all nodes share. `taper suite status` says how far the runs are.";
 
@@ -102,9 +103,12 @@ pub struct SuiteRun {
     /// Runs at a time, which share the cores unless --threads says otherwise
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub jobs: u16,
-    /// Threads of each run
+    /// Threads of each run, or of each of its ranks
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
+    /// Processes that train each run together, over MPI; started by srun in a job of Slurm, else by mpirun
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub ranks: NonZeroUsize,
     /// Make only the I-th of N parts of the runs, from 0, and write no results; without it, what other processes are at work on
     /// is waited for
     #[arg(long, value_name = "I/N", conflicts_with_all = ["out", "with"])]
@@ -143,9 +147,12 @@ pub struct SuiteSubmit {
     /// Time limit of each job: minutes, H:MM:SS or D-H, more than 2 minutes
     #[arg(long, value_name = "T")]
     pub time: Option<String>,
-    /// Processors of each job, which its run uses all
+    /// Processors of each job, which its run uses all; with --ranks, of each rank
     #[arg(long, value_name = "C")]
     pub cpus: Option<NonZeroUsize>,
+    /// Processes that train each run together, over MPI, on as many nodes as Slurm takes for them
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub ranks: NonZeroUsize,
     /// Generic resources of each job, such as gpu:1
     #[arg(long, value_name = "G")]
     pub gres: Option<String>,

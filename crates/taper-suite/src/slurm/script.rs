@@ -28,10 +28,12 @@ pub struct Submission {
     /// Time limit of each job as `sbatch` reads it: minutes, `H:MM:SS`, `D-H` and so on. More than 2 minutes: the signal to
     /// write a checkpoint comes 2 minutes before the end, and then the job is requeued.
     pub time: Option<String>,
-    /// Processors of each job.
+    /// Processors of each job, or of each rank.
     pub cpus: Option<NonZeroUsize>,
     /// Generic resources of each job, such as `gpu:1`.
     pub gres: Option<String>,
+    /// Processes that train each run together. With more than one, `arguments` hold it as well.
+    pub ranks: NonZeroUsize,
     /// Further arguments of `sbatch`; they go before all of the above.
     pub sbatch: Vec<String>,
     /// Further arguments of `taper suite run`.
@@ -120,6 +122,7 @@ impl Submission {
         options.push(format!("--signal=B:TERM@{LEAD}"));
         let values = [
             ("partition", self.partition.clone()),
+            ("ntasks", (self.ranks.get() > 1).then(|| self.ranks.to_string())),
             ("time", self.time.clone()),
             ("cpus-per-task", self.cpus.map(|cpus| cpus.to_string())),
             ("gres", self.gres.clone()),

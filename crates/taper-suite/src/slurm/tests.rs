@@ -61,6 +61,7 @@ impl Cluster {
             time: None,
             cpus: None,
             gres: None,
+            ranks: NonZeroUsize::MIN,
             sbatch: Vec::new(),
             arguments: Vec::new(),
         }
@@ -124,6 +125,10 @@ fn a_script_asks_for_what_was_asked_for() {
         r#"--account "my account""#,
     ];
     assert_eq!(directives(&submission), [&always[..], &more].concat());
+    // Room for all ranks of a run.
+    let submission =
+        Submission { ranks: NonZeroUsize::new(6).expect("not 0"), ..cluster.submission() };
+    assert_eq!(directives(&submission), [&always[..], &["--ntasks=6"]].concat());
 }
 
 #[test]

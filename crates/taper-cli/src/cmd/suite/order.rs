@@ -2,7 +2,7 @@
 
 use crate::{args::SuiteChoice, error::usage};
 use anyhow::Context;
-use std::path::PathBuf;
+use std::{num::NonZeroUsize, path::PathBuf};
 use taper_experiment::BUILT_FROM;
 use taper_suite::{AskedBy, ImageSource, Order, Overrides, Program, find};
 
@@ -42,17 +42,26 @@ pub fn order(chosen: &SuiteChoice) -> anyhow::Result<Order> {
 }
 
 /// This program, which makes each run in a process of its own.
-pub fn launcher(order: &Order, threads: Option<usize>) -> anyhow::Result<Program> {
+pub fn launcher(
+    order: &Order,
+    threads: Option<usize>,
+    ranks: NonZeroUsize,
+) -> anyhow::Result<Program> {
     let path = match std::env::var_os(OVERRIDE).map(PathBuf::from) {
         Some(path) => {
             let path = std::path::absolute(&path)?;
             anyhow::ensure!(path.is_file(), "{OVERRIDE} names no file: {}", path.display());
             path
         }
+        None if ranks.get() > 1 && !cfg!(feature = "mpi") => {
+            return Err(usage(
+                "--ranks needs MPI, and this taper was built without it; build taper-cli with --features mpi",
+            ));
+        }
         None => std::env::current_exe().context("cannot tell where this program is")?,
     };
     let device = order.devices.first().cloned();
-    Ok(Program { path, folder: order.folder.clone(), threads, device })
+    Ok(Program { path, folder: order.folder.clone(), threads, device, ranks })
 }
 
 /// The command as typed, without the folder, which says nothing about the runs.

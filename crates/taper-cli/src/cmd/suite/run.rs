@@ -20,8 +20,9 @@ pub fn run(args: &SuiteRun) -> anyhow::Result<ExitCode> {
         shard: args.shard,
         ..order(&args.chosen)?
     };
-    let threads = args.threads.map(usize::from).or_else(|| share_of_cores(args.jobs.into()));
-    let launcher = launcher(&order, threads)?;
+    let n_processes = usize::from(args.jobs).saturating_mul(args.ranks.get());
+    let threads = args.threads.map(usize::from).or_else(|| share_of_cores(n_processes));
+    let launcher = launcher(&order, threads, args.ranks)?;
     let plan = order.plan(&launcher)?;
     if args.dry_run {
         status::list(&plan, args.jobs.into())?;

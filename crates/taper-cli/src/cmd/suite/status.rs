@@ -3,13 +3,14 @@
 use super::order::{launcher, order};
 use crate::{args::SuiteStatus, term};
 use serde_json::json;
+use std::num::NonZeroUsize;
 use taper_report::format;
 use taper_suite::{PlannedRun, PlannedRuns, RunState, SuitePlan};
 
 /// Says how far the runs are.
 pub fn run(args: &SuiteStatus) -> anyhow::Result<()> {
     let order = order(&args.chosen)?;
-    let launcher = launcher(&order, None)?;
+    let launcher = launcher(&order, None, NonZeroUsize::MIN)?;
     let plan = order.plan(&launcher)?;
     let planned = plan.planned();
     let runs = &planned.runs;

@@ -8,7 +8,7 @@ use taper_suite::{Submission, Submitted};
 /// Submits a suite to Slurm, or prints the batch script.
 pub fn run(args: &SuiteSubmit) -> anyhow::Result<()> {
     let order = order(&args.chosen)?;
-    let program = launcher(&order, None)?;
+    let program = launcher(&order, None, args.ranks)?;
     // What cannot be run is refused here, and not by each job.
     let plan = order.plan(&program)?;
     let n_left = plan.planned().runs.iter().filter(|run| !run.state.is_done()).count();
@@ -24,6 +24,8 @@ pub fn run(args: &SuiteSubmit) -> anyhow::Result<()> {
     hand_on("--data", order.overrides.data.as_ref().map(|data| data.name.clone()));
     hand_on("--device", Some(args.chosen.device.join(",")).filter(|devices| !devices.is_empty()));
     hand_on("--threads", args.cpus.map(|cpus| cpus.to_string()));
+    let ranks = (args.ranks.get() > 1).then_some(args.ranks);
+    hand_on("--ranks", ranks.map(|ranks| ranks.to_string()));
     args.chosen.set.iter().for_each(|set| hand_on("--set", Some(set.clone())));
     let submission = Submission {
         suite: named(&args.chosen.suite)?,
@@ -35,6 +37,7 @@ pub fn run(args: &SuiteSubmit) -> anyhow::Result<()> {
         time: args.time.clone(),
         cpus: args.cpus,
         gres: args.gres.clone(),
+        ranks: args.ranks,
         sbatch: args.sbatch.clone(),
         arguments,
     };
