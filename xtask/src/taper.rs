@@ -30,6 +30,14 @@ pub(crate) fn repository() -> PathBuf {
 /// # Errors
 /// When cargo cannot be run or the build fails, or `TAPER_BIN` names no file.
 pub(crate) fn build(root: &Path, device: Option<&str>) -> Result<PathBuf> {
+    build_with(root, feature(device))
+}
+
+/// The same with a feature.
+///
+/// # Errors
+/// As [`build`].
+pub(crate) fn build_with(root: &Path, feature: Option<&str>) -> Result<PathBuf> {
     if let Some(path) = std::env::var_os(OVERRIDE) {
         let path = std::path::absolute(&path)?;
         if !path.is_file() {
@@ -40,7 +48,7 @@ pub(crate) fn build(root: &Path, device: Option<&str>) -> Result<PathBuf> {
     let mut build = taper_host::cargo();
     build.current_dir(root);
     build.args(["build", "--release", "--package", "taper-cli"]);
-    if let Some(feature) = feature(device) {
+    if let Some(feature) = feature {
         build.args(["--features", feature]);
     }
     eprintln!("building taper (release)");

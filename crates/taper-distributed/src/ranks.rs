@@ -17,6 +17,7 @@ pub const GROUP: usize = 16;
 pub struct Ranks {
     communicator: Arc<dyn Communicator>,
     sent: Arc<AtomicU64>,
+    waits: Arc<AtomicU64>,
 }
 
 impl Default for Ranks {
@@ -29,7 +30,8 @@ impl Default for Ranks {
 impl Ranks {
     /// The ranks of this communicator.
     pub fn new(communicator: impl Communicator + 'static) -> Self {
-        Self { communicator: Arc::new(communicator), sent: Arc::default() }
+        let (sent, waits) = (Arc::default(), Arc::default());
+        Self { communicator: Arc::new(communicator), sent, waits }
     }
 
     /// This rank, counted from 0.
@@ -50,6 +52,11 @@ impl Ranks {
     /// Bytes that this rank has sent to others so far, each copy counted.
     pub fn sent(&self) -> u64 {
         self.sent.load(Ordering::Relaxed)
+    }
+
+    /// How often this rank has asked for what others send, and may have waited.
+    pub fn waits(&self) -> u64 {
+        self.waits.load(Ordering::Relaxed)
     }
 
     /// The images of a batch of `n` that this rank computes; `None` if every rank computes all of them, as there is one rank, or
@@ -84,6 +91,7 @@ impl Ranks {
     pub fn all_gather(&self, mine: &[f64], lens: &[usize]) -> Result<Vec<f64>, DistributedError> {
         let bytes = size_of_val(mine) * (self.size() - 1);
         self.sent.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.waits.fetch_add(1, Ordering::Relaxed);
         self.communicator.all_gather(mine, lens)
     }
 
@@ -119,7 +127,8 @@ impl Ranks {
     pub fn exchanging<R>(&self, most: usize, work: impl FnOnce(&mut dyn Exchange) -> R) -> R {
         let (mut work, mut found) = (Some(work), None);
         self.communicator.exchanging(most, &mut |exchange| {
-            let mut counted = Counted { exchange, sent: &self.sent, rank: self.rank() };
+            let (sent, waits) = (&self.sent, &self.waits);
+            let mut counted = Counted { exchange, sent, waits, rank: self.rank() };
             found = work.take().map(|work| work(&mut counted));
         });
         found.expect("a communicator calls the work that it is given once")
@@ -130,6 +139,7 @@ impl Ranks {
 struct Counted<'a> {
     exchange: &'a mut dyn Exchange,
     sent: &'a AtomicU64,
+    waits: &'a AtomicU64,
     rank: usize,
 }
 
@@ -142,6 +152,7 @@ impl Exchange for Counted<'_> {
     }
 
     fn end(&mut self) -> Result<Vec<Vec<f32>>, DistributedError> {
+        self.waits.fetch_add(1, Ordering::Relaxed);
         self.exchange.end()
     }
 }
@@ -192,11 +203,11 @@ mod tests {
         let found = each(3, |ranks| {
             let mine = vec![ranks.rank() as f64; ranks.rank() + 1];
             let all = ranks.all_gather(&mine, &[1, 2, 3]).expect("all are there");
-            (all, ranks.sent())
+            (all, [ranks.sent(), ranks.waits()])
         });
-        for (rank, (all, sent)) in found.into_iter().enumerate() {
+        for (rank, (all, [sent, waits])) in found.into_iter().enumerate() {
             assert_eq!(all, [0.0, 1.0, 1.0, 2.0, 2.0, 2.0]);
-            assert_eq!(sent, 2 * 8 * (rank as u64 + 1));
+            assert_eq!((sent, waits), (2 * 8 * (rank as u64 + 1), 1));
         }
     }
 

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use std::{collections::HashMap, io::BufRead, path::PathBuf, time::Instant};
 use taper::{
     core::{Sparsity, Step, rng::Rng},
+    distributed::{Ranks, Threads},
     kernels::{
         conv::{
             ConvShape,
@@ -24,10 +25,11 @@ use taper::{
         mask::Mask,
         tree::BatchShare,
     },
-    nn::{Gates, KernelContext, Model, ParamKind, Pass},
+    nn::{Gates, KernelContext, Model, ParamKind, Pass, ops},
     prune::{Changed, PrunedUpdate, Pruner},
     schedule::{Curve, Ramp},
     train::{GradNorm, Optimizer, Sgd, clip_factor, cross_entropy},
+    zoo::Architecture,
 };
 use taper_host::peak_memory;
 
@@ -51,13 +53,18 @@ enum Request {
     /// The share of multiplications that masks leave.
     Multiplications,
     Memory,
+    /// The bytes that the first of some ranks sends in a step on what is open, and how often it waits; each has its part of the
+    /// batch.
+    Sent {
+        ranks: usize,
+    },
     Profile {
         steps: u32,
     },
     Kernel(Kernel),
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Open {
     model: String,
@@ -148,6 +155,11 @@ fn answer(session: &mut Option<Session>, request: Request) -> anyhow::Result<Val
             let share = session.as_ref().context(needed)?.multiplications()?;
             return Ok(json!({ "share": share }));
         }
+        Request::Sent { ranks } => {
+            let open = &session.as_ref().context(needed)?.open;
+            let [bytes, waits] = sent(open, ranks)?;
+            return Ok(json!({ "bytes": bytes, "waits": waits }));
+        }
         Request::Memory => return Ok(json!({ "bytes": peak_memory() })),
         Request::Profile { steps } => return session.as_mut().context(needed)?.profile(steps),
         Request::Step => session.as_mut().context(needed)?.step()?,
@@ -159,6 +171,26 @@ fn answer(session: &mut Option<Session>, request: Request) -> anyhow::Result<Val
         }
     }
     Ok(json!({ "seconds": begun.elapsed().as_secs_f64() }))
+}
+
+/// Bytes that the first of some ranks sends in a step, and how often it waits. The ranks are threads, which send the same numbers.
+fn sent(open: &Open, size: usize) -> anyhow::Result<[u64; 2]> {
+    let threads: Vec<_> = Threads::connected(size)
+        .into_iter()
+        .map(|rank| {
+            let (open, ranks) = (open.clone(), Ranks::new(rank));
+            std::thread::spawn(move || -> anyhow::Result<[u64; 2]> {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build()?;
+                pool.install(|| Session::new(&open)?.backward(&ranks))?;
+                Ok([ranks.sent(), ranks.waits()])
+            })
+        })
+        .collect();
+    let sent: anyhow::Result<Vec<[u64; 2]>> = threads
+        .into_iter()
+        .map(|thread| thread.join().map_err(|_| anyhow::anyhow!("a rank has panicked"))?)
+        .collect();
+    sent?.first().copied().context("no rank")
 }
 
 /// The first request decides, as a process has one pool.
@@ -214,6 +246,7 @@ fn feather(model: &dyn Model, open: &Open) -> anyhow::Result<Option<Pruner>> {
 }
 
 struct Session {
+    open: Open,
     model: Box<dyn Model>,
     pruner: Option<Pruner>,
     sgd: Sgd,
@@ -245,10 +278,29 @@ impl Session {
             pruner.begin_step(Step(1))?; // so that an evaluation without a step before it is sparse
         }
         let labels = Tensor::rand(0f32, 100.0, open.batch, &device)?.to_dtype(DType::U32)?;
-        let images = Tensor::randn(0f32, 1.0, (open.batch, 3, 32, 32), &device)?;
+        let [channels, height, width] = Architecture::find(&open.model)?.image;
+        let images = Tensor::randn(0f32, 1.0, (open.batch, channels, height, width), &device)?;
         let every = open.method.map_or(1, Method::every);
         let (sgd, kernels) = (Sgd::new(0.9, 5e-4), KernelContext::default());
-        Ok(Self { model, pruner, sgd, images, labels, step: 1, every, kernels })
+        let open = open.clone();
+        Ok(Self { open, model, pruner, sgd, images, labels, step: 1, every, kernels })
+    }
+
+    /// The gradients on this rank's part of a batch.
+    fn backward(&mut self, ranks: &Ranks) -> anyhow::Result<()> {
+        let gates: Gates = match &mut self.pruner {
+            Some(pruner) => pruner.begin_step(Step(self.step))?,
+            None => Gates::default(),
+        };
+        let n = self.open.batch;
+        let part = ranks.images(n).context("more ranks than groups of images")?;
+        let images = self.images.narrow(0, part.start, part.len())?;
+        let labels = self.labels.narrow(0, part.start, part.len())?;
+        let kernels = self.kernels.of_ranks(ranks, n);
+        let pass = Pass::train(&gates).with_kernels(&kernels);
+        let logits = ops::gathered(&self.model.forward(&images, &pass)?, &kernels)?;
+        cross_entropy(&logits, &ops::gathered_labels(&labels, &kernels)?, 0.0)?.backward()?;
+        Ok(())
     }
 
     /// A training step, and not one that changes masks if there are others.

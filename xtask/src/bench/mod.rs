@@ -8,6 +8,7 @@ pub(crate) mod infer;
 pub(crate) mod methods;
 mod peer;
 mod process;
+pub(crate) mod ranks;
 pub(crate) mod suite;
 mod table;
 mod torch;

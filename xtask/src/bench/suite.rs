@@ -13,6 +13,8 @@ use taper_compose::parse;
 pub(crate) const INFER: &str = "infer";
 /// The suite of pruning methods.
 pub(crate) const METHODS: &str = "methods";
+/// The suite of one run in several processes.
+pub(crate) const RANKS: &str = "ranks";
 
 /// Networks at some sparsities.
 #[derive(Debug, Deserialize)]
@@ -103,6 +105,13 @@ impl BenchRow {
     }
 }
 
+impl RanksRow {
+    /// What is measured, for people.
+    pub(crate) fn name(&self) -> String {
+        name(&self.label, self.sparsity)
+    }
+}
+
 impl MethodRow {
     /// What is measured, for people.
     pub(crate) fn name(&self) -> String {
@@ -119,6 +128,55 @@ impl CompiledRow {
 
 fn name(label: &str, sparsity: f64) -> String {
     format!("{label} at {}", format::percent_short(sparsity))
+}
+
+/// One run in several processes.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct InRanks {
+    pub(crate) batch: usize,
+    #[serde(rename = "row")]
+    pub(crate) rows: Vec<RanksRow>,
+    pub(crate) scaling: Scaling,
+}
+
+/// A comparison of one process with two ranks.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RanksRow {
+    pub(crate) label: String,
+    pub(crate) model: String,
+    pub(crate) sparsity: f64,
+    /// `prune.pruned_gradient` of an experiment.
+    pub(crate) gradient: String,
+    /// The least ratio of images per second that is accepted.
+    #[serde(default)]
+    pub(crate) floor: Option<f64>,
+}
+
+/// What more ranks are computed from.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Scaling {
+    /// Seconds that a message takes besides its bytes.
+    pub(crate) latency: f64,
+    #[serde(rename = "network")]
+    pub(crate) networks: Vec<ScaledNetwork>,
+}
+
+/// A network, of which the step of a rank is measured for each number of ranks.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ScaledNetwork {
+    pub(crate) label: String,
+    pub(crate) model: String,
+    pub(crate) sparsity: f64,
+    /// As the session takes it.
+    pub(crate) update: Value,
+    /// Images of a step of all ranks.
+    pub(crate) batch: usize,
+    /// Numbers of ranks, ascending.
+    pub(crate) ranks: Vec<usize>,
 }
 
 /// Convolutions.
@@ -174,6 +232,8 @@ mod tests {
         let methods: Methods = load(&root, METHODS).expect("a valid suite");
         assert!(methods.rows.iter().all(|row| (0.0..1.0).contains(&row.sparsity)));
         assert!(methods.rows.iter().any(|row| row.method == methods.baseline));
+        let ranks: InRanks = load(&root, RANKS).expect("a valid suite");
+        assert!(!ranks.rows.is_empty() && !ranks.scaling.networks.is_empty());
         let kernels: Kernels = load(&root, "kernels").expect("a valid suite");
         assert!(!kernels.shapes.is_empty() && !kernels.densities.is_empty());
     }

@@ -6,8 +6,10 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
-use crate::bench::suite::{Compiled, INFER, Kernels, METHODS, Methods, Networks, load};
-use crate::bench::{Peer, Process, REST, Table, TorchVariant, infer, judge, methods};
+use crate::bench::suite::{
+    Compiled, INFER, InRanks, Kernels, METHODS, Methods, Networks, RANKS, load,
+};
+use crate::bench::{Peer, Process, REST, Table, TorchVariant, infer, judge, methods, ranks};
 use crate::provenance;
 use taper_host::{Exit, Usage, machine};
 use taper_record::results::{Made, ManifestHead, ResultsKind, ToolVersions};
@@ -15,8 +17,8 @@ use taper_record::{rows, write_file};
 use taper_report::{format, stats::median};
 use taper_suite::{Utc, Verdict, matches, place, summary};
 
-/// Suites, in their order; all but the last two compare training with a peer.
-const SUITES: [&str; 7] = ["cut", "kernels", "step", "eval", "zoo", METHODS, INFER];
+/// Suites, in their order; all but the last three compare training with a peer.
+const SUITES: [&str; 8] = ["cut", "kernels", "step", "eval", "zoo", METHODS, INFER, RANKS];
 /// How many of them run where none is named.
 const N_DEFAULT: usize = 5;
 /// Those of them that can be profiled.
@@ -32,10 +34,10 @@ pub(crate) const ROUNDS: u64 = 9;
 /// Arguments of `bench`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Which of them [default: all but methods and infer]
+    /// Which of them [default: all but methods, infer and ranks]
     #[arg(value_parser = SUITES)]
     pub(crate) suites: Vec<String>,
-    /// Measure it beside Taper, in turn: onnxruntime and openvino with infer, none with methods, torch with the others
+    /// Measure it beside Taper, in turn: onnxruntime and openvino with infer, none with methods and ranks, torch with the others
     #[arg(long = "peer", value_enum, value_name = "PEER")]
     pub(crate) peers: Vec<Peer>,
     /// The Python that has the peers; with torch also safetensors, with the others numpy
@@ -75,6 +77,10 @@ impl Args {
                 rows.extend(chosen.map(|shape| (format!("{name}: {}", shape.label), None)));
             } else if name == INFER {
                 let suite: Compiled = load(root, name)?;
+                let chosen = suite.rows.iter().filter(|row| self.chooses(name, &row.name()));
+                rows.extend(chosen.map(|row| (format!("{name}: {}", row.name()), row.floor)));
+            } else if name == RANKS {
+                let suite: InRanks = load(root, name)?;
                 let chosen = suite.rows.iter().filter(|row| self.chooses(name, &row.name()));
                 rows.extend(chosen.map(|row| (format!("{name}: {}", row.name()), row.floor)));
             } else if name == METHODS {
@@ -171,6 +177,12 @@ fn tables<'a>(root: &Path, args: &Args, suite: &'a str) -> Result<Vec<(&'a str, 
     let mut table = Table::default();
     match suite {
         INFER => return compiled(root, args).map(Vec::from),
+        RANKS => {
+            let suite: InRanks = load(root, RANKS)?;
+            let is_chosen = |row: &str| args.chooses(RANKS, row);
+            return ranks::tables(root, args.threads, args.rounds, &suite, is_chosen)
+                .map(Vec::from);
+        }
         KERNELS => kernels(root, args, &mut table)?,
         METHODS => table = compared(root, args)?,
         name => networks(root, args, name, &mut table)?,
