@@ -213,21 +213,35 @@ fn what_a_crate_must_not_know_is_not_among_its_dependencies() {
     }
 }
 
-#[test]
-fn compiled_inference_needs_few_crates() {
-    let tree = ["tree", "--package", "taper-infer", "--edges", "normal,build"];
+/// The crates that a package is built from, with the features that are on by default.
+fn crates_of(package: &str) -> BTreeSet<String> {
     let output = taper_host::cargo()
-        .args(tree)
+        .args(["tree", "--package", package, "--edges", "normal,build"])
         .args(["--no-dedupe", "--prefix", "none", "--target", "all", "--offline"])
         .current_dir(repository())
         .output()
         .expect("cargo tree");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let crates = String::from_utf8(output.stdout).expect("text");
-    let crates: BTreeSet<&str> = crates.lines().filter_map(|l| l.split(' ').next()).collect();
+    crates.lines().filter_map(|l| l.split(' ').next()).map(str::to_owned).collect()
+}
+
+#[test]
+fn compiled_inference_needs_few_crates() {
+    let crates = crates_of("taper-infer");
     assert!(crates.contains("taper-onnx") && crates.len() <= 15, "{crates:?}");
-    let is_banned = |name: &&&str| name.starts_with("candle") || name.starts_with("rayon");
+    let is_banned = |name: &&String| name.starts_with("candle") || name.starts_with("rayon");
     assert_eq!(crates.iter().find(is_banned), None, "crates of taper-infer");
+}
+
+#[test]
+fn the_program_has_no_mpi_unless_it_is_asked_for() {
+    for package in ["taper-cli", "taper-mpi", "taper-train"] {
+        let crates = crates_of(package);
+        assert!(crates.contains("taper-distributed"), "{crates:?}");
+        let is_banned = |name: &&str| crates.contains(*name);
+        assert_eq!(["mpi", "mpi-sys", "bindgen"].iter().find(is_banned), None, "{package}");
+    }
 }
 
 #[test]

@@ -234,13 +234,13 @@ impl Activation {
             Repr::Plain(tensor, kernels) => {
                 let n_images = tensor.dim(0)?;
                 let has_kernels = cpu::has_kernels(tensor);
-                if let Some(part) = kernels.part()
-                    && !(has_kernels && n_images == part.images().len())
+                if let Some(share) = kernels.rank_share()
+                    && !(has_kernels && n_images == share.images().len())
                 {
                     candle_core::bail!(
-                        "a rank has {} images of a batch, and a layer reads {:?} of {:?}; ranks train in f32 on the CPU, and \
-                         their layers keep the batch apart",
-                        part.images().len(),
+                        "a rank has {} images of a batch, and a layer reads {:?} of {:?}; ranks train in f32 on the CPU, by \
+                         layers whose first dimension is the batch",
+                        share.images().len(),
                         tensor.dims(),
                         tensor.dtype()
                     )

@@ -36,10 +36,10 @@ pub(super) type LeafGrads = HashMap<TensorId, Vec<f32>>;
 /// batch, but for gradients of inputs.
 pub(super) fn backward(end: &Arc<Node>, grad: &[f32]) -> Result<LeafGrads> {
     let order = order(end);
-    let Some(part) = end.kernels().part() else { return run(end, &order, grad, None) };
+    let Some(share) = end.kernels().rank_share() else { return run(end, &order, grad, None) };
     let n_convs = order.iter().filter(|node| matches!(node.op, Op::Conv { .. })).count();
-    part.ranks().exchanging(n_convs * EXCHANGES, |exchange| {
-        run(end, &order, grad, Some(Together::new(part, exchange)))
+    share.ranks().exchanging(n_convs * EXCHANGES, |exchange| {
+        run(end, &order, grad, Some(Together::new(share, exchange)))
     })
 }
 

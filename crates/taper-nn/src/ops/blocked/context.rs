@@ -2,7 +2,7 @@
 
 use super::{
     choice::{Choice, Direction, Measurements, PackingTimes},
-    part::{BatchPart, Numbers},
+    rank_share::{Numbers, RankShare},
     profile::{Profile, Work},
 };
 use candle_core::Result;
@@ -34,7 +34,7 @@ use taper_kernels::{
 #[derive(Clone, Debug, Default)]
 pub struct KernelContext {
     shared: Arc<Shared>,
-    part: Option<Arc<BatchPart>>,
+    rank_share: Option<Arc<RankShare>>,
 }
 
 #[derive(Debug, Default)]
@@ -47,7 +47,7 @@ struct Shared {
 impl KernelContext {
     /// A context that has measured nothing.
     pub fn new(choice: Choice) -> Self {
-        Self { shared: Arc::new(Shared { choice, ..Shared::default() }), part: None }
+        Self { shared: Arc::new(Shared { choice, ..Shared::default() }), rank_share: None }
     }
 
     /// The same context for passes over the images that this rank has of a batch of `n_images`: what is summed over the batch is
@@ -56,18 +56,18 @@ impl KernelContext {
     /// A pass with it is made by all ranks, over f32 on the CPU. Its gradients are those of the whole batch, on every rank.
     #[must_use]
     pub fn of_ranks(&self, ranks: &Ranks, n_images: usize) -> Self {
-        let part = BatchPart::new(ranks, n_images).map(Arc::new);
-        Self { shared: self.shared.clone(), part }
+        let rank_share = RankShare::new(ranks, n_images).map(Arc::new);
+        Self { shared: self.shared.clone(), rank_share }
     }
 
     /// The part of a batch that passes are over, if it is not the whole.
-    pub(crate) fn part(&self) -> Option<&BatchPart> {
-        self.part.as_deref()
+    pub(crate) fn rank_share(&self) -> Option<&RankShare> {
+        self.rank_share.as_deref()
     }
 
     /// The share of a batch that an activation of `n` images has.
     pub(super) fn share(&self, n: usize) -> BatchShare {
-        self.part().map_or(BatchShare::whole(n), BatchPart::share)
+        self.rank_share().map_or(BatchShare::whole(n), RankShare::batch_share)
     }
 
     /// Images of the batch, of which an activation has `n`.
@@ -77,9 +77,9 @@ impl KernelContext {
 
     /// The sum over the batch; `None` of nothing.
     pub(super) fn sum<T: Numbers>(&self, roots: Roots<T>) -> Result<Option<T>> {
-        match self.part() {
+        match self.rank_share() {
             None => Ok(roots.sum()),
-            Some(part) => part.sum(roots),
+            Some(share) => share.sum(roots),
         }
     }
 

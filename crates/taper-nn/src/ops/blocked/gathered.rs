@@ -13,9 +13,9 @@ use taper_distributed::Ranks;
 /// # Errors
 /// If there is not a row of f32 for each image that the rank has, or another rank has ended.
 pub fn gathered(rows: &Tensor, kernels: &KernelContext) -> Result<Tensor> {
-    let Some(part) = kernels.part() else { return Ok(rows.clone()) };
+    let Some(share) = kernels.rank_share() else { return Ok(rows.clone()) };
     let (n, features) = rows.dims2()?;
-    let images = part.images();
+    let images = share.images();
     if n != images.len() || !cpu::has_kernels(rows) {
         candle_core::bail!(
             "expected {} rows of f32 on the CPU, got {:?} of {:?}",
@@ -24,8 +24,8 @@ pub fn gathered(rows: &Tensor, kernels: &KernelContext) -> Result<Tensor> {
             rows.dtype()
         )
     }
-    let lens = part.counts().map(|n| n * features).collect();
-    let op = Gather { ranks: part.ranks().clone(), lens, of: part.of(), first: images.start };
+    let lens = share.counts().map(|n| n * features).collect();
+    let op = Gather { ranks: share.ranks().clone(), lens, of: share.of(), first: images.start };
     rows.contiguous()?.apply_op1(op)
 }
 
@@ -34,12 +34,12 @@ pub fn gathered(rows: &Tensor, kernels: &KernelContext) -> Result<Tensor> {
 /// # Errors
 /// As [`gathered`].
 pub fn gathered_labels(labels: &Tensor, kernels: &KernelContext) -> Result<Tensor> {
-    let Some(part) = kernels.part() else { return Ok(labels.clone()) };
+    let Some(share) = kernels.rank_share() else { return Ok(labels.clone()) };
     let mine: Vec<f64> = labels.to_vec1::<u32>()?.into_iter().map(f64::from).collect();
-    let lens: Vec<usize> = part.counts().collect();
-    let all = part.ranks().all_gather(&mine, &lens).map_err(Error::wrap)?;
+    let lens: Vec<usize> = share.counts().collect();
+    let all = share.ranks().all_gather(&mine, &lens).map_err(Error::wrap)?;
     let all: Vec<u32> = all.into_iter().map(|label| label as u32).collect();
-    Tensor::from_vec(all, part.of(), &Device::Cpu)
+    Tensor::from_vec(all, share.of(), &Device::Cpu)
 }
 
 struct Gather {

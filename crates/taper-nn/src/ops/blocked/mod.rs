@@ -7,7 +7,7 @@ mod context;
 mod gathered;
 mod incoming;
 mod node;
-mod part;
+mod rank_share;
 pub mod profile;
 mod sampling;
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! Each rank sums a chunk of the gradient: the others send it their sums of that chunk, and then it sends its own to all. So
 //! each number travels twice, however many ranks there are. The next layer's gradient is computed meanwhile.
 
-use super::part::BatchPart;
+use super::rank_share::RankShare;
 use candle_core::{Error, Result};
 use std::{collections::VecDeque, ops::Range, sync::Arc};
 use taper_distributed::Exchange;
@@ -22,7 +22,7 @@ const AHEAD: usize = 2;
 
 /// Gradients of weights that are being summed.
 pub(super) struct Together<'a> {
-    part: &'a BatchPart,
+    share: &'a RankShare,
     exchange: &'a mut dyn Exchange,
     underway: VecDeque<Stage>,
     done: Vec<Summed>,
@@ -75,10 +75,10 @@ impl Layer {
     }
 
     /// The sum of this rank's chunk, from what all ranks have sent.
-    fn chunk(&self, part: &BatchPart, sent: &[Vec<f32>]) -> Vec<f32> {
-        let (rank, size) = (part.ranks().rank(), part.ranks().size());
+    fn chunk(&self, share: &RankShare, sent: &[Vec<f32>]) -> Vec<f32> {
+        let (rank, size) = (share.ranks().rank(), share.ranks().size());
         let mut roots: [Vec<(u32, &[f32])>; 3] = Default::default();
-        for (subtrees, sent) in part.subtrees(LANES).zip(sent) {
+        for (subtrees, sent) in share.subtrees(LANES).zip(sent) {
             let mut rest = &sent[..];
             for (height, blocks) in subtrees {
                 for (kind, has) in self.has(&blocks).into_iter().enumerate() {
@@ -130,8 +130,8 @@ fn chunk(len: usize, rank: usize, size: usize) -> Range<usize> {
 }
 
 impl<'a> Together<'a> {
-    pub(super) fn new(part: &'a BatchPart, exchange: &'a mut dyn Exchange) -> Self {
-        Self { part, exchange, underway: VecDeque::new(), done: Vec::new() }
+    pub(super) fn new(share: &'a RankShare, exchange: &'a mut dyn Exchange) -> Self {
+        Self { share, exchange, underway: VecDeque::new(), done: Vec::new() }
     }
 
     /// Begins to sum a layer's gradients. Those of weights that are not in `live` are zero, or will be made so; `sampled` says which
@@ -142,7 +142,7 @@ impl<'a> Together<'a> {
         live: Option<Arc<Mask>>,
         sampled: Option<Vec<bool>>,
     ) -> Result<()> {
-        let (rank, size) = (self.part.ranks().rank(), self.part.ranks().size());
+        let (rank, size) = (self.share.ranks().rank(), self.share.ranks().size());
         let WeightSums { roots, rest, has_whole } = sums;
         let live = live.filter(|_| has_whole);
         let mut to = vec![Vec::new(); size];
@@ -167,7 +167,7 @@ impl<'a> Together<'a> {
         };
         let lens = [n_all, rest.n_positions(), n_bias];
         let layer = Layer { lens, live, sampled, rest };
-        let subtrees = self.part.subtrees(LANES);
+        let subtrees = self.share.subtrees(LANES);
         let lens = subtrees
             .map(|of| of.iter().map(|(_, blocks)| layer.n_numbers(blocks, rank, size)).sum());
         let lens = lens.collect();
@@ -185,8 +185,8 @@ impl<'a> Together<'a> {
         let brought = self.exchange.end().map_err(Error::wrap)?;
         match stage {
             Stage::Sums(layer) => {
-                let sums = layer.chunk(self.part, &brought);
-                let size = self.part.ranks().size();
+                let sums = layer.chunk(self.share, &brought);
+                let size = self.share.ranks().size();
                 let lens = (0..size).map(|rank| layer.n_in_chunk(rank, size)).collect();
                 self.exchange.begin(vec![sums; size], lens).map_err(Error::wrap)?;
                 self.underway.push_back(Stage::Chunks(layer));

@@ -11,7 +11,7 @@ use taper_kernels::{
 
 /// The images that a rank has of a batch, where it has not all of them.
 #[derive(Debug)]
-pub(crate) struct BatchPart {
+pub(crate) struct RankShare {
     ranks: Ranks,
     /// Images of the batch.
     of: usize,
@@ -19,7 +19,7 @@ pub(crate) struct BatchPart {
     images: Vec<Range<usize>>,
 }
 
-impl BatchPart {
+impl RankShare {
     /// `None` if every rank has the whole batch.
     pub(super) fn new(ranks: &Ranks, of: usize) -> Option<Self> {
         let images: Option<Vec<_>> =
@@ -46,7 +46,7 @@ impl BatchPart {
         self.images.iter().map(Range::len)
     }
 
-    pub(super) fn share(&self) -> BatchShare {
+    pub(super) fn batch_share(&self) -> BatchShare {
         BatchShare { first: self.images().start, of: self.of }
     }
 
