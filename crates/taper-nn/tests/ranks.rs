@@ -5,8 +5,8 @@ use std::{sync::Arc, thread};
 use taper_distributed::{Ranks, Threads};
 use taper_kernels::{mask::Mask, threshold::Threshold};
 use taper_nn::{
-    BatchNorm, Conv2d, ConvConfig, Gate, Gates, Init, KernelContext, Linear, Params, Pass, Sampling,
-    Scope, concat, global_average,
+    BatchNorm, Conv2d, ConvConfig, Gate, Gates, Init, KernelContext, Linear, Params, Pass,
+    Sampling, Scope, concat, global_average,
     ops::{self, cross_entropy},
     relu,
 };
@@ -16,7 +16,7 @@ struct Net {
     first: Conv2d,
     norm: BatchNorm,
     grouped: Conv2d,
-    frozen: BatchNorm,
+    joined: BatchNorm,
     last: Linear,
     params: Params,
 }
@@ -26,10 +26,10 @@ impl Net {
         let scope = Scope::new(7, &Device::Cpu);
         let grouped = ConvConfig { groups: 2, ..ConvConfig::same(3) };
         Ok(Self {
-            first: Conv2d::new(&scope.pp("first"), 3, 8, ConvConfig::same(3))?,
+            first: Conv2d::new(&scope.pp("first"), 3, 8, ConvConfig::same(3), Init::FanOut)?,
             norm: BatchNorm::new(&scope.pp("norm"), 8)?,
-            grouped: Conv2d::new(&scope.pp("grouped"), 8, 6, grouped)?,
-            frozen: BatchNorm::new(&scope.pp("joined"), 14)?,
+            grouped: Conv2d::new(&scope.pp("grouped"), 8, 6, grouped, Init::FanOut)?,
+            joined: BatchNorm::new(&scope.pp("joined"), 14)?,
             last: Linear::new(&scope.pp("last"), 14, 5, Init::FanOut)?,
             params: scope.finish(),
         })
@@ -39,7 +39,7 @@ impl Net {
         let x = self.norm.forward(self.first.forward(images, pass)?, pass)?;
         let x = relu(x)?;
         let y = self.grouped.forward(&x, pass)?;
-        let both = self.frozen.forward(concat(&[x, y])?, pass)?;
+        let both = self.joined.forward(concat(&[&x, &y])?, pass)?;
         self.last.forward(global_average(relu(both)?)?, pass)?.tensor()
     }
 }
@@ -115,7 +115,10 @@ fn found(ranks: &Ranks, n: usize, pruned: Pruned) -> Result<Vec<u32>> {
     Ok(found.into_iter().map(f32::to_bits).collect())
 }
 
-fn on_ranks<R: Send + 'static>(size: usize, f: impl Fn(Ranks) -> R + Send + Copy + 'static) -> Vec<R> {
+fn on_ranks<R: Send + 'static>(
+    size: usize,
+    f: impl Fn(Ranks) -> R + Send + Copy + 'static,
+) -> Vec<R> {
     let ranks = Threads::connected(size).into_iter();
     let ranks: Vec<_> = ranks.map(|rank| thread::spawn(move || f(Ranks::new(rank)))).collect();
     ranks.into_iter().map(|rank| rank.join().expect("no panic")).collect()

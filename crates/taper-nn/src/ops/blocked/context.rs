@@ -2,8 +2,8 @@
 
 use super::{
     choice::{Choice, Direction, Measurements, PackingTimes},
-    rank_share::{Numbers, RankShare},
     profile::{Profile, Work},
+    rank_share::{Numbers, RankShare},
 };
 use candle_core::Result;
 use std::{

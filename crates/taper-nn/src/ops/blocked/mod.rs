@@ -7,8 +7,8 @@ mod context;
 mod gathered;
 mod incoming;
 mod node;
-mod rank_share;
 pub mod profile;
+mod rank_share;
 mod sampling;
 #[cfg(test)]
 mod tests;
