@@ -210,6 +210,60 @@ fn a_run_that_is_asked_to_stop_goes_on_alone() {
 
 #[test]
 #[ignore = "needs an MPI; .ci/mpi runs it"]
+fn a_suite_stops_its_ranks_with_a_checkpoint_and_goes_on_with_others() {
+    let folder = Folder::new();
+    for name in ["one", "many"] {
+        std::fs::create_dir_all(folder.path(&format!("{name}/experiments/tiny"))).expect("a folder");
+        folder.write(
+            &format!("{name}/experiments/tiny/suite.toml"),
+            "title = 'Tiny'\nsparsities = [0.9]\nseeds = 1\n[[row]]\nname = 'gmp'\n",
+        );
+        folder.write(
+            &format!("{name}/experiments/tiny/gmp.toml"),
+            "model = 'digits-cnn'\ndata = 'digits'\n[train]\nepochs = 80\nbatch_size = 64\nlimit = 640\n\
+             checkpoint_every = 20\n[prune]\nmethod = 'gmp'\n",
+        );
+    }
+    let suite = |name: &str, more: &[&str]| {
+        let mut command = taper(&[&["suite", "run", "tiny", "--threads", "1"], more].concat());
+        command.current_dir(folder.path(name));
+        command.env("OMPI_ALLOW_RUN_AS_ROOT", "1").env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1");
+        command
+    };
+    let run_of = |name: &str| {
+        let runs = std::fs::read_dir(folder.path(&format!("{name}/runs/tiny")));
+        let runs = runs.into_iter().flatten().flatten().map(|entry| entry.path());
+        runs.into_iter().find(|path| path.is_dir())
+    };
+    succeed(&mut suite("one", &[]));
+    let mut many = suite("many", &["--ranks", "2"]).spawn().expect("a suite");
+    let begun = Instant::now();
+    while !run_of("many").is_some_and(|run| {
+        std::fs::read_dir(run.join("checkpoints")).is_ok_and(|mut files| files.next().is_some())
+    }) {
+        assert!(begun.elapsed() < Duration::from_secs(60), "no checkpoint");
+        sleep(Duration::from_millis(5));
+    }
+    let asked = Command::new("kill").args(["-TERM", &many.id().to_string()]).status();
+    assert!(asked.expect("kill").success());
+    assert_eq!(many.wait().expect("an end").code(), Some(130), "it was interrupted");
+    let run = run_of("many").expect("a run");
+    assert!(!run.join("result.json").exists(), "it has ended too early");
+    let log = format!("{}.log", run.display());
+    let log = String::from_utf8(bytes(Path::new(&log))).expect("text");
+    assert!(log.contains("stopped after step"), "{log}");
+    succeed(&mut suite("many", &["--ranks", "3"]));
+    for name in ["pruned.safetensors", "metrics.csv", "steps.jsonl", "masks.csv"] {
+        let one = run_of("one").expect("a run").join(name);
+        assert!(bytes(&one) == bytes(&run.join(name)), "{name}");
+    }
+    let said = run(&mut suite("many", &["--ranks", "5"]));
+    assert_eq!(said.code, Some(2), "{}", said.err);
+    assert!(said.err.contains("5 ranks are too many for a batch size of 64"), "{}", said.err);
+}
+
+#[test]
+#[ignore = "needs an MPI; .ci/mpi runs it"]
 fn ranks_that_do_not_fit_together_are_refused_in_one_sentence() {
     let folder = Folder::new();
     let out = folder.text("run");
@@ -224,7 +278,7 @@ fn ranks_that_do_not_fit_together_are_refused_in_one_sentence() {
         assert!(!Path::new(&out).exists(), "nothing is written");
     };
     let args = [DIGITS, &["--threads=1", "--out", &out]].concat();
-    let too_many = ["5 ranks are too many for a batch size of 64", "at most 4"];
+    let too_many = ["5 ranks are too many for a batch of 64 images", "at most 4"];
     refused(&mut on_ranks(5, &args), &too_many);
     let unknown = [&args[..], &["--set=prune.pace=2"]].concat();
     refused(&mut on_ranks(2, &unknown), &["prune.pace"]);

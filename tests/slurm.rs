@@ -281,15 +281,25 @@ fn a_suite_ends_in_the_bytes_of_a_local_run_whatever_happens_to_nodes_and_jobs()
 #[cfg(feature = "mpi")]
 #[ignore = "needs a Slurm cluster of two nodes of its own, which .ci/slurm starts"]
 fn ranks_of_a_job_train_one_run_on_both_nodes() {
-    let chosen = ["--only", "gmp*seed0", "--set", "train.epochs=15", "--seeds", "1"];
+    let chosen = ["--only", "gmp*seed0", "--set", "train.epochs=60", "--seeds", "1"];
     let local = Place::new();
     local.succeed(&[&["run", "tiny"], &chosen[..]].concat());
     let place = Place::new();
     let ranks = [&chosen[..], &["--array-size", "1", "--ranks", "2"]].concat();
     let (array, results) = place.submit(&ranks);
+    let task = format!("{array}_0");
+    // As near the time limit: all ranks write a checkpoint and end, and the job begins again.
+    place.wait_for_runs(1, &[]);
+    let of_job = job(&task);
+    assert!(of_job.contains("NumNodes=2"), "{of_job}");
+    client("scancel", &["--signal=TERM", "--batch", &task]);
+    wait("the end of the ranks", || place.logs().contains("exit code 130, 1 signals"));
+    let log = fs::read_dir(place.0.path("runs/tiny")).expect("runs").flatten();
+    let log = log.map(|file| file.path()).find(|path| path.extension().is_some_and(|e| e == "log"));
+    let log = fs::read_to_string(log.expect("a log")).expect("text");
+    assert!(log.contains("stopped after step"), "{log}");
+    begin_again(&task);
     wait("the results", || is_in(&results, "COMPLETED"));
-    let job = job(&format!("{array}_0"));
-    assert!(job.contains("NumNodes=2"), "{job}");
     let (ours, theirs) = (place.runs(), local.runs());
     assert_eq!([ours.len(), theirs.len()], [1; 2], "{}", place.logs());
     assert_same(&ours[0], &theirs[0]);

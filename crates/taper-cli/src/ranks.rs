@@ -5,23 +5,38 @@ use anyhow::Result;
 use std::{thread, time::Duration};
 use taper::distributed::Ranks;
 
-/// How long another rank waits before it tells of an error.
+/// How long other ranks wait before they print an error.
 const FIRST: Duration = Duration::from_secs(3);
 
-/// What tells a process its rank: Open MPI, PMIx, by which Slurm starts any MPI, and MPICH and those like it.
-const RANK: [&str; 3] = ["OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK"];
-
-/// The rank that this process was started as, if it was started as one of several.
-fn rank() -> Option<usize> {
-    RANK.iter().find_map(|name| std::env::var(name).ok()?.parse().ok())
+/// A number in the environment.
+fn number(name: &str) -> Option<usize> {
+    std::env::var(name).ok()?.parse().ok()
 }
 
-/// Whether another process writes and warns for this one.
+/// Whether this is a task of Slurm, which sets the variables of MPICH for tasks that have nothing to do with each other.
+fn is_task() -> bool {
+    std::env::var_os("SLURM_JOB_ID").is_some()
+}
+
+/// The rank of `taper train`, if it was started by an MPI: that of Open MPI, of PMIx or of MPICH.
+fn rank() -> Option<usize> {
+    let is_train = std::env::args().nth(1).is_some_and(|command| command == "train");
+    let of_mpich = || number("PMI_RANK").filter(|_| !is_task());
+    let rank = || number("OMPI_COMM_WORLD_RANK").or_else(|| number("PMIX_RANK")).or_else(of_mpich);
+    is_train.then(rank).flatten()
+}
+
+/// How many ranks there are, if an MPI says so.
+fn size() -> Option<usize> {
+    number("OMPI_COMM_WORLD_SIZE").or_else(|| number("PMI_SIZE").filter(|_| !is_task()))
+}
+
+/// Whether this is a rank that neither writes nor warns.
 pub fn is_another() -> bool {
     rank().is_some_and(|rank| rank > 0)
 }
 
-/// Waits before an error is told, where another process mostly has the same, tells it at once and ends all.
+/// Delays errors of all ranks but rank 0, which usually prints the same error and aborts.
 pub fn let_first_speak() {
     if is_another() {
         thread::sleep(FIRST);
@@ -31,20 +46,24 @@ pub fn let_first_speak() {
 /// The ranks that train together: this process alone, unless it was started as one of several.
 #[cfg(feature = "mpi")]
 pub fn join() -> Result<Ranks> {
-    Ok(match rank() {
-        Some(_) => Ranks::new(taper_mpi::Mpi::start()?),
-        None => Ranks::default(),
-    })
+    let Some(rank) = rank() else { return Ok(Ranks::default()) };
+    let ranks = Ranks::new(taper_mpi::Mpi::start()?);
+    let is_size = size().is_none_or(|size| size == ranks.size());
+    anyhow::ensure!(
+        rank == ranks.rank() && is_size,
+        error::usage(format!(
+            "this process was started as rank {rank}, and the MPI that taper was built with counts it as rank {} of {}; start taper by that MPI",
+            ranks.rank(),
+            ranks.size()
+        ))
+    );
+    Ok(ranks)
 }
 
 /// The ranks that train together: this process alone. Started as one of several, each would train the whole.
 #[cfg(not(feature = "mpi"))]
 pub fn join() -> Result<Ranks> {
-    // Not Slurm's number, as its tasks may each train a run of their own.
-    let is_several = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE"]
-        .iter()
-        .any(|name| std::env::var(name).is_ok_and(|size| size.parse().is_ok_and(|n: usize| n > 1)));
-    match is_several {
+    match rank().and(size()).is_some_and(|size| size > 1) {
         true => Err(error::usage(
             "this is one of several processes that an MPI has started, and this taper was built without it; build taper-cli with --features mpi, or start it alone",
         )),
@@ -52,7 +71,7 @@ pub fn join() -> Result<Ranks> {
     }
 }
 
-/// Gives what came of a rank's work. Where that is an error, it tells it and ends all ranks, which wait for this one.
+/// Returns `found`. If it is an error of one of several ranks, prints it and aborts all of them.
 pub fn leave<T>(ranks: &Ranks, found: Result<T>) -> Result<T> {
     if let (2.., Err(error)) = (ranks.size(), &found) {
         let_first_speak();

@@ -16,8 +16,7 @@ pub trait Communicator: fmt::Debug + Send + Sync {
     /// If another rank has ended.
     fn all_gather(&self, mine: &[f64], lens: &[usize]) -> Result<Vec<f64>, DistributedError>;
 
-    /// Calls `work` with messages at hand that are on their way while other things are done. It begins at most `most`
-    /// exchanges and ends them all.
+    /// Calls `work` with an [`Exchange`] for non-blocking messages. `work` begins at most `most` exchanges and ends them all.
     fn exchanging(&self, most: usize, work: &mut dyn FnMut(&mut dyn Exchange));
 }
 
@@ -58,15 +57,15 @@ pub enum DistributedError {
     },
     /// There are more ranks than groups of images in a batch.
     #[error(
-        "{size} ranks are too many for a batch size of {batch_size}, which is {groups} groups of sixteen images; start at most {groups} ranks, or choose a larger batch size"
+        "{size} ranks are too many for a batch of {images} images, as each computes at least sixteen; start at most {most}, or choose a larger batch size"
     )]
     TooManyRanks {
         /// How many ranks there are.
         size: usize,
         /// Images of a batch.
-        batch_size: usize,
-        /// Groups of a batch.
-        groups: usize,
+        images: usize,
+        /// How many ranks it allows.
+        most: usize,
     },
     /// An exchange was ended that was not begun.
     #[error("no exchange was begun")]

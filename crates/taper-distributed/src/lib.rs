@@ -1,9 +1,8 @@
 //! Processes that train one network together.
 //!
-//! Each process is a rank of a [`Ranks`] and has the whole network. Of each batch it computes the images that
-//! [`Ranks::images`] gives it: whole groups of [`GROUP`] images, so that the tree in which sums over a batch are taken (see
-//! `taper_kernels::tree`) is that of a single process. What a sum needs of the others goes through a [`Communicator`], which
-//! moves numbers and adds none. Results are therefore the same to the bit for any number of ranks.
+//! Each process is a rank and has the whole network. Of each batch, a rank computes whole groups of [`GROUP`] images
+//! ([`Ranks::images`]). Sums over the batch use the same tree as in one process (`taper_kernels::tree`). A [`Communicator`]
+//! transports the partial sums and adds none. Results are therefore the same to the bit for any number of ranks.
 //!
 //! A communicator over MPI is in the crate `taper-mpi`; [`Threads`] is one among threads of a process.
 //!

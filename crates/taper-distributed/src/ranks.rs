@@ -44,7 +44,7 @@ impl Ranks {
         self.communicator.size()
     }
 
-    /// Whether this is the rank that writes files and talks to people.
+    /// Whether this is rank 0, which writes files and prints.
     pub fn is_first(&self) -> bool {
         self.rank() == 0
     }
@@ -76,10 +76,10 @@ impl Ranks {
     ///
     /// # Errors
     /// [`DistributedError::TooManyRanks`] if not.
-    pub fn expect_images(&self, batch_size: usize) -> Result<(), DistributedError> {
-        let (size, groups) = (self.size(), batch_size.div_ceil(GROUP));
-        match size > groups.max(1) {
-            true => Err(DistributedError::TooManyRanks { size, batch_size, groups }),
+    pub fn expect_images(&self, images: usize) -> Result<(), DistributedError> {
+        let (size, most) = (self.size(), images.div_ceil(GROUP).max(1));
+        match size > most {
+            true => Err(DistributedError::TooManyRanks { size, images, most }),
             false => Ok(()),
         }
     }
@@ -122,8 +122,7 @@ impl Ranks {
         }
     }
 
-    /// Calls `work` with messages at hand that are on their way while other things are done. It begins at most `most`
-    /// exchanges and ends them all.
+    /// Calls `work` with an [`Exchange`] for non-blocking messages. `work` begins at most `most` exchanges and ends them all.
     pub fn exchanging<R>(&self, most: usize, work: impl FnOnce(&mut dyn Exchange) -> R) -> R {
         let (mut work, mut found) = (Some(work), None);
         self.communicator.exchanging(most, &mut |exchange| {
@@ -195,7 +194,7 @@ mod tests {
         }
         let ranks = Ranks::new(Threads::connected(5).remove(0));
         let error = ranks.expect_images(50).expect_err("four groups").to_string();
-        assert!(error.starts_with("5 ranks are too many for a batch size of 50"), "{error}");
+        assert!(error.starts_with("5 ranks are too many for a batch of 50 images"), "{error}");
     }
 
     #[test]

@@ -86,7 +86,8 @@ impl Compute {
         }
     }
 
-    fn choice_name(&self) -> &'static str {
+    /// The choice of kernels, as records have it.
+    pub(crate) fn choice_name(&self) -> &'static str {
         match self.choice {
             Choice::Measured => "measured",
             Choice::ByRule => "rule",

@@ -17,13 +17,14 @@ pub(crate) fn expect_one_experiment(
     if ranks.size() == 1 {
         return Ok(());
     }
-    let remedy = "start the same program with the same arguments on all of them";
+    let arguments = "start the same program with the same arguments on all of them";
     let program = format!("{BUILT_FROM:?} {}", env!("CARGO_PKG_VERSION"));
-    let choice = format!("{:?}", compute.choice);
-    for (value, what) in [
-        (program.into(), "programs"),
-        (setup.record.clone(), "experiments"),
-        (choice.into(), "values of --kernels"),
+    let data = setup.data.fingerprint.clone();
+    for (value, what, remedy) in [
+        (program.into(), "programs", arguments),
+        (data.into(), "data", "give all of them the same data, such as a folder that they share"),
+        (setup.record.clone(), "experiments", arguments),
+        (compute.choice_name().into(), "values of --kernels", arguments),
     ] {
         // The first sixteen of a hash's digits.
         let digits = hash(&value).chars().take(16).collect::<String>();

@@ -74,7 +74,7 @@ pub struct Training {
     pub ranks: Ranks,
 }
 
-/// What the first rank says in place of a step where nothing is left to do.
+/// Sent by rank 0 instead of a step if the run is finished.
 const FINISHED: f64 = -1.0;
 
 /// How a run ended.

@@ -12,7 +12,7 @@ pub use cargo::cargo;
 pub use exit::{Exit, Usage};
 pub use machine::{host, machine};
 pub use memory::peak_memory;
-pub use signals::{kill_group, lead_group, on_stop, terminate};
+pub use signals::{kill_group, lead_group, on_stop, terminate, terminate_ranks};
 
 /// Compiles and runs the README's example.
 #[cfg(doctest)]

@@ -1,4 +1,5 @@
-//! Requests to stop: Ctrl-C, and on Unix SIGTERM, which a cluster sends before it kills.
+//! Requests to stop: Ctrl-C, and on Unix SIGTERM, which a cluster sends before it kills, and SIGUSR1, which `mpirun` and `srun`
+//! forward to what they have started.
 //!
 //! SIGHUP is left as it is: a run under `nohup` survives the end of its terminal.
 
@@ -34,10 +35,10 @@ impl Requests {
 #[cfg(unix)]
 pub fn on_stop(act: impl Fn() + Send + 'static) -> io::Result<()> {
     use signal_hook::{
-        consts::{SIGINT, SIGTERM},
+        consts::{SIGINT, SIGTERM, SIGUSR1},
         iterator::Signals,
     };
-    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGUSR1])?;
     let mut requests = Requests::default();
     let listen = move || {
         signals.forever().filter(|_| requests.is_new(Instant::now())).for_each(|_| act());
@@ -64,13 +65,27 @@ pub fn on_stop(act: impl Fn() + Send + 'static) -> io::Result<()> {
 /// processes.
 pub fn terminate(child: &Child) {
     #[cfg(unix)]
-    if let Ok(pid) = i32::try_from(child.id()) {
-        use nix::{sys::signal, unistd::Pid};
-        // One that has ended meanwhile needs no signal.
-        let _ = signal::kill(Pid::from_raw(pid), signal::Signal::SIGTERM);
-    }
+    send(child, nix::sys::signal::Signal::SIGTERM);
     #[cfg(not(unix))]
     let _ = child;
+}
+
+/// Asks the ranks that `mpirun` or `srun` has started to stop in order. Both forward SIGUSR1; SIGTERM would end the ranks within
+/// a second, or at once.
+pub fn terminate_ranks(starter: &Child) {
+    #[cfg(unix)]
+    send(starter, nix::sys::signal::Signal::SIGUSR1);
+    #[cfg(not(unix))]
+    let _ = starter;
+}
+
+#[cfg(unix)]
+fn send(child: &Child, signal: nix::sys::signal::Signal) {
+    use nix::{sys::signal, unistd::Pid};
+    // One that has ended meanwhile needs no signal.
+    if let Ok(pid) = i32::try_from(child.id()) {
+        let _ = signal::kill(Pid::from_raw(pid), signal);
+    }
 }
 
 /// Has a command start its program as the first of a group of processes, for [`kill_group`]. Ctrl-C at a terminal does not

@@ -23,7 +23,7 @@ pub struct AdamWStep {
 /// The numbers that all weights of a step share.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Corrected {
-    /// BatchShare of a weight that decay leaves: 1 − lr·decay.
+    /// Share of a weight that decay leaves: 1 − lr·decay.
     pub left: f64,
     /// Learning rate over the bias correction of the first moment: lr / (1 − β₁ᵗ).
     pub rate: f64,

@@ -9,9 +9,9 @@ pub struct SgdStep {
     pub factor: f64,
     /// Decay of the weights; 0 for none.
     pub decay: f64,
-    /// BatchShare of the velocity that is kept.
+    /// Share of the velocity that is kept.
     pub momentum: f64,
-    /// BatchShare of the gradient that does not enter the velocity.
+    /// Share of the gradient that does not enter the velocity.
     pub dampening: f64,
     /// Whether weights move by the velocity that the next gradient would find (Nesterov), instead of by this one.
     pub nesterov: bool,

@@ -32,7 +32,7 @@ fn merge_roots<T>(
     Some(roots.into_iter().rev().fold(last, |right, (_, left)| merge(left, right)))
 }
 
-/// The images of a batch that an activation has: as many as it holds, from `first` on.
+/// The position of an activation's images in the batch.
 ///
 /// ```
 /// use taper_kernels::tree::BatchShare;

@@ -160,17 +160,15 @@ impl Exchange for MpiExchange<'_, '_> {
         let buffers = self.unused.next().expect("no more exchanges than were announced");
         *buffers = Buffers { to, from: lens.into_iter().map(|len| vec![0.0; len]).collect() };
         let Buffers { to, from } = buffers;
-        let own = std::mem::take(&mut to[rank]);
+        let mut own = std::mem::take(&mut to[rank]);
         let _turn = self.mpi.turn();
         let world = SimpleCommunicator::world();
-        let mut own = Some(own);
-        let received = from.iter_mut().enumerate().map(|(other, from)| match own.take() {
-            Some(own) if other == rank => Received::Own(own),
-            kept => {
-                own = kept;
-                let process = world.process_at_rank(count(other));
-                Received::Of(process.immediate_receive_into(self.scope, &mut from[..]))
+        let received = from.iter_mut().enumerate().map(|(other, from)| {
+            if other == rank {
+                return Received::Own(std::mem::take(&mut own));
             }
+            let process = world.process_at_rank(count(other));
+            Received::Of(process.immediate_receive_into(self.scope, &mut from[..]))
         });
         let received = received.collect();
         let sent = to.iter().enumerate().filter(|(other, _)| *other != rank);

@@ -9,7 +9,7 @@ use taper_kernels::{mask::Mask, threshold::Threshold};
 /// is exact.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sampling {
-    /// BatchShare of the blocks, in `(0, 1]`.
+    /// Share of the blocks, in `(0, 1]`.
     pub share: f64,
     /// Decides which; one key for all layers of a step lets them see the same images.
     pub key: u64,

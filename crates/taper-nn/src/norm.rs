@@ -8,7 +8,7 @@ use candle_core::{DType, Device, Result, Tensor, Var};
 pub struct BatchNormConfig {
     /// Added to the variance before its root, at least 0.
     pub eps: f64,
-    /// BatchShare of a batch's statistics in the running ones, in `[0, 1]`.
+    /// Share of a batch's statistics in the running ones, in `[0, 1]`.
     pub momentum: f64,
     /// Whether there are a weight and a bias; without them they are 1 and 0.
     pub affine: bool,

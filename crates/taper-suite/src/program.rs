@@ -14,7 +14,7 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
-use taper_host::{Exit, Usage, terminate};
+use taper_host::{Exit, Usage, lead_group, terminate, terminate_ranks};
 use taper_record::NAMES;
 
 /// How long an interrupted run may take to write its checkpoint.
@@ -24,6 +24,8 @@ const POLL: Duration = Duration::from_millis(50);
 /// By which Open MPI, PMIx and MPICH tell a process its rank and how many there are.
 const RANK_VARIABLES: [&str; 5] =
     ["OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMI_RANK", "PMI_SIZE"];
+/// Images that a rank computes at least.
+const GROUP: u64 = 16;
 /// Lines of a failed run's log that are shown.
 const LOG_LINES: usize = 12;
 
@@ -69,10 +71,11 @@ impl Program {
             }
         } else {
             command = Command::new("mpirun");
-            command.args(["--stdin", "none", "-n", &ranks]);
-            // A second after a request to stop, Open MPI would end a step that takes longer.
-            command.env("OMPI_MCA_odls_base_sigkill_timeout", "5");
+            // Several runs at a time must not be bound to the same cores, nor the threads of a rank to one.
+            command.args(["--bind-to", "none", "--stdin", "none", "-n", &ranks]);
         }
+        // Ctrl-C at a terminal would end the ranks without a checkpoint.
+        lead_group(&mut command);
         command.arg(&self.path);
         command
     }
@@ -122,8 +125,18 @@ impl Launcher for Program {
         let said = String::from_utf8_lossy(&output.stderr);
         let said = said.trim().trim_start_matches("error: ");
         ensure!(output.status.success(), Usage::new(format!("{job}: {said}")));
-        serde_json::from_slice(&output.stdout)
-            .with_context(|| format!("{job}: `taper train --dry-run` printed no JSON"))
+        let settings: serde_json::Value = serde_json::from_slice(&output.stdout)
+            .with_context(|| format!("{job}: `taper train --dry-run` printed no JSON"))?;
+        let (ranks, batch) = (self.ranks.get(), settings["train"]["batch_size"].as_u64());
+        if let Some(batch) = batch.filter(|batch| ranks > 1 && batch.div_ceil(GROUP) < ranks as u64) {
+            ensure!(
+                false,
+                Usage::new(format!(
+                    "{job}: {ranks} ranks are too many for a batch size of {batch}, as each computes at least {GROUP} images; choose fewer ranks"
+                ))
+            );
+        }
+        Ok(settings)
     }
 
     fn run(&self, job: &Job, launch: &Launch) -> Result<RunOutcome> {
@@ -149,7 +162,7 @@ impl Launcher for Program {
             if looks.is_multiple_of(10) {
                 (launch.at)(epochs_done(launch.folder));
             }
-            stopping.pass_on(&mut child, launch.stop)?;
+            stopping.pass_on(&mut child, self.ranks, launch.stop)?;
         };
 
         if launch.stop.is_raised() || status.code() == Some(Exit::Interrupted.code().into()) {
@@ -176,12 +189,17 @@ struct Stopping {
 impl Stopping {
     /// Passes new requests on to the run, and ends it the hard way if it takes too long. It survives that: it goes on from
     /// its last checkpoint.
-    fn pass_on(&mut self, child: &mut Child, stop: &StopRequest) -> Result<()> {
+    fn pass_on(
+        &mut self,
+        child: &mut Child,
+        ranks: NonZeroUsize,
+        stop: &StopRequest,
+    ) -> Result<()> {
         let n_requests = stop.n_raised();
         if self.n_passed_on < n_requests {
             self.n_passed_on = n_requests;
             self.since.get_or_insert_with(Instant::now);
-            terminate(child);
+            if ranks.get() > 1 { terminate_ranks(child) } else { terminate(child) }
         }
         if self.since.is_some_and(|since| since.elapsed() > GRACE) {
             child.kill()?;

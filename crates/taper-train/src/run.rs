@@ -142,7 +142,7 @@ impl<'a> Run<'a> {
         let value = loss::value(&loss)?;
         let refuse = |what, value| {
             let pass = Pass::train(&gates).with_kernels(&kernels);
-            not_finite(what, value, step, self.model, &images, pass)
+            not_finite(what, value, step, self.model, (&images, &self.ranks), pass)
         };
         if !value.is_finite() {
             return Err(refuse("the loss", value)?);
@@ -229,7 +229,7 @@ fn not_finite(
     value: f64,
     step: Step,
     model: &dyn Model,
-    images: &Tensor,
+    (images, ranks): (&Tensor, &Ranks),
     pass: Pass,
 ) -> Result<TrainError, TrainError> {
     struct FirstBad(RefCell<Option<String>>);
@@ -242,7 +242,9 @@ fn not_finite(
             Ok(())
         }
     }
-    let place = if !is_finite(images)? {
+    // All ranks must take the same way, as the second pass is one of all.
+    let are_finite = ranks.each(f64::from(u8::from(is_finite(images)?)))?;
+    let place = if are_finite.contains(&0.0) {
         "the batch holds values that are not finite".to_string()
     // The pass that failed has spoilt running statistics already, so buffers tell nothing.
     } else if let Some(entry) = model.params().first_not_finite()?.filter(|e| e.kind.is_some()) {
@@ -250,8 +252,12 @@ fn not_finite(
     } else {
         let hook = FirstBad(RefCell::new(None));
         model.forward(images, &pass.watched_by(&hook))?;
-        hook.0.into_inner().unwrap_or_else(|| {
-            "every layer's output is finite, so it arose in the loss or the backward pass".into()
+        let found = hook.0.into_inner();
+        let have_found = ranks.each(f64::from(u8::from(found.is_some())))?;
+        let elsewhere = have_found.iter().position(|&has| has == 1.0);
+        found.unwrap_or_else(|| match elsewhere {
+            Some(rank) => format!("the output of a layer is not finite on rank {rank}"),
+            None => "every layer's output is finite, so it arose in the loss or the backward pass".into(),
         })
     };
     Ok(TrainError::NotFinite { what, value, step: step.0, place })

@@ -88,6 +88,9 @@ pub fn train(
                 pruner: run.pruner.as_ref(),
             })?;
             flow = of_all(&ranks, wanted)?;
+            if number == first {
+                expect_same(run, &progress)?;
+            }
             if flow == Flow::Stop {
                 break;
             }
@@ -174,7 +177,7 @@ fn of_all(ranks: &Ranks, wanted: Flow) -> Result<Flow, TrainError> {
 fn expect_same(run: &Run, progress: &Progress) -> Result<(), TrainError> {
     if run.ranks.size() > 1 {
         let digest = Snapshot::of(run, progress).digest()?;
-        let remedy = "start all ranks with one program, one recipe and one run folder";
+        let remedy = "start all ranks with one program, one recipe and one run folder, and use parameters in layers of taper-nn only";
         run.ranks.expect_same(digest, "weights or masks", remedy)?;
     }
     Ok(())

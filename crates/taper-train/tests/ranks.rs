@@ -189,7 +189,7 @@ fn ranks_that_do_not_fit_are_refused_by_all() {
     let case = Case { model: "digits-cnn", shape: DIGITS, method: Method::Dense, batch_size: 64 };
     for error in on_ranks(5, move |ranks| trained(case, ranks, None, None)) {
         let error = error.expect_err("four groups").to_string();
-        assert!(error.contains("5 ranks are too many for a batch size of 64"), "{error}");
+        assert!(error.contains("5 ranks are too many for a batch of 64 images"), "{error}");
     }
     let other = move |ranks: Ranks| {
         let batch_size = if ranks.rank() == 1 { 80 } else { 64 };

@@ -109,7 +109,7 @@ impl Mask {
         self.words.iter().map(|word| u64::from(word.count_ones())).sum()
     }
 
-    /// BatchShare of the weights that are kept, 0 where there are none.
+    /// Share of the weights that are kept, 0 where there are none.
     pub fn density(&self) -> f64 {
         self.n_kept() as f64 / self.len.max(1) as f64
     }

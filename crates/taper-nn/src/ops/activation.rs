@@ -239,7 +239,7 @@ impl Activation {
                 {
                     candle_core::bail!(
                         "a rank has {} images of a batch, and a layer reads {:?} of {:?}; ranks train in f32 on the CPU, by \
-                         layers whose first dimension is the batch",
+                         layers over [batch, features] or [batch, channels, height, width]",
                         share.images().len(),
                         tensor.dims(),
                         tensor.dtype()

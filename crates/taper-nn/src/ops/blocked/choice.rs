@@ -66,7 +66,7 @@ pub struct PackingTimes {
     pub shape: ConvShape,
     /// The direction.
     pub direction: Direction,
-    /// BatchShare of the weights that were not zero.
+    /// Share of the weights that were not zero.
     pub density: f64,
     /// Time of one block with dense weights.
     pub dense: Duration,

@@ -53,7 +53,8 @@ impl KernelContext {
     /// The same context for passes over the images that this rank has of a batch of `n_images`: what is summed over the batch is
     /// summed over all ranks. Where every rank computes the whole batch ([`Ranks::images`]), no rank asks the others.
     ///
-    /// A pass with it is made by all ranks, over f32 on the CPU. Its gradients are those of the whole batch, on every rank.
+    /// A pass with it is made by all ranks, over f32 on the CPU. Gradients of parameters of this crate's layers are those of the
+    /// whole batch, on every rank. Parameters that operations of candle's own use get the gradient of the rank's images alone.
     #[must_use]
     pub fn of_ranks(&self, ranks: &Ranks, n_images: usize) -> Self {
         let rank_share = RankShare::new(ranks, n_images).map(Arc::new);

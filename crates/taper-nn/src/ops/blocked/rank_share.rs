@@ -77,7 +77,7 @@ impl RankShare {
     }
 }
 
-/// Images of a ranks, whose sums are taken together, are those of a block.
+/// A group has the size of a block.
 const _: () = assert!(taper_distributed::GROUP == LANES);
 
 /// A sum that travels as numbers.

@@ -1,7 +1,7 @@
 //! Gradients of weights that are summed over all ranks while the backward pass goes on.
 //!
-//! Each rank sums a chunk of the gradient: the others send it their sums of that chunk, and then it sends its own to all. So
-//! each number travels twice, however many ranks there are. The next layer's gradient is computed meanwhile.
+//! A gradient is summed by a reduce-scatter and an all-gather: each rank sums a chunk of it. The gradients of the next layers are
+//! computed meanwhile.
 
 use super::rank_share::RankShare;
 use candle_core::{Error, Result};
@@ -173,8 +173,11 @@ impl<'a> Together<'a> {
         let lens = lens.collect();
         self.exchange.begin(to, lens).map_err(Error::wrap)?;
         self.underway.push_back(Stage::Sums(layer));
-        while self.underway.len() > AHEAD {
-            self.advance()?;
+        // No more than the layer begins, as the last one would be waited for at once.
+        for _ in 0..EXCHANGES {
+            if self.underway.len() > AHEAD {
+                self.advance()?;
+            }
         }
         Ok(())
     }
