@@ -101,7 +101,7 @@ fn any_number_of_ranks_and_threads_ends_in_the_same_bytes() {
             let out = |ranks: usize, threads: usize| {
                 folder.path(&format!("{name}-{method}-{ranks}-{threads}"))
             };
-            for (ranks, threads) in [(0, 2), (0, 1), (1, 1), (2, 1), (2, 2), (4, 1), (4, 2)] {
+            for (ranks, threads) in [(0, 2), (1, 1), (2, 1), (2, 2), (4, 1), (4, 2)] {
                 let (out, threads) =
                     (out(ranks, threads).display().to_string(), threads.to_string());
                 let place = ["--out", &out, "--threads", &threads];
@@ -213,7 +213,8 @@ fn a_run_that_is_asked_to_stop_goes_on_alone() {
 fn a_suite_stops_its_ranks_with_a_checkpoint_and_goes_on_with_others() {
     let folder = Folder::new();
     for name in ["one", "many"] {
-        std::fs::create_dir_all(folder.path(&format!("{name}/experiments/tiny"))).expect("a folder");
+        std::fs::create_dir_all(folder.path(&format!("{name}/experiments/tiny")))
+            .expect("a folder");
         folder.write(
             &format!("{name}/experiments/tiny/suite.toml"),
             "title = 'Tiny'\nsparsities = [0.9]\nseeds = 1\n[[row]]\nname = 'gmp'\n",
@@ -228,6 +229,7 @@ fn a_suite_stops_its_ranks_with_a_checkpoint_and_goes_on_with_others() {
         let mut command = taper(&[&["suite", "run", "tiny", "--threads", "1"], more].concat());
         command.current_dir(folder.path(name));
         command.env("OMPI_ALLOW_RUN_AS_ROOT", "1").env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1");
+        command.env("OMPI_MCA_rmaps_base_oversubscribe", "1");
         command
     };
     let run_of = |name: &str| {
@@ -236,7 +238,7 @@ fn a_suite_stops_its_ranks_with_a_checkpoint_and_goes_on_with_others() {
         runs.into_iter().find(|path| path.is_dir())
     };
     succeed(&mut suite("one", &[]));
-    let mut many = suite("many", &["--ranks", "2"]).spawn().expect("a suite");
+    let mut child = suite("many", &["--ranks", "2"]).spawn().expect("a suite");
     let begun = Instant::now();
     while !run_of("many").is_some_and(|run| {
         std::fs::read_dir(run.join("checkpoints")).is_ok_and(|mut files| files.next().is_some())
@@ -244,18 +246,18 @@ fn a_suite_stops_its_ranks_with_a_checkpoint_and_goes_on_with_others() {
         assert!(begun.elapsed() < Duration::from_secs(60), "no checkpoint");
         sleep(Duration::from_millis(5));
     }
-    let asked = Command::new("kill").args(["-TERM", &many.id().to_string()]).status();
+    let asked = Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
     assert!(asked.expect("kill").success());
-    assert_eq!(many.wait().expect("an end").code(), Some(130), "it was interrupted");
-    let run = run_of("many").expect("a run");
-    assert!(!run.join("result.json").exists(), "it has ended too early");
-    let log = format!("{}.log", run.display());
+    assert_eq!(child.wait().expect("an end").code(), Some(130), "it was interrupted");
+    let many = run_of("many").expect("a run");
+    assert!(!many.join("result.json").exists(), "it has ended too early");
+    let log = format!("{}.log", many.display());
     let log = String::from_utf8(bytes(Path::new(&log))).expect("text");
     assert!(log.contains("stopped after step"), "{log}");
     succeed(&mut suite("many", &["--ranks", "3"]));
     for name in ["pruned.safetensors", "metrics.csv", "steps.jsonl", "masks.csv"] {
         let one = run_of("one").expect("a run").join(name);
-        assert!(bytes(&one) == bytes(&run.join(name)), "{name}");
+        assert!(bytes(&one) == bytes(&many.join(name)), "{name}");
     }
     let said = run(&mut suite("many", &["--ranks", "5"]));
     assert_eq!(said.code, Some(2), "{}", said.err);

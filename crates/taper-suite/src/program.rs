@@ -128,7 +128,8 @@ impl Launcher for Program {
         let settings: serde_json::Value = serde_json::from_slice(&output.stdout)
             .with_context(|| format!("{job}: `taper train --dry-run` printed no JSON"))?;
         let (ranks, batch) = (self.ranks.get(), settings["train"]["batch_size"].as_u64());
-        if let Some(batch) = batch.filter(|batch| ranks > 1 && batch.div_ceil(GROUP) < ranks as u64) {
+        if let Some(batch) = batch.filter(|batch| ranks > 1 && batch.div_ceil(GROUP) < ranks as u64)
+        {
             ensure!(
                 false,
                 Usage::new(format!(

@@ -257,7 +257,8 @@ fn not_finite(
         let elsewhere = have_found.iter().position(|&has| has == 1.0);
         found.unwrap_or_else(|| match elsewhere {
             Some(rank) => format!("the output of a layer is not finite on rank {rank}"),
-            None => "every layer's output is finite, so it arose in the loss or the backward pass".into(),
+            None => "every layer's output is finite, so it arose in the loss or the backward pass"
+                .into(),
         })
     };
     Ok(TrainError::NotFinite { what, value, step: step.0, place })
