@@ -47,7 +47,10 @@ const EDGES: &[(&str, &[&str])] = &[
     ("taper-host", &["taper-record"]),
     ("taper-compose", &["taper-host"]),
     ("taper-experiment", &["taper", "taper-compose", "taper-host"]),
-    ("taper-suite", &["taper-compose", "taper-host", "taper-record", "taper-report"]),
+    (
+        "taper-suite",
+        &["taper-compose", "taper-distributed", "taper-host", "taper-record", "taper-report"],
+    ),
     (
         "taper",
         &[

@@ -29,7 +29,7 @@ mod ranks;
 mod threads;
 
 pub use communicator::{Communicator, DistributedError, Exchange};
-pub use ranks::{GROUP, Ranks};
+pub use ranks::{GROUP, Ranks, most_ranks};
 pub use threads::Threads;
 
 /// Compiles and runs the README's example.

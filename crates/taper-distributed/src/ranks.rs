@@ -12,6 +12,11 @@ use std::{
 /// Images whose sums are taken together, whichever rank has them.
 pub const GROUP: usize = 16;
 
+/// The most ranks that can share a batch of so many images, at least 1: each computes a group.
+pub fn most_ranks(images: usize) -> usize {
+    images.div_ceil(GROUP).max(1)
+}
+
 /// The ranks that train together, as each of them sees them. A clone stands for the same ones.
 #[derive(Clone, Debug)]
 pub struct Ranks {
@@ -77,7 +82,7 @@ impl Ranks {
     /// # Errors
     /// [`DistributedError::TooManyRanks`] if not.
     pub fn expect_images(&self, images: usize) -> Result<(), DistributedError> {
-        let (size, most) = (self.size(), images.div_ceil(GROUP).max(1));
+        let (size, most) = (self.size(), most_ranks(images));
         match size > most {
             true => Err(DistributedError::TooManyRanks { size, images, most }),
             false => Ok(()),
@@ -101,6 +106,14 @@ impl Ranks {
     /// If another rank has ended.
     pub fn each(&self, mine: f64) -> Result<Vec<f64>, DistributedError> {
         self.all_gather(&[mine], &vec![1; self.size()])
+    }
+
+    /// Whether something holds on any rank, the same on all ranks.
+    ///
+    /// # Errors
+    /// If another rank has ended.
+    pub fn any(&self, mine: bool) -> Result<bool, DistributedError> {
+        Ok(self.each(f64::from(u8::from(mine)))?.contains(&1.0))
     }
 
     /// Checks that something is the same on all ranks, by a hash of it; `what` names it in the plural.

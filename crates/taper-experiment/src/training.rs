@@ -229,8 +229,7 @@ impl Training {
 
     /// Whether a run that has stopped was interrupted, on whichever rank.
     fn is_interrupted(&self) -> anyhow::Result<bool> {
-        let all = self.ranks.each(f64::from(u8::from(self.interrupt.is_raised())))?;
-        Ok(all.contains(&1.0))
+        Ok(self.ranks.any(self.interrupt.is_raised())?)
     }
 
     /// The run folder, for these data.

@@ -5,7 +5,7 @@ use crate::{
     runs::epochs_done,
     suite::Job,
 };
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use std::{
     fs::{self, File},
     num::NonZeroUsize,
@@ -14,6 +14,7 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
+use taper_distributed::{GROUP, most_ranks};
 use taper_host::{Exit, Usage, lead_group, terminate, terminate_ranks};
 use taper_record::NAMES;
 
@@ -24,8 +25,6 @@ const POLL: Duration = Duration::from_millis(50);
 /// By which Open MPI, PMIx and MPICH tell a process its rank and how many there are.
 const RANK_VARIABLES: [&str; 5] =
     ["OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMI_RANK", "PMI_SIZE"];
-/// Images that a rank computes at least.
-const GROUP: u64 = 16;
 /// Lines of a failed run's log that are shown.
 const LOG_LINES: usize = 12;
 
@@ -127,15 +126,12 @@ impl Launcher for Program {
         ensure!(output.status.success(), Usage::new(format!("{job}: {said}")));
         let settings: serde_json::Value = serde_json::from_slice(&output.stdout)
             .with_context(|| format!("{job}: `taper train --dry-run` printed no JSON"))?;
-        let (ranks, batch) = (self.ranks.get(), settings["train"]["batch_size"].as_u64());
-        if let Some(batch) = batch.filter(|batch| ranks > 1 && batch.div_ceil(GROUP) < ranks as u64)
-        {
-            ensure!(
-                false,
-                Usage::new(format!(
-                    "{job}: {ranks} ranks are too many for a batch size of {batch}, as each computes at least {GROUP} images; choose fewer ranks"
-                ))
-            );
+        let ranks = self.ranks.get();
+        let batch = settings["train"]["batch_size"].as_u64().and_then(|n| usize::try_from(n).ok());
+        if let Some(batch) = batch.filter(|&batch| ranks > most_ranks(batch)) {
+            bail!(Usage::new(format!(
+                "{job}: {ranks} ranks are too many for a batch size of {batch}, as each computes at least {GROUP} images; choose fewer ranks"
+            )));
         }
         Ok(settings)
     }

@@ -243,8 +243,7 @@ fn not_finite(
         }
     }
     // All ranks must take the same way, as the second pass is one of all.
-    let are_finite = ranks.each(f64::from(u8::from(is_finite(images)?)))?;
-    let place = if are_finite.contains(&0.0) {
+    let place = if ranks.any(!is_finite(images)?)? {
         "the batch holds values that are not finite".to_string()
     // The pass that failed has spoilt running statistics already, so buffers tell nothing.
     } else if let Some(entry) = model.params().first_not_finite()?.filter(|e| e.kind.is_some()) {

@@ -169,8 +169,7 @@ pub fn train(
 
 /// What any rank wants.
 fn of_all(ranks: &Ranks, wanted: Flow) -> Result<Flow, TrainError> {
-    let all = ranks.each(f64::from(u8::from(wanted == Flow::Stop)))?;
-    Ok(if all.contains(&1.0) { Flow::Stop } else { Flow::Continue })
+    Ok(if ranks.any(wanted == Flow::Stop)? { Flow::Stop } else { Flow::Continue })
 }
 
 /// Checks that all ranks have the same weights, masks and moments.

@@ -13,9 +13,9 @@ use std::{
     process::ExitCode,
     time::Instant,
 };
-use taper::distributed::Ranks;
 use taper::{
     core::Step,
+    distributed::Ranks,
     prune::DropRule,
     record::{
         NAMES, RunFiles,

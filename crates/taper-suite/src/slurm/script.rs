@@ -32,7 +32,7 @@ pub struct Submission {
     pub cpus: Option<NonZeroUsize>,
     /// Generic resources of each job, such as `gpu:1`.
     pub gres: Option<String>,
-    /// Processes that train each run together. With more than one, `arguments` hold it as well.
+    /// Processes that train each run together.
     pub ranks: NonZeroUsize,
     /// Further arguments of `sbatch`; they go before all of the above.
     pub sbatch: Vec<String>,
@@ -79,6 +79,9 @@ impl Submission {
             }
             Part::Results => "\"$SLURM_JOB_ID\"",
         };
+        if self.ranks.get() > 1 {
+            command.push(format!("--ranks={}", self.ranks));
+        }
         command.extend(self.arguments.iter().map(|argument| shell(argument)));
         lines.extend([
             format!("# Made by `taper suite submit {}`.", shell(&self.suite)),

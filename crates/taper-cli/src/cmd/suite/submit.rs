@@ -24,8 +24,6 @@ pub fn run(args: &SuiteSubmit) -> anyhow::Result<()> {
     hand_on("--data", order.overrides.data.as_ref().map(|data| data.name.clone()));
     hand_on("--device", Some(args.chosen.device.join(",")).filter(|devices| !devices.is_empty()));
     hand_on("--threads", args.cpus.map(|cpus| cpus.to_string()));
-    let ranks = (args.ranks.get() > 1).then_some(args.ranks);
-    hand_on("--ranks", ranks.map(|ranks| ranks.to_string()));
     args.chosen.set.iter().for_each(|set| hand_on("--set", Some(set.clone())));
     let submission = Submission {
         suite: named(&args.chosen.suite)?,

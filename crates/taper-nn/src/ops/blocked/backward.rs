@@ -32,8 +32,8 @@ use taper_kernels::{
 /// Gradients of the tensors that an activation was computed from.
 pub(super) type LeafGrads = HashMap<TensorId, Vec<f32>>;
 
-/// The gradients of everything behind `end`, from that of `end` in NCHW. Where ranks share a batch they are those of the whole
-/// batch, but for gradients of inputs.
+/// The gradients of everything behind `end`, from that of `end` in NCHW. If ranks share a batch, they are those of the
+/// whole batch, except gradients of inputs.
 pub(super) fn backward(end: &Arc<Node>, grad: &[f32]) -> Result<LeafGrads> {
     let order = order(end);
     let Some(share) = end.kernels().rank_share() else { return run(end, &order, grad, None) };

@@ -50,8 +50,7 @@ impl KernelContext {
         Self { shared: Arc::new(Shared { choice, ..Shared::default() }), rank_share: None }
     }
 
-    /// The same context for passes over the images that this rank has of a batch of `n_images`: what is summed over the batch is
-    /// summed over all ranks. Where every rank computes the whole batch ([`Ranks::images`]), no rank asks the others.
+    /// This context for passes over a rank's images of a batch of `n_images`. Sums over the batch include all ranks. Where every rank computes the whole batch ([`Ranks::images`]), no rank asks the others.
     ///
     /// A pass with it is made by all ranks, over f32 on the CPU. Gradients of parameters of this crate's layers are those of the
     /// whole batch, on every rank. Parameters that operations of candle's own use get the gradient of the rank's images alone.
