@@ -334,6 +334,11 @@ fn sources_keep_the_rules_of_their_crate() {
         if name != "xtask" {
             let readme = read(&package.folder.join("README.md"));
             assert!(readme.len() > 300, "the README of {name} says nothing");
+            let library = name != "taper-cli" && name != "taper-capi";
+            assert!(
+                !library || !code(&readme, "rust").is_empty(),
+                "the README of {name} has no example that compiles"
+            );
             let language = if name == "taper-capi" { ".c" } else { ".rs" };
             let examples = files(&package.folder.join("examples"), language);
             assert!(name == "taper-cli" || !examples.is_empty(), "{name} has no runnable example");

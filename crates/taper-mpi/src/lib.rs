@@ -9,3 +9,8 @@ mod world;
 
 #[cfg(feature = "mpi")]
 pub use world::{Mpi, MpiError};
+
+/// Compiles and runs the README's example.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
