@@ -366,12 +366,28 @@ fn lists_help_and_completions() {
             "{name}"
         );
     }
-    assert!(succeed(&["--help"]).out.contains("Train a network sparse"));
+    assert!(succeed(&["--help"]).out.contains("\nConvert a network:\n"));
     assert!(succeed(&["train", "--help"]).out.contains("--sparsity"));
     assert!(succeed(&["fetch", "digits"]).out.contains("nothing to fetch"));
     for shell in ["bash", "zsh", "fish"] {
         assert!(succeed(&["completions", shell]).out.contains("taper"));
     }
+}
+
+#[test]
+fn manual_pages_are_written_once_for_each_command() {
+    let folder = Folder::new();
+    let pages = folder.text("man/man1");
+    succeed(&["man", &pages]);
+    let page = String::from_utf8(support::bytes(&folder.path("man/man1/taper-suite-run.1")));
+    let page = page.expect("text");
+    assert!(page.contains("NAME") && page.contains("taper suite run my"), "{page}");
+    folder.write("man/man1/taper-train.1", "mine");
+    std::fs::remove_file(folder.path("man/man1/taper.1")).expect("the first page");
+    support::refuse(&["man", &pages], 2, &["exists already; pass another folder, or --force"]);
+    assert!(!folder.path("man/man1/taper.1").exists(), "some pages were written");
+    succeed(&["man", &pages, "--force"]);
+    assert_ne!(support::bytes(&folder.path("man/man1/taper-train.1")), b"mine");
 }
 
 #[test]

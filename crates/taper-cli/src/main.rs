@@ -10,12 +10,11 @@ mod ranks;
 mod scores;
 mod term;
 
-use clap::Parser;
 use std::process::ExitCode;
 use tracing::level_filters::LevelFilter;
 
 fn main() -> ExitCode {
-    let args = args::Args::try_parse().unwrap_or_else(|error| {
+    let args = args::Args::read().unwrap_or_else(|error| {
         ranks::let_first_speak();
         error.exit()
     });

@@ -1,5 +1,6 @@
 //! The command line of `taper suite`.
 
+use super::examples;
 use clap::{Args as ClapArgs, Subcommand};
 use std::{num::NonZeroUsize, path::PathBuf};
 use taper_suite::Shard;
@@ -7,54 +8,27 @@ use taper_suite::Shard;
 /// Run many experiments as one.
 #[derive(Debug, Subcommand)]
 pub enum SuiteCommand {
-    /// List the suites that can be named here: those below ./experiments, and those that are shipped
+    /// List the suites: those below ./experiments, and those included in the program
+    #[command(after_help = examples::SUITE_LIST)]
     List(SuiteList),
-    /// Make the runs that are not finished, write tables and a report, and judge them by their bands
-    #[command(after_help = RUN_HELP)]
+    /// Train all unfinished runs, write tables and a report, and compare them with the expected accuracy
+    #[command(after_help = examples::SUITE_RUN)]
     Run(Box<SuiteRun>),
-    /// Say how far the runs of a suite are
-    #[command(after_help = STATUS_HELP)]
+    /// Show the progress of the runs of a suite
+    #[command(after_help = examples::SUITE_STATUS)]
     Status(Box<SuiteStatus>),
-    /// Submit a suite to a cluster: jobs that share its runs, and one behind them that gathers the results
-    #[command(after_help = SUBMIT_HELP)]
+    /// Submit a suite to a Slurm cluster, as an array of jobs and one job that collects the results
+    #[command(after_help = examples::SUITE_SUBMIT)]
     Submit(Box<SuiteSubmit>),
-    /// Rebuild summary.md and report.html from a results folder alone
-    #[command(after_help = REPORT_HELP)]
+    /// Write summary.md and report.html again, from the other files of a results folder
+    #[command(after_help = examples::SUITE_REPORT)]
     Report(SuiteReport),
 }
-
-const RUN_HELP: &str = "\
-Examples:
-  taper suite run
-  taper suite run cifar100-short --only 's0.95*seed0' --jobs 2 --data DIR
-  taper suite run my-suite --shard 0/4
-
-A suite is a folder with a suite.toml and the experiments of its rows. Runs are made in runs/SUITE, a folder each, and any number of these commands may work on one suite: a run belongs to who holds its lock. Finished runs are not repeated, interrupted ones go on.";
-
-const STATUS_HELP: &str = "\
-Examples:
-  taper suite status
-  taper suite status cifar100-short --only feather --data DIR
-
-It reads the run folders, whoever makes them. Settings are those that the runs are made with.";
-
-const SUBMIT_HELP: &str = "\
-Examples:
-  taper suite submit methods --slurm --array-size 8 --time 2:00:00 --cpus 4
-  taper suite submit cifar100-mid --slurm --print --data DIR -- --account=ours
-  taper suite submit cifar100-mid --slurm --array-size 2 --ranks 8 --cpus 16 --data DIR
-
-Each job of the array makes its part of the runs. Two minutes before a time limit it writes checkpoints and is requeued; what a node's failure or a killed job leaves is gone on with as well. The folder, the program and the data have to be on a file system that all nodes share. `taper suite status` says how far the runs are.";
-
-const REPORT_HELP: &str = "\
-Examples:
-  taper suite report
-  taper suite report results/2026-01-31-host";
 
 /// List the suites.
 #[derive(Debug, ClapArgs)]
 pub struct SuiteList {
-    /// Where ./experiments is looked for
+    /// Folder that contains experiments/
     #[arg(long, value_name = "DIR", default_value = ".")]
     pub folder: PathBuf,
     /// Print the list as JSON
@@ -65,25 +39,25 @@ pub struct SuiteList {
 /// Runs of a suite.
 #[derive(Debug, ClapArgs)]
 pub struct SuiteChoice {
-    /// A folder with a suite.toml, or a name that `taper suite list` has
+    /// A folder with a suite.toml, or a name from `taper suite list`
     #[arg(default_value = "quick")]
     pub suite: String,
-    /// Only runs whose name has PATTERN in it, such as feather, 's0.9-' or 'ste*seed0'
+    /// Only runs with PATTERN in their name, such as feather, 's0.9-' or 'ste*seed0'
     #[arg(long, value_name = "PATTERN")]
     pub only: Option<String>,
-    /// Number of seeds instead of the suite's
+    /// Number of seeds [default: as in the suite]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1000))]
     pub seeds: Option<u64>,
-    /// Train on this data set or folder instead of the suite's
+    /// Data set or folder [default: as in the suite]
     #[arg(long, value_name = "NAME|DIR")]
     pub data: Option<String>,
-    /// Device: cpu, cuda:N or metal; several, such as cuda:0,cuda:1, are taken in turn by runs at a time
+    /// Device: cpu, cuda:N or metal; with several, such as cuda:0,cuda:1, simultaneous runs alternate between them
     #[arg(long, value_name = "D", value_delimiter = ',')]
     pub device: Vec<String>,
-    /// Any key of the experiments, for every run, such as train.epochs=2
+    /// Set a key of the experiment for every run, such as train.epochs=2
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
-    /// Where runs/, results/ and experiments/ are
+    /// Folder of runs/, results/ and experiments/
     #[arg(long, value_name = "DIR", default_value = ".")]
     pub folder: PathBuf,
 }
@@ -94,31 +68,31 @@ pub struct SuiteRun {
     /// Which runs, and with which settings
     #[command(flatten)]
     pub chosen: SuiteChoice,
-    /// Take the runs that this results folder has, of this suite or another, instead of making them
+    /// Reuse the runs of this results folder, of this suite or another, instead of training them
     #[arg(long, value_name = "DIR")]
     pub with: Vec<PathBuf>,
-    /// Where the results go; they replace none with other runs [default: results/DATE-HOST]
+    /// Results folder; results of other runs are never overwritten [default: results/DATE-HOST]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
-    /// Runs at a time, which share the cores unless --threads says otherwise
+    /// Simultaneous runs; they share the cores unless --threads is given
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub jobs: u16,
-    /// Threads of each run, or of each of its ranks
+    /// Threads per run, or per rank with --ranks
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
-    /// Processes that train each run together, over MPI; started by srun in a job of Slurm, else by mpirun
+    /// Processes per run, over MPI; started by srun in a Slurm job, by mpirun elsewhere
     #[arg(long, value_name = "N", default_value = "1")]
     pub ranks: NonZeroUsize,
-    /// Make only the I-th of N parts of the runs, from 0, and write no results; without it, what other processes are at work on
-    /// is waited for
+    /// Train only part I of N of the runs, counted from 0, and write no results; without this option, the command waits
+    /// for runs of other processes
     #[arg(long, value_name = "I/N", conflicts_with_all = ["out", "with"])]
     pub shard: Option<Shard>,
-    /// List the runs with the time that they will take, by those that are finished, and do nothing
+    /// List the runs and their estimated time, and train nothing
     #[arg(long)]
     pub dry_run: bool,
 }
 
-/// Say how far a suite is.
+/// Show the progress of a suite.
 #[derive(Debug, ClapArgs)]
 pub struct SuiteStatus {
     /// Which runs, and with which settings
@@ -135,31 +109,31 @@ pub struct SuiteSubmit {
     /// Which runs, and with which settings
     #[command(flatten)]
     pub chosen: SuiteChoice,
-    /// To Slurm
+    /// Submit to Slurm, the only supported scheduler
     #[arg(long, required = true)]
     pub slurm: bool,
-    /// Jobs that share the runs
+    /// Number of jobs that share the runs
     #[arg(long, value_name = "N", default_value = "4")]
     pub array_size: NonZeroUsize,
-    /// Partition [default: the cluster's, as with all that follow]
+    /// Partition [default: that of the cluster; the same holds for the options below]
     #[arg(long, value_name = "P")]
     pub partition: Option<String>,
     /// Time limit of each job: minutes, H:MM:SS or D-H, more than 2 minutes
     #[arg(long, value_name = "T")]
     pub time: Option<String>,
-    /// Processors of each job, which its run uses all; with --ranks, of each rank
+    /// CPU cores per job, all used by its run; per rank with --ranks
     #[arg(long, value_name = "C")]
     pub cpus: Option<NonZeroUsize>,
-    /// Processes that train each run together, over MPI, on as many nodes as Slurm takes for them
+    /// Processes per run, over MPI, on nodes chosen by Slurm
     #[arg(long, value_name = "N", default_value = "1")]
     pub ranks: NonZeroUsize,
-    /// Generic resources of each job, such as gpu:1
+    /// Generic resources (gres) per job, such as gpu:1
     #[arg(long, value_name = "G")]
     pub gres: Option<String>,
     /// Print the batch script, and submit nothing
     #[arg(long)]
     pub print: bool,
-    /// Further arguments of sbatch, behind --
+    /// Further arguments of sbatch, after --
     #[arg(last = true, value_name = "SBATCH-ARGS")]
     pub sbatch: Vec<String>,
 }
@@ -169,7 +143,7 @@ pub struct SuiteSubmit {
 pub struct SuiteReport {
     /// A results folder [default: the newest below results/]
     pub results: Option<PathBuf>,
-    /// Where results/ is
+    /// Folder of results/
     #[arg(long, value_name = "DIR", default_value = ".")]
     pub folder: PathBuf,
 }

@@ -9,6 +9,7 @@ mod fetch;
 mod images;
 mod import;
 mod inspect;
+mod man;
 mod methods;
 mod models;
 mod predict;
@@ -21,7 +22,6 @@ mod train;
 mod watch;
 
 use crate::args::{Args, Command, Question, Schedule};
-use clap::CommandFactory;
 use existing::refuse_existing;
 use images::Trained;
 use pruned::Pruned;
@@ -46,9 +46,10 @@ pub fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Fetch(args) => fetch::run(&args)?,
         Command::Models(args) => models::run(&args)?,
         Command::Methods(args) => methods::run(&args)?,
-        Command::Completions { shell } => {
+        Command::Man(args) => man::run(&args)?,
+        Command::Completions(args) => {
             let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Args::command(), "taper", &mut script);
+            clap_complete::generate(args.shell, &mut Args::grouped(), "taper", &mut script);
             crate::term::print(String::from_utf8_lossy(&script).trim_end())?;
         }
     }
