@@ -5,7 +5,7 @@ mod support;
 use serde_json::Value;
 use std::path::Path;
 use std::process::Command;
-use support::{Folder, Said, bytes, cifar_of_noise, json, repository, run, taper};
+use support::{Folder, Said, bytes, cifar_of_noise, json, png, repository, run, taper};
 use taper::train::checkpoint::PrunedCheckpoint;
 
 /// The program in `folder`, with an empty cache of the hub there and no way to the hub.
@@ -160,4 +160,72 @@ fn a_commit_of_the_hub_is_recorded_and_held() {
     let said = run(&mut offline(&folder, &["eval", &checkpoint]));
     assert_eq!(said.code, Some(1), "{}", said.err);
     assert!(said.err.contains("the cached file is corrupt"), "{}", said.err);
+}
+
+/// An image folder of two classes, whose images differ in size: those of `red` are red, those of `teal` are not.
+fn colours(folder: &Folder, per_class: u8) {
+    for (part, n) in [("train", per_class), ("test", 4)] {
+        std::fs::create_dir_all(folder.path(&format!("photos/{part}"))).expect("a folder");
+        for (class, colour) in [("red", [200, 40, 40]), ("teal", [30, 150, 150])] {
+            std::fs::create_dir(folder.path(&format!("photos/{part}/{class}"))).expect("a folder");
+            for i in 0..n {
+                let [height, width] = [20 + u32::from(i), 50 - u32::from(i)];
+                let pixels: Vec<u8> = (0..height * width)
+                    .flat_map(|at| colour.map(|c: u8| c.wrapping_add((at % 23) as u8 + 2 * i)))
+                    .collect();
+                png(folder, &format!("photos/{part}/{class}/{i}.png"), [3, height, width], &pixels);
+            }
+        }
+    }
+}
+
+#[test]
+fn an_image_folder_is_trained_on_evaluated_and_predicted() {
+    let folder = Folder::new();
+    colours(&folder, 16);
+    let train = ["train", "--quiet", "--model", "resnet20@0.1", "--data", "photos", "--out", "run"];
+    let short = ["--epochs", "20", "--batch-size", "8", "--sparsity", "0.5"];
+    succeed(&folder, &[&train[..], &short].concat());
+    let record = json(&folder.path("run/run.json"));
+    assert_eq!(
+        (&record["data"]["name"], &record["data"]["classes"], &record["data"]["n_train"]),
+        (&"photos".into(), &2.into(), &32.into())
+    );
+    assert_eq!(record["recipe"]["train"]["normalise"], "imagenet");
+    let accuracy = json(&folder.path("run/result.json"))["test_accuracy"].as_f64();
+    assert_eq!(accuracy, Some(1.0));
+    // From the checkpoint alone: where the images are, and what the classes are called.
+    let said = succeed(&folder, &["eval", "run/pruned.safetensors", "--json"]);
+    assert_eq!(serde_json::from_str::<Value>(&said.out).expect("JSON")["test_accuracy"], 1.0);
+    let export = ["export", "run/pruned.safetensors", "--format", "onnx", "--out", "n.onnx"];
+    succeed(&folder, &export);
+    for network in ["run/pruned.safetensors", "n.onnx"] {
+        let predict = ["predict", network, "photos/test/teal/3.png", "--top", "1"];
+        let said = succeed(&folder, &predict);
+        assert!(said.out.ends_with("teal\n"), "{}", said.out);
+    }
+    std::fs::rename(folder.path("photos"), folder.path("pictures")).expect("a folder");
+    refuse(&folder, &["eval", "run/pruned.safetensors"], &["photos", "--data"]);
+    succeed(&folder, &["eval", "run/pruned.safetensors", "--data", "pictures"]);
+}
+
+#[test]
+fn an_image_folder_is_resized_for_each_model() {
+    let folder = Folder::new();
+    colours(&folder, 4);
+    let train = ["train", "--quiet", "--data", "photos", "--max-steps", "1", "--batch-size", "8"];
+    for (model, normalise) in [("digits-cnn", "digits"), ("mobilenet-v1@0.1", "imagenet")] {
+        succeed(&folder, &[&train[..], &["--model", model, "--out", model]].concat());
+        let record = json(&folder.path(model).join("run.json"));
+        assert_eq!(record["recipe"]["train"]["normalise"], normalise);
+        succeed(&folder, &["eval", &format!("{model}/pruned.safetensors")]);
+    }
+    let constants = ["--set", "train.normalise=\"0.5,0.5,0.5/0.25,0.25,0.25\"", "--out", "own"];
+    succeed(&folder, &[&train[..], &constants, &["--model", "resnet20@0.1"]].concat());
+    let few = ["--set", "train.normalise=\"0.5/0.25\"", "--out", "few"];
+    refuse(&folder, &[&train[..], &few].concat(), &["1 channels", "have 3"]);
+    std::fs::write(folder.path("photos/train/red/x.webp"), "").expect("a file");
+    let said = run(&mut offline(&folder, &[&train[..], &["--out", "other"]].concat()));
+    assert_eq!(said.code, Some(1));
+    assert!(said.err.contains("x.webp") && said.err.contains("convert it"), "{}", said.err);
 }

@@ -2,6 +2,7 @@
 
 use crate::folder::{Layout, recognise};
 use crate::hub::{MAIN, split_revision};
+use crate::image_folder;
 use crate::parquet::read_rows;
 use crate::{
     Cifar, DataError, FetchProgress, Fetched, HubOptions, ImageShape, Normalisation, Origin,
@@ -17,7 +18,7 @@ pub const DATASETS: [&str; 3] = ["digits", "cifar10", "cifar100"];
 /// A data set in memory.
 #[derive(Debug, Clone)]
 pub struct Dataset {
-    /// `digits`, `cifar10` or `cifar100`, also when it came from a folder.
+    /// `digits`, `cifar10` or `cifar100`, also if it was read from a folder; the name of the folder for an image folder.
     pub name: String,
     /// Names of the classes; a label is an index into them.
     pub classes: Vec<String>,
@@ -25,7 +26,8 @@ pub struct Dataset {
     pub train: Arc<Split>,
     /// The images to measure on.
     pub test: Arc<Split>,
-    /// What `auto` stands for: [`Normalisation::DIGITS`] for the digits, [`Normalisation::FEATHER`] for both CIFARs.
+    /// What `auto` stands for: [`Normalisation::DIGITS`] for the digits, [`Normalisation::FEATHER`] for both CIFARs,
+    /// [`Normalisation::IMAGENET`] for image folders. Its scale is the largest pixel value.
     pub normalisation: Normalisation,
     /// The first 16 hexadecimal digits of the SHA-256 over shapes, counts, pixels and labels of both parts, in order:
     /// equal if and only if training sees the same data.
@@ -41,6 +43,8 @@ pub struct OpenOptions<'a> {
     pub progress: Option<&'a dyn FetchProgress>,
     /// Keep only the first so many images of the training part, and of the test part.
     pub limit: Option<usize>,
+    /// Size to which the images of an image folder are resized and cropped; other data sets have a size of their own.
+    pub shape: Option<ImageShape>,
     /// The hub and its cache; [`HubOptions::from_env`] if absent.
     pub hub: Option<HubOptions>,
 }
@@ -54,6 +58,10 @@ impl OpenOptions<'_> {
 impl Dataset {
     /// Opens `digits`, `cifar10` or `cifar100` (fetched from the hub if not cached), or a folder: one that holds
     /// CIFAR's parquet or binary files, or whose only sub-folder with data does.
+    ///
+    /// Otherwise an image folder: PNG and JPEG files of any size in `train/CLASS` and `test/CLASS` (or `val/CLASS`), or in `CLASS`,
+    /// where every fifth image of a class is for testing. The images are fitted to [`OpenOptions::shape`], see
+    /// [`Picture::fit`](crate::Picture::fit), and kept in memory.
     ///
     /// `cifar10@REVISION` is a branch, a tag or a commit of the hub's repository; without one it is the branch `main`, at
     /// the commit that the cache has, if it has one. Both parts are of one commit.
@@ -74,7 +82,7 @@ impl Dataset {
         match Named::parse(name_or_dir)? {
             Some(Named::Digits) => Self::digits(limit),
             Some(Named::Cifar(cifar, revision)) => Self::from_hub(cifar, revision, options, limit),
-            None => Self::from_folder(name_or_dir, limit),
+            None => Self::from_folder(name_or_dir, options.shape, limit),
         }
     }
 
@@ -84,6 +92,12 @@ impl Dataset {
             Named::Digits => Some(ImageShape::DIGITS),
             Named::Cifar(..) => Some(ImageShape::CIFAR),
         }
+    }
+
+    /// Whether `name` is an image folder, whose images are resized to the shape that a network takes.
+    pub fn is_image_folder(name: &str) -> bool {
+        matches!(Named::parse(name), Ok(None))
+            && matches!(recognise(Path::new(name)), Ok(Layout::Images(_)))
     }
 
     /// Names of the classes of a data set known by name, without opening it; `None` for a folder.
@@ -138,7 +152,7 @@ impl Dataset {
         Ok(Self::cifar(cifar, parts, limit, Origin { name, files: files.into() }))
     }
 
-    fn from_folder(name: &str, limit: usize) -> Result<Self> {
+    fn from_folder(name: &str, shape: Option<ImageShape>, limit: usize) -> Result<Self> {
         let dir = Path::new(name);
         if !dir.is_dir() {
             if dir.exists() {
@@ -166,6 +180,16 @@ impl Dataset {
                 let read =
                     |paths: &[PathBuf]| join(paths, limit, |path, _| read_binary(path, cifar));
                 Ok(Self::cifar(cifar, [read(&train)?, read(&test)?], limit, origin))
+            }
+            Layout::Images(images) => {
+                let shape = shape.ok_or_else(|| {
+                    DataError::file(dir, "these images have any size; say with OpenOptions::shape what to resize them to")
+                })?;
+                let read = |files: &[_]| image_folder::read(files, shape, limit);
+                let parts = [read(&images.train)?, read(&images.test)?];
+                let normalisation = Normalisation::of_images(shape.channels);
+                let name = name_of(Path::new(&origin.name));
+                Ok(Self::assemble(&name, images.classes, parts, normalisation, limit, origin))
             }
         }
     }
@@ -286,6 +310,15 @@ fn join(
         }
     }
     whole.ok_or_else(|| DataError::Invalid("there are no files to read".into()))
+}
+
+/// What an image folder is called: by its name, unless that is the name of another data set.
+fn name_of(dir: &Path) -> String {
+    let name = dir.file_name().map_or_else(|| "images".into(), |name| name.to_string_lossy());
+    match DATASETS.contains(&&*name) {
+        true => format!("{name}-images"),
+        false => name.into_owned(),
+    }
 }
 
 fn unknown(name: &str) -> DataError {

@@ -1,5 +1,6 @@
 //! Recognising what a folder holds from the names of its files.
 
+use crate::image_folder::ImageFolder;
 use crate::{Cifar, DataError, Result};
 use std::path::{Path, PathBuf};
 
@@ -10,11 +11,13 @@ pub(crate) enum Layout {
     Parquet { train: Vec<PathBuf>, test: Vec<PathBuf> },
     /// Files of CIFAR's binary version.
     Binary { cifar: Cifar, train: Vec<PathBuf>, test: Vec<PathBuf> },
+    /// A folder for each class.
+    Images(ImageFolder),
 }
 
 const EXPECTED: &str = "expected parquet files named like train-00000-of-00001.parquet and \
      test-00000-of-00001.parquet, or CIFAR's binary files (data_batch_1.bin to data_batch_5.bin and test_batch.bin, or \
-     train.bin and test.bin)";
+     train.bin and test.bin), or a folder of PNG and JPEG images for each class, in folders train and test or without";
 
 /// Looks at `dir` and, if it holds no data itself, at the folders in it.
 pub(crate) fn recognise(dir: &Path) -> Result<Layout> {
@@ -32,9 +35,13 @@ pub(crate) fn recognise(dir: &Path) -> Result<Layout> {
         }
     }
     match found.len() {
-        0 => {
-            Err(DataError::file(dir, format!("no data found here or one folder below; {EXPECTED}")))
-        }
+        0 => match ImageFolder::find(dir)? {
+            Some(images) => Ok(Layout::Images(images)),
+            None => {
+                let problem = format!("no data found here or one folder below; {EXPECTED}");
+                Err(DataError::file(dir, problem))
+            }
+        },
         1 => Ok(found.remove(0).1),
         _ => {
             let names: Vec<_> =
@@ -49,7 +56,7 @@ pub(crate) fn recognise(dir: &Path) -> Result<Layout> {
 
 /// Names of the files in a folder and paths of the folders in it, both sorted. Links count as what they lead to; a pipe
 /// or a device, which could have no end, does not count.
-fn list(dir: &Path) -> Result<(Vec<String>, Vec<PathBuf>)> {
+pub(crate) fn list(dir: &Path) -> Result<(Vec<String>, Vec<PathBuf>)> {
     let (mut files, mut folders) = (Vec::new(), Vec::new());
     for entry in std::fs::read_dir(dir).map_err(|e| DataError::io(dir, e))? {
         let entry = entry.map_err(|e| DataError::io(dir, e))?;
@@ -162,6 +169,7 @@ mod tests {
             Layout::Binary { cifar, train, test } => {
                 Layout::Binary { cifar, train: relative(&dir, train), test: relative(&dir, test) }
             }
+            images => images,
         })
     }
 

@@ -19,7 +19,7 @@
 //! | --- | --- |
 //! | `digits` | 1,797 embedded images of 8 x 8, a fixed stratified split |
 //! | `cifar10`, `cifar100` | parquet from the hub's cache, fetched once and verified; `cifar10@REVISION` for a branch, tag or commit |
-//! | a folder | the same parquet files, or CIFAR's binary version |
+//! | a folder | the same parquet files, CIFAR's binary version, or a folder of PNG and JPEG images for each class |
 //!
 //! Everything random is a function of `(seed, epoch, index of the image)`: see [`taper_core::rng`]. Which images
 //! [`Split::hold_out`] gives for validation depends on the data alone. Files are not trusted:
@@ -45,6 +45,7 @@ mod folder;
 mod hold_out;
 mod hub;
 mod image;
+mod image_folder;
 mod loader;
 mod normalise;
 mod order;

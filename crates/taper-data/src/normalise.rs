@@ -40,8 +40,15 @@ impl Normalisation {
         scale: 16.0,
     };
 
+    /// Mean and deviation of ImageNet's training images, as torchvision's networks use them.
+    pub const IMAGENET: Self = Self {
+        mean: Cow::Borrowed(&[0.485, 0.456, 0.406]),
+        std: Cow::Borrowed(&[0.229, 0.224, 0.225]),
+        scale: 255.0,
+    };
+
     /// The names that [`Self::by_name`] knows.
-    pub const NAMES: [&'static str; 3] = ["cifar10", "cifar100", "digits"];
+    pub const NAMES: [&'static str; 4] = ["cifar10", "cifar100", "imagenet", "digits"];
 
     /// Constants of one's own: a mean and a deviation per channel, in units of `pixel / scale`.
     ///
@@ -69,26 +76,48 @@ impl Normalisation {
         Ok(Self { mean: mean.into(), std: std.into(), scale })
     }
 
-    /// The constants with a name: `cifar10` ([`Self::FEATHER`]), `cifar100` ([`Self::CIFAR100_TRUE`]) or `digits`.
+    /// The constants with a name, or written out as `MEAN,…/STD,…` with a number for each channel, for pixels in [0, 1]: `cifar10` ([`Self::FEATHER`]), `cifar100` ([`Self::CIFAR100_TRUE`]), `imagenet` or
+    /// `digits`.
     ///
     /// # Errors
-    /// [`DataError::Invalid`], listing the names, for any other.
+    /// [`DataError::Invalid`], listing the names, for any other, or what [`Self::new`] returns.
     pub fn by_name(name: &str) -> Result<Self> {
+        if let Some(constants) = written_out(name) {
+            let [mean, std] = constants;
+            return Self::new(mean, std, 255.0);
+        }
         match name {
             "cifar10" => Ok(Self::FEATHER),
             "cifar100" => Ok(Self::CIFAR100_TRUE),
+            "imagenet" => Ok(Self::IMAGENET),
             "digits" => Ok(Self::DIGITS),
             _ => Err(DataError::Invalid(format!(
-                "no normalisation is named `{name}`; known are {}",
+                "no normalisation is named `{name}`; known are {}, or write a mean and a deviation for each channel, such as `0.5,0.5,0.5/0.25,0.25,0.25`",
                 Self::NAMES.map(|n| format!("`{n}`")).join(", ")
             ))),
         }
     }
 
-    /// The same constants for pixels that reach 255, as those of a [`Picture`](crate::Picture) do.
+    /// The name of the constants for images of this many channels that come from an image folder.
+    pub fn name_for_images(channels: usize) -> &'static str {
+        match channels {
+            1 => "digits",
+            _ => "imagenet",
+        }
+    }
+
+    /// [`Self::name_for_images`], for pixels of up to 255.
+    pub(crate) fn of_images(channels: usize) -> Self {
+        match channels {
+            1 => Self::DIGITS.with_scale(255.0),
+            _ => Self::IMAGENET,
+        }
+    }
+
+    /// The same mean and deviation for pixels of up to `scale`: 255 for those of a [`Picture`](crate::Picture).
     #[must_use]
-    pub fn of_bytes(self) -> Self {
-        Self { scale: 255.0, ..self }
+    pub fn with_scale(self, scale: f32) -> Self {
+        Self { scale, ..self }
     }
 
     /// Mean of each channel.
@@ -125,9 +154,26 @@ impl Normalisation {
     }
 }
 
+/// Means and deviations of `0.5,0.5,0.5/0.25,0.25,0.25`.
+fn written_out(text: &str) -> Option<[Vec<f32>; 2]> {
+    let (mean, std) = text.split_once('/')?;
+    let numbers =
+        |list: &str| list.split(',').map(|n| n.trim().parse().ok()).collect::<Option<Vec<f32>>>();
+    Some([numbers(mean)?, numbers(std)?])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn constants_may_be_written_out() {
+        let written = Normalisation::by_name("0.485, 0.456,0.406/0.229,0.224,0.225").unwrap();
+        assert_eq!(written, Normalisation::IMAGENET);
+        for wrong in ["0.5/0.5,0.5", "0.5/0", "0.5/x", "/", "0.5"] {
+            assert!(Normalisation::by_name(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn values_follow_the_formula() {
@@ -142,7 +188,7 @@ mod tests {
     #[test]
     fn white_is_the_same_whatever_pixels_reach() {
         let white = Normalisation::DIGITS.apply(0, 16);
-        assert_eq!(Normalisation::DIGITS.of_bytes().apply(0, 255), white);
+        assert_eq!(Normalisation::DIGITS.with_scale(255.0).apply(0, 255), white);
     }
 
     #[test]
@@ -158,7 +204,7 @@ mod tests {
         for name in Normalisation::NAMES {
             assert!(Normalisation::by_name(name).is_ok());
         }
-        assert!(Normalisation::by_name("imagenet").unwrap_err().to_string().contains("`cifar100`"));
+        assert!(Normalisation::by_name("mnist").unwrap_err().to_string().contains("`cifar100`"));
     }
 
     #[test]

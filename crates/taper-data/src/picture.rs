@@ -105,8 +105,9 @@ impl Picture {
         self.width
     }
 
-    /// The picture as an image of this shape, `[channels, height, width]`: its largest part of these proportions around
-    /// the middle, scaled bilinearly with antialiasing. Grey is repeated for each colour; colours become grey by
+    /// The picture as an image of this shape, `[channels, height, width]`: scaled with its aspect ratio, bilinearly with
+    /// antialiasing, until it covers the shape, and cropped around the centre. For square shapes these are the pixels of
+    /// torchvision's `Resize(n)` and `CenterCrop(n)`, up to rounding. Grey is repeated for each colour; colours become grey by
     /// ITU-R 601.
     ///
     /// # Errors
@@ -118,15 +119,21 @@ impl Picture {
                 shape.channels, shape.height, shape.width
             )));
         }
-        let (height, width) = (self.height as f64, self.width as f64);
-        let scale = (height / shape.height as f64).min(width / shape.width as f64);
-        let part = |size: f64, n: usize| {
-            let shown = n as f64 * scale;
-            let from = ((size - shown) / 2.0).max(0.0);
-            from..from + shown
+        // The size of the whole picture after scaling. u128, as sizes of files are not trusted.
+        let (height, width) = (self.height as u128, self.width as u128);
+        let (rows, columns) = (shape.height as u128, shape.width as u128);
+        let (tall, wide) = match height * columns >= width * rows {
+            true => (height * columns / width, columns),
+            false => (rows, width * rows / height),
+        };
+        // The part that the shape shows of it, in pixels of the picture.
+        let part = |size: usize, scaled: u128, n: usize| {
+            let step = size as f64 / scaled as f64;
+            let from = ((scaled as f64 - n as f64) / 2.0).round_ties_even() * step;
+            from..from + n as f64 * step
         };
         let dims = [self.height, self.width, self.channels];
-        let part = [part(height, shape.height), part(width, shape.width)];
+        let part = [part(self.height, tall, shape.height), part(self.width, wide, shape.width)];
         let scaled = resize(&self.pixels, dims, part, [shape.height, shape.width]);
         let plane = |channel: usize| scaled.iter().skip(channel).step_by(self.channels).copied();
         Ok(match (self.channels, shape.channels) {
@@ -238,6 +245,25 @@ mod tests {
         assert_eq!(colours.fit(shape(1, 1, 2)).unwrap(), [76, 18]);
         for impossible in [shape(4, 1, 2), shape(3, 0, 2)] {
             assert!(colours.fit(impossible).is_err());
+        }
+    }
+
+    const WANTED: [[u8; 16]; 3] = [
+        [89, 92, 41, 98, 121, 98, 105, 75, 73, 119, 145, 134, 115, 136, 133, 114],
+        [101, 38, 46, 58, 63, 95, 139, 65, 111, 165, 144, 114, 53, 102, 83, 83],
+        [2, 5, 12, 23, 20, 29, 41, 57, 57, 76, 99, 125, 75, 100, 128, 159],
+    ];
+
+    #[test]
+    fn pixels_are_those_of_torchvision() {
+        // torchvision 0.29 on a PIL image: Compose([Resize(4), CenterCrop(4)]), whose resizing rounds after each of two passes.
+        for ((height, width), wanted) in
+            [((6, 11), WANTED[0]), ((9, 5), WANTED[1]), ((2, 3), WANTED[2])]
+        {
+            let pixels = (0..height * width).map(|i| (i * i * 7 % 251) as u8).collect();
+            let found = Picture { height, width, channels: 1, pixels }.fit(shape(1, 4, 4)).unwrap();
+            let is_close = found.iter().zip(wanted).all(|(a, b)| a.abs_diff(b) <= 1);
+            assert!(is_close, "{height} x {width}: {found:?}, not {wanted:?}");
         }
     }
 

@@ -17,7 +17,9 @@ pub fn open_data(
     progress: Option<&dyn FetchProgress>,
 ) -> anyhow::Result<Dataset> {
     check_named(name, model, image)?;
-    let options = OpenOptions { progress, limit, ..OpenOptions::default() };
+    let [channels, height, width] = image;
+    let shape = Some(ImageShape { channels, height, width });
+    let options = OpenOptions { progress, limit, shape, ..OpenOptions::default() };
     let data = Dataset::open(name, &options).map_err(|error| match error {
         DataError::Unknown { .. } => usage(error),
         other => other.into(),

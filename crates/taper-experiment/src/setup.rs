@@ -92,6 +92,7 @@ impl Setup {
             }
         };
         let normalisation = resolved.normalisation(&data.name, data.shape())?;
+        let normalisation = normalisation.with_scale(data.normalisation.scale());
         let train_config = LoaderConfig::train(
             resolved.batch_size(),
             resolved.augment()?,

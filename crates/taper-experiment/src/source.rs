@@ -8,6 +8,8 @@ use taper::{data::Dataset, record::run::DataRecord};
 /// Key of the recipe in a pruned checkpoint. The recipe itself knows images by name and content, so that a run is the
 /// same wherever they lie.
 const KEY: &str = "data_source";
+/// Key of the names of classes, for data sets whose name does not say them.
+const CLASSES: &str = "class_names";
 
 /// The recipe as a pruned checkpoint carries it: with what later commands read the images from.
 pub(crate) fn with_source(mut recipe: Value, data: &Dataset) -> Value {
@@ -16,6 +18,9 @@ pub(crate) fn with_source(mut recipe: Value, data: &Dataset) -> Value {
         && let Some(recipe) = recipe.as_object_mut()
     {
         recipe.insert(KEY.into(), data.origin.name.as_str().into());
+        if Dataset::classes_of(&data.name).as_ref() != Some(&data.classes) {
+            recipe.insert(CLASSES.into(), data.classes.clone().into());
+        }
     }
     recipe
 }
@@ -51,6 +56,14 @@ pub fn of_checkpoint(recipe: &Value, path: &Path) -> anyhow::Result<Option<Strin
         )));
     }
     Ok(Some(source.into()))
+}
+
+/// Names of the classes that a checkpoint's network was trained on; `None` if its recipe does not say them.
+pub fn class_names(recipe: &Value) -> Option<Vec<String>> {
+    match recipe[CLASSES].as_array() {
+        Some(names) => names.iter().map(|name| name.as_str().map(str::to_owned)).collect(),
+        None => recipe["data"].as_str().and_then(Dataset::classes_of),
+    }
 }
 
 /// Checks that `data`, read from the source of a checkpoint, is what the checkpoint was trained on, if its recipe says

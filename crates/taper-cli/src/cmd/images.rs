@@ -58,6 +58,7 @@ impl Trained<'_> {
         // What was imported may not say it; then it is the data set's own.
         let said = network::normalisation(recipe)?;
         let normalisation = said.unwrap_or_else(|| data.normalisation.clone());
-        Ok((data, normalisation))
+        let scale = data.normalisation.scale();
+        Ok((data, normalisation.with_scale(scale)))
     }
 }

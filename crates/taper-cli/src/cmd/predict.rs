@@ -5,9 +5,10 @@ use anyhow::{Context, bail};
 use serde_json::{Value, json};
 use std::path::Path;
 use taper::{
-    data::{Dataset, ImageShape, Normalisation, Picture},
+    data::{ImageShape, Normalisation, Picture},
     infer::Options,
 };
+use taper_experiment::source;
 use taper_report::format;
 
 /// Names the most probable classes of pictures.
@@ -68,7 +69,7 @@ pub fn run(args: &Predict) -> anyhow::Result<()> {
 /// known.
 fn names(args: &Predict, recipe: &Value, n: usize) -> anyhow::Result<Option<Vec<String>>> {
     let Some(path) = &args.classes else {
-        let names = recipe["data"].as_str().and_then(Dataset::classes_of);
+        let names = source::class_names(recipe);
         return Ok(names.filter(|names| names.len() == n));
     };
     let text = std::fs::read_to_string(path)
@@ -99,7 +100,7 @@ fn normalisation(
                 "{file} does not say how images are normalised; pass --mean and --std, such as --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 for networks trained on ImageNet"
             )));
         };
-        normalisation.of_bytes()
+        normalisation.with_scale(255.0)
     } else {
         Normalisation::new(args.mean.clone(), args.std.clone(), 255.0).map_err(usage)?
     };

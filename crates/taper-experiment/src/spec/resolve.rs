@@ -102,7 +102,12 @@ impl Resolved {
         let model = spec.model.or_else(|| Some(start.as_ref()?.model().into()));
         let model = model.unwrap_or_else(|| defaults.model.into());
         // A width may be written in several ways.
-        let model = Architecture::find(&model).map_err(usage)?.name.into_owned();
+        let architecture = Architecture::find(&model).map_err(usage)?;
+        let model = architecture.name.into_owned();
+        let normalise = match Dataset::is_image_folder(&data) {
+            true => Normalisation::name_for_images(architecture.image[0]),
+            false => defaults.normalise,
+        };
         if let Some(start) = start.as_ref().filter(|_| is_small) {
             return Err(usage(format!(
                 "method `dense-small` trains a network of another width than that of checkpoint {}; leave --from out, or choose another method",
@@ -143,7 +148,7 @@ impl Resolved {
             clip_norm: t.clip_norm.or(Some(3.0)),
             label_smoothing: t.label_smoothing.or(Some(0.0)),
             augment: t.augment.or_else(|| Some(defaults.augment.into())),
-            normalise: t.normalise.or_else(|| Some(defaults.normalise.into())),
+            normalise: t.normalise.or_else(|| Some(normalise.into())),
             eval_every: t.eval_every.or(Some(1)),
             checkpoint_every: t.checkpoint_every.or(Some(0)),
             keep_last: t.keep_last.or(Some(2)),
