@@ -349,6 +349,55 @@ fn sources_keep_the_rules_of_their_crate() {
     }
 }
 
+/// Whether a crate depends on another, directly or through others.
+fn depends(name: &str, on: &str) -> bool {
+    let direct = EDGES.iter().find(|edge| edge.0 == name).map_or(&[][..], |edge| edge.1);
+    direct.iter().any(|crate_| *crate_ == on || depends(crate_, on))
+}
+
+#[test]
+fn the_figure_of_the_architecture_shows_every_crate_and_only_dependencies() {
+    let figures = repository().join("docs/src/figures");
+    let (dot, svg) =
+        (read(&figures.join("architecture.dot")), read(&figures.join("architecture.svg")));
+    let quoted = |text: &str| -> Vec<String> {
+        text.split('"').skip(1).step_by(2).map(ToString::to_string).collect()
+    };
+    let crates: BTreeSet<&str> = EDGES.iter().map(|edge| edge.0).collect();
+    let mut seen = BTreeSet::new();
+    for line in dot.lines().filter(|line| !line.trim_start().starts_with("//")) {
+        let names = quoted(line);
+        let names: Vec<&String> =
+            names.iter().filter(|name| crates.contains(name.as_str())).collect();
+        seen.extend(names.iter().map(|name| (*name).clone()));
+        if line.contains("->") {
+            let [from, to] = names[..] else { panic!("an arrow between two crates: {line}") };
+            assert!(depends(to, from), "{to} does not depend on {from}");
+            // As Graphviz escapes it.
+            let arrow = format!("{from}->{to}").replace('-', "&#45;").replace('>', "&gt;");
+            let title = format!("<title>{arrow}</title>");
+            assert!(
+                svg.contains(&title),
+                "{from} -> {to} is not in architecture.svg: run dot again"
+            );
+        }
+    }
+    assert_eq!(
+        seen,
+        crates.iter().map(ToString::to_string).collect(),
+        "crates in architecture.dot"
+    );
+    let n_arrows = dot
+        .lines()
+        .filter(|line| line.contains("->") && !line.trim_start().starts_with("//"))
+        .count();
+    assert_eq!(
+        svg.matches("class=\"edge\"").count(),
+        n_arrows,
+        "architecture.svg is old: run dot again"
+    );
+}
+
 #[test]
 fn no_file_imports_in_a_circle() {
     let root = repository();

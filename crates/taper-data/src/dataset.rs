@@ -1,8 +1,8 @@
 //! [`Dataset`]: a name or a folder becomes training and test images.
 
-use crate::folder::{Layout, recognise};
+use crate::folder::{Layout, nothing, recognise};
 use crate::hub::{MAIN, split_revision};
-use crate::image_folder;
+use crate::image_folder::{self, ImageFolder};
 use crate::parquet::read_rows;
 use crate::{
     Cifar, DataError, FetchProgress, Fetched, HubOptions, ImageShape, Normalisation, Origin,
@@ -96,8 +96,10 @@ impl Dataset {
 
     /// Whether `name` is an image folder, whose images are resized to the shape that a network takes.
     pub fn is_image_folder(name: &str) -> bool {
+        let dir = Path::new(name);
         matches!(Named::parse(name), Ok(None))
-            && matches!(recognise(Path::new(name)), Ok(Layout::Images(_)))
+            && matches!(recognise(dir), Ok(None))
+            && matches!(ImageFolder::find(dir), Ok(Some(_)))
     }
 
     /// Names of the classes of a data set known by name, without opening it; `None` for a folder.
@@ -171,17 +173,18 @@ impl Dataset {
         let path = path.map_err(|e| DataError::io(dir, e))?;
         let origin = Origin { name: path.to_string_lossy().into_owned(), files: Vec::new() };
         match recognise(dir)? {
-            Layout::Parquet { train, test } => {
+            Some(Layout::Parquet { train, test }) => {
                 let (cifar, train) = read_shards(&train, None, limit)?;
                 let (_, test) = read_shards(&test, Some(cifar), limit)?;
                 Ok(Self::cifar(cifar, [train, test], limit, origin))
             }
-            Layout::Binary { cifar, train, test } => {
+            Some(Layout::Binary { cifar, train, test }) => {
                 let read =
                     |paths: &[PathBuf]| join(paths, limit, |path, _| read_binary(path, cifar));
                 Ok(Self::cifar(cifar, [read(&train)?, read(&test)?], limit, origin))
             }
-            Layout::Images(images) => {
+            None => {
+                let images = ImageFolder::find(dir)?.ok_or_else(|| nothing(dir))?;
                 let shape = shape.ok_or_else(|| {
                     DataError::file(dir, "these images have any size; say with OpenOptions::shape what to resize them to")
                 })?;

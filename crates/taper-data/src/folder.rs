@@ -1,6 +1,5 @@
 //! Recognising what a folder holds from the names of its files.
 
-use crate::image_folder::ImageFolder;
 use crate::{Cifar, DataError, Result};
 use std::path::{Path, PathBuf};
 
@@ -11,8 +10,6 @@ pub(crate) enum Layout {
     Parquet { train: Vec<PathBuf>, test: Vec<PathBuf> },
     /// Files of CIFAR's binary version.
     Binary { cifar: Cifar, train: Vec<PathBuf>, test: Vec<PathBuf> },
-    /// A folder for each class.
-    Images(ImageFolder),
 }
 
 const EXPECTED: &str = "expected parquet files named like train-00000-of-00001.parquet and \
@@ -20,10 +17,10 @@ const EXPECTED: &str = "expected parquet files named like train-00000-of-00001.p
      train.bin and test.bin), or a folder of PNG and JPEG images for each class, in folders train and test or without";
 
 /// Looks at `dir` and, if it holds no data itself, at the folders in it.
-pub(crate) fn recognise(dir: &Path) -> Result<Layout> {
+pub(crate) fn recognise(dir: &Path) -> Result<Option<Layout>> {
     let (files, folders) = list(dir)?;
     if let Some(layout) = layout(dir, &files)? {
-        return Ok(layout);
+        return Ok(Some(layout));
     }
     let mut found = Vec::new();
     for folder in folders {
@@ -35,14 +32,8 @@ pub(crate) fn recognise(dir: &Path) -> Result<Layout> {
         }
     }
     match found.len() {
-        0 => match ImageFolder::find(dir)? {
-            Some(images) => Ok(Layout::Images(images)),
-            None => {
-                let problem = format!("no data found here or one folder below; {EXPECTED}");
-                Err(DataError::file(dir, problem))
-            }
-        },
-        1 => Ok(found.remove(0).1),
+        0 => Ok(None),
+        1 => Ok(Some(found.remove(0).1)),
         _ => {
             let names: Vec<_> =
                 found.iter().map(|(folder, _)| folder.display().to_string()).collect();
@@ -52,6 +43,11 @@ pub(crate) fn recognise(dir: &Path) -> Result<Layout> {
             ))
         }
     }
+}
+
+/// The error of a folder without data.
+pub(crate) fn nothing(dir: &Path) -> DataError {
+    DataError::file(dir, format!("no data found here or one folder below; {EXPECTED}"))
 }
 
 /// Names of the files in a folder and paths of the folders in it, both sorted. Links count as what they lead to; a pipe
@@ -162,14 +158,14 @@ mod tests {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, "").unwrap();
         }
-        recognise(dir.path()).map(|layout| match layout {
+        let layout = recognise(dir.path())?.ok_or_else(|| nothing(dir.path()))?;
+        Ok(match layout {
             Layout::Parquet { train, test } => {
                 Layout::Parquet { train: relative(&dir, train), test: relative(&dir, test) }
             }
             Layout::Binary { cifar, train, test } => {
                 Layout::Binary { cifar, train: relative(&dir, train), test: relative(&dir, test) }
             }
-            images => images,
         })
     }
 
@@ -261,14 +257,23 @@ mod tests {
             std::fs::write(elsewhere.path().join(name), "").unwrap();
             symlink(elsewhere.path().join(name), dir.path().join(name)).unwrap();
         }
-        assert!(matches!(recognise(dir.path()), Ok(Layout::Binary { cifar: Cifar::Hundred, .. })));
+        assert!(matches!(
+            recognise(dir.path()),
+            Ok(Some(Layout::Binary { cifar: Cifar::Hundred, .. }))
+        ));
         symlink(elsewhere.path(), dir.path().join("again")).unwrap();
         std::fs::remove_file(dir.path().join("train.bin")).unwrap();
         std::fs::remove_file(dir.path().join("test.bin")).unwrap();
-        assert!(matches!(recognise(dir.path()), Ok(Layout::Binary { cifar: Cifar::Hundred, .. })));
+        assert!(matches!(
+            recognise(dir.path()),
+            Ok(Some(Layout::Binary { cifar: Cifar::Hundred, .. }))
+        ));
         // A name that is neither a file nor a folder is not data.
         let _socket = UnixListener::bind(dir.path().join("train.parquet")).unwrap();
-        assert!(matches!(recognise(dir.path()), Ok(Layout::Binary { cifar: Cifar::Hundred, .. })));
+        assert!(matches!(
+            recognise(dir.path()),
+            Ok(Some(Layout::Binary { cifar: Cifar::Hundred, .. }))
+        ));
     }
 
     #[test]

@@ -20,7 +20,8 @@ impl Net {
         let blocks = [(1, 64, 1), (64, 128, 2), (128, 128, 1)].into_iter().enumerate();
         let block = |(i, (input, output, stride))| {
             let config = ConvConfig::same(3).stride(stride);
-            let conv = Conv2d::new(&scope.pp(format!("conv{i}")), input, output, config, Init::FanOut)?;
+            let conv =
+                Conv2d::new(&scope.pp(format!("conv{i}")), input, output, config, Init::FanOut)?;
             Ok((conv, BatchNorm::new(&scope.pp(format!("bn{i}")), output)?))
         };
         Ok(Self {
